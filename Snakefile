@@ -1,0 +1,62 @@
+"""GradFaith: how far can the heat maps of a classifier be believed? Reads and checks the study, names the targets."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+HERE = Path(workflow.current_basedir)
+sys.path.insert(0, str(HERE / "workflow"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(HERE / "workflow"), os.environ.get("PYTHONPATH")))
+)
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # waiting threads must not take a core from the next job
+
+from gradfaith.errors import Refusal  # noqa: E402
+from gradfaith.plan import Plan  # noqa: E402
+from gradfaith.slices import Slices  # noqa: E402
+
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
+except Refusal as refusal:
+    raise WorkflowError(str(refusal)) from None
+
+study, layout, slices = plan.study, plan.layout, Slices(plan)
+TABLES = ("classification", "maps")
+GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
+
+
+wildcard_constraints:
+    arch="|".join(plan.architectures),
+    seed=r"\d+",
+    bundle="|".join(plan.bundles),
+    battery="|".join(study.batteries) or "none",
+    figure="|".join(study.figures) or "none",
+    table="|".join(TABLES),
+
+
+include: "rules/data.smk"
+include: "rules/models.smk"
+include: "rules/maps.smk"
+include: "rules/scores.smk"
+include: "rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        layout.audit,
+        layout.provenance,
+        expand(layout.figure("svg"), figure=study.figures),
+        expand(layout.table("md"), table=TABLES),

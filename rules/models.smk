@@ -1,0 +1,80 @@
+"""Models: one training per architecture and seed, and what it predicts."""
+
+
+rule weights:
+    output:
+        protected(layout.pretrained("{timm}")),
+    log:
+        "resources/weights/{timm}.log",
+    retries: 2
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        mem_mb=study.compute.mem_mb,
+        runtime=study.compute.short_runtime,
+    message:
+        "pretrained weights of {wildcards.timm}"
+    script:
+        "../scripts/weights.py"
+
+
+rule train:
+    input:
+        images=layout.images,
+        manifest=layout.manifest,
+        splits=layout.splits,
+        weights=lambda w: plan.starting_weights(w.arch) or [],
+    output:
+        weights=layout.weights,
+        card=layout.card,
+        history=layout.history,
+    log:
+        layout.home_log("train", "arch", "seed"),
+    benchmark:
+        layout.home_benchmark("train", "arch", "seed")
+    conda:
+        GPU_ENV
+    threads: plan.recipe_threads
+    resources:
+        gpu=study.compute.gpus,
+        mem_mb=study.compute.mem_mb,
+        runtime=study.compute.runtime,
+        device=study.compute.device,
+    params:
+        settings=lambda w: slices.model(w.arch),
+        recipe_version=plan.recipe_version,
+    message:
+        "train {wildcards.arch}, seed {wildcards.seed}"
+    script:
+        "../scripts/train.py"
+
+
+rule predict:
+    input:
+        images=layout.images,
+        weights=layout.weights,
+        card=layout.card,
+        manifest=layout.manifest,
+        splits=layout.splits,
+    output:
+        layout.predictions,
+    log:
+        layout.home_log("predict", "arch", "seed"),
+    benchmark:
+        layout.home_benchmark("predict", "arch", "seed")
+    conda:
+        GPU_ENV
+    threads: study.compute.threads
+    resources:
+        gpu=study.compute.gpus,
+        mem_mb=study.compute.mem_mb,
+        runtime=study.compute.short_runtime,
+        device=study.compute.device,
+        chunk=study.compute.chunk,
+    params:
+        classes=plan.dataset.classes,
+        code=slices.code("predict"),
+    message:
+        "predict with {wildcards.arch}, seed {wildcards.seed}"
+    script:
+        "../scripts/predict.py"

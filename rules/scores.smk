@@ -1,0 +1,108 @@
+"""Scores: a number per map, by family of metrics, then all in one table."""
+
+
+rule faithfulness:
+    input:
+        images=layout.images,
+        weights=layout.weights,
+        card=layout.card,
+        predictions=layout.predictions,
+        maps=layout.maps,
+    output:
+        layout.faithfulness,
+    log:
+        layout.log("faithfulness", "arch", "seed", "bundle", "battery"),
+    benchmark:
+        layout.benchmark("faithfulness", "arch", "seed", "bundle", "battery")
+    conda:
+        GPU_ENV
+    threads: study.compute.threads
+    resources:
+        gpu=study.compute.gpus,
+        mem_mb=study.compute.mem_mb,
+        runtime=study.compute.short_runtime,
+        device=study.compute.device,
+        chunk=study.compute.chunk,
+    params:
+        settings=lambda w: slices.battery(w.battery),
+        code=lambda w: slices.code("faithfulness", battery=w.battery),
+    message:
+        "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
+    script:
+        "../scripts/faithfulness.py"
+
+
+rule localization:
+    input:
+        images=layout.images,
+        predictions=layout.predictions,
+        maps=expand(layout.maps, bundle=plan.bundles, allow_missing=True),
+    output:
+        layout.localization,
+    log:
+        layout.log("localization", "arch", "seed"),
+    benchmark:
+        layout.benchmark("localization", "arch", "seed")
+    conda:
+        "../envs/cpu.yaml"
+    threads: study.compute.threads
+    resources:
+        mem_mb=1000,
+        runtime=study.compute.short_runtime,
+    params:
+        settings=slices.metrics("localization"),
+        code=slices.code("localization"),
+    message:
+        "localization on {wildcards.arch}, seed {wildcards.seed}"
+    script:
+        "../scripts/localization.py"
+
+
+rule agreement:
+    input:
+        images=layout.images,
+        predictions=expand(layout.predictions, seed=study.seeds[:1], allow_missing=True),
+        maps=expand(
+            layout.maps, seed=study.seeds, bundle=plan.bundles, allow_missing=True
+        ),
+    output:
+        layout.agreement,
+    log:
+        layout.log("agreement", "arch"),
+    benchmark:
+        layout.benchmark("agreement", "arch")
+    conda:
+        "../envs/cpu.yaml"
+    threads: study.compute.threads
+    resources:
+        mem_mb=1000,
+        runtime=study.compute.short_runtime,
+    params:
+        settings=slices.metrics("agreement"),
+        bundles=list(plan.bundles),
+        seeds=study.seeds,
+        code=slices.code("agreement"),
+    message:
+        "agreement between the seeds of {wildcards.arch}"
+    script:
+        "../scripts/agreement.py"
+
+
+rule collect:
+    input:
+        plan.score_tables(),
+    output:
+        layout.scores,
+    log:
+        layout.log("collect"),
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=study.compute.short_runtime,
+    params:
+        code=slices.code("collect"),
+    message:
+        "all scores in one table"
+    script:
+        "../scripts/collect.py"

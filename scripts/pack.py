@@ -1,0 +1,19 @@
+"""Decode and fit every image and its masks once."""
+
+from pathlib import Path
+
+from gradfaith import registry, tables
+from gradfaith.data.pack import pack
+from gradfaith.job import running
+
+job = snakemake
+asked = job.params.settings
+
+with running(job.log[0], job.threads):
+    reader = registry.load("readers", asked["reader"])
+    table = tables.read(job.input.manifest, tables.MANIFEST).merge(
+        tables.read(job.input.splits, tables.SPLITS), on="image_id"
+    )
+    raw = Path(asked["raw"]) if asked["raw"] else None
+    fit = {key: asked[key] for key in ("size", "fit", "channels")}
+    pack(job.output[0], table, reader, raw, reader.Options(**asked["options"]), **fit)

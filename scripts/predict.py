@@ -1,0 +1,17 @@
+"""What one model answers for every image, and how long an image takes."""
+
+from pathlib import Path
+
+from gradfaith import device, stores, tables
+from gradfaith.job import running
+from gradfaith.models import answer, checkpoint
+
+job = snakemake
+
+with running(job.log[0], job.threads), stores.Images(job.input.images) as images:
+    table = tables.read(job.input.manifest, tables.MANIFEST).merge(
+        tables.read(job.input.splits, tables.SPLITS), on="image_id"
+    )
+    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device))
+    found = answer.predictions(model, images, table, job.params.classes, chunk=job.resources.chunk)
+    tables.write(job.output[0], found, tables.PREDICTIONS)

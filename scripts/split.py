@@ -1,0 +1,18 @@
+"""Split a manifest by group."""
+
+import json
+
+from gradfaith import tables
+from gradfaith.atomic import write_text
+from gradfaith.data.split import PARTS, report, split
+from gradfaith.job import running
+
+job = snakemake
+asked = job.params.settings
+
+with running(job.log[0]):
+    manifest = tables.read(job.input[0], tables.MANIFEST)
+    shares = {part: asked[part] for part in PARTS}
+    table = split(manifest, shares, classes=asked["classes"], tolerance=asked["tolerance"], seed=asked["seed"])
+    write_text(job.output.report, json.dumps(report(table, manifest), indent=2) + "\n")
+    tables.write(job.output.table, table, tables.SPLITS)

@@ -1,0 +1,28 @@
+"""Train one architecture with one seed, or take its weights as they are."""
+
+from pathlib import Path
+
+from gradfaith import device, stores, tables
+from gradfaith.job import running
+from gradfaith.models import checkpoint, learn
+
+job = snakemake
+
+with running(job.log[0], job.threads), stores.Images(job.input.images) as images:
+    table = tables.read(job.input.manifest, tables.MANIFEST).merge(
+        tables.read(job.input.splits, tables.SPLITS), on="image_id"
+    )
+    trained = learn.model(
+        job.params.settings,
+        images,
+        table,
+        seed=int(job.wildcards.seed),
+        weights=Path(job.input.weights) if job.input.get("weights") else None,
+        device=device.choose(job.resources.device),
+    )
+    learn.write_history(job.output.history, trained)
+    checkpoint.save(
+        Path(job.output.weights).parent,
+        trained.classifier,
+        learn.card(trained, job.params.settings, images, job.wildcards),
+    )

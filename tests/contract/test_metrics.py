@@ -1,0 +1,148 @@
+"""What every metric declares, tested from the declaration, for every file that exists."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gradfaith import registry
+from gradfaith.imputers import black
+from gradfaith.metrics.contract import Maps, Metric, Stored
+from gradfaith.metrics.engine import run
+from gradfaith.metrics.evaluated import evaluate
+
+FAMILIES = ("localization", "faithfulness", "agreement")
+EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
+CONTROLS = {*registry.names("controls"), "shuffled"}
+SIZE, COUNT = (12, 15), 6
+MIRRORED = (..., slice(None, None, -1))
+seeds = st.integers(0, 2**32 - 1)
+every_metric = pytest.mark.parametrize(("family", "name"), EVERY)
+
+
+def declaring(invariance: str) -> pytest.MarkDecorator:
+    """The metrics that declare it."""
+    those = [(family, name) for family, name in EVERY if invariance in registry.load(family, name).METRIC.invariances]
+    return pytest.mark.parametrize(("family", "name"), those)
+
+
+def cases(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two stacks of raw maps and a stack of masks, none of them empty."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((COUNT, *SIZE)) < rng.uniform(0.02, 0.5, (COUNT, 1, 1))
+    masks[:, rng.integers(SIZE[0]), rng.integers(SIZE[1])] = True
+    return rng.random((COUNT, 4, 5)), rng.random((COUNT, 4, 5)), masks
+
+
+def model(images: Tensor) -> Tensor:
+    """The sum of the left half for one class, of the right half for the other."""
+    half = images.shape[3] // 2
+    return torch.stack([images[..., :half].mean(dim=(1, 2, 3)), images[..., -half:].mean(dim=(1, 2, 3))], dim=1) * 9
+
+
+def unit(raw: np.ndarray) -> np.ndarray:
+    return evaluate(raw, grid="native", signed=False, size=SIZE).unit
+
+
+def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """What the metric says of raw maps, or of maps already at the images' size."""
+    module = registry.load(family, name)
+    here, there = (maps if maps.shape[1:] == SIZE else unit(maps) for maps in (first, second))
+    if family == "localization":
+        return np.asarray(module.score(here, masks).value)
+    if family == "agreement":
+        return np.asarray(module.score(here, there).value)
+    images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.arange(COUNT)
+    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2)
+    return run(model, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]["x", "black"].value
+
+
+@every_metric
+def test_the_declaration_is_complete(family, name):
+    metric = registry.load(family, name).METRIC
+    assert isinstance(metric, Metric)
+    assert metric.family == family
+    assert set(metric.invariances) <= {"scale", "monotone", "flip"}
+    assert set(metric.fooled_by) <= CONTROLS or not CONTROLS
+    assert bool(metric.battery) == (metric.forwards > 0) == (family == "faithfulness")
+    assert registry.entry(family, name).declared["better"] == metric.better, "the declaration must be literal"
+    assert registry.entry(family, name).summary
+
+
+@every_metric
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds)
+def test_values_are_finite_and_within_the_bounds(family, name, seed):
+    low, high = registry.load(family, name).METRIC.bounds
+    found = values(family, name, *cases(seed))
+    assert np.isfinite(found).all()
+    assert low is None or (found >= low - 1e-9).all()
+    assert high is None or (found <= high + 1e-9).all()
+
+
+@declaring("scale")
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, factor=st.sampled_from([1e-6, 0.125, 3.7, 1e4]))
+def test_declared_invariance_to_scale_holds(family, name, seed, factor):
+    first, second, masks = cases(seed)
+    scaled = values(family, name, first * factor, second, masks)
+    np.testing.assert_allclose(scaled, values(family, name, first, second, masks), atol=1e-9)
+
+
+@declaring("monotone")
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, power=st.sampled_from([0.5, 2.0, 5.0]))
+def test_declared_invariance_to_increasing_changes_holds(family, name, seed, power):
+    first, second, masks = cases(seed)
+    here, there = unit(first), unit(second)
+    np.testing.assert_allclose(
+        values(family, name, here**power, there, masks), values(family, name, here, there, masks)
+    )
+
+
+@declaring("flip")
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds)
+def test_declared_invariance_to_mirroring_holds(family, name, seed):
+    first, second, masks = cases(seed)
+    mirrored = values(family, name, first[MIRRORED], second[MIRRORED], masks[MIRRORED])
+    np.testing.assert_allclose(mirrored, values(family, name, first, second, masks), atol=1e-9)
+
+
+@pytest.mark.parametrize(("family", "name"), [pair for pair in EVERY if pair[0] != "faithfulness"])
+def test_rows_know_nothing_of_each_other(family, name):
+    given_ = cases(1)
+    together = values(family, name, *given_)
+    module = registry.load(family, name)
+    first, second = unit(given_[0]), unit(given_[1])
+    other = given_[2] if family == "localization" else second
+    for row in range(COUNT):
+        assert module.score(first[row : row + 1], other[row : row + 1]).value[0] == together[row]
+
+
+@pytest.mark.parametrize("name", registry.names("faithfulness"))
+def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
+    module = registry.load("faithfulness", name)
+    changes = list(module.changes(Maps(torch.rand(3, 8, 8))))
+    assert len(changes) == len({change.name for change in changes}) == module.METRIC.forwards
+    for change in changes:
+        assert change.keep.shape == (3, 8, 8)
+        assert change.keep.min() >= 0
+        assert change.keep.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names("localization") if registry.load("localization", n).METRIC.bounds == (0, 1)]
+)
+def test_a_broad_map_wins_exactly_where_it_is_declared_to(name):
+    """The uniform control (all ones but one pixel) on small evidence: high where declared, at chance elsewhere."""
+    metric = registry.load("localization", name).METRIC
+    masks = np.zeros((1, *SIZE), dtype=bool)
+    masks[0, 3:6, 3:6] = True
+    broad = np.ones((1, *SIZE))
+    broad[0, 0, 0] = 0
+    found = values("localization", name, *(np.repeat(part, COUNT, 0) for part in (broad, broad, masks)))
+    assert (found > 0.99).all() if "uniform" in metric.fooled_by else (found < 0.1).all()

@@ -1,0 +1,133 @@
+"""Training: the same numbers for the same seed, weights of the best epoch, and honest refusals."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.testing import assert_close
+
+from gradfaith.errors import ModelUnusable
+from gradfaith.models.build import Spec
+from gradfaith.models.predict import predict
+from gradfaith.models.recipe import RECIPE_VERSION, Recipe
+from gradfaith.models.train import EpochRow, Trained, class_weights, learning_rate, train
+
+SPEC = Spec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
+RECIPE = Recipe(epochs=2, batch=16, lr=4e-3, warmup_epochs=1.0, label_smoothing=0.05, contrast=0.1)
+
+# (epoch, train_loss, val_loss) of the golden run, and the version of the training code that gave them
+GOLDEN_VERSION = 1
+GOLDEN = ((1, 0.87232263, 1.09480369), (2, 0.47367150, 1.16207564))
+
+
+def blobs(n: int = 60, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Nothing, a small disc or a large disc somewhere on noise: (n, 1, size, size) uint8 and labels (n,)."""
+    draw = Generator().manual_seed(11)
+    labels = torch.arange(n) % 3
+    axis = torch.arange(size).float()
+    centre = size / 4 + torch.rand(n, 2, generator=draw) * size / 2
+    distance = (axis.view(1, -1, 1) - centre[:, 0].view(-1, 1, 1)) ** 2
+    distance = distance + (axis.view(1, 1, -1) - centre[:, 1].view(-1, 1, 1)) ** 2  # (n, size, size)
+    disc = distance < (torch.tensor([0.0, 3.0, 7.0])[labels] ** 2).view(-1, 1, 1)
+    values = 90 + 90 * disc + 12 * torch.randn(n, size, size, generator=draw)
+    return values.clamp(0, 255).to(torch.uint8).unsqueeze(1), labels
+
+
+PARTS = {"train": torch.arange(42), "val": torch.arange(42, 60)}
+
+
+def run(seed: int = 0, recipe: Recipe = RECIPE, **changes: object) -> Trained:
+    images, labels = blobs()
+    return train(SPEC, recipe, images, labels, PARTS, seed=seed, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return run()
+
+
+def weights(result: Trained) -> dict[str, Tensor]:
+    return result.classifier.state_dict()
+
+
+def equal(one: Trained, other: Trained) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
+
+
+def test_the_golden_run_gives_the_stored_losses(trained):
+    found = [(row.epoch, row.train_loss, row.val_loss) for row in trained.history]
+    assert GOLDEN_VERSION == RECIPE_VERSION, "RECIPE_VERSION was bumped: store the new losses and the version here"
+    for stored, new in zip(GOLDEN, found, strict=True):
+        assert new == pytest.approx(stored, rel=1e-4), (
+            f"the numbers of training changed, to {found}: bump RECIPE_VERSION in models/recipe.py, so that trained "
+            "models become stale, and store these losses and the version here"
+        )
+
+
+def test_the_same_seed_gives_bit_equal_weights_whatever_the_global_stream(trained):
+    torch.manual_seed(12345)
+    assert equal(trained, run())
+
+
+def test_another_seed_gives_other_weights(trained):
+    assert not equal(trained, run(seed=1))
+
+
+def test_dropout_has_its_own_stream_for_every_epoch():
+    from dataclasses import replace
+
+    images, labels = blobs()
+    spec = replace(SPEC, options={"drop_rate": 0.5})
+    one, other = (train(spec, RECIPE, images, labels, PARTS, seed=3) for _ in range(2))
+    assert equal(one, other)
+
+
+def test_training_leaves_the_process_as_it_found_it():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    run()
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+    assert torch.are_deterministic_algorithms_enabled() == strict
+
+
+def test_discs_of_two_sizes_are_learnt_and_the_best_epoch_is_kept():
+    images, labels = blobs(150)
+    parts = {"train": torch.arange(105), "val": torch.arange(105, 150)}
+    rows: list[EpochRow] = []
+    result = train(SPEC, Recipe(epochs=12, batch=16, lr=8e-3), images, labels, parts, seed=0, report=rows.append)
+    assert tuple(rows) == result.history
+    best = max(result.history, key=lambda row: (row.val_balanced_accuracy, -row.val_loss, -row.epoch))
+    assert result.best_epoch == best.epoch
+    assert best.val_balanced_accuracy > 0.8
+    answers = predict(result.classifier, images[parts["val"]], chunk=7, device="cpu").argmax(dim=1)
+    assert_close(float((answers == labels[parts["val"]]).float().mean()), best.val_accuracy, atol=1e-6, rtol=0)
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
+    recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=2.0)
+    rates = [learning_rate(recipe, step, 5) for step in range(50)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[30] == pytest.approx(0.5)
+    assert rates[49] == pytest.approx((1 + math.cos(math.pi * 39 / 40)) / 2)
+    assert learning_rate(Recipe(epochs=10, lr=1.0, warmup_epochs=0.0), 0, 5) == 1.0
+
+
+def test_class_weights_give_every_class_the_same_say():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    found = class_weights(labels, 3)
+    assert_close(found * torch.bincount(labels), torch.full((3,), 10 / 3))
+    assert_close(found[labels].mean(), torch.tensor(1.0))
+
+
+def test_a_class_without_training_images_is_refused():
+    with pytest.raises(ModelUnusable, match="class number 1"):
+        class_weights(torch.tensor([0, 2]), 3)
+
+
+def test_a_loss_that_is_not_finite_is_refused_with_what_to_do():
+    with pytest.raises(ModelUnusable, match=r"recipe\.lr"):
+        run(recipe=Recipe(epochs=3, lr=1e30, warmup_epochs=0.0))

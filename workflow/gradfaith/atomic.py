@@ -1,0 +1,45 @@
+"""Files that are whole or not there: written under a temporary name, forced to disk, then renamed."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradfaith.errors import CannotWrite
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """A name to write to; it becomes `path` when the block ends well, and nothing when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        if _is_full(error):
+            raise CannotWrite(
+                found=f"{path} could not be written: {error.strerror or error}.",
+                why="The disk, or your share of it, is full; half a file would look like a result.",
+                then="Free space (`keep:` in the study says what may go) and run again: what was finished stays finished.",
+            ) from error
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _is_full(error: OSError) -> bool:
+    # HDF5 raises a plain OSError whose errno is lost; the number stands in its words
+    return error.errno in FULL or any(f"errno = {number}," in str(error) for number in FULL)

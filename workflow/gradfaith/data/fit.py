@@ -1,0 +1,69 @@
+"""One transform for a picture and its masks: square, then the study's size.
+
+    pad   to a square with the picture's own border value (its median), crop: the centre square
+    pixels: antialiased bilinear; masks: area coverage of at least a half, and never nothing where there was something
+
+An image that already has the size passes through unchanged, to the bit.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Mode = Literal["pad", "crop"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The square side and how other shapes become square."""
+
+    size: int
+    mode: Mode
+
+    def pixels(
+        self, image: NDArray[np.uint8], channels: int
+    ) -> NDArray[np.uint8]:  # (h, w) or (h, w, 3) -> (c, size, size)
+        planes = [image] if image.ndim == 2 else [image[..., plane] for plane in range(3)]
+        if len(planes) != channels:
+            planes = [_grey(image)] if channels == 1 else planes * 3
+        return np.stack([self._plane(plane) for plane in planes])
+
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:  # (h, w) -> (size, size)
+        square = self._square(mask, fill=False)
+        if square.shape == (self.size, self.size):
+            return square
+        coverage = np.asarray(
+            Image.fromarray(square.astype(np.float32)).resize((self.size, self.size), Image.Resampling.BOX)
+        )
+        fitted = coverage >= 0.5
+        if mask.any() and not fitted.any():
+            fitted = coverage == coverage.max()  # a lesion below half a pixel keeps the pixel it covers most
+        return fitted
+
+    def _plane(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        square = self._square(plane, fill=border(plane))
+        if square.shape == (self.size, self.size):
+            return square
+        return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+    def _square(self, plane: NDArray[np.generic], fill: int | bool) -> NDArray[np.generic]:
+        height, width = plane.shape
+        side = max(height, width) if self.mode == "pad" else min(height, width)
+        if self.mode == "pad":
+            top, left = (side - height) // 2, (side - width) // 2
+            return np.pad(plane, ((top, side - height - top), (left, side - width - left)), constant_values=fill)
+        top, left = (height - side) // 2, (width - side) // 2
+        return plane[top : top + side, left : left + side]
+
+
+def border(plane: NDArray[np.uint8]) -> int:
+    """The median of the outermost pixels: what lies around a scan."""
+    rim = np.concatenate([plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]])
+    return int(np.median(rim))
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).convert("L"))

@@ -1,0 +1,145 @@
+"""The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs that are left between.
+
+    cavity(angle): a super-ellipse, irregular by a few waves, smaller towards the apex
+    muscle = cavity + wall,  body = muscle + fat, flattened where the patient lies on the couch
+    lungs = cavity minus a smooth union of ellipses (spine, great vessels, heart, hila, liver dome)
+
+All vary smoothly with z, the height below the patient's own level in half fields of view.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gradfaith.data.phantom.anatomy import HEIGHT, Anatomy
+from gradfaith.data.phantom.frame import Ellipse, Field, Frame, cover, step
+from gradfaith.data.phantom.outline import ANGLE, Bins, bins, distance_to
+
+_MELT = 0.05  # width over which ellipses melt into one another
+Waves = tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One axial section: coverages, and signed distances that are negative inside. All (h, w)."""
+
+    entry: Bins  # of the angle, into tables over it
+    outside: Field  # distance from the rim of the cavity
+    body: Field
+    muscle: Field
+    lungs: Field
+    cavity: Field
+    depth: Field  # distance to the rim of the lungs
+
+
+def level_of(anatomy: Anatomy, z: float) -> float:
+    """Where a section lies between the lung apex (0) and the diaphragm (1)."""
+    return anatomy.level + z / HEIGHT
+
+
+@lru_cache(maxsize=64)
+def cavity_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES,)
+    """The inner chest wall."""
+    grow = 0.70 + 0.30 * step(0.0, 0.5, level_of(anatomy, z))
+    cos, sin, power = np.abs(np.cos(ANGLE)), np.abs(np.sin(ANGLE)), anatomy.squareness
+    width, depth = anatomy.width * grow, anatomy.depth * (0.5 + 0.5 * grow)
+    radius = ((cos / width) ** power + (sin / depth) ** power) ** (-1 / power)
+    wobble = sum(a * np.cos((2 + i) * ANGLE + phase + u * z) for i, (a, u, _, phase) in enumerate(waves))
+    front = np.exp(-(((ANGLE + np.pi / 2) / 0.3) ** 2))  # the sternum presses in a little
+    return (radius * (1 + anatomy.lean * np.cos(ANGLE) + 0.012 * wobble) - 0.02 * front).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def wall_radii(anatomy: Anatomy, waves: Waves, z: float) -> tuple[Field, Field]:  # (ANGLES,), (ANGLES,)
+    """The outer rims of muscle and of skin."""
+    level, side = level_of(anatomy, z), np.abs(np.cos(ANGLE))
+    back, front = np.clip(np.sin(ANGLE), 0, 1), np.clip(-np.sin(ANGLE), 0, 1)
+    shoulder = 0.16 * (1 - step(0.15, 0.5, level)) * side**2
+    pectoral = 0.05 * (1 - step(0.3, 0.7, level)) * np.exp(-(((np.abs(ANGLE + np.pi / 2) - 0.75) / 0.3) ** 2))
+    erector = 0.05 * np.exp(-(((np.abs(ANGLE - np.pi / 2) - 0.45) / 0.35) ** 2))
+    muscle = cavity_radius(anatomy, waves, z) + anatomy.muscle + shoulder + pectoral + erector + 0.02 * back
+    wobble = sum(a * np.cos((1 + i) * ANGLE + 2 * phase + v * z) for i, (a, _, v, phase) in enumerate(waves))
+    fat = anatomy.fat * (1 + 0.25 * wobble / len(waves) + 0.4 * front - 0.2 * back)
+    body = np.minimum(muscle + fat, 0.955)
+    couch = 0.96 * float((body * back).max()) / np.maximum(back, 0.05)
+    flat = (body**-16 + couch**-16) ** (-1 / 16)
+    return np.minimum(muscle, flat - 0.015).astype(np.float32), flat.astype(np.float32)
+
+
+def spine(anatomy: Anatomy, z: float) -> Ellipse:
+    """The vertebral body."""
+    lift = 0.02 * step(0.0, 0.4, level_of(anatomy, z))
+    return Ellipse(0.0, 0.60 * anatomy.depth + lift, 0.110, 0.088)
+
+
+def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
+    """The heart, from its base downwards."""
+    grow = step(0.42, 0.80, level_of(anatomy, z))
+    if grow <= 0:
+        return None
+    size = anatomy.heart * (0.35 + 0.65 * grow)
+    return Ellipse(0.02 + 0.09 * grow + anatomy.heart_shift, -0.34 * anatomy.depth, 0.27 * size, 0.20 * size, 0.5)
+
+
+def liver(anatomy: Anatomy, z: float) -> Ellipse | None:
+    """The dome of the liver in the base of the right lung (on the image's left)."""
+    rise = level_of(anatomy, z) - anatomy.liver
+    if rise <= 0:
+        return None
+    radius = min(0.6 * rise**0.5, 0.30)
+    return Ellipse(-0.56 * anatomy.width, -0.02, radius, 0.85 * radius)
+
+
+def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
+    """What stands between the lungs, as ellipses that melt together."""
+    level, bone = level_of(anatomy, z), spine(anatomy, z)
+    narrow = 0.75 + 0.25 * step(0.1, 0.35, level)
+    hila = np.exp(-(((level - 0.50) / 0.13) ** 2)) * anatomy.hilum
+    arch = np.exp(-(((level - 0.32) / 0.07) ** 2))
+    parts = [
+        Ellipse(0.0, bone.y, 0.130, 0.112),
+        Ellipse(0.0, bone.y + 0.17, 0.15, 0.13),
+        Ellipse(0.0, 0.0, 0.130 * narrow, 0.21),
+        Ellipse(0.01, -0.75 * anatomy.depth, anatomy.thymus, 0.20),
+        Ellipse(0.03, -0.12, 0.14 * narrow, 0.12),
+        Ellipse(
+            0.115, 0.05 + 0.13 * step(0.32, 0.45, level), anatomy.aorta + 0.012, anatomy.aorta + 0.012 + 0.1 * arch
+        ),
+        Ellipse(-0.155, 0.0, 0.02 + 0.055 * hila, 0.02 + 0.07 * hila),
+        Ellipse(0.155, -0.01, 0.02 + 0.05 * hila, 0.02 + 0.07 * hila),
+    ]
+    return parts + [part for part in (heart(anatomy, z),) if part]
+
+
+def _melt(parts: list[Ellipse], on: Frame, reach: float) -> Field:  # (h, w)
+    """The distance to the smooth union of some ellipses (polynomial minimum), known within `reach` of each."""
+    union = np.full_like(on.x, reach)
+    for part in parts:
+        window = on.window(part.x, part.y, max(part.across, part.down) + reach)
+        mine, other = union[window], part.distance(on.x[window], on.y[window])
+        near = np.maximum(np.float32(_MELT) - np.abs(mine - other), 0)
+        union[window] = np.minimum(mine, other) - near * near * np.float32(1 / (4 * _MELT))
+    return union
+
+
+def section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: float = 2 * _MELT) -> Section:
+    """All outlines at one z; the depth is true up to `reach` from the mediastinum."""
+    distance = np.sqrt(on.x * on.x + on.y * on.y)
+    entry = bins(on.x, on.y)
+    muscle, body = wall_radii(anatomy, waves, z)
+    outside = distance_to(cavity_radius(anatomy, waves, z), distance, entry)
+    between = _melt(_mediastinum(anatomy, z), on, reach)
+    if dome := liver(anatomy, z):
+        window = dome.window(on)
+        between[window] = np.minimum(between[window], dome.distance(on.x[window], on.y[window]))
+    cavity = cover(outside, on.pixel)
+    return Section(
+        entry=entry,
+        outside=outside,
+        body=cover(distance_to(body, distance, entry), on.pixel),
+        muscle=cover(distance_to(muscle, distance, entry), on.pixel),
+        lungs=cavity * (1 - cover(between, on.pixel)),
+        cavity=cavity,
+        depth=np.maximum(outside, -between),
+    )

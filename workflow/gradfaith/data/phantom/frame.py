@@ -1,0 +1,104 @@
+"""The pixel grid in the patient's own coordinates, and soft edges on it.
+
+    coverage = clip(1/2 - d / pixel, 0, 1)              d: signed distance to an edge, negative inside
+
+Lengths are in half fields of view: the image spans [-1, 1], x to its right, y down, about 19 cm each. The patient lies
+at a centre, turned by a tilt. Shapes are drawn inside the smallest window that holds them, so small ones cost little.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where each pixel lies in the patient."""
+
+    x: Field  # (h, w)
+    y: Field  # (h, w)
+    pixel: float
+    centre: tuple[float, float]
+    tilt: float
+
+    def window(self, x: float, y: float, reach: float) -> Window:
+        """The part of the image within `reach` of a point of the patient."""
+        (column, row), margin = self.pixels(x, y), reach / self.pixel + 1
+        top, bottom = math.floor(row - margin), math.ceil(row + margin) + 1
+        left, right = math.floor(column - margin), math.ceil(column + margin) + 1
+        return slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
+
+    def pixels(self, x: float, y: float) -> tuple[float, float]:
+        """Column and row of a point of the patient, in pixels; takes arrays too."""
+        cos, sin = math.cos(self.tilt), math.sin(self.tilt)
+        across, down = self.centre[0] + x * cos - y * sin, self.centre[1] + x * sin + y * cos
+        return (across + 1) / self.pixel - 0.5, (down + 1) / self.pixel - 0.5
+
+    def wave(self, u: float, v: float, phase: float) -> Field:  # (h, w)
+        """sin(u x + v y + phase): the argument is linear in row and column, so the sines are taken along two sides."""
+        along = u * (self.x[:1] - self.x[0, 0]) + v * (self.y[:1] - self.y[0, 0])  # (1, w)
+        down = u * self.x[:, :1] + v * self.y[:, :1] + phase  # (h, 1)
+        return (np.sin(along) * np.cos(down) + np.cos(along) * np.sin(down)).astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=8)
+def _axis(size: int) -> Field:  # (size,)
+    return ((np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1).astype(np.float32)
+
+
+def frame(size: int, centre: tuple[float, float] = (0.0, 0.0), tilt: float = 0.0) -> Frame:
+    """The grid of a square image for a patient at `centre`, turned by `tilt` radians."""
+    across, down = (_axis(size) - np.float32(centre[0]))[None, :], (_axis(size) - np.float32(centre[1]))[:, None]
+    cos, sin = np.float32(math.cos(tilt)), np.float32(math.sin(tilt))
+    return Frame(across * cos + down * sin, down * cos - across * sin, 2 / size, centre, tilt)
+
+
+def cover(distance: Field, pixel: float) -> Field:
+    """How much of each pixel lies inside an edge."""
+    return np.clip(np.float32(0.5) - distance * np.float32(1 / pixel), 0, 1)
+
+
+def blend(image: Field, coverage: Field, value: float | Field) -> None:
+    """Lay a material over an image, in place."""
+    image += coverage * (value - image)
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse in the patient: centre, half axes, turn in radians."""
+
+    x: float
+    y: float
+    across: float
+    down: float
+    turn: float = 0.0
+
+    def distance(self, x: Field, y: Field) -> Field:
+        """Signed distance to the rim, to first order: exact on the rim, and everywhere for a circle."""
+        cos, sin = np.float32(math.cos(self.turn)), np.float32(math.sin(self.turn))
+        dx, dy = x - np.float32(self.x), y - np.float32(self.y)
+        u, v = (dx * cos + dy * sin) / np.float32(self.across), (dy * cos - dx * sin) / np.float32(self.down)
+        level = np.sqrt(u * u + v * v) + np.float32(1e-6)
+        u /= np.float32(self.across)
+        v /= np.float32(self.down)
+        return level * (level - 1) / (np.sqrt(u * u + v * v) + np.float32(1e-6))
+
+    def window(self, on: Frame) -> Window:
+        return on.window(self.x, self.y, max(self.across, self.down) + on.pixel)
+
+    def paint(self, image: Field, on: Frame, value: float) -> None:
+        """Fill the ellipse with a material, in place."""
+        window = self.window(on)
+        blend(image[window], cover(self.distance(on.x[window], on.y[window]), on.pixel), value)
+
+
+def step(low: float, high: float, value: float) -> float:
+    """A smooth step from 0 at `low` to 1 at `high`."""
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,147 @@
+"""Nodules: benign ones small, smooth, sometimes calcified; malignant ones larger, lobed and spiculated.
+
+    radius(angle, z) = R sqrt(1 - (z / H)^2) * (1 + lobes(angle, z) + spicules(angle))
+    coverage = clip(1/2 - d / pixel, 0, 1) * lung coverage,      evidence = coverage >= 1/2
+
+So the evidence is the set of pixels of which the nodule fills at least half; beyond it only its direct neighbours are
+touched, as the soft edge asks. A nodule lies anywhere in both lungs: a benign one whole, a malignant one may lean on the pleura and
+is cut off there. A share of both is hard: faint (ground glass, part solid) and smaller. Every slice of a patient meets
+the nodule; it is largest at its own centre. Radii at difficulty 1/2 and 96 pixels: benign 3-5, malignant 5-9 pixels,
+larger than the nodules of a screening programme, so that a map with 6 x 6 cells can meet them.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from gradfaith import rng
+from gradfaith.data.phantom import chest
+from gradfaith.data.phantom.anatomy import draw, waves
+from gradfaith.data.phantom.frame import Field, Frame, blend, cover, frame
+from gradfaith.data.phantom.outline import ANGLE, bins, distance_to
+
+Kind = Literal["benign", "malignant"]
+SPAN = 0.075  # z from a patient's first to last slice, at most
+_RADII = {"benign": (0.0625, 0.104), "malignant": (0.108, 0.180)}  # half fields of view, at difficulty 1/2
+_PLACING = 64  # pixels of the coarse section a nodule is placed on, whatever the image size
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One nodule; lengths in half fields of view, materials in Hounsfield units."""
+
+    x: float
+    y: float
+    z: float
+    radius: float
+    height: float  # half its extent along z
+    lobes: tuple[tuple[float, float, float], ...]  # amplitude, phase, drift along z; of 2, 3, ... waves round the rim
+    spicules: tuple[tuple[float, float, float], ...]  # angle, length in radii, width in radians
+    rim: float
+    core: float
+    core_share: float  # of the radius
+
+
+@lru_cache(maxsize=256)
+def nodule(seed: int, patient: int, kind: Kind, difficulty: float) -> Nodule:
+    """A patient's nodule, from its own stream."""
+    stream = rng.generator(seed, "phantom", patient, "nodule")
+    hard = stream.random() < 0.5 * difficulty
+    radius = float(stream.uniform(*_RADII[kind])) * (1.3 - 0.6 * difficulty) * (0.9 if hard else 1.0)
+    x, y, radius = _place(seed, patient, kind, radius, stream)
+    lobe, many = (0.13, int(stream.integers(14, 25))) if kind == "malignant" else (0.05, 0)
+    lobes = [tuple(map(float, stream.uniform([0.3, 0, -6], [1, 2 * math.pi, 6]))) for _ in range(5 if many else 2)]
+    turn = stream.uniform(0, 2 * math.pi)
+    spicules = [
+        (
+            turn + 2 * math.pi * (i + stream.uniform(-0.5, 0.5)) / many,
+            stream.gamma(2.0, 0.13),
+            stream.uniform(0.05, 0.11),
+        )
+        for i in range(many)
+    ]
+    rim, core, share = _material(kind, hard, stream)
+    return Nodule(
+        x=x,
+        y=y,
+        z=float(stream.uniform(-0.006, 0.006)),
+        radius=radius * (0.88 if kind == "malignant" else 1.0),
+        height=max(radius, 0.84 * SPAN),
+        lobes=tuple((lobe * a, phase, drift) for a, phase, drift in lobes),
+        spicules=tuple(spicules),
+        rim=rim,
+        core=core,
+        core_share=share,
+    )
+
+
+def _material(kind: Kind, hard: bool, stream: np.random.Generator) -> tuple[float, float, float]:
+    """Attenuation of rim and core, and the core's share of the radius."""
+    chance, solid = stream.random(), float(stream.uniform(10, 70))
+    if kind == "benign":
+        if hard:
+            return (faint := float(stream.uniform(-480, -220))), faint, 0.0
+        return (
+            (solid, float(stream.uniform(250, 550)), float(stream.uniform(0.35, 0.7)))
+            if chance < 0.3
+            else (solid, solid, 0.0)
+        )
+    if hard:
+        return float(stream.uniform(-500, -350)), solid - 60, float(stream.uniform(0.35, 0.6))  # part solid
+    return (solid, -930.0, float(stream.uniform(0.2, 0.4))) if chance < 0.1 else (solid, solid, 0.0)  # cavitated, solid
+
+
+def _place(
+    seed: int, patient: int, kind: Kind, radius: float, stream: np.random.Generator
+) -> tuple[float, float, float]:
+    """A point of the lungs with room for the nodule; where no point has, the nodule shrinks."""
+    on = frame(_PLACING)
+    depth = -chest.section(draw(seed, patient), waves(seed, patient), 0.0, on, reach=0.3).depth
+    room = float(stream.uniform(0.4, 1.1)) if kind == "malignant" else 1.15
+    radius = min(radius, 0.98 * float(depth.max()) / room)
+    row, column = np.nonzero(depth >= room * radius)
+    chosen = int(stream.integers(len(row)))
+    jitter = stream.uniform(-0.5, 0.5, 2) * on.pixel * 0.2
+    at = row[chosen], column[chosen]
+    return float(on.x[at] + jitter[0]), float(on.y[at] + jitter[1]), radius
+
+
+def _rim(item: Nodule, z: float) -> Field:  # (ANGLES,)
+    """The nodule's outline in a section at z; zero beyond its ends."""
+    share = 1 - ((z - item.z) / item.height) ** 2
+    if share <= 0:
+        return np.zeros_like(ANGLE)
+    shape = np.ones_like(ANGLE)
+    for index, (amplitude, phase, drift) in enumerate(item.lobes):
+        shape += np.float32(amplitude) * np.cos((2 + index) * ANGLE + np.float32(phase + drift * z))
+    for angle, length, width in item.spicules:
+        away = np.abs(
+            np.mod(ANGLE - np.float32(angle) + np.float32(math.pi), np.float32(2 * math.pi)) - np.float32(math.pi)
+        )
+        shape += np.float32(length) * np.exp(-((away / np.float32(width)) ** 2))
+    return (np.float32(item.radius * math.sqrt(share)) * shape).astype(np.float32)
+
+
+def paint(image: Field, item: Nodule, z: float, lungs: Field, on: Frame) -> NDArray[np.bool_]:  # (h, w)
+    """Draw a nodule into a section, in place, and give back its evidence."""
+    evidence, radius = np.zeros(image.shape, np.bool_), _rim(item, z)
+    if not radius.any():
+        return evidence
+    window = on.window(item.x, item.y, float(radius.max()))
+    dx, dy = on.x[window] - np.float32(item.x), on.y[window] - np.float32(item.y)
+    away, entry = np.hypot(dx, dy), bins(dx, dy)
+    coverage = cover(distance_to(radius, away, entry), on.pixel) * lungs[window]
+    filled = coverage >= 0.5
+    coverage *= binary_dilation(filled, np.ones((3, 3)))  # no trace of a spicule too thin to be evidence
+    material = np.full_like(away, item.rim)
+    if item.core_share:
+        core = cover(away - np.float32(item.core_share * np.median(radius)), on.pixel)
+        blend(material, core, item.core)
+    blend(image[window], coverage, material)
+    evidence[window] = filled
+    return evidence

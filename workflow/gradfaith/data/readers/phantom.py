@@ -1,0 +1,102 @@
+"""The embedded phantom: lung-CT-like patients with known evidence, computed, so that a study runs anywhere.
+
+Classes: normal (no nodule), benign, malignant. A patient is a group; each has several neighbouring slices, and every
+slice of a patient with a nodule shows it. Masks: "evidence" (the nodule), "lungs", "body" (without the couch) and, where
+a marker is planted, "shortcut". It is a phantom, not a patient: what is right on it may be wrong in a clinic.
+Deterministic per (options, slice); about 5 ms per slice of 224 pixels.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gradfaith.data.phantom import shortcut as planted
+from gradfaith.data.phantom import slices
+from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
+from gradfaith.errors import DatasetInvalid
+
+_FILE = re.compile(r"phantom/(normal|benign|malignant)-(\d{3,})/(\d+)")
+
+
+class Shortcut(BaseModel):
+    """A class-correlated mark that is not disease."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["none", "marker", "kernel"] = Field(
+        "none", description="what is planted: a corner marker (with its own mask) or a reconstruction kernel (without)"
+    )
+    strength: float = Field(
+        0.0, ge=0, le=1, description="probability that a patient's mark is its class's own; 0 tells nothing, 1 all"
+    )
+    where: Literal["train", "both"] = Field("both", description="train: in train and val only; both: in test too")
+
+
+class Options(ReaderOptions):
+    """What is drawn."""
+
+    size: int = Field(96, ge=32, le=512, description="width and height in pixels")
+    patients_per_class: int = Field(40, ge=1, le=9999, description="patients of each of the three classes")
+    slices_per_patient: int = Field(4, ge=1, le=64, description="neighbouring slices of each patient")
+    difficulty: float = Field(
+        0.35,
+        ge=0,
+        le=1,
+        description="0: large, bright nodules and few vessels; 1: small, often faint ones and many vessels",
+    )
+    seed: int = Field(0, ge=0, description="which phantom population is drawn")
+    shortcut: Shortcut = Field(Shortcut(), description="a class-correlated mark that is not disease")
+
+
+def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - computed, so there is no raw folder
+    """One record per slice, patient by patient."""
+    for label in planted.LABELS:
+        for patient in range(options.patients_per_class):
+            for number in range(options.slices_per_patient):
+                yield Record(
+                    image_id=f"{label}-{patient:03d}-{number}",
+                    file=f"phantom/{label}-{patient:03d}/{number}",
+                    label=label,
+                    group=f"{label}-{patient:03d}",
+                    group_kind="patient",
+                    evidence="none" if label == "normal" else "mask",
+                )
+
+
+def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001
+    """One slice, drawn and scanned."""
+    cut = cut_of(options, record)
+    truth = slices.draw(cut)
+    mark, seen = options.shortcut, options.shortcut.where == "both" or part != "test"
+    tie = mark.strength if seen and mark.kind == "kernel" else 0.0
+    pixels = slices.expose(cut, truth, planted.kernel(cut.seed, cut.patient, cut.label, tie))
+    masks = {"lungs": truth.lungs, "body": truth.body}
+    if truth.evidence is not None:
+        masks["evidence"] = truth.evidence
+    if seen and mark.kind == "marker" and (whose := planted.marker(cut.seed, cut.patient, cut.label, mark.strength)):
+        masks["shortcut"] = planted.stamp(pixels, whose)
+    return Picture(pixels, masks)
+
+
+def cut_of(options: Options, record: Record) -> slices.Cut:
+    """Which slice a record names. Patients are numbered through the classes, so a number never says the class."""
+    found = _FILE.fullmatch(record.file)
+    if not found or int(found[2]) >= options.patients_per_class or int(found[3]) >= options.slices_per_patient:
+        raise DatasetInvalid(
+            found=f'"{record.file}" is no slice of this phantom.',
+            why=f"It has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
+            then="Index the dataset again with the options it is read with.",
+        )
+    label: planted.Label = next(name for name in planted.LABELS if name == found[1])
+    return slices.Cut(
+        seed=options.seed,
+        patient=len(planted.LABELS) * int(found[2]) + planted.LABELS.index(label),
+        label=label,
+        slice=int(found[3]),
+        slices=options.slices_per_patient,
+        size=options.size,
+        difficulty=options.difficulty,
+    )

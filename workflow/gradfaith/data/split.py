@@ -1,0 +1,124 @@
+"""The split: groups to parts, stratified and seeded, so that no group is on two sides.
+
+Groups are taken in random order, large ones first, each to the part that it brings nearest to its asked share of every
+class; of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold does this for equal folds only.)
+Groups that hold the same image, pixel by pixel, are kept together as if they were one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from gradfaith import rng
+from gradfaith.errors import SplitImpossible
+
+PARTS = ("train", "val", "test")
+TRIES = 200
+LARGE_FIRST = 0.5  # how strongly size outweighs chance in the order
+
+
+def split(
+    manifest: pd.DataFrame, shares: Mapping[str, float], *, classes: Sequence[str], tolerance: float, seed: int
+) -> pd.DataFrame:
+    """image_id and part for every image; an ask that groups cannot meet is refused."""
+    parts = [part for part in PARTS if shares[part] > 0]
+    block = _blocks(manifest)
+    label = manifest["label"].map({name: place for place, name in enumerate(classes)}).to_numpy()
+    counts = np.zeros((block.max() + 1, len(classes)))  # (blocks, classes)
+    np.add.at(counts, (block, label), 1)
+    _possible(counts, parts, classes)
+    wanted = np.array([shares[part] for part in parts])[:, None] * counts.sum(axis=0)  # (parts, classes)
+    tries = [_assign(counts, wanted, rng.generator(seed, "split", attempt)) for attempt in range(TRIES)]
+    best = min(tries, key=lambda owner: _cost(counts, wanted, owner))
+    table = pd.DataFrame({"image_id": manifest["image_id"].to_numpy(), "part": np.array(parts)[best[block]]})
+    _honest(table, manifest, shares, tolerance)
+    return table
+
+
+def report(table: pd.DataFrame, manifest: pd.DataFrame) -> dict[str, Any]:
+    """Shares, class balance and groups of every part."""
+    merged = manifest.merge(table, on="image_id", validate="one_to_one")
+    whole = len(merged)
+    return {
+        part: {
+            "images": len(rows),
+            "share": round(len(rows) / whole, 4),
+            "groups": int(rows["group"].nunique()),
+            "classes": {
+                name: {"images": len(own), "groups": int(own["group"].nunique())} for name, own in rows.groupby("label")
+            },
+        }
+        for part, rows in merged.groupby("part")
+    }
+
+
+def _blocks(manifest: pd.DataFrame) -> NDArray[np.int64]:
+    """A number for every image: equal where groups are equal, or linked by an identical image."""
+    group, _ = pd.factorize(manifest["group"], sort=True)
+    pixel, _ = pd.factorize(manifest["pixel_hash"], sort=True)
+    shape = (group.max() + 1, pixel.max() + 1)
+    links = coo_matrix((np.ones(len(group)), (group, pixel)), shape=shape).tocsr()
+    _, component = connected_components(links @ links.T, directed=False)
+    blocks: NDArray[np.int64] = component[group]
+    return blocks
+
+
+def _assign(counts: NDArray[Any], wanted: NDArray[Any], random: np.random.Generator) -> NDArray[np.int64]:
+    """One greedy assignment of blocks to parts."""
+    size = counts.sum(axis=1)
+    order = np.argsort(-(LARGE_FIRST * size / size.max() + random.random(len(size))))
+    held = np.zeros_like(wanted)
+    owner = np.zeros(len(size), dtype=np.int64)
+    scale = np.maximum(counts.sum(axis=0), 1)
+    for row in order:
+        lack = (wanted - held) / scale  # (parts, classes)
+        gain = (lack * counts[row]).sum(axis=1) / np.maximum(wanted.sum(axis=1) / wanted.sum(), 1e-9)
+        owner[row] = int(gain.argmax())
+        held[owner[row]] += counts[row]
+    return owner
+
+
+def _cost(counts: NDArray[Any], wanted: NDArray[Any], owner: NDArray[np.int64]) -> float:
+    held = np.zeros_like(wanted)
+    np.add.at(held, owner, counts)
+    missing = ((held == 0) & (wanted > 0)).sum()
+    return float(missing + np.abs((held - wanted) / np.maximum(counts.sum(axis=0), 1)).max())
+
+
+def _possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequence[str]) -> None:
+    groups = (counts > 0).sum(axis=0)
+    short = {name: int(number) for name, number in zip(classes, groups, strict=True) if number < len(parts)}
+    if short:
+        raise SplitImpossible(
+            found=f"of {len(parts)} parts ({', '.join(parts)}) each needs every class, but independent groups are few: {short}.",
+            why="A group is never divided, so a class with fewer groups than parts is missing from one of them.",
+            then="Add patients of this class, ask for fewer parts (val: 0, say), or leave the class out of `classes:`.",
+        )
+
+
+def _honest(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float], tolerance: float) -> None:
+    """Our own word that nothing leaks and that the parts are what was asked."""
+    merged = manifest.merge(table, on="image_id", validate="one_to_one")
+    for key in ("group", "pixel_hash"):
+        if (merged.groupby(key)["part"].nunique() > 1).any():
+            raise AssertionError(f"a {key} lies in two parts")
+    whole = merged.groupby("part").size() / len(merged)
+    per_class = pd.crosstab(merged["part"], merged["label"], normalize="columns")
+    for part, share in shares.items():
+        found = {"all": float(whole.get(part, 0)), **(per_class.loc[part].to_dict() if part in per_class.index else {})}
+        off = {
+            name: round(value, 3)
+            for name, value in found.items()
+            if abs(value - share) > tolerance or (share > 0 and value == 0)
+        }
+        if off:
+            raise SplitImpossible(
+                found=f"the best split found gives {part} these shares: {off}; asked was {share:g} with a tolerance of {tolerance:g}.",
+                why="Groups are never divided, and with these sizes no assignment came nearer.",
+                then="Raise split.tolerance and say so, ask for other shares, or add groups.",
+            )

@@ -1,0 +1,104 @@
+"""A digest of code: what computes a number, and nothing else.
+
+    digest = hash over the syntax trees of a script and of every numeric file it reaches
+
+Docstrings, comments, layout and the words of a `raise` are not in the tree that is hashed, so that editing them makes
+nothing stale. Plumbing (reading, writing, checking, choosing a device) is not followed: stores and tables carry a
+FORMAT_VERSION instead. Modules loaded by name are given as further roots.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from gradfaith.registry import PACKAGE
+
+PLUMBING = frozenset(
+    {
+        *("errors", "job", "device", "cli"),
+        *("study", "dataset", "plan", "slices", "options", "wording", "layout", "registry", "digest"),
+        *("atomic", "stores", "tables", "stamp", "provenance"),
+    }
+)
+
+
+def code(*roots: Path) -> str:
+    """Sixteen hex digits for the numeric code behind these files."""
+    whole = hashlib.sha256()
+    for path in sorted(_closure(roots)):
+        whole.update(f"{path.name}\0{_tree_digest(path)}\0".encode())
+    return whole.hexdigest()[:16]
+
+
+def _closure(roots: tuple[Path, ...]) -> set[Path]:
+    seen: set[Path] = set()
+    waiting = list(roots)
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(_imports(path))
+    return seen
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _tree_digest(path: Path) -> str:
+    tree = _Essence().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+@cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    """The package's own numeric files that a file imports, at its head or inside a function."""
+    found: list[Path] = []
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gradfaith":
+            dotted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            dotted = [alias.name for alias in node.names if alias.name.split(".")[0] == "gradfaith"]
+        else:
+            continue
+        found.extend(file for name in dotted if (file := _file(name)) is not None)
+    return tuple(dict.fromkeys(found))
+
+
+def _file(dotted: str) -> Path | None:
+    parts = dotted.split(".")[1:]
+    if not parts or parts[0] in PLUMBING:
+        return None
+    path = PACKAGE.joinpath(*parts).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+class _Essence(ast.NodeTransformer):
+    """Drops what cannot change a number: docstrings, annotations' quotes stay, the words of a refusal go."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ):
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        return super().visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        for part in ast.walk(node):
+            for word in getattr(part, "keywords", []):
+                word.value = ast.Constant("")
+            if isinstance(part, ast.Call):
+                part.args = []
+        return node

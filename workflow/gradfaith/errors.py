@@ -1,0 +1,73 @@
+"""Errors in three parts: what was found, why that cannot be, what to do next.
+
+    raise MaskSizeMismatch(
+        found='mask of "a.png" is 512 x 511, its image is 512 x 512.',
+        why="A mask must lie on its image pixel by pixel; resizing it here would move the evidence.",
+        then="Re-export the mask at 512 x 512, or leave it out.",
+    )
+
+The class name is the error's name in logs and documents, so there is one class per kind of refusal.
+"""
+
+
+class Refusal(Exception):
+    """Something the workflow will not do, said so that its reader can mend it."""
+
+    def __init__(self, *, found: str, why: str, then: str) -> None:
+        super().__init__(found)
+        self.found, self.why, self.then = found, why, then
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}: {self.found}\n  {self.why}\n  {self.then}"
+
+
+class StudyInvalid(Refusal):
+    """The study file asks for something that is misspelt, unknown or contradictory."""
+
+
+class UnknownName(Refusal):
+    """No method, metric, reader, imputer or figure has this name."""
+
+
+class DatasetInvalid(Refusal):
+    """The raw data is not what its reader expects: an empty class, a missing folder, no groups."""
+
+
+class UnreadableImage(Refusal):
+    """A file that should be an image cannot be decoded."""
+
+
+class MaskSizeMismatch(Refusal):
+    """An evidence mask and its image differ in size."""
+
+
+class SplitImpossible(Refusal):
+    """No split by group can honour what the study asks for."""
+
+
+class BrokenStore(Refusal):
+    """An HDF5 store is truncated, incomplete, foreign, or of another format."""
+
+
+class BrokenTable(Refusal):
+    """A Parquet table cannot be read, or its columns are not those of its schema."""
+
+
+class CannotWrite(Refusal):
+    """An output could not be written whole; nothing of it was left behind."""
+
+
+class LayerUnusable(Refusal):
+    """A layer yields no map: no grid, no gradient, or not a finite one."""
+
+
+class ModelUnusable(Refusal):
+    """A model cannot be built, loaded or trained as the study asks."""
+
+
+class DeviceMissing(Refusal):
+    """The study asks for a device this machine does not offer."""
+
+
+class JobAlive(Refusal):
+    """A process of an earlier run still works on the files of this one."""

@@ -1,0 +1,95 @@
+"""Every method against every control, metric by metric: what pictures alone cannot show.
+
+One row of panels per architecture, one column per metric, one line per method; controls are grey and hollow. The band is
+the interval of the first method: a control inside it knows nothing and scores alike. Intervals that overlap do not settle
+a comparison, and those that do not are not a test: contrasts, paired by image, are in the table. Only the primary variant
+of each metric is drawn; of an agreement metric also its chance level, the same maps compared between different images.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from gradfaith.figures import rows, theme
+from gradfaith.figures.contract import Figure, Given
+
+FIGURE = Figure(needs=("estimates", "manifest"))
+Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
+
+
+def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Figure:
+    table = rows.whole(given.tables["estimates"])
+    shown, archs = rows.present(table, metrics), [name for name in given.architectures if name in set(table["arch"])]
+    table = table[table["metric"].isin(shown)]
+    methods = rows.methods(table, given.controls)
+    look = _look(methods, given.controls)
+    figure = theme.page(0.9 + len(archs) * (0.32 + 0.14 * len(methods)))
+    panels = figure.subplots(len(archs), len(shown), sharex="col", sharey=True, squeeze=False)
+    drawn = []
+    for column, metric in enumerate(shown):
+        own, chance = rows.of_metric(table, metric), rows.of_metric(table, metric, rows.CHANCE)
+        drawn.append(own)
+        for line, arch in enumerate(archs):
+            axes = panels[line, column]
+            _panel(axes, own[own["arch"] == arch], chance[chance["arch"] == arch], methods, look)
+        panels[-1, column].set_xlabel(_words(metric, own))
+    for line, arch in enumerate(archs):
+        panels[line, 0].set_title(arch, fontweight="bold")
+        panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
+    theme.legend(figure, _legend(look, rows.CHANCE in set(table["variant"])))
+    theme.note(figure, theme.basis(pd.concat(drawn), given.level, theme.kind(given.tables["manifest"])))
+    return figure
+
+
+def _look(methods: Sequence[str], controls: Sequence[str]) -> Look:
+    knowing = [name for name in methods if not rows.is_control(name, controls)]
+    return dict.fromkeys(methods, (theme.GREY, "o")) | theme.palette(knowing)
+
+
+def _panel(axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look) -> None:
+    here, level = own.set_index("method"), chance.set_index("method")
+    axes.grid(axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3))
+    first = methods[0]
+    if first in here.index and pd.notna(here.loc[first, "low"]):
+        axes.axvspan(here.loc[first, "low"], here.loc[first, "high"], color=look[first][0], alpha=0.1, linewidth=0)
+    for place, method in enumerate(methods):
+        colour, marker = look[method]
+        if method in level.index and pd.notna(level.loc[method, "value"]):
+            axes.plot(
+                level.loc[method, "value"],
+                place,
+                marker="|",
+                markersize=6,
+                color=theme.INK,
+                markeredgewidth=1,
+                zorder=5,
+            )
+        if method in here.index and pd.notna(here.loc[method, "value"]):
+            theme.dot(axes, here.loc[method], place, colour, marker, control=colour == theme.GREY)
+        else:
+            why = _missing(here.loc[method]) if method in here.index else "not measured"
+            axes.text(0.02, place, why, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=theme.GREY)
+
+
+def _missing(row: pd.Series) -> str:
+    """Why there is no number: the commonest status."""
+    return max(("undefined", "degenerate", "failed"), key=lambda status: int(row.get(f"n_{status}", 0)))
+
+
+def _words(metric: str, own: pd.DataFrame) -> str:
+    variant = next(iter(own["variant"]), "")
+    return theme.words(metric) + (f"\n({variant})" if variant else "")
+
+
+def _legend(look: Look, chance: bool) -> list[Line2D]:
+    entries = [theme.swatch(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
+    entries.append(theme.swatch("controls: know nothing of the model", theme.GREY, control=True))
+    if chance:
+        bar = Line2D([], [], color=theme.INK, marker="|", markersize=6, markeredgewidth=1, linewidth=0)
+        bar.set_label("chance level: the same metric between different images")
+        entries.append(bar)
+    return entries

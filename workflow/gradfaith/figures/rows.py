@@ -1,0 +1,56 @@
+"""Which rows of the tables figures and tables speak of, and in which order methods stand.
+
+Of a metric's variants one is primary: the first imputer of a faithfulness metric (estimates keep the study's order), all
+pairs of seeds for an agreement metric. Its chance level, the same metric between different images, is drawn beside it.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from gradfaith.stats.classification import MACRO
+
+SHUFFLED = "shuffled-"
+PAIRS, CHANCE = "pairs", "between-images"
+SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
+
+
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows over all images, without those by stratum."""
+    return table[table["by"] == ""] if "by" in table else table
+
+
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the classification table that are of all classes together."""
+    return table[table["class"] == MACRO]
+
+
+def primary_variant(table: pd.DataFrame, metric: str) -> str:
+    """The variant that stands for a metric."""
+    variants = list(dict.fromkeys(table.loc[table["metric"] == metric, "variant"]))
+    return PAIRS if PAIRS in variants else str(variants[0]) if variants else ""
+
+
+def of_metric(table: pd.DataFrame, metric: str, variant: str | None = None) -> pd.DataFrame:
+    """A metric's rows, of its primary variant unless told."""
+    wanted = primary_variant(table, metric) if variant is None else variant
+    return table[(table["metric"] == metric) & (table["variant"] == wanted)]
+
+
+def present(table: pd.DataFrame, metrics: Sequence[str] = ()) -> list[str]:
+    """The metrics asked for that the table has; nothing asked: those of the paper and their companions."""
+    there = set(table["metric"])
+    return [metric for metric in metrics or SHOWN if metric in there]
+
+
+def is_control(method: str, controls: Sequence[str]) -> bool:
+    return method in controls or method.startswith(SHUFFLED)
+
+
+def methods(table: pd.DataFrame, controls: Sequence[str]) -> list[str]:
+    """Every method of a table: those that know the model, each before its own shuffles, then the controls and theirs."""
+    names = list(dict.fromkeys(table["method"]))
+    knowing = [name for name in names if not is_control(name, controls)]
+    ignorant = [name for name in controls if name in names]
+    ordered = [twin for name in (*knowing, *ignorant) for twin in (name, SHUFFLED + name) if twin in names]
+    return ordered + [name for name in names if name not in ordered]

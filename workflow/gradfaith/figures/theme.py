@@ -1,0 +1,156 @@
+"""How figures look: a white page, one typeface, grey axes; what they rest on stands under every one.
+
+Architectures and methods have a colour and a marker each, from a palette that stays apart under every common colour
+blindness [wong2011]. Controls are always grey and hollow, their intervals dashed. A number without an interval is hollow
+too, has no whisker, and the note says why. The SVG is the same to the last byte whenever it is drawn again: no date, a
+fixed salt, text as text.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gradfaith.atomic import replacing
+
+WIDTH = 7.2  # inches, the text width of a two-column paper
+DPI = 150
+INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
+ACCENT, WRONG = "#0072B2", "#B3400A"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
+STYLE: Mapping[str, Any] = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 8,
+    "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 0.6, "axes.titleweight": "normal",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.titlelocation": "left",
+    "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6,
+    "grid.color": PALE, "grid.linewidth": 0.5, "legend.frameon": False, "figure.facecolor": "white",
+    "savefig.facecolor": "white", "figure.dpi": DPI, "savefig.dpi": DPI, "lines.linewidth": 1.2,
+    "svg.fonttype": "none", "svg.hashsalt": "gradfaith", "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """The theme, and nothing of the machine's own settings, while the block lasts."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def page(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure that lays itself out; it belongs to no window and to no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
+    """Both files, each whole or not there."""
+    with replacing(svg) as draft:
+        figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": "GradFaith"})
+    with replacing(png) as draft:
+        figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": "GradFaith"})
+
+
+def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """name -> colour and marker; past the seventh name colours come again with another marker."""
+    markers = [mark for turn in range(len(MARKERS)) for mark in MARKERS[turn:] + MARKERS[:turn]]
+    return dict(zip(names, zip(cycle(COLOURS), markers, strict=False), strict=False))
+
+
+def words(name: str) -> str:
+    """How a column's name is written on an axis."""
+    return PLAIN.get(name, name.replace("_", " "))
+
+
+PLAIN = {
+    "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
+    "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "sensitivity": "Sensitivity",
+    "specificity": "Specificity", "precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy", "auroc": "AUROC",
+}  # fmt: skip
+
+
+def dot(
+    axes: Axes,
+    row: Mapping[str, Any],
+    at: float,
+    colour: str,
+    marker: str = "o",
+    *,
+    control: bool = False,
+    upright: bool = False,
+) -> None:
+    """One number and its interval: at a height on a horizontal axis of values, or upright beside others."""
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    sure, dash = pd.notna(low), (0, (2, 1.4)) if control else "-"
+    if sure:
+        ends, place = [low, high], [at, at]
+        axes.plot(*((place, ends) if upright else (ends, place)), color=colour, linestyle=dash, linewidth=1.3, zorder=3)
+    face = "white" if control or not sure else colour
+    point = (at, value) if upright else (value, at)
+    size = 4.2 if marker == "o" else 3.8
+    axes.plot(*point, marker=marker, color=colour, markerfacecolor=face, markersize=size, markeredgewidth=1.0, zorder=4)
+
+
+def swatch(label: str, colour: str, marker: str = "o", *, control: bool = False, hollow: bool = False) -> Line2D:
+    """An entry of a legend that looks like `dot`."""
+    face, dash = ("white", (0, (2, 1.4))) if control else ("white" if hollow else colour, "-")
+    return Line2D(
+        [], [], color=colour, marker=marker, markerfacecolor=face, markersize=4.2, markeredgewidth=1.0,
+        linewidth=0 if hollow else 1.3, linestyle=dash, label=label,
+    )  # fmt: skip
+
+
+def legend(figure: Figure, entries: Sequence[Artist]) -> None:
+    """One legend above all panels, in as many columns as the page holds."""
+    longest = max(len(str(entry.get_label())) for entry in entries)
+    columns = max(1, min(len(entries), int(figure.get_size_inches()[0] * 12 // (longest + 5))))
+    figure.legend(handles=list(entries), loc="outside upper left", ncols=columns, handlelength=1.8, columnspacing=1.6)
+
+
+def note(figure: Figure, *sentences: str) -> None:
+    """Small words under the plot, at its left edge."""
+    text = "\n".join(sentence for sentence in sentences if sentence)
+    figure.supxlabel(text, x=0.012, ha="left", fontsize=6.8, color=GREY, linespacing=1.35)
+
+
+def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
+    """What the rows of estimates rest on: groups, images, seeds, the interval's name, and why some have none."""
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        return "No value could be estimated."
+    counts = [
+        _counted(rows[f"n_{what}s"], word) for what, word in (("group", kind), ("image", "image"), ("seed", "seed"))
+    ]
+    names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
+    bars = f"bars: {100 * level:g} % intervals, {' or '.join(names)}" if names else "no intervals"
+    reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
+    hollow = f"No interval (hollow): {'; '.join(reasons)}." if reasons else ""
+    return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
+
+
+def kind(manifest: pd.DataFrame) -> str:
+    """What the groups are, in the singular: patients only where the manifest knows patients."""
+    kinds = set(manifest.get("group_kind", ()))
+    return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"
+
+
+def _counted(numbers: pd.Series, word: str) -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low if low == high else f'{low}-{high}'} {word}{'' if high == 1 else 's'}"

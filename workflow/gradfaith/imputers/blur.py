@@ -1,0 +1,25 @@
+"""Blur: a removed pixel becomes its Gaussian surroundings.
+
+    fill = G_h x G_w^T         G_ij ~ exp(-(i - j)^2 / 2 s^2), rows summing to 1;  s = sigma times the shorter side  [fong2017]
+
+Takes the detail away and leaves the brightness, so no edge is drawn where the removed region ends. At the border the weights
+are renormalised over the pixels that exist. Cost: two small matrix products, 1-2 % of a resnet50 forward.
+"""
+
+import torch
+from torch import Tensor
+
+from gradfaith.metrics.contract import Context, Imputer
+
+IMPUTER = Imputer(fill="its Gaussian surroundings", cite="fong2017")
+
+
+def fill(images: Tensor, _context: Context, *, sigma: float = 0.05) -> Tensor:  # (m, c, h, w)
+    height, width = images.shape[-2:]
+    spread = sigma * min(height, width)
+    return _weights(height, spread, images) @ images @ _weights(width, spread, images).T
+
+
+def _weights(length: int, spread: float, like: Tensor) -> Tensor:  # (length, length)
+    place = torch.arange(length, device=like.device, dtype=like.dtype)
+    return torch.softmax(-((place[:, None] - place) ** 2) / (2 * spread**2), dim=1)

@@ -1,0 +1,98 @@
+"""What every job does around its work: hold its log, end with its parent, say refusals plainly.
+
+A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on the same
+outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. A thread
+watches the Snakemake process above the job and ends the job when that is gone, kill -9 included.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from gradfaith.errors import JobAlive, Refusal
+
+
+@contextmanager
+def running(log: str, threads: int = 1) -> Iterator[None]:
+    """The frame of a job: `with running(job.log[0], job.threads): ...`."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    file = _hold(Path(log))
+    _leash()
+    sys.stdout = file
+    try:
+        yield
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)  # noqa: T201 - Snakemake shows what a failed job said last
+        print(refusal, file=file)
+        file.flush()
+        os._exit(1)  # no traceback: the refusal says all
+    finally:
+        sys.stdout = sys.__stdout__
+
+
+def living(results: Path) -> list[Path]:
+    """The logs that a living job holds."""
+    return [log for log in sorted(results.glob("*/logs/**/*.log")) if _is_held(log)]
+
+
+def _hold(log: Path) -> IO[str]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = log.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _alive(log) from None
+    except OSError:
+        pass  # a filesystem without locks: nothing to hold, the rest still works
+    file.truncate(0)
+    file.write(f"pid {os.getpid()} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+    file.flush()
+    return file
+
+
+def _is_held(log: Path) -> bool:
+    with log.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _alive(log: Path) -> JobAlive:
+    holder = log.read_text(errors="replace").partition("\n")[0] or "pid unknown"
+    return JobAlive(
+        found=f"a job of an earlier run still works ({holder}; its log is {log}).",
+        why="Two jobs on the same files could mix what they write.",
+        then="Wait until it ends, or end it; then run `make resume`.",
+    )
+
+
+def _leash() -> None:
+    parent = next((process for process in psutil.Process().parents() if _is_snakemake(process)), None)
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent,), daemon=True, name="leash").start()
+
+
+def _is_snakemake(process: psutil.Process) -> bool:
+    try:
+        return any(Path(word).name == "snakemake" for word in process.cmdline()[:4])
+    except psutil.Error:
+        return False
+
+
+def _watch(parent: psutil.Process) -> None:
+    parent.wait()
+    os.kill(os.getpid(), signal.SIGKILL)

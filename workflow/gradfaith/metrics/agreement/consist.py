@@ -1,0 +1,34 @@
+"""Consist: do two models look at the same place?
+
+    IoU = |A and B| / |A or B|               A = {u >= t}, B = {v >= t}                            [panboonyuen2026]
+
+The paper leaves t open, its code takes 0.5. Two empty sets have no IoU: the papers' codes say 0 or 1, we say undefined. Grad-CAM
+maps of any two CT slices overlap, so the number means something only above the level of different images, which the
+runner gives as the variant "between-images". A map that is the same for every model is perfectly consistent. Cost: one pass
+over the pixels.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfaith.metrics.contract import Metric, Values
+
+METRIC = Metric(
+    family="agreement",
+    target="true",
+    bounds=(0, 1),
+    better="higher",
+    invariances=("scale", "flip"),
+    fooled_by=("uniform", "half", "centre", "edges"),
+    cite="panboonyuen2026",
+    differs="two empty maps are undefined, not 0; the reference is not compared with itself",
+)
+
+
+def score(first: NDArray[Any], second: NDArray[Any], *, threshold: float = 0.5) -> Values:
+    here, there = first >= threshold, second >= threshold
+    union = np.count_nonzero(here | there, axis=(1, 2))  # (m,)
+    shared = np.count_nonzero(here & there, axis=(1, 2))
+    return Values(shared / np.maximum(union, 1), undefined=union == 0, reason="neither map reaches the threshold")

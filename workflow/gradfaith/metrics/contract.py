@@ -1,0 +1,142 @@
+"""What a metric is: a file whose stem is its name, a `METRIC`, and `score` (for faithfulness also `changes`).
+
+Localization, numpy:   score(maps, region, **options) -> Values     maps (m, h, w) in [0, 1], region (m, h, w) bool
+Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
+Faithfulness, torch:   changes(maps, **options) -> Iterator[Change]  which changed images the metric needs
+                       score(base, after, **options) -> Values       how the model's answers become a number
+
+A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps never
+reach a metric: the runner gives them the status "degenerate". A value that the formula does not have is `undefined`; a value
+that is not finite and not declared undefined is "failed". The options of a faithfulness metric are those of `changes`, and
+both of its functions take them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Family = Literal["localization", "faithfulness", "agreement"]
+Target = Literal["predicted", "true"]
+Better = Literal["higher", "lower", "neither"]
+Status = Literal["ok", "undefined", "degenerate", "failed"]
+Grid = Literal["native", "input"]
+
+Model = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
+Chosen = Mapping[str, tuple[ModuleType, Mapping[str, Any]]]  # the study's label -> the file behind it and its options
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is declared about a metric, and tested from the declaration."""
+
+    family: Family
+    target: Target  # the class whose map it reads
+    bounds: tuple[float | None, float | None]  # None: unbounded on that side
+    better: Better
+    battery: str = ""  # faithfulness: the metrics of a battery share their changed images
+    region: str = "evidence"  # localization: the mask it reads
+    forwards: int = 0  # per map and imputer
+    invariances: tuple[
+        str, ...
+    ] = ()  # "scale": raw map times k; "monotone": any increasing change; "flip": all mirrored
+    fooled_by: tuple[str, ...] = ()  # controls that score well for no good reason
+    cite: str = ""
+    differs: str = ""
+
+
+@dataclass(frozen=True)
+class Imputer:
+    """What is declared about a way of removing pixels: `fill(images, context, **options) -> (m, c, h, w)` in [0, 1]."""
+
+    fill: str  # in words, for captions
+    seeded: bool = False
+    cite: str = ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One method's maps as a store holds them, with the image and the class that each explains."""
+
+    raw: Any  # (m, h0, w0), signed, at their own size
+    grid: Grid
+    signed: bool
+    image_of: Any  # (m,) row of the image each map belongs to
+    target: Any  # (m,) class
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The maps a faithfulness battery reads, evaluated at the images' size, on the device."""
+
+    unit: Any  # (m, h, w) in [0, 1]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One changed copy of every image: where `keep` is 1 the pixel stays, where it is 0 the imputer's takes its place."""
+
+    name: str
+    keep: Any  # (m, h, w) in [0, 1]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an imputer may know beside the images; a seeded one draws from (key, image id)."""
+
+    keep: Any  # (m, h, w) in [0, 1]: what will stay
+    mean: Any = None  # (c,) the dataset's mean, in [0, 1]
+    image_ids: Sequence[str] = ()
+    key: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The model's answer for each map's target class."""
+
+    logit: Any  # (m,)
+    probability: Any  # (m,)
+
+
+@dataclass(frozen=True)
+class Values:
+    """One number per map; where `undefined` is true there is none, and `reason` says why."""
+
+    value: Any  # (m,), numpy or torch
+    undefined: Any = None  # (m,) bool, or None: all defined
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a runner gives for one metric: a number and its status per map, in the maps' order."""
+
+    value: NDArray[np.float64]  # (m,), NaN unless ok
+    status: NDArray[np.str_]  # (m,)
+    reason: NDArray[np.str_]  # (m,), empty where ok
+
+    def rows(self, rows: slice) -> "Result":
+        return Result(self.value[rows], self.status[rows], self.reason[rows])
+
+
+def join(parts: Sequence[Result]) -> Result:
+    """Results of several chunks, one after the other."""
+    nothing = Result(np.zeros(0), np.zeros(0, dtype=np.str_), np.zeros(0, dtype=np.str_))
+    columns = ([getattr(part, name) for part in (nothing, *parts)] for name in ("value", "status", "reason"))
+    return Result(*map(np.concatenate, columns))
+
+
+def settle(values: Values, degenerate: NDArray[np.bool_], broken: NDArray[np.bool_]) -> Result:
+    """Numbers of the usable maps, put in their rows, and a status for every row; numpy only."""
+    usable = ~(degenerate | broken)
+    value, undefined = np.full(len(usable), np.nan), np.zeros(len(usable), dtype=bool)
+    value[usable] = values.value
+    undefined[usable] = False if values.undefined is None else values.undefined
+    lost = usable & ~undefined & ~np.isfinite(value)
+    cases = [broken, degenerate, undefined, lost]
+    status = np.select(cases, ["failed", "degenerate", "undefined", "failed"], default="ok")
+    reasons = ["the map is not finite", "the map is constant", values.reason, "the score is not a finite number"]
+    return Result(np.where(status == "ok", value, np.nan), status, np.select(cases, reasons, default=""))

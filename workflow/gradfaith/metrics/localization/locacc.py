@@ -1,0 +1,33 @@
+"""LocAcc: the share of the evidence that the map covers. A recall.
+
+    LocAcc = |{u >= t} and M| / |M|          soft: sum_M u / |M|                                     [panboonyuen2026]
+
+The paper intersects a soft map with a mask and leaves open what that means; its code binarises the evaluated map at t = 0.5,
+and so do we. `soft` is the literal reading of the formula. An empty mask has no recall: the paper's code says 0, so that
+every normal slice pulls the mean down; we say undefined. As a recall it is won by any broad map, and by the uniform control
+outright: read it beside saliency_score and iou_area_matched. Cost: one pass over the pixels.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfaith.metrics.contract import Metric, Values
+
+METRIC = Metric(
+    family="localization",
+    target="predicted",
+    bounds=(0, 1),
+    better="higher",
+    invariances=("scale", "flip"),
+    fooled_by=("uniform",),
+    cite="panboonyuen2026",
+    differs="an empty mask is undefined, not 0",
+)
+
+
+def score(maps: NDArray[Any], region: NDArray[np.bool_], *, threshold: float = 0.5, soft: bool = False) -> Values:
+    area = region.sum(axis=(1, 2))  # (m,)
+    covered = np.where(region, maps if soft else maps >= threshold, 0).sum(axis=(1, 2), dtype=np.float64)
+    return Values(covered / np.maximum(area, 1), undefined=area == 0, reason="the mask is empty")

@@ -1,0 +1,153 @@
+"""A classifier from its specification: any timm network, behind a stated normalisation.
+
+    logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
+
+Images stay in [0, 1] up to here, so whatever changes pixels (perturbations, baselines, gradients with respect to the
+image) speaks of grey values, never of normalised units. A one-channel image is repeated for a network of three.
+
+Pretrained weights go through timm's own loader: the head is dropped, the first convolution adapted to `in_chans`, and
+position embeddings resized. timm then loads what fits and is silent about the rest; here the rest is refused.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from gradfaith.errors import ModelUnusable
+from gradfaith.models.vision import timm
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What must be known to build a classifier again; kept in its card."""
+
+    timm: str
+    classes: int
+    channels: int  # of the images: 1 for CT, 3 for colour
+    in_chans: int  # of the network
+    size: int
+    mean: float | tuple[float, ...]  # in [0, 1]: one number, or one per channel
+    std: float | tuple[float, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)  # handed to timm: drop_rate, output_stride, ...
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"options": dict(self.options)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Spec":
+        def numbers(value: float | list[float]) -> float | tuple[float, ...]:
+            return tuple(value) if isinstance(value, list | tuple) else value
+
+        return cls(**{**data, "mean": numbers(data["mean"]), "std": numbers(data["std"])})
+
+
+class Classifier(nn.Module):
+    """A timm network that takes images in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.net, self.spec = net, spec
+        self.register_buffer("mean", torch.tensor(spec.mean).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).reshape(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, classes)
+        x = (images - self.mean) / self.std
+        if x.shape[1] == 1 < self.spec.in_chans:
+            x = x.expand(-1, self.spec.in_chans, -1, -1)
+        logits: Tensor = self.net(x)
+        return logits
+
+
+def build(spec: Spec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
+    """Random weights of this seed, or pretrained ones under a head of this seed; the global generator is untouched."""
+    _check(spec)
+    net = _create(spec, seed)
+    if weights is not None:
+        pretrained = _create(spec, seed, weights)
+        _check_loaded(net, pretrained, weights)
+        net = pretrained
+    return Classifier(net, spec)
+
+
+def _overlay(spec: Spec, weights: Path) -> dict[str, Any]:
+    """What timm must know of the file: -1 class is never the number asked for, so its head is always dropped."""
+    overlay: dict[str, Any] = {"file": str(weights), "num_classes": -1, "custom_load": False, "label_offset": 0}
+    first = timm.get_pretrained_cfg(spec.timm).first_conv
+    with safe_open(weights, framework="pt") as file:
+        if isinstance(first, str) and f"{first}.weight" in file.keys():  # noqa: SIM118 - not a mapping
+            channels = file.get_slice(f"{first}.weight").get_shape()[1]
+            overlay["input_size"] = (channels, spec.size, spec.size)
+    return overlay
+
+
+def _create(spec: Spec, seed: int, weights: Path | None = None) -> nn.Module:
+    options = dict(spec.options)
+    if timm.get_pretrained_cfg(spec.timm).fixed_input_size:
+        options.setdefault("img_size", spec.size)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            if weights is not None:
+                options |= {"pretrained": True, "pretrained_cfg_overlay": _overlay(spec, weights)}
+            net: nn.Module = timm.create_model(spec.timm, num_classes=spec.classes, in_chans=spec.in_chans, **options)
+        except Exception as error:  # timm and safetensors raise whatever their constructors and loaders raise
+            raise _refused(spec, weights, error) from error
+    return net
+
+
+def _refused(spec: Spec, weights: Path | None, error: Exception) -> ModelUnusable:
+    source = f" with the weights {weights}" if weights else ""
+    given = {"size": spec.size, "in_chans": spec.in_chans, **spec.options}
+    return ModelUnusable(
+        found=f'timm cannot build "{spec.timm}"{source} from {given}: {type(error).__name__}: {error}',
+        why="Size and options must be ones this architecture takes"
+        + (", and the weights its own." if weights else "."),
+        then="Correct `size` or the architecture's `options` in the study"
+        + (", or the weights file." if weights else "."),
+    )
+
+
+def _check(spec: Spec) -> None:
+    if not timm.is_model(spec.timm):
+        close = difflib.get_close_matches(spec.timm, timm.list_models(), n=4, cutoff=0.5)
+        raise ModelUnusable(
+            found=f'timm {timm.__version__} has no architecture named "{spec.timm}".',
+            why="An architecture is named as timm names it." + (f" Close to it: {', '.join(close)}." if close else ""),
+            then="Choose a name from timm.list_models() and write it in the study.",
+        )
+    if spec.channels not in (1, spec.in_chans):
+        raise ModelUnusable(
+            found=f'"{spec.timm}" takes {spec.in_chans} channel(s), the images have {spec.channels}.',
+            why="Only a single channel can be repeated without inventing or losing colour.",
+            then=f"Set in_chans to {spec.channels}.",
+        )
+
+
+def _check_loaded(random: nn.Module, loaded: nn.Module, weights: Path) -> None:
+    """Weights that are still the random ones, outside the head, were not in the file."""
+    heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
+    heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
+    before = dict(random.named_parameters())
+    left = [
+        name
+        for name, value in loaded.named_parameters()
+        if value.numel() > 1
+        and not name.startswith(tuple(f"{head}." for head in heads))
+        and value.std() > 0
+        and torch.equal(value, before[name])
+    ]
+    if left:
+        raise ModelUnusable(
+            found=f"{weights} lacks weights of the network: {', '.join(left[:3])}{', ...' if left[3:] else ''}.",
+            why="They would stay random, and the network would only look pretrained.",
+            then="Give the weights file of this very architecture.",
+        )

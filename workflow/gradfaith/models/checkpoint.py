@@ -1,0 +1,101 @@
+"""A trained model on disk: `weights.safetensors` and, beside it, `card.json` that says what it is.
+
+The card holds what is needed to build the classifier again (its spec), where it comes from (recipe, seed, dataset
+digest, class names, best epoch, device, versions) and the SHA-256 of the weights, which is checked before they are
+used. Both files are written under temporary names and renamed, the card last: a card never speaks of weights that are
+not there. Only safetensors is read: a pickle would run whatever code it carries.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+
+from gradfaith import atomic
+from gradfaith.errors import ModelUnusable
+from gradfaith.models.build import Classifier, Spec, build
+
+FORMAT_VERSION = 1
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+VERSIONED = ("gradfaith", "torch", "timm", "numpy", "safetensors")
+
+
+def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
+    """Write the classifier and its card into `folder`; returns the path of the weights."""
+    weights = serialise({name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()})
+    whole = {
+        **card,
+        "format": FORMAT_VERSION,
+        "spec": classifier.spec.to_json(),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+    }
+    with atomic.replacing(folder / WEIGHTS) as draft:
+        draft.write_bytes(weights)
+    atomic.write_text(folder / CARD, json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    return folder / WEIGHTS
+
+
+def load(weights: Path) -> Classifier:
+    """The classifier whose weights lie at `weights`, its card beside them; in evaluation mode, on the CPU."""
+    card = read_card(weights.with_name(CARD))
+    content = _read(weights)
+    if hashlib.sha256(content).hexdigest() != card["weights_sha256"]:
+        raise ModelUnusable(
+            found=f'"{weights}" is not the file its card describes (SHA-256 differs).',
+            why="Weights that were cut off or exchanged would be explained under another model's name.",
+            then="Delete the folder and train again, or copy weights and card together.",
+        )
+    classifier = build(Spec.from_json(card["spec"]), seed=0)
+    try:
+        classifier.load_state_dict(parse(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelUnusable(
+            found=f'"{weights}" does not fit the architecture {card["spec"]["timm"]}: {str(error).splitlines()[0]}',
+            why="Every tensor of the architecture must be in the file, in its shape, in safetensors format.",
+            then="Install the timm version the card names, or train again.",
+        ) from error
+    return classifier.eval()
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card at `path`, refused where it is not one of ours."""
+    try:
+        card = json.loads(_read(path))
+    except ValueError as error:
+        raise _foreign(path, f"it is no JSON ({error})") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION or not {"spec", "weights_sha256"} <= set(card):
+        raise _foreign(path, f"format {FORMAT_VERSION} with spec and weights_sha256 was expected")
+    return card
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, as the cards and the stamps of the stores carry it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelUnusable(
+            found=f'"{path}" cannot be read: {error.strerror}.',
+            why="A model is its weights and its card, side by side in one folder.",
+            then="Train it, or give the path of a weights.safetensors that has its card.json beside it.",
+        ) from error
+
+
+def _foreign(path: Path, reason: str) -> ModelUnusable:
+    return ModelUnusable(
+        found=f'"{path}" is not the card of a model: {reason}.',
+        why="Without its card nobody knows what the weights belong to.",
+        then="Train again with this version, or give a model's own folder.",
+    )

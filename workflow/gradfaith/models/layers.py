@@ -1,0 +1,100 @@
+"""Which layer of a network a map is read from: timm's own names, one line per family.
+
+The layer is the last one that still has a grid and whose every position reaches the score. For a network with a class
+token that is not the last block's output (its patch tokens have exactly zero gradient) but the block's first norm.
+A path may count from the end: `blocks.-1.norm1`. A study overrides all this with `layer:`.
+"""
+
+import difflib
+
+from torch import nn
+
+from gradfaith.errors import LayerUnusable
+
+# Families are timm's model files; a network belongs to the file its class, or a class it extends, is written in.
+DEFAULT = {
+    "beit": "blocks.-1.norm1",
+    "cait": "blocks.-1",
+    "convit": "blocks.-1.norm1",
+    "convnext": "stages.-1",
+    "densenet": "features.norm5",
+    "edgenext": "stages.-1",
+    "efficientnet": "bn2",
+    "eva": "blocks.-1.norm1",
+    "hrnet": "final_layer",
+    "levit": "stages.-1",
+    "maxxvit": "stages.-1",
+    "mobilenetv3": "blocks.-1",
+    "mvitv2": "norm",
+    "naflexvit": "blocks.-1.norm1",
+    "regnet": "s4",
+    "resnet": "layer4",
+    "resnetv2": "norm",
+    "swin_transformer": "layers.-1.blocks.-1.norm1",
+    "swin_transformer_v2": "layers.-1",
+    "tnt": "blocks.-1.norm_out",
+    "twins": "norm",
+    "vgg": "features",
+    "vision_transformer": "blocks.-1.norm1",
+    "vision_transformer_relpos": "blocks.-1.norm1",
+    "xcit": "blocks.-1",
+}
+
+AUTO = "auto"  # the study leaves the choice to the table above
+
+
+def default(net: nn.Module) -> str:
+    """The default layer of a timm network, as a path without negative indices."""
+    for cls in type(net).__mro__:
+        family = cls.__module__.rpartition(".")[2]
+        if family in DEFAULT:
+            return resolve(net, DEFAULT[family])
+    return _from_features(net)
+
+
+def resolve(net: nn.Module, path: str) -> str:
+    """`blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default; or a refusal that names layers close to it."""
+    if path == AUTO:
+        return default(net)
+    module, found = net, list[str]()
+    for part in path.split("."):
+        children = dict(module.named_children())
+        name = part
+        if part.startswith("-") and part[1:].isdigit() and int(part[1:]) <= len(children):
+            name = list(children)[int(part)]
+        if name not in children:
+            raise _unknown(net, path, ".".join(found))
+        module = children[name]
+        found.append(name)
+    return ".".join(found)
+
+
+def _from_features(net: nn.Module) -> str:
+    """timm says of most networks which module makes their last features."""
+    info = getattr(net, "feature_info", None)
+    last = (info or [{}])[-1]
+    name = last.get("module", "") if isinstance(last, dict) else ""
+    try:
+        return resolve(net, name)
+    except LayerUnusable:
+        raise LayerUnusable(
+            found=f"{type(net).__name__} is in no family with a known layer, and timm names none for it.",
+            why="Which layer a map is read from decides what it shows, so it is never guessed.",
+            then=f"Name one with `layer:` in the study. Its first modules: {', '.join(_top(net))}.",
+        ) from None
+
+
+def _unknown(net: nn.Module, path: str, found: str) -> LayerUnusable:
+    names = [name for name, _ in net.named_modules() if name]
+    close = difflib.get_close_matches(path, names, n=4, cutoff=0.4)
+    inside = f'"{found}"' if found else type(net).__name__
+    children = [name for name, _ in (net.get_submodule(found) if found else net).named_children()]
+    return LayerUnusable(
+        found=f'{type(net).__name__} has no layer "{path}".',
+        why=f"Inside {inside} there are: {', '.join(children) or 'no modules'}.",
+        then=f"Did you mean {', '.join(close)}?" if close else "Name one of them with `layer:` in the study.",
+    )
+
+
+def _top(net: nn.Module) -> list[str]:
+    return [name for name, _ in net.named_children()]

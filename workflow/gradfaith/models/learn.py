@@ -1,0 +1,113 @@
+"""From the study's words to a trained classifier, its card and its history.
+
+With a recipe the network is probed (does its layer yield maps at all?) and trained; without one its weights are taken as they are, so
+every tensor must be in the file.
+"""
+
+import csv
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from gradfaith import device as devices
+from gradfaith.atomic import replacing
+from gradfaith.errors import ModelUnusable
+from gradfaith.models.build import Spec, build
+from gradfaith.models.probe import probe
+from gradfaith.models.recipe import Recipe
+from gradfaith.models.train import EpochRow, Trained, train
+from gradfaith.stores import Images
+
+
+def model(
+    settings: Mapping[str, Any],
+    images: Images,
+    table: pd.DataFrame,
+    *,
+    seed: int,
+    weights: Path | None,
+    device: torch.device,
+) -> Trained:
+    """One model; `table` holds image_id, label and part."""
+    spec = _spec(settings, images)
+    probe(build(spec, seed=seed).to(device), settings["spec"]["layer"])
+    if settings["recipe"] is None:
+        return _as_it_is(spec, weights)
+    place = {name: number for number, name in enumerate(settings["classes"])}
+    labels = torch.tensor(table["label"].map(place).to_numpy())
+    parts = {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")}
+    pixels = torch.from_numpy(images.pixels(list(table["image_id"])))
+    recipe = Recipe.from_dict(settings["recipe"])
+    return train(spec, recipe, pixels, labels, parts, seed=seed, device=device, weights=weights, report=_say)
+
+
+def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcards: Any) -> dict[str, Any]:
+    """What a reader of the weights must know, beside what the checkpoint adds."""
+    parameters = sum(parameter.numel() for parameter in trained.classifier.parameters())
+    return {
+        "arch": wildcards.arch,
+        "seed": int(wildcards.seed),
+        "classes": settings["classes"],
+        "layer": settings["spec"]["layer"],
+        "recipe": settings["recipe"],
+        "best_epoch": trained.best_epoch,
+        "parameters": parameters,
+        "images_digest": images.digest,
+        "device": devices.name(next(trained.classifier.parameters()).device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_history(path: str, trained: Trained) -> None:
+    """One line per epoch; a model taken as it is has none."""
+    fields = list(EpochRow.__dataclass_fields__)
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in trained.history)
+
+
+def _spec(settings: Mapping[str, Any], images: Images) -> Spec:
+    asked, image = settings["spec"], settings["image"]
+    return Spec(
+        timm=asked["timm"],
+        classes=len(settings["classes"]),
+        channels=image["channels"],
+        in_chans=asked["in_chans"],
+        size=image["size"],
+        mean=images.mean if image["mean"] == "train" else image["mean"],
+        std=images.std if image["std"] == "train" else image["std"],
+        options=asked["options"],
+    )
+
+
+def _as_it_is(spec: Spec, weights: Path | None) -> Trained:
+    assert weights is not None  # the study refuses `training: none` without weights
+    classifier = build(spec, seed=0)
+    try:
+        state = load_file(weights)
+        classifier.load_state_dict(
+            {key if key.startswith("net.") else f"net.{key}": value for key, value in state.items()}
+        )
+    except Exception as error:  # safetensors and torch raise their own kinds
+        raise ModelUnusable(
+            found=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {str(error).splitlines()[0]}",
+            why="With `training: none` every tensor is taken from the file, the head among them.",
+            then="Give the safetensors file of a network of this architecture and number of classes.",
+        ) from error
+    return Trained(classifier.eval(), (), 0)
+
+
+def _say(row: EpochRow) -> None:
+    print(  # noqa: T201 - a job's standard output is its log
+        f"{time.strftime('%H:%M:%S')} epoch {row.epoch}: train loss {row.train_loss:.4f}, val loss {row.val_loss:.4f}, "
+        f"val balanced accuracy {row.val_balanced_accuracy:.3f}, {row.seconds:.1f} s",
+        flush=True,
+    )

@@ -1,0 +1,183 @@
+"""A study, resolved: its base and dataset read, its contradictions refused, its cells and files listed.
+
+`Plan.read` is what the Snakefile calls; the rules ask the plan which files there are, and `slices.py` what each rule may
+know. Nothing here imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gradfaith import options, registry
+from gradfaith.dataset import Dataset
+from gradfaith.errors import StudyInvalid
+from gradfaith.layout import Layout
+from gradfaith.models.recipe import RECIPE_VERSION
+from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study
+from gradfaith.wording import invalid, refusals
+
+CONTROLS = "controls"  # the bundle every study has
+SHUFFLED = "shuffled-"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules ask."""
+
+    study: Study
+    dataset: Dataset
+    home: str
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], root: Path, where: str = "the study") -> "Plan":
+        """Check a study's document and all it points to; a refusal names the key's path."""
+        try:
+            own = dict(document)
+            base = own.get("base")
+            if base:
+                own = _on_base(own, str(base), root, where)
+            study = Study.model_validate(own)
+            dataset = Dataset.read(study.dataset.name, root, study.dataset.options)
+        except ValidationError as error:
+            raise invalid(where, error, Study) from None
+        plan = cls(study, dataset, str(base) if base else study.study)
+        problems = refusals(study, dataset, plan.method_names)
+        if problems:
+            raise StudyInvalid(
+                found=f"{where} contradicts itself: " + "; ".join(problems) + ".",
+                why="It would fail, or measure nothing, after hours of work.",
+                then="Mend these keys; config/README.md explains each.",
+            )
+        return plan
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.study.study, self.home)
+
+    @property
+    def architectures(self) -> list[str]:
+        return list(self.study.architectures)
+
+    @cached_property
+    def bundles(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """bundle -> label -> room, file, layer and options, the controls' bundle last."""
+        own = {name: _uses(bundle) for name, bundle in self.study.bundles.items()}
+        controls = {
+            name: {"room": "controls", "use": name, "layer": "", "options": options.complete("controls", name, {})}
+            for name in registry.names("controls")
+        }
+        return own | {CONTROLS: controls}
+
+    @property
+    def method_names(self) -> list[str]:
+        """Every label a map can carry."""
+        methods = [label for bundle in self.bundles.values() for label in bundle]
+        return methods + [SHUFFLED + label for label in methods if self.is_shuffled(label)]
+
+    def is_shuffled(self, label: str) -> bool:
+        """Methods have shuffled copies; of the controls only random-grid, to show that shuffling alone gains nothing."""
+        return label not in self.bundles[CONTROLS] or label == "random-grid"
+
+    # what the rules ask beside paths
+    def raw_files(self) -> list[str]:
+        """Every file of the raw folder, so that Snakemake sees which changed; a computed dataset has none."""
+        if self.dataset.raw is None:
+            return []
+        files = [path for path in Path(self.dataset.raw).rglob("*") if path.is_file()]
+        if not files:
+            raise StudyInvalid(
+                found=f"the raw folder {self.dataset.raw} of dataset {self.dataset.name} is empty or not there.",
+                why="Every later step stands on its files.",
+                then=f"Put the images there, or set `raw:` in config/datasets/{self.dataset.name}.yaml.",
+            )
+        return sorted(map(str, files))
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, Any]]:
+        """room -> label -> use, for every metric of the study."""
+        batteries = self.study.batteries.values()
+        faithfulness = {label: use for battery in batteries for label, use in battery.metrics.items()}
+        return {
+            "localization": self.study.localization,
+            "faithfulness": faithfulness,
+            "agreement": self.study.agreement,
+        }
+
+    def starting_weights(self, arch: str) -> str | None:
+        """The file a training starts from; none: random weights."""
+        spec, training = self.study.architectures[arch], self.study.training
+        if spec.weights:
+            return spec.weights
+        pretrained = training != "none" and training.weights == "pretrained"
+        return self.layout.pretrained(spec.timm or arch) if pretrained else None
+
+    @property
+    def recipe_threads(self) -> int:
+        return 1 if self.study.training == "none" else self.study.training.threads
+
+    @property
+    def recipe_version(self) -> int:
+        return RECIPE_VERSION
+
+    def every(self, path: str) -> list[str]:
+        """One path per model."""
+        return [path.format(arch=arch, seed=seed) for arch in self.architectures for seed in self.study.seeds]
+
+    def score_tables(self) -> list[str]:
+        """Every table that is collected."""
+        layout, cells = self.layout, list(product(self.bundles, self.study.batteries))
+        tables = self.every(layout.localization) if self.study.localization else []
+        for bundle, battery in cells:
+            tables += self.every(layout.faithfulness.replace("{bundle}", bundle).replace("{battery}", battery))
+        return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+
+    def figure_inputs(self, figure: str) -> dict[str, str | list[str]]:
+        """The files that a figure says it needs."""
+        layout = self.layout
+        maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
+        offered: dict[str, str | list[str]] = {
+            "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
+            "predictions": self.every(layout.predictions), "scores": layout.scores, "manifest": layout.manifest,
+            "images": layout.images, "maps": maps,
+        }  # fmt: skip
+        return {
+            need: offered[need] for need in registry.entry("figures", self.study.figures[figure].use).declared["needs"]
+        }
+
+
+def _uses(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    return {label: {"room": "methods", **use.model_dump()} for label, use in bundle.methods.items()}
+
+
+def _on_base(own: dict[str, Any], base: str, root: Path, where: str) -> dict[str, Any]:
+    """The study with what it takes from its base; its own word on any of that is refused."""
+    clash = [key for key in TAKEN_FROM_BASE if key in own]
+    candidates = [root / "config" / "studies" / f"{base}.yaml", root / "config" / "config.yaml"]
+    found = next(
+        (
+            doc
+            for path in candidates
+            if path.is_file() and (doc := yaml.safe_load(path.read_text())).get("study") == base
+        ),
+        None,
+    )
+    if clash or found is None or found.get("base"):
+        problem = (
+            f"it stands on `base: {base}` and also says {', '.join(clash)}"
+            if clash
+            else f"there is no study `{base}` in config/"
+            if found is None
+            else f"`{base}` stands on a base itself"
+        )
+        raise StudyInvalid(
+            found=f"{where}: base: {problem}.",
+            why=f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
+            then="Leave these keys out, or write a study of its own; a base is config/studies/<base>.yaml and stands on nothing.",
+        )
+    return {key: found[key] for key in TAKEN_FROM_BASE if key in found} | own

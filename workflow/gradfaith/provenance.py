@@ -1,0 +1,46 @@
+"""Where every number of a study comes from, in one document.
+
+No time of day is in it: a study made again from the same files has the same provenance.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gradfaith import __version__
+from gradfaith.models.recipe import RECIPE_VERSION
+from gradfaith.stores import FORMAT_VERSION as STORE_FORMAT
+from gradfaith.stores import Images
+from gradfaith.tables import FORMAT_VERSION as TABLE_FORMAT
+
+VERSIONED = ("snakemake", "torch", "timm", "captum", "h5py", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn")
+
+
+def gather(
+    study: Mapping[str, Any], code: Mapping[str, str], images: Images, audit: Any, splits: Any, cards: Sequence[str]
+) -> dict[str, Any]:
+    """The study's keys with defaults, the digests of data, models and code, and the versions beneath."""
+
+    models = [json.loads(Path(card).read_text()) for card in cards]
+    return {
+        "gradfaith": __version__,
+        "study": study["study"],
+        "dataset": study["dataset"]
+        | {"images": audit["images"], "groups": audit["groups"], "group_kind": audit["group_kind"]},
+        "images_digest": images.digest,
+        "normalisation": {"mean": images.mean, "std": images.std},
+        "splits": splits,
+        "models": [
+            {
+                key: card.get(key)
+                for key in ("arch", "seed", "weights_sha256", "best_epoch", "parameters", "device", "threads")
+            }
+            for card in models
+        ],
+        "code": dict(sorted(code.items())),
+        "formats": {"tables": TABLE_FORMAT, "stores": STORE_FORMAT, "recipe": RECIPE_VERSION},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+    }

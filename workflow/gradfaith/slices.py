@@ -1,0 +1,141 @@
+"""What each rule gets to know: its own slice of the study as plain values, and the digest of the code it computes with.
+
+A slice holds all that decides the rule's numbers and nothing else, so that a change of one key makes stale what that key
+decides. How the machine is used (device, chunk, memory) is in no slice: it goes by `resources`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradfaith import digest, registry
+from gradfaith.plan import CONTROLS, Plan
+
+SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
+CODED = (
+    "index", "audit", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slices:
+    """One method per rule."""
+
+    plan: Plan
+
+    def data(self) -> dict[str, Any]:
+        dataset = self.plan.dataset
+        return {"reader": dataset.reader, "options": dataset.options, "classes": dataset.classes, "raw": dataset.raw}
+
+    def split(self) -> dict[str, Any]:
+        study = self.plan.study
+        return study.split.model_dump() | {"seed": study.seed, "classes": self.plan.dataset.classes}
+
+    def pack(self) -> dict[str, Any]:
+        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels"})
+
+    def model(self, arch: str) -> dict[str, Any]:
+        """All that decides the weights of an architecture, but the seed."""
+        spec, study = self.plan.study.architectures[arch], self.plan.study
+        return {
+            "spec": spec.model_dump(exclude={"weights"}) | {"timm": spec.timm or arch},
+            "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
+            "recipe": None if study.training == "none" else study.training.model_dump(exclude={"weights"}),
+            "classes": self.plan.dataset.classes,
+        }
+
+    def bundle(self, arch: str, bundle: str) -> dict[str, Any]:
+        study = self.plan.study
+        return {
+            "seed": study.seed,
+            "explain": study.explain.model_dump(),
+            "copies": study.controls.copies,
+            "methods": {
+                label: use
+                | {
+                    "layer": _layer(use["layer"], arch) or study.architectures[arch].layer,
+                    "shuffled": self.plan.is_shuffled(label),
+                }
+                for label, use in self.plan.bundles[bundle].items()
+            },
+        }
+
+    def battery(self, battery: str) -> dict[str, Any]:
+        return {"seed": self.plan.study.seed} | self.plan.study.batteries[battery].model_dump()
+
+    def metrics(self, family: str) -> dict[str, Any]:
+        return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
+
+    def estimate(self) -> dict[str, Any]:
+        study = self.plan.study
+        controls = list(self.plan.bundles[CONTROLS])
+        return study.statistics.model_dump() | {"primary": study.primary.model_dump(), "better": self._better(), "controls": controls}
+
+    def figure(self, figure: str) -> dict[str, Any]:
+        return self.plan.study.figures[figure].model_dump()
+
+    def about(self) -> dict[str, Any]:
+        """What captions and axes say of the study."""
+        study = self.plan.study
+        return {
+            "title": study.title or study.study,
+            "classes": self.plan.dataset.classes,
+            "architectures": self.plan.architectures,
+            "seeds": study.seeds,
+            "controls": list(self.plan.bundles[CONTROLS]),
+            "primary": study.primary.model_dump(),
+            "level": study.statistics.level,
+            "min_groups": study.statistics.min_groups,
+            "better": self._better(),
+        }
+
+    def whole(self) -> dict[str, Any]:
+        """The study and its dataset's card, every default filled in."""
+        machine = {"compute", "keep"}
+        return {
+            "study": self.plan.study.model_dump(mode="json", exclude=machine),
+            "dataset": self.plan.dataset.model_dump(mode="json"),
+        }
+
+    def code(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "") -> str:
+        """The digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
+        files = [registry.entry(room, name).path for room, name in self._named(rule, bundle, battery, figure)]
+        return digest.code(SCRIPTS / f"{rule}.py", *files)
+
+    def codes(self) -> dict[str, str]:
+        """The digests of all rules that make numbers."""
+        study = self.plan.study
+        cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
+        batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
+        plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
+        return plain | cells | batteries | {"train": f"recipe version {self.plan.recipe_version}"}
+
+    def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
+        study = self.plan.study
+        if rule in {"index", "pack"}:
+            return [("readers", self.plan.dataset.reader)]
+        if rule in {"localization", "agreement"}:
+            return [(rule, use.use) for use in getattr(study, rule).values()]
+        if bundle:
+            return [(use["room"], use["use"]) for use in self.plan.bundles[bundle].values()]
+        if battery:
+            asked = study.batteries[battery]
+            return [("faithfulness", use.use) for use in asked.metrics.values()] + [
+                ("imputers", use.use) for use in asked.imputers.values()
+            ]
+        return [("figures", study.figures[figure].use)] if figure else []
+
+    def _better(self) -> dict[str, str]:
+        return {
+            label: registry.entry(room, use.use).declared["better"]
+            for room, named in self.plan.metrics.items()
+            for label, use in named.items()
+        }
+
+
+def _plain(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {label: use.model_dump() for label, use in named.items()}
+
+
+def _layer(asked: str | Mapping[str, str], arch: str) -> str:
+    return asked.get(arch, "") if isinstance(asked, Mapping) else asked

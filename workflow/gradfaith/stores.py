@@ -1,0 +1,261 @@
+"""The HDF5 stores: images and maps. One writer, written whole; many readers, every one checks what it opens.
+
+images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region, decoded and fitted once
+maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, and the seconds they took
+
+A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is "failed";
+both are kept as they came.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradfaith.atomic import replacing
+from gradfaith.errors import BrokenStore
+
+FORMAT_VERSION = 1
+STATUSES = ("ok", "degenerate", "failed")
+PACKED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+CONSTANT = 1e-12  # a map whose range is below this times its size has nothing to say
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What a reader must know of a method's maps before it uses them."""
+
+    method: str
+    layer: str
+    grid: str
+    signed: bool
+    copies: int
+
+
+class Writer:
+    """An HDF5 file in the making: it takes its place only when the block ends well and everything promised is there."""
+
+    def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
+        self._replacing = replacing(path)
+        self.path = Path(path)
+        self._file = h5py.File(self._replacing.__enter__(), "w")
+        self._file.attrs.update(
+            kind=kind, format=FORMAT_VERSION, stamp=json.dumps(dict(stamp), sort_keys=True, default=str)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._close()
+            self._file.close()
+        except BaseException as late:
+            with suppress(Exception):
+                self._file.close()
+            self._replacing.__exit__(type(late), late, late.__traceback__)
+            raise
+        self._replacing.__exit__(kind, error, trace)
+
+    def _close(self) -> None:
+        self._file.attrs["complete"] = True
+
+
+class ImageWriter(Writer):
+    """images.h5, one picture at a time."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        ids: Sequence[str],
+        regions: Sequence[str],
+        shape: tuple[int, int, int],
+        stamp: Mapping[str, Any],
+    ) -> None:
+        super().__init__(path, "images", stamp)
+        rows, (_, height, width) = len(ids), shape
+        self._file["image_id"] = np.array(ids, dtype=h5py.string_dtype())
+        self._file.create_dataset("pixels", (rows, *shape), "u1", chunks=(1, *shape), **PACKED)
+        for region in regions:
+            self._file.create_dataset(
+                f"masks/{region}", (rows, height, width), "u1", chunks=(1, height, width), **PACKED
+            )
+            self._file.create_dataset(f"present/{region}", (rows,), "u1")
+
+    def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> None:
+        self._file["pixels"][row] = pixels
+        for region, mask in masks.items():
+            self._file[f"masks/{region}"][row] = mask
+            self._file[f"present/{region}"][row] = 1
+
+    def describe(self, **attributes: Any) -> None:
+        self._file.attrs.update(attributes)
+
+
+class MapWriter(Writer):
+    """The maps of one cell, batch by batch; `rows` holds image_id, target (a class index) and role."""
+
+    def __init__(self, path: Path | str, rows: pd.DataFrame, stamp: Mapping[str, Any]) -> None:
+        super().__init__(path, "maps", stamp)
+        self._rows = len(rows)
+        self._filled: dict[str, int] = {}
+        for column in rows:
+            values = rows[column]
+            text = not pd.api.types.is_numeric_dtype(values)
+            self._file[f"rows/{column}"] = values.to_numpy(dtype=h5py.string_dtype() if text else None)
+
+    def put(
+        self, label: str, info: MapInfo, start: int, maps: NDArray[np.float32], seconds: float
+    ) -> None:  # maps (n, copies, h, w)
+        group = self._file.require_group(f"methods/{label}")
+        if "maps" not in group:
+            chunk = 1 if info.grid == "input" else min(256, self._rows)
+            group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=(chunk, *maps.shape[1:]), **PACKED)
+            group.create_dataset("status", (self._rows, info.copies), "u1")
+            group.create_dataset("seconds", (self._rows,), "f4")
+            group.attrs.update(vars(info))
+        stop = start + len(maps)
+        group["maps"][start:stop] = maps
+        group["status"][start:stop] = status_of(maps)
+        group["seconds"][start:stop] = seconds / len(maps)
+        self._filled[label] = self._filled.get(label, 0) + len(maps)
+
+    def _close(self) -> None:
+        short = {label: rows for label, rows in self._filled.items() if rows != self._rows}
+        if short:
+            raise BrokenStore(
+                found=f"{self.path}: of {self._rows} rows only {short} were written.",
+                why="A store with gaps would be read as maps of zeros.",
+                then="This is a fault of the workflow: please report it with the log.",
+            )
+        super()._close()
+
+
+class Reader:
+    """An open store that is whole and of this version's format."""
+
+    kind = ""
+
+    def __init__(self, path: Path | str) -> None:
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            raise _broken(path, str(error)) from error
+        attributes = self._file.attrs
+        if (
+            attributes.get("kind") != self.kind
+            or attributes.get("format") != FORMAT_VERSION
+            or not attributes.get("complete", False)
+        ):
+            found = f"kind {attributes.get('kind')}, format {attributes.get('format')}, complete {bool(attributes.get('complete', False))}"
+            self._file.close()
+            raise _broken(path, f"{found}; expected {self.kind}, {FORMAT_VERSION}, True")
+        self.path = Path(path)
+        self.stamp: dict[str, Any] = json.loads(attributes["stamp"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _read(self, name: str, selection: Any = slice(None)) -> Any:
+        try:
+            return self._file[name][selection]
+        except OSError as error:
+            raise _broken(self.path, str(error)) from error
+
+
+class Images(Reader):
+    """images.h5: rows by image id."""
+
+    kind = "images"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self.ids: list[str] = list(self._file["image_id"].asstr()[:])
+        self.row = {image: row for row, image in enumerate(self.ids)}
+        self.mean, self.std = float(self._file.attrs["mean"]), float(self._file.attrs["std"])
+        self.digest = str(self._file.attrs["digest"])
+        self.regions = tuple(self._file.get("masks", ()))
+
+    def pixels(self, ids: Sequence[str]) -> NDArray[np.uint8]:  # (n, c, h, w)
+        return self._rows("pixels", ids)
+
+    def mask(self, region: str, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # (n, h, w), (n,)
+        """A region of some images, and where it is known; a region no image has is nowhere known."""
+        if region not in self.regions:
+            side = self._file["pixels"].shape[2:]
+            return np.zeros((len(ids), *side), dtype=bool), np.zeros(len(ids), dtype=bool)
+        return self._rows(f"masks/{region}", ids).astype(bool), self._rows(f"present/{region}", ids).astype(bool)
+
+    def _rows(self, name: str, ids: Sequence[str]) -> Any:
+        wanted = np.array([self.row[image] for image in ids], dtype=np.int64)
+        unique, back = np.unique(wanted, return_inverse=True)  # HDF5 reads rising rows only
+        return self._read(name, unique)[back]
+
+
+class Maps(Reader):
+    """The maps of one cell."""
+
+    kind = "maps"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        columns = self._file["rows"]
+        self.rows = pd.DataFrame(
+            {
+                name: (columns[name].asstr()[:] if columns[name].dtype.kind == "O" else columns[name][:])
+                for name in columns
+            }
+        )
+        self.methods = {label: _info(group.attrs) for label, group in self._file.get("methods", {}).items()}
+
+    def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
+        maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
+        return maps
+
+    def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
+        return np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
+
+    def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
+        seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
+        return seconds
+
+
+def status_of(maps: NDArray[np.float32]) -> NDArray[np.uint8]:  # (..., h, w) -> (...)
+    """The index in STATUSES of each map."""
+    with np.errstate(invalid="ignore"):
+        high, low = maps.max(axis=(-2, -1)), maps.min(axis=(-2, -1))
+        constant = (high - low) <= CONSTANT * np.maximum(np.abs(high), np.abs(low))
+    failed = ~np.isfinite(maps).all(axis=(-2, -1))
+    return np.where(failed, 2, np.where(constant, 1, 0)).astype(np.uint8)
+
+
+def _info(attributes: Any) -> MapInfo:
+    return MapInfo(
+        str(attributes["method"]),
+        str(attributes["layer"]),
+        str(attributes["grid"]),
+        bool(attributes["signed"]),
+        int(attributes["copies"]),
+    )
+
+
+def _broken(path: Path | str, found: str) -> BrokenStore:
+    return BrokenStore(
+        found=f"{path}: {found}.",
+        why="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
+        then=f"Delete {path} and run again: only what is missing is computed.",
+    )

@@ -1,0 +1,253 @@
+"""What a study is: one file that says everything, checked before any job starts.
+
+The models below are the one truth about the configuration: the schema that editors complete from and the key list in
+config/README.md are written from them. Names of methods, metrics, imputers, readers and figures are looked up in the
+registry, which reads syntax trees, so nothing here imports torch.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from gradfaith import options
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Literal["train", "val", "test"]
+TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "seed")
+
+
+class Closed(BaseModel):
+    """Unknown keys are refused; values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Uses(Closed):
+    """One file of a room with the options it is given."""
+
+    use: str = Field("", description="the file's name; empty: the key itself is the name")
+    options: dict[str, Any] = Field(default_factory=dict, description="its options; what is left out keeps its default")
+
+
+def _named(value: Any) -> Any:
+    """A list of names, or a mapping of labels: both are read as a mapping."""
+    if isinstance(value, list):
+        return {name: {} for name in value}
+    return {key: ({} if use is None else use) for key, use in value.items()} if isinstance(value, dict) else value
+
+
+Named = Annotated[dict[Label, Uses], BeforeValidator(_named)]
+
+
+def _completed(room: str, named: Mapping[str, Uses]) -> dict[str, Uses]:
+    """Every use with its file's name and all of its options."""
+    return {
+        label: use.model_copy(update={"use": name, "options": options.complete(room, name, use.options)})
+        for label, use in named.items()
+        if (name := use.use or label)
+    }
+
+
+class DatasetUse(Closed):
+    """Which dataset, and what this study changes of its options."""
+
+    name: Label = Field(description="a file in config/datasets/, without `.yaml`")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
+
+
+class Split(Closed):
+    """Who is trained on, who chooses, who is measured."""
+
+    by: Literal["group"] = Field(
+        "group", description="what is never divided: the group (a patient, where patients are known)"
+    )
+    train: Share = Field(0.6, description="share of the images to train on")
+    val: Share = Field(0.2, description="share that chooses the best epoch and the temperature")
+    test: Share = Field(0.2, description="share that is measured")
+    tolerance: Share = Field(
+        0.1, description="how far a part's share, overall and of each class, may be from what was asked"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Split":
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError(f"train, val and test must add up to 1, found {self.train + self.val + self.test:g}")
+        return self
+
+
+class Image(Closed):
+    """How an image becomes a tensor."""
+
+    size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
+    fit: Literal["pad", "crop"] = Field(
+        "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
+    )
+    channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
+    mean: Literal["train"] | Share = Field(
+        "train", description="subtracted in [0, 1]; `train`: the training part's own mean"
+    )
+    std: Literal["train"] | Annotated[float, Field(gt=0)] = Field(
+        "train", description="divided by; `train`: the training part's own"
+    )
+
+
+class Architecture(Closed):
+    """One network: any timm name."""
+
+    timm: str = Field("", description="the timm name; empty: the key itself")
+    in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
+    )
+    layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
+    weights: str = Field(
+        "",
+        description="a safetensors file to start from (or, with `training: none`, to use); overrides training.weights",
+    )
+
+
+class Training(Closed):
+    """The recipe: all that decides the weights, with the architecture and the seed."""
+
+    epochs: int = Field(ge=1, description="passes over the training part")
+    batch: int = Field(32, ge=1, description="images per step")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay")
+    warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
+    label_smoothing: Share = Field(0.0, description="share of the label given to the other classes")
+    class_weights: bool = Field(True, description="weigh classes by the inverse of their frequency")
+    flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
+    shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
+    rotate: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, in degrees")
+    scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
+    contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
+    threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
+    weights: Literal["none", "pretrained"] = Field(
+        "none", description="start from random weights, or from timm's pretrained ones"
+    )
+
+
+class MethodUse(Uses):
+    """A method under the study's label."""
+
+    layer: str | dict[Label, str] = Field(
+        "", description="a module path, or one per architecture; empty: the architecture's layer"
+    )
+
+
+class Bundle(Closed):
+    """Methods that are computed together because they share model passes."""
+
+    methods: Annotated[dict[Label, MethodUse], BeforeValidator(_named)] = Field(
+        description="names, or labels with `use`, `layer` and `options`"
+    )
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: dict[str, MethodUse]) -> dict[str, MethodUse]:
+        return _completed("methods", methods)  # type: ignore[return-value]
+
+
+class Controls(Closed):
+    """The methods that know nothing; every study has all of them."""
+
+    copies: int = Field(5, ge=1, le=20, description="shuffled copies of each map, drawn apart for every image")
+
+
+class Explain(Closed):
+    """Which images are explained."""
+
+    parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
+    max_images: int | None = Field(None, ge=1, description="at most so many, drawn evenly from the groups; empty: all")
+    only_correct: bool = Field(False, description="only images that the model gets right")
+
+
+class Battery(Closed):
+    """Faithfulness metrics that share changed images."""
+
+    metrics: Named = Field(description="names of faithfulness metrics")
+    imputers: Named = Field(description="what takes the place of removed pixels; the first is the primary one")
+
+    @model_validator(mode="after")
+    def _known(self) -> "Battery":
+        for key, room in (("metrics", "faithfulness"), ("imputers", "imputers")):
+            object.__setattr__(self, key, _completed(room, getattr(self, key)))
+        return self
+
+
+class Primary(Closed):
+    """The one comparison that is named before the data is seen."""
+
+    metric: Label = Field(description="a metric of the study")
+    method: Label = Field(description="a method of the study")
+    against: Label = Field(description="a control, or `shuffled-<method>`")
+
+
+class Statistics(Closed):
+    """How scores become estimates."""
+
+    level: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
+    min_groups: int = Field(8, ge=2, description="below this many groups no interval is printed")
+
+
+class Compute(Closed):
+    """How the machine is used; nothing here changes a number beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
+    gpus: int = Field(0, ge=0, description="GPUs that each training, explaining and scoring job asks the scheduler for")
+    threads: int = Field(1, ge=1, description="threads of every other job")
+    chunk: int = Field(32, ge=1, description="images per pass")
+    mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
+    runtime: int = Field(60, ge=1, description="minutes that a training may take")
+    short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")
+
+
+class Keep(Closed):
+    """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
+
+    images: bool = Field(True, description="images.h5, one byte per pixel and mask")
+    maps: bool = Field(True, description="the map stores, some kilobytes per image")
+
+
+class Study(Closed):
+    """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
+
+    study: Label = Field(description="its name; everything it makes lies under results/<study>/")
+    title: str = Field("", description="a line for the report")
+    base: Label | None = Field(
+        None, description=f"a study to stand on: {', '.join(TAKEN_FROM_BASE)} and their files come from there"
+    )
+    seed: int = Field(0, ge=0, description="of the split, the shuffles and the controls")
+    dataset: DatasetUse = Field(description="the data")
+    split: Split = Field(default_factory=Split, description="the split by group")
+    image: Image = Field(default_factory=Image, description="size and normalisation")
+    architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> architecture")
+    seeds: list[int] = Field(min_length=1, description="one model per architecture and seed")
+    training: Training | Literal["none"] = Field(description="the recipe, or `none`: weights are taken as they are")
+    bundles: dict[Label, Bundle] = Field(min_length=1, description="label -> methods that share passes")
+    controls: Controls = Field(default_factory=Controls, description="the controls of every table")
+    explain: Explain = Field(default_factory=Explain, description="which images are explained")
+    localization: Named = Field(default_factory=dict, description="metrics that compare maps with evidence")
+    batteries: dict[Label, Battery] = Field(
+        default_factory=dict, description="label -> faithfulness metrics that share changed images"
+    )
+    agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    primary: Primary = Field(description="the comparison named beforehand")
+    statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+    figures: Named = Field(default_factory=dict, description="figures and their options")
+    compute: Compute = Field(default_factory=Compute, description="the machine")
+    keep: Keep = Field(default_factory=Keep, description="what stays")
+
+    @field_validator("localization", "agreement", "figures")
+    @classmethod
+    def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
+        return _completed(info.field_name, named)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must differ, found {seeds}")
+        return sorted(seeds)

@@ -1,0 +1,136 @@
+"""What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from gradfaith.errors import StudyInvalid
+from gradfaith.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from gradfaith.dataset import Dataset
+    from gradfaith.study import Study
+
+
+def invalid(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
+    """All errors of a document, one line each: the key's path, what is wrong, what was probably meant."""
+    lines = dict.fromkeys(_line(problem, model) for problem in error.errors())
+    return StudyInvalid(
+        found=f"{where}: " + "\n    ".join(lines),
+        why="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
+        then="Mend these keys; config/README.md explains each.",
+    )
+
+
+def _line(problem: Any, model: type[BaseModel]) -> str:
+    names = {cls.__name__ for cls in _models(model)}
+    path = [
+        str(part)
+        for part in problem["loc"]
+        if str(part) not in names and not str(part).startswith(("function-", "literal["))
+    ]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key{did_you_mean(path[-1], _keys(model, path[:-1]))}"
+    said = problem["msg"].removeprefix("Value error, ")
+    found = (
+        f", found {problem['input']!r}"
+        if isinstance(problem["input"], str | int | float) and problem["type"] != "value_error"
+        else ""
+    )
+    return f"{key}: {said}{found}" if key else said
+
+
+def _keys(model: type[BaseModel], path: Sequence[str]) -> set[str]:
+    """The keys that may stand at a path."""
+    level = {model}
+    for part in path:
+        inner = [cls.model_fields[part].annotation for cls in level if part in cls.model_fields]
+        level = {found for annotation in inner for found in _named_models(annotation)} or level
+    return {key for cls in level for key in cls.model_fields}
+
+
+def _named_models(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {found for part in get_args(annotation) for found in _named_models(part)}
+
+
+def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found, waiting = set(), [model]
+    while waiting:
+        cls = waiting.pop()
+        if cls not in found:
+            found.add(cls)
+            waiting.extend(inner for field in cls.model_fields.values() for inner in _named_models(field.annotation))
+    return found
+
+
+def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    """Contradictions between keys, each as `key: what and why`."""
+    checks = (_agreement, _localization, _names, _primary, _weights)
+    return [line for check in checks for line in check(study, dataset, methods)]
+
+
+def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    if study.agreement and len(study.seeds) < 2:
+        return [
+            f"agreement: {', '.join(study.agreement)} compares models of several seeds, and seeds: {study.seeds} is one"
+        ]
+    return []
+
+
+def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    if study.localization and dataset.evidence == "none":
+        wanted = ", ".join(study.localization)
+        return [
+            f"localization: {wanted} compares maps with evidence, and dataset {dataset.name} has none (evidence: none)"
+        ]
+    return []
+
+
+def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    twice = sorted({name for name in methods if methods.count(name) > 1})
+    lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
+    lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
+    for bundle, uses in study.bundles.items():
+        for label, use in uses.methods.items():
+            unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
+            lines += [
+                f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
+            ]
+    metrics = [
+        *study.localization,
+        *study.agreement,
+        *(label for battery in study.batteries.values() for label in battery.metrics),
+    ]
+    lines += [
+        f"metrics: the label {name} stands twice"
+        for name in sorted({name for name in metrics if metrics.count(name) > 1})
+    ]
+    return lines
+
+
+def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    metrics = [
+        *study.localization,
+        *study.agreement,
+        *(label for battery in study.batteries.values() for label in battery.metrics),
+    ]
+    pairs = (("metric", metrics), ("method", methods), ("against", methods))
+    return [
+        f"primary.{key}: {name} is not in the study{did_you_mean(name, known)}"
+        for key, known in pairs
+        if (name := getattr(study.primary, key)) not in known
+    ]
+
+
+def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    if study.training != "none":
+        return []
+    return [
+        f"architectures.{arch}.weights: `training: none` takes weights as they are, and there are none"
+        for arch, spec in study.architectures.items()
+        if not spec.weights
+    ]
