@@ -1,0 +1,22 @@
+"""Write one table as Markdown, CSV and LaTeX."""
+
+from gradfaith import sheets, summary, tables
+from gradfaith.atomic import write_text
+from gradfaith.job import running
+
+job = snakemake
+about = job.params.about
+
+with running(job.log[0]):
+    if job.wildcards.table == "classification":
+        paths = job.input.get("predictions", [])
+        predictions = (
+            tables.read_models(paths, tables.PREDICTIONS) if paths else tables.read_all([], tables.PREDICTIONS)
+        )
+        sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
+    else:
+        found = tables.read(job.input.estimates, tables.ESTIMATES)
+        sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)
+    write_text(job.output.md, sheets.markdown(sheet))
+    write_text(job.output.csv, sheets.csv(sheet))
+    write_text(job.output.tex, sheets.latex(sheet))

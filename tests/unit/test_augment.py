@@ -91,5 +91,5 @@ def test_a_recipe_survives_its_plain_form():
 
 @pytest.mark.parametrize("values", [{"epoch": 3}, {"epochs": 3, "rotation": 5}])
 def test_an_unknown_key_of_a_recipe_is_refused(values):
-    with pytest.raises(StudyInvalid, match="epoch|rotation"):
+    with pytest.raises(StudyInvalid, match=r"epoch|rotation"):
         Recipe.from_dict(values)

@@ -144,6 +144,12 @@ def test_a_layer_that_is_not_there_is_refused_with_close_ones() -> None:
         layers.resolve(build(spec()).net, "layer_4")
 
 
+def test_paths_count_from_the_end() -> None:
+    net = build(spec()).net
+    assert layers.resolve(net, "layer4.-1.conv2") == "layer4.0.conv2"
+    assert layers.resolve(net, "layer4.0") == "layer4.0"
+
+
 def test_importing_timm_leaves_no_stand_in_for_the_compiler_behind() -> None:
     """In a fresh process: no stand-in stays behind, and what loads torch's compiler later gets the real one."""
     lines = [

@@ -1,13 +1,17 @@
 """Figures: drawn from small synthetic tables, and read back from what was drawn."""
 
-import inspect
-from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
 
 from gradfaith import registry, stores, tables
 from gradfaith.figures import gather, rows, theme, typical
@@ -17,9 +21,15 @@ from gradfaith.stats.estimates import estimates
 from gradfaith.stats.strata import lesion_size
 
 CLASSES, ARCHS, SEEDS = ["normal", "benign", "malignant"], ["resnet10t", "efficientvit_b0"], [0, 1]
-CONTROLS = ["random", "random-grid", "centre", "edges", "uniform", "half"]
-METHODS = {"gradcam": 0.35, "shuffled-gradcam": 0.08, "shuffled-random-grid": 0.05} | dict.fromkeys(CONTROLS, 0.06)
-METRICS = {"locacc": [""], "saliency_score": [""], "iou_area_matched": [""], "faith": ["black", "mean"], "consist": ["pairs", "between-images"]}
+CONTROLS = ["random-grid", "centre", "uniform"]
+METHODS = {"gradcam": 0.35, "shuffled-gradcam": 0.08} | dict.fromkeys(CONTROLS, 0.06)
+METRICS = {
+    "locacc": [""],
+    "saliency_score": [""],
+    "iou_area_matched": [""],
+    "faith": ["black", "mean"],
+    "consist": ["pairs", "between-images"],
+}
 BETTER = dict.fromkeys(METRICS, "higher")
 ABOUT = {
     "title": "a phantom", "classes": CLASSES, "architectures": ARCHS, "seeds": SEEDS, "controls": CONTROLS, "level": 0.95,
@@ -31,13 +41,24 @@ SIDE = 48
 def manifest(groups: int = 12) -> pd.DataFrame:
     draw = np.random.default_rng(1)
     frame = pd.DataFrame(
-        [(f"{label}-{g:02d}-{s}", label, f"{label}-{g:02d}") for label in CLASSES for g in range(groups) for s in range(2)],
+        [
+            (f"{label}-{g:02d}-{s}", label, f"{label}-{g:02d}")
+            for label in CLASSES
+            for g in range(groups)
+            for s in range(2)
+        ],
         columns=["image_id", "label", "group"],
     )
     pixels = np.where(frame["label"] == "normal", 0, draw.integers(12, 200, len(frame)))
     blank = dict.fromkeys(("file", "sha256", "pixel_hash"), "")
     return frame.assign(
-        **blank, group_kind="patient", evidence="mask", lesion_px=pixels, lesion_share=pixels / SIDE**2, width=SIDE, height=SIDE
+        **blank,
+        group_kind="patient",
+        evidence="mask",
+        lesion_px=pixels,
+        lesion_share=pixels / SIDE**2,
+        width=SIDE,
+        height=SIDE,
     )
 
 
@@ -49,7 +70,9 @@ def predictions(about: pd.DataFrame) -> pd.DataFrame:
             place = about["label"].map(CLASSES.index).to_numpy()
             logits = draw.normal(size=(len(about), 3)) + 2.2 * np.eye(3)[place]
             share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-            frame = about[["image_id", "group", "label"]].assign(part="test", predicted=np.array(CLASSES)[logits.argmax(axis=1)], seconds=0.012)
+            frame = about[["image_id", "group", "label"]].assign(
+                part="test", predicted=np.array(CLASSES)[logits.argmax(axis=1)], seconds=0.012
+            )
             frame["correct"] = frame["predicted"] == frame["label"]
             for number, name in enumerate(CLASSES):
                 frame[f"logit_{name}"], frame[f"calibrated_{name}"] = logits[:, number], share[:, number]
@@ -69,7 +92,9 @@ def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
                         continue
                     mean = 0.05 if variant == "between-images" else level
                     value = mean + draw.normal(0, 0.12, len(own))
-                    empty = (own["label"] == "normal").to_numpy() & (metric in ("locacc", "saliency_score", "iou_area_matched"))
+                    empty = (own["label"] == "normal").to_numpy() & (
+                        metric in ("locacc", "saliency_score", "iou_area_matched")
+                    )
                     frames.append(
                         own[["image_id", "group", "part", "label", "predicted", "correct"]].assign(
                             arch=arch, seed=seed, arch2=arch if pair else "", seed2=SEEDS[1] if pair else pd.NA, method=method, copy=0,
@@ -88,13 +113,18 @@ class World:
         answers = predictions(about)
         raw = scores(about, answers)
         raw["lesion_size"] = raw["image_id"].map(lesion_size(about, raw["image_id"]))
-        self.inputs: dict[str, object] = {name: str(folder / f"{name}.parquet") for name in ("manifest", "scores", "estimates", "contrasts", "classification")}
+        self.inputs: dict[str, object] = {
+            name: str(folder / f"{name}.parquet")
+            for name in ("manifest", "scores", "estimates", "contrasts", "classification")
+        }
         tables.write(self.inputs["manifest"], about, tables.MANIFEST)
         tables.write(self.inputs["scores"], raw, tables.SCORES)
         tables.write(self.inputs["estimates"], estimates(raw, by=("label", "lesion_size")), tables.ESTIMATES)
         tables.write(self.inputs["contrasts"], contrasts(raw, CONTROLS, BETTER, ABOUT["primary"]), tables.CONTRASTS)
         tables.write(self.inputs["classification"], classification(answers, CLASSES), tables.CLASSIFICATION)
-        self.inputs["predictions"] = [self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
+        self.inputs["predictions"] = [
+            self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS
+        ]
         self.inputs["images"] = self._images(folder, about)
         self.inputs["maps"] = [self._maps(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
 
@@ -124,10 +154,14 @@ class World:
         path, draw = folder / "maps" / arch / f"seed-{seed}" / "cams.h5", np.random.default_rng(seed)
         own = answers[(answers["arch"] == arch) & (answers["seed"] == seed)]
         y, x = np.mgrid[:6, :6] * 8 + 4
-        maps = np.stack([np.exp(-((x - self.place(r)[0]) ** 2 + (y - self.place(r)[1]) ** 2) / 160) for r in range(len(own))])
+        maps = np.stack(
+            [np.exp(-((x - self.place(r)[0]) ** 2 + (y - self.place(r)[1]) ** 2) / 160) for r in range(len(own))]
+        )
         maps = (maps + draw.uniform(0, 0.2, maps.shape)).astype(np.float32)
         maps[own["label"].to_numpy() == "normal"] = 1.0
-        rows_ = pd.DataFrame({"image_id": own["image_id"], "target": 0, "role": np.where(own["correct"], "both", "predicted")})
+        rows_ = pd.DataFrame(
+            {"image_id": own["image_id"], "target": 0, "role": np.where(own["correct"], "both", "predicted")}
+        )
         with stores.MapWriter(path, rows_, {}) as writer:
             writer.put("gradcam", stores.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
         return str(path)
@@ -143,3 +177,179 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("few"), groups=2)
+
+
+def texts(figure: theme.Page) -> list[str]:
+    """Every word of a figure, as drawn."""
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+@pytest.fixture(scope="module", params=registry.names("figures"))
+def drawn(
+    request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, theme.Page, Path]:
+    """Each figure with its default options: its name, itself, and the folder it was saved in."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with theme.applied():
+        figure = world.draw(request.param)
+        theme.save(figure, folder / "a.svg", folder / "a.png")
+    return request.param, figure, folder
+
+
+def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(
+    drawn: tuple[str, theme.Page, Path], world: World
+) -> None:
+    name, _, folder = drawn
+    with theme.applied():
+        theme.save(world.draw(name), folder / "b.svg", folder / "b.png")
+    svg = (folder / "a.svg").read_text()
+    assert svg == (folder / "b.svg").read_text()
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+    assert "<text" in svg
+    assert "<dc:date>" not in svg
+    assert Image.open(folder / "a.png").width <= theme.WIDTH * theme.DPI + 1
+
+
+def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: tuple[str, theme.Page, Path]) -> None:
+    figure, hidden = drawn[1], unseen(drawn[1])
+    shown = [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden
+    ]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown if text.get_rotation() % 90 == 0]
+    assert len(boxes) > 5
+    for (first, box), (second, other) in combinations(boxes, 2):
+        both = Bbox.intersection(box, other)
+        assert both is None or both.width < 1.5 or both.height < 1.5, (first, second)
+    for text, box in boxes:
+        assert figure.bbox.padded(1).containsx(box.x0), text
+        assert figure.bbox.padded(1).containsx(box.x1), text
+        assert figure.bbox.padded(1).containsy(box.y0), text
+        assert figure.bbox.padded(1).containsy(box.y1), text
+
+
+def unseen(figure: theme.Page) -> set[Text]:
+    """Labels of ticks beyond the ends of their axis: they exist and are not drawn."""
+    found = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        places = [(tick.label1, tick.get_loc()) for tick in axis.get_major_ticks()]
+        found |= {label for label, place in places if not low - 1e-9 <= place <= high + 1e-9}
+    return found
+
+
+@pytest.mark.parametrize("name", ["controls", "lesion_size", "classification", "accuracy_faithfulness"])
+def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: World, name: str) -> None:
+    with theme.applied():
+        figure = few.draw(name)
+        said = " ".join(texts(figure))
+    points = [
+        line
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() in theme.MARKERS and len(line.get_xdata()) == 1
+    ]
+    assert points
+    assert "an interval needs 8" in said
+    if name != "accuracy_faithfulness":
+        assert {line.get_markerfacecolor() for line in points} == {"white"}
+
+
+def test_controls_are_grey_and_methods_are_not(world: World) -> None:
+    with theme.applied():
+        figure = world.draw("controls", metrics=("locacc",))
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    colour = {names[round(line.get_ydata()[0])]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colour.pop("gradcam") == theme.COLOURS[0]
+    assert set(colour) == set(METHODS) - {"gradcam"}
+    assert set(colour.values()) == {theme.GREY}
+
+
+def test_a_point_stands_where_the_table_says(world: World) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    row = table.query(
+        "arch == 'resnet10t' and method == 'centre' and metric == 'faith' and variant == 'black' and stratum == 'all'"
+    ).iloc[0]
+    with theme.applied():
+        axes = world.draw("controls", metrics=("faith",)).axes[0]
+    place = [label.get_text() for label in axes.get_yticklabels()].index("centre")
+    drawn = [line.get_xdata() for line in axes.lines if set(line.get_ydata()) == {place}]
+    assert [list(ends) for ends in drawn] == [[row["low"], row["high"]], [row["value"]]]
+
+
+def test_confusion_counts_are_those_of_a_slow_count(world: World) -> None:
+    answers = predictions(manifest())
+    own = answers[answers["arch"] == ARCHS[1]]
+    pairs = list(zip(own["label"], own["predicted"], strict=True))
+    expected = [[pairs.count((true, said)) for said in CLASSES] for true in CLASSES]
+    with theme.applied():
+        figure = world.draw("confusion")
+    drawn = [int(text.get_text()) for text in figure.axes[1].texts]
+    assert drawn == [count for row in expected for count in row]
+
+
+def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: World) -> None:
+    with theme.applied():
+        said = texts(world.draw("panels", images=5))
+    assert {f"true: {name}" for name in CLASSES} <= set(said)
+    assert sum(text.startswith("true: ") for text in said) == 5
+    assert said.count("no map:\nit is constant") == len(ARCHS)  # the one normal image, and normal maps are constant
+
+
+def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> None:
+    about = manifest()
+    answers = predictions(about).query("seed == 0")
+    raw = scores(about, predictions(about))
+    chosen = typical.choose(answers, raw, ABOUT["primary"], CLASSES, images=7)
+    assert [image.split("-")[0] for image in chosen] == ["normal"] * 2 + ["benign"] * 2 + ["malignant"] * 3
+    assert len({image.rsplit("-", 1)[0] for image in chosen}) == 7
+    own = (
+        raw.query("method == 'gradcam' and metric == 'saliency_score' and seed == 0 and label == 'benign'")
+        .groupby("image_id")["value"]
+        .mean()
+    )
+    assert next(image for image in chosen if image.startswith("benign")) == (own - own.median()).abs().idxmin()
+
+
+def test_random_images_do_not_depend_on_the_order_of_the_table() -> None:
+    about = manifest()
+    answers, raw = predictions(about).query("seed == 0"), scores(about, predictions(about))
+    first = typical.choose(answers, raw, ABOUT["primary"], CLASSES, images=6, choice="random")
+    assert first == typical.choose(answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, images=6, choice="random")
+    assert first != typical.choose(answers, raw, ABOUT["primary"], CLASSES, images=6)
+
+
+def test_the_first_imputer_and_all_pairs_are_primary() -> None:
+    table = pd.DataFrame(
+        {"metric": ["faith", "faith", "consist", "consist"], "variant": ["blur", "black", "reference", "pairs"]}
+    )
+    assert rows.primary_variant(table, "faith") == "blur"
+    assert rows.primary_variant(table, "consist") == "pairs"
+
+
+def test_strata_are_labelled_with_their_own_bounds() -> None:
+    about = manifest()
+    labels = (registry.load("figures", "lesion_size")).labels(about, about[["image_id"]])
+    sizes = np.sort(about.loc[about["lesion_px"] > 0, "lesion_px"].to_numpy())
+    assert labels[0].startswith(f"small\n{sizes[0]}")
+    assert f"{sizes[-1]} px" in labels[2]
+    assert sum(int(label.split("\n")[2].split()[0]) for label in labels) == len(sizes)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("name", [*registry.names("figures"), "classification-table", "maps-table"])
+def test_every_figure_and_table_has_a_caption_that_renders(name: str) -> None:
+    text = (registry.PACKAGE.parents[0] / "report" / f"{name}.rst").read_text()
+    use = name if name in registry.names("figures") else ""
+    options = {key: option.default for key, option in registry.entry("figures", use).options.items()} if use else {}
+    params = {"about": ABOUT, "settings": {"use": use, "options": options}}
+    plain = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"params": params})
+    body = publish_parts(plain, writer_name="html", settings_overrides={"report_level": 1, "halt_level": 2})["body"]
+    assert "a phantom" in body
+    assert "{" not in body

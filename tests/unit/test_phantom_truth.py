@@ -9,7 +9,7 @@ from scipy import ndimage
 from gradfaith.data.phantom import anatomy, frame, lesions, outline, scanner, slices
 from gradfaith.data.phantom.slices import Cut
 
-NODULES = [(kind, patient) for kind in ("benign", "malignant") for patient in range(14)]
+NODULES = [(kind, patient) for kind in ("benign", "malignant") for patient in range(8)]
 CUT = Cut(seed=3, patient=0, label="normal", slice=0, slices=4, size=96, difficulty=0.5)
 
 

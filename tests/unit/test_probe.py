@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gradfaith.errors import LayerUnusable, ModelUnusable
+from gradfaith.models import taps
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.layers import default
 from gradfaith.models.probe import probe
@@ -90,6 +91,16 @@ def test_a_gradient_that_is_not_finite_is_refused() -> None:
     classifier = Classifier(Overflowing(), Spec("planted", 4, 1, 1, 8, 0.0, 1.0))
     with pytest.raises(LayerUnusable, match="not finite"):
         probe(classifier, "scale")
+
+
+@pytest.mark.parametrize(("count", "side"), [(16, 4), (17, None), (15, None)])
+def test_tokens_make_a_grid_only_where_their_number_is_a_square(count: int, side: int | None) -> None:
+    """Seventeen are a class token and sixteen patches only for a network that says it has a class token."""
+    if side is None:
+        with pytest.raises(LayerUnusable, match="0 square grids"):
+            taps._tokens(nn.Module(), "x", count)
+    else:
+        assert taps._tokens(nn.Module(), "x", count).grid == (side, side)
 
 
 def test_a_size_the_network_cannot_take_is_the_models_fault_not_the_layers() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gradfaith.errors import LayerUnusable
-from gradfaith.models import layers, taps
+from gradfaith.models import layers
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.taps import grid, tapped
 
@@ -298,14 +298,3 @@ def test_windows_are_no_images() -> None:
     classifier = make("swin_tiny_patch4_window7_224", 112, embed_dim=24, depths=(1, 1, 1, 1))
     with pytest.raises(LayerUnusable, match="windows"):
         grid(classifier, "layers.0.blocks.0.attn")
-
-
-def test_paths_count_from_the_end(tokens: Classifier) -> None:
-    assert layers.resolve(tokens.net, "blocks.-1.norm1") == "blocks.1.norm1"
-    assert layers.resolve(tokens.net, "blocks.0") == "blocks.0"
-
-
-def test_token_counts_that_fit_no_square_are_refused() -> None:
-    with pytest.raises(LayerUnusable, match="0 square grids"):
-        taps._tokens(nn.Module(), "x", 15)
-    assert taps._tokens(nn.Module(), "x", 16).grid == (4, 4)

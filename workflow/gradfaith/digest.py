@@ -77,23 +77,14 @@ def _file(dotted: str) -> Path | None:
 
 
 class _Essence(ast.NodeTransformer):
-    """Drops what cannot change a number: docstrings, annotations' quotes stay, the words of a refusal go."""
+    """Drops what cannot change a number: docstrings, and the words of a refusal."""
 
-    def visit(self, node: ast.AST) -> ast.AST:
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
+            node
         ):
-            first = body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-        return super().visit(node)
+            node.body = node.body[1:] or [ast.Pass()]
+        return super().generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         for part in ast.walk(node):
@@ -102,3 +93,8 @@ class _Essence(ast.NodeTransformer):
             if isinstance(part, ast.Call):
                 part.args = []
         return node
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

@@ -41,7 +41,7 @@ def scores(
             model,
             pixels,
             named,
-            metrics,
+            wanted,
             imputers,
             mean=mean,
             image_ids=ids,

@@ -41,10 +41,9 @@ def localization(
                 continue
             ids = list(maps.rows["image_id"].iloc[rows])
             regions = {region: images.mask(region, ids)[0] for region in REGIONS if region in images.regions}
-            size = next(iter(regions.values())).shape[1:]
             for label, info, copy in every_map(maps):
                 found = localize(
-                    maps.maps(label, copy)[rows], grid=info.grid, signed=info.signed, size=size, regions=regions, metrics=wanted
+                    maps.maps(label, copy)[rows], grid=info.grid, signed=info.signed, size=images.size, regions=regions, metrics=wanted
                 )  # fmt: skip
                 for metric, result in found.items():
                     what = {
@@ -69,7 +68,6 @@ def agreement(
 ) -> pd.DataFrame:
     """Agreement between the seeds of one architecture, on the true class's maps; `stores`: seed -> its cells."""
     known = predictions.drop_duplicates("image_id").set_index("image_id")
-    size = images.pixels(images.ids[:1]).shape[2:]
     frames = []
     for cell in range(len(next(iter(stores.values())))):
         cells = {number: maps[cell] for number, maps in stores.items()}
@@ -79,8 +77,8 @@ def agreement(
         for label, info, copy in every_map(first):
             if copy:
                 continue  # one shuffled copy says what chance is; five say it five times
-            stacks = _stacks(cells, label, info, ids, known, size)
-            for pair in agree(stacks, metrics, key=(seed, "agreement", label)):
+            stacks = _stacks(cells, label, info, ids, known, images.size)
+            for pair in agree(stacks, metrics, key=(seed, "agreement")):
                 what = {
                     **model, "seed": pair.seed, "arch2": model["arch"], "seed2": pair.seed2, "method": label, "copy": copy,
                     "layer": info.layer, "target": "true", "metric": pair.metric, "variant": pair.variant,

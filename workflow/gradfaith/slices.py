@@ -69,7 +69,11 @@ class Slices:
     def estimate(self) -> dict[str, Any]:
         study = self.plan.study
         controls = list(self.plan.bundles[CONTROLS])
-        return study.statistics.model_dump() | {"primary": study.primary.model_dump(), "better": self._better(), "controls": controls}
+        return study.statistics.model_dump() | {
+            "primary": study.primary.model_dump(),
+            "better": self._better(),
+            "controls": controls,
+        }
 
     def figure(self, figure: str) -> dict[str, Any]:
         return self.plan.study.figures[figure].model_dump()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -24,6 +24,7 @@ from gradfaith.atomic import replacing
 from gradfaith.errors import BrokenStore
 
 FORMAT_VERSION = 1
+Grid = Literal["native", "input"]
 STATUSES = ("ok", "degenerate", "failed")
 PACKED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 CONSTANT = 1e-12  # a map whose range is below this times its size has nothing to say
@@ -35,7 +36,7 @@ class MapInfo:
 
     method: str
     layer: str
-    grid: str
+    grid: Grid
     signed: bool
     copies: int
 
@@ -188,16 +189,18 @@ class Images(Reader):
         self.row = {image: row for row, image in enumerate(self.ids)}
         self.mean, self.std = float(self._file.attrs["mean"]), float(self._file.attrs["std"])
         self.digest = str(self._file.attrs["digest"])
+        height, width = self._file["pixels"].shape[2:]
+        self.size: tuple[int, int] = (height, width)
         self.regions = tuple(self._file.get("masks", ()))
 
     def pixels(self, ids: Sequence[str]) -> NDArray[np.uint8]:  # (n, c, h, w)
-        return self._rows("pixels", ids)
+        pixels: NDArray[np.uint8] = self._rows("pixels", ids)
+        return pixels
 
     def mask(self, region: str, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # (n, h, w), (n,)
         """A region of some images, and where it is known; a region no image has is nowhere known."""
         if region not in self.regions:
-            side = self._file["pixels"].shape[2:]
-            return np.zeros((len(ids), *side), dtype=bool), np.zeros(len(ids), dtype=bool)
+            return np.zeros((len(ids), *self.size), dtype=bool), np.zeros(len(ids), dtype=bool)
         return self._rows(f"masks/{region}", ids).astype(bool), self._rows(f"present/{region}", ids).astype(bool)
 
     def _rows(self, name: str, ids: Sequence[str]) -> Any:
@@ -227,7 +230,8 @@ class Maps(Reader):
         return maps
 
     def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
-        return np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
+        status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
+        return status
 
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
         seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
@@ -247,7 +251,7 @@ def _info(attributes: Any) -> MapInfo:
     return MapInfo(
         str(attributes["method"]),
         str(attributes["layer"]),
-        str(attributes["grid"]),
+        "input" if attributes["grid"] == "input" else "native",
         bool(attributes["signed"]),
         int(attributes["copies"]),
     )

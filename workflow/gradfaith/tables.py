@@ -72,7 +72,8 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     missing = [name for name in schema if name not in table.column_names]
     if missing:
         raise _broken(path, f"it has no {', '.join(missing)}")
-    return table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:

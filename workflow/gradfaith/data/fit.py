@@ -7,7 +7,7 @@ An image that already has the size passes through unchanged, to the bit.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Fit:
             return square
         return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.BILINEAR))
 
-    def _square(self, plane: NDArray[np.generic], fill: int | bool) -> NDArray[np.generic]:
+    def _square(self, plane: NDArray[Any], fill: int | bool) -> NDArray[Any]:
         height, width = plane.shape
         side = max(height, width) if self.mode == "pad" else min(height, width)
         if self.mode == "pad":

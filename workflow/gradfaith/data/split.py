@@ -45,7 +45,7 @@ def report(table: pd.DataFrame, manifest: pd.DataFrame) -> dict[str, Any]:
     merged = manifest.merge(table, on="image_id", validate="one_to_one")
     whole = len(merged)
     return {
-        part: {
+        str(part): {
             "images": len(rows),
             "share": round(len(rows) / whole, 4),
             "groups": int(rows["group"].nunique()),

@@ -16,35 +16,35 @@ from gradfaith.figures.contract import Figure, Given
 FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
 
 
-def draw(given: Given, *, metric: str = "faith", method: str = "", gain: bool = True) -> theme.Figure:
+def draw(given: Given, *, metric: str = "faith", method: str = "", gain: bool = True) -> theme.Page:
     method, archs = method or given.primary["method"], list(given.architectures)
     table = rows.whole(given.tables["contrasts" if gain else "estimates"])
     table = rows.of_metric(table[table["method"] == method], metric)
-    faith = (table[table["against"] == rows.SHUFFLED + method] if gain else table).set_index("arch")
+    faith = table[table["against"] == rows.SHUFFLED + method] if gain else table
     classed = rows.overall(given.tables["classification"])
-    accuracy = classed[classed["metric"] == "balanced_accuracy"].set_index("arch")
+    accuracy = classed[(classed["metric"] == "balanced_accuracy") & classed["arch"].isin(archs)]
+    across, up = rows.by(accuracy, "arch"), rows.by(faith, "arch")
     figure, look = theme.page(3.2, 5.2), theme.palette(archs)
     axes = figure.subplots()
     for arch in archs:
-        if arch in accuracy.index and arch in faith.index:
-            _cross(axes, accuracy.loc[arch], faith.loc[arch], *look[arch])
+        if arch in across and arch in up:
+            _cross(axes, across[arch], up[arch], *look[arch])
     axes.axhline(0, color=theme.GREY, linestyle=":", linewidth=1)
     axes.axvline(1 / len(given.classes), color=theme.GREY, linestyle=":", linewidth=1)
     axes.grid()
     variant = next(iter(table["variant"]), "")
     over = f"gain over shuffled maps\n({method}, {variant})" if gain else f"({method}, {variant})"
-    axes.set(xlabel="Balanced accuracy", ylabel=f"{theme.words(metric)}: {over}")
+    axes.set(xlabel="Balanced accuracy", ylabel=f"{rows.words(metric)}: {over}")
     figure.legend(handles=[theme.swatch(arch, *look[arch]) for arch in archs], loc="outside right upper")
-    found = pd.concat([accuracy.loc[accuracy.index.isin(archs)], faith]) if len(faith) else accuracy
-    lines = theme.basis(found, given.level, theme.kind(given.tables["manifest"]))
+    lines = theme.basis(pd.concat([accuracy, faith]), given.level, theme.kind(given.tables["manifest"]))
     theme.note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.")
     return figure
 
 
-def _cross(axes: Axes, across: pd.Series, up: pd.Series, colour: str, marker: str) -> None:
+def _cross(axes: Axes, across: rows.Row, up: rows.Row, colour: str, marker: str) -> None:
     x, y = float(across["value"]), float(up["value"])
-    sure = pd.notna(across["low"]) and pd.notna(up["low"])
+    sure: bool = pd.notna(across["low"]) and pd.notna(up["low"])
     axes.plot([across["low"], across["high"]], [y, y], color=colour, linewidth=1.3)
     axes.plot([x, x], [up["low"], up["high"]], color=colour, linewidth=1.3)
-    face = colour if sure else "white"
+    face: str = colour if sure else "white"
     axes.plot(x, y, marker=marker, markersize=5, color=colour, markerfacecolor=face, markeredgewidth=1, zorder=4)

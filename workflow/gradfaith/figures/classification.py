@@ -4,6 +4,8 @@ Macro averages over the classes, on the test part, from stats/classification.py.
 ignores the image: macro sensitivity 1/k and specificity 1 - 1/k, whether it guesses or always gives one class.
 """
 
+import pandas as pd
+
 from gradfaith.figures import rows, theme
 from gradfaith.figures.contract import Figure, Given
 
@@ -16,26 +18,43 @@ CHANCE = {
 }
 
 
-def draw(given: Given, *, metrics: tuple[str, ...] = ("sensitivity", "specificity", "f1")) -> theme.Figure:
+BLANK = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+
+
+def draw(given: Given, *, metrics: tuple[str, ...] = ("sensitivity", "specificity", "f1")) -> theme.Page:
     table, archs = given.tables["classification"], list(given.architectures)
     table = rows.overall(table)
     table = table[table["metric"].isin(metrics) & table["arch"].isin(archs)]
-    figure, look = theme.page(0.95 + 0.3 * len(archs)), theme.palette(archs)
+    figure, look = theme.page(0.95 + 0.36 * len(archs)), theme.palette(archs)
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    lowest, highest = (
+        table["low"].min() - 0.02,
+        table["high"].max() + 0.02,
+    )  # not clipped: an end beyond 1 is to be seen
     for axes, metric in zip(panels, metrics, strict=True):
-        own = table[table["metric"] == metric].set_index("arch")
-        axes.set(title=theme.words(metric), xlim=(-0.02, 1.02), xticks=(0, 0.25, 0.5, 0.75, 1))
+        own = rows.by(table[table["metric"] == metric], "arch")
+        axes.set(
+            title=rows.words(metric), xlim=(min(-0.02, lowest), max(1.02, highest)), xticks=(0, 0.25, 0.5, 0.75, 1)
+        )
         axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
         axes.grid(axis="x")
         if metric in CHANCE:
             axes.axvline(CHANCE[metric](len(given.classes)), color=theme.GREY, linestyle=":", linewidth=1)
         for place, arch in enumerate(archs):
-            if arch in own.index:
-                theme.dot(axes, own.loc[arch], place, *look[arch])
-    panels[0].set(yticks=range(len(archs)), yticklabels=archs, ylim=(len(archs) - 0.5, -0.5))
+            if arch in own:
+                theme.dot(axes, own[arch], place, *look[arch])
+                axes.text(1.01, place - 0.3, _number(own[arch]), ha="right", va="center", fontsize=6.5, bbox=BLANK)
+    panels[0].set(yticks=range(len(archs)), yticklabels=archs, ylim=(len(archs) - 0.5, -0.65))
     theme.note(
         figure,
         theme.basis(table, given.level, theme.kind(given.tables["manifest"])),
         "Dotted: a classifier that ignores the image.",
     )
     return figure
+
+
+def _number(row: rows.Row) -> str:
+    """The number in figures, for who wants to quote it."""
+    if pd.isna(row["value"]):
+        return "undefined"
+    return f"{row['value']:.2f}" + (f" [{row['low']:.2f}, {row['high']:.2f}]" if pd.notna(row["low"]) else "")

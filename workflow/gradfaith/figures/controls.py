@@ -20,7 +20,7 @@ FIGURE = Figure(needs=("estimates", "manifest"))
 Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
 
 
-def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Figure:
+def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     table = rows.whole(given.tables["estimates"])
     shown, archs = rows.present(table, metrics), [name for name in given.architectures if name in set(table["arch"])]
     table = table[table["metric"].isin(shown)]
@@ -50,17 +50,17 @@ def _look(methods: Sequence[str], controls: Sequence[str]) -> Look:
 
 
 def _panel(axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look) -> None:
-    here, level = own.set_index("method"), chance.set_index("method")
+    here, level = rows.by(own, "method"), rows.by(chance, "method")
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3))
     first = methods[0]
-    if first in here.index and pd.notna(here.loc[first, "low"]):
-        axes.axvspan(here.loc[first, "low"], here.loc[first, "high"], color=look[first][0], alpha=0.1, linewidth=0)
+    if first in here and pd.notna(here[first]["low"]):
+        axes.axvspan(here[first]["low"], here[first]["high"], color=look[first][0], alpha=0.1, linewidth=0)
     for place, method in enumerate(methods):
         colour, marker = look[method]
-        if method in level.index and pd.notna(level.loc[method, "value"]):
+        if method in level and pd.notna(level[method]["value"]):
             axes.plot(
-                level.loc[method, "value"],
+                level[method]["value"],
                 place,
                 marker="|",
                 markersize=6,
@@ -68,28 +68,28 @@ def _panel(axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequenc
                 markeredgewidth=1,
                 zorder=5,
             )
-        if method in here.index and pd.notna(here.loc[method, "value"]):
-            theme.dot(axes, here.loc[method], place, colour, marker, control=colour == theme.GREY)
+        if method in here and pd.notna(here[method]["value"]):
+            theme.dot(axes, here[method], place, colour, marker, control=colour == theme.GREY)
         else:
-            why = _missing(here.loc[method]) if method in here.index else "not measured"
+            why = _missing(here[method]) if method in here else "not measured"
             axes.text(0.02, place, why, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=theme.GREY)
 
 
-def _missing(row: pd.Series) -> str:
+def _missing(row: rows.Row) -> str:
     """Why there is no number: the commonest status."""
     return max(("undefined", "degenerate", "failed"), key=lambda status: int(row.get(f"n_{status}", 0)))
 
 
 def _words(metric: str, own: pd.DataFrame) -> str:
     variant = next(iter(own["variant"]), "")
-    return theme.words(metric) + (f"\n({variant})" if variant else "")
+    return rows.words(metric) + (f"\n({variant})" if variant else "")
 
 
 def _legend(look: Look, chance: bool) -> list[Line2D]:
     entries = [theme.swatch(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
-    entries.append(theme.swatch("controls: know nothing of the model", theme.GREY, control=True))
+    entries.append(theme.swatch("controls, which know nothing", theme.GREY, control=True))
     if chance:
         bar = Line2D([], [], color=theme.INK, marker="|", markersize=6, markeredgewidth=1, linewidth=0)
-        bar.set_label("chance level: the same metric between different images")
+        bar.set_label("chance level: between different images")
         entries.append(bar)
     return entries

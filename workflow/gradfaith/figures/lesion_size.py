@@ -5,8 +5,6 @@ itself: the chance level of the saliency score is |M| / N. So a rising line says
 behind. A control is drawn per architecture, because only the maps' grid and the images explained may differ.
 """
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -18,8 +16,12 @@ FIGURE = Figure(needs=("estimates", "manifest", "scores"))
 
 
 def draw(
-    given: Given, *, method: str = "", control: str = "random-grid", metrics: tuple[str, ...] = ("locacc", "saliency_score", "iou_area_matched")
-) -> theme.Figure:
+    given: Given,
+    *,
+    method: str = "",
+    control: str = "random-grid",
+    metrics: tuple[str, ...] = ("locacc", "saliency_score", "iou_area_matched"),
+) -> theme.Page:
     method = method or given.primary["method"]
     table = given.tables["estimates"]
     table = table[table["stratum"].isin(SIZES) & table["method"].isin((method, control))]
@@ -27,21 +29,23 @@ def draw(
     figure, look = theme.page(2.9), theme.palette(archs)
     panels = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
     ticks = labels(given.tables["manifest"], given.tables["scores"])
+    step = min(0.22, 0.8 / len(archs))
     for axes, metric in zip(panels, shown, strict=False):
         own = rows.of_metric(table, metric)
         for place, arch in enumerate(archs):
-            shift = (place - (len(archs) - 1) / 2) * 0.22
+            shift = (place - (len(archs) - 1) / 2) * step
             here = own[own["arch"] == arch]
-            _line(axes, here[here["method"] == control], shift + 0.07, theme.GREY, look[arch][1], control=True)
+            _line(axes, here[here["method"] == control], shift + step / 3, theme.GREY, look[arch][1], control=True)
             _line(axes, here[here["method"] == method], shift, *look[arch])
-        axes.set(title=theme.words(metric), xticks=range(len(SIZES)), xlim=(-0.5, len(SIZES) - 0.5))
+        axes.set(title=rows.words(metric), xticks=range(len(SIZES)), xlim=(-0.5, len(SIZES) - 0.5))
         axes.set_xticklabels(ticks)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(axis="y")
-    entries = [theme.swatch(f"{arch}, {method}", *look[arch]) for arch in archs]
-    theme.legend(figure, [*entries, theme.swatch(f"{control}, same architecture", theme.GREY, control=True)])
+    entries = [theme.swatch(arch, *look[arch]) for arch in archs]
+    theme.legend(figure, [*entries, theme.swatch(control, theme.GREY, control=True)])
+    basis = theme.basis(table[table["metric"].isin(shown)], given.level, theme.kind(given.tables["manifest"]))
     theme.note(
-        figure, theme.basis(table[table["metric"].isin(shown)], given.level, theme.kind(given.tables["manifest"]))
+        figure, f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside.", basis
     )
     return figure
 
@@ -53,14 +57,21 @@ def labels(manifest: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
     texts = []
     for size in SIZES:
         own = pixels[stratum == size]
-        texts.append(f"{size}\n{own.min()}-{own.max()} px\n{len(own)} images" if len(own) else f"{size}\nnone")
+        texts.append(f"{size}\n{own.min()}\u2013{own.max()} px\n{len(own)} images" if len(own) else f"{size}\nnone")
     return texts
 
 
 def _line(axes: Axes, own: pd.DataFrame, shift: float, colour: str, marker: str, *, control: bool = False) -> None:
-    here = own.set_index("stratum").reindex(SIZES)
-    there: Sequence[int] = [place for place, size in enumerate(SIZES) if pd.notna(here.loc[size, "value"])]
-    places, values = [place + shift for place in there], [here["value"].iloc[place] for place in there]
-    axes.plot(places, values, color=colour, linewidth=0.7, alpha=0.6, linestyle=":" if control else "-", zorder=2)
-    for place in there:
-        theme.dot(axes, here.iloc[place], place + shift, colour, marker, control=control, upright=True)
+    here = rows.by(own[own["value"].notna()], "stratum")
+    there = {place + shift: here[size] for place, size in enumerate(SIZES) if size in here}
+    axes.plot(
+        list(there),
+        [row["value"] for row in there.values()],
+        color=colour,
+        linewidth=0.7,
+        alpha=0.6,
+        linestyle=":" if control else "-",
+        zorder=2,
+    )
+    for place, row in there.items():
+        theme.dot(axes, row, place, colour, marker, control=control, upright=True)

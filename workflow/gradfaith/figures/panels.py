@@ -5,7 +5,7 @@ the outline of the evidence, and the model's answer with its calibrated probabil
 maximum, so colours compare places within a map, never strength between maps. A constant map is said, not shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,15 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from numpy.typing import NDArray
 
-from gradfaith.figures import theme
+from gradfaith.figures import rows, theme
 from gradfaith.figures.contract import Figure, Given
 from gradfaith.figures.typical import choose
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.stores import Images, Maps
 
 FIGURE = Figure(needs=("predictions", "scores", "images", "maps"))
-ALPHA, MAP = 0.45, "viridis"
-HALO = [patheffects.withStroke(linewidth=2.0, foreground="black")]
+ALPHA, MAP, OUTLINE = 0.5, "inferno", "#3be8ff"
+HALO = [patheffects.withStroke(linewidth=1.6, foreground="black")]
 Picture = NDArray[Any]  # (h, w) or (h, w, 3)
 
 
@@ -34,7 +34,7 @@ def draw(
     seed_rank: int = 0,
     method: str = "gradcam",
     choice: Literal["median", "random"] = "median",
-) -> theme.Figure:
+) -> theme.Page:
     assert given.images is not None
     seed, archs = sorted(given.seeds)[seed_rank], list(given.architectures)
     stores = {arch: _store(given, arch, seed, method) for arch in archs}
@@ -43,23 +43,24 @@ def draw(
     side = min(1.4, (theme.WIDTH - 0.9) / (len(archs) + 1) - 0.06)
     figure = theme.page(0.85 + len(shown) * (side + 0.21), (len(archs) + 1) * (side + 0.06) + 0.9)
     panels = figure.subplots(len(shown), len(archs) + 1, squeeze=False)
-    answers = table.set_index(["arch", "image_id"])
+    answers = {(row["arch"], row["image_id"]): row for row in table.to_dict("records")}
     for line, image in zip(panels, shown, strict=True):
         pixels, evidence = _picture(given.images, image)
         _base(line[0], pixels, evidence)
-        line[0].set_xlabel(f"true: {answers.loc[(archs[0], image), 'label']}", labelpad=3)
+        line[0].set_xlabel(f"true: {answers[archs[0], image]['label']}", labelpad=3)
         for axes, arch in zip(line[1:], archs, strict=True):
             _base(axes, pixels, evidence)
             _overlay(axes, *_map(stores[arch], method, image, pixels.shape[:2]))
-            _answer(axes, answers.loc[(arch, image)])
+            _answer(axes, answers[arch, image])
+    letters = min(8.5, 72 * side / (0.62 * max(map(len, archs))))  # the longest name fits over its column
     for axes, name in zip(panels[0], ("image", *archs), strict=True):
-        axes.set_title(name, loc="center")
+        axes.set_title(name, loc="center", fontsize=letters)
     _bar(figure, panels, method)
-    metric = theme.words(given.primary["metric"])
+    metric = rows.words(given.primary["metric"])
     rule = {"median": f"nearest to their class's median {metric}", "random": "drawn at random"}[choice]
     theme.note(
         figure,
-        f"Seed {seed}; images {rule}, never chosen by eye. White line: evidence.",
+        f"Seed {seed}; images {rule}, never chosen by eye. Cyan line: evidence.",
         f"Each map scaled to its own maximum, laid over the image at {100 * ALPHA:.0f} % opacity.",
     )
     return figure
@@ -88,8 +89,8 @@ def _picture(images: Images, image: str) -> tuple[Picture, NDArray[np.bool_]]:
 
 def _map(maps: Maps, method: str, image: str, size: Sequence[int]) -> tuple[NDArray[np.float32], str]:  # (h, w), status
     row = int(np.flatnonzero((maps.rows["image_id"] == image) & maps.rows["role"].isin(["predicted", "both"]))[0])
-    info, rows = maps.methods[method], slice(row, row + 1)
-    found = evaluate(maps.maps(method, 0, rows), grid=info.grid, signed=info.signed, size=(size[0], size[1]))  # type: ignore[arg-type]
+    info, one = maps.methods[method], slice(row, row + 1)
+    found = evaluate(maps.maps(method, 0, one), grid=info.grid, signed=info.signed, size=(size[0], size[1]))
     status = "failed" if found.broken[0] else "degenerate" if found.degenerate[0] else "ok"
     return found.unit[0], status
 
@@ -97,7 +98,7 @@ def _map(maps: Maps, method: str, image: str, size: Sequence[int]) -> tuple[NDAr
 def _base(axes: Axes, pixels: Picture, evidence: NDArray[np.bool_]) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if evidence.any():
-        lines = axes.contour(evidence, levels=[0.5], colors="white", linewidths=0.9, zorder=3)
+        lines = axes.contour(evidence, levels=[0.5], colors=OUTLINE, linewidths=0.8, zorder=3)
         lines.set_path_effects([*HALO, patheffects.Normal()])
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
@@ -113,17 +114,19 @@ def _overlay(axes: Axes, unit: NDArray[np.float32], status: str) -> None:
     )
 
 
-def _answer(axes: Axes, row: pd.Series) -> None:
+def _answer(axes: Axes, row: Mapping[Any, Any]) -> None:
     answer, right = row["predicted"], bool(row["correct"])
-    text = f"{'' if right else 'wrong: '}{answer} {row[f'calibrated_{answer}']:.2f}"
     axes.set_xlabel(
-        text, labelpad=3, color=theme.INK if right else theme.WRONG, fontweight="normal" if right else "bold"
+        f"{answer} {row[f'calibrated_{answer}']:.2f}", labelpad=3, color=theme.INK if right else theme.WRONG
     )
     if not right:
+        tag = {"boxstyle": "square,pad=0.25", "facecolor": theme.WRONG, "edgecolor": "none"}
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "left", "va": "top"}
+        axes.text(0.03, 0.97, "wrong", color="white", fontsize=7, bbox=tag, zorder=6, **place)
         axes.spines[:].set(visible=True, color=theme.WRONG, linewidth=1.6)
 
 
-def _bar(figure: theme.Figure, panels: Any, method: str) -> None:
+def _bar(figure: theme.Page, panels: Any, method: str) -> None:
     scale = ScalarMappable(cmap=MAP)
     bar = figure.colorbar(scale, ax=panels, fraction=0.03, shrink=0.45, aspect=24, pad=0.015, ticks=(0, 1))
     bar.set_label(f"{method}, share of the map's maximum")

@@ -1,18 +1,34 @@
-"""Which rows of the tables figures and tables speak of, and in which order methods stand.
+"""Which rows of the tables figures and tables speak of, in which order methods stand, and what metrics are called.
 
 Of a metric's variants one is primary: the first imputer of a faithfulness metric (estimates keep the study's order), all
 pairs of seeds for an agreement metric. Its chance level, the same metric between different images, is drawn beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from gradfaith.stats.classification import MACRO
 
+Row = Mapping[Any, Any]
 SHUFFLED = "shuffled-"
 PAIRS, CHANCE = "pairs", "between-images"
+PLAIN = {
+    "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
+    "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
+}  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
+
+
+def words(name: str) -> str:
+    """A metric's name as a reader knows it."""
+    return PLAIN.get(name, name.replace("_", " ").capitalize())
+
+
+def by(table: pd.DataFrame, column: str) -> dict[str, Row]:
+    """The rows of a table by a column that names them."""
+    return {str(row[column]): row for row in table.to_dict("records")}
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ fixed salt, text as text.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 
 from gradfaith.atomic import replacing
 
+Page = Figure
 WIDTH = 7.2  # inches, the text width of a two-column paper
 DPI = 150
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
@@ -30,7 +31,8 @@ ACCENT, WRONG = "#0072B2", "#B3400A"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
-STYLE: Mapping[str, Any] = {
+DASHED: Any = (0, (2, 1.4))
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 8,
     "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 0.6, "axes.titleweight": "normal",
@@ -73,22 +75,9 @@ def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(names, zip(cycle(COLOURS), markers, strict=False), strict=False))
 
 
-def words(name: str) -> str:
-    """How a column's name is written on an axis."""
-    return PLAIN.get(name, name.replace("_", " "))
-
-
-PLAIN = {
-    "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
-    "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "sensitivity": "Sensitivity",
-    "specificity": "Specificity", "precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy", "auroc": "AUROC",
-}  # fmt: skip
-
-
 def dot(
     axes: Axes,
-    row: Mapping[str, Any],
+    row: Mapping[Any, Any],
     at: float,
     colour: str,
     marker: str = "o",
@@ -98,7 +87,7 @@ def dot(
 ) -> None:
     """One number and its interval: at a height on a horizontal axis of values, or upright beside others."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    sure, dash = pd.notna(low), (0, (2, 1.4)) if control else "-"
+    sure, dash = pd.notna(low), DASHED if control else "-"
     if sure:
         ends, place = [low, high], [at, at]
         axes.plot(*((place, ends) if upright else (ends, place)), color=colour, linestyle=dash, linewidth=1.3, zorder=3)
@@ -110,7 +99,8 @@ def dot(
 
 def swatch(label: str, colour: str, marker: str = "o", *, control: bool = False, hollow: bool = False) -> Line2D:
     """An entry of a legend that looks like `dot`."""
-    face, dash = ("white", (0, (2, 1.4))) if control else ("white" if hollow else colour, "-")
+    face = "white" if control or hollow else colour
+    dash: Any = DASHED if control else "-"
     return Line2D(
         [], [], color=colour, marker=marker, markerfacecolor=face, markersize=4.2, markeredgewidth=1.0,
         linewidth=0 if hollow else 1.3, linestyle=dash, label=label,
@@ -119,9 +109,9 @@ def swatch(label: str, colour: str, marker: str = "o", *, control: bool = False,
 
 def legend(figure: Figure, entries: Sequence[Artist]) -> None:
     """One legend above all panels, in as many columns as the page holds."""
-    longest = max(len(str(entry.get_label())) for entry in entries)
-    columns = max(1, min(len(entries), int(figure.get_size_inches()[0] * 12 // (longest + 5))))
-    figure.legend(handles=list(entries), loc="outside upper left", ncols=columns, handlelength=1.8, columnspacing=1.6)
+    room = figure.get_size_inches()[0] * 13  # letters
+    columns = next(n for n in range(len(entries), 0, -1) if n == 1 or _letters(entries, n) < room)
+    figure.legend(handles=list(entries), loc="outside upper left", ncols=columns, handlelength=2.2, columnspacing=1.6)
 
 
 def note(figure: Figure, *sentences: str) -> None:
@@ -139,7 +129,7 @@ def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
         _counted(rows[f"n_{what}s"], word) for what, word in (("group", kind), ("image", "image"), ("seed", "seed"))
     ]
     names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
-    bars = f"bars: {100 * level:g} % intervals, {' or '.join(names)}" if names else "no intervals"
+    bars = f"bars: {100 * level:g} % intervals, {'; or '.join(names)}" if names else "no intervals"
     reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
     hollow = f"No interval (hollow): {'; '.join(reasons)}." if reasons else ""
     return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
@@ -151,6 +141,14 @@ def kind(manifest: pd.DataFrame) -> str:
     return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"
 
 
+def _letters(entries: Sequence[Artist], columns: int) -> int:
+    """How wide a legend is: it is filled column by column, the first ones one deeper where it does not divide."""
+    widths = [len(str(entry.get_label())) + 6 for entry in entries]
+    deep, more = divmod(len(entries), columns)
+    ends = [place * deep + min(place, more) for place in range(columns + 1)]
+    return sum(max(widths[start:end]) for start, end in pairwise(ends))
+
+
 def _counted(numbers: pd.Series, word: str) -> str:
     low, high = int(numbers.min()), int(numbers.max())
-    return f"{low if low == high else f'{low}-{high}'} {word}{'' if high == 1 else 's'}"
+    return f"{low if low == high else f'{low} to {high}'} {word}{'' if high == 1 else 's'}"

@@ -62,7 +62,8 @@ def typicality(
         with_score = score[score.index.isin(images)]
         true = predictions[predictions["label"] == name].groupby("image_id")[f"calibrated_{name}"].mean()
         parts.append(with_score if len(with_score) else true)
-    return pd.concat(parts)
+    numbers: pd.Series = pd.concat(parts)
+    return numbers
 
 
 def _apart(order: Sequence[str], group: pd.Series, wanted: int) -> list[str]:

@@ -36,7 +36,7 @@ def predictions(
     ):
         for number, name in enumerate(classes):
             found[f"{kind}_{name}"] = values[:, number]
-    seconds = seconds_per_image(model, pixels[:1].to(device).float() / 255)
+    seconds = seconds_per_image(model, pixels[0].to(device))
     return found.assign(
         temperature=heat,
         seconds=seconds,

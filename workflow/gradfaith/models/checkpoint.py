@@ -71,7 +71,11 @@ def read_card(path: Path) -> dict[str, Any]:
         card = json.loads(_read(path))
     except ValueError as error:
         raise _foreign(path, f"it is no JSON ({error})") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION or not {"spec", "weights_sha256"} <= set(card):
+    if (
+        not isinstance(card, dict)
+        or card.get("format") != FORMAT_VERSION
+        or not {"spec", "weights_sha256"} <= set(card)
+    ):
         raise _foreign(path, f"format {FORMAT_VERSION} with spec and weights_sha256 was expected")
     return card
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 def predict(classifier: nn.Module, images: Tensor, *, chunk: int, device: torch.device | str) -> Tensor:
     """Logits (n, classes) on the CPU of uint8 `images` (n, c, h, w), `chunk` images at a time."""
     classifier.eval()
-    parts = [classifier(part.to(device).float() / 255) for part in images.split(chunk)]
+    parts = [classifier(part.to(device).float() / 255) for part in torch.split(images, chunk)]
     return torch.cat(parts).float().cpu()
 
 

@@ -133,9 +133,11 @@ def _epoch(
             group["lr"] = lr
         pictures = augment(data.images[index].float() / 255, recipe, changes)
         logits = classifier(pictures)
-        loss = functional.cross_entropy(logits, data.labels[index], data.weights, label_smoothing=recipe.label_smoothing)
+        loss = functional.cross_entropy(
+            logits, data.labels[index], data.weights, label_smoothing=recipe.label_smoothing
+        )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         total += loss.detach() * len(index)
     mean = float(total) / len(data.train)  # the only wait for the device in an epoch
@@ -158,7 +160,7 @@ def _row(epoch: int, lr: float, loss: float, classifier: Classifier, data: Data,
     logits = predict(classifier, data.images[data.val], chunk=CHUNK, device=data.images.device)
     truth = data.labels[data.val].cpu()
     right = (logits.argmax(dim=1) == truth).float()
-    recalls = [right[truth == label].mean() for label in truth.unique()]
+    recalls = [right[truth == label].mean() for label in torch.unique(truth)]
     return EpochRow(
         epoch=epoch,
         lr=lr,
@@ -196,7 +198,10 @@ def _place(
 def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
     """The recipe's threads, deterministic kernels and a forked global stream, all as before afterwards."""
     before = torch.get_num_threads()
-    strict, lenient = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict, lenient = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     torch.set_num_threads(threads)
     # Some CUDA kernels have no deterministic twin: there it warns, and the card names the device.
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")

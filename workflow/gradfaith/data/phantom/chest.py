@@ -47,7 +47,8 @@ def cavity_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES
     radius = ((cos / width) ** power + (sin / depth) ** power) ** (-1 / power)
     wobble = sum(a * np.cos((2 + i) * ANGLE + phase + u * z) for i, (a, u, _, phase) in enumerate(waves))
     front = np.exp(-(((ANGLE + np.pi / 2) / 0.3) ** 2))  # the sternum presses in a little
-    return (radius * (1 + anatomy.lean * np.cos(ANGLE) + 0.012 * wobble) - 0.02 * front).astype(np.float32)
+    inner: Field = (radius * (1 + anatomy.lean * np.cos(ANGLE) + 0.012 * wobble) - 0.02 * front).astype(np.float32)
+    return inner
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ at a centre, turned by a tilt. Shapes are drawn inside the smallest window that 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +35,19 @@ class Frame:
         left, right = math.floor(column - margin), math.ceil(column + margin) + 1
         return slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
 
-    def pixels(self, x: float, y: float) -> tuple[float, float]:
-        """Column and row of a point of the patient, in pixels; takes arrays too."""
-        cos, sin = math.cos(self.tilt), math.sin(self.tilt)
-        across, down = self.centre[0] + x * cos - y * sin, self.centre[1] + x * sin + y * cos
-        return (across + 1) / self.pixel - 0.5, (down + 1) / self.pixel - 0.5
+    def pixels(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Column and row of a point of the patient, in pixels; of many points where x and y are arrays."""
+        cos, sin, half = math.cos(self.tilt), math.sin(self.tilt), 0.5 * (2 / self.pixel - 1)
+        across = (x * cos - y * sin + self.centre[0]) / self.pixel + half
+        down = (x * sin + y * cos + self.centre[1]) / self.pixel + half
+        return across, down
 
     def wave(self, u: float, v: float, phase: float) -> Field:  # (h, w)
         """sin(u x + v y + phase): the argument is linear in row and column, so the sines are taken along two sides."""
         along = u * (self.x[:1] - self.x[0, 0]) + v * (self.y[:1] - self.y[0, 0])  # (1, w)
         down = u * self.x[:, :1] + v * self.y[:, :1] + phase  # (h, 1)
-        return (np.sin(along) * np.cos(down) + np.cos(along) * np.sin(down)).astype(np.float32, copy=False)
+        sine: Field = (np.sin(along) * np.cos(down) + np.cos(along) * np.sin(down)).astype(np.float32, copy=False)
+        return sine
 
 
 @lru_cache(maxsize=8)
@@ -61,7 +64,8 @@ def frame(size: int, centre: tuple[float, float] = (0.0, 0.0), tilt: float = 0.0
 
 def cover(distance: Field, pixel: float) -> Field:
     """How much of each pixel lies inside an edge."""
-    return np.clip(np.float32(0.5) - distance * np.float32(1 / pixel), 0, 1)
+    coverage: Field = np.clip(np.float32(0.5) - distance * np.float32(1 / pixel), 0, 1)
+    return coverage
 
 
 def blend(image: Field, coverage: Field, value: float | Field) -> None:
@@ -84,10 +88,12 @@ class Ellipse:
         cos, sin = np.float32(math.cos(self.turn)), np.float32(math.sin(self.turn))
         dx, dy = x - np.float32(self.x), y - np.float32(self.y)
         u, v = (dx * cos + dy * sin) / np.float32(self.across), (dy * cos - dx * sin) / np.float32(self.down)
-        level = np.sqrt(u * u + v * v) + np.float32(1e-6)
+        level: Field = np.sqrt(u * u + v * v) + np.float32(1e-6)
         u /= np.float32(self.across)
         v /= np.float32(self.down)
-        return level * (level - 1) / (np.sqrt(u * u + v * v) + np.float32(1e-6))
+        distance: Field = level * (level - np.float32(1))
+        distance /= np.sqrt(u * u + v * v) + np.float32(1e-6)
+        return distance
 
     def window(self, on: Frame) -> Window:
         return on.window(self.x, self.y, max(self.across, self.down) + on.pixel)

@@ -26,4 +26,5 @@ def distance_to(radius: Field, distance: Field, entry: Bins) -> Field:
     """Signed distance to an outline, negative inside, of points at `distance` from its centre."""
     slope = (np.roll(radius, -1) - np.roll(radius, 1)) * np.float32(ANGLES / (4 * np.pi))
     straight = 1 / np.sqrt(1 + (slope / radius) ** 2)
-    return distance * straight.take(entry) - (radius * straight).take(entry)
+    signed: Field = distance * straight.take(entry) - (radius * straight).take(entry)
+    return signed

@@ -1,6 +1,6 @@
 """From Hounsfield units to the exported picture: quantum noise with a reconstruction kernel, then one fixed window.
 
-    noise = irfft( white * f ** ramp * exp(-(f / cut) ** 2) ),  scaled to the kernel's own standard deviation
+    noise = irfft( white * f ** ramp * exp(-(f / cut) ** 2) ),  scaled to the scan's own standard deviation
     grey  = 255 * (HU + 1050) / 1600, rounded and clipped
 
 Filtered back-projection leaves noise whose power rises with the frequency f (the ramp) until the kernel cuts it off:
@@ -47,18 +47,20 @@ def _filter(size: int, ramp: float, cut: float) -> Field:  # (size, size // 2 + 
     frequency = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :])
     shape = frequency**ramp * np.exp(-((frequency / cut) ** 2))
     power = 2 * 2 * float((shape**2).sum())  # a real and an imaginary part, and the half plane that is not stored
-    return (shape * size**2 / np.sqrt(power)).astype(np.float32)
+    scaled: Field = (shape * size**2 / np.sqrt(power)).astype(np.float32)
+    return scaled
 
 
 def noise(size: int, how: Scan, stream: np.random.Generator) -> Field:  # (size, size)
     """Grain in Hounsfield units."""
     shape = _filter(size, how.ramp, how.cut)
     white = stream.standard_normal((*shape.shape, 2), np.float32).view(np.complex64)[..., 0]
-    grain: Field = fft.irfft2(white * shape, s=(size, size))
-    return grain * np.float32(how.noise)
+    grain: Field = fft.irfft2(white * (shape * np.float32(how.noise)), s=(size, size))
+    return grain
 
 
 def export(hounsfield: Field) -> NDArray[np.uint8]:
     """The one display window: air black, soft tissue grey, bone bright."""
     grey = (hounsfield - np.float32(_LOW)) * np.float32(255 / _WIDTH)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return pixels

@@ -3,8 +3,9 @@
     with probability `strength` a patient carries its own class's mark, otherwise one drawn without looking at the class
 
 At strength 0 the mark says nothing about the class, at strength 1 it says all. Markers: a disc, a bar or a triangle,
-each in its own corner; a patient that is not tied has any of the three or none. Kernels: soft, medium, sharp; untied, all are equally
-likely, which is also what a phantom without a shortcut has. Malignant goes with the soft kernel, as in the
+each in its own corner; a patient that is not tied has any of the three or none. Kernels: soft, medium, sharp; untied,
+every class has equally many of each (in blocks of three patients), which is also what a phantom without a shortcut has:
+a small study should not find a kernel tied to a class by accident. Malignant goes with the soft kernel, as in the
 public lung CT set in which this shortcut was found. A kernel covers the whole image, so it has no mask.
 """
 
@@ -24,10 +25,11 @@ _GREY = 235
 
 
 def kernel(seed: int, patient: int, label: Label, strength: float) -> Kernel:
-    """The kernel a patient was reconstructed with."""
-    stream = rng.generator(seed, "phantom", patient, "kernel")
-    tied, other = stream.random() < strength, KERNELS[int(stream.integers(len(KERNELS)))]
-    return _KERNEL[label] if tied else other
+    """The kernel a patient was reconstructed with; untied, three patients in a row of a class share out the three."""
+    tied = rng.generator(seed, "phantom", patient, "kernel").random() < strength
+    block, turn = divmod(patient // len(LABELS), len(KERNELS))
+    order = rng.generator(seed, "phantom", "kernels", block, patient % len(LABELS)).permutation(len(KERNELS))
+    return _KERNEL[label] if tied else KERNELS[order[turn]]
 
 
 def marker(seed: int, patient: int, label: Label, strength: float) -> Label | None:

@@ -64,7 +64,7 @@ def _lung(stream: np.random.Generator, hand: int, many: float, calibre: float) -
         kept = np.abs(start[:, 2]) < _NEAR + 1.3 * length  # the rest can hardly come back into a slice
         kept &= (np.abs(start[:, 0]) < _WIDE) & (np.abs(start[:, 1]) < _WIDE)
         start, heading, radius, length = start[kept], heading[kept], radius[kept], length[kept]
-    found = np.concatenate(balls)
+    found: NDArray[np.float64] = np.concatenate(balls)
     return found[np.abs(found[:, 2]) < _NEAR]
 
 
@@ -74,8 +74,11 @@ def _fork(stream: np.random.Generator, heading: NDArray[np.float64]) -> NDArray[
     across -= heading * (across * heading).sum(axis=1, keepdims=True)
     across /= np.sqrt((across * across).sum(axis=1, keepdims=True)) + 1e-9
     turn = np.tan(stream.uniform(0.35, 0.85, (len(heading), 2)))
-    pair = np.stack([heading + across * turn[:, :1], heading - across * turn[:, 1:]], 1).reshape(-1, 3)
-    return pair / np.sqrt((pair * pair).sum(axis=1, keepdims=True))
+    pair: NDArray[np.float64] = np.stack([heading + across * turn[:, :1], heading - across * turn[:, 1:]], 1).reshape(
+        -1, 3
+    )
+    pair /= np.sqrt((pair * pair).sum(axis=1, keepdims=True))
+    return pair
 
 
 def section(tree: Tree, z: float, on: Frame) -> Field:  # (h, w), how much of each pixel is vessel
@@ -89,7 +92,7 @@ def section(tree: Tree, z: float, on: Frame) -> Field:  # (h, w), how much of ea
     for least, most in ((0.0, 1.5), (1.5, 3.5), (3.5, 8.5), (8.5, np.inf)):
         chosen = (radius >= least) & (radius < most)
         if chosen.any():
-            _discs(drawn, np.asarray(column)[chosen], np.asarray(row)[chosen], radius[chosen])
+            _discs(drawn, column[chosen], row[chosen], radius[chosen])
     return drawn
 
 

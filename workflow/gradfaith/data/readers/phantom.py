@@ -3,7 +3,7 @@
 Classes: normal (no nodule), benign, malignant. A patient is a group; each has several neighbouring slices, and every
 slice of a patient with a nodule shows it. Masks: "evidence" (the nodule), "lungs", "body" (without the couch) and, where
 a marker is planted, "shortcut". It is a phantom, not a patient: what is right on it may be wrong in a clinic.
-Deterministic per (options, slice); about 5 ms per slice of 224 pixels.
+Deterministic per (options, slice); about 10 ms per slice of 224 pixels.
 """
 
 import re

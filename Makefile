@@ -1,0 +1,47 @@
+# Two commands: `make demo` sets up and runs the embedded study, `make test` sets up and passes the tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: demo resume test test-all lint clean
+
+demo: .venv/run
+	$(RUN) snakemake
+	$(RUN) snakemake --report results/phantom/report.zip
+	@echo "Figures and tables: results/phantom/figures, results/phantom/tables. Report: results/phantom/report.zip"
+
+resume: .venv/run # after a crash or a kill: refuses while a job of the earlier run still lives
+	$(RUN) gradfaith unlock
+	$(RUN) snakemake
+
+test: .venv/test
+	$(RUN) pytest -q -n 2 -m "not slow"
+
+test-all: .venv/test
+	$(RUN) pytest -q -n 2
+
+lint: .venv/lint
+	$(RUN) ruff format --check . && ruff check .
+	$(RUN) mypy
+	$(RUN) snakefmt --check Snakefile rules workflow/Snakefile
+	$(RUN) lint-imports
+	$(RUN) snakemake --lint
+
+clean: # results and downloads stay
+	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/run: envs/run.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "GradFaith needs Python 3.11 or newer; say PYTHON=python3.12, for instance")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement envs/run.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/test: .venv/run envs/test.txt
+	$(BIN)/pip install --quiet --requirement envs/run.txt --requirement envs/test.txt
+	touch $@
+
+.venv/lint: .venv/run envs/lint.txt
+	$(BIN)/pip install --quiet --requirement envs/run.txt --requirement envs/lint.txt
+	touch $@

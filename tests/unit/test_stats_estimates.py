@@ -1,0 +1,256 @@
+"""Estimates and contrasts: nothing is dropped, copies do not count twice, and a planted difference is found."""
+
+import itertools
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradfaith import rng
+from gradfaith.errors import BrokenTable
+from gradfaith.stats.contrasts import contrasts, holm, opponents
+from gradfaith.stats.estimates import estimates
+from gradfaith.stats.intervals import Rule, mean_interval
+
+KEY = ["arch", "method", "metric", "variant"]
+
+
+def scores(key, methods, patients=12, slices=3, seeds=(0, 1), archs=("net",), metrics=("locacc",), gain=0.0):
+    """Score rows; `methods`: name -> (copies, what it adds). Images differ more than methods do, as in life."""
+    noise, frames = rng.generator("scores", key), []
+    n = patients * slices
+    patient = np.arange(n) // slices
+    about = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "group": [f"p{k}" for k in patient]}).assign(
+        label=[f"c{k % 2}" for k in patient], target="predicted", variant="", status="ok", reason=""
+    )
+    image = noise.normal(size=n) + np.repeat(noise.normal(size=patients), slices)
+    for arch, metric, seed, (method, (copies, adds)) in itertools.product(archs, metrics, seeds, methods.items()):
+        what = {
+            "arch": arch,
+            "seed": seed,
+            "arch2": "",
+            "seed2": pd.NA,
+            "method": method,
+            "layer": "top",
+            "metric": metric,
+        }
+        for copy in range(copies):
+            frames.append(about.assign(**what, copy=copy, value=image + adds + 0.3 * noise.normal(size=n)))
+    return pd.concat(frames, ignore_index=True).astype({"seed2": "Int64"})
+
+
+def spoil(table, rows, status):
+    table.loc[rows, ["value", "status", "reason"]] = [np.nan, status, "spoilt"]
+    return table
+
+
+METHODS = {"gradcam": (1, 0.5), "random-grid": (1, 0.0), "centre": (1, 0.4), "shuffled-gradcam": (5, 0.0)}
+
+
+def test_a_cell_is_the_interval_of_its_own_rows():
+    table = scores("cell", METHODS, archs=("a", "b"))
+    found = estimates(table).set_index(["arch", "method"])
+    own = table[(table["arch"] == "b") & (table["method"] == "gradcam")]
+    twin = mean_interval(own["value"], own["group"].to_numpy(), own["seed"].to_numpy())
+    row = found.loc[("b", "gradcam")]
+    assert np.allclose(
+        row[["value", "low", "high", "df"]].astype(float), [twin.mean, twin.low, twin.high, twin.df], rtol=1e-12
+    )
+    assert (row["n_images"], row["n_groups"], row["n_seeds"], row["seeds"], row["n_ok"]) == (36, 12, 2, "0 1", 72)
+
+
+def test_every_score_is_counted_under_its_status():
+    table = scores("status", METHODS)
+    noise = rng.generator("spoil")
+    for status, rows in zip(
+        ["undefined", "degenerate", "failed"], noise.permutation(len(table))[:60].reshape(3, 20), strict=True
+    ):
+        spoil(table, rows, status)
+    found = estimates(table, by=["label"])
+    counts = [f"n_{status}" for status in ("ok", "undefined", "degenerate", "failed")]
+    for by in ("", "label"):
+        assert found.loc[found["by"] == by, counts].sum().tolist() == [len(table) - 60, 20, 20, 20]
+
+
+def test_a_cell_where_nothing_is_ok_stays_in_the_table_with_its_reason():
+    table = scores("nothing", METHODS)
+    row = estimates(spoil(table, table["method"] == "centre", "undefined")).set_index("method").loc["centre"]
+    assert (row["n_ok"], row["n_undefined"], row["n_images"], row["reason"]) == (0, 72, 0, "no image has a value")
+    assert np.isnan(row["value"])
+
+
+def test_copies_are_averaged_within_an_image_before_anything_else():
+    table = scores("copies", METHODS)
+    shuffled = table[table["method"] == "shuffled-gradcam"]
+    spoil(table, shuffled.index[:7], "failed")
+    mean = (
+        table[table["status"] == "ok"].groupby(["method", "seed", "image_id", "group"], as_index=False)["value"].mean()
+    )
+    own = mean[mean["method"] == "shuffled-gradcam"]
+    twin = mean_interval(own["value"], own["group"].to_numpy(), own["seed"].to_numpy())
+    row = estimates(table).set_index("method").loc["shuffled-gradcam"]
+    assert (row["value"], row["se"]) == (pytest.approx(twin.mean), pytest.approx(twin.se))
+    assert (row["n_ok"], row["n_failed"], row["n_images"]) == (353, 7, 36)
+
+
+def test_strata_are_estimated_apart_and_an_image_without_one_is_in_none():
+    table = scores("strata", METHODS)
+    table["size"] = np.where(table["label"] == "c0", "small", None)
+    found = estimates(table, by=["label", "size"])
+    assert set(zip(found["by"], found["stratum"], strict=True)) == {
+        ("", "all"),
+        ("label", "c0"),
+        ("label", "c1"),
+        ("size", "small"),
+    }
+    small, c0 = (found[found["stratum"] == name].set_index("method") for name in ("small", "c0"))
+    pd.testing.assert_series_equal(small["value"], c0["value"])
+    assert (small["reason"] == "6 groups, an interval needs 8").all()
+    assert np.isfinite(estimates(table, by=["size"], rule=Rule(min_groups=6))["low"]).all()
+
+
+def test_order_of_rows_and_names_of_groups_do_not_matter():
+    table = scores("order", METHODS)
+    other = table.sample(frac=1, random_state=0)
+    other["group"] = "x" + other["group"].str[::-1]
+    numbers = ["value", "low", "high", "df"]
+    one, two = (estimates(t).set_index(KEY)[numbers] for t in (table, other))
+    pd.testing.assert_frame_equal(one, two.loc[one.index], rtol=1e-9)
+
+
+def test_pairs_of_seeds_are_runs_and_their_seeds_are_counted_once():
+    noise, rows = rng.generator("pairs"), []
+    for first, second in [(0, 1), (0, 2), (1, 2)]:
+        rows += [("net", first, "net", second, f"i{k}", f"p{k // 2}", noise.normal(), "ok") for k in range(20)]
+    table = pd.DataFrame(rows, columns=["arch", "seed", "arch2", "seed2", "image_id", "group", "value", "status"])
+    row = estimates(table.assign(metric="consist", method="gradcam")).iloc[0]
+    assert (row["n_seeds"], row["seeds"], row["n_images"]) == (3, "0 1 2", 20)
+    assert row["interval"] == "cluster-t over groups and seeds"
+    alone = estimates(table[table["seed2"] == 1].assign(metric="consist", method="gradcam")).iloc[0]
+    assert (alone["n_seeds"], alone["interval"]) == (2, "cluster-t over groups")  # given these two models
+
+
+@pytest.mark.parametrize("change", [{"status": "fine"}, {"value": np.nan}, {"value": np.inf}])
+def test_a_status_that_is_none_and_an_ok_without_a_value_are_refused(change):
+    with pytest.raises(BrokenTable):
+        estimates(scores("bad", METHODS).assign(**change))
+
+
+def test_scores_that_would_count_twice_are_refused():
+    table = scores("twice", METHODS)
+    with pytest.raises(BrokenTable, match="two scores"):
+        estimates(pd.concat([table, table.head(3)]))
+
+
+def test_an_empty_table_gives_empty_tables():
+    table = scores("empty", METHODS).head(0)
+    assert len(estimates(table)) == 0
+    assert len(contrasts(table, ["centre"], {})) == 0
+
+
+def test_everyone_meets_every_control_and_its_own_shuffles():
+    methods = ["gradcam", "layercam", "centre", "random-grid", "shuffled-gradcam", "shuffled-random-grid"]
+    assert list(opponents(methods, ["centre", "random-grid", "edges"])) == [
+        ("gradcam", "centre"), ("gradcam", "random-grid"), ("gradcam", "shuffled-gradcam"),
+        ("layercam", "centre"), ("layercam", "random-grid"), ("random-grid", "shuffled-random-grid"),
+    ]  # fmt: skip
+
+
+def test_a_planted_difference_is_found_that_separate_intervals_would_hide():
+    table = scores("planted", METHODS)
+    whole = estimates(table).set_index("method")
+    assert whole.loc["gradcam", "low"] < whole.loc["random-grid", "high"]  # images differ far more than methods
+    found = contrasts(table, ["random-grid", "centre"], {"locacc": "higher"}).set_index(["method", "against"])
+    for against, truth in [("random-grid", 0.5), ("shuffled-gradcam", 0.5), ("centre", 0.1)]:
+        row = found.loc[("gradcam", against)]
+        assert row["low"] < truth < row["high"]
+        assert row["high"] - row["low"] < 0.5
+    assert found.loc[("gradcam", "random-grid"), "low"] > 0
+    assert found.loc[("gradcam", "random-grid"), "share_better"] > 0.8
+
+
+def test_a_contrast_is_the_interval_of_the_differences_and_counts_what_was_lost():
+    table = scores("pairs", METHODS)
+    of = {name: table[table["method"] == name].index for name in METHODS}
+    spoil(table, of["gradcam"][:2], "degenerate")
+    spoil(table, of["centre"][1:5], "undefined")
+    table = table.drop(of["centre"][10:12])
+    wide = (
+        table[table["status"] == "ok"]
+        .pivot_table(index=["seed", "image_id", "group"], columns="method", values="value")
+        .reset_index()
+    )
+    wide = wide.dropna(subset=["gradcam", "centre"])
+    twin = mean_interval(wide["gradcam"] - wide["centre"], wide["group"].to_numpy(), wide["seed"].to_numpy())
+    row = contrasts(table, ["centre"], {}).set_index(["method", "against"]).loc[("gradcam", "centre")]
+    assert np.allclose(row[["value", "low", "high"]].astype(float), [twin.mean, twin.low, twin.high], rtol=1e-10)
+    assert row["n_lost"] == 7
+    assert np.isnan(row["share_better"])  # nobody said which way is better
+
+
+def test_better_can_mean_lower_and_ties_are_shared():
+    table = scores("ties", {"gradcam": (1, 0), "centre": (1, 0)}, seeds=(0,))
+    table["value"] = np.where(table["method"] == "centre", 1.0, np.repeat([0.0, 1.0, 2.0, 0.0], 18)[: len(table)])
+    ours = table.loc[table["method"] == "gradcam", "value"]
+    lower = contrasts(table, ["centre"], {"locacc": "lower"}).iloc[0]["share_better"]
+    higher = contrasts(table, ["centre"], {"locacc": "higher"}).iloc[0]["share_better"]
+    assert lower == pytest.approx(((ours < 1) + (ours == 1) / 2).mean())
+    assert lower + higher == pytest.approx(1)
+
+
+def test_a_control_without_layers_is_matched_by_image_and_one_with_layers_layer_by_layer():
+    low = scores("low", METHODS).assign(layer="low")
+    top = scores("top", METHODS)
+    everywhere = low["method"].isin(["gradcam", "random-grid"])
+    table = pd.concat([low[everywhere], top], ignore_index=True)
+    table.loc[table["method"] == "centre", "layer"] = ""
+    found = contrasts(table, ["random-grid", "centre"], {}).set_index(["against", "layer"])["value"]
+
+    def mean(frame, method):
+        return frame.loc[frame["method"] == method, "value"].mean()
+
+    assert found["random-grid", "low"] == pytest.approx(mean(low, "gradcam") - mean(low, "random-grid"))
+    assert found["random-grid", "top"] == pytest.approx(mean(top, "gradcam") - mean(top, "random-grid"))
+    assert found["centre", "low"] == pytest.approx(mean(low, "gradcam") - mean(top, "centre"))
+
+
+def test_the_primary_contrast_is_marked_and_the_family_adjusted():
+    table = scores("primary", METHODS, metrics=("locacc", "faith"))
+    named = {"metric": "locacc", "method": "gradcam", "against": "random-grid"}
+    found = contrasts(table, ["random-grid", "centre"], {}, named)
+    assert found.loc[found["primary"], list(named)].to_dict("records") == [named]
+    assert (found["p_holm"] >= found["p"]).all()
+    assert not contrasts(table, ["centre"], {})["primary"].any()
+
+
+def test_holm_by_hand():
+    """0.01 x 4, 0.02 x 3, then 0.03 x 2 may not fall below what came before; a missing test is no test."""
+    assert np.allclose(holm([0.02, 0.01, 0.5, 0.03]), [0.06, 0.04, 0.5, 0.06])
+    assert np.allclose(holm([0.02, np.nan, 0.01]), [0.02, np.nan, 0.02], equal_nan=True)
+    assert holm([0.9, 0.8]).max() == 1
+
+
+@pytest.mark.slow
+def test_false_alarms_stay_at_five_in_a_hundred():
+    """Nothing is planted: the primary contrast's interval leaves out zero one time in twenty."""
+    names = {"gradcam": (1, 0.0), "random-grid": (1, 0.0)}
+    archs = tuple(f"net{k}" for k in range(400))
+    table = scores("null", names, archs=archs, seeds=(0, 1, 2))
+    found = contrasts(table, ["random-grid"], {})
+    assert 0.02 <= ((found["low"] > 0) | (found["high"] < 0)).mean() <= 0.07
+
+
+@pytest.mark.slow
+def test_three_hundred_thousand_scores_take_seconds():
+    table = scores(
+        "speed",
+        METHODS,
+        patients=25,
+        seeds=(0, 1),
+        archs=tuple("abcdefgh"),
+        metrics=tuple("abcdefghijklmnopqrstuvwxyz"),
+    )
+    started = time.process_time()
+    assert len(estimates(table)) == 8 * 26 * 4
+    assert time.process_time() - started < 10
