@@ -1,6 +1,5 @@
 """GradFaith: how far can the heat maps of a classifier be believed? Reads and checks the study, names the targets."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,16 +10,13 @@ min_version("9.20")
 
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, (str(HERE / "workflow"), os.environ.get("PYTHONPATH")))
-)
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # waiting threads must not take a core from the next job
 
 from gradfaith.errors import Refusal  # noqa: E402
+from gradfaith.job import prepare  # noqa: E402
 from gradfaith.plan import Plan  # noqa: E402
 from gradfaith.slices import Slices  # noqa: E402
+
+prepare(HERE / "workflow")
 
 if not workflow.configfiles:
 
@@ -42,8 +38,6 @@ wildcard_constraints:
     seed=r"\d+",
     bundle="|".join(plan.bundles),
     battery="|".join(study.batteries) or "none",
-    figure="|".join(study.figures) or "none",
-    table="|".join(TABLES),
 
 
 include: "rules/data.smk"
@@ -58,5 +52,5 @@ rule all:
     input:
         layout.audit,
         layout.provenance,
-        expand(layout.figure("svg"), figure=study.figures),
-        expand(layout.table("md"), table=TABLES),
+        [layout.figure(figure, "svg") for figure in study.figures],
+        [layout.table(table, "md") for table in TABLES],

@@ -30,62 +30,73 @@ rule estimate:
         "../scripts/estimate.py"
 
 
-rule figure:
-    input:
-        unpack(lambda w: plan.figure_inputs(w.figure)),
-    output:
-        svg=report(
-            layout.figure("svg"),
-            caption="../workflow/report/{figure}.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
-        png=layout.figure("png"),
-    log:
-        layout.log("figure", "figure"),
-    conda:
-        "../envs/cpu.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
-    params:
-        settings=lambda w: slices.figure(w.figure),
-        about=slices.about(),
-        code=lambda w: slices.code("figure", figure=w.figure),
-    message:
-        "figure {wildcards.figure}"
-    script:
-        "../scripts/figure.py"
+# A caption's path takes no wildcards, so every figure and table has a rule of its own name: `snakemake figure_panels`.
+for figure, use in study.figures.items():
+
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            **plan.figure_inputs(figure),
+        output:
+            svg=report(
+                layout.figure(figure, "svg"),
+                caption=f"../workflow/report/{use.use}.rst",
+                category="Figures",
+                labels={"figure": figure.replace("_", " ")},
+            ),
+            png=layout.figure(figure, "png"),
+        log:
+            layout.log(f"figure_{figure}"),
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=study.compute.short_runtime,
+        params:
+            settings=slices.figure(figure),
+            about=slices.about(),
+            code=slices.code("figure", figure=figure),
+        message:
+            f"figure {figure}"
+        script:
+            "../scripts/figure.py"
 
 
-rule table:
-    input:
-        estimates=layout.estimates,
-        contrasts=layout.contrasts,
-        classification=layout.classification,
-    output:
-        md=report(
-            layout.table("md"),
-            caption="../workflow/report/{table}.rst",
-            category="Tables",
-            labels={"table": "{table}"},
-        ),
-        csv=layout.table("csv"),
-        tex=layout.table("tex"),
-    log:
-        layout.log("table", "table"),
-    conda:
-        "../envs/cpu.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
-    params:
-        about=slices.about(),
-        code=slices.code("table"),
-    message:
-        "table {wildcards.table}"
-    script:
-        "../scripts/table.py"
+for table in TABLES:
+
+    rule:
+        name:
+            f"table_{table}"
+        input:
+            estimates=layout.estimates,
+            contrasts=layout.contrasts,
+            classification=layout.classification,
+            predictions=plan.every(layout.predictions),
+        output:
+            md=report(
+                layout.table(table, "md"),
+                caption=f"../workflow/report/{table}-table.rst",
+                category="Tables",
+                labels={"table": table},
+            ),
+            csv=layout.table(table, "csv"),
+            tex=layout.table(table, "tex"),
+        log:
+            layout.log(f"table_{table}"),
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=study.compute.short_runtime,
+        params:
+            which=table,
+            about=slices.about(),
+            code=slices.code("table"),
+        message:
+            f"table {table}"
+        script:
+            "../scripts/table.py"
 
 
 rule provenance:

@@ -8,7 +8,7 @@ from gradfaith.job import running
 job = snakemake
 asked, bundles = job.params.settings, len(job.params.bundles)
 
-with running(job.log[0], job.threads), ExitStack() as stack:
+with running(job.log[0]), ExitStack() as stack:
     images = stack.enter_context(stores.Images(job.input.images))
     opened = score.open_all(stack, job.input.maps)  # in the order of expand: seed by seed, bundle by bundle
     maps = {seed: opened[place * bundles : (place + 1) * bundles] for place, seed in enumerate(job.params.seeds)}

@@ -11,7 +11,7 @@ from gradfaith.stats.strata import lesion_size
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0], job.threads):
+with running(job.log[0]):
     scores = tables.read(job.input.scores, tables.SCORES)
     manifest = tables.read(job.input.manifest, tables.MANIFEST)
     predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)

@@ -9,13 +9,14 @@ from gradfaith.models import checkpoint
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0], job.threads), stores.Images(job.input.images) as images:
+with running(job.log[0]), stores.Images(job.input.images) as images:
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
     chosen = choose.explained(predictions, **asked["explain"], seed=asked["seed"])
     rows = explain.rows(chosen, job.params.classes)
-    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device))
+    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
     about = stamp.cell(job.wildcards, asked, job.params.code, images, Path(job.input.card), model)
-    options = {"seed": asked["seed"], "copies": asked["copies"], "chunk": job.resources.chunk}
+    key = (asked["seed"], job.wildcards.arch, int(job.wildcards.seed))
+    options = {"key": key, "copies": asked["copies"], "chunk": job.resources.chunk}
     with stores.MapWriter(job.output[0], rows, about) as maps:
         for piece in explain.explain(model, images.pixels, rows, asked["methods"], **options):
             maps.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds)

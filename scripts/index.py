@@ -9,7 +9,7 @@ from gradfaith.job import running
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0], job.threads):
+with running(job.log[0]):
     reader = registry.load("readers", asked["reader"])
     raw = Path(asked["raw"]) if asked["raw"] else None
     manifest = build(reader, raw, reader.Options(**asked["options"]), asked["classes"])

@@ -7,7 +7,7 @@ from gradfaith.job import running
 
 job = snakemake
 
-with running(job.log[0], job.threads), ExitStack() as stack:
+with running(job.log[0]), ExitStack() as stack:
     images = stack.enter_context(stores.Images(job.input.images))
     maps = score.open_all(stack, job.input.maps)
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)

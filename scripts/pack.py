@@ -9,7 +9,7 @@ from gradfaith.job import running
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0], job.threads):
+with running(job.log[0]):
     reader = registry.load("readers", asked["reader"])
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"

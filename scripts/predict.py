@@ -8,10 +8,10 @@ from gradfaith.models import answer, checkpoint
 
 job = snakemake
 
-with running(job.log[0], job.threads), stores.Images(job.input.images) as images:
+with running(job.log[0]), stores.Images(job.input.images) as images:
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
-    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device))
+    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
     found = answer.predictions(model, images, table, job.params.classes, chunk=job.resources.chunk)
     tables.write(job.output[0], found, tables.PREDICTIONS)

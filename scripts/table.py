@@ -8,11 +8,8 @@ job = snakemake
 about = job.params.about
 
 with running(job.log[0]):
-    if job.wildcards.table == "classification":
-        paths = job.input.get("predictions", [])
-        predictions = (
-            tables.read_models(paths, tables.PREDICTIONS) if paths else tables.read_all([], tables.PREDICTIONS)
-        )
+    if job.params.which == "classification":
+        predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
         sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)

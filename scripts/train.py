@@ -8,7 +8,7 @@ from gradfaith.models import checkpoint, learn
 
 job = snakemake
 
-with running(job.log[0], job.threads), stores.Images(job.input.images) as images:
+with running(job.log[0]), stores.Images(job.input.images) as images:
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
@@ -18,7 +18,7 @@ with running(job.log[0], job.threads), stores.Images(job.input.images) as images
         table,
         seed=int(job.wildcards.seed),
         weights=Path(job.input.weights) if job.input.get("weights") else None,
-        device=device.choose(job.resources.device),
+        device=device.choose(job.resources.device, job.threads),
     )
     learn.write_history(job.output.history, trained)
     checkpoint.save(

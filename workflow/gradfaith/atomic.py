@@ -1,11 +1,13 @@
 """Files that are whole or not there: written under a temporary name, forced to disk, then renamed."""
 
 import errno
+import io
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gradfaith.errors import CannotWrite
 
@@ -38,6 +40,26 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def write_text(path: Path | str, text: str) -> None:
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+class Patient(io.FileIO):
+    """A file that keeps a failed write to itself until it is asked, for HDF5, which crashes when it closes a file on a full disk."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while len(rest) and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+        return size
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
 
 
 def _is_full(error: OSError) -> bool:

@@ -11,12 +11,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 
 from gradfaith import document, job
-from gradfaith.errors import JobAlive, Refusal
+from gradfaith.errors import JobAlive, Refusal, StudyInvalid
 from gradfaith.plan import Plan
 from gradfaith.stores import Maps
 
@@ -39,13 +40,29 @@ def main() -> None:
 
 
 def _check(asked: argparse.Namespace) -> None:
-    plan = Plan.read(yaml.safe_load(asked.study.read_text(encoding="utf-8")), Path.cwd(), str(asked.study))
+    plan = Plan.read(_document(asked.study), Path.cwd(), str(asked.study))
     models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
     print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
     print(f"{models} models ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}")
     print(
         f"{models * len(plan.bundles)} cells of maps, {models * len(plan.bundles) * len(study.batteries)} of faithfulness"
     )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        found, said = None, " ".join(str(error).split())
+    else:
+        said = "it is not a mapping of keys"
+    if not isinstance(found, dict):
+        raise StudyInvalid(
+            found=f"{path} cannot be read as a study: {said}.",
+            why="A study is one YAML file of keys and values.",
+            then="Name a file such as config/config.yaml, or mend its indentation.",
+        )
+    return found
 
 
 def _show(asked: argparse.Namespace) -> None:

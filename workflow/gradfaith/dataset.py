@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from gradfaith import registry
-from gradfaith.errors import StudyInvalid
+from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.study import Closed
 from gradfaith.wording import invalid
 
@@ -41,10 +41,14 @@ class Dataset(Closed):
                 then="Name one of these, or write the file: config/README.md shows how.",
             )
         try:
-            card = cls.model_validate(yaml.safe_load(path.read_text()) | {"name": name})
+            card = cls.model_validate((yaml.safe_load(path.read_text()) or {}) | {"name": name})
         except ValidationError as error:
             raise invalid(f"config/datasets/{name}.yaml", error, cls) from None
-        model = registry.load("readers", card.reader).Options
+        try:
+            model = registry.load("readers", card.reader).Options
+        except UnknownName as error:
+            place = f"config/datasets/{name}.yaml: reader: "
+            raise StudyInvalid(found=place + error.found, why=error.why, then=error.then) from None
         try:
             options = model.model_validate(_merged(card.options, overrides))
         except ValidationError as error:

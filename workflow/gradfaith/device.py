@@ -9,8 +9,9 @@ import torch
 from gradfaith.errors import DeviceMissing
 
 
-def choose(asked: str) -> torch.device:
-    """cuda before mps before cpu; a device asked for by name must be there."""
+def choose(asked: str, threads: int) -> torch.device:
+    """cuda before mps before cpu; a device asked for by name must be there. torch's own threads are set here."""
+    torch.set_num_threads(threads)
     offered = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind in offered if offered[kind]) if asked == "auto" else asked
     if not offered.get(name, False):

@@ -2,14 +2,14 @@
 
 Methods that read the same layer share its forward and one short backward per target; controls see the images and the
 grid only. For each map that has a shuffled control, `copies` of it are made with its cells permuted, from a stream that
-depends on the study's seed, the method, the image and the copy alone.
+depends on the study's seed, the model, the method, the image and the copy alone: no two models share their chance.
 
 Rows are one per (image, class): all predicted classes first, then the true classes where the model was wrong.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from gradfaith import registry, rng
-from gradfaith.methods.contract import Scene
+from gradfaith.methods.contract import Method, Scene
 from gradfaith.methods.shuffle import shuffled
 from gradfaith.models.build import Classifier
 from gradfaith.models.layers import resolve
@@ -28,6 +28,8 @@ from gradfaith.models.taps import grid, tapped
 from gradfaith.stores import MapInfo
 
 SHUFFLED = "shuffled-"
+Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
+Uses = Mapping[str, Mapping[str, Any]]  # label -> room, file, layer, options, whether it is shuffled
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,42 @@ class Piece:
     start: int
     maps: NDArray[np.float32]  # (n, copies, h, w)
     seconds: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one method answered for a chunk: its maps of the predicted and of the true classes."""
+
+    label: str
+    use: Mapping[str, Any]
+    declared: Method
+    layer: str
+    predicted: Tensor  # (n, h, w)
+    true: Tensor  # (n, h, w)
+    seconds: float
+
+    def pieces(self, part: "Chunk", copies: int, key: tuple[object, ...]) -> Iterator[Piece]:
+        info = MapInfo(self.use["use"], self.layer, self.declared.grid, self.declared.signed, 1)
+        wrong = part.wrong.nonzero().squeeze(1).tolist()
+        each = self.seconds / (len(part.ids) + len(wrong))
+        for maps, start, members in (
+            (self.predicted, part.starts[0], range(len(part.ids))),
+            (self.true, part.starts[1], wrong),
+        ):
+            if not len(members):
+                continue
+            own, ids = maps[list(members)], [part.ids[member] for member in members]
+            yield Piece(self.label, info, start, own[:, None].float().cpu().numpy(), each * len(ids))
+            if self.use["shuffled"]:
+                many = torch.stack(
+                    [self._shuffled(own, ids, (*key, "shuffle", self.label, copy)) for copy in range(copies)], dim=1
+                )
+                shuffle = replace(info, method=SHUFFLED + info.method, copies=copies)
+                yield Piece(SHUFFLED + self.label, shuffle, start, many.float().cpu().numpy(), 0.0)
+
+    def _shuffled(self, maps: Tensor, ids: Sequence[str], key: tuple[object, ...]) -> Tensor:
+        streams = [Generator().manual_seed(rng.seed(*key, image)) for image in ids]
+        return shuffled(maps, streams, self.declared.grid)
 
 
 @dataclass(frozen=True)
@@ -65,26 +103,28 @@ def rows(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 def explain(
     classifier: Classifier,
-    pixels: Callable[[Sequence[str]], NDArray[np.uint8]],
+    pixels: Pixels,
     table: pd.DataFrame,  # as `rows` makes it
-    methods: Mapping[str, Mapping[str, Any]],
+    methods: Uses,
     *,
-    seed: int,
+    key: tuple[object, ...],
     copies: int,
     chunk: int,
 ) -> Iterator[Piece]:
-    """All maps of a cell, chunk by chunk."""
+    """All maps of a cell, chunk by chunk; `key` names the study's seed and the model."""
     device = next(classifier.parameters()).device
     layers = {label: resolve(classifier.net, use["layer"]) for label, use in methods.items()}
-    for layer in {layers[label] for label, use in methods.items() if use["room"] == "methods"}:
+    for layer in dict.fromkeys(layers[label] for label, use in methods.items() if use["room"] == "methods"):
         probe(classifier, layer)
     for part in _chunks(table, pixels, chunk, device):
         for layer in dict.fromkeys(layers.values()):
-            here = {label: use for label, use in methods.items() if layers[label] == layer}
-            yield from _layer(classifier, layer, part, here, seed, copies)
+            for one in _asked(
+                classifier, layer, part, {name: methods[name] for name in methods if layers[name] == layer}, key
+            ):
+                yield from one.pieces(part, copies, key)
 
 
-def _chunks(table: pd.DataFrame, pixels: Any, size: int, device: torch.device) -> Iterator[Chunk]:
+def _chunks(table: pd.DataFrame, pixels: Pixels, size: int, device: torch.device) -> Iterator[Chunk]:
     first = table[table["role"] != "true"]
     true = table[table["role"] == "true"].set_index("image_id")["target"]
     done = len(first)
@@ -99,51 +139,27 @@ def _chunks(table: pd.DataFrame, pixels: Any, size: int, device: torch.device) -
         done += int(wrong.sum())
 
 
-def _layer(
-    classifier: Classifier, layer: str, part: Chunk, methods: Mapping[str, Mapping[str, Any]], seed: int, copies: int
-) -> Iterator[Piece]:
-    if all(use["room"] == "controls" for use in methods.values()):
-        scene_grid = grid(classifier, layer)
-        for label, use in methods.items():
-            started = time.perf_counter()
-            streams = [Generator().manual_seed(rng.seed(seed, "control", label, image)) for image in part.ids]
-            module = registry.load("controls", use["use"])
-            maps = module.attribute(Scene(part.images, scene_grid, streams), **use["options"])
-            yield from _pieces(label, use, module, layer, part, maps, maps, time.perf_counter() - started, seed, copies)
+def _asked(classifier: Classifier, layer: str, part: Chunk, methods: Uses, key: tuple[object, ...]) -> Iterator[Asked]:
+    """The methods of one layer: those that know the model share its forward and backwards, controls know the grid."""
+    controls = {label: use for label, use in methods.items() if use["room"] == "controls"}
+    informed = {label: use for label, use in methods.items() if label not in controls}
+    if controls:
+        cells = grid(classifier, layer)
+    for label, use in controls.items():
+        started, module = time.perf_counter(), registry.load("controls", use["use"])
+        streams = [Generator().manual_seed(rng.seed(*key, "control", label, image)) for image in part.ids]
+        maps = module.attribute(Scene(part.images, cells, streams), **use["options"])
+        yield Asked(label, use, module.METHOD, "", maps, maps, time.perf_counter() - started)
+    if not informed:
         return
     started = time.perf_counter()
     with tapped(classifier, layer) as tap:
         tap.forward(part.images)
         predicted = tap.target(part.predicted)
         true = tap.target(part.true) if bool(part.wrong.any()) else predicted
-        shared = time.perf_counter() - started
-    for label, use in methods.items():
-        started = time.perf_counter()
-        module = registry.load("methods", use["use"])
+    shared = time.perf_counter() - started
+    for label, use in informed.items():
+        started, module = time.perf_counter(), registry.load("methods", use["use"])
         maps = module.attribute(predicted, **use["options"])
         other = module.attribute(true, **use["options"]) if true is not predicted else maps
-        spent = shared + time.perf_counter() - started
-        yield from _pieces(label, use, module, layer, part, maps, other, spent, seed, copies)
-
-
-def _pieces(
-    label: str, use: Mapping[str, Any], module: Any, layer: str, part: Chunk,
-    predicted: Tensor, true: Tensor, seconds: float, seed: int, copies: int,
-) -> Iterator[Piece]:  # fmt: skip
-    declared = module.METHOD
-    info = MapInfo(use["use"], layer if use["room"] == "methods" else "", declared.grid, declared.signed, 1)
-    wrong = part.wrong.nonzero().squeeze(1).tolist()
-    for maps, start, members in ((predicted, part.starts[0], range(len(part.ids))), (true, part.starts[1], wrong)):
-        if len(members):
-            own = maps[list(members)]
-            yield Piece(label, info, start, own[:, None].float().cpu().numpy(), seconds)
-            if use["shuffled"]:
-                ids = [part.ids[member] for member in members]
-                many = torch.stack([_shuffled(own, ids, label, copy, info.grid, seed) for copy in range(copies)], dim=1)
-                shuffle = MapInfo(SHUFFLED + use["use"], info.layer, info.grid, info.signed, copies)
-                yield Piece(SHUFFLED + label, shuffle, start, many.float().cpu().numpy(), 0.0)
-
-
-def _shuffled(maps: Tensor, ids: Sequence[str], label: str, copy: int, kind: Any, seed: int) -> Tensor:
-    streams = [Generator().manual_seed(rng.seed(seed, "shuffle", label, image, copy)) for image in ids]
-    return shuffled(maps, streams, kind)
+        yield Asked(label, use, module.METHOD, layer, maps, other, shared + time.perf_counter() - started)

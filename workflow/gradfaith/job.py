@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +22,21 @@ import psutil
 from gradfaith.errors import JobAlive, Refusal
 
 
+def prepare(package: Path) -> None:
+    """What jobs inherit: where the package lies, and threads that sleep while they wait for one another."""
+    inherited = filter(None, (str(package), os.environ.get("PYTHONPATH")))
+    os.environ["PYTHONPATH"] = os.pathsep.join(inherited)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @contextmanager
-def running(log: str, threads: int = 1) -> Iterator[None]:
-    """The frame of a job: `with running(job.log[0], job.threads): ...`."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
-    file = _hold(Path(log))
+def running(log: str) -> Iterator[None]:
+    """The frame of a job: `with running(job.log[0]): ...`. What it prints goes to the log."""
     _leash()
+    try:
+        file = _hold(Path(log))
+    except JobAlive as refusal:
+        sys.exit(str(refusal))
     sys.stdout = file
     try:
         yield
@@ -36,6 +45,9 @@ def running(log: str, threads: int = 1) -> Iterator[None]:
         print(refusal, file=file)
         file.flush()
         os._exit(1)  # no traceback: the refusal says all
+    except BaseException:
+        traceback.print_exc(file=file)
+        raise
     finally:
         sys.stdout = sys.__stdout__
 

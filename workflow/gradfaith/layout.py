@@ -101,11 +101,11 @@ class Layout:
     def provenance(self) -> str:
         return self._own("provenance.json")
 
-    def figure(self, suffix: str) -> str:
-        return self._own(f"figures/{{figure}}.{suffix}")
+    def figure(self, figure: str, suffix: str) -> str:
+        return self._own(f"figures/{figure}.{suffix}")
 
-    def table(self, suffix: str) -> str:
-        return self._own(f"tables/{{table}}.{suffix}")
+    def table(self, table: str, suffix: str) -> str:
+        return self._own(f"tables/{table}.{suffix}")
 
     # what a run says of itself
     def log(self, rule: str, *wildcards: str) -> str:

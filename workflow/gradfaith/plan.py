@@ -167,13 +167,15 @@ def _on_base(own: dict[str, Any], base: str, root: Path, where: str) -> dict[str
         ),
         None,
     )
-    if clash or found is None or found.get("base"):
+    if clash or found is None or found.get("base") or own.get("study") == base:
         problem = (
             f"it stands on `base: {base}` and also says {', '.join(clash)}"
             if clash
             else f"there is no study `{base}` in config/"
             if found is None
             else f"`{base}` stands on a base itself"
+            if found.get("base")
+            else "a study and its base need two names"
         )
         raise StudyInvalid(
             found=f"{where}: base: {problem}.",

@@ -9,7 +9,7 @@ both are kept as they came.
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,29 +45,36 @@ class Writer:
     """An HDF5 file in the making: it takes its place only when the block ends well and everything promised is there."""
 
     def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
-        self._replacing = replacing(path)
         self.path = Path(path)
-        self._file = h5py.File(self._replacing.__enter__(), "w")
-        self._file.attrs.update(
-            kind=kind, format=FORMAT_VERSION, stamp=json.dumps(dict(stamp), sort_keys=True, default=str)
-        )
+        self._head = {
+            "kind": kind,
+            "format": FORMAT_VERSION,
+            "stamp": json.dumps(dict(stamp), sort_keys=True, default=str),
+        }
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:  # a disk can be full before the first row
+            self._disk = stack.enter_context(Patient(stack.enter_context(replacing(self.path)), "w+"))
+            self._file = stack.enter_context(h5py.File(self._disk, "w"))
+            self._file.attrs.update(self._head)
+            self._begin()
+            self._disk.check()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             if error is None:
                 self._close()
-            self._file.close()
-        except BaseException as late:
-            with suppress(Exception):
                 self._file.close()
-            self._replacing.__exit__(type(late), late, late.__traceback__)
-            raise
-        self._replacing.__exit__(kind, error, trace)
+                self._disk.check()
+            else:
+                raise error
+
+    def _begin(self) -> None:
+        """What stands in the file before its first row."""
 
     def _close(self) -> None:
         self._file.attrs["complete"] = True
@@ -85,10 +92,14 @@ class ImageWriter(Writer):
         stamp: Mapping[str, Any],
     ) -> None:
         super().__init__(path, "images", stamp)
-        rows, (_, height, width) = len(ids), shape
-        self._file["image_id"] = np.array(ids, dtype=h5py.string_dtype())
-        self._file.create_dataset("pixels", (rows, *shape), "u1", chunks=(1, *shape), **PACKED)
-        for region in regions:
+        self._ids, self._regions, self._shape = list(ids), regions, shape
+        self._missing = set(range(len(ids)))
+
+    def _begin(self) -> None:
+        rows, (_, height, width) = len(self._ids), self._shape
+        self._file["image_id"] = np.array(self._ids, dtype=h5py.string_dtype())
+        self._file.create_dataset("pixels", (rows, *self._shape), "u1", chunks=(1, *self._shape), **PACKED)
+        for region in self._regions:
             self._file.create_dataset(
                 f"masks/{region}", (rows, height, width), "u1", chunks=(1, height, width), **PACKED
             )
@@ -96,6 +107,7 @@ class ImageWriter(Writer):
 
     def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> None:
         self._file["pixels"][row] = pixels
+        self._missing.discard(row)
         for region, mask in masks.items():
             self._file[f"masks/{region}"][row] = mask
             self._file[f"present/{region}"][row] = 1
@@ -103,16 +115,25 @@ class ImageWriter(Writer):
     def describe(self, **attributes: Any) -> None:
         self._file.attrs.update(attributes)
 
+    def _close(self) -> None:
+        undescribed = [name for name in ("mean", "std", "digest") if name not in self._file.attrs]
+        if self._missing or undescribed:
+            raise _gaps(
+                self.path, f"{len(self._missing)} of {len(self._ids)} images, and {undescribed}, were not written"
+            )
+        super()._close()
+
 
 class MapWriter(Writer):
     """The maps of one cell, batch by batch; `rows` holds image_id, target (a class index) and role."""
 
     def __init__(self, path: Path | str, rows: pd.DataFrame, stamp: Mapping[str, Any]) -> None:
         super().__init__(path, "maps", stamp)
-        self._rows = len(rows)
+        self._rows, self._table = len(rows), rows
         self._filled: dict[str, int] = {}
-        for column in rows:
-            values = rows[column]
+
+    def _begin(self) -> None:
+        for column, values in self._table.items():
             text = not pd.api.types.is_numeric_dtype(values)
             self._file[f"rows/{column}"] = values.to_numpy(dtype=h5py.string_dtype() if text else None)
 
@@ -135,11 +156,7 @@ class MapWriter(Writer):
     def _close(self) -> None:
         short = {label: rows for label, rows in self._filled.items() if rows != self._rows}
         if short:
-            raise BrokenStore(
-                found=f"{self.path}: of {self._rows} rows only {short} were written.",
-                why="A store with gaps would be read as maps of zeros.",
-                then="This is a fault of the workflow: please report it with the log.",
-            )
+            raise _gaps(self.path, f"of {self._rows} rows only {short} were written")
         super()._close()
 
 
@@ -254,6 +271,14 @@ def _info(attributes: Any) -> MapInfo:
         "input" if attributes["grid"] == "input" else "native",
         bool(attributes["signed"]),
         int(attributes["copies"]),
+    )
+
+
+def _gaps(path: Path, found: str) -> BrokenStore:
+    return BrokenStore(
+        found=f"{path}: {found}.",
+        why="What was not written would be read as zeros.",
+        then="This is a fault of the workflow: please report it with the log.",
     )
 
 

@@ -34,6 +34,8 @@ class Uses(Closed):
 def _named(value: Any) -> Any:
     """A list of names, or a mapping of labels: both are read as a mapping."""
     if isinstance(value, list):
+        if not all(isinstance(name, str) for name in value) or len(set(value)) < len(value):
+            raise ValueError("a list holds plain names, each once; with options write `label: {options: ...}`")
         return {name: {} for name in value}
     return {key: ({} if use is None else use) for key, use in value.items()} if isinstance(value, dict) else value
 

@@ -19,7 +19,7 @@ from gradfaith.sheets import Block, Cell, Sheet
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")
 LOST = ("undefined", "degenerate", "failed")
 CSV = (
-    "arch", "method", "against", "metric", "variant", "layer", "target", "value", "low", "high", "se", "p", "p_holm", "share_better",
+    "arch", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p", "p_holm", "share_better",
     "n_images", "n_groups", "n_seeds", "seeds", *(f"n_{status}" for status in LOST), "n_lost", "interval", "reason", "primary",
 )  # fmt: skip
 
@@ -56,7 +56,7 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
 
 def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
     """Every method and control on every metric, and every paired contrast."""
-    estimates, contrasts = rows.whole(estimates), rows.whole(contrasts)
+    everything, estimates = estimates, rows.whole(estimates)
     columns, controls = _columns(estimates), about["controls"]
     main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), rows.CHANCE)]
     other = [column for column in columns if column not in main]
@@ -87,7 +87,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
     lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED)
-    data = pd.concat([estimates, contrasts], ignore_index=True)
+    data = pd.concat([everything, contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])
 
@@ -157,8 +157,9 @@ def _one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
     row = here.iloc[0]
     if pd.isna(row["value"]):
         return Cell("-", str(row["reason"]))
-    text = f"{row['value']:{'+' if signed else ''}.{digits}f}"
-    ends = "" if pd.isna(row["low"]) else f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    value, low, high = (round(float(row[name]), digits) + 0.0 for name in ("value", "low", "high"))  # no minus zero
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    ends = "" if pd.isna(row["low"]) else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return Cell(text + ends, str(row["reason"]))
 
 
@@ -182,6 +183,9 @@ def _range(numbers: pd.Series) -> str:
 
 def _basis(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """What the intervals are, and over how much."""
+    table = table[table["value"].notna()]
+    if table.empty:
+        return "No value could be estimated."
     named = sorted(name for name in set(table["interval"]) if name)
     what = (
         f"In brackets: {100 * about['level']:g} % intervals, {' or '.join(named)}."

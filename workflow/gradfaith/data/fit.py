@@ -39,7 +39,7 @@ class Fit:
             Image.fromarray(square.astype(np.float32)).resize((self.size, self.size), Image.Resampling.BOX)
         )
         fitted = coverage >= 0.5
-        if mask.any() and not fitted.any():
+        if square.any() and not fitted.any():
             fitted = coverage == coverage.max()  # a lesion below half a pixel keeps the pixel it covers most
         return fitted
 

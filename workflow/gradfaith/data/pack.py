@@ -1,7 +1,7 @@
 """images.h5: every image decoded and fitted once, with its regions, and the numbers that normalise them.
 
-mean and std are those of the training part's pixels in [0, 1]. The digest is over all pixels and masks in order: what
-stands on these images says so by it.
+mean and std are those of the training part's pixels in [0, 1], of all pixels where nothing is trained on. The digest is
+over all pixels and masks in order: what stands on these images says so by it.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ def pack(
     """Write the store; `table` holds image_id and part."""
     known, fitter = records(reader, raw, options), Fit(size, fit)
     whole, count, total, squares = hashlib.sha256(), 0, 0.0, 0.0
+    trains = bool((table["part"] == "train").any())
     stamp = {"size": size, "fit": fit, "channels": channels}
     with ImageWriter(path, list(table["image_id"]), REGIONS, (channels, size, size), stamp) as store:
         for row, (image, part) in enumerate(zip(table["image_id"], table["part"], strict=True)):
@@ -43,7 +44,7 @@ def pack(
             whole.update(pixels.tobytes())
             for region in sorted(masks):
                 whole.update(region.encode() + np.packbits(masks[region]).tobytes())
-            if part == "train":
+            if part == "train" or not trains:
                 unit = pixels.astype(np.float64) / 255
                 count, total, squares = count + unit.size, total + unit.sum(), squares + (unit**2).sum()
         mean = total / count

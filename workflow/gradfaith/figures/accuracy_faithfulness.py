@@ -26,25 +26,28 @@ def draw(given: Given, *, metric: str = "faith", method: str = "", gain: bool = 
     across, up = rows.by(accuracy, "arch"), rows.by(faith, "arch")
     figure, look = theme.page(3.2, 5.2), theme.palette(archs)
     axes = figure.subplots()
+    chance = 1 / len(given.classes), 0.0
+    part = theme.window(accuracy, chance[0]), theme.window(faith, chance[1])
     for arch in archs:
         if arch in across and arch in up:
-            _cross(axes, across[arch], up[arch], *look[arch])
-    axes.axhline(0, color=theme.GREY, linestyle=":", linewidth=1)
-    axes.axvline(1 / len(given.classes), color=theme.GREY, linestyle=":", linewidth=1)
+            _cross(axes, across[arch], up[arch], look[arch], part)
+    axes.axhline(chance[1], color=theme.GREY, linestyle=":", linewidth=1)
+    axes.axvline(chance[0], color=theme.GREY, linestyle=":", linewidth=1)
     axes.grid()
     variant = next(iter(table["variant"]), "")
     over = f"gain over shuffled maps\n({method}, {variant})" if gain else f"({method}, {variant})"
-    axes.set(xlabel="Balanced accuracy", ylabel=f"{rows.words(metric)}: {over}")
+    axes.set(xlim=part[0], ylim=part[1], xlabel="Balanced accuracy", ylabel=f"{rows.words(metric)}: {over}")
     figure.legend(handles=[theme.swatch(arch, *look[arch]) for arch in archs], loc="outside right upper")
     lines = theme.basis(pd.concat([accuracy, faith]), given.level, theme.kind(given.tables["manifest"]))
-    theme.note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.")
+    arrows = theme.ARROWS if theme.beyond(accuracy, part[0]) or theme.beyond(faith, part[1]) else ""
+    theme.note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.", arrows)
     return figure
 
 
-def _cross(axes: Axes, across: rows.Row, up: rows.Row, colour: str, marker: str) -> None:
-    x, y = float(across["value"]), float(up["value"])
-    sure: bool = pd.notna(across["low"]) and pd.notna(up["low"])
-    axes.plot([across["low"], across["high"]], [y, y], color=colour, linewidth=1.3)
-    axes.plot([x, x], [up["low"], up["high"]], color=colour, linewidth=1.3)
-    face: str = colour if sure else "white"
-    axes.plot(x, y, marker=marker, markersize=5, color=colour, markerfacecolor=face, markeredgewidth=1, zorder=4)
+def _cross(
+    axes: Axes, across: rows.Row, up: rows.Row, look: tuple[str, str], part: tuple[theme.Window, theme.Window]
+) -> None:
+    """Both intervals; the point is hollow where one of them is missing."""
+    lines = [(across, float(up["value"]), False, part[0]), (up, float(across["value"]), True, part[1])]
+    for row, at, upright, shown in sorted(lines, key=lambda line: bool(pd.isna(line[0]["low"]))):
+        theme.dot(axes, row, at, *look, upright=upright, shown=shown)

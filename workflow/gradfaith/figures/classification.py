@@ -27,28 +27,25 @@ def draw(given: Given, *, metrics: tuple[str, ...] = ("sensitivity", "specificit
     table = table[table["metric"].isin(metrics) & table["arch"].isin(archs)]
     figure, look = theme.page(0.95 + 0.36 * len(archs)), theme.palette(archs)
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    lowest, highest = (
-        table["low"].min() - 0.02,
-        table["high"].max() + 0.02,
-    )  # not clipped: an end beyond 1 is to be seen
+    low, high = theme.window(table)
+    part = min(-0.02, max(low, -0.2)), max(1.02, min(high, 1.2))  # an end beyond 1 is to be seen
     for axes, metric in zip(panels, metrics, strict=True):
         own = rows.by(table[table["metric"] == metric], "arch")
-        axes.set(
-            title=rows.words(metric), xlim=(min(-0.02, lowest), max(1.02, highest)), xticks=(0, 0.25, 0.5, 0.75, 1)
-        )
+        axes.set(title=rows.words(metric), xlim=part, xticks=(0, 0.25, 0.5, 0.75, 1))
         axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
         axes.grid(axis="x")
         if metric in CHANCE:
             axes.axvline(CHANCE[metric](len(given.classes)), color=theme.GREY, linestyle=":", linewidth=1)
         for place, arch in enumerate(archs):
             if arch in own:
-                theme.dot(axes, own[arch], place, *look[arch])
+                theme.dot(axes, own[arch], place, *look[arch], shown=part)
                 axes.text(1.01, place - 0.3, _number(own[arch]), ha="right", va="center", fontsize=6.5, bbox=BLANK)
     panels[0].set(yticks=range(len(archs)), yticklabels=archs, ylim=(len(archs) - 0.5, -0.65))
     theme.note(
         figure,
         theme.basis(table, given.level, theme.kind(given.tables["manifest"])),
-        "Dotted: a classifier that ignores the image.",
+        "Dotted: a classifier that ignores the image."
+        + (" An arrow: the interval goes on." if theme.beyond(table, part) else ""),
     )
     return figure
 

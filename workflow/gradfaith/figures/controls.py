@@ -28,19 +28,22 @@ def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     look = _look(methods, given.controls)
     figure = theme.page(0.9 + len(archs) * (0.32 + 0.14 * len(methods)))
     panels = figure.subplots(len(archs), len(shown), sharex="col", sharey=True, squeeze=False)
-    drawn = []
+    drawn: list[pd.DataFrame] = []
+    cut = False
     for column, metric in enumerate(shown):
         own, chance = rows.of_metric(table, metric), rows.of_metric(table, metric, rows.CHANCE)
-        drawn.append(own)
+        shown_part = theme.window(own, *chance["value"])
+        drawn, cut = [*drawn, own], cut or theme.beyond(own, shown_part)
         for line, arch in enumerate(archs):
             axes = panels[line, column]
-            _panel(axes, own[own["arch"] == arch], chance[chance["arch"] == arch], methods, look)
-        panels[-1, column].set_xlabel(_words(metric, own))
+            _panel(axes, own[own["arch"] == arch], chance[chance["arch"] == arch], methods, look, shown_part)
+        panels[-1, column].set(xlabel=_words(metric, own), xlim=shown_part)
     for line, arch in enumerate(archs):
         panels[line, 0].set_title(arch, fontweight="bold")
         panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
     theme.legend(figure, _legend(look, rows.CHANCE in set(table["variant"])))
-    theme.note(figure, theme.basis(pd.concat(drawn), given.level, theme.kind(given.tables["manifest"])))
+    basis = theme.basis(pd.concat(drawn), given.level, theme.kind(given.tables["manifest"]))
+    theme.note(figure, basis, theme.ARROWS if cut else "")
     return figure
 
 
@@ -49,10 +52,13 @@ def _look(methods: Sequence[str], controls: Sequence[str]) -> Look:
     return dict.fromkeys(methods, (theme.GREY, "o")) | theme.palette(knowing)
 
 
-def _panel(axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look) -> None:
+def _panel(
+    axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look, shown: theme.Window
+) -> None:
     here, level = rows.by(own, "method"), rows.by(chance, "method")
     axes.grid(axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3))
+    axes.tick_params(axis="x", labelsize=6.8)
+    axes.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
     first = methods[0]
     if first in here and pd.notna(here[first]["low"]):
         axes.axvspan(here[first]["low"], here[first]["high"], color=look[first][0], alpha=0.1, linewidth=0)
@@ -69,7 +75,7 @@ def _panel(axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequenc
                 zorder=5,
             )
         if method in here and pd.notna(here[method]["value"]):
-            theme.dot(axes, here[method], place, colour, marker, control=colour == theme.GREY)
+            theme.dot(axes, here[method], place, colour, marker, control=colour == theme.GREY, shown=shown)
         else:
             why = _missing(here[method]) if method in here else "not measured"
             axes.text(0.02, place, why, transform=axes.get_yaxis_transform(), va="center", fontsize=6, color=theme.GREY)

@@ -29,24 +29,28 @@ def draw(
     figure, look = theme.page(2.9), theme.palette(archs)
     panels = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
     ticks = labels(given.tables["manifest"], given.tables["scores"])
-    step = min(0.22, 0.8 / len(archs))
+    cut, step = False, min(0.22, 0.8 / len(archs))
     for axes, metric in zip(panels, shown, strict=False):
         own = rows.of_metric(table, metric)
+        low, high = theme.window(own)
+        part = min(0.0, low), high
+        cut = cut or theme.beyond(own, part)
         for place, arch in enumerate(archs):
             shift = (place - (len(archs) - 1) / 2) * step
             here = own[own["arch"] == arch]
-            _line(axes, here[here["method"] == control], shift + step / 3, theme.GREY, look[arch][1], control=True)
-            _line(axes, here[here["method"] == method], shift, *look[arch])
+            _line(
+                axes, here[here["method"] == control], shift + step / 3, theme.GREY, look[arch][1], part, control=True
+            )
+            _line(axes, here[here["method"] == method], shift, *look[arch], part)
         axes.set(title=rows.words(metric), xticks=range(len(SIZES)), xlim=(-0.5, len(SIZES) - 0.5))
         axes.set_xticklabels(ticks)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.set_ylim(part)
         axes.grid(axis="y")
     entries = [theme.swatch(arch, *look[arch]) for arch in archs]
     theme.legend(figure, [*entries, theme.swatch(control, theme.GREY, control=True)])
     basis = theme.basis(table[table["metric"].isin(shown)], given.level, theme.kind(given.tables["manifest"]))
-    theme.note(
-        figure, f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside.", basis
-    )
+    what = f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside."
+    theme.note(figure, what, basis, theme.ARROWS if cut else "")
     return figure
 
 
@@ -61,7 +65,9 @@ def labels(manifest: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
     return texts
 
 
-def _line(axes: Axes, own: pd.DataFrame, shift: float, colour: str, marker: str, *, control: bool = False) -> None:
+def _line(
+    axes: Axes, own: pd.DataFrame, shift: float, colour: str, marker: str, part: theme.Window, *, control: bool = False
+) -> None:
     here = rows.by(own[own["value"].notna()], "stratum")
     there = {place + shift: here[size] for place, size in enumerate(SIZES) if size in here}
     axes.plot(
@@ -74,4 +80,4 @@ def _line(axes: Axes, own: pd.DataFrame, shift: float, colour: str, marker: str,
         zorder=2,
     )
     for place, row in there.items():
-        theme.dot(axes, row, place, colour, marker, control=control, upright=True)
+        theme.dot(axes, row, place, colour, marker, control=control, upright=True, shown=part)

@@ -2,13 +2,14 @@
 
 Architectures and methods have a colour and a marker each, from a palette that stays apart under every common colour
 blindness [wong2011]. Controls are always grey and hollow, their intervals dashed. A number without an interval is hollow
-too, has no whisker, and the note says why. The SVG is the same to the last byte whenever it is drawn again: no date, a
-fixed salt, text as text.
+too, has no whisker, and the note says why. A whisker that would squeeze all values together leaves the panel by an arrow.
+The SVG is the same to the last byte whenever it is drawn again: no date, a fixed salt, text as text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from matplotlib.lines import Line2D
 from gradfaith.atomic import replacing
 
 Page = Figure
+Window = tuple[float, float]
+ARROWS = "An arrow: the interval goes on; its ends are in maps.csv."
 WIDTH = 7.2  # inches, the text width of a two-column paper
 DPI = 150
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
@@ -75,6 +78,25 @@ def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(names, zip(cycle(COLOURS), markers, strict=False), strict=False))
 
 
+def window(table: pd.DataFrame, *also: float) -> Window:
+    """The part of an axis to show: all values, and of their intervals what half the values' span holds on each side.
+
+    Two seeds can give an interval a hundred times wider than all differences; on its scale nothing could be read.
+    """
+    values = [value for value in (*table["value"], *also) if pd.notna(value)] or [0.0]
+    low, high = float(min(values)), float(max(values))
+    pad = (high - low) / 2 or abs(high) / 2 or 0.5
+    lowest, highest = min([low, *table["low"].dropna()]), max([high, *table["high"].dropna()])
+    low, high = max(lowest, low - pad), min(highest, high + pad)
+    margin = 0.06 * (high - low) or 0.05
+    return low - margin, high + margin
+
+
+def beyond(table: pd.DataFrame, shown: Window) -> bool:
+    """Whether an interval leaves the part that is shown."""
+    return bool((table["low"] < shown[0]).any() or (table["high"] > shown[1]).any())
+
+
 def dot(
     axes: Axes,
     row: Mapping[Any, Any],
@@ -84,13 +106,20 @@ def dot(
     *,
     control: bool = False,
     upright: bool = False,
+    shown: Window = (-inf, inf),
 ) -> None:
-    """One number and its interval: at a height on a horizontal axis of values, or upright beside others."""
+    """One number and its interval, on a horizontal axis of values or upright; an arrow where it goes on beyond `shown`."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     sure, dash = pd.notna(low), DASHED if control else "-"
     if sure:
         ends, place = [low, high], [at, at]
         axes.plot(*((place, ends) if upright else (ends, place)), color=colour, linestyle=dash, linewidth=1.3, zorder=3)
+    for end, goes_on, head in ((shown[0], low < shown[0], "v<"), (shown[1], high > shown[1], "^>")):
+        if goes_on:
+            tip = (at, end) if upright else (end, at)
+            axes.plot(
+                *tip, marker=head[not upright], color=colour, markersize=4, markeredgewidth=0, clip_on=False, zorder=4
+            )
     face = "white" if control or not sure else colour
     point = (at, value) if upright else (value, at)
     size = 4.2 if marker == "o" else 3.8

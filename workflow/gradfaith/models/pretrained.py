@@ -5,7 +5,7 @@ Compute nodes of a cluster often have no network, so this is a job of its own an
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gradfaith.atomic import replacing
 from gradfaith.errors import ModelUnusable
@@ -23,4 +23,4 @@ def fetch(name: str, path: Path) -> None:
             then=f"Run `snakemake {path}` where there is a network and copy the file, or set `training.weights: none`.",
         ) from error
     with replacing(path) as draft:
-        save_file({key: value.contiguous() for key, value in net.state_dict().items()}, draft)
+        draft.write_bytes(save({key: value.contiguous() for key, value in net.state_dict().items()}))

@@ -25,17 +25,24 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 class Options(ReaderOptions):
     """What a folder of images does not say by itself."""
 
-    one_image_per_patient: bool = Field(False, description="no patient has two images, so every image is a group of its own")
+    one_image_per_patient: bool = Field(
+        False, description="no patient has two images, so every image is a group of its own"
+    )
     channels: int = Field(1, description="1 reads images as grey, 3 as colour")
 
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:
     root = _root(raw)
     patients = _patients(root, options)
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != "masks" and not path.name.startswith(".")):
+    for folder in sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name != "masks" and not path.name.startswith(".")
+    ):
         for path in sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES):
             file = path.relative_to(root).as_posix()
-            mask = next((found for suffix in SUFFIXES if (found := root / "masks" / Path(file).with_suffix(suffix)).is_file()), None)
+            mask = next(
+                (found for suffix in SUFFIXES if (found := root / "masks" / Path(file).with_suffix(suffix)).is_file()),
+                None,
+            )
             masks = {"evidence": mask.relative_to(root).as_posix()} if mask else {}
             yield Record(
                 image_id=file, file=file, label=folder.name, group=_patient(patients, file), group_kind="patient",
@@ -46,7 +53,9 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001 - a reader's signature
     root = _root(raw)
     pixels = decode(root / record.file, options.channels)
-    regions = {region: decode_mask(root / file, root / record.file, pixels.shape[:2]) for region, file in record.masks.items()}
+    regions = {
+        region: decode_mask(root / file, root / record.file, pixels.shape[:2]) for region, file in record.masks.items()
+    }
     return Picture(pixels, {region: mask for region, mask in regions.items() if np.any(mask)})
 
 
@@ -63,8 +72,15 @@ def _root(raw: Path | None) -> Path:
 def _patients(root: Path, options: Options) -> dict[str, str] | None:
     table = root / "groups.csv"
     if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            return {row["image"]: row["patient"] for row in csv.DictReader(file)}
+        with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's byte order mark is no column name
+            rows = csv.DictReader(file)
+            if not {"image", "patient"} <= set(rows.fieldnames or ()):
+                raise DatasetInvalid(
+                    found=f"{table} has the columns {', '.join(rows.fieldnames or ['none'])}.",
+                    why="Patients are looked up by the image's file.",
+                    then="Give it a first line that says image,patient.",
+                )
+            return {row["image"]: row["patient"] for row in rows}
     if options.one_image_per_patient:
         return None
     raise DatasetInvalid(

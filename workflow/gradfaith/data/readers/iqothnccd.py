@@ -18,6 +18,7 @@ from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
 NAME = re.compile(r"^(Bengin|Benign|Malignant|Normal) case \((\d+)\)\.jpe?g$")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}  # what is not called NAME is refused, not passed over
 LABELS = {"Bengin": "benign", "Benign": "benign", "Malignant": "malignant", "Normal": "normal"}
 
 
@@ -35,7 +36,7 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
             then="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
     groups = _groups(raw / options.groups)
-    for path in sorted(raw.glob("*/*.jp*g")):
+    for path in sorted(file for file in raw.glob("*/*") if file.suffix.lower() in SUFFIXES):
         match = NAME.match(path.name)
         if match is None:
             raise DatasetInvalid(
@@ -65,5 +66,12 @@ def _groups(table: Path) -> dict[str, str]:
             why="The release has no patient ids; without inferred groups, slices of one patient lie on both sides of the split.",
             then="Put a table there with the columns name and group, one line per image.",
         )
-    with table.open(newline="", encoding="utf-8") as file:
-        return {row["name"]: row["group"] for row in csv.DictReader(file, delimiter="\t")}
+    with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's byte order mark is no column name
+        rows = csv.DictReader(file, delimiter="\t")
+        if not {"name", "group"} <= set(rows.fieldnames or ()):
+            raise DatasetInvalid(
+                found=f"{table} has the columns {', '.join(rows.fieldnames or ['none'])}.",
+                why="Groups are looked up by the file's name.",
+                then="Give it a first line that says name and group, separated by a tab.",
+            )
+        return {row["name"]: row["group"] for row in rows}

@@ -16,7 +16,7 @@ from gradfaith.metrics.contract import Metric, Values
 
 METRIC = Metric(
     family="localization",
-    target="predicted",
+    target="true",
     bounds=(0, 1),
     better="higher",
     invariances=("scale", "flip"),

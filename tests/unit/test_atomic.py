@@ -1,0 +1,61 @@
+"""Files are whole or not there: an exception, a full disk and a reader in between never see half of one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gradfaith.atomic import replacing, write_text
+from gradfaith.errors import CannotWrite
+
+
+def test_a_text_is_written_and_its_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b.txt", "whole\n")
+    assert (tmp_path / "a" / "b.txt").read_text() == "whole\n"
+    assert os.listdir(tmp_path / "a") == ["b.txt"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as draft:
+        draft.write_text("new")
+        assert path.read_text() == "old"
+        assert draft.parent == path.parent  # a rename across disks would not be atomic
+    assert path.read_text() == "new"
+
+
+def test_an_exception_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as draft:
+        draft.write_text("half")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert (tmp_path / "a").read_text() == "one"  # renamed last
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk_is_refused_in_three_parts_and_nothing_is_left(full) -> None:
+    folder, limit = full
+    with limit(), pytest.raises(CannotWrite) as refusal:
+        write_text(folder / "a.txt", "x" * 400_000)
+    assert str(folder / "a.txt") in refusal.value.found
+    assert refusal.value.why
+    assert "keep:" in refusal.value.then
+    assert not [name for name in os.listdir(folder) if name.endswith(".tmp") or name == "a.txt"]
+
+
+def test_another_fault_of_the_system_keeps_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a") as draft:
+        draft.mkdir()
+        draft.rmdir()
+        raise IsADirectoryError("said so")

@@ -1,0 +1,44 @@
+"""What would run: the paper's study, a study on a base, and what building their graphs costs."""
+
+import subprocess
+import sys
+import time
+
+import yaml
+from workspace import Workspace
+
+PAPER = "config/studies/paper.yaml"
+
+
+def test_the_papers_study_builds_from_a_raw_folder_alone(fresh: Workspace):
+    raw = fresh.folder / "resources/iqothnccd/raw"
+    for folder, name in (("Bengin cases", "Bengin"), ("Malignant cases", "Malignant"), ("Normal cases", "Normal")):
+        for number in range(1, 366):
+            file = raw / folder / f"{name} case ({number}).jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"stand-in")
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "--configfile", PAPER]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=fresh.folder, env=fresh.environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    models, bundles = 5 * 5, 2
+    for rule, count in {"weights": 5, "train": models, "explain": models * bundles, "faithfulness": models * bundles, "agreement": 5}.items():
+        row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == [rule] and len(line.split()) == 2)
+        assert int(row[1]) == count
+    assert "| torch" not in done.stderr, "torch was imported while the graph was built"
+    assert seconds < 20, "far above the few seconds it takes on an idle machine"
+
+
+def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable: Workspace):
+    document = yaml.safe_load((spoilable.folder / "tiny.yaml").read_text())
+    (spoilable.folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(document))
+    kept = {key: document[key] for key in ("bundles", "localization", "batteries", "agreement", "primary", "statistics", "figures")}
+    kept["bundles"] = {"late": {"methods": {"gradcam": {"layer": {"net-a": "layer3", "net-b": "blocks.2"}}}}}
+    (spoilable.folder / "tiny.yaml").write_text(yaml.safe_dump({"study": "layers", "base": "tiny", **kept}))
+    planned = spoilable.planned()
+    assert not {"index", "split", "pack", "train", "predict"} & set(planned)
+    assert planned["explain"] == 4 * 2
+    spoilable.snakemake("--until", "explain")
+    assert (spoilable.folder / "results/layers/maps/net-a/seed-0/late.h5").exists()
+    assert not (spoilable.folder / "results/layers/models").exists()

@@ -1,0 +1,119 @@
+"""Bad input: a refusal in three parts, a non-zero exit, nothing half-written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from workspace import Workspace
+
+MINE = """
+title: drawn squares
+reader: folder
+raw: raw
+classes: [round, square]
+evidence: mask
+licence: none needed
+"""
+
+
+@pytest.fixture
+def own_images(fresh: Workspace) -> Workspace:
+    """A study of the user's own images: two classes, six patients each, masks, groups.csv."""
+    raw = fresh.folder / "raw"
+    lines = ["image,patient"]
+    for label in ("round", "square"):
+        for patient in range(6):
+            for number in range(2):
+                pixels = np.random.default_rng(100 * patient + number).integers(0, 80, (64, 64), dtype=np.uint8)
+                mask = np.zeros_like(pixels)
+                mask[10:30, 12:30] = 255
+                for folder, array in (("", np.where(mask > 0, 200, pixels).astype(np.uint8)), ("masks", mask)):
+                    file = raw / folder / label / f"p{patient}-{number}.png"
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array).save(file)
+                lines.append(f"{label}/p{patient}-{number}.png,{label}{patient}")
+    (raw / "groups.csv").write_text("\n".join(lines) + "\n")
+    (fresh.folder / "config/datasets/mine.yaml").write_text(MINE)
+    study = yaml.safe_load((fresh.folder / "tiny.yaml").read_text())
+    study["dataset"] = {"name": "mine"}
+    (fresh.folder / "tiny.yaml").write_text(yaml.safe_dump(study))
+    return fresh
+
+
+def refusal(space: Workspace, *targets: str) -> str:
+    """What a run that must fail says."""
+    done = space.snakemake(*targets, check=False)
+    assert done.returncode != 0
+    assert not list(space.folder.glob("results/**/*.tmp"))
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param("epochs:", "epoch:", 'training.epoch: unknown key; did you mean "epochs"?', id="misspelt key"),
+        pytest.param("methods: [gradcam]", "methods: [gradcan]", 'there is no method called "gradcan"; did you mean "gradcam"?', id="unknown method"),
+        pytest.param("seeds: [0, 1]", "seeds: [0]", "agreement: consist compares models of several seeds", id="agreement of one seed"),
+    ],
+)
+def test_a_wrong_study_is_refused_before_any_job(fresh: Workspace, old: str, new: str, said: str):
+    fresh.edit("tiny.yaml", old, new)
+    text = refusal(fresh)
+    assert said in text
+    assert "StudyInvalid" in text
+    assert not (fresh.folder / "results").exists()
+
+
+def test_the_users_own_images_run_through_the_data_rules(own_images: Workspace):
+    own_images.snakemake("results/tiny/data/images.h5")
+
+
+def test_a_mask_of_another_size_is_refused(own_images: Workspace):
+    Image.fromarray(np.zeros((63, 64), dtype=np.uint8)).save(own_images.folder / "raw/masks/round/p0-0.png")
+    text = refusal(own_images, "results/tiny/data/manifest.parquet")
+    assert 'MaskSizeMismatch: mask of "p0-0.png" is 64 x 63, its image is 64 x 64.' in text
+    assert not (own_images.folder / "results/tiny/data/manifest.parquet").exists()
+
+
+def test_an_unreadable_image_is_refused(own_images: Workspace):
+    (own_images.folder / "raw/round/p1-0.png").write_bytes(b"not an image")
+    text = refusal(own_images, "results/tiny/data/manifest.parquet")
+    assert "UnreadableImage" in text
+    assert "p1-0.png" in text
+
+
+def test_an_empty_class_is_refused(own_images: Workspace):
+    for file in (own_images.folder / "raw/round").iterdir():
+        file.unlink()
+    text = refusal(own_images, "results/tiny/data/manifest.parquet")
+    assert "DatasetInvalid: there is no image of class round" in text
+
+
+def test_a_class_with_a_single_group_is_refused(own_images: Workspace):
+    table = own_images.folder / "raw/groups.csv"
+    table.write_text("\n".join(line if not line.startswith("round") else line.rpartition(",")[0] + ",one" for line in table.read_text().splitlines()))
+    text = refusal(own_images, "results/tiny/data/splits.parquet")
+    assert "SplitImpossible" in text
+    assert "'round': 1" in text
+    assert not (own_images.folder / "results/tiny/data/splits.parquet").exists()
+
+
+def test_a_raw_file_that_changes_makes_the_index_stale_and_a_touch_does_not(own_images: Workspace):
+    own_images.snakemake("results/tiny/data/images.h5")
+    image = own_images.folder / "raw/round/p0-0.png"
+    image.touch()
+    assert own_images.planned("results/tiny/data/images.h5") == {}
+    Image.fromarray(np.full((64, 64), 7, dtype=np.uint8)).save(image)
+    assert own_images.planned("results/tiny/data/images.h5") == {"index": 1, "split": 1, "pack": 1}
+
+
+def test_a_truncated_map_store_is_refused_by_name(spoilable: Workspace):
+    store: Path = spoilable.folder / "results/tiny/maps/net-a/seed-0/cams.h5"
+    store.write_bytes(store.read_bytes()[:-2000])
+    done = spoilable.snakemake("--forcerun", "localization", "--until", "localization", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "BrokenStore" in text
+    assert f"Delete {store.relative_to(spoilable.folder)}" in text
