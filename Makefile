@@ -16,10 +16,10 @@ resume: .venv/run # after a crash or a kill: refuses while a job of the earlier 
 	$(RUN) snakemake
 
 test: .venv/test
-	$(RUN) pytest -q -n 2 -m "not slow"
+	$(RUN) pytest -q -n 2 --dist loadgroup -m "not slow"
 
 test-all: .venv/test
-	$(RUN) pytest -q -n 2
+	$(RUN) pytest -q -n 2 --dist loadgroup
 
 lint: .venv/lint
 	$(RUN) ruff format --check . && ruff check .

@@ -70,7 +70,9 @@ def classifier() -> Any:
 
 
 @pytest.fixture(params=["disk", "file size"])
-def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Callable[[], AbstractContextManager[None]]]]:
+def full(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Path, Callable[[], AbstractContextManager[None]]]]:
     """A folder that takes 96 KiB, and the block in which that holds: a small disk where one can be mounted, a limit elsewhere."""
     if request.param == "file size":
         yield tmp_path, _limited

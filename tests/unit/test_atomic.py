@@ -59,3 +59,15 @@ def test_another_fault_of_the_system_keeps_its_own_name(tmp_path: Path) -> None:
         draft.mkdir()
         draft.rmdir()
         raise IsADirectoryError("said so")
+
+
+def test_fetched_weights_meet_a_full_disk_in_order(full, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network cannot be asked in a test: random weights stand in for what it sends."""
+    from gradfaith.models import pretrained
+
+    folder, limit = full
+    real = pretrained.timm.create_model
+    monkeypatch.setattr(pretrained.timm, "create_model", lambda name, pretrained: real(name, pretrained=False))
+    with limit(), pytest.raises(CannotWrite):
+        pretrained.fetch("test_resnet.r160_in1k", folder / "w.safetensors")
+    assert not [name for name in os.listdir(folder) if "safetensors" in name]

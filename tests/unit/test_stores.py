@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.errors import BrokenStore, CannotWrite
-from gradfaith.stores import ImageWriter, Images, MapInfo, Maps, MapWriter, status_of
+from gradfaith.stores import Images, ImageWriter, MapInfo, Maps, MapWriter, status_of
 
 ROWS = pd.DataFrame({"image_id": ["b", "a", "b"], "target": [1, 0, 2], "role": ["predicted", "both", "true"]})
 INFO = MapInfo("gradcam", "layer4", "native", False, 2)
@@ -129,14 +129,17 @@ def test_an_exception_leaves_neither_store_nor_draft(tmp_path: Path) -> None:
 
 
 def test_maps_with_gaps_are_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(BrokenStore, match="only {'cam': 2}"), MapWriter(tmp_path / "m.h5", ROWS, {}) as writer:
+    with pytest.raises(BrokenStore, match=r"only \{'cam': 2\}"), MapWriter(tmp_path / "m.h5", ROWS, {}) as writer:
         writer.put("cam", INFO, 0, MAPS[:2], 1.0)
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(("put", "describe"), [([0], True), ([0, 1], False)])
 def test_images_with_gaps_are_not_kept(tmp_path: Path, put: list[int], describe: bool) -> None:
-    with pytest.raises(BrokenStore, match="not written"), ImageWriter(tmp_path / "i.h5", ["a", "b"], [], (1, 4, 4), {}) as writer:
+    with (
+        pytest.raises(BrokenStore, match="not written"),
+        ImageWriter(tmp_path / "i.h5", ["a", "b"], [], (1, 4, 4), {}) as writer,
+    ):
         for row in put:
             writer.put(row, np.ones((1, 4, 4), dtype=np.uint8), {})
         if describe:

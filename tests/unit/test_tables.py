@@ -17,7 +17,15 @@ SCHEMA = {"image_id": "str", "seed2": "Int64", "correct": "bool", "value": "floa
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    return pd.DataFrame({"more": [1, 2], "value": [0.1, np.nan], "image_id": ["a", "ü b"], "seed2": [3, pd.NA], "correct": [True, False]})
+    return pd.DataFrame(
+        {
+            "more": [1, 2],
+            "value": [0.1, np.nan],
+            "image_id": ["a", "ü b"],
+            "seed2": [3, pd.NA],
+            "correct": [True, False],
+        }
+    )
 
 
 def refused(path: Path, schema: tables.Schema = SCHEMA) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import pytest
 from workspace import Workspace
+
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
 TABLES = ("scores", "estimates", "contrasts")
 
@@ -49,7 +52,10 @@ def wait_for(what, seconds: float) -> bool:
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     keys = [name for name in left if name not in {"value", "low", "high", "se", "df", "p", "p_holm"}]
-    order = [frame.sort_values([key for key in keys if frame[key].notna().any()]).reset_index(drop=True) for frame in (left, right)]
+    order = [
+        frame.sort_values([key for key in keys if frame[key].notna().any()]).reset_index(drop=True)
+        for frame in (left, right)
+    ]
     pd.testing.assert_frame_equal(*order, rtol=1e-6, atol=1e-9)
 
 
@@ -68,7 +74,9 @@ def test_a_killed_run_ends_with_its_jobs_and_resumes_to_the_same_tables(fresh: W
     fresh.snakemake()
     for table in TABLES:
         same(*(pd.read_parquet(space.folder / f"results/tiny/{table}.parquet") for space in (fresh, finished)))
-    ours, theirs = (json.loads((space.folder / "results/tiny/provenance.json").read_text()) for space in (fresh, finished))
+    ours, theirs = (
+        json.loads((space.folder / "results/tiny/provenance.json").read_text()) for space in (fresh, finished)
+    )
     assert ours == theirs
     assert not list((fresh.folder / "results").rglob("*.tmp"))
 

@@ -4,8 +4,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 import yaml
 from workspace import Workspace
+
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
 PAPER = "config/studies/paper.yaml"
 
@@ -23,8 +26,16 @@ def test_the_papers_study_builds_from_a_raw_folder_alone(fresh: Workspace):
     seconds = time.perf_counter() - started
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     models, bundles = 5 * 5, 2
-    for rule, count in {"weights": 5, "train": models, "explain": models * bundles, "faithfulness": models * bundles, "agreement": 5}.items():
-        row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == [rule] and len(line.split()) == 2)
+    for rule, count in {
+        "weights": 5,
+        "train": models,
+        "explain": models * bundles,
+        "faithfulness": models * bundles,
+        "agreement": 5,
+    }.items():
+        row = next(
+            line.split() for line in done.stdout.splitlines() if line.split()[:1] == [rule] and len(line.split()) == 2
+        )
         assert int(row[1]) == count
     assert "| torch" not in done.stderr, "torch was imported while the graph was built"
     assert seconds < 20, "far above the few seconds it takes on an idle machine"
@@ -33,7 +44,10 @@ def test_the_papers_study_builds_from_a_raw_folder_alone(fresh: Workspace):
 def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable: Workspace):
     document = yaml.safe_load((spoilable.folder / "tiny.yaml").read_text())
     (spoilable.folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(document))
-    kept = {key: document[key] for key in ("bundles", "localization", "batteries", "agreement", "primary", "statistics", "figures")}
+    kept = {
+        key: document[key]
+        for key in ("bundles", "localization", "batteries", "agreement", "primary", "statistics", "figures")
+    }
     kept["bundles"] = {"late": {"methods": {"gradcam": {"layer": {"net-a": "layer3", "net-b": "blocks.2"}}}}}
     (spoilable.folder / "tiny.yaml").write_text(yaml.safe_dump({"study": "layers", "base": "tiny", **kept}))
     planned = spoilable.planned()

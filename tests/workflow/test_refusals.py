@@ -8,6 +8,8 @@ import yaml
 from PIL import Image
 from workspace import Workspace
 
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+
 MINE = """
 title: drawn squares
 reader: folder
@@ -54,8 +56,18 @@ def refusal(space: Workspace, *targets: str) -> str:
     ("old", "new", "said"),
     [
         pytest.param("epochs:", "epoch:", 'training.epoch: unknown key; did you mean "epochs"?', id="misspelt key"),
-        pytest.param("methods: [gradcam]", "methods: [gradcan]", 'there is no method called "gradcan"; did you mean "gradcam"?', id="unknown method"),
-        pytest.param("seeds: [0, 1]", "seeds: [0]", "agreement: consist compares models of several seeds", id="agreement of one seed"),
+        pytest.param(
+            "methods: [gradcam]",
+            "methods: [gradcan]",
+            'there is no method called "gradcan"; did you mean "gradcam"?',
+            id="unknown method",
+        ),
+        pytest.param(
+            "seeds: [0, 1]",
+            "seeds: [0]",
+            "agreement: consist compares models of several seeds",
+            id="agreement of one seed",
+        ),
     ],
 )
 def test_a_wrong_study_is_refused_before_any_job(fresh: Workspace, old: str, new: str, said: str):
@@ -93,7 +105,12 @@ def test_an_empty_class_is_refused(own_images: Workspace):
 
 def test_a_class_with_a_single_group_is_refused(own_images: Workspace):
     table = own_images.folder / "raw/groups.csv"
-    table.write_text("\n".join(line if not line.startswith("round") else line.rpartition(",")[0] + ",one" for line in table.read_text().splitlines()))
+    table.write_text(
+        "\n".join(
+            line if not line.startswith("round") else line.rpartition(",")[0] + ",one"
+            for line in table.read_text().splitlines()
+        )
+    )
     text = refusal(own_images, "results/tiny/data/splits.parquet")
     assert "SplitImpossible" in text
     assert "'round': 1" in text

@@ -6,6 +6,8 @@ import time
 import pytest
 from workspace import Workspace
 
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+
 AFTER = {"collect": 1, "estimate": 1, "table": 2, "provenance": 1}
 FIGURES = {"classification", "confusion", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
 MODELS, BUNDLES = 4, 2
@@ -47,7 +49,9 @@ def test_a_method_makes_its_bundle_stale_and_what_is_collected_from_it(spoilable
 
 
 def test_a_localization_metric_makes_localization_stale_and_no_model_job(spoilable: Workspace):
-    spoilable.edit(f"{GRADFAITH}/metrics/localization/saliency_score.py", "import numpy as np", "import numpy as np\n\nEXTRA = 1")
+    spoilable.edit(
+        f"{GRADFAITH}/metrics/localization/saliency_score.py", "import numpy as np", "import numpy as np\n\nEXTRA = 1"
+    )
     planned = spoilable.planned()
     assert planned.pop("figure") >= 3
     assert planned == {"localization": MODELS, **AFTER}
@@ -73,7 +77,14 @@ def test_a_seed_adds_its_own_cells(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     planned = spoilable.planned()
     assert planned.pop("figure") == len(FIGURES)
-    own = {"train": 2, "predict": 2, "explain": 2 * BUNDLES, "faithfulness": 2 * BUNDLES, "localization": 2, "agreement": 2}
+    own = {
+        "train": 2,
+        "predict": 2,
+        "explain": 2 * BUNDLES,
+        "faithfulness": 2 * BUNDLES,
+        "localization": 2,
+        "agreement": 2,
+    }
     assert planned == {**own, **AFTER}
 
 

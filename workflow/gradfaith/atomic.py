@@ -57,6 +57,13 @@ class Patient(io.FileIO):
                 self.error = error
         return size
 
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:  # to a length the disk or a limit does not allow
+            self.error = self.error or error
+            return size or 0
+
     def check(self) -> None:
         if self.error is not None:
             raise self.error

@@ -9,7 +9,7 @@ both are kept as they came.
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.atomic import replacing
+from gradfaith.atomic import Patient, replacing
 from gradfaith.errors import BrokenStore
 
 FORMAT_VERSION = 1
@@ -66,12 +66,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._stack:
-            if error is None:
-                self._close()
-                self._file.close()
-                self._disk.check()
-            else:
+            self._disk.check()  # a full disk explains every later error
+            if error is not None:
                 raise error
+            self._close()
+            self._file.close()
+            self._disk.check()
 
     def _begin(self) -> None:
         """What stands in the file before its first row."""
@@ -111,6 +111,7 @@ class ImageWriter(Writer):
         for region, mask in masks.items():
             self._file[f"masks/{region}"][row] = mask
             self._file[f"present/{region}"][row] = 1
+        self._disk.check()
 
     def describe(self, **attributes: Any) -> None:
         self._file.attrs.update(attributes)
@@ -152,6 +153,7 @@ class MapWriter(Writer):
         group["status"][start:stop] = status_of(maps)
         group["seconds"][start:stop] = seconds / len(maps)
         self._filled[label] = self._filled.get(label, 0) + len(maps)
+        self._disk.check()
 
     def _close(self) -> None:
         short = {label: rows for label, rows in self._filled.items() if rows != self._rows}

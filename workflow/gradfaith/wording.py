@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 def invalid(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
     """All errors of a document, one line each: the key's path, what is wrong, what was probably meant."""
-    lines = dict.fromkeys(_line(problem, model) for problem in error.errors())
+    other = [
+        found for found in error.errors() if found["type"] != "literal_error" or not isinstance(found["input"], dict)
+    ]
+    lines = dict.fromkeys(_line(problem, model) for problem in other)  # of a union only the branch that was meant
     return StudyInvalid(
         found=f"{where}: " + "\n    ".join(lines),
         why="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
@@ -28,7 +31,7 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     path = [
         str(part)
         for part in problem["loc"]
-        if str(part) not in names and not str(part).startswith(("function-", "literal["))
+        if str(part) not in names and not str(part).startswith(("function-", "literal[", "constrained-"))
     ]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":

@@ -1,0 +1,104 @@
+"""What a person asks at the prompt: answered in lines, refused without a traceback."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_job import SLEEPER, started
+
+from gradfaith import cli, document
+from gradfaith.stores import MapInfo, MapWriter
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, where: Path, *words: str) -> None:
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(sys, "argv", ["gradfaith", *words])
+    cli.main()
+
+
+def test_check_counts_models_and_cells(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(monkeypatch, root, "check", "tests/workflow/tiny.yaml")
+    said = capsys.readouterr().out
+    assert "tiny: lung CT phantom, computed, evidence: mask" in said
+    assert "4 models (net-a, net-b; seeds [0, 1]), bundles cams, controls" in said
+    assert "8 cells of maps, 8 of faithfulness" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("", "not a mapping"),
+        ("- a\n", "not a mapping"),
+        ("a: [\n", "cannot be read"),
+        ("stdy: x\n", 'did you mean "study"'),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_refused_in_words(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        ask(monkeypatch, root, "check", str(path))
+    assert str(end.value).startswith("StudyInvalid: ")
+    assert said in str(end.value)
+
+
+def test_show_says_what_a_store_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 1, 4, 5)).astype(np.float32)
+    maps[1] = 0
+    rows = pd.DataFrame({"image_id": ["a", "b"], "target": 0, "role": "both"})
+    with MapWriter(tmp_path / "m.h5", rows, {"arch": "net", "settings": "long"}) as writer:
+        writer.put("cam", MapInfo("gradcam", "layer4", "native", False, 1), 0, maps, 1.0)
+    ask(monkeypatch, tmp_path, "show", "m.h5")
+    first, stamp = capsys.readouterr().out.split("\n", 1)
+    assert first == "cam: 2 maps x 1, 4 x 5, layer layer4, 1 not ok"
+    assert json.loads(stamp) == {"arch": "net"}
+    (tmp_path / "m.h5").write_bytes(b"cut")
+    with pytest.raises(SystemExit, match="BrokenStore"):
+        ask(monkeypatch, tmp_path, "show", "m.h5")
+
+
+def test_schema_writes_both_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (document.SCHEMA, document.README):
+        (tmp_path / path).parent.mkdir(parents=True)
+    shutil.copy(root / document.README, tmp_path / document.README)
+    ask(monkeypatch, tmp_path, "schema")
+    assert (tmp_path / document.SCHEMA).read_text() == document.schema()
+    assert (tmp_path / document.README).read_text().count(document.BEGIN) == 1
+
+
+def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Snakefile").write_text("rule all:\n    output: 'out.txt'\n    shell: 'touch {output}'\n")
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(f"{tmp_path / 'out.txt'}\n")
+    log = tmp_path / "results/tiny/logs/pack.log"
+    holder = started(log, sys.executable, "-c", SLEEPER, str(log))
+    with pytest.raises(SystemExit, match=r"the job that writes results/tiny/logs/pack\.log"):
+        ask(monkeypatch, tmp_path, "unlock")
+    holder.kill()
+    holder.wait()
+    (tmp_path / "snakemake").write_text("import time; time.sleep(60)")
+    above = subprocess.Popen([sys.executable, "snakemake"], cwd=tmp_path)
+    with pytest.raises(SystemExit, match=rf"snakemake \(pid {above.pid}\)"):
+        ask(monkeypatch, tmp_path, "unlock")
+    above.kill()
+    above.wait()
+    assert list(locks.iterdir())
+    (tmp_path / "snakemake").unlink()
+    ask(monkeypatch, tmp_path, "unlock")
+    assert not locks.exists() or not list(locks.iterdir())

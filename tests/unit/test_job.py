@@ -1,0 +1,135 @@
+"""A job holds its log while it lives, ends with its Snakemake, and says a refusal plainly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gradfaith import job
+
+SLEEPER = """
+import sys, time
+from gradfaith.job import running
+with running(sys.argv[1]):
+    print("working", flush=True)
+    time.sleep(60)
+"""
+PARENT = """#!{python}
+import subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
+"""
+
+
+def started(log: Path, *command: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(command, start_new_session=True)
+    wait(lambda: log.is_file() and "working" in log.read_text(), 20, "the job did not start")
+    return process
+
+
+def attempt(log: Path) -> subprocess.CompletedProcess[str]:
+    script = f"from gradfaith.job import running\nwith running({str(log)!r}):\n    print('ran')\n"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+
+def wait(until, seconds: float, said: str) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, said
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "results/tiny/logs/explain/net_0.log"
+
+
+@pytest.fixture
+def sleeper(log: Path):
+    process = started(log, sys.executable, "-c", SLEEPER, str(log))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper, log: Path, tmp_path: Path) -> None:
+    before = log.read_text()
+    assert job.living(tmp_path / "results") == [log]
+    second = attempt(log)
+    assert second.returncode == 1
+    assert second.stderr.startswith("JobAlive: ")
+    assert f"pid {sleeper.pid} on " in second.stderr
+    assert "make resume" in second.stderr
+    assert log.read_text() == before  # the holder's words were not wiped
+    sleeper.kill()  # -9: nobody cleans up
+    sleeper.wait()
+    assert job.living(tmp_path / "results") == []
+    assert attempt(log).returncode == 0
+    assert log.read_text().endswith("\nran\n")
+
+
+def test_logs_of_the_dead_are_no_living_jobs(log: Path, tmp_path: Path) -> None:
+    log.parent.mkdir(parents=True)
+    log.write_text("pid 1 on here\n")
+    assert job.living(tmp_path / "results") == []
+    assert log.read_text() == "pid 1 on here\n"
+
+
+def test_a_job_ends_with_its_snakemake(log: Path, tmp_path: Path) -> None:
+    stand_in = tmp_path / "snakemake"
+    stand_in.write_text(PARENT.format(python=sys.executable))
+    stand_in.chmod(0o755)
+    parent = started(log, sys.executable, str(stand_in), str(log), SLEEPER)
+    child = psutil.Process(int(log.read_text().split()[1]))
+    assert child.ppid() == parent.pid
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    try:
+        wait(
+            lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
+            2,
+            "the job outlived its Snakemake",
+        )
+    finally:
+        if child.is_running():
+            child.kill()
+
+
+def test_a_job_started_by_hand_outlives_nobody_s_end(sleeper) -> None:
+    time.sleep(0.3)
+    assert sleeper.poll() is None
+
+
+def test_a_refusal_is_said_without_a_traceback_and_fails_the_job(log: Path) -> None:
+    script = f"""
+from gradfaith.errors import BrokenStore
+from gradfaith.job import running
+with running({str(log)!r}):
+    raise BrokenStore(found="half a file.", why="Because.", then="Do this.")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    said = "BrokenStore: half a file.\n  Because.\n  Do this.\n"
+    assert ended.returncode == 1
+    assert ended.stderr == said
+    assert log.read_text().split("\n", 1)[1] == said
+
+
+def test_another_exception_keeps_its_traceback(log: Path) -> None:
+    script = f"from gradfaith.job import running\nwith running({str(log)!r}):\n    1 / 0\n"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr
+
+
+def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:
+    script = f"from gradfaith.job import running\nwith running({str(log)!r}):\n    print('said')\nprint('outside')\n"
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+        assert ended.stdout == "outside\n"
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1] == "said"

@@ -1,0 +1,112 @@
+"""No group on two sides, whatever the groups; shares as asked, or a refusal; the same split for the same seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradfaith.data.split import report, split
+from gradfaith.errors import SplitImpossible
+
+SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+CLASSES = ["a", "b"]
+
+
+def manifest(groups: list[tuple[str, int]]) -> pd.DataFrame:
+    """Groups of (class, size); every image is its own."""
+    rows = [(f"{g}-{n}", f"g{g}", label) for g, (label, size) in enumerate(groups) for n in range(size)]
+    frame = pd.DataFrame(rows, columns=["image_id", "group", "label"])
+    return frame.assign(pixel_hash=frame["image_id"])
+
+
+EVEN = manifest([("a", 1 + g % 4) for g in range(30)] + [("b", 2) for _ in range(20)])
+
+
+def parts(table: pd.DataFrame, tolerance: float = 0.1, seed: int = 0, **shares: float) -> pd.Series:
+    found = split(table, shares or SHARES, classes=CLASSES, tolerance=tolerance, seed=seed)
+    return found.set_index("image_id")["part"]
+
+
+def test_shares_of_every_class_are_as_asked() -> None:
+    found = report(parts(EVEN).reset_index(), EVEN)
+    for part, share in SHARES.items():
+        assert found[part]["share"] == pytest.approx(share, abs=0.05)
+        for name in CLASSES:
+            own = found[part]["classes"][name]["images"] / (EVEN["label"] == name).sum()
+            assert own == pytest.approx(share, abs=0.06)
+    assert sum(found[part]["groups"] for part in SHARES) == 50
+
+
+def test_the_seed_decides_and_the_order_of_rows_does_not() -> None:
+    first = parts(EVEN, seed=1)
+    pd.testing.assert_series_equal(first, parts(EVEN, seed=1))
+    assert (parts(EVEN, seed=2) != first).any()
+    mixed = EVEN.sample(frac=1, random_state=3)
+    again = parts(mixed, seed=1)
+    assert list(again.index) == list(mixed["image_id"])
+    pd.testing.assert_series_equal(again.loc[first.index], first)
+
+
+def test_groups_that_hold_the_same_image_stay_together() -> None:
+    table = EVEN.copy()
+    chain = ["0-0", "5-0", "9-0"]  # g0 = g5 in one image, g5 = g9 in another
+    table.loc[table["image_id"].isin(chain[:2]), "pixel_hash"] = "same"
+    table.loc[table["image_id"].isin(["5-1", "9-0"]), "pixel_hash"] = "other"
+    apart = 0
+    for seed in range(3):
+        found = parts(table, seed=seed)
+        assert found[chain].nunique() == 1
+        apart += parts(EVEN, seed=seed)[chain].nunique() > 1
+    assert apart  # it is the copies that keep them together
+
+
+def test_a_class_with_fewer_groups_than_parts_is_refused() -> None:
+    one = manifest([("a", 2)] * 10 + [("b", 9)])
+    with pytest.raises(SplitImpossible, match=r"\{'b': 1\}"):
+        parts(one)
+    copies = manifest([("a", 2)] * 10 + [("b", 3)] * 3)
+    assert parts(copies, tolerance=0.5).nunique() == 3
+    copies.loc[copies["label"] == "b", "pixel_hash"] = "one slice"
+    with pytest.raises(SplitImpossible, match=r"\{'b': 1\}"):
+        parts(copies, tolerance=0.5)
+
+
+def test_shares_beyond_the_tolerance_are_refused_with_what_was_found() -> None:
+    lumpy = manifest([("a", 30), ("a", 1), ("a", 1), *[("b", 4)] * 8])
+    with pytest.raises(SplitImpossible, match=r"with a tolerance of 0\.1") as refusal:
+        parts(lumpy)
+    assert "split.tolerance" in refusal.value.then
+    assert parts(lumpy, tolerance=0.6).nunique() == 3
+
+
+def test_a_part_that_is_not_asked_for_stays_empty() -> None:
+    assert set(parts(EVEN, train=0.7, val=0.0, test=0.3)) == {"train", "test"}
+    assert set(parts(EVEN, train=0.0, val=0.0, test=1.0)) == {"test"}
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(1, 12)), min_size=2, max_size=24),
+    st.lists(st.integers(0, 9), max_size=20),
+    st.sampled_from([SHARES, {"train": 0.5, "val": 0.0, "test": 0.5}]),
+    st.sampled_from([0.1, 0.3]),
+)
+def test_a_split_is_honest_or_refused(groups, hashes, shares, tolerance) -> None:
+    table = manifest([("a", 1), ("b", 1), *groups])
+    count = min(len(hashes), len(table))
+    table.loc[: count - 1, "pixel_hash"] = [str(number) for number in hashes[:count]]
+    try:
+        found = split(table, shares, classes=CLASSES, tolerance=tolerance, seed=0)
+    except SplitImpossible:
+        return
+    merged = table.merge(found, on="image_id")
+    assert len(merged) == len(table)
+    assert (merged.groupby("group")["part"].nunique() == 1).all()
+    assert (merged.groupby("pixel_hash")["part"].nunique() == 1).all()
+    for part, share in shares.items():
+        inside = merged["part"] == part
+        assert abs(inside.mean() - share) <= tolerance
+        for name in CLASSES:
+            assert abs(np.mean(inside[merged["label"] == name]) - share) <= tolerance
+            assert inside[merged["label"] == name].any() == (share > 0)

@@ -1,0 +1,139 @@
+"""A slip of the pen is refused before any job, with the key's path and what was probably meant."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradfaith.errors import StudyInvalid
+from gradfaith.plan import Plan
+
+
+def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The document with one key changed; None takes it out."""
+    *way, last = path.split("/")
+    place = document
+    for part in way:
+        place = place.setdefault(part, {})
+    if value is None:
+        place.pop(last)
+    else:
+        place[last] = value
+    return document
+
+
+def refusal(document: dict[str, Any], root: Path) -> StudyInvalid:
+    with pytest.raises(StudyInvalid) as raised:
+        Plan.read(document, root, "study.yaml")
+    assert raised.value.why
+    assert raised.value.then
+    return raised.value
+
+
+NET = "architectures/net-a"
+REFUSED = [
+    # a misspelt key, anywhere
+    ("splitt", {}, "splitt: unknown key", 'did you mean "split"'),
+    ("image/sise", 64, "image.sise: unknown key", 'did you mean "size"'),
+    ("training/epoch", 3, "training.epoch: unknown key", 'did you mean "epochs"'),
+    ("architectures/net-a/tim", "x", "architectures.net-a.tim: unknown key", 'did you mean "timm"'),
+    ("bundles/cams/method", [], "bundles.cams.method: unknown key", 'did you mean "methods"'),
+    ("bundles/cams/methods", {"gradcam": {"layers": "x"}}, "bundles.cams.methods.gradcam.layers: unknown key", 'did you mean "layer"'),
+    ("dataset/options/sise", 64, "sise: unknown key", 'did you mean "size"'),
+    ("dataset/options/shortcut", {"knd": "none"}, "shortcut.knd: unknown key", 'did you mean "kind"'),
+    # an unknown name of every room
+    ("bundles/cams/methods", ["gradcan"], "bundles.cams.methods", 'did you mean "gradcam"'),
+    ("bundles/cams/methods", {"early": {"use": "gradcan"}}, "bundles.cams.methods", 'did you mean "gradcam"'),
+    ("localization", ["locac"], "localization", 'did you mean "locacc"'),
+    ("batteries/masking/metrics", ["fait"], "batteries.masking", 'did you mean "faith"'),
+    ("batteries/masking/imputers", ["blak"], "batteries.masking", 'did you mean "black"'),
+    ("agreement", ["consists"], "agreement", 'did you mean "consist"'),
+    ("figures", ["clasification"], "figures", 'did you mean "classification"'),
+    ("dataset/name", "phantm", "dataset.name", 'did you mean "phantom"'),
+    # an option that is wrong
+    ("batteries/masking/imputers", {"blur": {"options": {"sgima": 2.0}}}, 'blur has no option "sgima"', "did you mean"),
+    ("batteries/masking/imputers", {"blur": {"options": {"sigma": "wide"}}}, 'option "sigma" of blur', "found 'wide'"),
+    ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
+    ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),
+    # values that cannot be
+    ("split", {"train": 0.6, "val": 0.2, "test": 0.3}, "split: ", "must add up to 1, found 1.1"),
+    ("seeds", [0, 1, 1], "seeds: ", "seeds must differ"),
+    ("seeds", [], "seeds: ", "at least 1 item"),
+    ("study", "Übung 1", "study: ", "pattern"),
+    ("training/epochs", 0, "training.epochs: ", "found 0"),
+    ("training/epochs", None, "training.epochs: ", "required"),
+    ("image/size", 8, "image.size: ", "found 8"),
+    ("explain/parts", ["tests"], "explain.parts.0: ", "found 'tests'"),
+    ("bundles/cams/methods", [{"gradcam": {}}], "bundles.cams.methods: ", "plain names"),
+    ("localization", ["locacc", "locacc"], "localization: ", "each once"),
+    # contradictions
+    ("seeds", [0], "agreement: consist compares models of several seeds", "is one"),
+    ("primary/metric", "locac", "primary.metric: locac is not in the study", 'did you mean "locacc"'),
+    ("primary/method", "gradcm", "primary.method: gradcm is not in the study", 'did you mean "gradcam"'),
+    ("primary/against", "shuffled-centre", "primary.against: shuffled-centre is not in the study", ""),
+    ("bundles/more", {"methods": ["gradcam"]}, "bundles: the label gradcam stands twice", ""),
+    ("bundles/cams/methods", {"gradcam": {}, "centre": {"use": "gradcam"}}, "bundles: the label centre stands twice, or is a control's", ""),
+    ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is kept", ""),
+    ("batteries/again", {"metrics": ["faith"], "imputers": ["black"]}, "metrics: the label faith stands twice", ""),
+    ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is no architecture", ""),
+    ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "said", "meant"), REFUSED)
+def test_it_is_refused_with_its_path(
+    tiny: dict[str, Any], root: Path, path: str, value: Any, said: str, meant: str
+) -> None:
+    found = refusal(put(tiny, path, value), root).found
+    assert said in found
+    assert meant in found
+
+
+def test_all_slips_are_told_at_once(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(put(tiny, "splitt", {}), "image/size", 8), root).found
+    assert "splitt" in found
+    assert "image.size" in found
+
+
+def test_only_the_branch_that_was_meant_is_told(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(put(tiny, "training/epoch", 3), "image/mean", "trn"), root).found
+    assert "should be 'none'" not in found
+    assert "constrained" not in found
+
+
+def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(tiny, "dataset", {"name": "iqothnccd"}), root).found
+    assert "localization: locacc, saliency_score, iou_area_matched compares maps with evidence" in found
+    assert "(evidence: none)" in found
+
+
+def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text("{title: t, reader: foldr, classes: [a, b], licence: mine}")
+    found = refusal(put(tiny, "dataset", {"name": "mine"}), tmp_path).found
+    assert "config/datasets/mine.yaml: reader: " in found
+    assert 'did you mean "folder"' in found
+    card.write_text("")
+    assert "reader: Field required" in refusal(tiny, tmp_path).found
+
+
+def test_weights_taken_as_they_are_need_no_recipe(tiny: dict[str, Any], root: Path) -> None:
+    tiny["training"] = "none"
+    for arch in tiny["architectures"].values():
+        arch["weights"] = "resources/mine.safetensors"
+    plan = Plan.read(tiny, root)
+    assert plan.starting_weights("net-a") == "resources/mine.safetensors"
+    assert plan.recipe_threads == 1
+
+
+def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, Any], root: Path) -> None:
+    tiny["bundles"]["cams"]["methods"] = {"gradcam": None, "early": {"use": "gradcam", "layer": {"net-a": "layer3"}}}
+    tiny["batteries"]["masking"]["imputers"] = {"wide": {"use": "blur"}}
+    study = Plan.read(tiny, root).study
+    assert {label: use.use for label, use in study.bundles["cams"].methods.items()} == {
+        "gradcam": "gradcam",
+        "early": "gradcam",
+    }
+    assert set(study.batteries["masking"].imputers["wide"].options) == {"sigma"}
+    assert study.split.tolerance == 0.1
