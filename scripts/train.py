@@ -16,6 +16,7 @@ with running(job.log[0]), stores.Images(job.input.images) as images:
         job.params.settings,
         images,
         table,
+        layer=job.resources.layer,
         seed=int(job.wildcards.seed),
         weights=Path(job.input.weights) if job.input.get("weights") else None,
         device=device.choose(job.resources.device, job.threads),

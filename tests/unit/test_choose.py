@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.choose import explained
+from gradfaith.errors import StudyInvalid
 
 ALL = {"parts": ["test"], "max_images": None, "only_correct": False, "seed": 0}
 
@@ -53,3 +54,10 @@ def test_the_seed_draws_others_and_more_keeps_what_fewer_drew(table: pd.DataFram
     few, more = (set(chosen(table, max_images=most)["image_id"]) for most in (8, 14))
     assert few < more
     assert few != set(chosen(table, max_images=8, seed=1)["image_id"])
+
+
+def test_nothing_left_to_explain_is_refused(table: pd.DataFrame) -> None:
+    with pytest.raises(StudyInvalid, match="of parts val no image is left"):
+        chosen(table, parts=["val"])
+    with pytest.raises(StudyInvalid, match="that the model gets right"):
+        chosen(table.assign(correct=False), only_correct=True)

@@ -25,7 +25,7 @@ METHODS = {
     "random": {"room": "controls", "use": "random", "layer": "auto", "options": {}, "shuffled": False},
 }
 SETTINGS: dict[str, Any] = {
-    "spec": {"timm": "test_resnet.r160_in1k", "in_chans": 1, "layer": "auto", "options": {"output_stride": 8}},
+    "spec": {"timm": "test_resnet.r160_in1k", "in_chans": 1, "options": {"output_stride": 8}},
     "image": {"size": 32, "channels": 1, "mean": "train", "std": 0.5},
     "recipe": None,
     "classes": CLASSES,
@@ -239,7 +239,9 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     net = timm.create_model("test_resnet.r160_in1k", num_classes=3, in_chans=1, output_stride=8)
     state = {name: value + 0 for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "mine.safetensors")
-    taken = learn.model(SETTINGS, images, known(predictions), seed=1, weights=tmp_path / "mine.safetensors", device=CPU)
+    taken = learn.model(
+        SETTINGS, images, known(predictions), layer="auto", seed=1, weights=tmp_path / "mine.safetensors", device=CPU
+    )
     own = taken.classifier.state_dict()
     assert own.keys() == {f"net.{name}" for name in state}
     assert all(torch.equal(own[f"net.{name}"], value) for name, value in state.items())
@@ -247,7 +249,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     card = learn.card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
     saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
     assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = learn.model(SETTINGS, images, known(predictions), seed=1, weights=saved, device=CPU)
+    again = learn.model(SETTINGS, images, known(predictions), layer="auto", seed=1, weights=saved, device=CPU)
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     learn.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
@@ -274,14 +276,14 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
     elif fault != "no file":
         save_file(state, path)
     with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        learn.model(SETTINGS, images, known(predictions), seed=1, weights=path, device=CPU)
+        learn.model(SETTINGS, images, known(predictions), layer="auto", seed=1, weights=path, device=CPU)
 
 
 def test_a_layer_without_maps_is_refused_before_any_training(images: Images, predictions: pd.DataFrame) -> None:
     endless = {"epochs": 10**6, "batch": 8}
-    settings = SETTINGS | {"spec": SETTINGS["spec"] | {"layer": "global_pool"}, "recipe": endless}
+    settings = SETTINGS | {"recipe": endless}
     with pytest.raises(LayerUnusable):
-        learn.model(settings, images, known(predictions), seed=1, weights=None, device=CPU)
+        learn.model(settings, images, known(predictions), layer="global_pool", seed=1, weights=None, device=CPU)
 
 
 def test_predictions_are_calibrated_without_changing_their_class(

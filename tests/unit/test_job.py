@@ -58,7 +58,7 @@ def sleeper(log: Path):
 
 def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper, log: Path, tmp_path: Path) -> None:
     before = log.read_text()
-    assert job.living(tmp_path / "results") == [log]
+    assert job.living(tmp_path) == [log]
     second = attempt(log)
     assert second.returncode == 1
     assert second.stderr.startswith("JobAlive: ")
@@ -67,7 +67,7 @@ def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper
     assert log.read_text() == before  # the holder's words were not wiped
     sleeper.kill()  # -9: nobody cleans up
     sleeper.wait()
-    assert job.living(tmp_path / "results") == []
+    assert job.living(tmp_path) == []
     assert attempt(log).returncode == 0
     assert log.read_text().endswith("\nran\n")
 
@@ -75,7 +75,7 @@ def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper
 def test_logs_of_the_dead_are_no_living_jobs(log: Path, tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("pid 1 on here\n")
-    assert job.living(tmp_path / "results") == []
+    assert job.living(tmp_path) == []
     assert log.read_text() == "pid 1 on here\n"
 
 

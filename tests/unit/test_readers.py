@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,7 +42,8 @@ def test_what_is_no_8_bit_image_is_refused(tmp_path: Path) -> None:
     Image.fromarray(NOISE.astype(np.uint16) * 200).save(tmp_path / "deep.png")
     Image.fromarray(NOISE.astype(np.uint16) * 200).save(tmp_path / "deep.tif")
     Image.fromarray(NOISE.astype(np.float32)).save(tmp_path / "float.tif")
-    for name in ("cut.png", "text.png", "deep.png", "deep.tif", "float.tif", "missing.png"):
+    cv2.imwrite(str(tmp_path / "deep colour.png"), np.stack([NOISE.astype(np.uint16) * 200] * 3, axis=-1))
+    for name in ("cut.png", "text.png", "deep.png", "deep colour.png", "deep.tif", "float.tif", "missing.png"):
         with pytest.raises(UnreadableImage, match=name):
             decode(tmp_path / name, 1)
 

@@ -81,12 +81,6 @@ def test_a_full_disk_leaves_no_table(full) -> None:
     assert not [name for name in os.listdir(folder) if "parquet" in name]
 
 
-def test_a_folder_named_like_a_partition_adds_no_column(tmp_path: Path, frame: pd.DataFrame) -> None:
-    path = tmp_path / "lab=3" / "t.parquet"
-    tables.write(path, frame, SCHEMA)
-    assert "lab" not in tables.read(path, SCHEMA)
-
-
 def test_models_tables_say_whose_they_are(tmp_path: Path, frame: pd.DataFrame) -> None:
     paths = [tmp_path / arch / f"seed-{seed}.parquet" for arch in ("a", "b") for seed in (0, 10)]
     for path in paths:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from gradfaith import rng
+from gradfaith.errors import StudyInvalid
 
 
 def explained(
@@ -18,6 +19,12 @@ def explained(
     chosen = predictions[predictions["part"].isin(parts)]
     if only_correct:
         chosen = chosen[chosen["correct"]]
+    if chosen.empty:
+        raise StudyInvalid(
+            found=f"explain: of parts {', '.join(parts)} no image is left{' that the model gets right' if only_correct else ''}.",
+            why="Maps of no image measure nothing.",
+            then="Name a part that has images, or set explain.only_correct to false.",
+        )
     if max_images is None or len(chosen) <= max_images:
         return chosen.reset_index(drop=True)
     lot = chosen["image_id"].map(lambda image: rng.seed(seed, "explain", image))

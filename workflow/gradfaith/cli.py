@@ -79,7 +79,7 @@ def _show(asked: argparse.Namespace) -> None:
 def _unlock(_asked: argparse.Namespace) -> None:
     here = Path.cwd()
     running = [process for process in psutil.process_iter() if _works_here(process, here)]
-    held = job.living(here / "results")
+    held = job.living(here)
     if running or held:
         found = [f"snakemake (pid {process.pid})" for process in running] + [
             f"the job that writes {log.relative_to(here)}" for log in held

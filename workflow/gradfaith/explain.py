@@ -10,6 +10,7 @@ Rows are one per (image, class): all predicted classes first, then the true clas
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -113,14 +114,17 @@ def explain(
 ) -> Iterator[Piece]:
     """All maps of a cell, chunk by chunk; `key` names the study's seed and the model."""
     device = next(classifier.parameters()).device
-    layers = {label: resolve(classifier.net, use["layer"]) for label, use in methods.items()}
-    for layer in dict.fromkeys(layers[label] for label, use in methods.items() if use["room"] == "methods"):
-        probe(classifier, layer)
+    layer_of = {label: resolve(classifier.net, use["layer"]) for label, use in methods.items()}
+    informed = {layer_of[label] for label, use in methods.items() if use["room"] == "methods"}
+    grids = {
+        layer: (probe if layer in informed else grid)(classifier, layer) for layer in dict.fromkeys(layer_of.values())
+    }
     for part in _chunks(table, pixels, chunk, device):
-        for layer in dict.fromkeys(layers.values()):
-            for one in _asked(
-                classifier, layer, part, {name: methods[name] for name in methods if layers[name] == layer}, key
-            ):
+        for layer, cells in grids.items():
+            here = {label: use for label, use in methods.items() if layer_of[label] == layer}
+            controls = {label: use for label, use in here.items() if use["room"] == "controls"}
+            known = {label: use for label, use in here.items() if label not in controls}
+            for one in chain(_controls(cells, part, controls, key), _informed(classifier, layer, part, known)):
                 yield from one.pieces(part, copies, key)
 
 
@@ -139,18 +143,18 @@ def _chunks(table: pd.DataFrame, pixels: Pixels, size: int, device: torch.device
         done += int(wrong.sum())
 
 
-def _asked(classifier: Classifier, layer: str, part: Chunk, methods: Uses, key: tuple[object, ...]) -> Iterator[Asked]:
-    """The methods of one layer: those that know the model share its forward and backwards, controls know the grid."""
-    controls = {label: use for label, use in methods.items() if use["room"] == "controls"}
-    informed = {label: use for label, use in methods.items() if label not in controls}
-    if controls:
-        cells = grid(classifier, layer)
-    for label, use in controls.items():
+def _controls(cells: tuple[int, int], part: Chunk, methods: Uses, key: tuple[object, ...]) -> Iterator[Asked]:
+    """Controls know the images and the grid."""
+    for label, use in methods.items():
         started, module = time.perf_counter(), registry.load("controls", use["use"])
         streams = [Generator().manual_seed(rng.seed(*key, "control", label, image)) for image in part.ids]
         maps = module.attribute(Scene(part.images, cells, streams), **use["options"])
         yield Asked(label, use, module.METHOD, "", maps, maps, time.perf_counter() - started)
-    if not informed:
+
+
+def _informed(classifier: Classifier, layer: str, part: Chunk, methods: Uses) -> Iterator[Asked]:
+    """Methods that know the model share one forward, and a short backward for each target."""
+    if not methods:
         return
     started = time.perf_counter()
     with tapped(classifier, layer) as tap:
@@ -158,7 +162,7 @@ def _asked(classifier: Classifier, layer: str, part: Chunk, methods: Uses, key: 
         predicted = tap.target(part.predicted)
         true = tap.target(part.true) if bool(part.wrong.any()) else predicted
     shared = time.perf_counter() - started
-    for label, use in informed.items():
+    for label, use in methods.items():
         started, module = time.perf_counter(), registry.load("methods", use["use"])
         maps = module.attribute(predicted, **use["options"])
         other = module.attribute(true, **use["options"]) if true is not predicted else maps

@@ -37,7 +37,7 @@ def running(log: str) -> Iterator[None]:
         file = _hold(Path(log))
     except JobAlive as refusal:
         sys.exit(str(refusal))
-    sys.stdout = file
+    usual, sys.stdout = sys.stdout, file
     try:
         yield
     except Refusal as refusal:
@@ -49,12 +49,13 @@ def running(log: str) -> Iterator[None]:
         traceback.print_exc(file=file)
         raise
     finally:
-        sys.stdout = sys.__stdout__
+        sys.stdout = usual
 
 
-def living(results: Path) -> list[Path]:
+def living(folder: Path) -> list[Path]:
     """The logs that a living job holds."""
-    return [log for log in sorted(results.glob("*/logs/**/*.log")) if _is_held(log)]
+    logs = [*folder.glob("results/*/logs/**/*.log"), *folder.glob("resources/weights/*.log")]
+    return [log for log in sorted(logs) if _is_held(log)]
 
 
 def _hold(log: Path) -> IO[str]:

@@ -38,7 +38,7 @@ class Slices:
         """All that decides the weights of an architecture, but the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
         return {
-            "spec": spec.model_dump(exclude={"weights"}) | {"timm": spec.timm or arch},
+            "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
             "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
             "recipe": None if study.training == "none" else study.training.model_dump(exclude={"weights"}),
             "classes": self.plan.dataset.classes,

@@ -63,7 +63,7 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     """Read a table and check that it is one of ours, whole, and has its columns."""
     try:
-        table = pq.read_table(path, partitioning=None)  # a folder called a=b is no column
+        table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise _broken(path, f"it cannot be read ({str(error).splitlines()[0]})") from error
     version = (table.schema.metadata or {}).get(b"gradfaith_format", b"none").decode()

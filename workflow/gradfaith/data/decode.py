@@ -1,5 +1,6 @@
 """Image files become arrays; one that cannot be, or a mask of another size, is refused by name."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ from PIL import Image, UnidentifiedImageError
 
 from gradfaith.errors import MaskSizeMismatch, UnreadableImage
 
+DEEP = re.compile(r";16[BLNS]")  # of 16-bit colour Pillow would silently keep the upper half
+
 
 def decode(path: Path, channels: int) -> NDArray[np.uint8]:  # (h, w) or (h, w, 3)
     """An 8-bit image, grey or colour."""
     try:
         with Image.open(path) as image:
+            deep = image.mode.startswith(("I", "F")) or any(DEEP.search(str(tile)) for tile in image.tile)
             image.load()
-            if image.mode in {"I;16", "I;16B", "I", "F"}:
-                raise _unreadable(path, f"its pixels are of mode {image.mode}, more than 8 bits each")
+            if deep:
+                raise _unreadable(path, f"its pixels ({image.mode}) have more than 8 bits each")
             return np.asarray(image.convert("L" if channels == 1 else "RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, str(error)) from error

@@ -31,13 +31,14 @@ def model(
     images: Images,
     table: pd.DataFrame,
     *,
+    layer: str,
     seed: int,
     weights: Path | None,
     device: torch.device,
 ) -> Trained:
-    """One model; `table` holds image_id, label and part."""
+    """One model; `table` holds image_id, label and part, and `layer` is what maps will be taken from."""
     spec = _spec(settings, images)
-    probe(build(spec, seed=seed).to(device), settings["spec"]["layer"])
+    probe(build(spec, seed=seed).to(device), layer)
     if settings["recipe"] is None:
         return _as_it_is(spec, weights)
     place = {name: number for number, name in enumerate(settings["classes"])}
@@ -55,7 +56,6 @@ def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcard
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
         "classes": settings["classes"],
-        "layer": settings["spec"]["layer"],
         "recipe": settings["recipe"],
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
