@@ -73,7 +73,7 @@ rule pack:
         manifest=layout.manifest,
         splits=layout.splits,
     output:
-        layout.images if study.keep.images else temp(layout.images),
+        layout.images,
     log:
         layout.home_log("pack"),
     benchmark:

@@ -40,7 +40,7 @@ rule train:
         mem_mb=study.compute.mem_mb,
         runtime=study.compute.runtime,
         device=study.compute.device,
-        layer=lambda w: study.architectures[w.arch].layer,  # probed before training; decides no weight
+        layers=lambda w: " ".join(plan.layers(w.arch)),  # probed before training; they decide no weight
     params:
         settings=lambda w: slices.model(w.arch),
         recipe_version=plan.recipe_version,

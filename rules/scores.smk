@@ -47,7 +47,7 @@ rule localization:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=1000,
+        mem_mb=study.compute.mem_mb,
         runtime=study.compute.short_runtime,
     params:
         settings=slices.metrics("localization"),
@@ -75,7 +75,7 @@ rule agreement:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=1000,
+        mem_mb=study.compute.mem_mb,
         runtime=study.compute.short_runtime,
     params:
         settings=slices.metrics("agreement"),
@@ -98,7 +98,7 @@ rule collect:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=study.compute.mem_mb,
         runtime=study.compute.short_runtime,
     params:
         code=slices.code("collect"),

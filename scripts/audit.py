@@ -2,13 +2,13 @@
 
 import json
 
+import gradfaith.job
 from gradfaith import tables
 from gradfaith.atomic import write_text
 from gradfaith.data.audit import audit
-from gradfaith.job import running
 
 job = snakemake
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     found = audit(tables.read(job.input[0], tables.MANIFEST))
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

@@ -1,9 +1,9 @@
 """Every score of the study in one table."""
 
+import gradfaith.job
 from gradfaith import tables
-from gradfaith.job import running
 
 job = snakemake
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     tables.write(job.output[0], tables.read_all(job.input, tables.SCORES), tables.SCORES)

@@ -1,9 +1,9 @@
 """Scores and predictions become estimates, contrasts and classification tables with their intervals."""
 
+import gradfaith.job
 from gradfaith import tables
-from gradfaith.job import running
 from gradfaith.stats.classification import classification
-from gradfaith.stats.contrasts import contrasts
+from gradfaith.stats.contrasts import comparable, contrasts
 from gradfaith.stats.estimates import estimates
 from gradfaith.stats.intervals import Rule
 from gradfaith.stats.strata import lesion_size
@@ -11,8 +11,8 @@ from gradfaith.stats.strata import lesion_size
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0]):
-    scores = tables.read(job.input.scores, tables.SCORES)
+with gradfaith.job.running(job.log[0]):
+    scores = tables.read(job.input.scores, tables.SCORES).query("part == 'test'").reset_index(drop=True)
     manifest = tables.read(job.input.manifest, tables.MANIFEST)
     predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
     scores["lesion_size"] = scores["image_id"].map(lesion_size(manifest, scores["image_id"]))
@@ -20,7 +20,7 @@ with running(job.log[0]):
 
     found = estimates(scores, by=("label", "lesion_size"), rule=rule)
     tables.write(job.output.estimates, found, tables.ESTIMATES)
-    compared = contrasts(scores, asked["controls"], asked["better"], asked["primary"], rule)
+    compared = contrasts(comparable(scores), asked["controls"], asked["better"], asked["primary"], rule)
     tables.write(job.output.contrasts, compared, tables.CONTRASTS)
     classified = classification(predictions, job.params.classes, rule=rule)
     tables.write(job.output.classification, classified, tables.CLASSIFICATION)

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import gradfaith.job
 from gradfaith import choose, device, explain, stamp, stores, tables
-from gradfaith.job import running
 from gradfaith.models import checkpoint
 
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
     chosen = choose.explained(predictions, **asked["explain"], seed=asked["seed"])
     rows = explain.rows(chosen, job.params.classes)

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from gradfaith import device, faithful, score, stores, tables
-from gradfaith.job import running
+import gradfaith.job
+from gradfaith import device, faithfulness, rows, stores, tables
 from gradfaith.models import checkpoint
 
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0]), stores.Images(job.input.images) as images, stores.Maps(job.input.maps) as maps:
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images, stores.Maps(job.input.maps) as maps:
+    rows.made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
-    metrics, imputers = score.chosen("faithfulness", asked["metrics"]), score.chosen("imputers", asked["imputers"])
+    metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    found = faithful.scores(
+    found = faithfulness.scores(
         model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=job.resources.chunk
     )
     tables.write(job.output[0], found, tables.SCORES)

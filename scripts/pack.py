@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import gradfaith.job
 from gradfaith import registry, tables
 from gradfaith.data.pack import pack
-from gradfaith.job import running
 
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     reader = registry.load("readers", asked["reader"])
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"

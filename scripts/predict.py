@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+import gradfaith.job
 from gradfaith import device, stores, tables
-from gradfaith.job import running
 from gradfaith.models import answer, checkpoint
 
 job = snakemake
 
-with running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
+import gradfaith.job
 from gradfaith import provenance, stores
 from gradfaith.atomic import write_text
-from gradfaith.job import running
 
 job = snakemake
 
-with running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
     audit, splits = (json.loads(Path(path).read_text()) for path in (job.input.audit, job.input.splits))
     found = provenance.gather(job.params.study, job.params.code, images, audit, splits, job.input.cards)
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

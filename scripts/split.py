@@ -2,15 +2,15 @@
 
 import json
 
+import gradfaith.job
 from gradfaith import tables
 from gradfaith.atomic import write_text
 from gradfaith.data.split import PARTS, report, split
-from gradfaith.job import running
 
 job = snakemake
 asked = job.params.settings
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     manifest = tables.read(job.input[0], tables.MANIFEST)
     shares = {part: asked[part] for part in PARTS}
     table = split(manifest, shares, classes=asked["classes"], tolerance=asked["tolerance"], seed=asked["seed"])

@@ -1,13 +1,13 @@
 """Write one table as Markdown, CSV and LaTeX."""
 
+import gradfaith.job
 from gradfaith import sheets, summary, tables
 from gradfaith.atomic import write_text
-from gradfaith.job import running
 
 job = snakemake
 about = job.params.about
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     if job.params.which == "classification":
         predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
         sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)

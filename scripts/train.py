@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+import gradfaith.job
 from gradfaith import device, stores, tables
-from gradfaith.job import running
 from gradfaith.models import checkpoint, learn
 
 job = snakemake
 
-with running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
@@ -16,7 +16,7 @@ with running(job.log[0]), stores.Images(job.input.images) as images:
         job.params.settings,
         images,
         table,
-        layer=job.resources.layer,
+        layers=job.resources.layers.split(" "),
         seed=int(job.wildcards.seed),
         weights=Path(job.input.weights) if job.input.get("weights") else None,
         device=device.choose(job.resources.device, job.threads),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from gradfaith.job import running
+import gradfaith.job
 from gradfaith.models.pretrained import fetch
 
 job = snakemake
 
-with running(job.log[0]):
+with gradfaith.job.running(job.log[0]):
     fetch(job.wildcards.timm, Path(job.output[0]))

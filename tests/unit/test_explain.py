@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradfaith import choose, explain, faithful, score, stamp
+from gradfaith import agreement, choose, explain, faithfulness, localization, stamp
+from gradfaith import rows as between
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models import answer, checkpoint, learn
 from gradfaith.models.vision import timm
@@ -166,12 +167,12 @@ def test_localization_rows_know_their_image_and_say_why_there_is_no_number(
     uses = {"best": {"use": "saliency_score", "options": {}}}
     model = {"arch": "net", "seed": 1}
     with Maps(cell) as opened:
-        found = score.localization(images, [opened], predictions, score.chosen("localization", uses), model).set_index(
-            ["method", "image_id"]
-        )
+        found = localization.scores(
+            images, [opened], predictions, between.chosen("localization", uses), model
+        ).set_index(["method", "image_id"])
     assert not found.index.duplicated().any()
     target = found["target"].iloc[0]
-    assert len(found) == 3 * len(score.of_target(table, target))
+    assert len(found) == 3 * len(between.of_target(table, target))
     known = predictions.set_index("image_id")
     for (method, image), row in found.iterrows():
         assert (row["group"], row["label"], row["correct"]) == tuple(known.loc[image, ["group", "label", "correct"]])
@@ -202,8 +203,8 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
         with MapWriter(tmp_path / f"{seed}.h5", rows.iloc[order].reset_index(drop=True), {}) as writer:
             writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps[order], 1.0)
         opened[seed] = [Maps(tmp_path / f"{seed}.h5")]
-    uses = score.chosen("agreement", {"consist": {"use": "consist", "options": {}}})
-    found = score.agreement(images, opened, predictions, uses, {"arch": "net"}, seed=0)
+    uses = between.chosen("agreement", {"consist": {"use": "consist", "options": {}}})
+    found = agreement.scores(images, opened, predictions, uses, {"arch": "net"}, seed=0)
     same = found[found["variant"].isin(["reference", "pairs"])]
     assert set(same["image_id"]) == {"image-06", "image-09"}
     assert (same["status"] == "ok").all()
@@ -213,12 +214,12 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
 def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     cell: Path, classifier, images, table, predictions
 ) -> None:
-    metrics = score.chosen("faithfulness", {"faith": {"use": "faith", "options": {}}})
-    imputers = score.chosen(
+    metrics = between.chosen("faithfulness", {"faith": {"use": "faith", "options": {}}})
+    imputers = between.chosen(
         "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
     )
     with Maps(cell) as opened:
-        found = faithful.scores(
+        found = faithfulness.scores(
             classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
         )
     assert len(found) == 3 * 7 * 2
@@ -240,7 +241,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     state = {name: value + 0 for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "mine.safetensors")
     taken = learn.model(
-        SETTINGS, images, known(predictions), layer="auto", seed=1, weights=tmp_path / "mine.safetensors", device=CPU
+        SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=tmp_path / "mine.safetensors", device=CPU
     )
     own = taken.classifier.state_dict()
     assert own.keys() == {f"net.{name}" for name in state}
@@ -249,7 +250,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     card = learn.card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
     saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
     assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = learn.model(SETTINGS, images, known(predictions), layer="auto", seed=1, weights=saved, device=CPU)
+    again = learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=saved, device=CPU)
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     learn.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
@@ -276,14 +277,16 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
     elif fault != "no file":
         save_file(state, path)
     with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        learn.model(SETTINGS, images, known(predictions), layer="auto", seed=1, weights=path, device=CPU)
+        learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=path, device=CPU)
 
 
 def test_a_layer_without_maps_is_refused_before_any_training(images: Images, predictions: pd.DataFrame) -> None:
     endless = {"epochs": 10**6, "batch": 8}
     settings = SETTINGS | {"recipe": endless}
     with pytest.raises(LayerUnusable):
-        learn.model(settings, images, known(predictions), layer="global_pool", seed=1, weights=None, device=CPU)
+        learn.model(
+            settings, images, known(predictions), layers=["auto", "global_pool"], seed=1, weights=None, device=CPU
+        )
 
 
 def test_predictions_are_calibrated_without_changing_their_class(

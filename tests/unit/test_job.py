@@ -21,6 +21,9 @@ with running(sys.argv[1]):
 """
 PARENT = """#!{python}
 import subprocess, sys
+from pathlib import Path
+from gradfaith.job import prepare
+prepare(Path.cwd())
 subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
 """
 
@@ -77,6 +80,15 @@ def test_logs_of_the_dead_are_no_living_jobs(log: Path, tmp_path: Path) -> None:
     log.write_text("pid 1 on here\n")
     assert job.living(tmp_path) == []
     assert log.read_text() == "pid 1 on here\n"
+
+
+def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    environment = {**os.environ, job.PARENT: f"{os.uname().nodename} {gone.pid} {time.time()}"}
+    done = subprocess.run([sys.executable, "-c", SLEEPER, str(log)], env=environment, check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert not log.exists()
 
 
 def test_a_job_ends_with_its_snakemake(log: Path, tmp_path: Path) -> None:

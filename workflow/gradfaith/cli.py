@@ -81,7 +81,7 @@ def _unlock(_asked: argparse.Namespace) -> None:
     running = [process for process in psutil.process_iter() if _works_here(process, here)]
     held = job.living(here)
     if running or held:
-        found = [f"snakemake (pid {process.pid})" for process in running] + [
+        found = [f"{_kind(process)} (pid {process.pid})" for process in running] + [
             f"the job that writes {log.relative_to(here)}" for log in held
         ]
         raise JobAlive(
@@ -94,9 +94,16 @@ def _unlock(_asked: argparse.Namespace) -> None:
 
 def _works_here(process: psutil.Process, here: Path) -> bool:
     try:
-        return any(Path(word).name == "snakemake" for word in process.cmdline()[:4]) and Path(process.cwd()) == here
+        words = process.cmdline()
+        snakemake = any(Path(word).name == "snakemake" for word in words[:4])
+        return (snakemake or any(".snakemake/scripts/" in word for word in words)) and Path(process.cwd()) == here
     except psutil.Error:
         return False
+
+
+def _kind(process: psutil.Process) -> str:
+    script = next((word for word in process.cmdline() if ".snakemake/scripts/" in word), "")
+    return f"the job {script.rpartition('.')[0].rpartition('.')[2]}" if script else "snakemake"
 
 
 def _schema(_asked: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The device a job computes on: chosen, named, and asked for less when its memory is full."""
+"""The device a job computes on: chosen, and named."""
 
 import os
 import platform

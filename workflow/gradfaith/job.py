@@ -2,7 +2,8 @@
 
 A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on the same
 outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. A thread
-watches the Snakemake process above the job and ends the job when that is gone, kill -9 included.
+watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included. It begins when
+this module is imported, which scripts do before they import anything slow.
 """
 
 import fcntl
@@ -21,18 +22,21 @@ import psutil
 
 from gradfaith.errors import JobAlive, Refusal
 
+PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
+
 
 def prepare(package: Path) -> None:
     """What jobs inherit: where the package lies, and threads that sleep while they wait for one another."""
     inherited = filter(None, (str(package), os.environ.get("PYTHONPATH")))
     os.environ["PYTHONPATH"] = os.pathsep.join(inherited)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    own = psutil.Process()
+    os.environ[PARENT] = f"{os.uname().nodename} {own.pid} {own.create_time()}"
 
 
 @contextmanager
 def running(log: str) -> Iterator[None]:
     """The frame of a job: `with running(job.log[0]): ...`. What it prints goes to the log."""
-    _leash()
     try:
         file = _hold(Path(log))
     except JobAlive as refusal:
@@ -94,18 +98,22 @@ def _alive(log: Path) -> JobAlive:
 
 
 def _leash() -> None:
-    parent = next((process for process in psutil.Process().parents() if _is_snakemake(process)), None)
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent,), daemon=True, name="leash").start()
-
-
-def _is_snakemake(process: psutil.Process) -> bool:
+    node, pid, start = os.environ.get(PARENT, "  ").split(" ")
+    if node != os.uname().nodename or int(pid) == os.getpid():
+        return  # not started by Snakemake, or the Snakemake itself
     try:
-        return any(Path(word).name == "snakemake" for word in process.cmdline()[:4])
+        parent = psutil.Process(int(pid))
+        alive = abs(parent.create_time() - float(start)) < 1
     except psutil.Error:
-        return False
+        alive = False
+    if not alive:
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="leash").start()
 
 
 def _watch(parent: psutil.Process) -> None:
     parent.wait()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_leash()

@@ -117,6 +117,16 @@ class Plan:
         pretrained = training != "none" and training.weights == "pretrained"
         return self.layout.pretrained(spec.timm or arch) if pretrained else None
 
+    def layer(self, arch: str, use: Mapping[str, Any]) -> str:
+        """Where a use takes its maps from: its own layer for this architecture, else the architecture's."""
+        own = use["layer"]
+        return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
+
+    def layers(self, arch: str) -> list[str]:
+        """Every layer of an architecture that the study takes maps from."""
+        uses = [use for bundle in self.bundles.values() for use in bundle.values()]
+        return list(dict.fromkeys(self.layer(arch, use) for use in uses))
+
     @property
     def recipe_threads(self) -> int:
         return 1 if self.study.training == "none" else self.study.training.threads

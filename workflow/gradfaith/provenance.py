@@ -36,11 +36,20 @@ def gather(
         "models": [
             {
                 key: card.get(key)
-                for key in ("arch", "seed", "weights_sha256", "best_epoch", "parameters", "device", "threads")
+                for key in (
+                    "arch",
+                    "seed",
+                    "weights_sha256",
+                    "best_epoch",
+                    "parameters",
+                    "device",
+                    "threads",
+                    "versions",
+                )
             }
             for card in models
         ],
         "code": dict(sorted(code.items())),
         "formats": {"tables": TABLE_FORMAT, "stores": STORE_FORMAT, "recipe": RECIPE_VERSION},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+        "written_with": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
     }

@@ -51,11 +51,7 @@ class Slices:
             "explain": study.explain.model_dump(),
             "copies": study.controls.copies,
             "methods": {
-                label: use
-                | {
-                    "layer": _layer(use["layer"], arch) or study.architectures[arch].layer,
-                    "shuffled": self.plan.is_shuffled(label),
-                }
+                label: use | {"layer": self.plan.layer(arch, use), "shuffled": self.plan.is_shuffled(label)}
                 for label, use in self.plan.bundles[bundle].items()
             },
         }
@@ -68,12 +64,17 @@ class Slices:
 
     def estimate(self) -> dict[str, Any]:
         study = self.plan.study
+        primary = study.primary.model_dump() | {"variant": self._primary_variant()}
         controls = list(self.plan.bundles[CONTROLS])
-        return study.statistics.model_dump() | {
-            "primary": study.primary.model_dump(),
-            "better": self._better(),
-            "controls": controls,
-        }
+        return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
+
+    def _primary_variant(self) -> str:
+        """What is primary among a metric's variants: the first imputer of its battery, all pairs of an agreement."""
+        study = self.plan.study
+        for battery in study.batteries.values():
+            if study.primary.metric in battery.metrics:
+                return next(iter(battery.imputers))
+        return "pairs" if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
         return self.plan.study.figures[figure].model_dump()
@@ -139,7 +140,3 @@ class Slices:
 
 def _plain(named: Mapping[str, Any]) -> dict[str, Any]:
     return {label: use.model_dump() for label, use in named.items()}
-
-
-def _layer(asked: str | Mapping[str, str], arch: str) -> str:
-    return asked.get(arch, "") if isinstance(asked, Mapping) else asked

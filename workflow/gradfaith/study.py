@@ -155,7 +155,7 @@ class Bundle(Closed):
 class Controls(Closed):
     """The methods that know nothing; every study has all of them."""
 
-    copies: int = Field(5, ge=1, le=20, description="shuffled copies of each map, drawn apart for every image")
+    copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, drawn apart for every image")
 
 
 class Explain(Closed):
@@ -209,7 +209,6 @@ class Compute(Closed):
 class Keep(Closed):
     """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
 
-    images: bool = Field(True, description="images.h5, one byte per pixel and mask")
     maps: bool = Field(True, description="the map stores, some kilobytes per image")
 
 

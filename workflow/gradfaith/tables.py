@@ -27,7 +27,7 @@ PREDICTIONS: Schema = {
 SCORES: Schema = {
     "arch": "str", "seed": "int64", "arch2": "str", "seed2": "Int64", "method": "str", "copy": "int64", "layer": "str",
     "target": "str", "metric": "str", "variant": "str", "image_id": "str", "group": "str", "part": "str", "label": "str",
-    "predicted": "str", "correct": "bool", "value": "float64", "status": "str", "reason": "str",
+    "predicted": "str", "correct": "boolean", "value": "float64", "status": "str", "reason": "str",
 }  # fmt: skip
 ESTIMATES: Schema = {
     "arch": "str",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gradfaith.study import Study
 
 
+WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
+
+
 def invalid(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
     """All errors of a document, one line each: the key's path, what is wrong, what was probably meant."""
     other = [
@@ -72,7 +75,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights)
+    checks = (_agreement, _localization, _names, _primary, _weights, _parts)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -121,19 +124,33 @@ def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> lis
         *study.agreement,
         *(label for battery in study.batteries.values() for label in battery.metrics),
     ]
-    pairs = (("metric", metrics), ("method", methods), ("against", methods))
+    primary = study.primary
+    own = [label for bundle in study.bundles.values() for label in bundle.methods]
+    controls = [name for name in methods if name not in own and not name.startswith("shuffled-")]
+    rivals = [*controls, f"shuffled-{primary.method}"]
+    offered = {"metric": metrics, "method": own, "against": rivals}
     return [
-        f"primary.{key}: {name} is not in the study{did_you_mean(name, known)}"
-        for key, known in pairs
-        if (name := getattr(study.primary, key)) not in known
+        f"primary.{key}: {name} is none of {', '.join(known)}{did_you_mean(name, known)}"
+        for key, known in offered.items()
+        if (name := getattr(primary, key)) not in known
     ]
 
 
 def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
     if study.training != "none":
         return []
-    return [
-        f"architectures.{arch}.weights: `training: none` takes weights as they are, and there are none"
-        for arch, spec in study.architectures.items()
-        if not spec.weights
+    bare = [name for name, spec in study.architectures.items() if not spec.weights]
+    lines = [
+        f"architectures.{name}.weights: `training: none` takes weights as they are, and there are none" for name in bare
     ]
+    if len(study.seeds) > 1:
+        lines.append(f"seeds: {study.seeds} would be the same weights {len(study.seeds)} times, with `training: none`")
+    return lines
+
+
+def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    needed = ["test"] if study.training == "none" else ["train", "val", "test"]
+    lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
+    if "test" not in study.explain.parts:
+        lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
+    return lines

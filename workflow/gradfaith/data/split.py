@@ -97,7 +97,7 @@ def _possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequence[str]
         raise SplitImpossible(
             found=f"of {len(parts)} parts ({', '.join(parts)}) each needs every class, but independent groups are few: {short}.",
             why="A group is never divided, so a class with fewer groups than parts is missing from one of them.",
-            then="Add patients of this class, ask for fewer parts (val: 0, say), or leave the class out of `classes:`.",
+            then="Add patients of this class, or leave the class out of `classes:`.",
         )
 
 

@@ -32,10 +32,11 @@ def draw(
     *,
     images: int = 5,
     seed_rank: int = 0,
-    method: str = "gradcam",
+    method: str = "",
     choice: Literal["median", "random"] = "median",
 ) -> theme.Page:
     assert given.images is not None
+    method = method or given.primary["method"]
     seed, archs = sorted(given.seeds)[seed_rank], list(given.architectures)
     stores = {arch: _store(given, arch, seed, method) for arch in archs}
     table = _explained(given.tables["predictions"], seed, stores)

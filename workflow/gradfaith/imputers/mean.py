@@ -1,4 +1,4 @@
-"""Mean: a removed pixel becomes the mean of the training images, per channel.
+"""Mean: a removed pixel becomes the mean of the training images, one number for all channels.
 
 What multiplying a normalised tensor by the mask amounts to in other people's code. Cost: none.
 """

@@ -13,7 +13,7 @@ the chunk, up to the rounding of the model itself. Cost: images + usable maps x 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ Chunk = int | Literal["auto"]
 class Results:
     """Per method and (metric, imputer) a result; forwards that the metrics asked for one by one, and those that were run."""
 
-    of: Mapping[str, Mapping[tuple[str, str], Result]]
+    of: Mapping[Any, Mapping[tuple[str, str], Result]]
     planned: int
     done: int
 
@@ -94,7 +94,7 @@ class Asked:
 def run(
     model: Model,
     images: Tensor,  # (n, c, h, w) in [0, 1]
-    maps: Mapping[str, Stored],
+    maps: Mapping[Any, Stored],
     metrics: Chosen,
     imputers: Chosen,
     *,
@@ -125,7 +125,7 @@ def run(
     return Results(of, planned, ask.done)
 
 
-def _places(maps: Mapping[str, Stored]) -> Iterator[tuple[str, slice]]:
+def _places(maps: Mapping[Any, Stored]) -> Iterator[tuple[Any, slice]]:
     """Where each method's maps lie when all are laid end to end."""
     ends = list(accumulate(len(stored.raw) for stored in maps.values()))
     for name, start, end in zip(maps, [0, *ends[:-1]], ends, strict=True):
@@ -133,7 +133,7 @@ def _places(maps: Mapping[str, Stored]) -> Iterator[tuple[str, slice]]:
 
 
 def _evaluated(
-    maps: Mapping[str, Stored], images: Tensor, rows: int, device: torch.device
+    maps: Mapping[Any, Stored], images: Tensor, rows: int, device: torch.device
 ) -> Iterator[tuple[slice, Evaluated]]:
     """Evaluated maps, block by block across the methods."""
     places, size = list(_places(maps)), (images.shape[-2], images.shape[-1])

@@ -40,6 +40,7 @@ def predictions(
     return found.assign(
         temperature=heat,
         seconds=seconds,
+        threads=torch.get_num_threads(),
         device=devices.name(device),
         parameters=sum(p.numel() for p in model.parameters()),
     )

@@ -6,7 +6,7 @@ every tensor must be in the file.
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,16 @@ def model(
     images: Images,
     table: pd.DataFrame,
     *,
-    layer: str,
+    layers: Sequence[str],
     seed: int,
     weights: Path | None,
     device: torch.device,
 ) -> Trained:
-    """One model; `table` holds image_id, label and part, and `layer` is what maps will be taken from."""
+    """One model; `table` holds image_id, label and part, and `layers` are those that maps will be taken from."""
     spec = _spec(settings, images)
-    probe(build(spec, seed=seed).to(device), layer)
+    untrained = build(spec, seed=seed).to(device)
+    for layer in layers:
+        probe(untrained, layer)
     if settings["recipe"] is None:
         return _as_it_is(spec, weights)
     place = {name: number for number, name in enumerate(settings["classes"])}
@@ -61,7 +63,7 @@ def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcard
         "parameters": parameters,
         "images_digest": images.digest,
         "device": devices.name(next(trained.classifier.parameters()).device),
-        "threads": torch.get_num_threads(),
+        "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
     }
 
 

@@ -55,6 +55,11 @@ def contrasts(
     return table.assign(p_holm=holm(table["p"]), primary=named)[[*keys, *COLUMNS]]
 
 
+def comparable(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores without agreement's chance level and its reference, a part of its pairs: neither tests a method."""
+    return scores[~scores["variant"].isin(["between-images", "reference"])].reset_index(drop=True)
+
+
 def opponents(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Who is compared with whom."""
     for method in methods:
