@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-RUN := OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
+RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: demo resume test test-all lint clean
 
@@ -16,13 +16,14 @@ resume: .venv/run # after a crash or a kill, STUDY=config/studies/X.yaml for ano
 	$(RUN) snakemake $(if $(STUDY),--configfile $(STUDY))
 
 test: .venv/test
-	$(RUN) pytest -q -n 2 --dist loadgroup -m "not slow"
+	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup -m "not slow"
 
 test-all: .venv/test
-	$(RUN) pytest -q -n 2 --dist loadgroup
+	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup
 
 lint: .venv/lint
-	$(RUN) ruff format --check . && ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile rules workflow/Snakefile
 	$(RUN) lint-imports
