@@ -68,9 +68,9 @@ REFUSED = [
     ("localization", ["locacc", "locacc"], "localization: ", "each once"),
     # contradictions
     ("seeds", [0], "agreement: consist compares models of several seeds", "is one"),
-    ("primary/metric", "locac", "primary.metric: locac is not in the study", 'did you mean "locacc"'),
-    ("primary/method", "gradcm", "primary.method: gradcm is not in the study", 'did you mean "gradcam"'),
-    ("primary/against", "shuffled-centre", "primary.against: shuffled-centre is not in the study", ""),
+    ("primary/metric", "locac", "primary.metric: locac is none of", 'did you mean "locacc"'),
+    ("primary/method", "gradcm", "primary.method: gradcm is none of", 'did you mean "gradcam"'),
+    ("primary/against", "shuffled-centre", "primary.against: shuffled-centre is none of", ""),
     ("bundles/more", {"methods": ["gradcam"]}, "bundles: the label gradcam stands twice", ""),
     ("bundles/cams/methods", {"gradcam": {}, "centre": {"use": "gradcam"}}, "bundles: the label centre stands twice, or is a control's", ""),
     ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is kept", ""),
@@ -122,7 +122,9 @@ def test_weights_taken_as_they_are_need_no_recipe(tiny: dict[str, Any], root: Pa
     tiny["training"] = "none"
     for arch in tiny["architectures"].values():
         arch["weights"] = "resources/mine.safetensors"
-    plan = Plan.read(tiny, root)
+    with pytest.raises(StudyInvalid, match=r"would be the same weights 2 times"):
+        Plan.read(tiny, root)
+    plan = Plan.read(tiny | {"seeds": [0], "agreement": []}, root)
     assert plan.starting_weights("net-a") == "resources/mine.safetensors"
     assert plan.recipe_threads == 1
 

@@ -26,7 +26,7 @@ def gradfaith(space: Workspace, *arguments: str) -> subprocess.CompletedProcess[
 
 def start(space: Workspace) -> subprocess.Popen[bytes]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(space.command(), cwd=space.folder, env=space.environment, start_new_session=True, **quiet)
+    return subprocess.Popen(space.command(), cwd=space.folder, env=space.environment, **quiet)
 
 
 def jobs_of(space: Workspace) -> list[psutil.Process]:

@@ -108,3 +108,7 @@ def _kind(process: psutil.Process) -> str:
 
 def _schema(_asked: argparse.Namespace) -> None:
     document.write(Path.cwd())
+
+
+if __name__ == "__main__":
+    main()

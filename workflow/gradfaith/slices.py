@@ -96,9 +96,9 @@ class Slices:
 
     def whole(self) -> dict[str, Any]:
         """The study and its dataset's card, every default filled in."""
-        machine = {"compute", "keep"}
+        unseen = {"compute", "keep", "figures"}  # they make no number
         return {
-            "study": self.plan.study.model_dump(mode="json", exclude=machine),
+            "study": self.plan.study.model_dump(mode="json", exclude=unseen),
             "dataset": self.plan.dataset.model_dump(mode="json"),
         }
 
