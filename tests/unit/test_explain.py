@@ -2,20 +2,14 @@
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from gradfaith import agreement, choose, explain, faithfulness, localization, stamp
+from gradfaith import agreement, choose, explain, faithfulness, localization
 from gradfaith import rows as between
-from gradfaith.errors import LayerUnusable, ModelUnusable
-from gradfaith.models import answer, checkpoint, learn
-from gradfaith.models.vision import timm
 from gradfaith.stores import Images, MapInfo, Maps, MapWriter
 
 CLASSES, KEY, COPIES = ["normal", "benign", "malignant"], (0, "net", 1), 3
@@ -25,13 +19,6 @@ METHODS = {
     "random-grid": {"room": "controls", "use": "random-grid", "layer": "auto", "options": {}, "shuffled": True},
     "random": {"room": "controls", "use": "random", "layer": "auto", "options": {}, "shuffled": False},
 }
-SETTINGS: dict[str, Any] = {
-    "spec": {"timm": "test_resnet.r160_in1k", "in_chans": 1, "options": {"output_stride": 8}},
-    "image": {"size": 32, "channels": 1, "mean": "train", "std": 0.5},
-    "recipe": None,
-    "classes": CLASSES,
-}
-CPU = torch.device("cpu")
 
 
 def asked(
@@ -230,74 +217,3 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     with torch.no_grad():
         before, after = (classifier(x).softmax(1)[0, CLASSES.index(row["predicted"])] for x in (pixels, pixels * keep))
     assert row["value"] == pytest.approx(float(before - after), abs=1e-6)
-
-
-def known(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[["image_id", "group", "label", "part"]]
-
-
-def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictions: pd.DataFrame) -> None:
-    net = timm.create_model("test_resnet.r160_in1k", num_classes=3, in_chans=1, output_stride=8)
-    state = {name: value + 0 for name, value in net.state_dict().items()}
-    save_file(state, tmp_path / "mine.safetensors")
-    taken = learn.model(
-        SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=tmp_path / "mine.safetensors", device=CPU
-    )
-    own = taken.classifier.state_dict()
-    assert own.keys() == {f"net.{name}" for name in state}
-    assert all(torch.equal(own[f"net.{name}"], value) for name, value in state.items())
-    assert not taken.classifier.training
-    card = learn.card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
-    saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
-    assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=saved, device=CPU)
-    assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
-    learn.write_history(str(tmp_path / "history.csv"), taken)
-    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
-    about = stamp.cell(
-        SimpleNamespace(arch="net", seed="1", bundle="cams"),
-        {},
-        "c",
-        images,
-        tmp_path / "model/card.json",
-        taken.classifier,
-    )
-    assert (about["images_digest"], about["weights_sha256"]) == ("d1", checkpoint.digest(saved))
-
-
-@pytest.mark.parametrize("fault", ["classes", "network", "missing", "no file", "no safetensors"])
-def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictions, fault: str) -> None:
-    name = "test_vit.r160_in1k" if fault == "network" else "test_resnet.r160_in1k"
-    state = timm.create_model(name, num_classes=4 if fault == "classes" else 3, in_chans=1).state_dict()
-    if fault == "missing":
-        state.pop("fc.bias" if "fc.bias" in state else next(reversed(state)))
-    path = tmp_path / "mine.safetensors"
-    if fault == "no safetensors":
-        path.write_text("weights")
-    elif fault != "no file":
-        save_file(state, path)
-    with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=path, device=CPU)
-
-
-def test_a_layer_without_maps_is_refused_before_any_training(images: Images, predictions: pd.DataFrame) -> None:
-    endless = {"epochs": 10**6, "batch": 8}
-    settings = SETTINGS | {"recipe": endless}
-    with pytest.raises(LayerUnusable):
-        learn.model(
-            settings, images, known(predictions), layers=["auto", "global_pool"], seed=1, weights=None, device=CPU
-        )
-
-
-def test_predictions_are_calibrated_without_changing_their_class(
-    classifier, images: Images, predictions: pd.DataFrame
-) -> None:
-    found = answer.predictions(classifier, images, known(predictions), CLASSES, chunk=5)
-    assert list(found["image_id"]) == list(predictions["image_id"])
-    for kind in ("logit", "probability", "calibrated"):
-        values = found[[f"{kind}_{name}" for name in CLASSES]].to_numpy()
-        assert (np.array(CLASSES)[values.argmax(axis=1)] == found["predicted"]).all()
-        if kind != "logit":
-            np.testing.assert_allclose(values.sum(axis=1), 1)
-    assert (found["correct"] == (found["predicted"] == found["label"])).all()
-    assert (found["seconds"] > 0).all()

@@ -283,8 +283,7 @@ def tokens() -> Classifier:
     ("layer", "what"),
     [
         ("head", "no grid"),
-        ("norm1", "has no layer"),
-        ("blocks.-3", "has no layer"),
+        ("blocks.-3", "has no layer"),  # of two
         ("blocks.0.attn.attn_drop", "does not run"),
     ],
 )

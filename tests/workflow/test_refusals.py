@@ -8,6 +8,8 @@ import yaml
 from PIL import Image
 from workspace import Workspace
 
+from gradfaith.stores import Images
+
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
 MINE = """
@@ -80,6 +82,13 @@ def test_a_wrong_study_is_refused_before_any_job(fresh: Workspace, old: str, new
 
 def test_the_users_own_images_run_through_the_data_rules(own_images: Workspace):
     own_images.snakemake("results/tiny/data/images.h5")
+    with Images(own_images.folder / "results/tiny/data/images.h5") as images:
+        lesion, known = images.mask("evidence", images.ids)
+        pixels = images.pixels(images.ids)[:, 0]
+    assert len(images.ids) == 24
+    assert known.all()
+    assert (lesion.sum((1, 2)) == 20 * 18).all()
+    assert (pixels[lesion] == 200).all()
 
 
 def test_a_mask_of_another_size_is_refused(own_images: Workspace):

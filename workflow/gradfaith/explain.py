@@ -26,9 +26,9 @@ from gradfaith.models.build import Classifier
 from gradfaith.models.layers import resolve
 from gradfaith.models.probe import probe
 from gradfaith.models.taps import grid, tapped
+from gradfaith.registry import SHUFFLED
 from gradfaith.stores import MapInfo
 
-SHUFFLED = "shuffled-"
 Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
 Uses = Mapping[str, Mapping[str, Any]]  # label -> room, file, layer, options, whether it is shuffled
 

@@ -19,11 +19,11 @@ from gradfaith.dataset import Dataset
 from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
 from gradfaith.models.recipe import RECIPE_VERSION
+from gradfaith.registry import SHUFFLED
 from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
-SHUFFLED = "shuffled-"
 
 
 @dataclass(frozen=True)

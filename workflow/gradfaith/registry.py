@@ -18,6 +18,7 @@ from typing import Any
 from gradfaith.errors import UnknownName
 
 PACKAGE = Path(__file__).parent
+SHUFFLED = "shuffled-"  # before the name of a method: its map with the cells permuted
 
 
 @dataclass(frozen=True)

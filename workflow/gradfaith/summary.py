@@ -14,6 +14,7 @@ import pandas as pd
 
 from gradfaith.figures import rows
 from gradfaith.figures.rows import words
+from gradfaith.registry import SHUFFLED
 from gradfaith.sheets import Block, Cell, Sheet
 
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")
@@ -67,7 +68,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         own, against = estimates[estimates["arch"] == arch], contrasts[contrasts["arch"] == arch]
         methods = rows.methods(own, controls)
         gain = against[
-            [str(b) == rows.SHUFFLED + str(a) for a, b in zip(against["method"], against["against"], strict=True)]
+            [str(b) == SHUFFLED + str(a) for a, b in zip(against["method"], against["against"], strict=True)]
         ]
         head = [*map(_name, main), *([GAIN] if "faith" in set(own["metric"]) else []), "images", "groups", *LOST]
         lines = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.registry import did_you_mean
+from gradfaith.registry import SHUFFLED, did_you_mean
 
 if TYPE_CHECKING:
     from gradfaith.dataset import Dataset
@@ -126,8 +126,8 @@ def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> lis
     ]
     primary = study.primary
     own = [label for bundle in study.bundles.values() for label in bundle.methods]
-    controls = [name for name in methods if name not in own and not name.startswith("shuffled-")]
-    rivals = [*controls, f"shuffled-{primary.method}"]
+    controls = [name for name in methods if name not in own and not name.startswith(SHUFFLED)]
+    rivals = [*controls, SHUFFLED + primary.method]
     offered = {"metric": metrics, "method": own, "against": rivals}
     return [
         f"primary.{key}: {name} is none of {', '.join(known)}{did_you_mean(name, known)}"

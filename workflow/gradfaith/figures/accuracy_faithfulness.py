@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from gradfaith.figures import rows, theme
 from gradfaith.figures.contract import Figure, Given
+from gradfaith.registry import SHUFFLED
 
 FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
 
@@ -20,7 +21,7 @@ def draw(given: Given, *, metric: str = "faith", method: str = "", gain: bool = 
     method, archs = method or given.primary["method"], list(given.architectures)
     table = rows.whole(given.tables["contrasts" if gain else "estimates"])
     table = rows.of_metric(table[table["method"] == method], metric)
-    faith = table[table["against"] == rows.SHUFFLED + method] if gain else table
+    faith = table[table["against"] == SHUFFLED + method] if gain else table
     classed = rows.overall(given.tables["classification"])
     accuracy = classed[(classed["metric"] == "balanced_accuracy") & classed["arch"].isin(archs)]
     across, up = rows.by(accuracy, "arch"), rows.by(faith, "arch")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from gradfaith.registry import SHUFFLED
 from gradfaith.stats.classification import MACRO
 
 Row = Mapping[Any, Any]
-SHUFFLED = "shuffled-"
 PAIRS, CHANCE = "pairs", "between-images"
 PLAIN = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",

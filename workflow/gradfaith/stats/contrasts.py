@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from gradfaith.registry import SHUFFLED
 from gradfaith.stats.cells import FOUND, RUN, Codes, check, codes, intervals
 from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
 
@@ -26,7 +27,6 @@ CONTEXT = ("arch", "arch2", "target", "metric", "variant")
 KEYS = (*CONTEXT, "layer")
 COLUMNS = ("method", "against", *FOUND, "n_lost", "share_better", "p_holm", "primary")
 SIGN = {"higher": 1.0, "lower": -1.0}
-SHUFFLED = "shuffled-"
 Floats = NDArray[np.float64]
 
 
