@@ -119,10 +119,11 @@ class Tapped:
 def tapped(classifier: Classifier, layer: str) -> Iterator[Tapped]:
     """One layer tapped, parameters frozen, every module evaluating; on leaving, all is as it was."""
     tap = Tapped(classifier, layer)
-    modes = [(module, module.training) for module in classifier.modules()]
+    training = {module for module in classifier.modules() if module.training}
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     try:
-        classifier.eval()
+        if training:
+            classifier.eval()
         for parameter in trainable:
             parameter.requires_grad_(False)
         yield tap
@@ -130,8 +131,10 @@ def tapped(classifier: Classifier, layer: str) -> Iterator[Tapped]:
         tap.forget()
         for parameter in trainable:
             parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training
+        if training:
+            classifier.train()  # networks that keep something while evaluating drop it here
+            for module in classifier.modules():
+                module.training = module in training
 
 
 def grid(classifier: Classifier, layer: str) -> tuple[int, int]:

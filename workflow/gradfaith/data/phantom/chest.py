@@ -124,10 +124,16 @@ def _melt(parts: list[Ellipse], on: Frame, reach: float) -> Field:  # (h, w)
     return union
 
 
+@lru_cache(maxsize=8)
+def _polar(on: Frame) -> tuple[Field, Bins]:
+    """Distance from the patient's centre, and the angle's entry in a table, of every pixel."""
+    distance: Field = np.sqrt(on.x * on.x + on.y * on.y)
+    return distance, bins(on.x, on.y)
+
+
 def section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: float = 2 * _MELT) -> Section:
     """All outlines at one z; the depth is true up to `reach` from the mediastinum."""
-    distance = np.sqrt(on.x * on.x + on.y * on.y)
-    entry = bins(on.x, on.y)
+    distance, entry = _polar(on)
     muscle, body = wall_radii(anatomy, waves, z)
     outside = distance_to(cavity_radius(anatomy, waves, z), distance, entry)
     between = _melt(_mediastinum(anatomy, z), on, reach)

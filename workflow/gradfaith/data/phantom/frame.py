@@ -18,7 +18,7 @@ Field = NDArray[np.float32]
 Window = tuple[slice, slice]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity, so that what is derived from a frame can be cached by it
 class Frame:
     """Where each pixel lies in the patient."""
 
@@ -55,11 +55,14 @@ def _axis(size: int) -> Field:  # (size,)
     return ((np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
 def frame(size: int, centre: tuple[float, float] = (0.0, 0.0), tilt: float = 0.0) -> Frame:
-    """The grid of a square image for a patient at `centre`, turned by `tilt` radians."""
+    """The grid of a square image for a patient at `centre`, turned by `tilt` radians; one for all slices of a patient."""
     across, down = (_axis(size) - np.float32(centre[0]))[None, :], (_axis(size) - np.float32(centre[1]))[:, None]
     cos, sin = np.float32(math.cos(tilt)), np.float32(math.sin(tilt))
-    return Frame(across * cos + down * sin, down * cos - across * sin, 2 / size, centre, tilt)
+    x, y = across * cos + down * sin, down * cos - across * sin
+    x.flags.writeable = y.flags.writeable = False  # shared by every slice drawn on it
+    return Frame(x, y, 2 / size, centre, tilt)
 
 
 def cover(distance: Field, pixel: float) -> Field:
