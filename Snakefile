@@ -52,5 +52,5 @@ rule all:
     input:
         layout.audit,
         layout.provenance,
-        [layout.figure(figure, "svg") for figure in study.figures],
+        [layout.figure(figure, "svg") for figure in plan.figures],
         [layout.table(table, "md") for table in TABLES],

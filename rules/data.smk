@@ -1,9 +1,61 @@
 """Data: from raw files to one store of images, split by group."""
 
+if plan.dataset.fetched:
+
+    rule fetch:
+        output:
+            layout.fetched(plan.dataset.name),
+        log:
+            f"resources/{plan.dataset.name}/fetch.log",
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=study.compute.runtime,
+        params:
+            settings=slices.fetch(),
+        message:
+            "fetch {plan.dataset.name}"
+        script:
+            "../scripts/fetch.py"
+
+else:  # what lies ready, or is computed
+
+    rule fetch:
+        input:
+            plan.raw_files(),
+
+
+rule group:
+    input:
+        plan.raw_files(),
+    output:
+        groups=layout.groups,
+        links=layout.links,
+        report=layout.groups_report,
+    log:
+        layout.home_log("group"),
+    benchmark:
+        layout.home_benchmark("group")
+    conda:
+        "../envs/cpu.yaml"
+    threads: study.compute.data_threads
+    resources:
+        mem_mb=2000,
+        runtime=study.compute.short_runtime,
+    params:
+        settings=slices.group(),
+        code=slices.code("group"),
+    message:
+        "groups of {plan.dataset.name}, inferred from its images"
+    script:
+        "../scripts/group.py"
+
 
 rule index:
     input:
         plan.raw_files(),
+        **({"groups": layout.groups} if plan.dataset.groups else {}),
     output:
         layout.manifest,
     log:
@@ -12,12 +64,12 @@ rule index:
         layout.home_benchmark("index")
     conda:
         "../envs/cpu.yaml"
-    threads: study.compute.threads
+    threads: study.compute.data_threads
     resources:
         mem_mb=1000,
         runtime=study.compute.short_runtime,
     params:
-        settings=slices.data(),
+        settings=slices.index(),
         code=slices.code("index"),
     message:
         "index of {plan.dataset.name}"
@@ -27,22 +79,51 @@ rule index:
 
 rule audit:
     input:
-        layout.manifest,
+        **({"groups": layout.groups_report} if plan.dataset.groups else {}),
+        raw=plan.raw_files(),
+        manifest=layout.manifest,
+        splits=layout.splits,
+        images=layout.images,
     output:
         layout.audit,
     log:
         layout.home_log("audit"),
+    benchmark:
+        layout.home_benchmark("audit")
+    conda:
+        "../envs/cpu.yaml"
+    threads: study.compute.data_threads
+    resources:
+        mem_mb=2000,
+        runtime=study.compute.short_runtime,
+    params:
+        settings=slices.audit(),
+        code=slices.code("audit"),
+    message:
+        "audit of {plan.dataset.name}"
+    script:
+        "../scripts/audit.py"
+
+
+rule gate:  # a split that leaks ends the study here, before anything is trained
+    input:
+        audit=layout.audit,
+    output:
+        layout.gate,
+    log:
+        layout.home_log("gate"),
     conda:
         "../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=study.compute.short_runtime,
     params:
-        code=slices.code("audit"),
+        settings=slices.gate(),
+        code=slices.code("gate"),
     message:
-        "audit of {plan.dataset.name}"
+        "does the split leak?"
     script:
-        "../scripts/audit.py"
+        "../scripts/gate.py"
 
 
 rule split:
@@ -80,6 +161,7 @@ rule pack:
         layout.home_benchmark("pack")
     conda:
         "../envs/cpu.yaml"
+    threads: study.compute.data_threads
     resources:
         mem_mb=1000,
         runtime=study.compute.short_runtime,

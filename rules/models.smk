@@ -23,6 +23,7 @@ rule train:
         images=layout.images,
         manifest=layout.manifest,
         splits=layout.splits,
+        gate=ancient(layout.gate),  # must be passed, and decides no weight
         weights=lambda w: plan.starting_weights(w.arch) or [],
     output:
         weights=layout.weights,

@@ -31,13 +31,14 @@ rule estimate:
 
 
 # A caption's path takes no wildcards, so every figure and table has a rule of its own name: `snakemake figure_panels`.
-for figure, use in study.figures.items():
+for figure, use in plan.figures.items():
 
     rule:
         name:
             f"figure_{figure}"
         input:
             **plan.figure_inputs(figure),
+            gate=[] if use.use == "audit" else layout.gate,
         output:
             svg=report(
                 layout.figure(figure, "svg"),
@@ -73,6 +74,7 @@ for table in TABLES:
             contrasts=layout.contrasts,
             classification=layout.classification,
             predictions=plan.every(layout.predictions),
+            gate=layout.gate,
         output:
             md=report(
                 layout.table(table, "md"),

@@ -1,14 +1,20 @@
-"""Audit a manifest: counts and duplicates."""
+"""Audit a dataset and its split."""
 
 import json
+from pathlib import Path
 
 import gradfaith.job
-from gradfaith import tables
+from gradfaith import registry, stores, tables
 from gradfaith.atomic import write_text
-from gradfaith.data.audit import audit
+from gradfaith.data import audited
 
 job = snakemake
+asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]):
-    found = audit(tables.read(job.input[0], tables.MANIFEST))
+with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
+    raw = Path(asked["raw"]) if asked["raw"] else None
+    groups = json.loads(Path(job.input.groups).read_text()) if job.input.get("groups") else None
+    manifest, splits = tables.read(job.input.manifest, tables.MANIFEST), tables.read(job.input.splits, tables.SPLITS)
+    reader = registry.load("readers", asked["reader"])
+    found = audited.run(manifest, splits, images, reader, raw, asked, groups, threads=job.threads)
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

@@ -14,6 +14,6 @@ with gradfaith.job.running(job.log[0]):
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
-    raw = Path(asked["raw"]) if asked["raw"] else None
-    fit = {key: asked[key] for key in ("size", "fit", "channels")}
-    pack(job.output[0], table, reader, raw, reader.Options(**asked["options"]), **fit)
+    raw, options = Path(asked["raw"]) if asked["raw"] else None, reader.Options(**asked["options"])
+    fit = {key: asked[key] for key in ("size", "fit", "channels", "harmonise")}
+    pack(job.output[0], table, reader, raw, options, **fit, threads=job.threads)

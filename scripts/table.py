@@ -1,5 +1,8 @@
 """Write one table as Markdown, CSV and LaTeX."""
 
+import json
+from pathlib import Path
+
 import gradfaith.job
 from gradfaith import sheets, summary, tables
 from gradfaith.atomic import write_text
@@ -14,6 +17,7 @@ with gradfaith.job.running(job.log[0]):
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)
         sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)
+    sheet = sheets.warned(sheet, json.loads(Path(job.input.gate).read_text())["caution"])
     write_text(job.output.md, sheets.markdown(sheet))
     write_text(job.output.csv, sheets.csv(sheet))
     write_text(job.output.tex, sheets.latex(sheet))

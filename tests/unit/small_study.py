@@ -1,5 +1,6 @@
 """A small study for the figures: scores drawn at random around known levels, tables by the real statistics, stores on disk."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,7 +53,32 @@ def manifest(groups: int = 12) -> pd.DataFrame:
         lesion_share=pixels / SIDE**2,
         width=SIDE,
         height=SIDE,
+        bytes=0,
+        status="ok",
+        reason="",
     )
+
+
+AUDIT = {
+    "images": 72, "unreadable": {}, "groups": 36, "group_size": {"largest": 2}, "release": "", "inferred": None, "claimed": {},
+    "classes": {name: {"images": 24, "groups": 12, "with_evidence": 0} for name in CLASSES},
+    "duplicates": {"images": 2, "across_classes": 0, "list": [["normal-00-0", "normal-00-1"]]},
+    "near_duplicates": {
+        "pairs": 3, "pairs_across_classes": 1, "pairs_across_parts": 0, "across_groups": [],
+        "across_classes": [["normal-01-0", "benign-01-0", 0.98]],
+    },
+    "leakage": {
+        "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
+        "groups": [{"whole": 0.35, "rim": 0.2}, {"whole": 0.45, "rim": 0.35}], "side": 32,
+    },
+    "shortcuts": {
+        stage: {
+            kind: {"status": "ok", "balanced_accuracy": value, "null": 0.42, "chance": 1 / 3, "one_vs_rest": {"malignant": value + 0.2}}
+            for kind, value in (("noise", 0.6), ("border", 0.4))
+        } | {"size": {"status": "undefined", "reason": "a class has a single group"}}
+        for stage in ("in the files", "as the model sees it")
+    },
+}  # fmt: skip
 
 
 def predictions(about: pd.DataFrame) -> pd.DataFrame:
@@ -118,6 +144,10 @@ class World:
         self.inputs["predictions"] = [
             self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS
         ]
+        parts = about[["image_id"]].assign(part=np.array(["train", "val", "test"])[np.arange(len(about)) // 2 % 3])
+        self.inputs["splits"], self.inputs["audit"] = str(folder / "splits.parquet"), str(folder / "audit.json")
+        tables.write(folder / "splits.parquet", parts, tables.SPLITS)
+        (folder / "audit.json").write_text(json.dumps(AUDIT))
         self.inputs["images"] = self._images(folder, about)
         self.inputs["maps"] = [self._maps(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
 

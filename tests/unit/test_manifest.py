@@ -10,7 +10,7 @@ from PIL import Image
 
 from gradfaith import tables
 from gradfaith.data import manifest
-from gradfaith.data.audit import audit
+from gradfaith.data.audit import counts, duplicates
 from gradfaith.data.readers import folder
 from gradfaith.errors import DatasetInvalid
 from gradfaith.stats.strata import lesion_size
@@ -74,15 +74,16 @@ def test_an_empty_and_a_foreign_class_are_refused(raw: Path) -> None:
 
 
 def test_the_audit_counts_classes_groups_and_duplicates(raw: Path) -> None:
-    said = audit(built(raw).reset_index().assign(group=["g", "g", "h", "k"]))
+    table = built(raw).reset_index().assign(group=["g", "g", "h", "k"])
+    said = counts(table)
     assert said["classes"] == {
         "benign": {"images": 2, "groups": 1, "with_evidence": 1}, "normal": {"images": 2, "groups": 2, "with_evidence": 0},
     }  # fmt: skip
-    assert said["duplicates"] == {
+    assert duplicates(table) == {
         "sets": 1, "images": 2, "across_groups": 1, "across_classes": 0, "list": [["normal/c.png", "normal/d.bmp"]],
     }  # fmt: skip
     assert said["group_size"] == {"smallest": 1, "median": 1.0, "largest": 2}
-    assert said["image_sizes"] == ["12x10"]
+    assert said["image_sizes"] == {"12x10": 4}
 
 
 def test_strata_are_terciles_of_images_with_a_lesion() -> None:

@@ -30,7 +30,7 @@ def packed(raw: Path, name: str, *parts: str, size: int = 32) -> Images:
     table = pd.DataFrame({"image_id": [f"a/{number}.png" for number in range(len(parts))], "part": parts})
     options = folder.Options(one_image_per_patient=True)
     path = raw.parent / name
-    pack(str(path), table, folder, raw, options, size=size, fit="pad", channels=1)
+    pack(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise={})
     return Images(path)
 
 
@@ -75,7 +75,7 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
     options = phantom.Options(size=48, patients_per_class=2, slices_per_patient=1, shortcut=mark)
     ids = [record.image_id for record in phantom.index(None, options)]
     table = pd.DataFrame({"image_id": ids, "part": ["train", "test"] * 3})
-    pack(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1)
+    pack(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise={})
     with Images(tmp_path / "i.h5") as images:
         _, known = images.mask("shortcut", ids)
     assert known[::2].any()

@@ -38,19 +38,24 @@ def test_nothing_that_builds_the_dag_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-def test_the_paper_s_study_asks_for_its_images(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan.read(yaml.safe_load((root / "config/studies/paper.yaml").read_text()), root)
+def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Path, tmp_path: Path) -> None:
+    document = yaml.safe_load((root / "config/studies/paper.yaml").read_text())
+    plan = Plan.read(document, root)
     assert plan.starting_weights("resnet50") == "resources/weights/resnet50.safetensors"
     assert len(plan.every(plan.layout.weights)) == 25
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        StudyInvalid, match="raw folder resources/iqothnccd/raw of dataset iqothnccd is empty or not there"
-    ):
-        plan.raw_files()
-    image = tmp_path / "resources/iqothnccd/raw/Normal cases/Normal case (1).jpg"
+    assert plan.dataset.fetched
+    assert plan.raw_files() == ["resources/iqothnccd/fetched.json"]
+    image = tmp_path / "own/Normal cases/Normal case (1).jpg"
     image.parent.mkdir(parents=True)
     image.write_bytes(b"stand-in")
-    assert plan.raw_files() == [str(image.relative_to(tmp_path))]
+    own = Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "own")}}, root)
+    assert not own.dataset.fetched
+    assert own.raw_files() == [str(image)]
+    image.unlink()
+    with pytest.raises(StudyInvalid, match="is empty or not there"):
+        own.raw_files()
+    with pytest.raises(StudyInvalid, match=r'dataset.source: ".*nowhere" is no folder and no zip file'):
+        Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "nowhere")}}, root)
 
 
 def test_every_study_has_every_control_and_shuffled_copies_of_its_methods(tiny: dict[str, Any], root: Path) -> None:

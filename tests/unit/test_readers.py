@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
+from releases import NESTED, release
 
-from gradfaith.data import manifest
 from gradfaith.data.decode import decode, decode_mask
 from gradfaith.data.readers import folder, iqothnccd
 from gradfaith.errors import DatasetInvalid, MaskSizeMismatch, Refusal, UnreadableImage
@@ -56,6 +57,35 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     assert str(mask) in raised.value.then
 
 
+def test_a_picture_reads_the_same_however_it_is_kept(tmp_path: Path) -> None:
+    colour = Image.fromarray(np.random.default_rng(1).integers(0, 4, (12, 16, 3), dtype=np.uint8) * 80)
+    kept = {
+        "rgb.png": colour,
+        "palette.png": colour.quantize(64),
+        "rgba.png": colour.convert("RGBA"),
+        "rgb.bmp": colour,
+    }
+    for name, picture in kept.items():
+        picture.save(tmp_path / name)
+        np.testing.assert_array_equal(decode(tmp_path / name, 3), np.asarray(colour), err_msg=name)
+        np.testing.assert_array_equal(decode(tmp_path / name, 1), np.asarray(colour.convert("L")), err_msg=name)
+    Image.fromarray(NOISE).convert("LA").save(tmp_path / "la.png")
+    np.testing.assert_array_equal(decode(tmp_path / "la.png", 1), NOISE)
+    Image.fromarray(NOISE > 99).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(decode(tmp_path / "bits.png", 1), 255 * (NOISE > 99))
+    Image.new("CMYK", (16, 12), (0, 255, 255, 0)).save(tmp_path / "ink.tif")
+    assert decode(tmp_path / "ink.tif", 3)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_what_is_transparent_is_black_and_no_evidence(tmp_path: Path) -> None:
+    alpha = np.where(np.arange(16) < 8, 0, 255) * np.ones((12, 1))
+    Image.fromarray(np.stack([NOISE, alpha.astype(np.uint8)], axis=-1), "LA").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", 1), np.where(alpha > 0, NOISE, 0))
+    np.testing.assert_array_equal(decode_mask(tmp_path / "a.png", tmp_path / "i.png", (12, 16)), alpha > 0)
+    Image.fromarray(np.full((12, 16, 3), (0, 0, 1), dtype=np.uint8)).save(tmp_path / "dark.png")
+    assert decode_mask(tmp_path / "dark.png", tmp_path / "i.png", (12, 16)).all(), "a dark blue is not zero"
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A folder of three images, one with a mask, with its patients."""
@@ -92,51 +122,159 @@ def test_groups_that_are_missing_or_incomplete_are_refused(own: Path, tmp_path: 
     assert "is not there" in refusal(DatasetInvalid, folder, None, folder.Options())
 
 
-def release(raw: Path, *names: str) -> Path:
+def put(raw: Path, *names: str) -> Path:
     for name in names:
         draw(raw / name)
-    lines = [f"{Path(name).name}\tG{place // 2}" for place, name in enumerate(names)]
-    (raw / "groups.tsv").write_text("\n".join(["name\tgroup", *lines]) + "\n")
     return raw
 
 
+def test_groups_are_inferred_only_where_no_table_says_them(own: Path) -> None:
+    options = folder.Options(infer_groups=True)
+    assert {(one.group, one.group_kind) for one in folder.index(own, options)} == {("p1", "patient"), ("p2", "patient")}
+    (own / "groups.csv").unlink()
+    assert {(one.group, one.group_kind) for one in folder.index(own, options)} == {("", "inferred")}
+    with pytest.raises(ValidationError, match="contradict"):
+        folder.Options(infer_groups=True, one_image_per_patient=True)
+
+
+def test_boxes_are_filled_where_they_touch_and_joined(own: Path) -> None:
+    (own / "boxes.csv").write_text("image,x,y,width,height\nwell/c.png,1,2,3,4\nwell/c.png,10.5,0,1,1.2\n\n")
+    found = list(folder.index(own, folder.Options()))
+    assert [one.evidence for one in found] == ["mask", "none", "box"]
+    expected = np.zeros((12, 16), dtype=bool)
+    expected[2:6, 1:4] = expected[0:2, 10:12] = True
+    np.testing.assert_array_equal(folder.read(own, folder.Options(), found[2], None).masks["evidence"], expected)
+    (own / "boxes.csv").write_text("image,x,y,width,height\nwell/c.png,0,0,16,12\n")  # a changed table is read again
+    assert folder.read(own, folder.Options(), found[2], None).masks["evidence"].all()
+
+
 @pytest.mark.parametrize(
-    "names",
+    ("line", "said"),
     [
-        (
-            "Bengin cases/Bengin case (1).jpg",
-            "Malignant cases/Malignant case (12).jpg",
-            "Normal cases/Normal case (3).jpg",
-        ),
-        ("benign/Bengin case (1).jpg", "malignant/Malignant case (12).jpg", "normal/Normal case (3).jpeg"),
-        ("benign/Benign case (1).jpg", "malignant/Malignant case (12).jpg", "normal/Normal case (3).jpg"),
+        ("well/c.png,14,0,3,1", "leaves"),
+        ("well/c.png,0,0,1,13", "leaves"),
+        ("well/c.png,-1,0,2,2", "is no box"),
+        ("well/c.png,0,0,0,2", "is no box"),
+        ("well/c.png,0,0,nan,2", "is no box"),
+        ("well/c.png,0,0,inf,2", "is no box"),
+        ("well/c.png,a,0,2,2", "is no box"),
+        ("well/c.png,0,0,2", "does not fill"),
+        ("well/c.png,0,0,2,2,2", "does not fill"),
+        ("well/d.png,0,0,2,2", 'a line for "well/d.png"'),
+        ("sick/a.png,0,0,2,2", "has a mask"),
     ],
 )
-def test_the_release_is_read_in_both_of_its_spellings(tmp_path: Path, names: tuple[str, ...]) -> None:
-    raw, options = release(tmp_path, *names), iqothnccd.Options()
-    found = manifest.build(iqothnccd, raw, options, ["normal", "benign", "malignant"])
-    assert found["label"].tolist() == ["benign", "malignant", "normal"]
-    assert found["group"].tolist() == ["G0", "G0", "G1"]
-    assert set(found["group_kind"]) == {"inferred"}
-    assert set(found["evidence"]) == {"none"}
+def test_boxes_that_are_none_are_refused(own: Path, line: str, said: str) -> None:
+    (own / "boxes.csv").write_text(f"image,x,y,width,height\n{line}\n")
+    found = refusal(DatasetInvalid, folder, own, folder.Options())
+    assert said in found
+    assert "line 2" in found or line.split(",", maxsplit=1)[0] in found
 
 
 @pytest.mark.parametrize(
-    "name", ["vertical_flip (14).jpg", "Normal case (3) copy.jpg", "Normal case (3).png", "Normal case (3).JPG"]
+    ("name", "said"),
+    [
+        ("sick/scan.dcm", '"sick/scan.dcm"'),
+        ("sick/more/e.png", '"sick/more"'),
+        ("loose.png", '"loose.png"'),
+        ("odd/readme.txt", '"odd"'),
+        ("masks/sick/z.png", '"masks/sick/z.png"'),
+        ("masks/sick/a.tif", '"masks/sick/a.tif"'),
+        ("sick/a.tif", "sick/a.png and sick/a.tif"),
+    ],
 )
+def test_nothing_in_a_folder_is_dropped_in_silence(own: Path, name: str, said: str) -> None:
+    draw(own / "x.png").rename(own / ".x")
+    (own / name).parent.mkdir(exist_ok=True)
+    (own / ".x").rename(own / name)
+    found = refusal(DatasetInvalid, folder, own, folder.Options(infer_groups=True))
+    assert said in found
+
+
+def test_tables_that_name_other_images_or_cannot_be_read_are_refused(own: Path, tmp_path_factory) -> None:
+    table, options = own / "groups.csv", folder.Options()
+    whole = table.read_text(encoding="utf-8-sig")
+    for text, said in (
+        (whole + "sick/z.png,p9\n", 'a line for "sick/z.png"'),
+        (whole + "sick/a.png,p9\n", "line 5"),
+        (whole + "sick/z.png,\n", "line 5"),
+        (whole.replace("p1", "M\u00fcller"), "cannot be read as a table"),
+        ("", "has the columns none"),
+    ):
+        table.write_text(text, encoding="latin-1")
+        found = refusal(DatasetInvalid, folder, own, options)
+        assert said in found
+        assert "groups.csv" in found
+    assert "has no class folders" in refusal(DatasetInvalid, folder, tmp_path_factory.mktemp("bare"), options)
+
+
+def test_images_stand_in_the_order_people_count(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{folder}/{name}.png" for folder in ("b10", "b9") for name in ("x10", "x9", "x09")))
+    found = [one.file for one in folder.index(tmp_path, folder.Options(infer_groups=True))]
+    assert found == [f"{folder}/{name}.png" for folder in ("b9", "b10") for name in ("x09", "x9", "x10")]
+
+
+BOTH_SPELLINGS = [
+    ("Bengin cases/Bengin case (1).jpg", "Malignant cases/Malignant case (12).jpg", "Normal cases/Normal case (3).jpg"),
+    ("benign/Bengin case (1).jpg", "malignant/Malignant case (12).jpg", "normal/Normal case (3).jpeg"),
+    ("BENIGN CASES/Benign case (1).jpg", "malignant/Malignant case (12).jpg", "normal/Normal case (3).jpg"),
+]
+
+
+@pytest.mark.parametrize("names", BOTH_SPELLINGS)
+@pytest.mark.parametrize("nested", ["", "a", "a/b/c"])
+def test_the_release_is_read_in_both_of_its_spellings(tmp_path: Path, names: tuple[str, ...], nested: str) -> None:
+    put(tmp_path / nested, *names)
+    found = list(iqothnccd.index(tmp_path, iqothnccd.Options()))
+    assert [one.label for one in found] == ["benign", "malignant", "normal"]
+    assert [one.image_id for one in found] == list(names), "an id says nothing of where the archive was unpacked"
+    assert [one.file for one in found] == [(Path(nested) / name).as_posix() for name in names]
+    assert {(one.group, one.group_kind, one.evidence) for one in found} == {("", "inferred", "none")}
+
+
+def test_a_fabricated_release_is_indexed_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    truth = release(tmp_path, patients=4, per_patient=3)
+    put(tmp_path, f"{NESTED}/Test cases/whoever (1).jpg", "__MACOSX/Normal cases/Normal case (1).jpg")
+    found = list(iqothnccd.index(tmp_path, iqothnccd.Options()))
+    assert [(one.file, one.label) for one in found] == [(one.file, one.label) for one in truth]
+    assert len(found) == 36
+    assert iqothnccd.read(tmp_path, iqothnccd.Options(), found[0], None).pixels.shape == (48, 48)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vertical_flip (14).jpg", "Normal case (3) copy.jpg", "Normal case (3).png", "Normal case (3).JPG",
+        "more/Normal case (3).jpg", "Normal case (\u0663).jpg",
+    ],
+)  # fmt: skip
 def test_augmented_and_renamed_files_are_refused_and_never_passed_over(tmp_path: Path, name: str) -> None:
-    raw = release(tmp_path, "Normal cases/Normal case (1).jpg", f"Normal cases/{name}")
-    assert f"Normal cases/{name}" in refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
+    raw = put(tmp_path, "Normal cases/Normal case (1).jpg", f"Normal cases/{name}")
+    found = refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
+    assert f"Normal cases/{name.split('/', maxsplit=1)[0]}" in found
+    assert "is not named" in found
 
 
-def test_the_release_without_groups_is_refused(tmp_path: Path) -> None:
-    raw = release(tmp_path, "Normal cases/Normal case (1).jpg")
-    draw(raw / "Normal cases/Normal case (2).jpg")
-    assert 'no line for "Normal case (2).jpg"' in refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
-    (raw / "groups.tsv").write_text("name,group\n")
-    assert "has the columns name,group" in refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
-    (raw / "groups.tsv").unlink()
-    assert "groups.tsv is not there" in refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Bengin cases/Normal case (2).jpg", "is called normal and lies in the folder of benign"),
+        ("Normal cases/Normal case (1).jpeg", "are the same slice, normal 1"),
+        ("normal/Normal case (1).jpg", "are the same slice, normal 1"),
+        ("copy/Normal cases/Normal case (2).jpg", "2 folders"),
+        ("Augmented/flip (1).jpg", '"Augmented/flip (1).jpg" is not named'),
+        ("loose.png", '"loose.png" is not named'),
+    ],
+)
+def test_what_would_put_a_slice_on_both_sides_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    raw = put(tmp_path, "Normal cases/Normal case (1).jpg", name)
+    assert said in refusal(DatasetInvalid, iqothnccd, raw, iqothnccd.Options())
+
+
+def test_a_folder_without_the_release_is_refused(tmp_path: Path) -> None:
+    assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
+    put(tmp_path, "a/b/c/d/Normal cases/Normal case (1).jpg")
+    assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
     assert "is not there" in refusal(DatasetInvalid, iqothnccd, None, iqothnccd.Options())
 
 
@@ -148,16 +286,13 @@ def test_the_miniature_of_the_release_is_indexed(root: Path, tmp_path: Path) -> 
         (tmp_path / place.name).symlink_to(place)
     with (mini / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    groups = {Path(row["file"]).name: row["inferred_group"] for row in rows}
-    (tmp_path / "groups.tsv").write_text(
-        "\n".join(["name\tgroup", *("\t".join(pair) for pair in groups.items())]) + "\n"
-    )
-    found = manifest.build(iqothnccd, tmp_path, iqothnccd.Options(), ["normal", "benign", "malignant"]).set_index(
-        "file"
-    )
+    found = [
+        (one, iqothnccd.read(tmp_path, iqothnccd.Options(), one, None).pixels)
+        for one in iqothnccd.index(tmp_path, iqothnccd.Options())
+    ]
+    known = {row["file"]: row for row in rows}
     assert len(found) == len(rows) == 77
-    for row in rows:
-        one = found.loc[row["file"]]
-        assert (one["label"], one["group"], one["sha256"]) == (row["label"], row["inferred_group"], row["sha256"])
-        assert (one["width"], one["height"]) == (int(row["width"]), int(row["height"]))
-    assert found["pixel_hash"].duplicated().sum() >= 5  # the release's own exact duplicates
+    for one, pixels in found:
+        row = known[one.file]
+        assert (one.label, pixels.shape) == (row["label"], (int(row["height"]), int(row["width"])))
+    assert len({pixels.tobytes() for _, pixels in found}) <= 77 - 5  # the release's own exact duplicates

@@ -29,7 +29,7 @@ def parts(table: pd.DataFrame, tolerance: float = 0.1, seed: int = 0, **shares: 
 
 
 def test_shares_of_every_class_are_as_asked() -> None:
-    found = report(parts(EVEN).reset_index(), EVEN)
+    found = report(parts(EVEN).reset_index(), EVEN, SHARES)
     for part, share in SHARES.items():
         assert found[part]["share"] == pytest.approx(share, abs=0.05)
         for name in CLASSES:

@@ -16,7 +16,7 @@ CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
 PRIMARY = {"metric": "locacc", "method": "gradcam", "against": "centre"}
 ABOUT = {
     "title": "a & b", "classes": CLASSES, "architectures": ["net_a", "net_b"], "seeds": [0], "controls": ["centre"], "level": 0.95,
-    "min_groups": 8, "better": BETTER, "primary": PRIMARY,
+    "min_groups": 8, "better": BETTER, "primary": PRIMARY, "evidence": "mask",
 }  # fmt: skip
 
 
@@ -157,3 +157,17 @@ def test_equal_reasons_share_a_footnote_and_the_27th_is_aa() -> None:
     sheet = Sheet("t", [], [Block("b", ["x", "y"], rows)], pd.DataFrame())
     assert len(sheet.footnotes) == 27
     assert (sheet.footnotes["why 0"], sheet.footnotes["why 26"]) == ("a", "aa")
+
+
+def test_without_evidence_localization_is_undefined_and_never_a_number() -> None:
+    raw = scores(10).query("metric != 'locacc'").reset_index(drop=True)
+    primary = {**PRIMARY, "metric": "faith"}
+    about = {**ABOUT, "evidence": "none", "primary": primary}
+    sheet = summary.maps(estimates(raw), contrasts(raw, ["centre"], BETTER, primary), about)
+    block = sheet.blocks[0]
+    place = list(block.header).index("LocAcc")
+    assert {row[place].text for row in block.rows} == {"undefined"}
+    assert all(row[place].why.startswith("undefined: no evidence") for row in block.rows)
+    own = sheet.data[sheet.data["metric"] == "locacc"]
+    assert len(own) == 2 * 3
+    assert own["value"].isna().all()

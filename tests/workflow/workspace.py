@@ -66,5 +66,9 @@ def plant(folder: Path) -> Workspace:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy2(source, folder / part)
+    tables = folder / "resources/iqothnccd"
+    tables.mkdir(parents=True)
+    for table in (ROOT / "resources/iqothnccd").glob("*.tsv"):
+        shutil.copy2(table, tables)
     shutil.copy2(Path(__file__).with_name(TINY), folder / TINY)
     return Workspace(folder)

@@ -71,3 +71,19 @@ class DeviceMissing(Refusal):
 
 class JobAlive(Refusal):
     """A process of an earlier run still works on the files of this one."""
+
+
+class FetchFailed(Refusal):
+    """A dataset's files could be had from none of its sources, or one download did not come whole."""
+
+
+class UnsafeArchive(Refusal):
+    """A ZIP file would write outside its folder, make links, or swell beyond its limits."""
+
+
+class BrokenArchive(Refusal):
+    """A ZIP file is damaged, encrypted, or packed in a way that is not read here."""
+
+
+class LeakySplit(Refusal):
+    """The split puts on both sides what a nearest neighbour recognises."""

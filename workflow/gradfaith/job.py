@@ -58,7 +58,7 @@ def running(log: str) -> Iterator[None]:
 
 def living(folder: Path) -> list[Path]:
     """The logs that a living job holds."""
-    logs = [*folder.glob("results/*/logs/**/*.log"), *folder.glob("resources/weights/*.log")]
+    logs = [*folder.glob("results/*/logs/**/*.log"), *folder.glob("resources/*/*.log")]
     return [log for log in sorted(logs) if _is_held(log)]
 
 

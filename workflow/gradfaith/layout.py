@@ -29,6 +29,22 @@ class Layout:
         return self._home("data/manifest.parquet")
 
     @property
+    def groups(self) -> str:
+        return self._home("data/groups.parquet")
+
+    @property
+    def links(self) -> str:
+        return self._home("data/links.parquet")
+
+    @property
+    def groups_report(self) -> str:
+        return self._home("data/groups.json")
+
+    @property
+    def gate(self) -> str:
+        return self._home("data/gate.json")
+
+    @property
     def audit(self) -> str:
         return self._home("data/audit.json")
 
@@ -59,6 +75,10 @@ class Layout:
     @property
     def predictions(self) -> str:
         return self._home(f"predictions/{MODEL}.parquet")
+
+    @staticmethod
+    def fetched(dataset: str) -> str:
+        return f"{RESOURCES}/{dataset}/fetched.json"
 
     @staticmethod
     def pretrained(timm: str) -> str:

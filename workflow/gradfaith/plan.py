@@ -20,10 +20,11 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
 from gradfaith.models.recipe import RECIPE_VERSION
 from gradfaith.registry import SHUFFLED
-from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study
+from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study, Uses
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
+AUDIT = "audit"  # the figure every study has
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Plan:
             if base:
                 own = _on_base(own, str(base), root, where)
             study = Study.model_validate(own)
-            dataset = Dataset.read(study.dataset.name, root, study.dataset.options)
+            dataset = Dataset.read(study.dataset, root)
         except ValidationError as error:
             raise invalid(where, error, Study) from None
         plan = cls(study, dataset, str(base) if base else study.study)
@@ -86,9 +87,11 @@ class Plan:
 
     # what the rules ask beside paths
     def raw_files(self) -> list[str]:
-        """Every file of the raw folder, so that Snakemake sees which changed; a computed dataset has none."""
+        """What stands for the raw images: the record of their fetching, every file of a folder that lies ready, or nothing."""
         if self.dataset.raw is None:
             return []
+        if self.dataset.fetched:
+            return [self.layout.fetched(self.dataset.name)]
         files = [path for path in Path(self.dataset.raw).rglob("*") if path.is_file()]
         if not files:
             raise StudyInvalid(
@@ -108,6 +111,13 @@ class Plan:
             "faithfulness": faithfulness,
             "agreement": self.study.agreement,
         }
+
+    @property
+    def figures(self) -> dict[str, Uses]:
+        """The study's figures, and the audit's page, which every study has."""
+        own = self.study.figures
+        page = Uses(use=AUDIT, options=options.complete("figures", AUDIT, {"limit": self.study.split.leak_limit}))
+        return ({} if AUDIT in {use.use for use in own.values()} else {AUDIT: page}) | own
 
     def starting_weights(self, arch: str) -> str | None:
         """The file a training starts from; none: random weights."""
@@ -154,11 +164,9 @@ class Plan:
         offered: dict[str, str | list[str]] = {
             "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
             "predictions": self.every(layout.predictions), "scores": layout.scores, "manifest": layout.manifest,
-            "images": layout.images, "maps": maps,
+            "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip
-        return {
-            need: offered[need] for need in registry.entry("figures", self.study.figures[figure].use).declared["needs"]
-        }
+        return {need: offered[need] for need in registry.entry("figures", self.figures[figure].use).declared["needs"]}
 
 
 def _uses(bundle: Bundle) -> dict[str, dict[str, Any]]:

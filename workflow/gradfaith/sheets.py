@@ -5,7 +5,7 @@ the package booktabs and nothing else.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_lowercase
 
 import pandas as pd
@@ -47,6 +47,13 @@ class Sheet:
         """reason -> its mark, in order of appearance."""
         whys = dict.fromkeys(cell.why for block in self.blocks for row in block.rows for cell in row if cell.why)
         return {why: _letters(place) for place, why in enumerate(whys)}
+
+
+def warned(sheet: Sheet, caution: str) -> Sheet:
+    """The sheet with a warning before all else, in its CSV as a column; unchanged where there is none."""
+    if not caution:
+        return sheet
+    return replace(sheet, lead=(f"**{caution}**", *sheet.lead), data=sheet.data.assign(caution=caution))
 
 
 def csv(sheet: Sheet) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradfaith import digest, registry
+from gradfaith.data.edited import edited
 from gradfaith.plan import CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
 CODED = (
-    "index", "audit", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
+    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
 )  # fmt: skip
 
 
@@ -25,14 +26,44 @@ class Slices:
 
     def data(self) -> dict[str, Any]:
         dataset = self.plan.dataset
-        return {"reader": dataset.reader, "options": dataset.options, "classes": dataset.classes, "raw": dataset.raw}
+        return {
+            "reader": dataset.reader, "options": dataset.options, "classes": dataset.classes, "raw": dataset.raw,
+            "edited": edited(dataset.raw, self.plan.layout.fetched(dataset.name)) if dataset.fetched else "",
+        }  # fmt: skip
+
+    def fetch(self) -> dict[str, Any]:
+        """The sources in their order; who changes them fetches again."""
+        dataset = self.plan.dataset
+        return {"sources": [source.model_dump(exclude_none=True) for source in dataset.sources], "files": dataset.files}
+
+    def group(self) -> dict[str, Any]:
+        how = self.plan.dataset.groups
+        return self.data() | {"groups": how.model_dump() if how else {}}
+
+    def index(self) -> dict[str, Any]:
+        return self.data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
 
     def split(self) -> dict[str, Any]:
         study = self.plan.study
-        return study.split.model_dump() | {"seed": study.seed, "classes": self.plan.dataset.classes}
+        asked = study.split.model_dump(exclude={"leak_limit", "allow_leaky_split"})
+        return asked | {"seed": self._split_seed(), "classes": self.plan.dataset.classes}
+
+    def _split_seed(self) -> int:
+        own = self.plan.study.split.seed
+        return self.plan.study.seed if own is None else own
 
     def pack(self) -> dict[str, Any]:
-        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels"})
+        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
+
+    def audit(self) -> dict[str, Any]:
+        return self.pack() | {
+            "split": self.split(),
+            "files": self.plan.dataset.files,
+            "claimed": self.plan.dataset.claimed,
+        }
+
+    def gate(self) -> dict[str, Any]:
+        return self.plan.study.split.model_dump(include={"by", "leak_limit", "allow_leaky_split"})
 
     def model(self, arch: str) -> dict[str, Any]:
         """All that decides the weights of an architecture, but the seed."""
@@ -77,7 +108,7 @@ class Slices:
         return "pairs" if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
-        return self.plan.study.figures[figure].model_dump()
+        return self.plan.figures[figure].model_dump()
 
     def about(self) -> dict[str, Any]:
         """What captions and axes say of the study."""
@@ -92,6 +123,7 @@ class Slices:
             "level": study.statistics.level,
             "min_groups": study.statistics.min_groups,
             "better": self._better(),
+            "evidence": self.plan.dataset.evidence,
         }
 
     def whole(self) -> dict[str, Any]:
@@ -117,7 +149,7 @@ class Slices:
 
     def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
         study = self.plan.study
-        if rule in {"index", "pack"}:
+        if rule in {"group", "index", "audit", "pack"}:
             return [("readers", self.plan.dataset.reader)]
         if rule in {"localization", "agreement"}:
             return [(rule, use.use) for use in getattr(study, rule).values()]
@@ -128,7 +160,7 @@ class Slices:
             return [("faithfulness", use.use) for use in asked.metrics.values()] + [
                 ("imputers", use.use) for use in asked.imputers.values()
             ]
-        return [("figures", study.figures[figure].use)] if figure else []
+        return [("figures", self.plan.figures[figure].use)] if figure else []
 
     def _better(self) -> dict[str, str]:
         return {

@@ -57,13 +57,21 @@ class DatasetUse(Closed):
 
     name: Label = Field(description="a file in config/datasets/, without `.yaml`")
     options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
+    source: str = Field(
+        "",
+        description="a folder (read where it lies) or zip to take the images from, instead of the dataset's own sources",
+    )
+    max_bad_files: int = Field(
+        0, ge=0, description="so many unreadable images are left out, by name; more stop the study"
+    )
 
 
 class Split(Closed):
     """Who is trained on, who chooses, who is measured."""
 
-    by: Literal["group"] = Field(
-        "group", description="what is never divided: the group (a patient, where patients are known)"
+    by: Literal["group", "slice"] = Field(
+        "group",
+        description="what is never divided: the group (a patient, where patients are known); `slice` leaks, and is a contrast only",
     )
     train: Share = Field(0.6, description="share of the images to train on")
     val: Share = Field(0.2, description="share that chooses the best epoch and the temperature")
@@ -71,12 +79,29 @@ class Split(Closed):
     tolerance: Share = Field(
         0.1, description="how far a part's share, overall and of each class, may be from what was asked"
     )
+    seed: int | None = Field(None, ge=0, description="of the split alone; empty: the study's seed")
+    leak_limit: Share = Field(
+        0.75, description="balanced accuracy of a nearest neighbour, from train to test, above which the study stops"
+    )
+    allow_leaky_split: bool = Field(False, description="go on all the same: every table and figure then says so")
 
     @model_validator(mode="after")
     def _whole(self) -> "Split":
         if abs(self.train + self.val + self.test - 1) > 1e-6:
             raise ValueError(f"train, val and test must add up to 1, found {self.train + self.val + self.test:g}")
+        if self.by == "slice" and not self.allow_leaky_split:
+            raise ValueError(
+                "`by: slice` puts slices of one patient on both sides, so it also needs `allow_leaky_split: true`"
+            )
         return self
+
+
+class Harmonise(Closed):
+    """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
+
+    low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
+    resample: int | None = Field(None, ge=16, description="side to scale down to and back from; empty: not")
+    jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
 
 
 class Image(Closed):
@@ -87,6 +112,7 @@ class Image(Closed):
         "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
     )
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
+    harmonise: Harmonise = Field(default_factory=Harmonise, description="against scanner shortcuts; nothing by default")
     mean: Literal["train"] | Share = Field(
         "train", description="subtracted in [0, 1]; `train`: the training part's own mean"
     )
@@ -120,6 +146,13 @@ class Training(Closed):
     warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
     label_smoothing: Share = Field(0.0, description="share of the label given to the other classes")
     class_weights: bool = Field(True, description="weigh classes by the inverse of their frequency")
+    group_weights: bool = Field(
+        False,
+        description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
+    )
+    max_slices_per_group: int | None = Field(
+        None, ge=1, description="train on at most so many images of a group, evenly spaced; empty: on all"
+    )
     flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
     shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
     rotate: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, in degrees")
@@ -200,6 +233,7 @@ class Compute(Closed):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
     gpus: int = Field(0, ge=0, description="GPUs that each training, explaining and scoring job asks the scheduler for")
     threads: int = Field(1, ge=1, description="threads of every other job")
+    data_threads: int = Field(2, ge=1, description="threads that read, fit and compare images")
     chunk: int = Field(32, ge=1, description="images per pass")
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")

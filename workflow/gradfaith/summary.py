@@ -58,7 +58,7 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
 def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
     """Every method and control on every metric, and every paired contrast."""
     everything, estimates = estimates, rows.whole(estimates)
-    columns, controls = _columns(estimates), about["controls"]
+    columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
     main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), rows.CHANCE)]
     other = [column for column in columns if column not in main]
     paired = [column for column in main if column[1] != rows.CHANCE]
@@ -70,9 +70,22 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         gain = against[
             [str(b) == SHUFFLED + str(a) for a, b in zip(against["method"], against["against"], strict=True)]
         ]
-        head = [*map(_name, main), *([GAIN] if "faith" in set(own["metric"]) else []), "images", "groups", *LOST]
+        head = [
+            *([words(LOCALIZED)] if blind else []),
+            *map(_name, main),
+            *([GAIN] if "faith" in set(own["metric"]) else []),
+            "images",
+            "groups",
+            *LOST,
+        ]
         lines = [
-            [Cell(name), *_method(own, gain, name, main), *_counts(own[own["method"] == name])] for name in methods
+            [
+                Cell(name),
+                *([Cell("undefined", NO_EVIDENCE)] if blind else []),
+                *_method(own, gain, name, main),
+                *_counts(own[own["method"] == name]),
+            ]
+            for name in methods
         ]
         blocks.append(Block(f"{arch}: estimates", ["method", *head], lines))
         pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
@@ -88,13 +101,21 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
     lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED)
-    data = pd.concat([everything, contrasts], ignore_index=True)
+    data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])
 
 
+LOCALIZED = "locacc"
+NO_EVIDENCE = "undefined: no evidence; the dataset has no masks, so where the truth lies is not known"
 GAIN = "Faith, gain over shuffled"
 COUNTED = "Undefined, degenerate and failed are counts of scores over the metrics of the line; shuffled maps count once per copy."
+
+
+def _unlocalized(estimates: pd.DataFrame) -> pd.DataFrame:
+    """What the CSV says of localization where there is no evidence: a line per method, and no number."""
+    cells = estimates[["arch", "method"]].drop_duplicates()
+    return cells.assign(metric=LOCALIZED, variant="", value=float("nan"), reason=NO_EVIDENCE)
 
 
 def _primary(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:

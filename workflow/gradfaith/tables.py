@@ -19,7 +19,10 @@ Schema = Mapping[str, str]
 MANIFEST: Schema = {
     "image_id": "str", "file": "str", "sha256": "str", "pixel_hash": "str", "label": "str", "group": "str", "group_kind": "str",
     "evidence": "str", "lesion_px": "int64", "lesion_share": "float64", "width": "int64", "height": "int64",
+    "bytes": "int64", "status": "str", "reason": "str",
 }  # fmt: skip
+GROUPS: Schema = {"image_id": "str", "group": "str", "version": "int64"}
+LINKS: Schema = {"a": "str", "b": "str", "cue": "str", "value": "float64"}
 SPLITS: Schema = {"image_id": "str", "part": "str"}
 PREDICTIONS: Schema = {
     "image_id": "str", "group": "str", "part": "str", "label": "str", "predicted": "str", "correct": "bool", "seconds": "float64",

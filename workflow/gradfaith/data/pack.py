@@ -5,18 +5,24 @@ over all pixels and masks in order: what stands on these images says so by it.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradfaith.data.fit import Fit
+from gradfaith.data.harmonise import Harmonise
 from gradfaith.data.manifest import records
-from gradfaith.data.readers.contract import Reader
+from gradfaith.data.readers.contract import Picture, Reader, Record
+from gradfaith.data.reading import each
+from gradfaith.errors import UnreadableImage
 from gradfaith.stores import ImageWriter
 
 REGIONS = ("evidence", "lungs", "body", "shortcut")
+Fitted = tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]
 
 
 def pack(
@@ -29,25 +35,37 @@ def pack(
     size: int,
     fit: Any,
     channels: int,
+    harmonise: Mapping[str, Any],
+    threads: int = 1,
 ) -> None:
     """Write the store; `table` holds image_id and part."""
-    known, fitter = records(reader, raw, options), Fit(size, fit)
-    whole, count, total, squares = hashlib.sha256(), 0, 0.0, 0.0
-    trains = bool((table["part"] == "train").any())
-    stamp = {"size": size, "fit": fit, "channels": channels}
+    known, fitter, smooth = records(reader, raw, options), Fit(size, fit), Harmonise(**harmonise)
+
+    def fitted(_record: Record, picture: Picture) -> Fitted:
+        masks = {region: fitter.mask(mask) for region, mask in picture.masks.items() if region in REGIONS}
+        return smooth(fitter.pixels(picture.pixels, channels)), masks
+
+    whole, trains = hashlib.sha256(), bool((table["part"] == "train").any())
+    tally = np.zeros(256, dtype=np.int64)  # of grey values: sums over it are exact, whatever the number of images
+    stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": dict(harmonise)}
+    wanted = ((known[image], part) for image, part in zip(table["image_id"], table["part"], strict=True))
     with ImageWriter(path, list(table["image_id"]), REGIONS, (channels, size, size), stamp) as store:
-        for row, (image, part) in enumerate(zip(table["image_id"], table["part"], strict=True)):
-            picture = reader.read(raw, options, known[image], part)
-            pixels = fitter.pixels(picture.pixels, channels)
-            masks = {region: fitter.mask(mask) for region, mask in picture.masks.items() if region in REGIONS}
+        for row, (_, found) in enumerate(each(reader, raw, options, wanted, fitted, threads)):
+            if isinstance(found, UnreadableImage):
+                raise found  # it was readable when the manifest was made
+            pixels, masks = found
             store.put(row, pixels, masks)
             whole.update(pixels.tobytes())
             for region in sorted(masks):
                 whole.update(region.encode() + np.packbits(masks[region]).tobytes())
-            if part == "train" or not trains:
-                unit = pixels.astype(np.float64) / 255
-                count, total, squares = count + unit.size, total + unit.sum(), squares + (unit**2).sum()
-        mean = total / count
-        store.describe(
-            mean=mean, std=max(float(np.sqrt(max(squares / count - mean**2, 0.0))), 1e-3), digest=whole.hexdigest()
-        )
+            if table["part"].iloc[row] == "train" or not trains:
+                tally += np.bincount(pixels.ravel(), minlength=256)
+        mean, std = _moments(tally)
+        store.describe(mean=mean, std=max(std, 1e-3), digest=whole.hexdigest())
+
+
+def _moments(tally: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean and standard deviation of grey values in [0, 1]."""
+    grey = np.arange(256) / 255
+    mean = float((tally * grey).sum() / tally.sum())
+    return mean, float(np.sqrt((tally * (grey - mean) ** 2).sum() / tally.sum()))

@@ -18,7 +18,7 @@ from gradfaith.stores import Images, Maps
 
 @dataclass(frozen=True)
 class Figure:
-    """`needs`: any of estimates, contrasts, classification, predictions, scores, manifest, images, maps."""
+    """`needs`: any of estimates, contrasts, classification, predictions, scores, manifest, splits, images, maps, audit."""
 
     needs: tuple[str, ...]
 
@@ -37,4 +37,5 @@ class Given:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # predictions: with columns arch and seed
     images: Images | None = None
     maps: Mapping[tuple[str, int, str], Maps] = field(default_factory=dict)  # (arch, seed, bundle)
+    audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
     settings: Mapping[str, Any] = field(default_factory=dict)

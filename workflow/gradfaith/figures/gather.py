@@ -3,6 +3,7 @@
 Which model a store of maps belongs to is read off the end of its path, <arch>/seed-<s>/<bundle>.h5, as layout.py writes it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,8 +20,9 @@ SCHEMAS: Mapping[str, tables.Schema] = {
     "classification": tables.CLASSIFICATION,
     "scores": tables.SCORES,
     "manifest": tables.MANIFEST,
+    "splits": tables.SPLITS,
 }
-EMPTY = ("estimates", "contrasts", "classification", "predictions", "scores", "manifest")
+EMPTY = (*SCHEMAS, "predictions")
 
 
 def given(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any]) -> Given:
@@ -40,6 +42,7 @@ def given(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any])
         tables=found,
         images=stack.enter_context(stores.Images(inputs["images"])) if "images" in inputs else None,
         maps={cell(path): stack.enter_context(stores.Maps(path)) for path in _several(inputs.get("maps", ()))},
+        audit=json.loads(Path(inputs["audit"]).read_text()) if "audit" in inputs else {},
         settings=about,
     )
 

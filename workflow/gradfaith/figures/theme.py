@@ -149,6 +149,12 @@ def note(figure: Figure, *sentences: str) -> None:
     figure.supxlabel(text, x=0.012, ha="left", fontsize=6.8, color=GREY, linespacing=1.35)
 
 
+def caution(figure: Figure, text: str) -> None:
+    """A warning that belongs to every number on the page; nothing where there is nothing to warn of."""
+    if text:
+        figure.suptitle(text, x=0.012, ha="left", fontsize=7, color=WRONG, weight="bold", wrap=True)
+
+
 def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
     """What the rows of estimates rest on: groups, images, seeds, the interval's name, and why some have none."""
     rows = rows[rows["value"].notna()]

@@ -36,7 +36,7 @@ def model(
     weights: Path | None,
     device: torch.device,
 ) -> Trained:
-    """One model; `table` holds image_id, label and part, and `layers` are those that maps will be taken from."""
+    """One model; `table` holds image_id, label, group and part, and `layers` are those that maps will be taken from."""
     spec = _spec(settings, images)
     untrained = build(spec, seed=seed).to(device)
     for layer in layers:
@@ -48,7 +48,10 @@ def model(
     parts = {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")}
     pixels = torch.from_numpy(images.pixels(list(table["image_id"])))
     recipe = Recipe.from_dict(settings["recipe"])
-    return train(spec, recipe, pixels, labels, parts, seed=seed, device=device, weights=weights, report=_say)
+    groups = torch.tensor(pd.factorize(table["group"], sort=True)[0])
+    return train(
+        spec, recipe, pixels, labels, parts, seed=seed, device=device, weights=weights, groups=groups, report=_say
+    )
 
 
 def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcards: Any) -> dict[str, Any]:

@@ -25,6 +25,10 @@ class Recipe:
     schedule: Literal["cosine"] = "cosine"
     label_smoothing: float = 0.0
     class_weights: bool = False  # the loss of an image is weighed by the rarity of its class
+    group_weights: bool = False  # and by the inverse of its group's size within the class
+    max_slices_per_group: int | None = (
+        None  # of each group and class so many images at most, evenly spaced, are trained on
+    )
     flip: bool = True  # left to right, every second image
     shift: float = 0.05  # at most this share of the side, either way
     rotate: float = 5.0  # at most this many degrees, either way

@@ -1,7 +1,8 @@
 """Training in plain torch: AdamW, warm-up and a cosine, the best epoch on validation.
 
     lr(step) = lr * min(1, (step + 1) / warmup) * (1 + cos(pi * t)) / 2,   t: the share done of what follows the warm-up
-    loss     = cross-entropy, each class weighed by n / (classes * its images) where the recipe asks for it
+    loss     = cross-entropy, each class weighed by n / (classes * its images) where the recipe asks for it, and each
+               image by its class's images / (groups of the class * images of its group), so that all groups count alike
 
 The best epoch has the highest balanced accuracy on validation; among equals the lowest validation loss; among those the
 first. Whatever is random has its own stream, named by (seed, purpose, epoch): initialisation, order, augmentation, and
@@ -64,6 +65,7 @@ class Data:
     train: Tensor  # indices
     val: Tensor  # indices
     weights: Tensor | None  # (classes,)
+    shares: Tensor | None  # (n,), what each image weighs
 
 
 def train(
@@ -76,12 +78,14 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     weights: Path | None = None,
+    groups: Tensor | None = None,
     report: Callable[[EpochRow], None] = lambda _: None,
 ) -> Trained:
-    """Train `spec` on the "train" images of `parts`, choose its epoch on the "val" ones."""
+    """Train `spec` on the "train" images of `parts`, choose its epoch on the "val" ones; `groups` numbers each image's group."""
     device = torch.device(device)
     with _reproducible(recipe.threads, device):
-        data = _place(images, labels, parts, spec.classes, recipe, device)
+        parts = {**parts, "train": capped(parts["train"], labels, groups, recipe.max_slices_per_group)}
+        data = _place(images, labels, parts, spec.classes, recipe, device, groups)
         classifier = build(spec, seed=rng.seed(seed, "initialisation"), weights=weights).to(device)
         optimizer = _optimizer(classifier, recipe, device)
         history: list[EpochRow] = []
@@ -118,6 +122,36 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
     return len(labels) / (classes * counts.float())
 
 
+def capped(index: Tensor, labels: Tensor, groups: Tensor | None, most: int | None) -> Tensor:
+    """At most `most` of the images in `index` of every group and class, evenly spaced."""
+    if groups is None or most is None:
+        return index
+    place, kept = _blocks(index, labels, groups), []
+    for block in range(int(place.max()) + 1):
+        own = index[place == block]
+        step = torch.linspace(0, len(own) - 1, min(most, len(own))).round().long()
+        kept.append(own[step])
+    return torch.cat(kept).sort().values
+
+
+def group_weights(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """(n,) weights of all images: within a class every group weighs the same in total, and the mean is 1."""
+    place, own = _blocks(index, labels, groups), labels[index]
+    sizes = torch.bincount(place).float()
+    many = torch.zeros(int(own.max()) + 1)  # groups of each class
+    for label in torch.unique(own):
+        many[label] = len(torch.unique(place[own == label]))
+    found = torch.ones(len(labels))
+    found[index] = torch.bincount(own).float()[own] / (many[own] * sizes[place])
+    return found
+
+
+def _blocks(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """A number for every image of `index`: one per group and class."""
+    _, place = torch.unique(torch.stack([groups[index], labels[index]]), dim=1, return_inverse=True)
+    return torch.as_tensor(place)
+
+
 def _epoch(
     classifier: Classifier, optimizer: Optimizer, data: Data, recipe: Recipe, seed: int, epoch: int
 ) -> tuple[float, float]:
@@ -133,9 +167,7 @@ def _epoch(
             group["lr"] = lr
         pictures = augment(data.images[index].float() / 255, recipe, changes)
         logits = classifier(pictures)
-        loss = functional.cross_entropy(
-            logits, data.labels[index], data.weights, label_smoothing=recipe.label_smoothing
-        )
+        loss = _loss(logits, data, index, recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -148,6 +180,15 @@ def _epoch(
             then="Lower recipe.lr, lengthen recipe.warmup_epochs, or start from pretrained weights.",
         )
     return lr, mean
+
+
+def _loss(logits: Tensor, data: Data, index: Tensor, smoothing: float) -> Tensor:
+    labels = data.labels[index]
+    if data.shares is None:
+        return functional.cross_entropy(logits, labels, data.weights, label_smoothing=smoothing)
+    each = functional.cross_entropy(logits, labels, data.weights, label_smoothing=smoothing, reduction="none")
+    whole = data.shares[index] * (data.weights[labels] if data.weights is not None else 1)
+    return (each * data.shares[index]).sum() / whole.sum()
 
 
 def _batches(index: Tensor, size: int, order: Generator) -> Iterator[Tensor]:
@@ -187,11 +228,22 @@ def _optimizer(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
 
 
 def _place(
-    images: Tensor, labels: Tensor, parts: Mapping[str, Tensor], classes: int, recipe: Recipe, device: torch.device
+    images: Tensor,
+    labels: Tensor,
+    parts: Mapping[str, Tensor],
+    classes: int,
+    recipe: Recipe,
+    device: torch.device,
+    groups: Tensor | None,
 ) -> Data:
+    shares = (
+        group_weights(parts["train"], labels, groups).to(device)
+        if recipe.group_weights and groups is not None
+        else None
+    )
     weights = class_weights(labels[parts["train"]], classes).to(device) if recipe.class_weights else None
     train_index, val_index = parts["train"].to(device), parts["val"].to(device)
-    return Data(images.to(device), labels.long().to(device), train_index, val_index, weights)
+    return Data(images.to(device), labels.long().to(device), train_index, val_index, weights, shares)
 
 
 @contextmanager

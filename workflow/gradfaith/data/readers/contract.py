@@ -6,7 +6,8 @@
 
 The file's stem is the reader's name. `raw` is the folder the data lies in, None for a dataset that is computed. `part`
 is the image's part of the split ("train", "val", "test"; None before there is a split): only a reader that plants
-something in one part may look at it.
+something in one part may look at it. A dataset that does not say which images share a patient leaves `group` empty: groups
+are then inferred from the pixels (data/groups.py), for all readers alike.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ class Record:
     image_id: str
     file: str
     label: str
-    group: str
+    group: str  # "": the dataset does not say; inferred later
     group_kind: GroupKind
     evidence: Evidence
     masks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # region -> file, relative to raw

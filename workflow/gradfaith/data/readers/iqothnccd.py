@@ -1,57 +1,54 @@
 """IQ-OTH/NCCD lung CT slices in their release's own layout [alyasriy2021].
 
-    raw/<Bengin|Malignant|Normal> cases/<Class> case (<n>).jpg       (or folders benign, malignant, normal)
+    raw/[.../]<Bengin|Malignant|Normal> cases/<Class> case (<n>).jpg       (or folders benign, malignant, normal)
 
-The release has no patient ids and no masks. Its images are split by groups from a table (columns name, group): without one there is
-nothing to keep patients apart with, and the reader refuses. The release's own spelling, "Bengin", is kept in file names.
+The folder that holds the class folders may lie up to three levels below raw, as the release's zip nests them; image ids are
+relative to it, so they do not depend on where an archive was unpacked. "Bengin" is the release's own spelling, and stays in
+file names. The release has no masks, so there is no evidence, and no patient ids, so every image comes without a group and
+groups are inferred from the pixels. Its "Test cases" folder has no labels and is passed over. An image under any other
+name is refused: augmented copies of this dataset circulate.
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field
-
 from gradfaith.data.decode import decode
+from gradfaith.data.listed import NOTES, natural
 from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
-NAME = re.compile(r"^(Bengin|Benign|Malignant|Normal) case \((\d+)\)\.jpe?g$")
+FOLDER = re.compile(r"(bengin|benign|malignant|normal)( cases)?", re.IGNORECASE)
+NAME = re.compile(r"(Bengin|Benign|Malignant|Normal) case \(([0-9]+)\)\.jpe?g")
+UNLABELLED = "test cases"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}  # what is not called NAME is refused, not passed over
-LABELS = {"Bengin": "benign", "Benign": "benign", "Malignant": "malignant", "Normal": "normal"}
+DEPTH = 3
 
 
 class Options(ReaderOptions):
-    """What the release does not hold."""
-
-    groups: str = Field("groups.tsv", description="a tab-separated table (name, group), relative to the raw folder")
+    """Nothing: the release is as it is."""
 
 
-def index(raw: Path | None, options: Options) -> Iterator[Record]:
+def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - a reader's signature
+    """One record per slice, by class folder and number."""
     if raw is None or not raw.is_dir():
         raise DatasetInvalid(
             found=f"the raw folder {raw} is not there.",
             why="This reader takes the release's three folders of JPEG files.",
             then="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
-    groups = _groups(raw / options.groups)
-    for path in sorted(file for file in raw.glob("*/*") if file.suffix.lower() in SUFFIXES):
-        match = NAME.match(path.name)
-        if match is None:
-            raise DatasetInvalid(
-                found=f'"{path.relative_to(raw)}" is not named "<Class> case (<n>).jpg".',
-                why="Augmented copies of this dataset circulate; a mirrored slice in another part of the split is a leak.",
-                then="Take such files out, or unpack the original release.",
-            )
-        if path.name not in groups:
-            raise DatasetInvalid(
-                found=f'the group table has no line for "{path.name}".',
-                why="An image without a group could be on both sides of the split.",
-                then=f"Add it to {raw / options.groups}.",
-            )
-        file = path.relative_to(raw).as_posix()
-        yield Record(file, file, LABELS[match[1]], groups[path.name], "inferred", "none")
+    root, seen = _root(raw), dict[tuple[str, int], str]()
+    for folder in (one for one in _inside(root) if one.is_dir() and FOLDER.fullmatch(one.name)):
+        for path in (one for one in _inside(folder) if one.suffix.lower() not in NOTES):
+            file, which = path.relative_to(raw).as_posix(), _slice(raw, path)
+            if which in seen:
+                raise DatasetInvalid(
+                    found=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
+                    why="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
+                    then="Take one of the two out.",
+                )
+            seen[which] = file
+            yield Record(path.relative_to(root).as_posix(), file, which[0], "", "inferred", "none")
 
 
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001 - a reader's signature
@@ -59,19 +56,65 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     return Picture(decode(raw / record.file, channels=1))
 
 
-def _groups(table: Path) -> dict[str, str]:
-    if not table.is_file():
+def _root(raw: Path) -> Path:
+    """The one folder that holds class folders."""
+    found = list(_roots(raw, raw, DEPTH))
+    if not found:
         raise DatasetInvalid(
-            found=f"{table} is not there.",
-            why="The release has no patient ids; without inferred groups, slices of one patient lie on both sides of the split.",
-            then="Put a table there with the columns name and group, one line per image.",
+            found=f'there are no folders "Bengin cases", "Malignant cases", "Normal cases" in {raw}, or up to {DEPTH} levels below.',
+            why="The class of a slice is said by the folder it lies in.",
+            then="Unpack the release there as it is, with its folders.",
         )
-    with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's byte order mark is no column name
-        rows = csv.DictReader(file, delimiter="\t")
-        if not {"name", "group"} <= set(rows.fieldnames or ()):
-            raise DatasetInvalid(
-                found=f"{table} has the columns {', '.join(rows.fieldnames or ['none'])}.",
-                why="Groups are looked up by the file's name.",
-                then="Give it a first line that says name and group, separated by a tab.",
-            )
-        return {row["name"]: row["group"] for row in rows}
+    if len(found) > 1:
+        places = ", ".join(f'"{one.relative_to(raw).as_posix()}"' for one in found)
+        raise DatasetInvalid(
+            found=f"{len(found)} folders in {raw} hold class folders: {places}.",
+            why="Two copies of a release, or a part of it twice, would put one slice on both sides of the split.",
+            then="Leave one of them there.",
+        )
+    return found[0]
+
+
+def _roots(raw: Path, folder: Path, depth: int) -> Iterator[Path]:
+    below = _inside(folder)
+    if any(one.is_dir() and FOLDER.fullmatch(one.name) for one in below):
+        yield folder
+    for one in below:
+        if one.is_dir() and not FOLDER.fullmatch(one.name) and one.name.lower() != UNLABELLED and depth:
+            yield from _roots(raw, one, depth - 1)
+        elif one.is_file() and one.suffix.lower() in SUFFIXES:
+            raise _misnamed(raw, one)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds, in natural order, without what systems leave behind."""
+    left = (one for one in folder.iterdir() if not one.name.startswith(".") and one.name != "__MACOSX")
+    return sorted(left, key=lambda path: natural(path.name))
+
+
+def _slice(raw: Path, path: Path) -> tuple[str, int]:
+    """Class and number, which the name must say as its folder does."""
+    match = NAME.fullmatch(path.name)
+    if match is None or path.is_dir():
+        raise _misnamed(raw, path)
+    label, where = _label(match[1]), _label(path.parent.name)
+    if label != where:
+        raise DatasetInvalid(
+            found=f'"{path.relative_to(raw).as_posix()}" is called {label} and lies in the folder of {where}.',
+            why="Its name and its folder say two different classes, and one of them is wrong.",
+            then="Put it back where the release has it.",
+        )
+    return label, int(match[2])
+
+
+def _label(name: str) -> str:
+    word = name.split(maxsplit=1)[0].lower()
+    return "benign" if word == "bengin" else word
+
+
+def _misnamed(raw: Path, path: Path) -> DatasetInvalid:
+    return DatasetInvalid(
+        found=f'"{path.relative_to(raw).as_posix()}" is not named "<Class> case (<n>).jpg" in a folder of its class.',
+        why="Augmented copies of this dataset circulate; a mirrored slice in another part of the split is a leak.",
+        then="Take such files out, or unpack the original release.",
+    )

@@ -1,0 +1,45 @@
+"""How long groups take to infer, and what comes out; with a table's path it writes the table that is cited.
+
+    OMP_NUM_THREADS=1 python benchmarks/groups.py FOLDER [TABLE]
+
+FOLDER holds the compact copy of IQ-OTH/NCCD and its manifest.csv. Processor time is counted, not the clock.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from gradfaith.data import groups, listed
+from gradfaith.data.grouping import VERSION, Grouping
+from gradfaith.data.manifest import pixel_hash
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(folder: Path, table: Path | None) -> None:
+    how = Grouping(**yaml.safe_load((ROOT / "config/datasets/iqothnccd.yaml").read_text())["groups"])
+    links = [tuple(line.cells) for line in listed.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
+    rows = pd.read_csv(folder / "manifest.csv")
+    start = time.process_time()
+    pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]
+    decoded = time.process_time()
+    views = [groups.look(picture, how.cues) for picture in pictures]
+    looked = time.process_time()
+    names = [Path(file).name for file in rows["file"]]
+    found = groups.infer(views, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
+    ended = time.process_time()
+    print(f"{len(rows)} images: decoded in {decoded - start:.1f} s, looked at in {looked - decoded:.1f} s,", end=" ")
+    print(f"joined with 36 other settings in {ended - looked:.1f} s")
+    print(f"groups {found.spread['groups']}, links {found.links['cue'].value_counts().to_dict()}")
+    if table:
+        columns = {"name": names, "sha256": rows["orig_sha256"], "group": found.group, "version": VERSION}
+        pd.DataFrame(columns).to_csv(table, sep="\t", index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

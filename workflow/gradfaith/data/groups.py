@@ -1,0 +1,248 @@
+"""Groups for a dataset that does not say which images share a patient: inferred from the images, merged rather than split.
+
+    1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or lie on one couch
+    2 couch       runs of such neighbours up to `reach` apart join if any of their images share a couch; runs next to each
+                  other without evidence of a couch, of one picture size or one image only, join as well: nothing speaks against it
+    3 duplicates  any two images, of whatever class, join if they correlate at 128 px, or share couch and outline
+    4 lungs       any two images join if the boxes round their lungs correlate: one person at another field of view
+    5 must-link   what a person has seen, from a table
+      identical   images with the same pixels, always
+    groups = connected components of all links
+
+An inferred group is not a patient: several may be merged, and one who was scanned twice with no level in common is not
+found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD; `spread` says how the number
+of groups moves when they do. Cost: quadratic in images, by matrix products; benchmarks/groups.py measures it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from gradfaith.data import couch, listed, lungs, similarity
+from gradfaith.data.grouping import Cue, Grouping
+
+NEAR = 0.15  # unshifted correlation may be so much lower than the best of shifts: of the links found with all pairs none was lost
+LUNG_BOX = (96, 72)
+GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
+NAMES = {
+    0: "order",
+    1: "couch",
+    2: "no couch",
+    3: "duplicates",
+    4: "couch and outline",
+    5: "lungs",
+    6: "must-link",
+    7: "identical",
+}
+Pairs = NDArray[np.int64]  # (pairs, 2)
+Found = tuple[int, Pairs, NDArray[np.float32]]  # which cue, pairs, values
+
+
+@dataclass(frozen=True)
+class View:
+    """What is remembered of an image."""
+
+    at64: NDArray[np.float32]
+    at128: NDArray[np.float32]
+    lines: NDArray[np.float32]
+    lungs: NDArray[np.float32]  # zeros where there are none
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A group for every image, the links that made it, and how sure the number is."""
+
+    group: list[str]
+    links: pd.DataFrame  # a, b (rows), cue, value
+    spread: dict[str, Any]
+    missing_must_links: int
+
+
+def look(pixels: NDArray[np.uint8], cues: Sequence[Cue]) -> View:  # (h, w)
+    """An image's thumbnails: the middle square at 256 px and smaller."""
+    height, width = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    image = np.asarray(square.resize((couch.SIDE, couch.SIDE), Image.Resampling.BILINEAR))
+    framed = np.zeros(LUNG_BOX[::-1], dtype=np.float32)
+    if "lungs" in cues and (air := lungs.lungs(image)).any():
+        rows, columns = np.flatnonzero(air.any(axis=1)), np.flatnonzero(air.any(axis=0))
+        framed = _small(
+            image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], LUNG_BOX, Image.Resampling.BILINEAR
+        )
+    drawn = couch.lines(image) if "couch" in cues else np.zeros((2, 1, 1), dtype=np.float32)
+    return View(_small(image, (64, 64)), _small(image, (128, 128)), drawn, framed, (width, height))
+
+
+def infer(
+    views: Sequence[View],
+    names: Sequence[str],
+    labels: Sequence[str],
+    hashes: Sequence[str],
+    how: Grouping,
+    must_links: Sequence[tuple[str, str, str]] = (),
+) -> Inferred:
+    """Groups of the images; `names` are file names without folder, numbered within a label where they hold a number."""
+    rows = {name: row for row, name in enumerate(names)}
+    known = np.array([(rows[a], rows[b]) for a, b, _ in must_links if a in rows and b in rows], dtype=np.int64)
+    fixed: list[Found] = [
+        (6, known.reshape(-1, 2), np.ones(len(known), np.float32)),
+        (7, *_identical(hashes)),
+        *_anywhere(views, how),
+    ]
+    sequence = _Sequence(views, names, labels)
+    wanted = [*_duplicates_from(how.duplicate_ncc, fixed), *sequence.links(how)]
+    component = _components(len(views), wanted)
+    order = {number: place for place, number in enumerate(dict.fromkeys(component.tolist()), start=1)}
+    return Inferred(
+        [f"G{order[number]:03d}" for number in component.tolist()],
+        pd.concat([pd.DataFrame({"a": pairs[:, 0], "b": pairs[:, 1], "cue": NAMES[cue], "value": values}) for cue, pairs, values in wanted],
+                  ignore_index=True),
+        _spread(sequence, fixed, labels, how),
+        len(must_links) - len(known),
+    )  # fmt: skip
+
+
+def _anywhere(views: Sequence[View], how: Grouping) -> Iterator[Found]:
+    """Links between any two images."""
+    lowest = min(how.duplicate_ncc, *GRID["duplicate_ncc"])
+    if "duplicates" in how.cues:
+        yield (3, *similarity.above(np.stack([view.at128 for view in views]), lowest))
+    if {"duplicates", "couch"} <= set(how.cues):
+        thumbs, lines = np.stack([view.at64 for view in views]), np.stack([view.lines for view in views])
+        pairs, _ = similarity.above(thumbs, how.same_couch_ncc - NEAR)
+        alike = _paired(lines, pairs)
+        likely = (alike >= how.same_couch) & (_evident(lines, how)[pairs].all(axis=1))
+        pairs, alike = pairs[likely], alike[likely]
+        close = similarity.best(thumbs, pairs) >= how.same_couch_ncc
+        yield 4, pairs[close], alike[close]
+    if "lungs" in how.cues:
+        boxes = np.stack([view.lungs for view in views])
+        pairs, _ = similarity.above(boxes, how.lungs_ncc - NEAR)
+        value = similarity.best(boxes, pairs)
+        yield 5, pairs[value >= how.lungs_ncc], value[value >= how.lungs_ncc]
+
+
+class _Sequence:
+    """The images in their order, class by class, and how like neighbours are: measured once, linked for any thresholds."""
+
+    def __init__(self, views: Sequence[View], names: Sequence[str], labels: Sequence[str]) -> None:
+        self.order = sorted(range(len(names)), key=lambda row: (labels[row], listed.natural(names[row])))
+        self.labels, self.sizes = labels, [view.size for view in views]
+        steps = [(a, b) for a, b in zip(self.order, self.order[1:], strict=False) if labels[a] == labels[b]]
+        self.steps = np.array(steps, dtype=np.int64).reshape(-1, 2)
+        self.ncc = similarity.best(np.stack([view.at64 for view in views]), self.steps)
+        self.lines = np.stack([view.lines for view in views])
+        self.alike = (
+            _paired(self.lines, self.steps) if self.lines.shape[-1] > 1 else np.zeros(len(self.steps), np.float32)
+        )
+        self._blocks: dict[tuple[int, int, int, int], NDArray[np.float32]] = {}
+
+    def links(self, how: Grouping) -> Iterator[Found]:
+        """Steps 1 and 2."""
+        if "order" not in how.cues:
+            return
+        evident = _evident(self.lines, how) if "couch" in how.cues else np.zeros(len(self.lines), dtype=bool)
+        like = self.ncc >= how.order_ncc
+        same = (self.alike >= how.couch) & evident[self.steps].all(axis=1)
+        yield 0, self.steps[like], self.ncc[like]
+        yield 1, self.steps[same & ~like], self.alike[same & ~like]
+        if "couch" not in how.cues:
+            return
+        for near, first, second in self._pairs_of_runs(like | same, how.reach):
+            seen = np.ix_(evident[first], evident[second])
+            table = self._block(first, second)[seen]
+            if table.size and table.max() >= how.couch:
+                a, b = np.unravel_index(int(table.argmax()), table.shape)
+                pair = [first[evident[first]][a], second[evident[second]][b]]
+                yield 1, np.array([pair]), np.array([table.max()])
+            elif near and not table.size and self._may_belong(first, second):
+                yield 2, np.array([[first[-1], second[0]]]), np.zeros(1, np.float32)
+
+    def _may_belong(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
+        """One picture size, or a single image: one cropped by hand says nothing of the scan it was cut from."""
+        return self.sizes[first[-1]] == self.sizes[second[0]] or 1 in (len(first), len(second))
+
+    def _pairs_of_runs(self, joined: NDArray[np.bool_], reach: int) -> Iterator[tuple[bool, Any, Any]]:
+        link = dict(zip(map(tuple, self.steps.tolist()), joined.tolist(), strict=True))
+        runs: list[list[int]] = []
+        for place, row in enumerate(self.order):
+            if place and link.get((self.order[place - 1], row), False):
+                runs[-1].append(row)
+            else:
+                runs.append([row])
+        arrays = [np.array(run) for run in runs]
+        for one, first in enumerate(arrays):
+            for other in range(one + 1, min(one + reach + 1, len(arrays))):
+                if self.labels[first[0]] == self.labels[arrays[other][0]]:
+                    yield other == one + 1, first, arrays[other]
+
+    def _block(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
+        key = (int(first[0]), len(first), int(second[0]), len(second))
+        if key not in self._blocks:
+            self._blocks[key] = couch.cosines(self.lines[first], self.lines[second])
+        return self._blocks[key]
+
+
+def _spread(sequence: _Sequence, fixed: Sequence[Found], labels: Sequence[str], how: Grouping) -> dict[str, Any]:
+    """The number of groups over a grid of thresholds."""
+    counts, largest = [], []
+    for values in product(*GRID.values()):
+        other = how.model_copy(update=dict(zip(GRID, values, strict=True)))
+        component = _components(len(labels), [*_duplicates_from(other.duplicate_ncc, fixed), *sequence.links(other)])
+        table = pd.DataFrame({"label": labels, "group": component})
+        counts.append({**table.groupby("label")["group"].nunique(), "all": table["group"].nunique()})
+        largest.append(table["group"].value_counts().iloc[0])
+    found = pd.DataFrame(counts)
+    ranges = {str(name): [int(found[name].min()), int(found[name].max())] for name in found}
+    return {"settings": len(counts), "groups": ranges, "largest": [int(min(largest)), int(max(largest))]}
+
+
+def _duplicates_from(least: float, fixed: Sequence[Found]) -> Iterator[Found]:
+    """The links between any two images, near duplicates from a correlation on: the grid asks for lower ones too."""
+    for cue, pairs, values in fixed:
+        kept = values >= least if cue == 3 else np.ones(len(values), dtype=bool)
+        yield cue, pairs[kept], values[kept]
+
+
+def _components(many: int, links: Sequence[Found]) -> NDArray[np.int64]:
+    pairs = np.concatenate([found[1] for found in links if len(found[1])] or [np.zeros((0, 2), np.int64)])
+    table = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(many, many))
+    component: NDArray[np.int64] = connected_components(table, directed=False)[1]
+    return component
+
+
+def _identical(hashes: Sequence[str]) -> tuple[Pairs, NDArray[np.float32]]:
+    first = {key: row for row, key in reversed(list(enumerate(hashes)))}
+    pairs = np.array(
+        [(first[key], row) for row, key in enumerate(hashes) if first[key] != row], dtype=np.int64
+    ).reshape(-1, 2)
+    return pairs, np.ones(len(pairs), np.float32)
+
+
+def _evident(lines: NDArray[np.float32], how: Grouping) -> NDArray[np.bool_]:
+    enough: NDArray[np.bool_] = (lines**2).sum(axis=(1, 2, 3)) >= how.couch_energy
+    return enough
+
+
+def _paired(lines: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
+    """The couch's cosine of every pair, row by row of the first."""
+    found = np.zeros(len(pairs), dtype=np.float32)
+    for first in np.unique(pairs[:, 0]):
+        own = pairs[:, 0] == first
+        found[own] = couch.cosines(lines[[first]], lines[pairs[own, 1]])[0]
+    return found
+
+
+def _small(image: NDArray[np.uint8], size: tuple[int, int], how: Any = Image.Resampling.BOX) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(image).resize(size, how), dtype=np.float32)
