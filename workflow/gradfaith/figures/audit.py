@@ -191,6 +191,7 @@ def _pictures(part: SubFigure, given: Given) -> None:
     rows = given.tables["manifest"].to_dict("records")
     about = {str(row["image_id"]): f"{row['label']!s}\n{{}}\n{row['group']!s}" for row in rows}
     for place, axes in enumerate(panels):
+        axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
         if place // 2 < len(pairs):
             image = pairs[place // 2][place % 2]
