@@ -11,7 +11,7 @@ from gradfaith.errors import ModelUnusable
 from gradfaith.models.build import Spec
 from gradfaith.models.predict import predict
 from gradfaith.models.recipe import RECIPE_VERSION, Recipe
-from gradfaith.models.train import EpochRow, Trained, class_weights, learning_rate, train
+from gradfaith.models.train import EpochRow, Trained, capped, class_weights, group_weights, learning_rate, train
 
 SPEC = Spec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
 RECIPE = Recipe(epochs=2, batch=16, lr=4e-3, warmup_epochs=1.0, label_smoothing=0.05, contrast=0.1)
@@ -131,3 +131,20 @@ def test_a_class_without_training_images_is_refused():
 def test_a_loss_that_is_not_finite_is_refused_with_what_to_do():
     with pytest.raises(ModelUnusable, match=r"recipe\.lr"):
         run(recipe=Recipe(epochs=3, lr=1e30, warmup_epochs=0.0))
+
+
+def test_groups_weigh_alike_within_their_class_and_the_mean_is_one():
+    labels, groups = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([5, 5, 5, 7, 5, 8])
+    index = torch.arange(6)
+    found = group_weights(index, labels, groups)
+    torch.testing.assert_close(found, torch.tensor([2 / 3, 2 / 3, 2 / 3, 2, 1, 1]))
+    assert float(found.mean()) == pytest.approx(1)
+    part = group_weights(index[:2], labels, groups)
+    torch.testing.assert_close(part, torch.ones(6))
+
+
+def test_a_group_is_capped_evenly_and_others_are_left_alone():
+    labels, groups = torch.zeros(13, dtype=torch.long), torch.tensor([0] * 10 + [1] * 3)
+    assert capped(torch.arange(13), labels, groups, 4).tolist() == [0, 3, 6, 9, 10, 11, 12]
+    assert capped(torch.arange(13), labels, groups, None).tolist() == list(range(13))
+    assert capped(torch.tensor([9, 8, 12]), labels, groups, 1).tolist() == [9, 12]
