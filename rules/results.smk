@@ -56,7 +56,7 @@ for figure, use in plan.figures.items():
             runtime=study.compute.short_runtime,
         params:
             settings=slices.figure(figure),
-            about=slices.about(),
+            about=slices.about(figure),
             code=slices.code("figure", figure=figure),
         message:
             f"figure {figure}"

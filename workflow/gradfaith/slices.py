@@ -10,7 +10,7 @@ from typing import Any
 
 from gradfaith import digest, registry
 from gradfaith.data.edited import edited
-from gradfaith.plan import CONTROLS, Plan
+from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
 CODED = (
@@ -110,10 +110,11 @@ class Slices:
     def figure(self, figure: str) -> dict[str, Any]:
         return self.plan.figures[figure].model_dump()
 
-    def about(self) -> dict[str, Any]:
-        """What captions and axes say of the study."""
+    def about(self, figure: str = "") -> dict[str, Any]:
+        """What captions and axes say of the study; the audit's page knows no model."""
         study = self.plan.study
-        return {
+        unseen = {"architectures": [], "seeds": [], "controls": [], "primary": {}, "better": {}}
+        about = {
             "title": study.title or study.study,
             "classes": self.plan.dataset.classes,
             "architectures": self.plan.architectures,
@@ -125,6 +126,7 @@ class Slices:
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
         }
+        return about | unseen if figure and self.plan.figures[figure].use == AUDIT else about
 
     def whole(self) -> dict[str, Any]:
         """The study and its dataset's card, every default filled in."""
