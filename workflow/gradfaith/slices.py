@@ -113,7 +113,7 @@ class Slices:
     def about(self, figure: str = "") -> dict[str, Any]:
         """What captions and axes say of the study; the audit's page knows no model."""
         study = self.plan.study
-        unseen = {"architectures": [], "seeds": [], "controls": [], "primary": {}, "better": {}}
+        unseen: dict[str, Any] = {"architectures": [], "seeds": [], "controls": [], "primary": {}, "better": {}}
         about = {
             "title": study.title or study.study,
             "classes": self.plan.dataset.classes,

@@ -23,6 +23,7 @@ from gradfaith.data.split import split
 from gradfaith.errors import SplitImpossible
 
 SIDE, RANDOM, SEEDS, COMMON = 32, 5, 5, 0.02
+TRIES = 20  # for a split that nothing is trained on
 Thumbs = NDArray[np.float32]  # (n, SIDE, SIDE)
 
 
@@ -99,6 +100,7 @@ def _others(
                 shares,
                 classes=how["classes"],
                 tolerance=1.0,
+                tries=TRIES,
                 seed=rng.seed(seed, "leakage split", attempt),
             )["part"].to_numpy()
         except SplitImpossible:

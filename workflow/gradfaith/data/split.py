@@ -31,6 +31,7 @@ def split(
     tolerance: float,
     seed: int,
     by: str = "group",
+    tries: int = TRIES,
 ) -> pd.DataFrame:
     """image_id and part for every image; an ask that groups cannot meet is refused."""
     parts = [part for part in PARTS if shares[part] > 0]
@@ -40,8 +41,8 @@ def split(
     np.add.at(counts, (block, label), 1)
     _possible(counts, parts, classes)
     wanted = np.array([shares[part] for part in parts])[:, None] * counts.sum(axis=0)  # (parts, classes)
-    tries = [_assign(counts, wanted, rng.generator(seed, "split", attempt)) for attempt in range(TRIES)]
-    best = min(tries, key=lambda owner: _cost(counts, wanted, owner))
+    found = [_assign(counts, wanted, rng.generator(seed, "split", attempt)) for attempt in range(tries)]
+    best = min(found, key=lambda owner: _cost(counts, wanted, owner))
     table = pd.DataFrame({"image_id": manifest["image_id"].to_numpy(), "part": np.array(parts)[best[block]]})
     if by == "group":
         _whole(table, manifest)
