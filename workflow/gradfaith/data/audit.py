@@ -51,9 +51,9 @@ def duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def near_duplicates(thumbs: NDArray[np.float32], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
+def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
     """Pairs that are nearly the same, the suspicious ones by name: across classes, across groups, across parts."""
-    pairs, value = similarity.above(thumbs, NEAR)
+    pairs, value = map(np.concatenate, zip(*similarity.above(thumbs, NEAR), strict=True))
     columns = {
         name: table[name].to_numpy(dtype=object) for name in ("image_id", "pixel_hash", "label", "group", "part")
     }

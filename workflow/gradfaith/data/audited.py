@@ -85,8 +85,8 @@ def _native(
     return {"in the files": native} | fitted
 
 
-def _at128(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:  # (c, h, w) -> (128, 128)
-    return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX), dtype=np.float32)
+def _at128(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (128, 128)
+    return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX))
 
 
 def _release(manifest: pd.DataFrame, files: str) -> str:
