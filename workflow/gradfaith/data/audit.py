@@ -78,6 +78,15 @@ def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str,
     }  # fmt: skip
 
 
+def seen_before(manifest: pd.DataFrame, study: str, trained: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Which images an external study's models were trained on, or chosen by, pixel for pixel; `trained` has part and pixel_hash."""
+    if trained is None:
+        return None
+    known = set(trained.loc[trained["part"] != "test", "pixel_hash"])
+    found = manifest.loc[manifest["pixel_hash"].isin(known), "image_id"]
+    return {"study": study, "images": len(found), "list": sorted(found)[:LISTED]}
+
+
 def groups_named(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Of the inference of groups what a reader of the audit needs."""
     keys = (

@@ -69,8 +69,20 @@ def _answers(given: Given) -> list[str]:
             f"4  A nearest neighbour that knows nothing of disease reaches {random:.2f} when slices are split at random, {leak['this']['whole']:.2f} "
             f"on this split (chance {leak['chance']:.2f}): the difference is memory of patients and scanners."
         )
+    else:
+        lines.append(f"4  There is no split that could leak: {leak['reason']}.{_unseen(found['seen_before'])}")
     lines.append(f"5  {_worst(found['shortcuts'])}")
     return lines
+
+
+def _unseen(seen: Mapping[str, Any] | None) -> str:
+    """Whether the models come from a study that had these very pictures."""
+    if not seen:
+        return ""
+    many = seen["images"] or "None"
+    return (
+        f" {many} of them were, pixel by pixel, among those that the models of study {seen['study']} were trained on."
+    )
 
 
 def _ranges(found: Mapping[str, Any]) -> str:
@@ -131,6 +143,11 @@ def _sizes(part: SubFigure, given: Given) -> None:
 
 
 def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
+    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
+    if found["reason"]:
+        axes.set_axis_off()
+        axes.text(0, 0.5, fill(f"Not asked: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
+        return
     groups = [
         ("slices at random", found["random"]),
         ("other splits by group", found["groups"]),
@@ -154,7 +171,6 @@ def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     axes.axvline(limit, color=theme.WRONG, linewidth=1)
     axes.set(xlim=(0, 1), ylim=(2.6, -0.6), yticks=range(3), yticklabels=[name for name, _ in groups])
     axes.set(xlabel="balanced accuracy; dashed: chance; red: the limit")
-    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
     axes.legend(handles=[theme.swatch(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left")
 
 

@@ -1,7 +1,7 @@
 """From the study's words to a trained classifier, its card and its history.
 
 With a recipe the network is probed (does its layer yield maps at all?) and trained; without one its weights are taken as they are, so
-every tensor must be in the file.
+every tensor must be in the file. Its head may then have outputs of its own, and a class map says which stand for which class.
 """
 
 import csv
@@ -20,6 +20,7 @@ from gradfaith import device as devices
 from gradfaith.atomic import replacing
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.build import Spec, build
+from gradfaith.models.foreign import as_in_file
 from gradfaith.models.probe import probe
 from gradfaith.models.recipe import Recipe
 from gradfaith.models.train import EpochRow, Trained, train
@@ -38,6 +39,9 @@ def model(
 ) -> Trained:
     """One model; `table` holds image_id, label, group and part, and `layers` are those that maps will be taken from."""
     spec = _spec(settings, images)
+    if class_map := settings.get("class_map"):
+        assert weights is not None  # the study refuses a class map where a network is trained
+        spec = as_in_file(spec, weights, class_map, settings["classes"])
     untrained = build(spec, seed=seed).to(device)
     for layer in layers:
         probe(untrained, layer)
