@@ -189,7 +189,7 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
             for name, score in row["one_vs_rest"].items():
                 if score == max(row["one_vs_rest"].values()):
                     axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
-                    axes.text(score, at - 0.13, name, fontsize=5.5, ha="center", va="bottom", color=theme.GREY)
+                    _beside(axes, score, at, name)
             axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
             chance = row["chance"]
     axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
@@ -197,6 +197,21 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
     axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
     axes.legend(handles=[theme.swatch(stage, *palette[stage]) for stage in stages], loc="lower left")
+
+
+def _beside(axes: Axes, x: float, y: float, name: str) -> None:
+    """A small name next to a marker, on the side where there is room."""
+    side = -1 if x > 0.78 else 1
+    axes.annotate(
+        name,
+        (x, y),
+        (5 * side, 0),
+        textcoords="offset points",
+        fontsize=5.5,
+        ha="right" if side < 0 else "left",
+        va="center_baseline",
+        color=theme.GREY,
+    )
 
 
 def _pictures(part: SubFigure, given: Given) -> None:
