@@ -46,7 +46,11 @@ def described(study: Study, dataset: Dataset) -> str:
     """The map in a sentence, for tables."""
     if not study.class_map:
         return ""
-    made = ", ".join(f"{name} of {' + '.join(map(str, study.class_map[name]))}" for name in dataset.classes)
+    named = {
+        name: " + ".join(f"output {one}" if isinstance(one, int) else one for one in study.class_map[name])
+        for name in dataset.classes
+    }
+    made = ", ".join(f"{name} of {outputs}" for name, outputs in named.items())
     return f"Classes are made of the classifier's outputs: {made}. Probabilities are conditional on these outputs."
 
 

@@ -89,9 +89,9 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What every table says of its models beside their names."""
-        external = self.study.external
-        said = f"External validation: the models are those of study {external}, and none was trained on these images."
-        return [note for note in (said if external else "", described(self.study, self.dataset)) if note]
+        trained = ", and none was trained on these images" if self.trained_on() else ""
+        said = f"External validation: the models are those of study {self.study.external}{trained}."
+        return [note for note in (said if self.study.external else "", described(self.study, self.dataset)) if note]
 
     # what the rules ask beside paths
     def raw_files(self) -> list[str]:

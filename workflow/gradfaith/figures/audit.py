@@ -50,8 +50,8 @@ def _answers(given: Given) -> list[str]:
     found, kind = given.audit, theme.kind(given.tables["manifest"])
     leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
     lines = [
-        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}. {found['release']}".rstrip()
-        + "."
+        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
+        + (f" Release: {found['release']}." if found["release"] else "")
     ]
     if found["unreadable"]:
         lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
@@ -186,10 +186,10 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
                 continue
             at = place + 0.22 * (number - (len(stages) - 1) / 2)
             axes.plot(row["balanced_accuracy"], at, marker, color=colour, markersize=5, clip_on=False)
-            for name, score in row["one_vs_rest"].items():
-                if score == max(row["one_vs_rest"].values()):
-                    axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
-                    _beside(axes, score, at, name)
+            if row["one_vs_rest"]:
+                score = max(row["one_vs_rest"].values())
+                axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
+                _beside(axes, score, at, ", ".join(name for name, one in row["one_vs_rest"].items() if one == score))
             axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
             chance = row["chance"]
     axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
