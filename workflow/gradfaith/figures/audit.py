@@ -32,7 +32,7 @@ def draw(given: Given, *, limit: float = 0.75) -> theme.Page:
     head.text(
         0.012,
         0.97,
-        "\n".join(fill(line, 108, subsequent_indent="   ") for line in _answers(given)),
+        "\n".join(fill(line, 118, subsequent_indent="   ") for line in _answers(given)),
         va="top",
         fontsize=8,
         linespacing=1.4,
@@ -51,7 +51,7 @@ def _answers(given: Given) -> list[str]:
     leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
     lines = [
         f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
-        + (f" Release: {found['release']}." if found["release"] else "")
+        + (f" {found['release'][:1].upper()}{found['release'][1:]}." if found["release"] else "")
     ]
     if found["unreadable"]:
         lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
@@ -193,7 +193,9 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
             axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
             chance = row["chance"]
     axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
-    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.4, -0.7), yticks=range(len(kinds)), yticklabels=kinds)
+    axes.set(
+        xlim=(0, 1), ylim=(len(kinds) - 0.6 + 0.4 * len(stages), -0.7), yticks=range(len(kinds)), yticklabels=kinds
+    )
     axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
     axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
     axes.legend(handles=[theme.swatch(stage, *palette[stage]) for stage in stages], loc="lower left")
