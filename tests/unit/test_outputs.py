@@ -26,8 +26,10 @@ def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.
     return tmp_path
 
 
-def finish(place: Path, classes: list[str], size: int = 64) -> None:
-    card = json.dumps({"classes": classes, "spec": {"size": size, "channels": 1}})
+def finish(place: Path, classes: list[str], size: int = 64, **changes: Any) -> None:
+    harmonise = {"low_pass": 0.0, "resample": None, "jpeg": None}
+    image = {"size": size, "fit": "pad", "channels": 1, "harmonise": harmonise | changes}
+    card = json.dumps({"classes": classes, "spec": {"size": size, "channels": 1}, "image": image})
     for name in ("data/manifest.parquet", "data/splits.parquet"):
         put(place / f"results/tiny/{name}", "")
     for arch in ("net-a", "net-b"):
@@ -137,8 +139,12 @@ def test_models_that_are_not_there_or_are_not_what_the_file_says_are_refused(pla
     (place / "results/tiny/models/net-b/seed-1/card.json").unlink()
     found = refusal(outside(tiny), place)
     assert "of study tiny there is no results/tiny/models/net-b/seed-1/card.json" in found
+    put(place / "results/tiny/models/net-b/seed-1/card.json", "{")
+    assert "net-b/seed-1/card.json is not the card of a model" in refusal(outside(tiny), place)
     finish(place, CLASSES, size=96)
     assert "was trained with {'size': 96" in refusal(outside(tiny), place)
+    finish(place, CLASSES, low_pass=2.0)
+    assert "'low_pass': 2.0" in refusal(outside(tiny), place)
 
 
 def test_a_study_that_stands_on_another_carries_no_third(place: Path, tiny: dict[str, Any]) -> None:

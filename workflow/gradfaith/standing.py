@@ -17,6 +17,10 @@ from gradfaith.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
 
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
 NAMED = 3  # missing files that a refusal names
+WHY = {
+    "base": f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
+    "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test.",
+}
 
 
 def completed(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
@@ -51,10 +55,10 @@ def trained_classes(study: Study, layout: Layout, where: str) -> list[str]:
             "An external validation takes models as they are and trains none.",
             f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
         )
-    cards = [json.loads(Path(layout.trained_card.format(arch=arch, seed=seed)).read_text()) for arch, seed in models]
-    image = {"size": study.image.size, "channels": study.image.channels}
+    cards = [_card(layout.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
     for (arch, seed), card in zip(models, cards, strict=True):
-        found = {key: card["spec"][key] for key in image}
+        found = card["image"]
+        image = study.image.model_dump(include=set(found))
         if found != image or card["classes"] != cards[0]["classes"]:
             raise _refused(
                 where,
@@ -66,34 +70,40 @@ def trained_classes(study: Study, layout: Layout, where: str) -> list[str]:
     return list(cards[0]["classes"])
 
 
+def _card(path: str, where: str) -> dict[str, Any]:
+    """What a model's card says; read here without torch, and in full by models/checkpoint.py."""
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
+        return {"classes": list(card["classes"]), "image": seen}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(
+            where,
+            f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
+            "Without its card nobody knows what the weights belong to.",
+            "Run that study again.",
+        ) from error
+
+
 def _taken(
     own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
 ) -> dict[str, Any]:
     """What the other study says on the keys that are taken from it."""
-    clash, found = [word for word in taken if word in own], _found(name, root)
-    problem = (
-        f"it stands on `{key}: {name}` and also says {', '.join(clash)}"
-        if clash
-        else f"there is no study `{name}` in config/"
-        if found is None
-        else f"`{name}` stands on {'a base' if found.get('base') else 'another study'} itself"
-        if found.get("base") or found.get("external")
-        else f"a study and its {key if key == 'base' else 'external study'} need two names"
-        if own.get("study") == name
-        else ""
-    )
-    if problem or found is None:
-        why = (
-            f"{', '.join(taken)} are the base's, the same files, never made twice."
-            if key == "base"
-            else f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test."
-        )
-        raise _refused(
-            where,
-            f"{key}: {problem}",
-            why,
-            f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
-        )
+    clash, there = [word for word in taken if word in own], _found(name, root)
+    found = there or {}
+    problems = {
+        f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
+        f"there is no study `{name}` in config/": there is None,
+        f"`{name}` stands on a base itself": bool(found.get("base")),
+        f"`{name}` stands on another study itself": bool(found.get("external")),
+        "it names itself, and two studies need two names": own.get("study") == name,
+    }
+    for problem, met in problems.items():
+        if met:
+            raise _refused(
+                where, f"{key}: {problem}", WHY[key],
+                f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
+            )  # fmt: skip
     return {word: found[word] for word in taken if word in found}
 
 

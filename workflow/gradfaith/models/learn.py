@@ -69,6 +69,7 @@ def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcard
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
+        "image": images.stamp,  # how pictures became pixels: an external evaluation must do the same
         "device": devices.name(next(trained.classifier.parameters()).device),
         "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
     }
