@@ -16,6 +16,6 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     found = faithfulness.scores(
-        model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=job.resources.chunk
+        model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=device.most(job.resources.chunk)
     )
     tables.write(job.output[0], found, tables.SCORES)

@@ -13,5 +13,5 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
     model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
-    found = answer.predictions(model, images, table, job.params.classes, chunk=job.resources.chunk)
+    found = answer.predictions(model, images, table, job.params.classes, chunk=device.most(job.resources.chunk))
     tables.write(job.output[0], found, tables.PREDICTIONS)

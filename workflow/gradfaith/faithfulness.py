@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from gradfaith.device import Most
 from gradfaith.metrics.contract import Stored
 from gradfaith.metrics.engine import Results, run
 from gradfaith.models.build import Classifier
@@ -17,7 +18,7 @@ from gradfaith.stores import Images, Maps
 
 def scores(
     model: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, metrics: Chosen, imputers: Chosen,
-    cell: Mapping[str, Any], seed: int, *, chunk: int,
+    cell: Mapping[str, Any], seed: int, *, chunk: Most,
 ) -> pd.DataFrame:  # fmt: skip
     """Score rows of every map, metric and imputer of a battery."""
     frames: list[pd.DataFrame] = []
@@ -33,7 +34,7 @@ def scores(
 
 def _ask(
     model: Classifier, images: Images, maps: Maps, rows: NDArray[np.int64], metrics: Chosen, imputers: Chosen,
-    key: tuple[object, ...], chunk: int,
+    key: tuple[object, ...], chunk: Most,
 ) -> Results:  # fmt: skip
     device = next(model.parameters()).device
     about = maps.rows.iloc[rows]

@@ -24,6 +24,7 @@ from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study, Uses
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
+ORGAN = "lungs"  # the control that needs to know the organ
 AUDIT = "audit"  # the figure every study has
 
 
@@ -70,8 +71,16 @@ class Plan:
         """bundle -> label -> room, file, layer and options, the controls' bundle last."""
         own = {name: _uses(bundle) for name, bundle in self.study.bundles.items()}
         controls = {
-            name: {"room": "controls", "use": name, "layer": "", "options": options.complete("controls", name, {})}
+            name: {
+                "room": "controls",
+                "use": name,
+                "layer": "",
+                "score": "logit",
+                "only": [],
+                "options": options.complete("controls", name, {}),
+            }
             for name in registry.names("controls")
+            if name != ORGAN or self.dataset.organ
         }
         return own | {CONTROLS: controls}
 

@@ -17,6 +17,8 @@ CODED = (
     "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
 )  # fmt: skip
 
+PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -79,11 +81,14 @@ class Slices:
         study = self.plan.study
         return {
             "seed": study.seed,
-            "explain": study.explain.model_dump(),
+            "explain": study.explain.model_dump(exclude=PASSES),
+            "passes": study.explain.model_dump(include=PASSES),
             "copies": study.controls.copies,
+            "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
             "methods": {
                 label: use | {"layer": self.plan.layer(arch, use), "shuffled": self.plan.is_shuffled(label)}
                 for label, use in self.plan.bundles[bundle].items()
+                if arch in (use["only"] or [arch])
             },
         }
 

@@ -13,16 +13,15 @@ the chunk, up to the rounding of the model itself. Cost: images + usable maps x 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradfaith.device import Chunk, Most
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import Chosen, Context, Maps, Model, Result, Scores, Stored, Values, join, settle
 from gradfaith.metrics.evaluated import Evaluated, evaluate
-
-Chunk = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -37,32 +36,16 @@ class Results:
 class Asker:
     """The model, asked in batches that fit."""
 
-    def __init__(self, model: Model, chunk: Chunk, device: torch.device) -> None:
-        self.model, self.device, self.auto, self.done = model, device, chunk == "auto", 0
-        self.rows: int = (256 if device.type == "cuda" else 32) if chunk == "auto" else int(chunk)
+    def __init__(self, model: Model, chunk: Most, device: torch.device) -> None:
+        self.model, self.device, self.done = model, device, 0
+        self.chunk = Chunk(chunk, device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:  # (n, c, h, w) -> (n, k)
-        logits, start = [], 0
-        while start < len(images):
-            some = self._try(images[start : start + self.rows].to(self.device))
-            if some is None:
-                self.rows = max(1, self.rows // 2)
-                torch.cuda.empty_cache()
-            else:
-                logits.append(some.float())
-                start += len(some)
+        answers = self.chunk.pieces(len(images), lambda some: self.model(images[some].to(self.device)).float())
+        logits = [answer for _, answer in answers]
         self.done += len(images)
         return torch.cat(logits) if logits else torch.zeros(0, 0, device=self.device)
-
-    def _try(self, images: Tensor) -> Tensor | None:
-        try:
-            logits: Tensor = self.model(images)
-        except torch.cuda.OutOfMemoryError:
-            if not self.auto or len(images) == 1:
-                raise
-            return None
-        return logits
 
 
 @dataclass(frozen=True)
@@ -101,13 +84,13 @@ def run(
     mean: Tensor | None = None,  # (c,) of the training images
     image_ids: Sequence[str] = (),
     key: tuple[object, ...] = (),
-    chunk: Chunk = "auto",
+    chunk: Most = "auto",
     device: torch.device | None = None,
 ) -> Results:
     """Every metric with every imputer for the maps of every method, on the model's device (else the images')."""
     device = device or images.device
     ask, battery = Asker(model, chunk, device), Battery(metrics, imputers, mean, image_ids, key)
-    rows = ask.rows
+    rows = ask.chunk.rows
     base = ask(images)  # (n, k)
     image_of = torch.cat([torch.as_tensor(stored.image_of, dtype=torch.long) for stored in maps.values()]).to(device)
     target = torch.cat([torch.as_tensor(stored.target, dtype=torch.long) for stored in maps.values()]).to(device)
@@ -182,7 +165,7 @@ def _answers(
     ids = [battery.image_ids[row] for row in asked.image_of.tolist()] if battery.image_ids else []
     after: dict[tuple[str, str], Scores] = {}
     pairs = [(imputer, name) for imputer in battery.imputers for name in changes]
-    together = max(1, ask.rows // len(x))
+    together = max(1, ask.chunk.rows // len(x))
     for some in (pairs[start : start + together] for start in range(0, len(pairs), together)):
         changed = []
         for imputer, name in some:

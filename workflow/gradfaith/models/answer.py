@@ -17,7 +17,7 @@ from gradfaith.stores import Images
 
 
 def predictions(
-    model: Classifier, images: Images, table: pd.DataFrame, classes: Sequence[str], *, chunk: int
+    model: Classifier, images: Images, table: pd.DataFrame, classes: Sequence[str], *, chunk: devices.Most
 ) -> pd.DataFrame:
     """One row per image; `table` holds image_id, group, label and part."""
     device = next(model.parameters()).device
