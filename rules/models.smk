@@ -41,7 +41,7 @@ rule train:
         mem_mb=study.compute.mem_mb,
         runtime=study.compute.runtime,
         device=study.compute.device,
-        layers=lambda w: " ".join(plan.layers(w.arch)),  # probed before training; they decide no weight
+        probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
     params:
         settings=lambda w: slices.model(w.arch),
         recipe_version=plan.recipe_version,

@@ -129,7 +129,7 @@ def test_auto_halves_when_the_device_is_full_and_remembers():
     expected = run(free, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk="auto")
     found = run(tight, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk="auto")
     assert tight.largest == 2
-    assert tight.refused == 4  # 32, 16, 8, 4, and never again
+    assert tight.refused == 1  # four at once, and never again
     assert found.done == expected.done == tight.seen
     for pair, result in expected.of["cam"].items():
         np.testing.assert_allclose(found.of["cam"][pair].value, result.value, atol=1e-6)

@@ -90,6 +90,7 @@ class Cell:
         images = torch.from_numpy(self.pixels(roles[0].ids)).to(self._device).float() / 255
         layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
         curved = any("curvature" in use.wants for use in self.uses)
+        grids = self._grids  # probed before the first graph: a probe touches weights that are zero
         started = time.perf_counter()
         with needs.meeting(self.classifier, images, layers, chunk=self._passes, curved=curved) as meeting:
             settle(self._device)
@@ -99,16 +100,18 @@ class Cell:
                 for use in self.uses:
                     if use.score not in supplies:
                         supplies[use.score] = meeting.asked(role.target, role.rows, use.score)
-                    found.extend(self._answer(use, supplies[use.score], role, forward))
+                    found.extend(self._answer(use, supplies[use.score], role, forward, grids[use.layer]))
         return found
 
-    def _answer(self, use: Use, supply: needs.Supply, role: Role, forward: float) -> Iterator[Piece]:
+    def _answer(
+        self, use: Use, supply: needs.Supply, role: Role, forward: float, cells: tuple[int, int]
+    ) -> Iterator[Piece]:
         """The maps of one method for one role, and their shuffled copies."""
         shared = forward * len(role.ids) + supply.backward() if use.layers else 0.0
         started = time.perf_counter()
-        streams = self._streams(role.ids, "method", use.label)
+        streams = self._streams(role.ids, "control" if use.control else "method", use.label)
         organ = None if self.organ is None else torch.from_numpy(self.organ(role.ids)).to(self._device)
-        answer = use.attribute(Given(supply, streams, self.grids[use.layer], organ))
+        answer = use.attribute(Given(supply, streams, cells, organ))
         noted = answer if isinstance(answer, Noted) else Noted(answer)
         settle(self._device)
         seconds = shared + time.perf_counter() - started
@@ -153,7 +156,7 @@ class Cell:
         return Chunk(self.most, self._device)
 
     @cached_property
-    def grids(self) -> Mapping[str, tuple[int, int]]:
+    def _grids(self) -> Mapping[str, tuple[int, int]]:
         """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
         informed = {layer for use in self.uses for layer in use.layers}
         every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))

@@ -20,7 +20,7 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
 from gradfaith.models.recipe import RECIPE_VERSION
 from gradfaith.registry import SHUFFLED
-from gradfaith.study import TAKEN_FROM_BASE, Bundle, Study, Uses
+from gradfaith.study import TAKEN_FROM_BASE, Bundle, MethodUse, Study, Uses
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
@@ -73,11 +73,7 @@ class Plan:
         controls = {
             name: {
                 "room": "controls",
-                "use": name,
-                "layer": "",
-                "score": "logit",
-                "only": [],
-                "options": options.complete("controls", name, {}),
+                **MethodUse(use=name, options=options.complete("controls", name, {})).model_dump(),
             }
             for name in registry.names("controls")
             if name != ORGAN or self.dataset.organ
@@ -141,10 +137,21 @@ class Plan:
         own = use["layer"]
         return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
 
-    def layers(self, arch: str) -> list[str]:
-        """Every layer of an architecture that the study takes maps from."""
-        uses = [use for bundle in self.bundles.values() for use in bundle.values()]
-        return list(dict.fromkeys(self.layer(arch, use) for use in uses))
+    def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
+        """label -> use, of those that a bundle asks of an architecture."""
+        return {
+            label: use | {"layer": self.layer(arch, use), "shuffled": self.is_shuffled(label)}
+            for label, use in self.bundles[bundle].items()
+            if arch in (use["only"] or [arch])
+        }
+
+    def probed(self, arch: str) -> str:
+        """Every method that is asked of an architecture, as one word each: probed before anything is trained."""
+        uses = {label: use for bundle in self.bundles for label, use in self.methods(arch, bundle).items()}
+        return " ".join(
+            ":".join((label, use["room"], use["use"], use["layer"], use["options"].get("of", "")))
+            for label, use in uses.items()
+        )
 
     @property
     def recipe_threads(self) -> int:

@@ -85,11 +85,7 @@ class Slices:
             "passes": study.explain.model_dump(include=PASSES),
             "copies": study.controls.copies,
             "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
-            "methods": {
-                label: use | {"layer": self.plan.layer(arch, use), "shuffled": self.plan.is_shuffled(label)}
-                for label, use in self.plan.bundles[bundle].items()
-                if arch in (use["only"] or [arch])
-            },
+            "methods": self.plan.methods(arch, bundle),
         }
 
     def battery(self, battery: str) -> dict[str, Any]:
@@ -161,7 +157,9 @@ class Slices:
         if rule in {"localization", "agreement"}:
             return [(rule, use.use) for use in getattr(study, rule).values()]
         if bundle:
-            return [(use["room"], use["use"]) for use in self.plan.bundles[bundle].values()]
+            uses = self.plan.bundles[bundle].values()
+            inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
+            return [*((use["room"], use["use"]) for use in uses), *sorted(inner)]
         if battery:
             asked = study.batteries[battery]
             return [("faithfulness", use.use) for use in asked.metrics.values()] + [

@@ -17,6 +17,7 @@ from gradfaith.models import traits
 from gradfaith.models.build import Classifier
 from gradfaith.models.layers import resolve, stack
 from gradfaith.models.needs import Supply
+from gradfaith.models.probe import probe
 from gradfaith.stores import MapInfo
 
 TAPPED = frozenset({"layer", "curvature", "head"})
@@ -91,6 +92,16 @@ def uses_of(classifier: Classifier, asked: Uses) -> list[Use]:
                 traits.check(classifier, layers[-1] if layers else layer, label, method.METHOD.requires)
         uses.append(Use(label, how["use"], module, inner, how["options"], layer, layers, how["score"], how["shuffled"]))
     return uses
+
+
+def probed(classifier: Classifier, words: str) -> None:
+    """Refuse, before anything is trained, a method that this network has no map for; `words` as Plan.probed says them."""
+    for word in words.split(" "):
+        label, room, name, layer, of = word.split(":")
+        how = {"room": room, "use": name, "layer": layer, "options": {"of": of}, "score": "logit", "shuffled": False}
+        for use in uses_of(classifier, {label: how}):
+            for path in use.layers or (use.layer,):
+                probe(classifier, path)
 
 
 def _ask(module: ModuleType, given: Given, layer: str, **options: Any) -> Tensor | Noted:

@@ -28,7 +28,7 @@ def attribute(tap: Tap, asked: Asked, *, channels: int = 0) -> Tensor:  # (n, h,
     flat = chosen.flatten()
 
     def masked(some: slice) -> Tensor:  # (m, c, h, w)
-        masks = resize(tap.activation[rows[some], flat[some]], (asked.images.shape[2], asked.images.shape[3]))
+        masks: Tensor = resize(tap.activation[rows[some], flat[some]], (asked.images.shape[2], asked.images.shape[3]))
         low, high = masks.amin(dim=(1, 2), keepdim=True), masks.amax(dim=(1, 2), keepdim=True)
         unit = (masks - low) / (high - low).clamp(min=torch.finfo(masks.dtype).tiny)
         return asked.images[rows[some]] * unit[:, None]
