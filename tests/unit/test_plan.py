@@ -10,6 +10,7 @@ import pytest
 import yaml
 from test_study import put
 
+from gradfaith import registry
 from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
 from gradfaith.slices import Slices
@@ -136,6 +137,8 @@ DECIDED = [
     ("explain/max_images", 5, BUNDLES),
     ("controls/copies", 7, BUNDLES),
     ("bundles/cams/methods", {"gradcam": {"layer": {"net-a": "layer3"}}}, {"cams"}),
+    ("bundles/cams/methods", {"gradcam": {"score": "margin"}}, {"cams", "cams b"}),
+    ("explain/precision", "bf16", BUNDLES),
     ("batteries/masking/imputers", ["black"], {"masking"}),
     ("batteries/masking/metrics", ["faith"], {"masking", "estimate", "about"}),
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
@@ -154,6 +157,28 @@ def test_a_slice_changes_only_by_what_decides_it(
     changed = {name for name in before if before[name] != after[name]}
     machine = path in {"compute", "keep/maps"}
     assert changed == decided | (set() if machine else {"whole"})
+
+
+def test_a_method_is_asked_only_of_the_architectures_it_is_for(tiny: dict[str, Any], root: Path) -> None:
+    methods = {"gradcam": {}, "exact": {"use": "cam", "only": ["net-b"]}, "fine": {"use": "refine", "layer": "layer2"}}
+    plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
+    assert set(plan.methods(ARCH, "cams")) == {"gradcam", "fine"}
+    assert set(plan.methods("net-b", "cams")) == {"gradcam", "exact", "fine"}
+    assert set(Slices(plan).bundle("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
+    assert "exact" not in plan.probed(ARCH)
+    assert {"exact:methods:cam:auto:", "fine:methods:refine:layer2:layercam"} <= set(plan.probed("net-b").split(" "))
+
+
+def test_a_method_of_maps_is_stale_when_the_method_it_combines_changes(tiny: dict[str, Any], root: Path) -> None:
+    plan = Plan.read(
+        put(tiny, "bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "hirescam"}}}), root
+    )
+    files = {
+        path.stem
+        for room, name in Slices(plan)._named("explain", "cams", "", "")
+        for path in [registry.entry(room, name).path]
+    }
+    assert files == {"refine", "hirescam"}
 
 
 def test_code_is_of_the_files_a_cell_uses(tiny: dict[str, Any], root: Path) -> None:
