@@ -167,11 +167,22 @@ class Plan:
 
     def score_tables(self) -> list[str]:
         """Every table that is collected."""
-        layout, cells = self.layout, list(product(self.bundles, self.study.batteries))
+        layout = self.layout
         tables = self.every(layout.localization) if self.study.localization else []
-        for bundle, battery in cells:
-            tables += self.every(layout.faithfulness.replace("{bundle}", bundle).replace("{battery}", battery))
+        tables += self._cells(layout.faithfulness)
         return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+
+    def curve_tables(self) -> list[str]:
+        """What the model said at every share of pixels removed, cell by cell."""
+        return self._cells(self.layout.faithfulness_curves)
+
+    def _cells(self, path: str) -> list[str]:
+        cells = product(self.bundles, self.study.batteries)
+        return [
+            file
+            for bundle, battery in cells
+            for file in self.every(path.replace("{bundle}", bundle).replace("{battery}", battery))
+        ]
 
     def figure_inputs(self, figure: str) -> dict[str, str | list[str]]:
         """The files that a figure says it needs."""
@@ -179,7 +190,7 @@ class Plan:
         maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
         offered: dict[str, str | list[str]] = {
             "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
-            "predictions": self.every(layout.predictions), "scores": layout.scores, "manifest": layout.manifest,
+            "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,
             "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip
         return {need: offered[need] for need in registry.entry("figures", self.figures[figure].use).declared["needs"]}
