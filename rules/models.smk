@@ -34,10 +34,9 @@ if study.external:
         resources:
             mem_mb=study.compute.mem_mb,
             runtime=study.compute.short_runtime,
-            layers=lambda w: " ".join(plan.layers(w.arch)),
+            probed=lambda w: plan.probed(w.arch),  # methods
         params:
             settings=slices.adopt(),
-            code=slices.code("adopt"),
         message:
             "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
         script:
@@ -68,7 +67,7 @@ else:
             mem_mb=study.compute.mem_mb,
             runtime=study.compute.runtime,
             device=study.compute.device,
-            layers=lambda w: " ".join(plan.layers(w.arch)),  # probed before training; they decide no weight
+            probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
         params:
             settings=lambda w: slices.model(w.arch),
             recipe_version=plan.recipe_version,

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import choose, device, explain, stamp, stores, tables
-from gradfaith.models import checkpoint
+from gradfaith import choose, device, explain, stamp, stores, tables, uses
+from gradfaith.models import checkpoint, speed
 
 job = snakemake
 asked = job.params.settings
@@ -14,10 +14,18 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     chosen = choose.explained(predictions, **asked["explain"], seed=asked["seed"])
     rows = explain.rows(chosen, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device.choose(job.resources.device, job.threads))
+    model = speed.prepared(model.to(device.choose(job.resources.device, job.threads)), asked["passes"])
     about = stamp.cell(job.wildcards, asked, job.params.code, images, Path(job.input.card), model)
-    key = (asked["seed"], job.wildcards.arch, int(job.wildcards.seed))
-    options = {"key": key, "copies": asked["copies"], "chunk": job.resources.chunk}
+    cell = explain.Cell(
+        model,
+        images.pixels,
+        rows,
+        uses.uses_of(model, asked["methods"]),
+        key=(asked["seed"], job.wildcards.arch, int(job.wildcards.seed)),
+        copies=asked["copies"],
+        most=device.most(job.resources.chunk),
+        organ=(lambda ids: images.mask(asked["organ"], ids)[0]) if asked["organ"] else None,
+    )
     with stores.MapWriter(job.output[0], rows, about) as maps:
-        for piece in explain.explain(model, images.pixels, rows, asked["methods"], **options):
-            maps.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds)
+        for piece in cell.pieces():
+            maps.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds, piece.notes)

@@ -16,7 +16,8 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     model = model.to(device.choose(job.resources.device, job.threads))
     metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    found = faithfulness.scores(
-        model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=job.resources.chunk
+    found, curves = faithfulness.scores(
+        model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=device.most(job.resources.chunk)
     )
-    tables.write(job.output[0], found, tables.SCORES)
+    tables.write(job.output.scores, found, tables.SCORES)
+    tables.write(job.output.curves, curves, tables.CURVES)

@@ -15,5 +15,6 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device.choose(job.resources.device, job.threads))
     own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
-    found = answer.predictions(model, images, table, job.params.classes, chunk=job.resources.chunk, own_temperature=own)
+    most = device.most(job.resources.chunk)
+    found = answer.predictions(model, images, table, job.params.classes, chunk=most, own_temperature=own)
     tables.write(job.output[0], found, tables.PREDICTIONS)

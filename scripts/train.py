@@ -1,9 +1,10 @@
 """Train one architecture with one seed, or take its weights as they are."""
 
+from functools import partial
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import device, stores, tables
+from gradfaith import device, stores, tables, uses
 from gradfaith.models import checkpoint, learn
 
 job = snakemake
@@ -16,7 +17,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         job.params.settings,
         images,
         table,
-        layers=job.resources.layers.split(" "),
+        probe=partial(uses.probed, words=job.resources.probed),
         seed=int(job.wildcards.seed),
         weights=Path(job.input.weights) if job.input.get("weights") else None,
         device=device.choose(job.resources.device, job.threads),

@@ -1,34 +1,98 @@
-"""Whatever file lies among the methods or the controls keeps the contract it declares."""
+"""Whatever file lies among the methods or the controls keeps the contract it declares, on every family of networks."""
 
-from types import ModuleType
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from networks import NETWORKS, SIZE, network
 from torch import Generator, Tensor
 
-from gradfaith import registry
-from gradfaith.methods.contract import Method, Scene, Tap
+from gradfaith import registry, uses
+from gradfaith.device import Chunk
+from gradfaith.errors import MethodUndefined
+from gradfaith.methods.contract import Method, Noted
+from gradfaith.models import needs
+from gradfaith.models.build import Classifier
+from gradfaith.models.taps import tapped
+from gradfaith.uses import Use
 
+ROOT = Path(__file__).parents[2]
 FILES = [(room, name) for room in ("methods", "controls") for name in registry.names(room)]
-COUNT, CHANNELS, GRID, SIZE = 4, 8, (5, 7), (40, 56)
+COUNT = 3
+# Fewer passes than anybody would ask for, where a method lets one say so.
+FEW = {
+    "scorecam": {"channels": 6},
+    "refine": {"of": "layercam", "combine": "product"},
+}
 every_file = pytest.mark.parametrize(("room", "name"), FILES, ids=[name for _, name in FILES])
+every_pair = pytest.mark.parametrize(
+    ("room", "name", "where"),
+    [(room, name, where) for room, name in FILES for where in (NETWORKS if room == "methods" else ["resnet"])],
+)
 
 
-def noise(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=Generator().manual_seed(seed))
+def options(room: str, name: str) -> dict[str, Any]:
+    defaults = {key: option.default for key, option in registry.entry(room, name).options.items()}
+    return defaults | FEW.get(name, {})
 
 
-def given(module: ModuleType, rows: slice) -> Tap | Scene:
-    """What the method needs, for some of the same four images."""
-    if module.METHOD.needs == "layer":
-        activation, gradient = noise(COUNT, CHANNELS, *GRID, seed=1), noise(COUNT, CHANNELS, *GRID, seed=2)
-        return Tap(activation[rows], gradient[rows], noise(COUNT, seed=3)[rows])
-    images = noise(COUNT, 3, *SIZE, seed=4).sigmoid()
-    return Scene(images[rows], GRID, [Generator().manual_seed(number) for number in range(COUNT)][rows])
+def use_of(classifier: Classifier, room: str, name: str) -> Use:
+    how = {
+        "room": room,
+        "use": name,
+        "layer": "auto",
+        "options": options(room, name),
+        "score": "logit",
+        "shuffled": False,
+    }
+    (use,) = uses.uses_of(classifier, {name: how})
+    return use
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand(COUNT, 1, SIZE, SIZE, generator=Generator().manual_seed(4), dtype=torch.double)
+
+
+def asked(classifier: Classifier, use: Use, images: Tensor, rows: list[int]) -> Noted:
+    """The method's maps for some of the same three images, each with its own class and its own stream."""
+    chosen = images[rows]
+    organ = chosen[:, 0] > 0.5
+    with needs.meeting(
+        classifier, chosen, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
+    ) as meeting:
+        supply = meeting.asked(torch.tensor(rows), torch.arange(len(rows)), use.score)
+        streams = [Generator().manual_seed(row) for row in rows]
+        answer = use.attribute(uses.Given(supply, streams, (4, 4), organ))
+    return answer if isinstance(answer, Noted) else Noted(answer)
+
+
+@dataclass
+class Counted:
+    """Images that went through the network, with and without a graph, and rows through its head alone."""
+
+    plain: int = 0
+    deep: int = 0
+    heads: int = 0
+    hooks: list[Any] = field(default_factory=list)
+
+
+def state(classifier: Classifier) -> list[Any]:
+    """All that a method could leave behind."""
+    return [
+        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks),
+         len(module._backward_pre_hooks), sorted(module.__dict__), getattr(module, "fused_attn", None))
+        for module in classifier.modules()
+    ] + [(parameter.requires_grad, parameter.grad is None, parameter.sum().item()) for parameter in classifier.parameters()]  # fmt: skip
 
 
 def test_there_are_the_controls_every_study_needs() -> None:
-    assert {"random", "random-grid", "centre", "edges", "uniform", "half"} <= set(registry.names("controls"))
+    assert {"random", "random-grid", "centre", "edges", "uniform", "half", "lungs"} <= set(registry.names("controls"))
 
 
 @every_file
@@ -36,47 +100,151 @@ def test_it_declares_itself(room: str, name: str) -> None:
     module = registry.load(room, name)
     assert isinstance(module.METHOD, Method)
     assert (module.__doc__ or "").strip().count("\n") >= 3, "what it computes, the formula, the cost"
-    assert room != "controls" or module.METHOD.needs == "nothing", "a control knows nothing of the model"
+    assert (room == "controls") == (module.METHOD.needs == ("nothing",)), "a control knows nothing of the model"
+    cite = module.METHOD.cite
+    assert cite or room == "controls"
+    assert not cite or f"{{{cite}," in (ROOT / "resources/references.bib").read_text()
 
 
-@every_file
-def test_it_has_the_grid_and_sign_it_declares_and_is_finite(room: str, name: str) -> None:
-    module = registry.load(room, name)
-    maps = module.attribute(given(module, slice(None)))
-    assert maps.shape == (COUNT, *(GRID if module.METHOD.grid == "native" else SIZE))
-    assert maps.dtype == torch.float32
+@every_pair
+def test_it_keeps_its_contract(room: str, name: str, where: str, images: Tensor) -> None:
+    """Defined or refused as declared; shape, sign, finite, the same again, batch = loop, nothing touched or left behind."""
+    classifier, declared = network(where), registry.load(room, name).METHOD
+    if not set(declared.requires) <= NETWORKS[where].traits:
+        with pytest.raises(MethodUndefined, match=name):
+            use_of(classifier, room, name)
+        return
+    use, before, own = use_of(classifier, room, name), state(classifier), images.clone()
+    together = asked(classifier, use, images, [0, 1, 2])
+    maps = together.maps
+    assert state(classifier) == before
+    assert torch.equal(images, own)
+    assert maps.shape[0] == COUNT
+    assert maps.shape[1:] == (SIZE, SIZE) or declared.grid == "native"
+    assert declared.grid == "input" or maps.shape[1] < SIZE
     assert maps.isfinite().all()
     assert not maps.requires_grad
-    assert (maps < 0).any() == module.METHOD.signed
-    assert (maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))).all(), "not constant"
+    assert declared.signed or not (maps < 0).any()
+    assert (maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))).any(), "not all constant"
+    assert all(note.shape == (COUNT,) for note in together.notes.values())
+    assert torch.equal(asked(classifier, use, images, [0, 1, 2]).maps, maps), "the same again"
+    for rows in ([2], [1, 0]):
+        few = asked(classifier, use, images, rows)
+        assert (few.maps - maps[rows]).abs().max() <= 1e-6 * maps.abs().max(), "whatever the batch and the order"
+        for note, values in few.notes.items():
+            torch.testing.assert_close(values, together.notes[note][rows], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_it_explains_a_class_exactly_if_it_says_so(name: str, images: Tensor) -> None:
+    where = home(name)
+    classifier, use = network(where), use_of(network(where), "methods", name)
+    with needs.meeting(
+        classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
+    ) as meeting:
+        maps = []
+        for target in (0, 1):
+            supply = meeting.asked(torch.full((COUNT,), target), torch.arange(COUNT), use.score)
+            streams = [Generator().manual_seed(row) for row in range(COUNT)]
+            answer = use.attribute(uses.Given(supply, streams, (4, 4), None))
+            maps.append(answer.maps if isinstance(answer, Noted) else answer)
+    assert torch.equal(*maps) != use.declared.targeted
 
 
 @every_file
-def test_it_gives_the_same_again_and_changes_nothing_it_was_given(room: str, name: str) -> None:
-    module = registry.load(room, name)
-    first, second = given(module, slice(None)), given(module, slice(None))
-    assert torch.equal(module.attribute(first), module.attribute(second))
-    untouched = given(module, slice(None))
-    kept = ("activation", "gradient", "score") if isinstance(first, Tap) else ("images",)
-    assert all(torch.equal(getattr(first, part), getattr(untouched, part)) for part in kept)
+def test_it_draws_random_numbers_exactly_if_it_says_so(room: str, name: str, images: Tensor) -> None:
+    where = home(name) if room == "methods" else "resnet"
+    classifier, use = network(where), use_of(network(where), room, name)
+    streams = [Generator().manual_seed(row) for row in range(COUNT)]
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    with needs.meeting(
+        classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
+    ) as meeting:
+        supply = meeting.asked(torch.arange(COUNT), torch.arange(COUNT), use.score)
+        use.attribute(uses.Given(supply, streams, (4, 4), images[:, 0] > 0.5))
+    untouched = [
+        torch.equal(one.get_state(), Generator().manual_seed(row).get_state()) for row, one in enumerate(streams)
+    ]
+    assert untouched == [not use.declared.seeded] * COUNT, "each image from its own stream"
+    assert torch.equal(torch.get_rng_state(), before), "and never from the global one"
 
 
-@every_file
-def test_one_batch_equals_many(room: str, name: str) -> None:
-    module = registry.load(room, name)
-    together = module.attribute(given(module, slice(None)))
-    alone = torch.cat([module.attribute(given(module, slice(row, row + 1))) for row in range(COUNT)])
-    assert (together - alone).abs().max() <= 1e-6 * together.abs().max()
+@contextmanager
+def counting(classifier: Classifier) -> Iterator[Counted]:
+    """Whole passes are told from passes of the head by whether the network's first convolution computes."""
+    counted = Counted()
+    first = next(module for module in classifier.net.modules() if isinstance(module, torch.nn.Conv2d))
+    computed = list[int]()
+
+    def through(_module: Any, inputs: tuple[Tensor, ...], _output: Any) -> None:
+        rows = len(inputs[0])
+        if not computed:
+            counted.heads += rows
+        elif torch.is_grad_enabled() and inputs[0].requires_grad:
+            counted.deep += rows
+        else:
+            counted.plain += rows
+        computed.clear()
+
+    convolve = first._conv_forward
+    first._conv_forward = lambda *given: computed.append(1) or convolve(*given)  # type: ignore[func-returns-value, method-assign]
+    hook = classifier.net.register_forward_hook(through)
+    try:
+        yield counted
+    finally:
+        hook.remove()
+        del first._conv_forward
 
 
-@every_file
-def test_it_draws_random_numbers_exactly_if_it_says_so(room: str, name: str) -> None:
-    module = registry.load(room, name)
-    scene = given(module, slice(None))
-    if isinstance(scene, Tap):
-        assert not module.METHOD.seeded, "a tap brings no generators"
-        return
-    module.attribute(scene)
-    drawn = [generator.get_state() for generator in scene.generators]
-    fresh = [Generator().manual_seed(number).get_state() for number in range(COUNT)]
-    assert all(torch.equal(one, two) for one, two in zip(drawn, fresh, strict=True)) != module.METHOD.seeded
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_it_costs_what_it_declares(name: str, images: Tensor) -> None:
+    where = home(name)
+    classifier, use = network(where), use_of(network(where), "methods", name)
+    with counting(classifier) as counted:
+        asked(classifier, use, images, [0, 1, 2])
+    shared = COUNT if use.layers else 0
+    channels = channels_of(classifier, use.layer) if use.layers else 0
+
+    def times(said: int | str) -> int:
+        if said == "channels":
+            said = options("methods", name).get("channels") or channels
+        return COUNT * (options("methods", name)[said] if isinstance(said, str) else said)
+
+    declared = use.declared
+    assert counted.heads == times(declared.heads)
+    assert counted.plain + counted.deep == shared + times(declared.forwards)
+
+
+def channels_of(classifier: Classifier, layer: str) -> int:
+    with tapped(classifier, layer) as tap:
+        tap.forward(torch.zeros(1, 1, SIZE, SIZE, dtype=torch.double))
+        return tap.target(torch.zeros(1, dtype=torch.long)).activation.shape[1]
+
+
+def home(name: str) -> str:
+    """A network the method is defined on."""
+    required = set(registry.load("methods", name).METHOD.requires)
+    return next(where for where, known in NETWORKS.items() if required <= known.traits)
+
+
+def test_two_hundred_calls_keep_memory_and_hooks_flat(images: Tensor) -> None:
+    """Every method that is defined on it, on one small network."""
+    classifier = network("resnet")
+    those = [
+        name
+        for name in registry.names("methods")
+        if set(registry.load("methods", name).METHOD.requires) <= NETWORKS["resnet"].traits
+    ]
+    for name in those:
+        use = use_of(classifier, "methods", name)
+
+        def tensors() -> int:
+            gc.collect()
+            return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+        asked(classifier, use, images, [0])
+        first = tensors()
+        for _ in range(200 // len(those) + 2):
+            asked(classifier, use, images, [0])
+        assert tensors() <= first, name

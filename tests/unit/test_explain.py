@@ -1,6 +1,7 @@
 """One cell from weights to scores: a classifier as it is, its maps whatever the batch, its rows joined to what is known."""
 
 import copy
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,25 @@ import pandas as pd
 import pytest
 import torch
 
-from gradfaith import agreement, choose, explain, faithfulness, localization
+from gradfaith import agreement, choose, explain, faithfulness, localization, uses
 from gradfaith import rows as between
 from gradfaith.stores import Images, MapInfo, Maps, MapWriter
 
 CLASSES, KEY, COPIES = ["normal", "benign", "malignant"], (0, "net", 1), 3
+PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 METHODS = {
-    "gradcam": {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "shuffled": True},
-    "early": {"room": "methods", "use": "gradcam", "layer": "layer2", "options": {}, "shuffled": False},
-    "random-grid": {"room": "controls", "use": "random-grid", "layer": "auto", "options": {}, "shuffled": True},
-    "random": {"room": "controls", "use": "random", "layer": "auto", "options": {}, "shuffled": False},
+    "gradcam": PLAIN | {"shuffled": True},
+    "early": PLAIN | {"layer": "layer2"},
+    "odds": PLAIN | {"score": "log_odds"},
+    "ablated": PLAIN | {"use": "ablationcam"},
+    "random-grid": PLAIN | {"room": "controls", "use": "random-grid", "shuffled": True},
+    "random": PLAIN | {"room": "controls", "use": "random"},
 }
+
+
+def cell(classifier, images: Images, table: pd.DataFrame, **options) -> explain.Cell:
+    rest = {"key": KEY, "copies": COPIES} | options
+    return explain.Cell(classifier, images.pixels, table, uses.uses_of(classifier, METHODS), **rest)
 
 
 def asked(
@@ -26,7 +35,7 @@ def asked(
 ) -> dict[tuple[str, str, int], np.ndarray]:
     """(label, image, target) -> (copies, h, w)."""
     found: dict[tuple[str, str, int], np.ndarray] = {}
-    for piece in explain.explain(classifier, images.pixels, table, METHODS, key=key, copies=COPIES, chunk=chunk):
+    for piece in cell(classifier, images, table, key=key, most=chunk).pieces():
         for row, maps in enumerate(piece.maps, start=piece.start):
             name = (piece.label, str(table["image_id"][row]), int(table["target"][row]))
             assert name not in found
@@ -126,19 +135,19 @@ def test_another_model_shuffles_otherwise_and_the_true_class_has_its_own_map(
     assert not any(np.array_equal(*pair) for pair in pairs)
 
 
-def test_time_is_shared_out_once(classifier, images: Images, table: pd.DataFrame) -> None:
-    pieces = [
-        piece
-        for piece in explain.explain(classifier, images.pixels, table, METHODS, key=KEY, copies=1, chunk=99)
-        if piece.label == "gradcam"
-    ]
-    assert len(pieces) == 2
-    each = [piece.seconds / len(piece.maps) for piece in pieces]
-    assert each[0] == pytest.approx(each[1])
+def test_the_shared_forward_counts_for_every_method_that_needs_it(classifier, images: Images, table) -> None:
+    """Seconds of a map: its part of the forward and the backward, and what its own method took; nothing twice."""
+    started = time.perf_counter()
+    found = list(cell(classifier, images, table, copies=1, most=99).pieces())
+    wall = time.perf_counter() - started
+    seconds = {label: sum(piece.seconds for piece in found if piece.label == label) for label in METHODS}
+    assert all(0 < own < wall for own in seconds.values())
+    assert seconds["random"] < seconds["gradcam"] < seconds["ablated"]
+    assert seconds["gradcam"] + seconds["ablated"] + seconds["random"] < 2 * wall
 
 
 @pytest.fixture(scope="module")
-def cell(tmp_path_factory, images: Images, table: pd.DataFrame) -> Path:
+def store(tmp_path_factory, images: Images, table: pd.DataFrame) -> Path:
     """Maps that know the truth (`oracle`: the evidence itself), its negative, and none."""
     path = tmp_path_factory.mktemp("cell") / "cams.h5"
     truth = images.mask("evidence", list(table["image_id"]))[0][:, None].astype(np.float32)
@@ -149,11 +158,11 @@ def cell(tmp_path_factory, images: Images, table: pd.DataFrame) -> Path:
 
 
 def test_localization_rows_know_their_image_and_say_why_there_is_no_number(
-    cell: Path, images, table, predictions
+    store: Path, images, table, predictions
 ) -> None:
     uses = {"best": {"use": "saliency_score", "options": {}}}
     model = {"arch": "net", "seed": 1}
-    with Maps(cell) as opened:
+    with Maps(store) as opened:
         found = localization.scores(
             images, [opened], predictions, between.chosen("localization", uses), model
         ).set_index(["method", "image_id"])
@@ -199,14 +208,14 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
 
 
 def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
-    cell: Path, classifier, images, table, predictions
+    store: Path, classifier, images, table, predictions
 ) -> None:
     metrics = between.chosen("faithfulness", {"faith": {"use": "faith", "options": {}}})
     imputers = between.chosen(
         "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
     )
-    with Maps(cell) as opened:
-        found = faithfulness.scores(
+    with Maps(store) as opened:
+        found, _ = faithfulness.scores(
             classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
         )
     assert len(found) == 3 * 7 * 2
@@ -217,3 +226,27 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     with torch.no_grad():
         before, after = (classifier(x).softmax(1)[0, CLASSES.index(row["predicted"])] for x in (pixels, pixels * keep))
     assert row["value"] == pytest.approx(float(before - after), abs=1e-6)
+
+
+def test_curves_are_kept_by_map_and_share_and_agree_with_the_scores(
+    store: Path, classifier, images, table, predictions
+) -> None:
+    metrics = between.chosen(
+        "faithfulness",
+        {"road": {"use": "road", "options": {}}, "deletion": {"use": "deletion", "options": {"steps": 5}}},
+    )
+    imputers = between.chosen("imputers", {"black": {"use": "black", "options": {}}})
+    with Maps(store) as opened:
+        scores, curves = faithfulness.scores(
+            classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk="auto"
+        )
+    assert set(curves["method"]) == {"oracle", "inverse"}, "a blank map has no order"
+    assert set(zip(curves["order"], curves["fraction"], strict=True)) == {
+        *(("most", share) for share in (0, 0.2, 0.4, 0.6, 0.8, 1)),
+        *(("least", share) for share in (0.2, 0.4, 0.6, 0.8)),
+    }
+    wide = curves.pivot(index=["method", "image_id"], columns=["order", "fraction"], values="probability")
+    road = sum((wide["least", share] - wide["most", share]) / 4 for share in (0.2, 0.4, 0.6, 0.8))
+    kept = scores[(scores["metric"] == "road") & (scores["status"] == "ok")].set_index(["method", "image_id"])["value"]
+    np.testing.assert_allclose(road.loc[kept.index], kept, atol=1e-6)
+    assert not curves.isna().any(axis=None)

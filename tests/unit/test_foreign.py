@@ -1,5 +1,6 @@
 """Classifiers with other outputs: a class is the logsumexp of its outputs, for answers, gradients, cards and temperatures alike."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_learn import CLASSES, CPU, SETTINGS, known
+from test_learn import CLASSES, CPU, SETTINGS, fine, known
 from torch.testing import assert_close
 
-from gradfaith.errors import LayerUnusable, ModelUnusable
+from gradfaith import uses
+from gradfaith.errors import LayerUnusable, MethodUndefined, ModelUnusable
 from gradfaith.models import answer, checkpoint, foreign, learn
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.calibrate import probabilities, temperature
@@ -54,6 +56,13 @@ def test_the_gradient_of_a_class_is_shared_by_its_outputs(classifier: Classifier
     assert_close(ours.gradient, both, rtol=1e-4, atol=1e-7)
 
 
+def test_a_method_that_needs_a_linear_head_is_refused_where_a_class_has_several_outputs() -> None:
+    single, words = FIVE.mapped([[4], [1], [0]]), "cam:methods:cam:auto:"
+    uses.probed(build(single), words)
+    with pytest.raises(MethodUndefined, match="a class is made of several outputs"):
+        uses.probed(build(FIVE.mapped(MAP)), words)
+
+
 def test_maps_of_maps_are_one_map_and_the_plain_one_is_none() -> None:
     spec = FIVE.mapped(MAP)
     assert (spec.targets, spec.classes, FIVE.targets) == (3, 5, 5)
@@ -80,7 +89,7 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
     save_file(timm.create_model(FIVE.timm, num_classes=5, in_chans=1, output_stride=8).state_dict(), path)
 
     def taken(**settings: Any) -> Spec:
-        how = {"layers": ["auto"], "seed": 1, "weights": path, "device": CPU}
+        how = {"probe": fine, "seed": 1, "weights": path, "device": CPU}
         return learn.model(SETTINGS | settings, images, known(predictions), **how).classifier.spec
 
     assert taken(class_map=MAP).class_map == MAP
@@ -98,14 +107,16 @@ def test_another_study_s_card_is_taken_over_with_its_temperature(tmp_path: Path)
     weights = checkpoint.save(tmp_path / "there", model, {"arch": "net", "seed": 4, "classes": list("abcde")})
     settings = {"external": "there", "class_map": MAP, "classes": CLASSES}
     fitted = pd.DataFrame({"temperature": [1.7, 1.7]})
-    card = foreign.adopted(weights, weights.with_name("card.json"), fitted, settings, ["auto"])
+    card = foreign.adopted(weights, weights.with_name("card.json"), fitted, settings, fine)
     assert (card["classes"], card["temperature"], card["external"], card["seed"]) == (CLASSES, 1.7, "there", 4)
     checkpoint.write_card(tmp_path / "here/card.json", card)
     own = checkpoint.load(weights, tmp_path / "here/card.json")
     x = torch.rand(2, 1, 32, 32)
     assert_close(own(x), build(FIVE.mapped(MAP), seed=4).eval()(x))
     with pytest.raises(LayerUnusable):
-        foreign.adopted(weights, weights.with_name("card.json"), fitted, settings, ["auto", "global_pool"])
+        words = "early:methods:gradcam:auto: late:methods:gradcam:global_pool:"
+        probe = partial(uses.probed, words=words)
+        foreign.adopted(weights, weights.with_name("card.json"), fitted, settings, probe)
 
 
 def test_a_temperature_of_one_s_own_is_used_and_these_images_have_no_say(

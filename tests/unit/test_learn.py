@@ -1,5 +1,6 @@
 """From the study's words to a classifier and its answers: weights as they are, layers probed first, calibrated predictions."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradfaith import stamp
+from gradfaith import stamp, uses
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models import answer, checkpoint, learn
 from gradfaith.models.vision import timm
@@ -32,6 +33,10 @@ def images(images_file: Path):
         yield opened
 
 
+def fine(_net: object) -> None:
+    """A probe that finds no fault."""
+
+
 def known(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[["image_id", "group", "label", "part"]]
 
@@ -41,7 +46,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     state = {name: value + 0 for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "mine.safetensors")
     taken = learn.model(
-        SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=tmp_path / "mine.safetensors", device=CPU
+        SETTINGS, images, known(predictions), probe=fine, seed=1, weights=tmp_path / "mine.safetensors", device=CPU
     )
     own = taken.classifier.state_dict()
     assert own.keys() == {f"net.{name}" for name in state}
@@ -50,13 +55,13 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     card = learn.card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
     saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
     assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=saved, device=CPU)
+    again = learn.model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=saved, device=CPU)
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     learn.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
     about = stamp.cell(
         SimpleNamespace(arch="net", seed="1", bundle="cams"),
-        {},
+        {"passes": {"precision": "float32"}},
         "c",
         images,
         tmp_path / "model/card.json",
@@ -77,7 +82,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
     elif fault != "no file":
         save_file(state, path)
     with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        learn.model(SETTINGS, images, known(predictions), layers=["auto"], seed=1, weights=path, device=CPU)
+        learn.model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
 
 
 def test_a_layer_without_maps_is_refused_before_any_training(images: Images, predictions: pd.DataFrame) -> None:
@@ -85,7 +90,13 @@ def test_a_layer_without_maps_is_refused_before_any_training(images: Images, pre
     settings = SETTINGS | {"recipe": endless}
     with pytest.raises(LayerUnusable):
         learn.model(
-            settings, images, known(predictions), layers=["auto", "global_pool"], seed=1, weights=None, device=CPU
+            settings,
+            images,
+            known(predictions),
+            probe=partial(uses.probed, words="early:methods:gradcam:auto: late:methods:gradcam:global_pool:"),
+            seed=1,
+            weights=None,
+            device=CPU,
         )
 
 

@@ -69,7 +69,7 @@ def test_classes_of_another_order_are_found_by_name(place: Path, tiny: dict[str,
         assert getattr(plan.layout, own).startswith("results/outside/")
     assert (plan.study.split.train, plan.study.split.val, plan.study.split.test) == (0, 0, 1)
     assert plan.study.seeds == [0, 1]
-    assert "adopt" in Slices(plan).codes()
+    assert "train" not in Slices(plan).codes()
     assert "study tiny" in plan.notes[0]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradfaith.errors import LayerUnusable, ModelUnusable
-from gradfaith.models import taps
+from gradfaith.models import grids
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.layers import default
 from gradfaith.models.probe import probe
@@ -98,9 +98,9 @@ def test_tokens_make_a_grid_only_where_their_number_is_a_square(count: int, side
     """Seventeen are a class token and sixteen patches only for a network that says it has a class token."""
     if side is None:
         with pytest.raises(LayerUnusable, match="0 square grids"):
-            taps._tokens(nn.Module(), "x", count)
+            grids._tokens(nn.Module(), "x", count)
     else:
-        assert taps._tokens(nn.Module(), "x", count).grid == (side, side)
+        assert grids._tokens(nn.Module(), "x", count).grid == (side, side)
 
 
 def test_a_size_the_network_cannot_take_is_the_models_fault_not_the_layers() -> None:

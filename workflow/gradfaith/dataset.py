@@ -42,6 +42,9 @@ class Dataset(Closed):
     evidence: str = Field(
         "none", pattern="^(mask|box|point|parts|none)$", description="what is known of where the truth lies"
     )
+    organ: str = Field(
+        "", description="the region the reader knows as the organ, for the control that paints it evenly"
+    )
     claimed: dict[str, int] = Field(
         default_factory=dict, description="patients of each class as the dataset's authors state them, for the audit"
     )

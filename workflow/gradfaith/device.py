@@ -1,12 +1,17 @@
-"""The device a job computes on: chosen, and named."""
+"""The device a job computes on: chosen, named, and asked for no more at once than it holds."""
 
 import os
 import platform
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import torch
 
 from gradfaith.errors import DeviceMissing
+
+Most = int | Literal["auto"]
+Answer = TypeVar("Answer")
 
 
 def choose(asked: str, threads: int) -> torch.device:
@@ -22,6 +27,54 @@ def choose(asked: str, threads: int) -> torch.device:
             then="Say `device: auto`, or start the job where the device is and with a torch built for it.",
         )
     return torch.device(name)
+
+
+def most(said: str | int) -> Most:
+    """A chunk as Snakemake hands it on."""
+    return "auto" if said == "auto" else int(said)
+
+
+class Chunk:
+    """How many rows go through a model at once; "auto" starts large and is halved, for good, whenever memory runs out."""
+
+    def __init__(self, most: Most, device: torch.device) -> None:
+        self.auto = most == "auto"
+        self.rows: int = (256 if device.type == "cuda" else 32) if most == "auto" else int(most)
+
+    def pieces(self, count: int, work: Callable[[slice], Answer], *, times: int = 1) -> Iterator[tuple[slice, Answer]]:
+        """`work` done on all rows, piece by piece; `times` as many at once where a row is that much smaller."""
+        start = 0
+        while start < count:
+            rows = slice(start, min(start + times * self.rows, count))
+            try:
+                done = work(rows)
+            except RuntimeError as error:
+                if not (self.auto and self.rows > 1 and out_of_memory(error)):
+                    raise
+                done = None
+            if done is None:  # outside the handler: the error's frames would keep what did not fit
+                self.rows = max(1, min(self.rows, (rows.stop - rows.start) // times) // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                print(f"out of memory: {self.rows} rows at once from now on", flush=True)  # noqa: T201 - the job's log
+                continue
+            yield rows, done
+            start = rows.stop
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a class for it, the others only words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "can't allocate memory")
+    )
+
+
+def settle(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def name(device: torch.device) -> str:

@@ -65,6 +65,10 @@ class LayerUnusable(Refusal):
     """A layer yields no map: no grid, no gradient, or not a finite one."""
 
 
+class MethodUndefined(Refusal):
+    """An attribution method means nothing on this network, or cannot be asked this way."""
+
+
 class ModelUnusable(Refusal):
     """A model cannot be built, loaded or trained as the study asks."""
 

@@ -1,8 +1,9 @@
 """One cell: every method of a bundle asked for every image, the predicted and the true class.
 
-Methods that read the same layer share its forward and one short backward per target; controls see the images and the
-grid only. For each map that has a shuffled control, `copies` of it are made with its cells permuted, from a stream that
-depends on the study's seed, the model, the method, the image and the copy alone: no two models share their chance.
+Methods share what they need: one forward with all their layers tapped, and one short backward per target and kind of
+score (models/needs.py); controls see the images, the organ and the grid only. For each map that has a shuffled control,
+`copies` of it are made with its cells permuted. Whatever is random comes from a stream that depends on the study's seed,
+the model, the method, the image and the copy alone: no two models share their chance, and no order or batch changes it.
 
 Rows are one per (image, class): all predicted classes first, then the true classes where the model was wrong.
 """
@@ -10,8 +11,7 @@ Rows are one per (image, class): all predicted classes first, then the true clas
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from gradfaith import registry, rng
-from gradfaith.methods.contract import Method, Scene
+from gradfaith import rng
+from gradfaith.device import Chunk, Most, settle
+from gradfaith.methods.contract import Noted, Score
 from gradfaith.methods.shuffle import shuffled
+from gradfaith.models import needs
 from gradfaith.models.build import Classifier
-from gradfaith.models.layers import resolve
 from gradfaith.models.probe import probe
-from gradfaith.models.taps import grid, tapped
+from gradfaith.models.taps import grid
 from gradfaith.registry import SHUFFLED
 from gradfaith.stores import MapInfo
+from gradfaith.uses import Given, Use
 
 Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
-Uses = Mapping[str, Mapping[str, Any]]  # label -> room, file, layer, options, whether it is shuffled
+Organ = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
 
 
 @dataclass(frozen=True)
@@ -42,54 +44,17 @@ class Piece:
     start: int
     maps: NDArray[np.float32]  # (n, copies, h, w)
     seconds: float
+    notes: Mapping[str, NDArray[np.float32]]  # each (n,)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What one method answered for a chunk: its maps of the predicted and of the true classes."""
+class Role:
+    """The classes asked of some images of a chunk: the predicted one of all, or the true one where it differs."""
 
-    label: str
-    use: Mapping[str, Any]
-    declared: Method
-    layer: str
-    predicted: Tensor  # (n, h, w)
-    true: Tensor  # (n, h, w)
-    seconds: float
-
-    def pieces(self, part: "Chunk", copies: int, key: tuple[object, ...]) -> Iterator[Piece]:
-        info = MapInfo(self.use["use"], self.layer, self.declared.grid, self.declared.signed, 1)
-        wrong = part.wrong.nonzero().squeeze(1).tolist()
-        each = self.seconds / (len(part.ids) + len(wrong))
-        for maps, start, members in (
-            (self.predicted, part.starts[0], range(len(part.ids))),
-            (self.true, part.starts[1], wrong),
-        ):
-            if not len(members):
-                continue
-            own, ids = maps[list(members)], [part.ids[member] for member in members]
-            yield Piece(self.label, info, start, own[:, None].float().cpu().numpy(), each * len(ids))
-            if self.use["shuffled"]:
-                many = torch.stack(
-                    [self._shuffled(own, ids, (*key, "shuffle", self.label, copy)) for copy in range(copies)], dim=1
-                )
-                shuffle = replace(info, method=SHUFFLED + info.method, copies=copies)
-                yield Piece(SHUFFLED + self.label, shuffle, start, many.float().cpu().numpy(), 0.0)
-
-    def _shuffled(self, maps: Tensor, ids: Sequence[str], key: tuple[object, ...]) -> Tensor:
-        streams = [Generator().manual_seed(rng.seed(*key, image)) for image in ids]
-        return shuffled(maps, streams, self.declared.grid)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some images and the classes asked of them: predicted for all, true where it differs."""
-
-    images: Tensor  # (n, c, h, w) in [0, 1]
     ids: Sequence[str]
-    predicted: Tensor  # (n,)
-    wrong: Tensor  # (n,) bool
-    true: Tensor  # (n,)
-    starts: tuple[int, int]  # rows at which the predicted and the true classes begin
+    rows: Tensor  # (n,) in the chunk
+    target: Tensor  # (n,)
+    start: int  # in the store
 
 
 def rows(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -102,68 +67,102 @@ def rows(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return pd.concat([first, second.assign(role="true")[~correct]], ignore_index=True)
 
 
-def explain(
-    classifier: Classifier,
-    pixels: Pixels,
-    table: pd.DataFrame,  # as `rows` makes it
-    methods: Uses,
-    *,
-    key: tuple[object, ...],
-    copies: int,
-    chunk: int,
-) -> Iterator[Piece]:
-    """All maps of a cell, chunk by chunk; `key` names the study's seed and the model."""
-    device = next(classifier.parameters()).device
-    layer_of = {label: resolve(classifier.net, use["layer"]) for label, use in methods.items()}
-    informed = {layer_of[label] for label, use in methods.items() if use["room"] == "methods"}
-    grids = {
-        layer: (probe if layer in informed else grid)(classifier, layer) for layer in dict.fromkeys(layer_of.values())
-    }
-    for part in _chunks(table, pixels, chunk, device):
-        for layer, cells in grids.items():
-            here = {label: use for label, use in methods.items() if layer_of[label] == layer}
-            controls = {label: use for label, use in here.items() if use["room"] == "controls"}
-            known = {label: use for label, use in here.items() if label not in controls}
-            for one in chain(_controls(cells, part, controls, key), _informed(classifier, layer, part, known)):
-                yield from one.pieces(part, copies, key)
+@dataclass(frozen=True)
+class Cell:
+    """One model and one bundle."""
+
+    classifier: Classifier
+    pixels: Pixels
+    table: pd.DataFrame  # as `rows` makes it
+    uses: Sequence[Use]
+    key: tuple[object, ...]  # names the study's seed and the model
+    copies: int
+    most: Most
+    organ: Organ | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """All maps, chunk by chunk."""
+        for _, found in Chunk(self.most, self._device).pieces(len(self._first), self._chunk):
+            yield from found
+
+    def _chunk(self, some: slice) -> list[Piece]:
+        roles, found = self._roles(some), list[Piece]()
+        images = torch.from_numpy(self.pixels(roles[0].ids)).to(self._device).float() / 255
+        layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
+        curved = any("curvature" in use.wants for use in self.uses)
+        grids = self._grids  # probed before the first graph: a probe touches weights that are zero
+        started = time.perf_counter()
+        with needs.meeting(self.classifier, images, layers, chunk=self._passes, curved=curved) as meeting:
+            settle(self._device)
+            forward = (time.perf_counter() - started) / sum(len(role.ids) for role in roles)
+            for role in roles:
+                supplies: dict[Score, needs.Supply] = {}
+                for use in self.uses:
+                    if use.score not in supplies:
+                        supplies[use.score] = meeting.asked(role.target, role.rows, use.score)
+                    found.extend(self._answer(use, supplies[use.score], role, forward, grids[use.layer]))
+        return found
+
+    def _answer(
+        self, use: Use, supply: needs.Supply, role: Role, forward: float, cells: tuple[int, int]
+    ) -> Iterator[Piece]:
+        """The maps of one method for one role, and their shuffled copies."""
+        shared = forward * len(role.ids) + supply.backward() if use.layers else 0.0
+        started = time.perf_counter()
+        streams = self._streams(role.ids, "control" if use.control else "method", use.label)
+        organ = None if self.organ is None else torch.from_numpy(self.organ(role.ids)).to(self._device)
+        answer = use.attribute(Given(supply, streams, cells, organ))
+        noted = answer if isinstance(answer, Noted) else Noted(answer)
+        settle(self._device)
+        seconds = shared + time.perf_counter() - started
+        notes = {name: values.float().cpu().numpy() for name, values in noted.notes.items()}
+        maps = noted.maps.float()
+        yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), seconds, notes)
+        if use.shuffled:
+            draw = [self._streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
+            many = torch.stack([shuffled(maps, own, use.declared.grid) for own in draw], dim=1)
+            info = replace(use.info(self.copies), method=SHUFFLED + use.name)
+            yield Piece(SHUFFLED + use.label, info, role.start, _stored(many), 0.0, {})
+
+    def _streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
+        return [Generator().manual_seed(rng.seed(*self.key, *purpose, image)) for image in ids]
+
+    def _roles(self, some: slice) -> list[Role]:
+        here = self._first.iloc[some]
+        ids, target = list(here["image_id"]), torch.tensor(here["target"].to_numpy(), device=self._device)
+        roles = [Role(ids, torch.arange(len(ids), device=self._device), target, some.start)]
+        wrong = np.flatnonzero(here["role"] == "predicted")
+        if len(wrong):
+            images = [ids[row] for row in wrong]
+            true = torch.tensor([int(self._true[image]) for image in images], device=self._device)
+            start = len(self._first) + int((self._first["role"].iloc[: some.start] == "predicted").sum())
+            roles.append(Role(images, torch.tensor(wrong, device=self._device), true, start))
+        return roles
+
+    @property
+    def _device(self) -> torch.device:
+        return self.classifier.mean.device
+
+    @cached_property
+    def _first(self) -> pd.DataFrame:
+        return self.table[self.table["role"] != "true"]
+
+    @cached_property
+    def _true(self) -> pd.Series:
+        return self.table[self.table["role"] == "true"].set_index("image_id")["target"]
+
+    @cached_property
+    def _passes(self) -> Chunk:
+        return Chunk(self.most, self._device)
+
+    @cached_property
+    def _grids(self) -> Mapping[str, tuple[int, int]]:
+        """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
+        informed = {layer for use in self.uses for layer in use.layers}
+        every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))
+        return {layer: (probe if layer in informed else grid)(self.classifier, layer) for layer in every}
 
 
-def _chunks(table: pd.DataFrame, pixels: Pixels, size: int, device: torch.device) -> Iterator[Chunk]:
-    first = table[table["role"] != "true"]
-    true = table[table["role"] == "true"].set_index("image_id")["target"]
-    done = len(first)
-    for start in range(0, len(first), size):
-        some = first.iloc[start : start + size]
-        ids = list(some["image_id"])
-        predicted = torch.tensor(some["target"].to_numpy(), device=device)
-        wrong = torch.tensor((some["role"] == "predicted").to_numpy(), device=device)
-        other = torch.tensor([int(true.get(image, -1)) for image in ids], device=device)
-        images = torch.from_numpy(pixels(ids)).to(device).float() / 255
-        yield Chunk(images, ids, predicted, wrong, torch.where(wrong, other, predicted), (start, done))
-        done += int(wrong.sum())
-
-
-def _controls(cells: tuple[int, int], part: Chunk, methods: Uses, key: tuple[object, ...]) -> Iterator[Asked]:
-    """Controls know the images and the grid."""
-    for label, use in methods.items():
-        started, module = time.perf_counter(), registry.load("controls", use["use"])
-        streams = [Generator().manual_seed(rng.seed(*key, "control", label, image)) for image in part.ids]
-        maps = module.attribute(Scene(part.images, cells, streams), **use["options"])
-        yield Asked(label, use, module.METHOD, "", maps, maps, time.perf_counter() - started)
-
-
-def _informed(classifier: Classifier, layer: str, part: Chunk, methods: Uses) -> Iterator[Asked]:
-    """Methods that know the model share one forward, and a short backward for each target."""
-    if not methods:
-        return
-    started = time.perf_counter()
-    with tapped(classifier, layer) as tap:
-        tap.forward(part.images)
-        predicted = tap.target(part.predicted)
-        true = tap.target(part.true) if bool(part.wrong.any()) else predicted
-    shared = time.perf_counter() - started
-    for label, use in methods.items():
-        started, module = time.perf_counter(), registry.load("methods", use["use"])
-        maps = module.attribute(predicted, **use["options"])
-        other = module.attribute(true, **use["options"]) if true is not predicted else maps
-        yield Asked(label, use, module.METHOD, layer, maps, other, shared + time.perf_counter() - started)
+def _stored(maps: Tensor) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = maps.float().cpu().numpy()
+    return found

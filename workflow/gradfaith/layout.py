@@ -116,6 +116,10 @@ class Layout:
         return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.parquet")
 
     @property
+    def faithfulness_curves(self) -> str:
+        return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.curves.parquet")
+
+    @property
     def localization(self) -> str:
         return self._own(f"scores/localization/{MODEL}.parquet")
 
@@ -126,6 +130,10 @@ class Layout:
     @property
     def scores(self) -> str:
         return self._own("scores.parquet")
+
+    @property
+    def curves(self) -> str:
+        return self._own("curves.parquet")
 
     @property
     def estimates(self) -> str:

@@ -21,10 +21,11 @@ from gradfaith.models.recipe import RECIPE_VERSION
 from gradfaith.outputs import Outputs, described, resolved
 from gradfaith.registry import SHUFFLED
 from gradfaith.standing import completed, trained_classes
-from gradfaith.study import Bundle, Study, Uses
+from gradfaith.study import Bundle, MethodUse, Study, Uses
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
+ORGAN = "lungs"  # the control that needs to know the organ
 AUDIT = "audit"  # the figure every study has
 
 
@@ -71,8 +72,12 @@ class Plan:
         """bundle -> label -> room, file, layer and options, the controls' bundle last."""
         own = {name: _uses(bundle) for name, bundle in self.study.bundles.items()}
         controls = {
-            name: {"room": "controls", "use": name, "layer": "", "options": options.complete("controls", name, {})}
+            name: {
+                "room": "controls",
+                **MethodUse(use=name, options=options.complete("controls", name, {})).model_dump(),
+            }
             for name in registry.names("controls")
+            if name != ORGAN or self.dataset.organ
         }
         return own | {CONTROLS: controls}
 
@@ -146,10 +151,21 @@ class Plan:
         own = use["layer"]
         return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
 
-    def layers(self, arch: str) -> list[str]:
-        """Every layer of an architecture that the study takes maps from."""
-        uses = [use for bundle in self.bundles.values() for use in bundle.values()]
-        return list(dict.fromkeys(self.layer(arch, use) for use in uses))
+    def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
+        """label -> use, of those that a bundle asks of an architecture."""
+        return {
+            label: use | {"layer": self.layer(arch, use), "shuffled": self.is_shuffled(label)}
+            for label, use in self.bundles[bundle].items()
+            if arch in (use["only"] or [arch])
+        }
+
+    def probed(self, arch: str) -> str:
+        """Every method that is asked of an architecture, as one word each: probed before anything is trained."""
+        uses = {label: use for bundle in self.bundles for label, use in self.methods(arch, bundle).items()}
+        return " ".join(
+            ":".join((label, use["room"], use["use"], use["layer"], use["options"].get("of", "")))
+            for label, use in uses.items()
+        )
 
     @property
     def recipe_threads(self) -> int:
@@ -165,11 +181,22 @@ class Plan:
 
     def score_tables(self) -> list[str]:
         """Every table that is collected."""
-        layout, cells = self.layout, list(product(self.bundles, self.study.batteries))
+        layout = self.layout
         tables = self.every(layout.localization) if self.study.localization else []
-        for bundle, battery in cells:
-            tables += self.every(layout.faithfulness.replace("{bundle}", bundle).replace("{battery}", battery))
+        tables += self._cells(layout.faithfulness)
         return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+
+    def curve_tables(self) -> list[str]:
+        """What the model said at every share of pixels removed, cell by cell."""
+        return self._cells(self.layout.faithfulness_curves)
+
+    def _cells(self, path: str) -> list[str]:
+        cells = product(self.bundles, self.study.batteries)
+        return [
+            file
+            for bundle, battery in cells
+            for file in self.every(path.replace("{bundle}", bundle).replace("{battery}", battery))
+        ]
 
     def figure_inputs(self, figure: str) -> dict[str, str | list[str]]:
         """The files that a figure says it needs."""
@@ -177,7 +204,7 @@ class Plan:
         maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
         offered: dict[str, str | list[str]] = {
             "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
-            "predictions": self.every(layout.predictions), "scores": layout.scores, "manifest": layout.manifest,
+            "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,
             "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip
         return {need: offered[need] for need in registry.entry("figures", self.figures[figure].use).declared["needs"]}

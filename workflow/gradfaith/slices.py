@@ -17,6 +17,8 @@ CODED = (
     "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
 )  # fmt: skip
 
+PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -89,12 +91,11 @@ class Slices:
         study = self.plan.study
         return {
             "seed": study.seed,
-            "explain": study.explain.model_dump(),
+            "explain": study.explain.model_dump(exclude=PASSES),
+            "passes": study.explain.model_dump(include=PASSES),
             "copies": study.controls.copies,
-            "methods": {
-                label: use | {"layer": self.plan.layer(arch, use), "shuffled": self.plan.is_shuffled(label)}
-                for label, use in self.plan.bundles[bundle].items()
-            },
+            "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
+            "methods": self.plan.methods(arch, bundle),
         }
 
     def battery(self, battery: str) -> dict[str, Any]:
@@ -165,9 +166,7 @@ class Slices:
         cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
         batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
-        models = (
-            {"adopt": self.code("adopt")} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
-        )
+        models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 
     def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
@@ -177,7 +176,9 @@ class Slices:
         if rule in {"localization", "agreement"}:
             return [(rule, use.use) for use in getattr(study, rule).values()]
         if bundle:
-            return [(use["room"], use["use"]) for use in self.plan.bundles[bundle].values()]
+            uses = self.plan.bundles[bundle].values()
+            inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
+            return [*((use["room"], use["use"]) for use in uses), *sorted(inner)]
         if battery:
             asked = study.batteries[battery]
             return [("faithfulness", use.use) for use in asked.metrics.values()] + [

@@ -30,7 +30,7 @@ def cell(
         "settings": dict(settings),
         "code": code,
         "device": device.name(place),
-        "precision": str(next(model.parameters()).dtype).removeprefix("torch."),
+        **settings["passes"],
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
     }

@@ -1,7 +1,7 @@
 """The HDF5 stores: images and maps. One writer, written whole; many readers, every one checks what it opens.
 
 images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region, decoded and fitted once
-maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, and the seconds they took
+maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, the seconds they took, and notes
 
 A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is "failed";
 both are kept as they came.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gradfaith.atomic import Patient, replacing
 from gradfaith.errors import BrokenStore
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Grid = Literal["native", "input"]
 STATUSES = ("ok", "degenerate", "failed")
 PACKED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
@@ -39,6 +39,7 @@ class MapInfo:
     grid: Grid
     signed: bool
     copies: int
+    score: str = ""  # what of the class's answer is explained: its logit, log-odds or margin; of controls nothing
 
 
 class Writer:
@@ -139,8 +140,14 @@ class MapWriter(Writer):
             self._file[f"rows/{column}"] = values.to_numpy(dtype=h5py.string_dtype() if text else None)
 
     def put(
-        self, label: str, info: MapInfo, start: int, maps: NDArray[np.float32], seconds: float
-    ) -> None:  # maps (n, copies, h, w)
+        self,
+        label: str,
+        info: MapInfo,
+        start: int,
+        maps: NDArray[np.float32],  # (n, copies, h, w)
+        seconds: float,
+        notes: Mapping[str, NDArray[np.float32]] | None = None,  # each (n,)
+    ) -> None:
         group = self._file.require_group(f"methods/{label}")
         if "maps" not in group:
             chunk = 1 if info.grid == "input" else min(256, self._rows)
@@ -152,6 +159,10 @@ class MapWriter(Writer):
         group["maps"][start:stop] = maps
         group["status"][start:stop] = status_of(maps)
         group["seconds"][start:stop] = seconds / len(maps)
+        for name, values in (notes or {}).items():
+            if name not in group.require_group("notes"):
+                group.create_dataset(f"notes/{name}", (self._rows,), "f4", fillvalue=np.nan)
+            group[f"notes/{name}"][start:stop] = values
         self._filled[label] = self._filled.get(label, 0) + len(maps)
         self._disk.check()
 
@@ -252,6 +263,11 @@ class Maps(Reader):
         status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
         return status
 
+    def notes(self, label: str) -> dict[str, NDArray[np.float32]]:  # each (n,)
+        """What a method says of its own maps, a number per map."""
+        kept = self._file[f"methods/{label}"].get("notes", {})
+        return {name: self._read(f"methods/{label}/notes/{name}") for name in kept}
+
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
         seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
         return seconds
@@ -273,6 +289,7 @@ def _info(attributes: Any) -> MapInfo:
         "input" if attributes["grid"] == "input" else "native",
         bool(attributes["signed"]),
         int(attributes["copies"]),
+        str(attributes["score"]),
     )
 
 

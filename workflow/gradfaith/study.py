@@ -123,6 +123,11 @@ class MethodUse(Uses):
     layer: str | dict[Label, str] = Field(
         "", description="a module path, or one per architecture; empty: the architecture's layer"
     )
+    score: Literal["logit", "log_odds", "margin"] = Field(
+        "logit",
+        description="what is explained: the class's logit, its log-odds, or its margin over the best other class",
+    )
+    only: list[Label] = Field(default=[], description="architectures it is asked of; empty: all of them")
 
 
 class Bundle(Closed):
@@ -150,6 +155,11 @@ class Explain(Closed):
     parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
     max_images: int | None = Field(None, ge=1, description="at most so many, drawn evenly from the groups; empty: all")
     only_correct: bool = Field(False, description="only images that the model gets right")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of the network's passes; bf16 is two to three times faster and rounds maps"
+    )
+    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
+    fold_batch_norm: bool = Field(False, description="batch norms folded into the convolutions before them")
 
 
 class Battery(Closed):
@@ -187,7 +197,9 @@ class Compute(Closed):
     gpus: int = Field(0, ge=0, description="GPUs that each training, explaining and scoring job asks the scheduler for")
     threads: int = Field(1, ge=1, description="threads of every other job")
     data_threads: int = Field(2, ge=1, description="threads that read, fit and compare images")
-    chunk: int = Field(32, ge=1, description="images per pass")
+    chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved whenever memory runs out"
+    )
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")

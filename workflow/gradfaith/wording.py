@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.registry import SHUFFLED, did_you_mean
+from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
 
 if TYPE_CHECKING:
     from gradfaith.dataset import Dataset
@@ -106,6 +106,11 @@ def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[
             lines += [
                 f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
             ]
+            lines += [
+                f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
+                for arch in sorted(set(use.only) - set(study.architectures))
+            ]
+            lines += _combined(f"bundles.{bundle}.methods.{label}", use.options.get("of"))
     metrics = [
         *study.localization,
         *study.agreement,
@@ -116,6 +121,12 @@ def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[
         for name in sorted({name for name in metrics if metrics.count(name) > 1})
     ]
     return lines
+
+
+def _combined(path: str, of: str | None) -> list[str]:
+    """A method of maps names the method whose maps it combines: one that reads a layer."""
+    known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
+    return [f"{path}.options.of: {of} is none of {', '.join(known)}"] if of is not None and of not in known else []
 
 
 def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:

@@ -1,37 +1,55 @@
 """What an attribution method is: a file whose stem is its name, a `METHOD`, and `attribute`.
 
-    METHOD = Method(needs="layer", grid="native", signed=False, backwards=1, cite="jiang2021")
+    METHOD = Method(needs=("layer",), grid="native", signed=False, backwards=1, cite="jiang2021")
     def attribute(tap: Tap, *, <options>) -> Tensor: ...                                        # (n, h, w)
 
-`needs` says what `attribute` receives:
+`needs` says what `attribute` receives, one argument for each word, in this order:
 
-    "layer"    a Tap: activation and gradient of one layer, for one batch and one target per image
-    "nothing"  a Scene: the images and the grid of the study's layer, and one generator per image; for controls
+    "layer"       a Tap: activation and gradient of one layer
+    "curvature"   a Curvature: the second derivative of the score at that layer, along a direction
+    "head"        a Head: the scores of changed activations of that layer, without what comes before it
+    "image"       an Asked: the images, and the score and its gradient for any changed images
+    "attention"   an Attention: every block's attention and its gradient
+    "maps"        Layered: the maps of the method named by the option `of`, at a layer and all deeper ones
+    "nothing"     a Scene: the images, the organ, and the grid of the study's layer; for controls
 
-`grid` is "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something.
-The maps are raw: nobody rescales before `metrics/evaluated.py`.
+All are of one batch and one target class per image. `requires` names what a network must be for the method to be
+defined (models/traits.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
+"native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
+passes is a number, or a word: an option's name, or "channels". The maps are raw: nobody rescales before
+`metrics/evaluated.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Generator, Tensor
+import torch
+from torch import Generator, Tensor, nn
 
-Needs = Literal["layer", "nothing"]
+Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
+Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
 Grid = Literal["native", "input"]
+Score = Literal["logit", "log_odds", "margin"]
+Rows = Tensor  # (m,) the image that each of m changed copies is a copy of
+Build = Callable[
+    [slice], Tensor
+]  # some of the m copies, made when they are needed, so that they need not exist at once
 
 
 @dataclass(frozen=True)
 class Method:
     """What is declared about a method, and tested from the declaration."""
 
-    needs: Needs
+    needs: tuple[Need, ...]
     grid: Grid
     signed: bool
-    forwards: int = 0  # per image, beyond the one the bundle shares
-    backwards: int = 0  # per image and target, through the head only
+    requires: tuple[Trait, ...] = ()
+    forwards: int | str = 0  # whole forward passes per map, beyond the one the bundle shares
+    backwards: int | str = 0  # per map: through the head only for a layer, to the image for an image
+    heads: int | str = 0  # forward passes of the head alone, per map
     seeded: bool = False  # draws random numbers, from the generators it is given
+    targeted: bool = True  # the map depends on the class it explains
     cite: str = ""
     differs: str = ""  # where we differ from the source, in one sentence
 
@@ -42,13 +60,77 @@ class Tap:
 
     activation: Tensor  # (n, c, h, w)
     gradient: Tensor  # (n, c, h, w), of the target's score with respect to the activation
-    score: Tensor  # (n,), the target's logit
+    score: Tensor  # (n,)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """H v for each image: the score's second derivative with respect to the activation, along v."""
+
+    along: Callable[[Tensor], Tensor]  # (n, c, h, w) -> (n, c, h, w)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The network from the layer on."""
+
+    scores: Callable[[int, int, Build], Tensor]  # which image, how many, changed activations (m, c, h, w) -> (m,)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The images and the classes that are asked for, and a model that answers."""
+
+    images: Tensor  # (n, c, h, w) in [0, 1]
+    target: Tensor  # (n,)
+    generators: Sequence[Generator]  # one per image, drawing on the CPU: the same numbers on every device
+    scores: Callable[[Build, Rows], Tensor]  # changed images (m, c, h, w) -> (m,)
+    gradients: Callable[[Build, Rows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
+    slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
+    network: nn.Module  # images -> a score for every class (n, k)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What every block of a transformer attends to."""
+
+    weights: Sequence[Tensor]  # per block (n, heads, t, t); a row says where a token looks
+    gradients: Sequence[Tensor]  # of the score, as large
+    prefix: int  # tokens before the patches: class, distillation, registers
+    read: Literal["class", "patches"]  # which tokens the classifier reads
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Layered:
+    """Maps of one method at several layers, from the one asked for to the deepest."""
+
+    maps: Sequence[Tensor]  # each (n, h, w), on its own layer's grid
+    size: tuple[int, int]  # of the image
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a control may know: the picture and the grid, nothing of the model."""
+    """What a control may know: the picture, the organ and the grid, nothing of the model."""
 
     images: Tensor  # (n, c, h, w) in [0, 1]
     grid: tuple[int, int]  # of the layer the study taps
     generators: Sequence[Generator]  # one per image
+    organ: Tensor | None = None  # (n, h, w) bool, where the dataset knows it
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Maps, with a number per image that says how far each can be trusted: a completeness error, a fit, a count."""
+
+    maps: Tensor  # (n, h, w)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)  # each (n,)
+
+
+def score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, k), (n,) -> (n,)
+    """What a map explains: the class's logit, its log-odds, or its margin over the best other class."""
+    own = logits.gather(1, target[:, None])[:, 0]
+    if kind == "logit":
+        return own
+    others = logits.scatter(1, target[:, None], -torch.inf)
+    return own - (others.logsumexp(dim=1) if kind == "log_odds" else others.amax(dim=1))

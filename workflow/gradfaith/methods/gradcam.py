@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradfaith.methods.contract import Method, Tap
 
-METHOD = Method(needs="layer", grid="native", signed=False, backwards=1, cite="selvaraju2017")
+METHOD = Method(needs=("layer",), grid="native", signed=False, backwards=1, cite="selvaraju2017")
 
 
 def attribute(tap: Tap) -> Tensor:  # (n, h, w)

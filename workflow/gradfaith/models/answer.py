@@ -24,7 +24,7 @@ def predictions(
     table: pd.DataFrame,
     classes: Sequence[str],
     *,
-    chunk: int,
+    chunk: devices.Most,
     own_temperature: float | None = None,
 ) -> pd.DataFrame:
     """One row per image; `table` holds image_id, group, label and part."""

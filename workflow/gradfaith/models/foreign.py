@@ -4,7 +4,7 @@ Their outputs become the dataset's classes by a class map, which is kept in the 
 weights stay where they lie: what is written here is a card, with the temperature that was fitted there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import checkpoint
-from gradfaith.models.build import Spec, build
-from gradfaith.models.probe import probe
+from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.vision import timm
 
 
@@ -33,13 +32,15 @@ def as_in_file(spec: Spec, weights: Path, class_map: Sequence[Sequence[int]], cl
 
 
 def adopted(
-    weights: Path, card: Path, predictions: pd.DataFrame, settings: Mapping[str, Any], layers: Sequence[str]
+    weights: Path,
+    card: Path,
+    predictions: pd.DataFrame,
+    settings: Mapping[str, Any],
+    probe: Callable[[Classifier], None],
 ) -> dict[str, Any]:
-    """The card of another study's model under this study's classes; its layers are probed, and its weights are its own."""
+    """The card of another study's model under this study's classes; `probe` refuses a network that a method has no map for."""
     spec = checkpoint.load(weights, card).spec.mapped(settings["class_map"])
-    untrained = build(spec)
-    for layer in layers:
-        probe(untrained, layer)
+    probe(build(spec))
     return {
         **checkpoint.read_card(card),
         "spec": spec.to_json(),

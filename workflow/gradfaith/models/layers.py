@@ -69,6 +69,36 @@ def resolve(net: nn.Module, path: str) -> str:
     return ".".join(found)
 
 
+def stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
+    """A layer and all deeper ones of the family's stages, shallow to deep; `auto`: all of them.
+
+    The stages are those timm takes features from, at a quarter of the image's resolution or below, and the default layer
+    as the deepest. A network whose blocks all have one resolution has the last four of them.
+    """
+    deepest = default(net)
+    info = [stage for stage in getattr(net, "feature_info", None) or [] if isinstance(stage, dict)]
+    finer = [stage["module"] for stage in info if 4 <= stage["reduction"] < info[-1]["reduction"]]
+    if not finer and ".-1" in (path_of_blocks := _counted_from_the_end(net, deepest)):
+        finer = [resolve(net, path_of_blocks.replace(".-1", f".-{back}", 1)) for back in (4, 3, 2)]
+    found = (*finer, deepest)
+    start = found[0] if path == AUTO else resolve(net, path)
+    if start not in found:
+        raise LayerUnusable(
+            found=f'"{start}" is none of the stages of {type(net).__name__}.',
+            why="Maps of a layer and of all deeper ones are combined, so it must be known which are deeper.",
+            then=f"Name one of {', '.join(found)}, or `auto` for all of them.",
+        )
+    return found[found.index(start) :]
+
+
+def _counted_from_the_end(net: nn.Module, path: str) -> str:
+    """`blocks.11.norm1` -> `blocks.-1.norm1`, where there are four of them at least."""
+    head, _, rest = path.partition(".")
+    number, _, tail = rest.partition(".")
+    many = number.isdigit() and len(dict(net.get_submodule(head).named_children())) > 3
+    return f"{head}.-1.{tail}" if many and tail else path
+
+
 def _from_features(net: nn.Module) -> str:
     """timm says of most networks which module makes their last features."""
     info = getattr(net, "feature_info", None)

@@ -6,7 +6,7 @@ every tensor must be in the file. Its head may then have outputs of its own, and
 
 import csv
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 from gradfaith import device as devices
 from gradfaith.atomic import replacing
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.build import Spec, build
+from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.foreign import as_in_file
-from gradfaith.models.probe import probe
 from gradfaith.models.recipe import Recipe
 from gradfaith.models.train import EpochRow, Trained, train
 from gradfaith.stores import Images
@@ -32,19 +31,18 @@ def model(
     images: Images,
     table: pd.DataFrame,
     *,
-    layers: Sequence[str],
+    probe: Callable[[Classifier], None],
     seed: int,
     weights: Path | None,
     device: torch.device,
 ) -> Trained:
-    """One model; `table` holds image_id, label, group and part, and `layers` are those that maps will be taken from."""
+    """One model; `table` holds image_id, label, group and part, and `probe` refuses a network that a method has no map for."""
     spec = _spec(settings, images)
     if class_map := settings.get("class_map"):
         assert weights is not None  # the study refuses a class map where a network is trained
         spec = as_in_file(spec, weights, class_map, settings["classes"])
     untrained = build(spec, seed=seed).to(device)
-    for layer in layers:
-        probe(untrained, layer)
+    probe(untrained)
     if settings["recipe"] is None:
         return _as_it_is(spec, weights)
     place = {name: number for number, name in enumerate(settings["classes"])}

@@ -9,13 +9,17 @@ import time
 import torch
 from torch import Tensor, nn
 
+from gradfaith.device import Chunk, Most, settle
+
 
 @torch.inference_mode()
-def predict(classifier: nn.Module, images: Tensor, *, chunk: int, device: torch.device | str) -> Tensor:
+def predict(classifier: nn.Module, images: Tensor, *, chunk: Most, device: torch.device) -> Tensor:
     """Logits (n, classes) on the CPU of uint8 `images` (n, c, h, w), `chunk` images at a time."""
     classifier.eval()
-    parts = [classifier(part.to(device).float() / 255) for part in torch.split(images, chunk)]
-    return torch.cat(parts).float().cpu()
+    pieces = Chunk(chunk, device).pieces(
+        len(images), lambda some: classifier(images[some].to(device).float() / 255).float().cpu()
+    )
+    return torch.cat([logits for _, logits in pieces])
 
 
 @torch.inference_mode()
@@ -27,13 +31,6 @@ def seconds_per_image(classifier: nn.Module, image: Tensor, *, rounds: int = 50,
     for _ in range(warmup + rounds):
         started = time.perf_counter()
         classifier(batch)
-        _wait(batch.device)
+        settle(batch.device)
         seconds.append(time.perf_counter() - started)
     return float(torch.tensor(seconds[warmup:], dtype=torch.float64).quantile(0.5))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -30,7 +30,7 @@ _NEIGHBOURS = 16
 def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple[int, int]:
     """The layer's grid, or a refusal that names a layer that works."""
     path = resolve(classifier.net, layer)
-    with _zeros_as_noise(classifier):
+    with zeros_as_noise(classifier):
         _check_size(classifier)
         grid, fault = _examine(classifier, path, minimum_grid)
         if fault is None:
@@ -48,7 +48,7 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
 
 def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tuple[int, int], str | None]:
     """The grid, (0, 0) if there is none, and what is wrong with the layer, None if nothing is."""
-    images = _noise(classifier)
+    images = noise(classifier)
     try:
         with tapped(classifier, layer) as tap:
             tap.forward(images)
@@ -91,7 +91,7 @@ def _before(module: nn.Module, child: str) -> list[str]:
     return names[: names.index(child)][::-1]
 
 
-def _noise(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
+def noise(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
     spec, generator = classifier.spec, torch.Generator().manual_seed(rng.seed("probe"))
     return torch.rand(_IMAGES, spec.channels, spec.size, spec.size, generator=generator).to(classifier.mean.device)
 
@@ -100,7 +100,7 @@ def _check_size(classifier: Classifier) -> None:
     training = {module: module.training for module in classifier.modules()}
     try:
         with torch.no_grad():
-            classifier.eval()(_noise(classifier)[:1])
+            classifier.eval()(noise(classifier)[:1])
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ModelUnusable(
             found=f"{classifier.spec.timm} cannot take images of {classifier.spec.size} px: {error}",
@@ -113,7 +113,7 @@ def _check_size(classifier: Classifier) -> None:
 
 
 @contextmanager
-def _zeros_as_noise(classifier: Classifier) -> Iterator[None]:
+def zeros_as_noise(classifier: Classifier) -> Iterator[None]:
     zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
     generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros"))
     with torch.no_grad():

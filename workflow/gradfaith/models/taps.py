@@ -1,124 +1,171 @@
-"""A tap: any layer of any timm network as `(n, c, h, w)`, with the gradient of a logit with respect to it.
+"""Taps: layers of any timm network as `(n, c, h, w)`, with the gradient of a class's score with respect to each.
 
-    with tapped(classifier, layer) as tap:
+    with tapped(classifier, "layer2", "layer4") as tap:
         logits = tap.forward(images)
-        predicted = tap.target(logits.argmax(1))
+        early = tap.ask(logits.argmax(1)).tap("layer2")
 
-The layer's raw output is replaced by a leaf that asks for a gradient, while every parameter is frozen: the graph holds
-only what follows the layer (the head), and a second target costs a second short backward, not a second forward.
+The first of the layers to run is replaced by a leaf that asks for a gradient, while every parameter is frozen: the graph
+holds only what follows it, one backward gives the gradients of all layers, and a second target costs a second short
+backward, not a second forward. Deeper layers are kept as they stand in that graph.
 
-What is stored is a clone, and the network goes on with another, so activations that work in place after the layer
+What is kept is a clone, and the network goes on with another, so activations that work in place after the layer
 change neither. (A hook that keeps `output.detach()`, as is common, later reads values an in-place ReLU has changed.)
 
-The layout is derived from the raw output: square images make square grids, so the two equal axes are the grid; where
-that leaves a doubt (7 channels on a 7 x 7 grid) a wider image tells which axis grows. Tokens before the grid's own
-(class, distillation, registers) are what is left of their number. timm's `forward_intermediates` is no help here: for
-many families the map it returns is a side branch without a path to the logits.
+`curved` keeps what a second derivative needs: from the first layer on, attention runs in its plain form, since the fused
+kernels have no second derivative.
 """
 
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradfaith.errors import LayerUnusable
-from gradfaith.methods.contract import Tap
+from gradfaith.methods.contract import Curvature, Rows, Score, Tap, score
+from gradfaith.models import grids
 from gradfaith.models.build import Classifier
+from gradfaith.models.grids import Layout, unusable
 from gradfaith.models.layers import resolve
-
-_MOST_PREFIX_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a raw output becomes (n, c, h, w)."""
-
-    kind: str  # "nchw", "nhwc" or "tokens"
-    grid: tuple[int, int]
-    prefix: int = 0  # tokens before the grid's own
-
-    def apply(self, raw: Tensor) -> Tensor:  # (n, c, h, w)
-        if self.kind == "nchw":
-            return raw
-        if self.kind == "tokens":
-            raw = raw[:, self.prefix :].reshape(len(raw), *self.grid, raw.shape[-1])
-        return raw.permute(0, 3, 1, 2)
 
 
 class Tapped:
-    """A classifier with one layer tapped; made by `tapped`, of no use outside its `with`."""
+    """A classifier with some layers tapped; made by `tapped`, of no use outside its `with`."""
 
-    def __init__(self, classifier: Classifier, layer: str) -> None:
-        self.classifier = classifier
-        self.layer = resolve(classifier.net, layer)
-        self._leaf: Tensor | None = None  # in the layer's own layout
+    def __init__(self, classifier: Classifier, layers: tuple[str, ...], *, curved: bool) -> None:
+        self.classifier, self.curved = classifier, curved
+        self.layers = tuple(dict.fromkeys(resolve(classifier.net, layer) for layer in layers))
+        self._kept: dict[str, Tensor] = {}  # in each layer's own layout
         self._logits: Tensor | None = None
-        self._layouts: dict[tuple[int, ...], Layout] = {}
+        self._layouts: dict[tuple[str, tuple[int, ...]], Layout] = {}
+        self._rest = ExitStack()  # what holds from the first layer to the end of a forward
 
     def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, classes)
         self.forget()
-        handle = self.classifier.net.get_submodule(self.layer).register_forward_hook(self._keep)
-        try:
+        with ExitStack() as hooks:
+            for layer in self.layers:
+                hook = self.classifier.net.get_submodule(layer).register_forward_hook(partial(self._keep, layer))
+                hooks.callback(hook.remove)
+            self._rest = hooks.enter_context(ExitStack())
             with torch.enable_grad():
                 self._logits = self.classifier(images.detach())
-        finally:
-            handle.remove()
-        if self._leaf is None:
-            raise _unusable(self.layer, "does not run in a forward pass")
-        if len(self._leaf) != len(images):
-            raise _unusable(
-                self.layer, f"returns {len(self._leaf)} rows for {len(images)} image(s): windows, not images"
-            )
+        for layer in self.layers:
+            if layer not in self._kept:
+                raise unusable(layer, "does not run in a forward pass")
+            if (rows := len(self._kept[layer])) != len(images):
+                raise unusable(layer, f"returns {rows} rows for {len(images)} image(s): windows, not images")
         return self._logits.detach()
 
-    def target(self, classes: Tensor) -> Tap:  # (n,)
-        """Activation, gradient and logit for one class per image; may be asked again for other classes."""
-        leaf, score = self._raw(), self._score(classes)
+    def ask(self, classes: Tensor, *, rows: Rows | None = None, kind: Score = "logit") -> "Answer":
+        """One class per row; may be asked again for others. `rows` are the images asked of, all if not given."""
+        logits = self._of_forward(self._logits)
+        scores = score(logits if rows is None else logits[rows], classes, kind)
+        kept = list(self._kept.values())
         # Retained for the next target; the graph goes when the tap forgets it.
         found = (
-            torch.autograd.grad(score.sum(), leaf, retain_graph=True, allow_unused=True) if score.requires_grad else ()
+            torch.autograd.grad(scores.sum(), kept, retain_graph=True, create_graph=self.curved, allow_unused=True)
+            if scores.requires_grad
+            else [None] * len(kept)
         )
-        if not found or found[0] is None:
-            raise _unusable(self.layer, "has no path to the logits")
-        layout = self.layout()
-        return Tap(layout.apply(leaf.detach()), layout.apply(found[0]), score.detach())
+        gradients = {}
+        for layer, gradient in zip(self._kept, found, strict=True):
+            if gradient is None:
+                raise unusable(layer, "has no path to the logits")
+            gradients[layer] = gradient
+        return Answer(self, scores.detach(), dict(self._kept), gradients, rows)
 
-    def layout(self) -> Layout:
-        """Of the latest forward."""
-        raw = self._raw()
-        shape = tuple(raw.shape[1:])
-        if shape not in self._layouts:
-            self._layouts[shape] = _layout(self.classifier, self.layer, shape)
-        return self._layouts[shape]
+    def target(self, classes: Tensor) -> Tap:  # (n,)
+        """The only layer's tap, for one class per image."""
+        (layer,) = self.layers
+        return self.ask(classes).tap(layer)
+
+    def layout(self, layer: str | None = None) -> Layout:
+        """Of the latest forward; of the only layer, if none is named."""
+        (layer,) = self.layers if layer is None else (layer,)
+        shape = tuple(self._of_forward(self._kept.get(layer)).shape[1:])
+        if (layer, shape) not in self._layouts:
+            net = self.classifier.net
+            found = grids.of_shape(net, layer, shape)
+            self._layouts[layer, shape] = found or grids.by_growth(net, layer, shape, _wider(self.classifier, layer))
+        return self._layouts[layer, shape]
+
+    def shape(self, layer: str) -> tuple[int, ...]:
+        """Of one image's raw output, in the latest forward."""
+        return tuple(self._of_forward(self._kept.get(layer)).shape[1:])
 
     def forget(self) -> None:
-        self._leaf = self._logits = None
+        self._kept, self._logits = {}, None
 
-    def _keep(self, _module: nn.Module, _inputs: object, output: object) -> Tensor:
+    def _keep(self, layer: str, _module: nn.Module, _inputs: object, output: object) -> Tensor:
         if not isinstance(output, Tensor):
-            raise _unusable(self.layer, f"returns a {type(output).__name__}, not a tensor")
-        if self._leaf is not None:
-            raise _unusable(self.layer, "runs more than once in a forward pass")
-        self._leaf = output.detach().clone().requires_grad_()
-        return self._leaf.clone()
+            raise unusable(layer, f"returns a {type(output).__name__}, not a tensor")
+        if layer in self._kept:
+            raise unusable(layer, "runs more than once in a forward pass")
+        if not self._kept:
+            output = output.detach().clone().requires_grad_()
+            if self.curved:
+                self._rest.enter_context(sdpa_kernel(SDPBackend.MATH))
+        self._kept[layer] = output
+        return output.clone()
 
-    def _raw(self) -> Tensor:
-        if self._leaf is None:
+    @staticmethod
+    def _of_forward(found: Tensor | None) -> Tensor:
+        if found is None:
             raise RuntimeError("ask a tap for anything only after its forward(), and inside its `with`")
-        return self._leaf
+        return found
 
-    def _score(self, classes: Tensor) -> Tensor:  # (n,)
-        assert self._logits is not None
-        return self._logits.gather(1, classes[:, None])[:, 0]
+
+class Answer:
+    """Scores of one class per row, and every layer's gradient; made by `Tapped.ask`."""
+
+    def __init__(
+        self, tapped: Tapped, scores: Tensor, kept: dict[str, Tensor], gradients: dict[str, Tensor], rows: Rows | None
+    ) -> None:
+        self._tapped, self._scores, self._kept, self._gradients, self._rows = tapped, scores, kept, gradients, rows
+
+    def tap(self, layer: str) -> Tap:
+        return Tap(
+            self._grid(layer, self._kept[layer].detach()),
+            self._grid(layer, self._gradients[layer].detach()),
+            self._scores,
+        )
+
+    def curvature(self, layer: str) -> Curvature:
+        return Curvature(partial(self._along, layer))
+
+    def _along(self, layer: str, direction: Tensor) -> Tensor:  # (n, c, h, w) -> (n, c, h, w)
+        if not self._tapped.curved:
+            raise RuntimeError("a second derivative needs `tapped(..., curved=True)`")
+        gradient = self._grid(layer, self._gradients[layer])
+        (second,) = (
+            torch.autograd.grad((gradient * direction).sum(), self._kept[layer], retain_graph=True, allow_unused=True)
+            if gradient.requires_grad
+            else (None,)
+        )
+        return torch.zeros_like(direction) if second is None else self._grid(layer, second)
+
+    def _grid(self, layer: str, raw: Tensor) -> Tensor:  # (n, c, h, w), at least in single precision
+        found = self._tapped.layout(layer).apply(raw)
+        if found.dtype in (torch.bfloat16, torch.float16):
+            found = found.float()
+        return found if self._rows is None else found[self._rows]
 
 
 @contextmanager
-def tapped(classifier: Classifier, layer: str) -> Iterator[Tapped]:
-    """One layer tapped, parameters frozen, every module evaluating; on leaving, all is as it was."""
-    tap = Tapped(classifier, layer)
+def tapped(classifier: Classifier, *layers: str, curved: bool = False) -> Iterator[Tapped]:
+    """Some layers tapped, parameters frozen, every module evaluating; on leaving, all is as it was."""
+    tap = Tapped(classifier, layers, curved=curved)
+    with frozen(classifier):
+        try:
+            yield tap
+        finally:
+            tap.forget()
+
+
+@contextmanager
+def frozen(classifier: Classifier) -> Iterator[None]:
+    """Every module evaluates, no parameter asks for a gradient; on leaving, all is as it was."""
     training = {module for module in classifier.modules() if module.training}
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     try:
@@ -126,9 +173,8 @@ def tapped(classifier: Classifier, layer: str) -> Iterator[Tapped]:
             classifier.eval()
         for parameter in trainable:
             parameter.requires_grad_(False)
-        yield tap
+        yield
     finally:
-        tap.forget()
         for parameter in trainable:
             parameter.requires_grad_(True)
         if training:
@@ -144,60 +190,15 @@ def grid(classifier: Classifier, layer: str) -> tuple[int, int]:
         return tap.layout().grid
 
 
-def _blank(classifier: Classifier, width: int) -> Tensor:  # (1, channels, size, width)
-    return torch.zeros(1, classifier.spec.channels, classifier.spec.size, width, device=classifier.mean.device)
-
-
-def _layout(classifier: Classifier, layer: str, shape: tuple[int, ...]) -> Layout:
-    if len(shape) == 2:
-        return _tokens(classifier.net, layer, shape[0])
-    if len(shape) != 3:
-        raise _unusable(layer, f"returns {shape} for one image, which has no grid")
-    first, middle, last = shape
-    if middle == last != first:
-        kind = "nchw"
-    elif first == middle != last:
-        kind = "nhwc"
-    else:
-        kind = _by_wider_image(classifier, layer, shape)
-    return Layout(kind, (middle, last) if kind == "nchw" else (first, middle))
-
-
-def _by_wider_image(classifier: Classifier, layer: str, shape: tuple[int, ...]) -> str:
-    """Which axis grows with the image's width; a network of one size only says it of itself, in `output_fmt`."""
-    grown = None
+def _wider(classifier: Classifier, layer: str) -> tuple[int, ...] | None:
+    """The shape of a layer's raw output for an image twice as wide; None where the network takes only one size."""
     with tapped(classifier, layer) as tap:
         try:
             tap.forward(_blank(classifier, 2 * classifier.spec.size))
-            grown = [
-                axis for axis, (one, two) in enumerate(zip(shape, tap._raw().shape[1:], strict=True)) if one != two
-            ]
         except (AssertionError, RuntimeError, ValueError):
-            declared = str(getattr(classifier.net, "output_fmt", "")).lower()
-            grown = {"nchw": [2], "nhwc": [1]}.get(declared)
-    if grown not in ([1], [2]):
-        raise _unusable(layer, f"returns {shape} for one image, and which axes are the grid cannot be told")
-    return "nchw" if grown == [2] else "nhwc"
+            return None
+        return tap.shape(tap.layers[0])
 
 
-def _tokens(net: nn.Module, layer: str, count: int) -> Layout:
-    """The patch grid where the network states it, else the one square that fits."""
-    stated = getattr(getattr(net, "patch_embed", None), "grid_size", None)
-    if stated is not None and 0 <= count - math.prod(stated) <= _MOST_PREFIX_TOKENS:
-        return Layout("tokens", (int(stated[0]), int(stated[1])), count - math.prod(stated))
-    fitting = [
-        Layout("tokens", (side, side), prefix)
-        for prefix in sorted({0, int(getattr(net, "num_prefix_tokens", 0))})
-        if (side := math.isqrt(max(count - prefix, 0))) and side * side == count - prefix
-    ]
-    if len(fitting) != 1:
-        raise _unusable(layer, f"returns {count} tokens for one image, which fit {len(fitting)} square grids")
-    return fitting[0]
-
-
-def _unusable(layer: str, what: str) -> LayerUnusable:
-    return LayerUnusable(
-        found=f'Layer "{layer}" {what}.',
-        why="A map needs one activation per image, on a grid, from which the logits are computed.",
-        then="Name another layer with `layer:`, or leave it out for the family's default.",
-    )
+def _blank(classifier: Classifier, width: int) -> Tensor:  # (1, channels, size, width)
+    return torch.zeros(1, classifier.spec.channels, classifier.spec.size, width, device=classifier.mean.device)

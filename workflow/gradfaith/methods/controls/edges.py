@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, pad
 
 from gradfaith.methods.contract import Method, Scene
 
-METHOD = Method(needs="nothing", grid="input", signed=False, cite="adebayo2018")
+METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="adebayo2018")
 
 
 def attribute(scene: Scene) -> Tensor:  # (n, h, w)

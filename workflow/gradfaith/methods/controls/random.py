@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradfaith.methods.contract import Method, Scene
 
-METHOD = Method(needs="nothing", grid="input", signed=False, seeded=True)
+METHOD = Method(needs=("nothing",), grid="input", signed=False, seeded=True)
 
 
 def attribute(scene: Scene) -> Tensor:  # (n, h, w)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradfaith.methods.contract import Method, Scene
 
-METHOD = Method(needs="nothing", grid="input", signed=False, cite="domeniconi2026")
+METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="domeniconi2026")
 
 
 def attribute(scene: Scene) -> Tensor:  # (n, h, w)
