@@ -4,9 +4,10 @@
     p(z) = (M - 1) / ( C(M, |z|) |z| (M - |z|) )
 
 The sum is exact, by construction: w = (S_all - S_none) / M + v, and only v, which sums to 0, is fitted. Copies are drawn by p
-itself and weigh alike, each followed by its complement, which about halves the samples needed [covert2021]. Where there are
-no more subsets than samples, each is asked once, with weight p: the Shapley values themselves. A player that leaves is filled
-with its own mean, or with mid grey, so the game, and its values, depend on the fill. Signed.
+itself and weigh alike, each followed by its complement, which adds no equation but steadies the fit [covert2021]; so two
+samples per superpixel are the least that determines the weights. Where there are no more subsets than samples, each is
+asked once, with weight p: the Shapley values themselves. A player that leaves is filled with its own mean, or with mid
+grey, so the game, and its values, depend on the fill. Signed.
 Notes, and what they say of the number of samples: surrogate.py. Cost: a forward for each sample, and two.
 """
 
