@@ -7,9 +7,9 @@
 
 and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, wherever every
 nonlinearity is such a module. What is missing, as a share of that difference, is noted as `delta`; above `MOST` an image
-has no map, and its status is "failed". Signed; channels are summed. captum's rule for pools gives the halves for image and
-baseline different multipliers and mixes images of a batch, so that two pools in a row lose a part of the difference (2 % to
-90 % on the VGGs we tried); without pools it agrees with ours. Cost: a forward and a backward of the image and the baseline.
+has no map, and its status is "failed". Signed; channels are summed. captum agrees, unless pools have windows that overlap or
+read a ReLU, as on VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
+difference is lost (2 % to 90 % on small random ones). Cost: a forward and a backward of the image and of the baseline.
 """
 
 from typing import Any, Literal
