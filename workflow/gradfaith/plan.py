@@ -133,9 +133,11 @@ class Plan:
         return self.layout.pretrained(spec.timm or arch) if pretrained else None
 
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
-        """Where a use takes its maps from: its own layer for this architecture, else the architecture's."""
-        own = use["layer"]
-        return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
+        """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""
+        given = use["layer"]
+        given = given.get(arch, "") if isinstance(given, Mapping) else given
+        own = registry.entry(use["room"], use["use"]).declared.get("at", "")
+        return given or own or self.study.architectures[arch].layer
 
     def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
         """label -> use, of those that a bundle asks of an architecture."""

@@ -168,7 +168,7 @@ class MethodUse(Uses):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
-        "", description="a module path, or one per architecture; empty: the architecture's layer"
+        "", description="a module path, or one per architecture; empty: the method's own, else the architecture's layer"
     )
     score: Literal["logit", "log_odds", "margin"] = Field(
         "logit",
