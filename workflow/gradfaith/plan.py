@@ -118,6 +118,12 @@ class Plan:
         }
 
     @property
+    def randomised(self) -> list[str]:
+        """The bundles whose methods explain randomised models; controls know no model."""
+        asked = self.study.randomisation
+        return [] if asked is None else asked.bundles or list(self.study.bundles)
+
+    @property
     def figures(self) -> dict[str, Uses]:
         """The study's figures, and the audit's page, which every study has."""
         own = self.study.figures
@@ -172,6 +178,8 @@ class Plan:
         layout = self.layout
         tables = self.every(layout.localization) if self.study.localization else []
         tables += self._cells(layout.faithfulness)
+        for bundle in self.randomised:
+            tables += self.every(layout.randomisation.replace("{bundle}", bundle))
         return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
 
     def curve_tables(self) -> list[str]:

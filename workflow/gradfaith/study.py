@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import options
+from gradfaith.sanity import Randomisation
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -159,9 +160,7 @@ class Training(Closed):
     scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
     contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
     threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
-    weights: Literal["none", "pretrained"] = Field(
-        "none", description="start from random weights, or from timm's pretrained ones"
-    )
+    weights: Literal["none", "pretrained"] = Field("none", description="start from random ones, or timm's pretrained")
 
 
 class MethodUse(Uses):
@@ -281,6 +280,7 @@ class Study(Closed):
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
     agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
     figures: Named = Field(default_factory=dict, description="figures and their options")
