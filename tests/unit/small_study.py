@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradfaith import registry, stores, tables
+from gradfaith import mapinfo, registry, stores, tables
 from gradfaith.figures import gather, theme
 from gradfaith.stats.classification import classification
 from gradfaith.stats.contrasts import comparable, contrasts
@@ -191,7 +191,7 @@ class World:
             {"image_id": own["image_id"], "target": 0, "role": np.where(own["correct"], "both", "predicted")}
         )
         with stores.MapWriter(path, rows_, {}) as writer:
-            writer.put("gradcam", stores.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
+            writer.put("gradcam", mapinfo.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
         return str(path)
 
     def draw(self, name: str, **options: object) -> theme.Figure:

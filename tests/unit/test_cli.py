@@ -12,7 +12,8 @@ import pytest
 from test_job import SLEEPER, started
 
 from gradfaith import cli, document
-from gradfaith.stores import MapInfo, MapWriter
+from gradfaith.mapinfo import MapInfo
+from gradfaith.stores import MapWriter
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, where: Path, *words: str) -> None:

@@ -11,7 +11,8 @@ import torch
 
 from gradfaith import agreement, choose, explain, faithfulness, localization, uses
 from gradfaith import rows as between
-from gradfaith.stores import Images, MapInfo, Maps, MapWriter
+from gradfaith.mapinfo import MapInfo
+from gradfaith.stores import Images, Maps, MapWriter
 
 CLASSES, KEY, COPIES = ["normal", "benign", "malignant"], (0, "net", 1), 3
 PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}

@@ -32,7 +32,7 @@ PLUMBING = frozenset(
             "registry",
             "digest",
         ),
-        *("atomic", "stores", "tables", "stamp", "provenance"),
+        *("atomic", "stores", "mapinfo", "tables", "stamp", "provenance"),
     }
 )
 

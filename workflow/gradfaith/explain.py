@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.device import Chunk, Most, settle
+from gradfaith.mapinfo import MapInfo
 from gradfaith.methods.contract import Noted, Score
 from gradfaith.methods.shuffle import shuffled
 from gradfaith.models import needs
@@ -28,7 +29,6 @@ from gradfaith.models.build import Classifier
 from gradfaith.models.probe import probe
 from gradfaith.models.taps import grid
 from gradfaith.registry import SHUFFLED
-from gradfaith.stores import MapInfo
 from gradfaith.uses import Given, Use
 
 Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
