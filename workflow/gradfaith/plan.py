@@ -11,10 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from gradfaith import options, registry
+from gradfaith import options, registry, studies
 from gradfaith.dataset import Dataset
 from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
@@ -192,15 +191,8 @@ def _uses(bundle: Bundle) -> dict[str, dict[str, Any]]:
 def _on_base(own: dict[str, Any], base: str, root: Path, where: str) -> dict[str, Any]:
     """The study with what it takes from its base; its own word on any of that is refused."""
     clash = [key for key in TAKEN_FROM_BASE if key in own]
-    candidates = [root / "config" / "studies" / f"{base}.yaml", root / "config" / "config.yaml"]
-    found = next(
-        (
-            doc
-            for path in candidates
-            if path.is_file() and (doc := yaml.safe_load(path.read_text())).get("study") == base
-        ),
-        None,
-    )
+    path = studies.find(base, root)
+    found = None if path is None else studies.read(path)
     if clash or found is None or found.get("base") or own.get("study") == base:
         problem = (
             f"it stands on `base: {base}` and also says {', '.join(clash)}"
