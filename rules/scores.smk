@@ -9,7 +9,8 @@ rule faithfulness:
         predictions=layout.predictions,
         maps=layout.maps,
     output:
-        layout.faithfulness,
+        scores=layout.faithfulness,
+        curves=layout.faithfulness_curves,
     log:
         layout.log("faithfulness", "arch", "seed", "bundle", "battery"),
     benchmark:
@@ -90,9 +91,11 @@ rule agreement:
 
 rule collect:
     input:
-        plan.score_tables(),
+        scores=plan.score_tables(),
+        curves=plan.curve_tables(),
     output:
-        layout.scores,
+        scores=layout.scores,
+        curves=layout.curves,
     log:
         layout.log("collect"),
     conda:

@@ -67,8 +67,9 @@ AUDIT = {
         "pairs": 3, "pairs_across_classes": 1, "pairs_across_parts": 0, "across_groups": [],
         "across_classes": [["normal-01-0", "benign-01-0", 0.98]],
     },
+    "seen_before": None,
     "leakage": {
-        "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
+        "reason": "", "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
         "groups": [{"whole": 0.35, "rim": 0.2}, {"whole": 0.45, "rim": 0.35}], "side": 32,
     },
     "shortcuts": {

@@ -1,5 +1,6 @@
 """Figures: drawn from small synthetic tables, and read back from what was drawn."""
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
-from small_study import ABOUT, ARCHS, CLASSES, METHODS, World, manifest, predictions, scores
+from small_study import ABOUT, ARCHS, AUDIT, CLASSES, METHODS, World, manifest, predictions, scores
 
 from gradfaith import registry
 from gradfaith.figures import rows, theme, typical
@@ -143,6 +144,23 @@ def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_no
         if line.get_marker() in "<>^v"
     ]
     assert arrows == [("<", low, 1)]
+
+
+def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
+    path = tmp_path / "audit.json"
+    path.write_text(
+        json.dumps(AUDIT | {"leakage": nothing, "seen_before": {"study": "there", "images": 0, "list": []}})
+    )
+    monkeypatch.setitem(world.inputs, "audit", str(path))
+    with theme.applied():
+        said = [" ".join(text.split()) for text in texts(world.draw("audit"))]
+    assert "slices at random" not in said
+    assert any(text.startswith("Not asked: this study trained no model") for text in said)
+    unseen = "None of them were, pixel by pixel, among those that the models of study there were trained on."
+    assert any(unseen in text for text in said)
 
 
 def test_confusion_counts_are_those_of_a_slow_count(world: World) -> None:

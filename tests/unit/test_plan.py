@@ -127,6 +127,7 @@ DECIDED = [
     ("title", "another", {"about"}),
     ("dataset/options/difficulty", 0.5, {"data", "pack"}),
     ("split/tolerance", 0.3, {"split"}),
+    ("split/seed", 3, {"split"}),
     ("image/size", 48, {"pack", "model", "model b"}),
     ("image/mean", 0.5, {"model", "model b"}),
     ("training/epochs", 2, {"model", "model b"}),
@@ -136,6 +137,8 @@ DECIDED = [
     ("explain/max_images", 5, BUNDLES),
     ("controls/copies", 7, BUNDLES),
     ("bundles/cams/methods", {"gradcam": {"layer": {"net-a": "layer3"}}}, {"cams"}),
+    ("bundles/cams/methods", {"gradcam": {"score": "margin"}}, {"cams", "cams b"}),
+    ("explain/precision", "bf16", BUNDLES),
     ("batteries/masking/imputers", ["black"], {"masking"}),
     ("batteries/masking/metrics", ["faith"], {"masking", "estimate", "about"}),
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
@@ -154,6 +157,22 @@ def test_a_slice_changes_only_by_what_decides_it(
     changed = {name for name in before if before[name] != after[name]}
     machine = path in {"compute", "keep/maps"}
     assert changed == decided | (set() if machine else {"whole"})
+
+
+def test_a_method_is_asked_only_of_the_architectures_it_is_for(tiny: dict[str, Any], root: Path) -> None:
+    methods = {"gradcam": {}, "exact": {"use": "cam", "only": ["net-b"]}, "fine": {"use": "refine", "layer": "layer2"}}
+    plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
+    assert set(plan.methods(ARCH, "cams")) == {"gradcam", "fine"}
+    assert set(plan.methods("net-b", "cams")) == {"gradcam", "exact", "fine"}
+    assert set(Slices(plan).bundle("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
+    assert "exact" not in plan.probed(ARCH)
+    assert {"exact:methods:cam:auto:", "fine:methods:refine:layer2:layercam"} <= set(plan.probed("net-b").split(" "))
+
+
+def test_a_method_of_maps_is_stale_when_the_method_it_combines_changes(tiny: dict[str, Any], root: Path) -> None:
+    methods = {"gradcam": {}, "fine": {"use": "refine", "options": {"of": "hirescam"}}}
+    plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
+    assert ("methods", "hirescam") in Slices(plan)._named("explain", "cams", "", "")
 
 
 def test_code_is_of_the_files_a_cell_uses(tiny: dict[str, Any], root: Path) -> None:

@@ -16,7 +16,7 @@ from gradfaith.errors import BrokenStore, CannotWrite
 from gradfaith.stores import Images, ImageWriter, MapInfo, Maps, MapWriter, status_of
 
 ROWS = pd.DataFrame({"image_id": ["b", "a", "b"], "target": [1, 0, 2], "role": ["predicted", "both", "true"]})
-INFO = MapInfo("gradcam", "layer4", "native", False, 2)
+INFO = MapInfo("gradcam", "layer4", "native", False, 2, "log_odds")
 DRAW = np.random.default_rng(0)
 MAPS = DRAW.normal(size=(3, 2, 4, 5)).astype(np.float32)  # (rows, copies, h, w)
 
@@ -45,6 +45,16 @@ def test_maps_come_back_bit_by_bit_with_all_that_is_known_of_them(maps_file: Pat
         np.testing.assert_array_equal(np.stack([maps.maps("cam", copy) for copy in (0, 1)], axis=1), MAPS)
         np.testing.assert_array_equal(maps.maps("cam", 1, slice(1, 3)), MAPS[1:, 1])
         np.testing.assert_allclose(maps.seconds("cam"), [0.1, 0.2, 0.2], rtol=1e-6)
+
+
+def test_notes_are_kept_by_row_and_missing_where_nothing_was_said(tmp_path: Path) -> None:
+    with MapWriter(tmp_path / "m.h5", ROWS, {}) as writer:
+        writer.put("cam", INFO, 1, MAPS[1:], 0.4, {"delta": np.array([0.5, 0.25], dtype=np.float32)})
+        writer.put("cam", INFO, 0, MAPS[:1], 0.1)
+        writer.put("plain", INFO, 0, MAPS, 0.1)
+    with Maps(tmp_path / "m.h5") as maps:
+        np.testing.assert_array_equal(maps.notes("cam")["delta"], [np.nan, 0.5, 0.25])
+        assert maps.notes("plain") == {}
 
 
 def test_constant_and_broken_maps_are_kept_as_they_came_with_their_status(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ REFUSED = [
     # an option that is wrong
     ("batteries/masking/imputers", {"blur": {"options": {"sgima": 2.0}}}, 'blur has no option "sgima"', "did you mean"),
     ("batteries/masking/imputers", {"blur": {"options": {"sigma": "wide"}}}, 'option "sigma" of blur', "found 'wide'"),
+    ("bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "gradcan"}}}, "cams.methods.fine.options.of: gradcan", "is none of"),
+    ("bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "refine"}}}, "cams.methods.fine.options.of: refine", "is none of"),
+    ("bundles/cams/methods", {"gradcam": {"only": ["net-c"]}}, "bundles.cams.methods.gradcam.only: net-c", "is no architecture of the study"),
+    ("bundles/cams/methods", {"gradcam": {"score": "odds"}}, "bundles.cams.methods.gradcam.score", "found 'odds'"),
+    ("explain/precision", "fp8", "explain.precision", "found 'fp8'"),
+    ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
     ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),
     # values that cannot be

@@ -48,7 +48,10 @@ def _check(asked: argparse.Namespace) -> None:
     plan = Plan.read(studies.read(path), Path.cwd(), str(path))
     models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
     print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
-    print(f"{models} models ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}")
+    whose = f" of study {study.external}" if study.external else ""
+    print(
+        f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
+    )
     print(
         f"{models * len(plan.bundles)} cells of maps, {models * len(plan.bundles) * len(study.batteries)} of faithfulness"
     )

@@ -17,7 +17,20 @@ from gradfaith.registry import PACKAGE
 PLUMBING = frozenset(
     {
         *("errors", "job", "device", "cli"),
-        *("study", "dataset", "plan", "slices", "options", "wording", "layout", "registry", "digest"),
+        *(
+            "study",
+            "training",
+            "dataset",
+            "plan",
+            "standing",
+            "outputs",
+            "slices",
+            "options",
+            "wording",
+            "layout",
+            "registry",
+            "digest",
+        ),
         *("atomic", "stores", "tables", "stamp", "provenance"),
     }
 )

@@ -41,6 +41,10 @@ class MaskSizeMismatch(Refusal):
     """An evidence mask and its image differ in size."""
 
 
+class LossyMask(Refusal):
+    """An evidence mask was kept in a way that changes its pixels."""
+
+
 class SplitImpossible(Refusal):
     """No split by group can honour what the study asks for."""
 

@@ -59,6 +59,7 @@ class Case:
     plan: Plan
     methods: Mapping[str, Mapping[str, Any]]  # label -> use
     weights: Path
+    card: Path
     subject: Subject
     out: Path
 
@@ -71,9 +72,10 @@ def look_up(request: Request, root: Path) -> Case:
     _known(str(request.seed), "seed", [str(seed) for seed in plan.study.seeds], plan)
     if request.target:
         _known(request.target, "class", plan.dataset.classes, plan)
-    methods, weights = _methods(plan, request.arch, request.methods), _weights(plan, request, path)
+    methods = _methods(plan, request.arch, request.methods)
+    weights, card = (_made(one, request, path) for one in (plan.layout.weights, plan.layout.card))
     subject = _subject(plan, request)
-    return Case(request, plan, methods, weights, subject, _place(request, plan, subject.image_id))
+    return Case(request, plan, methods, weights, card, subject, _place(request, plan, subject.image_id))
 
 
 def predictions(case: Case) -> pd.DataFrame | None:
@@ -114,12 +116,12 @@ def _by_name(name: str, labels: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def _weights(plan: Plan, request: Request, study: Path) -> Path:
-    """The model's weights, which must have been trained."""
-    path = Path(plan.layout.weights.format(arch=request.arch, seed=request.seed))
+def _made(place: str, request: Request, study: Path) -> Path:
+    """A file of the model, which must have been made."""
+    path = Path(place.format(arch=request.arch, seed=request.seed))
     if not path.is_file():
         raise ModelUnusable(
-            found=f"{request.arch} with seed {request.seed} is not trained: {path} is not there.",
+            found=f"{request.arch} with seed {request.seed} is not ready: {path} is not there.",
             why="Maps explain what a trained model answers.",
             then=f"Run `snakemake {path} --configfile {study}` first.",
         )

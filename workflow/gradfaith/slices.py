@@ -62,6 +62,7 @@ class Slices:
             "split": self.split(),
             "files": self.plan.dataset.files,
             "claimed": self.plan.dataset.claimed,
+            "external": self.plan.study.external or "",
         }
 
     def gate(self) -> dict[str, Any]:
@@ -70,10 +71,19 @@ class Slices:
     def model(self, arch: str) -> dict[str, Any]:
         """All that decides the weights of an architecture, but the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
-        return {
+        mapped = {"class_map": self.plan.outputs} if self.plan.outputs else {}  # a key that most models never had
+        return mapped | {
             "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
             "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
             "recipe": None if study.training == "none" else study.training.model_dump(exclude={"weights"}),
+            "classes": self.plan.dataset.classes,
+        }
+
+    def adopt(self) -> dict[str, Any]:
+        """What another study's models are to answer here."""
+        return {
+            "external": self.plan.study.external,
+            "class_map": self.plan.outputs,
             "classes": self.plan.dataset.classes,
         }
 
@@ -114,7 +124,14 @@ class Slices:
     def about(self, figure: str = "") -> dict[str, Any]:
         """What captions and axes say of the study; the audit's page knows no model."""
         study = self.plan.study
-        unseen: dict[str, Any] = {"architectures": [], "seeds": [], "controls": [], "primary": {}, "better": {}}
+        unseen: dict[str, Any] = {
+            "architectures": [],
+            "seeds": [],
+            "controls": [],
+            "primary": {},
+            "better": {},
+            "notes": [],
+        }
         about = {
             "title": study.title or study.study,
             "classes": self.plan.dataset.classes,
@@ -126,6 +143,7 @@ class Slices:
             "min_groups": study.statistics.min_groups,
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
+            "notes": self.plan.notes,
         }
         return about | unseen if figure and self.plan.figures[figure].use == AUDIT else about
 
@@ -148,7 +166,8 @@ class Slices:
         cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
         batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
-        return plain | cells | batteries | {"train": f"recipe version {self.plan.recipe_version}"}
+        models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
+        return plain | cells | batteries | models
 
     def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
         study = self.plan.study

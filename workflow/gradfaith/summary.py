@@ -46,7 +46,10 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
     head = ["architecture", *map(words, RATES)]
     return Sheet(
         f"Classification, {about['title']}",
-        (f"Macro averages over {len(about['classes'])} classes, test part. {_basis(rows.overall(table), about)}",),
+        (
+            f"Macro averages over {len(about['classes'])} classes, test part. {_basis(rows.overall(table), about)}",
+            *about["notes"],
+        ),
         (
             Block("By architecture", [*head, "ms per image", "parameters (M)"], whole),
             Block("By class", ["architecture", "class", *map(words, there)], classes),
@@ -100,7 +103,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         if other:
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
-    lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED)
+    lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED, *about["notes"])
     data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])

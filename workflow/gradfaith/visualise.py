@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -21,7 +20,7 @@ from gradfaith.explain import Cell, Piece
 from gradfaith.figures import overlay, single, theme
 from gradfaith.models import checkpoint, speed
 from gradfaith.models.build import Classifier
-from gradfaith.models.calibrate import probabilities
+from gradfaith.models.calibrate import logits, probabilities
 from gradfaith.models.predict import predict
 from gradfaith.models.probe import probe
 from gradfaith.request import MAPS, Case, Request
@@ -47,7 +46,7 @@ class Answer:
 def run(asked: Request, root: Path) -> Iterator[str]:
     """Explain, write, and say in lines what was found."""
     case = request.look_up(asked, root)
-    model = checkpoint.load(case.weights).to(device.choose(asked.device, torch.get_num_threads()))
+    model = checkpoint.load(case.weights, case.card).to(device.choose(asked.device, torch.get_num_threads()))
     _check_size(model, case)
     answer = _answer(model, case)
     model = speed.prepared(model, case.plan.study.explain.model_dump(include=PASSES))
@@ -73,7 +72,7 @@ def run(asked: Request, root: Path) -> Iterator[str]:
 
 def _check_size(model: Classifier, case: Case) -> None:
     image, spec, classes = case.plan.study.image, model.spec, len(case.plan.dataset.classes)
-    said, made = (image.size, image.channels, classes), (spec.size, spec.channels, spec.classes)
+    said, made = (image.size, image.channels, classes), (spec.size, spec.channels, spec.targets)
     if said != made:
         raise ModelUnusable(
             found="the model takes {} px, {} channel(s) and {} classes, ".format(*made)
@@ -86,10 +85,10 @@ def _check_size(model: Classifier, case: Case) -> None:
 def _answer(model: Classifier, case: Case) -> Answer:
     """The class with the highest logit, and its probability, calibrated where the study's predictions say how."""
     pixels, image = torch.from_numpy(case.subject.pixels[None]), case.subject.image_id
-    logits = predict(model, pixels, chunk=1, device=model.mean.device).numpy().astype(np.float64)
+    outputs, made_of = predict(model.unmapped(), pixels, chunk=1, device=model.mean.device), model.spec.class_map
     told, classes = request.predictions(case), case.plan.dataset.classes
-    share = probabilities(logits, 1.0 if told is None else float(told["temperature"].iloc[0]))[0]
-    best = int(share.argmax())
+    best = int(logits(outputs, class_map=made_of)[0].argmax())
+    share = probabilities(outputs, 1.0 if told is None else float(told["temperature"].iloc[0]), made_of)[0]
     own = [] if told is None or not case.subject.known else list(told.loc[told["image_id"] == image, "label"])
     true, target = "".join(own), case.request.target or classes[best]
     return Answer(classes[best], float(share[best]), told is not None, true, target)
@@ -143,7 +142,7 @@ def _stamp(model: Classifier, case: Case) -> dict[str, object]:
         {"seed": study.seed, "methods": case.methods, "passes": study.explain.model_dump(include=PASSES)},
         digest.code(Path(explain.__file__), *files),
         case.subject,
-        case.weights.with_name(checkpoint.CARD),
+        case.card,
         model,
     )
 

@@ -160,8 +160,14 @@ def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> li
 
 
 def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    needed = ["test"] if study.training == "none" else ["train", "val", "test"]
+    needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
     lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
+    reason = " (with `external` every image is test)" if study.external else ""
+    lines += [
+        f"explain.parts: {part} holds no image, as split.{part} is 0{reason}"
+        for part in study.explain.parts
+        if part not in needed and getattr(study.split, part) == 0
+    ]
     if "test" not in study.explain.parts:
         lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
     return lines

@@ -16,8 +16,8 @@
 All are of one batch and one target class per image. `requires` names what a network must be for the method to be
 defined (models/traits.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
 "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
-passes is a number, or a word: an option's name, or "channels". The maps are raw: nobody rescales before
-`metrics/evaluated.py`.
+passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
+added ("steps + 2"). The maps are raw: nobody rescales before `metrics/evaluated.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +88,7 @@ class Asked:
     gradients: Callable[[Build, Rows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
     slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
+    mean: Tensor | None = None  # the grey that the network's normalisation takes away
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Supply:
     def image(self, generators: Sequence[Generator]) -> Asked:
         return Asked(
             self.images, self._target, generators, self._scores, self._gradients, self._slope,
-            EveryScore(self._meeting.classifier, self._kind),
+            EveryScore(self._meeting.classifier, self._kind), self._meeting.classifier.mean,
         )  # fmt: skip
 
     def _ask(self, rows: Rows | None) -> taps.Answer:

@@ -52,7 +52,7 @@ def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tup
     try:
         with tapped(classifier, layer) as tap:
             tap.forward(images)
-            found = tap.target(torch.arange(_IMAGES, device=images.device) % classifier.spec.classes)
+            found = tap.target(torch.arange(_IMAGES, device=images.device) % classifier.spec.targets)
     except LayerUnusable as refusal:
         return (0, 0), refusal.found.removeprefix(f'Layer "{layer}" ').removesuffix(".")
     height, width = found.activation.shape[-2:]

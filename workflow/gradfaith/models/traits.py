@@ -41,6 +41,8 @@ def check(classifier: Classifier, layer: str, label: str, asked: Sequence[Trait]
 
 
 def linear_head(classifier: Classifier, layer: str) -> str | None:
+    if any(len(outputs) > 1 for outputs in classifier.spec.class_map):
+        return "a class is made of several outputs, and the logarithm of a sum is not linear"
     images = noise(classifier)
     with zeros_as_noise(classifier), tapped(classifier, layer) as tap:
         tap.forward(images)

@@ -1,0 +1,67 @@
+"""A chunk covers every row once, in order; when memory runs out it is halved for good, and only if it may be."""
+
+import pytest
+import torch
+
+from gradfaith.device import Chunk, most, out_of_memory
+
+CPU = torch.device("cpu")
+
+
+class Tight:
+    """A device that holds so many rows at once."""
+
+    def __init__(self, limit: int, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
+        self.limit, self.error, self.tried = limit, error, list[int]()
+
+    def __call__(self, some: slice) -> list[int]:
+        self.tried.append(some.stop - some.start)
+        if some.stop - some.start > self.limit:
+            raise self.error("CUDA out of memory. Tried to allocate")
+        return list(range(some.start, some.stop))
+
+
+def test_every_row_once_and_in_order() -> None:
+    found = list(Chunk(4, CPU).pieces(10, Tight(4)))
+    assert [row for _, rows in found for row in rows] == list(range(10))
+    assert [(some.start, some.stop) for some, _ in found] == [(0, 4), (4, 8), (8, 10)]
+    assert list(Chunk(4, CPU).pieces(0, Tight(4))) == []
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_auto_halves_until_it_fits_and_remembers(error: type[RuntimeError]) -> None:
+    chunk, tight = Chunk("auto", CPU), Tight(5, error)
+    assert [row for _, rows in chunk.pieces(40, tight) for row in rows] == list(range(40))
+    assert tight.tried[:4] == [32, 16, 8, 4]
+    assert set(tight.tried[4:]) == {4}
+    assert chunk.rows == 4
+    assert [row for _, rows in chunk.pieces(8, tight) for row in rows] == list(range(8))
+    assert tight.tried[-2:] == [4, 4]
+
+
+def test_smaller_rows_go_in_larger_pieces_and_halve_what_was_asked() -> None:
+    chunk, tight = Chunk("auto", CPU), Tight(100)
+    assert [row for _, rows in chunk.pieces(600, tight, times=8) for row in rows] == list(range(600))
+    assert tight.tried[:3] == [256, 128, 64]
+    assert chunk.rows == 8
+
+
+def test_a_number_is_kept_to_and_one_row_cannot_be_halved() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        list(Chunk(8, CPU).pieces(8, Tight(4)))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(Chunk("auto", CPU).pieces(8, Tight(0)))
+
+
+def test_another_error_is_not_taken_for_lack_of_memory() -> None:
+    def fails(_some: slice) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="multiplied"):
+        list(Chunk("auto", CPU).pieces(8, fails))
+    assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not out_of_memory(RuntimeError("shapes"))
+
+
+def test_snakemake_hands_a_chunk_on_as_text() -> None:
+    assert (most("auto"), most("16"), most(16)) == ("auto", 16, 16)
