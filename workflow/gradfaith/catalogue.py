@@ -105,10 +105,10 @@ def _verdicts(entry: Entry, defined: Defined) -> Iterator[str]:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Every column as wide as its longest cell; where that is too much, the widest gives way."""
+    """Every column as wide as its longest cell; where that is too much, the widest between name and source gives way."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
-        widths[widths.index(max(widths))] -= 1
+        widths[widths.index(max(widths[1:-1]), 1)] -= 1
     return widths
 
 
