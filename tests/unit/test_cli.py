@@ -100,7 +100,7 @@ def test_methods_say_for_which_networks_they_are(
     lines = " ".join([cam, *others])
     assert "defined for test_resnet.r160_in1k, net-a" in lines
     assert "not for net-b: more follows the layer than average pooling and one linear layer" in lines
-    with pytest.raises(SystemExit, match="ModelUnusable: timm .* has no architecture"):
+    with pytest.raises(SystemExit, match=r"ModelUnusable: timm .* has no architecture"):
         ask(monkeypatch, root, "methods", "--arch", "resnet5o")
 
 

@@ -116,7 +116,7 @@ def _example(axes: Axes, given: Given, method: str, arch: str) -> None:
         f"why {given.classes[int(about['target'])]}?",
         constant(maps.maps(method, 0, slice(row, row + 1))[0]),
     )
-    axes.set_xlabel("\n".join(overlay.broken(line, 26) for line in words), fontsize=6.2, labelpad=2)
+    axes.set_xlabel("\n".join(overlay.broken(line, 30) for line in words), fontsize=6.2, labelpad=2)
 
 
 def _first(given: Given, method: str, arch: str) -> tuple[int, Maps, int]:

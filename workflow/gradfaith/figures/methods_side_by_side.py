@@ -21,6 +21,7 @@ from gradfaith.stores import Images, Maps
 
 FIGURE = Figure(needs=("predictions", "scores", "images", "maps"))
 ACROSS, MARGIN = 8, 1.12  # methods on a line at most; inches for the words beside a row
+NARROW = 5.8  # inches; the note needs them
 
 
 def draw(
@@ -76,7 +77,9 @@ def _blocks(labels: Sequence[str], images: int) -> tuple[theme.Page, list[tuple[
     many = ceil(len(labels) / ACROSS)
     across = ceil(len(labels) / many)
     side = min(1.3, (theme.WIDTH - MARGIN) / (across + 1) - 0.05)
-    figure = theme.page(0.45 + many * (images * (side + 0.05) + 0.42), (across + 1) * (side + 0.05) + MARGIN)
+    figure = theme.page(
+        0.45 + many * (images * (side + 0.05) + 0.42), max(NARROW, (across + 1) * (side + 0.05) + MARGIN)
+    )
     parts = [labels[start : start + across] for start in range(0, len(labels), across)]
     grid = figure.subplots(many * images, across + 1, squeeze=False)
     names = [overlay.broken(label, 11) for label in labels]

@@ -7,6 +7,7 @@ the score it explains; the image carries the model's answer.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from textwrap import fill
 
 from matplotlib.axes import Axes
 
@@ -48,7 +49,7 @@ def alone(scene: Scene, drawn: Drawn) -> theme.Page:
     axes.set_title(f"{drawn.label}: why {scene.explained}?", loc="center")
     axes.set_xlabel(_read_from(drawn.info, 60), fontsize=7)
     overlay.bar(figure, axes, "share of the map's maximum", fraction=0.05, shrink=0.6)
-    theme.note(figure, *_about(scene))
+    theme.note(figure, *_about(scene, figure.get_size_inches()[0]))
     return figure
 
 
@@ -68,7 +69,7 @@ def beside(scene: Scene, drawn: Sequence[Drawn]) -> theme.Page:
         _named(axes, name, _read_from(one.info, 26), letters)
     for axes in panels[len(drawn) + 1 :]:
         axes.set_axis_off()
-    theme.note(figure, *_about(scene))
+    theme.note(figure, *_about(scene, figure.get_size_inches()[0]))
     return figure
 
 
@@ -86,7 +87,8 @@ def _read_from(info: MapInfo, letters: int) -> str:
     return overlay.broken(words, letters) + ("" if info.score == "logit" else f"\n{info.score.replace('_', '-')}")
 
 
-def _about(scene: Scene) -> tuple[str, ...]:
+def _about(scene: Scene, width: float) -> tuple[str, ...]:
     line = "Cyan line: evidence." if scene.evidence.any() else ""
     explained = f"Explained: {scene.explained}. {line}".strip()
-    return f"{scene.name}: {scene.model} answers {scene.answer}.", explained, overlay.SCALED
+    said = fill(f"{scene.name}: {scene.model} answers {scene.answer}.", int(15 * width))  # a file's name can be long
+    return said, explained, overlay.SCALED
