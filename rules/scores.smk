@@ -89,6 +89,39 @@ rule agreement:
         "../scripts/agreement.py"
 
 
+if study.randomisation:
+
+    rule randomise:
+        input:
+            images=layout.images,
+            weights=layout.weights,
+            card=layout.card,
+            predictions=layout.predictions,
+            maps=layout.maps,
+        output:
+            layout.randomisation,
+        log:
+            layout.log("randomise", "arch", "seed", "bundle"),
+        benchmark:
+            layout.benchmark("randomise", "arch", "seed", "bundle")
+        conda:
+            GPU_ENV
+        threads: study.compute.threads
+        resources:
+            gpu=study.compute.gpus,
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.short_runtime,
+            device=study.compute.device,
+            chunk=study.compute.chunk,
+        params:
+            settings=lambda w: slices.randomisation(w.arch, w.bundle),
+            code=lambda w: slices.code("randomise", bundle=w.bundle),
+        message:
+            "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
+        script:
+            "../scripts/randomise.py"
+
+
 rule collect:
     input:
         scores=plan.score_tables(),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +97,20 @@ def test_methods_say_for_which_networks_they_are(
 ) -> None:
     ask(monkeypatch, root, "methods", "--arch", "test_resnet.r160_in1k", "--study", "tests/workflow/tiny.yaml")
     said = capsys.readouterr().out
-    cam, *others = said[said.index("\ncam ") :].split("\n\n")[0].split("options:")[0].splitlines()[1:7]
-    lines = " ".join([cam, *others])
-    assert "defined for test_resnet.r160_in1k, net-a" in lines
-    assert "not for net-b: more follows the layer than average pooling and one linear layer" in lines
+    assert "not for net-b: more follows the layer than average pooling and one linear layer" in _lines_of(said, "cam")
+    assert "defined for test_resnet.r160_in1k, net-a" in _lines_of(said, "cam")
+    token = _lines_of(said, "token_gradcam")  # at a layer of its own
+    assert "defined for net-b" in token
+    assert "not for net-a: " in token
     with pytest.raises(SystemExit, match=r"ModelUnusable: timm .* has no architecture"):
         ask(monkeypatch, root, "methods", "--arch", "resnet5o")
+
+
+def _lines_of(said: str, name: str) -> str:
+    """What stands under a method, up to the next."""
+    lines = iter(said.splitlines())
+    next(line for line in lines if line.split()[:1] == [name])
+    return "\n".join(takewhile(lambda line: line.startswith(" "), lines))
 
 
 def test_a_study_is_found_by_its_name(

@@ -1,8 +1,8 @@
 """For which networks every method is defined: asked of the networks themselves, built untrained.
 
-Each method is asked with its defaults at the network's own layer: whether the network is what the method requires
-(models/traits.py), and whether the layer gives a map at all (models/probe.py). Cost: a few forwards of four images per
-method and network.
+Each method is asked with its defaults, at the layer it has of its own or else the network's: whether the network is what
+the method requires (models/traits.py), and whether the layer gives a map at all (models/probe.py). Cost: a few forwards
+of four images per method and network.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def defined(names: Sequence[str], study: str, root: Path) -> dict[str, dict[str,
         path = studies.asked(study, root)
         plan = Plan.read(studies.read(path), root, str(path))
         found |= {
-            arch: _verdicts(_of_study(plan, arch), plan.layer(arch, {"layer": ""})) for arch in plan.architectures
+            arch: _verdicts(_of_study(plan, arch), plan.study.architectures[arch].layer) for arch in plan.architectures
         }
     return found
 
@@ -34,9 +34,10 @@ def _verdicts(classifier: Classifier, layer: str) -> dict[str, str]:
 
 
 def _why_not(classifier: Classifier, name: str, layer: str) -> str:
+    own = registry.entry("methods", name).declared.get("at") or layer
     of = options.complete("methods", name, {}).get("of", "")
     try:
-        uses.probed(classifier, f"{name}:methods:{name}:{layer}:{of}")
+        uses.probed(classifier, f"{name}:methods:{name}:{own}:{of}")
     except Refusal as refusal:
         before, _, lack = refusal.found.partition('": ')  # of traits.check only what is lacking
         return (lack or before).removesuffix(".")

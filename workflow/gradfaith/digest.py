@@ -19,6 +19,7 @@ PLUMBING = frozenset(
         *("errors", "job", "device", "cli"),
         *(
             "study",
+            "sanity",
             "training",
             "dataset",
             "plan",

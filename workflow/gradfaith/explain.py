@@ -79,6 +79,7 @@ class Cell:
     copies: int
     most: Most
     organ: Organ | None = None
+    probed: bool = True  # a layer without a map is refused
 
     def pieces(self) -> Iterator[Piece]:
         """All maps, chunk by chunk."""
@@ -160,7 +161,9 @@ class Cell:
         """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
         informed = {layer for use in self.uses for layer in use.layers}
         every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))
-        return {layer: (probe if layer in informed else grid)(self.classifier, layer) for layer in every}
+        return {
+            layer: (probe if self.probed and layer in informed else grid)(self.classifier, layer) for layer in every
+        }
 
 
 def _stored(maps: Tensor) -> NDArray[np.float32]:

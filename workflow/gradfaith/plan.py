@@ -132,6 +132,12 @@ class Plan:
         }
 
     @property
+    def randomised(self) -> list[str]:
+        """The bundles whose methods explain randomised models; controls know no model."""
+        asked = self.study.randomisation
+        return [] if asked is None else asked.bundles or list(self.study.bundles)
+
+    @property
     def figures(self) -> dict[str, Uses]:
         """The study's figures, and the audit's page, which every study has."""
         own = self.study.figures
@@ -147,9 +153,11 @@ class Plan:
         return self.layout.pretrained(spec.timm or arch) if pretrained else None
 
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
-        """Where a use takes its maps from: its own layer for this architecture, else the architecture's."""
-        own = use["layer"]
-        return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
+        """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""
+        given = use["layer"]
+        given = given.get(arch, "") if isinstance(given, Mapping) else given
+        own = registry.entry(use["room"], use["use"]).declared.get("at", "")
+        return given or own or self.study.architectures[arch].layer
 
     def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
         """label -> use, of those that a bundle asks of an architecture."""
@@ -184,6 +192,8 @@ class Plan:
         layout = self.layout
         tables = self.every(layout.localization) if self.study.localization else []
         tables += self._cells(layout.faithfulness)
+        for bundle in self.randomised:
+            tables += self.every(layout.randomisation.replace("{bundle}", bundle))
         return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
 
     def curve_tables(self) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradfaith import digest, registry
 from gradfaith.data.edited import edited
+from gradfaith.metrics import randomised as randomisation
 from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
@@ -98,6 +99,12 @@ class Slices:
             "methods": self.plan.methods(arch, bundle),
         }
 
+    def randomisation(self, arch: str, bundle: str) -> dict[str, Any]:
+        asked, explained = self.plan.study.randomisation, self.bundle(arch, bundle)
+        assert asked is not None  # else there is no such rule
+        how = asked.model_dump(exclude={"bundles"})
+        return {key: explained[key] for key in ("seed", "passes", "methods")} | how
+
     def battery(self, battery: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed} | self.plan.study.batteries[battery].model_dump()
 
@@ -166,6 +173,7 @@ class Slices:
         cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
         batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
+        cells |= {f"randomise {name}": self.code("randomise", bundle=name) for name in self.plan.randomised}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 
@@ -187,7 +195,8 @@ class Slices:
         return [("figures", self.plan.figures[figure].use)] if figure else []
 
     def _better(self) -> dict[str, str]:
-        return {
+        randomised = {randomisation.NAME: randomisation.METRIC.better} if self.plan.randomised else {}
+        return randomised | {
             label: registry.entry(room, use.use).declared["better"]
             for room, named in self.plan.metrics.items()
             for label, use in named.items()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import options
+from gradfaith.sanity import Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -121,7 +122,7 @@ class MethodUse(Uses):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
-        "", description="a module path, or one per architecture; empty: the architecture's layer"
+        "", description="a module path, or one per architecture; empty: the method's own, else the architecture's layer"
     )
     score: Literal["logit", "log_odds", "margin"] = Field(
         "logit",
@@ -244,6 +245,7 @@ class Study(Closed):
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
     agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
     figures: Named = Field(default_factory=dict, description="figures and their options")

@@ -64,7 +64,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
     columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
     main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), rows.CHANCE)]
     other = [column for column in columns if column not in main]
-    paired = [column for column in main if column[1] != rows.CHANCE]
+    paired = [column for column in main if column[1] != rows.CHANCE and column[0] in set(contrasts["metric"])]
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
     blocks = []
     for arch in archs:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradfaith.study import Study
 
 
+NAME = "randomisation"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
@@ -75,7 +76,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts)
+    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -171,3 +172,21 @@ def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list
     if "test" not in study.explain.parts:
         lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
     return lines
+
+
+def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    asked = study.randomisation
+    if asked is None:
+        drawn = [label for label, figure in study.figures.items() if figure.use == NAME]
+        return [f"figures.{label}: it draws what `{NAME}:` measures, and the study has no such key" for label in drawn]
+    lines = [
+        f"{NAME}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
+        for name in asked.bundles
+        if name not in study.bundles
+    ]
+    labels = {
+        *study.localization,
+        *study.agreement,
+        *(name for battery in study.batteries.values() for name in battery.metrics),
+    }
+    return lines + [f"metrics: the label {NAME} is kept for the scores of `{NAME}:`" for _ in labels & {NAME}]

@@ -113,9 +113,10 @@ def _check_size(classifier: Classifier) -> None:
 
 
 @contextmanager
-def zeros_as_noise(classifier: Classifier) -> Iterator[None]:
+def zeros_as_noise(classifier: Classifier, *key: object) -> Iterator[None]:
+    """Parameters that are exactly zero are small noise, drawn for a key; on leaving they are zero again."""
     zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
-    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros"))
+    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
     with torch.no_grad():
         for parameter in zeros:
             parameter.normal_(std=0.02, generator=generator)
