@@ -70,7 +70,7 @@ def test_show_says_what_a_store_holds(
         "cam: 2 maps x 1, 4 x 5, layer layer4, score log_odds, 1 not ok",
         "pixels: 2 maps x 1, 4 x 5, layer -, score logit, 1 not ok",
         "    error: mean 0.3, from 0.1 to 0.5",
-        "    fit: mean 0.8, from 0.8 to 0.8, 1 not finite",
+        "    fit: 0.8, 1 not finite",
         "    none: no finite value",
     ]
     assert json.loads(stamp) == {"arch": "net"}

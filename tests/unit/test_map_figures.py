@@ -90,7 +90,7 @@ def test_methods_that_are_named_stand_in_their_order_and_unknown_ones_are_refuse
 
 def test_a_method_asked_of_some_architectures_only_is_shown_where_it_is(given: Given) -> None:
     with theme.applied():
-        titles = [axes.get_title() for axes in methods_side_by_side.draw(given, arch="net-b").axes]
+        titles = [axes.get_title().replace("\n", "") for axes in methods_side_by_side.draw(given, arch="net-b").axes]
     assert METHODS[0] not in titles
     assert METHODS[1] in titles
 
@@ -148,10 +148,14 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
     drawn = []
     for label, layer, score in (
         *((label, "stages.3.blocks.2.norm1", "logit") for label in METHODS[:9]),
-        (LONG[0], "", "logit"), (LONG[1], "layer1+layer2+layer4", "log_odds"), ("centre", "", ""),
+        (LONG[0], "", "logit"), ("attention_rollout", "", "logit"), (LONG[1], "layer1+layer2+layer4", "log_odds"), ("centre", "", ""),
     ):  # fmt: skip
-        info = stores.MapInfo(label, layer, "native", False, 1, score)
-        raw = np.zeros((4, 4), np.float32) if label == METHODS[2] else draw.random((4, 4), np.float32)
+        info = stores.MapInfo(label, layer, "input" if label == LONG[0] else "native", False, 1, score)
+        raw = (
+            np.zeros((4, 4), np.float32)
+            if label == METHODS[2]
+            else draw.random((32, 32) if label == LONG[0] else (4, 4), np.float32)
+        )
         drawn.append(single.Drawn(label, info, overlay.seen(raw, info, (32, 32))))
     with theme.applied():
         figure = single.beside(scene, drawn)
@@ -160,9 +164,13 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
         alone = single.alone(scene, drawn[2])
         assert "no map:\nit is constant" in texts(alone)
         assert collisions(alone) == []
-    assert {"true: well\nill 0.91", "the image", "layer1 to layer4\nlog-odds", "knows nothing of the model"} <= set(
-        said
-    )
+    assert {
+        "true: well\nanswer: ill 0.91",
+        "the image",
+        "every block",
+        "layer1 to layer4\nlog-odds",
+        "knows nothing of the model",
+    } <= set(said)
     assert said.count("no map:\nit is constant") == 1
     assert "a.png: net, seed 0, answers ill 0.91." in said[-1].replace("\n", " ")
 

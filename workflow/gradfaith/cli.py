@@ -96,7 +96,8 @@ def _range(values: NDArray[np.float32]) -> str:
     if not known.size:
         return "no finite value"
     unknown = f", {values.size - known.size} not finite" if known.size < values.size else ""
-    return f"mean {known.mean():.4g}, from {known.min():.4g} to {known.max():.4g}{unknown}"
+    low, high = known.min(), known.max()
+    return f"{low:.4g}{unknown}" if low == high else f"mean {known.mean():.4g}, from {low:.4g} to {high:.4g}{unknown}"
 
 
 def _unlock(_asked: argparse.Namespace) -> None:

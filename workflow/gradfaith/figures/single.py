@@ -62,7 +62,12 @@ def beside(scene: Scene, drawn: Sequence[Drawn]) -> theme.Page:
     names = [overlay.broken(one.label, 18) for one in drawn]
     letters = overlay.fitted(names, SIDE, 8.5)
     overlay.under(panels[0], scene.pixels, scene.evidence)
-    _named(panels[0], "image", "\n".join(filter(None, (scene.true and f"true: {scene.true}", scene.answer))), letters)
+    _named(
+        panels[0],
+        "image",
+        "\n".join(filter(None, (scene.true and f"true: {scene.true}", f"answer: {scene.answer}"))),
+        letters,
+    )
     for axes, name, one in zip(panels[1:], names, drawn, strict=False):
         overlay.under(axes, scene.pixels, scene.evidence)
         overlay.over(axes, *one.seen)
@@ -81,7 +86,9 @@ def _named(axes: Axes, above: str, below: str, letters: float) -> None:
 def _read_from(info: MapInfo, letters: int) -> str:
     """The layer, or the first and the last of several, and what is explained where it is not the logit."""
     if not info.layer:
-        return "the image" if info.score else "knows nothing of the model"
+        if not info.score:
+            return "knows nothing of the model"
+        return "the image" if info.grid == "input" else "every block"
     layers = info.layer.split("+")
     words = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
     return overlay.broken(words, letters) + ("" if info.score == "logit" else f"\n{info.score.replace('_', '-')}")
