@@ -95,3 +95,7 @@ class BrokenArchive(Refusal):
 
 class LeakySplit(Refusal):
     """The split puts on both sides what a nearest neighbour recognises."""
+
+
+class NotInStudy(Refusal):
+    """What was asked for by name, an architecture, a seed, a class or an image, is not the study's."""

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gradfaith import studies
 from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
 from gradfaith.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
@@ -89,11 +88,11 @@ def _taken(
     own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
 ) -> dict[str, Any]:
     """What the other study says on the keys that are taken from it."""
-    clash, there = [word for word in taken if word in own], _found(name, root)
-    found = there or {}
+    clash, path = [word for word in taken if word in own], studies.find(name, root)
+    found = {} if path is None else studies.read(path)
     problems = {
         f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
-        f"there is no study `{name}` in config/": there is None,
+        f"there is no study `{name}` in config/": path is None,
         f"`{name}` stands on a base itself": bool(found.get("base")),
         f"`{name}` stands on another study itself": bool(found.get("external")),
         "it names itself, and two studies need two names": own.get("study") == name,
@@ -105,14 +104,6 @@ def _taken(
                 f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
             )  # fmt: skip
     return {word: found[word] for word in taken if word in found}
-
-
-def _found(name: str, root: Path) -> dict[str, Any] | None:
-    """The document of a study in config/."""
-    for path in (root / "config" / "studies" / f"{name}.yaml", root / "config" / "config.yaml"):
-        if path.is_file() and (document := yaml.safe_load(path.read_text())).get("study") == name:
-            return dict(document)
-    return None
 
 
 def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
