@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from gradfaith import registry
 from gradfaith.errors import StudyInvalid
-from gradfaith.imputers import black, blur, mean
+from gradfaith.imputers import background, black, blur, mean
 from gradfaith.metrics.contract import Context, Imputer
 
 IMAGES = torch.rand(3, 2, 24, 32, generator=torch.Generator().manual_seed(0))
@@ -42,6 +42,17 @@ def test_the_mean_is_the_datasets_per_channel():
     filled = mean.fill(IMAGES, CONTEXT)
     assert (filled[:, 0] == 0.25).all()
     assert (filled[:, 1] == 0.5).all()
+
+
+def test_the_background_is_the_median_of_the_outermost_ring() -> None:
+    """By hand, and blind to what is inside."""
+    images = torch.zeros(1, 1, 4, 5)
+    ring = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.8, 0.9, 0.9, 0.9]
+    images[0, 0, 0], images[0, 0, -1] = torch.tensor(ring[:5]), torch.tensor(ring[5:10])
+    images[0, 0, 1:3, 0], images[0, 0, 1:3, -1] = torch.tensor(ring[10:12]), torch.tensor(ring[12:])
+    assert_close(background.fill(images, CONTEXT), torch.full_like(images, 0.7))  # the lower of the two in the middle
+    images[0, 0, 1:3, 1:4] = 5
+    assert_close(background.fill(images, CONTEXT)[0, 0, 0, 0], torch.tensor(0.7))
 
 
 def test_the_mean_is_refused_where_it_is_not_known():

@@ -16,6 +16,7 @@ from gradfaith.metrics.faithfulness import (
     deletion,
     faithfulness_correlation,
     increase_in_confidence,
+    infidelity,
     insertion,
     insertion_minus_deletion,
     road,
@@ -165,6 +166,23 @@ def test_faithfulness_correlation_is_one_for_a_map_that_is_the_model() -> None:
     ).of  # fmt: skip
     assert log_p["true"]["fc", "black"].value[0] > 0.97
     assert abs(log_p["other"]["fc", "black"].value[0]) < 0.7
+
+
+def test_infidelity_is_nought_for_a_map_that_is_the_model_and_one_for_none() -> None:
+    image = numbers(1, 1, *SIZE) * 0.5
+    image[0, 0, 0, 0] = 0
+    maps = {"true": stored(image[:, 0]), "broad": stored(torch.ones(1, *SIZE).index_fill(1, torch.tensor([0]), 0.0))}
+    found = run(
+        lambda x: torch.stack([x.sum(dim=(1, 2, 3)), torch.zeros(len(x))], dim=1), image, maps,
+        {"inf": (infidelity, {}), "fc": (faithfulness_correlation, {})}, BLACK, key=("s",),
+    )  # fmt: skip
+    assert found.of["true"]["inf", "black"].value[0] == pytest.approx(0, abs=1e-6)
+    assert 0 < found.of["broad"]["inf", "black"].value[0] < 0.1, "a flat map tells the mean drop: declared as fooled"
+    assert found.done == 1 + 20
+    deaf = run(lambda x: torch.zeros(len(x), 2), image, maps, {"inf": (infidelity, {})}, BLACK).of["true"][
+        "inf", "black"
+    ]
+    assert (deaf.status[0], deaf.reason[0]) == ("undefined", "no set of pixels matters, to the model or in the map")
 
 
 def test_random_sets_are_the_image_s_own_and_are_run_once_for_all_maps() -> None:
