@@ -39,20 +39,20 @@ def draw(
     method = method or given.primary["method"]
     seed, archs = sorted(given.seeds)[seed_rank], list(given.architectures)
     stores = {arch: _store(given, arch, seed, method) for arch in archs}
-    table = _explained(given.tables["predictions"], seed, stores)
+    table = explained(given.tables["predictions"], seed, stores)
     shown = choose(table, given.tables["scores"], given.primary, given.classes, images=images, choice=choice)
     side = min(1.4, (theme.WIDTH - 0.9) / (len(archs) + 1) - 0.06)
     figure = theme.page(0.85 + len(shown) * (side + 0.21), (len(archs) + 1) * (side + 0.06) + 0.9)
     panels = figure.subplots(len(shown), len(archs) + 1, squeeze=False)
     answers = {(row["arch"], row["image_id"]): row for row in table.to_dict("records")}
     for line, image in zip(panels, shown, strict=True):
-        pixels, evidence = _picture(given.images, image)
-        _base(line[0], pixels, evidence)
+        pixels, evidence = picture(given.images, image)
+        base(line[0], pixels, evidence)
         line[0].set_xlabel(f"true: {answers[archs[0], image]['label']}", labelpad=3)
         for axes, arch in zip(line[1:], archs, strict=True):
-            _base(axes, pixels, evidence)
+            base(axes, pixels, evidence)
             _overlay(axes, *_map(stores[arch], method, image, pixels.shape[:2]))
-            _answer(axes, answers[arch, image])
+            answer(axes, answers[arch, image])
     letters = min(8.5, 72 * side / (0.62 * max(map(len, archs))))  # the longest name fits over its column
     for axes, name in zip(panels[0], ("image", *archs), strict=True):
         axes.set_title(name, loc="center", fontsize=letters)
@@ -75,7 +75,7 @@ def _store(given: Given, arch: str, seed: int, method: str) -> Maps:
     )
 
 
-def _explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) -> pd.DataFrame:
+def explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) -> pd.DataFrame:
     """The predictions of one seed, on the images that every architecture has a map of."""
     shared = set.intersection(*(set(maps.rows["image_id"]) for maps in stores.values()))
     return predictions[
@@ -83,7 +83,7 @@ def _explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) ->
     ]
 
 
-def _picture(images: Images, image: str) -> tuple[Picture, NDArray[np.bool_]]:
+def picture(images: Images, image: str) -> tuple[Picture, NDArray[np.bool_]]:
     pixels = images.pixels([image])[0]  # (c, h, w)
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0), images.mask("evidence", [image])[0][0]
 
@@ -96,7 +96,7 @@ def _map(maps: Maps, method: str, image: str, size: Sequence[int]) -> tuple[NDAr
     return found.unit[0], status
 
 
-def _base(axes: Axes, pixels: Picture, evidence: NDArray[np.bool_]) -> None:
+def base(axes: Axes, pixels: Picture, evidence: NDArray[np.bool_]) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     if evidence.any():
         lines = axes.contour(evidence, levels=[0.5], colors=OUTLINE, linewidths=0.8, zorder=3)
@@ -115,7 +115,7 @@ def _overlay(axes: Axes, unit: NDArray[np.float32], status: str) -> None:
     )
 
 
-def _answer(axes: Axes, row: Mapping[Any, Any]) -> None:
+def answer(axes: Axes, row: Mapping[Any, Any]) -> None:
     answer, right = row["predicted"], bool(row["correct"])
     axes.set_xlabel(
         f"{answer} {row[f'calibrated_{answer}']:.2f}", labelpad=3, color=theme.INK if right else theme.WRONG
