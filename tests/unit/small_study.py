@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradfaith import mapinfo, registry, stores, tables
 from gradfaith.figures import gather, theme
@@ -192,7 +193,21 @@ class World:
         )
         with stores.MapWriter(path, rows_, {}) as writer:
             writer.put("gradcam", mapinfo.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
+            for number, method in enumerate(("lime", "kernel_shap")):
+                info, found = mapinfo.MapInfo(method, "", "input", True, 1, "logit"), self.weights(len(own), draw)
+                spread = 0.3 / (1 + number)
+                notes = {
+                    f"agreement_{m}": 1 - spread * draw.uniform(0.5, 2, len(own)) * 125 / m for m in (125, 250, 500)
+                }
+                notes |= {"superpixels": np.full(len(own), 36.0), "fit": np.full(len(own), 0.8)}
+                notes = {name: values.astype(np.float32) for name, values in notes.items()}
+                writer.put(method, info, 0, found[:, None], 0.1, notes)
         return str(path)
+
+    @staticmethod
+    def weights(count: int, draw: np.random.Generator) -> NDArray[np.float32]:
+        """Maps of 6 x 6 superpixels of 8 x 8 pixels."""
+        return draw.normal(0, 1, (count, 6, 6)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
 
     def draw(self, name: str, **options: object) -> theme.Figure:
         needs = registry.entry("figures", name).declared["needs"]

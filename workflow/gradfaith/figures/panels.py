@@ -29,9 +29,10 @@ def draw(
 ) -> theme.Page:
     assert given.images is not None
     method = method or given.primary["method"]
-    seed, archs = sorted(given.seeds)[seed_rank], list(given.architectures)
-    stores = {arch: _store(given, arch, seed, method) for arch in archs}
-    table = _explained(given.tables["predictions"], seed, stores)
+    seed = sorted(given.seeds)[seed_rank]
+    stores = _stores(given, seed, method)
+    archs = list(stores)  # those that the method is asked of
+    table = explained(given.tables["predictions"], seed, stores)
     shown = choose(table, given.tables["scores"], given.primary, given.classes, images=images, choice=choice)
     side = min(1.4, (theme.WIDTH - 0.9) / (len(archs) + 1) - 0.06)
     figure = theme.page(0.85 + len(shown) * (side + 0.21), (len(archs) + 1) * (side + 0.06) + 0.9)
@@ -44,7 +45,7 @@ def draw(
         for axes, arch in zip(line[1:], archs, strict=True):
             overlay.under(axes, pixels, evidence)
             overlay.over(axes, *overlay.stored(stores[arch], method, image, pixels.shape[:2]))
-            _answer(axes, answers[arch, image])
+            answer(axes, answers[arch, image])
     letters = overlay.fitted(archs, side, 8.5)
     for axes, name in zip(panels[0], ("image", *archs), strict=True):
         axes.set_title(name, loc="center", fontsize=letters)
@@ -59,15 +60,13 @@ def draw(
     return figure
 
 
-def _store(given: Given, arch: str, seed: int, method: str) -> Maps:
-    return next(
-        maps
-        for (name, number, _), maps in given.maps.items()
-        if (name, number) == (arch, seed) and method in maps.methods
-    )
+def _stores(given: Given, seed: int, method: str) -> dict[str, Maps]:
+    """arch -> its store that holds the method, in the study's order."""
+    found = {arch: maps for (arch, number, _), maps in given.maps.items() if number == seed and method in maps.methods}
+    return {arch: found[arch] for arch in given.architectures if arch in found}
 
 
-def _explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) -> pd.DataFrame:
+def explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) -> pd.DataFrame:
     """The predictions of one seed, on the images that every architecture has a map of."""
     shared = set.intersection(*(set(maps.rows["image_id"]) for maps in stores.values()))
     return predictions[
@@ -75,7 +74,7 @@ def _explained(predictions: pd.DataFrame, seed: int, stores: dict[str, Maps]) ->
     ]
 
 
-def _answer(axes: Axes, row: Mapping[Any, Any]) -> None:
+def answer(axes: Axes, row: Mapping[Any, Any]) -> None:
     answer, right = row["predicted"], bool(row["correct"])
     axes.set_xlabel(
         f"{answer} {row[f'calibrated_{answer}']:.2f}", labelpad=3, color=theme.INK if right else theme.WRONG
