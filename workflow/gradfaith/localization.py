@@ -58,7 +58,7 @@ def _found(images: Images, maps: Maps, metrics: Chosen, chunk: int) -> Iterator[
                 localize(raw, grid=info.grid, signed=info.signed, size=images.size, regions=regions, metrics=metrics)
             )
     for (label, info, copy), part in zip(methods, parts, strict=True):
-        yield label, info, copy, {key: join([found[key] for found in part]) for key in part[0]} if part else {}
+        yield label, info, copy, {key: join([found[key] for found in part]) for key in part[0]}
 
 
 def _frame(
