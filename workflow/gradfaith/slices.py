@@ -101,8 +101,12 @@ class Slices:
         return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
 
     def _primary_variant(self) -> str:
-        """What is primary among a metric's variants: the first imputer of its battery, all pairs of an agreement."""
+        """What is primary among a metric's variants: the first imputer of its battery, all pairs, the first threshold."""
         study = self.plan.study
+        if study.primary.metric in study.localization:
+            use = study.localization[study.primary.metric]
+            option = registry.entry("localization", use.use).declared.get("variants")
+            return str(use.options[option][0]) if option else ""
         for battery in study.batteries.values():
             if study.primary.metric in battery.metrics:
                 return next(iter(battery.imputers))

@@ -59,9 +59,9 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
     """Every method and control on every metric, and every paired contrast."""
     everything, estimates = estimates, rows.whole(estimates)
     columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
-    main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), rows.CHANCE)]
+    main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), *rows.BASELINES)]
     other = [column for column in columns if column not in main]
-    paired = [column for column in main if column[1] != rows.CHANCE]
+    paired = [column for column in main if column[1] not in rows.BASELINES]
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
     blocks = []
     for arch in archs:

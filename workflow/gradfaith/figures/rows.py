@@ -14,9 +14,12 @@ from gradfaith.stats.classification import MACRO
 
 Row = Mapping[Any, Any]
 PAIRS, CHANCE = "pairs", "between-images"
+BASELINES = (CHANCE, "by-area")  # variants that are no score of a method but what chance would give
 PLAIN = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
     "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
+    "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
+    "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
 }  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 

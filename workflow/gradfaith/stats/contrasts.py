@@ -56,8 +56,8 @@ def contrasts(
 
 
 def comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores without agreement's chance level and its reference, a part of its pairs: neither tests a method."""
-    return scores[~scores["variant"].isin(["between-images", "reference"])].reset_index(drop=True)
+    """The scores without chance levels and agreement's reference, a part of its pairs: none of them tests a method."""
+    return scores[~scores["variant"].isin(["between-images", "reference", "by-area"])].reset_index(drop=True)
 
 
 def opponents(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
