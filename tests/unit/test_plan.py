@@ -143,6 +143,7 @@ DECIDED = [
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
     ("agreement", [], {"agreement", "estimate", "about"}),
     ("statistics/min_groups", 9, {"estimate", "about"}),
+    ("statistics/rank_controls", "among", {"estimate", "about"}),
     ("primary/against", "centre", {"estimate", "about"}),
     ("seed", 3, {"split", "masking", "localization", "agreement"} | BUNDLES),
 ]

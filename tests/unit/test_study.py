@@ -113,6 +113,11 @@ def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Pa
     assert "(evidence: none)" in found
 
 
+def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(tiny, "localization", {"iou": {"options": {"thresholds": []}}}), root).found
+    assert "localization.iou.options.thresholds: empty" in found
+
+
 @pytest.mark.parametrize(
     ("evidence", "metrics", "said"),
     [

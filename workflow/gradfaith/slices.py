@@ -128,6 +128,7 @@ class Slices:
             "primary": study.primary.model_dump(),
             "level": study.statistics.level,
             "min_groups": study.statistics.min_groups,
+            "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
         }

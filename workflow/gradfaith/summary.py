@@ -46,7 +46,7 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
     head = ["architecture", *map(words, RATES)]
     return Sheet(
         f"Classification, {about['title']}",
-        (f"Macro averages over {len(about['classes'])} classes, test part. {_basis(rows.overall(table), about)}",),
+        (f"Macro averages over {len(about['classes'])} classes, test part. {basis(rows.overall(table), about)}",),
         (
             Block("By architecture", [*head, "ms per image", "parameters (M)"], whole),
             Block("By class", ["architecture", "class", *map(words, there)], classes),
@@ -100,7 +100,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         if other:
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
-    lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED)
+    lead = (_primary(contrasts, about), basis(estimates, about), COUNTED)
     data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])
@@ -148,18 +148,18 @@ def _name(column: tuple[str, str]) -> str:
 def _line(table: pd.DataFrame, metrics: Sequence[str], **where: str) -> list[Cell]:
     for column, wanted in where.items():
         table = table[table[column] == wanted]
-    return [_one(table[table["metric"] == metric], digits=2) for metric in metrics]
+    return [one(table[table["metric"] == metric], digits=2) for metric in metrics]
 
 
 def _cells(own: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> list[Cell]:
-    return [_one(rows.of_metric(own, *column)) for column in columns]
+    return [one(rows.of_metric(own, *column)) for column in columns]
 
 
 def _method(own: pd.DataFrame, gain: pd.DataFrame, method: str, columns: Sequence[tuple[str, str]]) -> list[Cell]:
     cells = _cells(own[own["method"] == method], columns)
     if "faith" not in set(own["metric"]):
         return cells
-    return [*cells, _one(rows.of_metric(gain[gain["method"] == method], "faith", rows.primary_variant(own, "faith")))]
+    return [*cells, one(rows.of_metric(gain[gain["method"] == method], "faith", rows.primary_variant(own, "faith")))]
 
 
 def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence[tuple[str, str]]) -> list[Cell]:
@@ -167,12 +167,12 @@ def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence
     cells = []
     for column in columns:
         here = rows.of_metric(own, *column)
-        cell = _one(here, signed=True)
+        cell = one(here, signed=True)
         cells.append(Cell(cell.text + _p(here["p_holm"].iloc[0]), cell.why) if len(here) else cell)
     return cells
 
 
-def _one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
+def one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
     """The only row of a table as a cell; no row, no number."""
     if here.empty:
         return Cell("-")
@@ -186,7 +186,7 @@ def _one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
 
 
 def _signed(row: rows.Row) -> str:
-    cell = _one(pd.DataFrame([row]), signed=True)
+    cell = one(pd.DataFrame([row]), signed=True)
     return cell.text + (f" ({cell.why})" if cell.why else "")
 
 
@@ -203,7 +203,7 @@ def _range(numbers: pd.Series) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _basis(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
+def basis(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """What the intervals are, and over how much."""
     table = table[table["value"].notna()]
     if table.empty:

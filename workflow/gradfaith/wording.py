@@ -95,11 +95,16 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
         for label, what in declared.items()
         if what.get("region", "evidence") == "evidence"
     }
+    empty = [
+        f"localization.{label}.options.{option}: empty, so {label} would measure nothing"
+        for label, use in study.localization.items()
+        if (option := declared[label].get("variants")) and not use.options[option]
+    ]
     if dataset.evidence == "none":
         wanted = ", ".join(reads)
         has = f"dataset {dataset.name} has none (evidence: none)"
-        return [f"localization: {wanted} compares maps with evidence, and {has}"] if reads else []
-    return [
+        return empty + ([f"localization: {wanted} compares maps with evidence, and {has}"] if reads else [])
+    return empty + [
         f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
         for label, kinds in reads.items()
         if dataset.evidence not in kinds

@@ -62,6 +62,12 @@ def present(table: pd.DataFrame, metrics: Sequence[str] = ()) -> list[str]:
     return [metric for metric in metrics or SHOWN if metric in there]
 
 
+def ordered(table: pd.DataFrame) -> list[str]:
+    """The table's metrics, those of the paper and their companions first."""
+    place = {name: number for number, name in enumerate(SHOWN)}
+    return sorted(dict.fromkeys(table["metric"]), key=lambda name: place.get(name, len(place)))
+
+
 def is_control(method: str, controls: Sequence[str]) -> bool:
     return method in controls or method.startswith(SHUFFLED)
 
