@@ -132,7 +132,7 @@ class Architecture(Closed):
     layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
     weights: str = Field(
         "",
-        description="a safetensors file to start from (or to use, with `training: none`); overrides training.weights",
+        description="a safetensors file to start from (or, with `training: none`, to use); overrides training.weights",
     )
 
 
