@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from gradfaith.data import groups, listed
+from gradfaith.data import groups, listed, views
 from gradfaith.data.grouping import VERSION, Grouping
 from gradfaith.data.manifest import pixel_hash
 
@@ -28,10 +28,10 @@ def main(folder: Path, table: Path | None) -> None:
     start = time.process_time()
     pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]
     decoded = time.process_time()
-    views = [groups.look(picture, how.cues) for picture in pictures]
+    looks = views.gathered((views.look(picture, how.cues) for picture in pictures), len(pictures))
     looked = time.process_time()
     names = [Path(file).name for file in rows["file"]]
-    found = groups.infer(views, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
+    found = groups.infer(looks, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
     ended = time.process_time()
     print(f"{len(rows)} images: decoded in {decoded - start:.1f} s, looked at in {looked - decoded:.1f} s,", end=" ")
     print(f"joined with 36 other settings in {ended - looked:.1f} s")

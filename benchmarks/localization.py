@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import localization, registry, rows
-from gradfaith.stores import Images, ImageWriter, MapInfo, Maps, MapWriter
+from gradfaith.mapinfo import MapInfo
+from gradfaith.stores import Images, ImageWriter, Maps, MapWriter
 
 SIDE, GOAL = 224, 20.0
 REGIONS = ("evidence", "lungs", "body", "shortcut")

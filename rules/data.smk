@@ -80,6 +80,7 @@ rule index:
 rule audit:
     input:
         **({"groups": layout.groups_report} if plan.dataset.groups else {}),
+        **plan.trained_on(),
         raw=plan.raw_files(),
         manifest=layout.manifest,
         splits=layout.splits,

@@ -1,4 +1,4 @@
-"""Models: one training per architecture and seed, and what it predicts."""
+"""Models: one training per architecture and seed, or another study's models as they are, and what they predict."""
 
 
 rule weights:
@@ -18,37 +18,63 @@ rule weights:
         "../scripts/weights.py"
 
 
-rule train:
-    input:
-        images=layout.images,
-        manifest=layout.manifest,
-        splits=layout.splits,
-        gate=ancient(layout.gate),  # must be passed, and decides no weight
-        weights=lambda w: plan.starting_weights(w.arch) or [],
-    output:
-        weights=layout.weights,
-        card=layout.card,
-        history=layout.history,
-    log:
-        layout.home_log("train", "arch", "seed"),
-    benchmark:
-        layout.home_benchmark("train", "arch", "seed")
-    conda:
-        GPU_ENV
-    threads: plan.recipe_threads
-    resources:
-        gpu=study.compute.gpus,
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.runtime,
-        device=study.compute.device,
-        probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
-    params:
-        settings=lambda w: slices.model(w.arch),
-        recipe_version=plan.recipe_version,
-    message:
-        "train {wildcards.arch}, seed {wildcards.seed}"
-    script:
-        "../scripts/train.py"
+if study.external:
+
+    rule adopt:  # another study's weights stay where they are; what they answer here is on a card of this study
+        input:
+            weights=layout.weights,
+            card=layout.trained_card,
+            predictions=layout.trained_predictions,
+        output:
+            layout.card,
+        log:
+            layout.home_log("adopt", "arch", "seed"),
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.short_runtime,
+            probed=lambda w: plan.probed(w.arch),  # methods
+        params:
+            settings=slices.adopt(),
+        message:
+            "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
+        script:
+            "../scripts/adopt.py"
+
+else:
+
+    rule train:
+        input:
+            images=layout.images,
+            manifest=layout.manifest,
+            splits=layout.splits,
+            gate=ancient(layout.gate),  # must be passed, and decides no weight
+            weights=lambda w: plan.starting_weights(w.arch) or [],
+        output:
+            weights=layout.weights,
+            card=layout.card,
+            history=layout.history,
+        log:
+            layout.home_log("train", "arch", "seed"),
+        benchmark:
+            layout.home_benchmark("train", "arch", "seed")
+        conda:
+            GPU_ENV
+        threads: plan.recipe_threads
+        resources:
+            gpu=study.compute.gpus,
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.runtime,
+            device=study.compute.device,
+            probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
+        params:
+            settings=lambda w: slices.model(w.arch),
+            recipe_version=plan.recipe_version,
+        message:
+            "train {wildcards.arch}, seed {wildcards.seed}"
+        script:
+            "../scripts/train.py"
 
 
 rule predict:

@@ -9,7 +9,8 @@ rule faithfulness:
         predictions=layout.predictions,
         maps=layout.maps,
     output:
-        layout.faithfulness,
+        scores=layout.faithfulness,
+        curves=layout.faithfulness_curves,
     log:
         layout.log("faithfulness", "arch", "seed", "bundle", "battery"),
     benchmark:
@@ -88,11 +89,46 @@ rule agreement:
         "../scripts/agreement.py"
 
 
+if study.randomisation:
+
+    rule randomise:
+        input:
+            images=layout.images,
+            weights=layout.weights,
+            card=layout.card,
+            predictions=layout.predictions,
+            maps=layout.maps,
+        output:
+            layout.randomisation,
+        log:
+            layout.log("randomise", "arch", "seed", "bundle"),
+        benchmark:
+            layout.benchmark("randomise", "arch", "seed", "bundle")
+        conda:
+            GPU_ENV
+        threads: study.compute.threads
+        resources:
+            gpu=study.compute.gpus,
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.short_runtime,
+            device=study.compute.device,
+            chunk=study.compute.chunk,
+        params:
+            settings=lambda w: slices.randomisation(w.arch, w.bundle),
+            code=lambda w: slices.code("randomise", bundle=w.bundle),
+        message:
+            "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
+        script:
+            "../scripts/randomise.py"
+
+
 rule collect:
     input:
-        plan.score_tables(),
+        scores=plan.score_tables(),
+        curves=plan.curve_tables(),
     output:
-        layout.scores,
+        scores=layout.scores,
+        curves=layout.curves,
     log:
         layout.log("collect"),
     conda:

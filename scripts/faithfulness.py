@@ -12,10 +12,12 @@ asked = job.params.settings
 with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images, stores.Maps(job.input.maps) as maps:
     rows.made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
-    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
+    model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
+    model = model.to(device.choose(job.resources.device, job.threads))
     metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    found = faithfulness.scores(
+    found, curves = faithfulness.scores(
         model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=device.most(job.resources.chunk)
     )
-    tables.write(job.output[0], found, tables.SCORES)
+    tables.write(job.output.scores, found, tables.SCORES)
+    tables.write(job.output.curves, curves, tables.CURVES)

@@ -12,6 +12,9 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
-    model = checkpoint.load(Path(job.input.weights)).to(device.choose(job.resources.device, job.threads))
-    found = answer.predictions(model, images, table, job.params.classes, chunk=device.most(job.resources.chunk))
+    model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
+    model = model.to(device.choose(job.resources.device, job.threads))
+    own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
+    most = device.most(job.resources.chunk)
+    found = answer.predictions(model, images, table, job.params.classes, chunk=most, own_temperature=own)
     tables.write(job.output[0], found, tables.PREDICTIONS)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import ranking, sheets, summary, tables
+from gradfaith import rank_sheet, sheets, summary, tables
 from gradfaith.atomic import write_text
 
 job = snakemake
@@ -15,7 +15,7 @@ with gradfaith.job.running(job.log[0]):
         predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
         sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
     elif job.params.which == "ranks":
-        sheet = ranking.ranks(tables.read(job.input.ranks, tables.RANKS), about)
+        sheet = rank_sheet.ranks(tables.read(job.input.ranks, tables.RANKS), about)
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)
         sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradfaith import registry
 from gradfaith.imputers import black
-from gradfaith.metrics.contract import Maps, Metric, Stored
+from gradfaith.metrics.contract import NONE, Maps, Metric, Removal, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.located import Located
@@ -141,13 +141,18 @@ def test_maps_know_nothing_of_each_other(name):
 
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
 def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
-    module = registry.load("faithfulness", name)
-    changes = list(module.changes(Maps(torch.rand(3, 8, 8))))
-    assert len(changes) == len({change.name for change in changes}) == module.METRIC.forwards
+    module, unit = registry.load("faithfulness", name), torch.rand(3, 8, 8)
+    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(3, 8, 8))))
+    names = {change.name for change in changes} - {NONE}
+    assert len(names) == module.METRIC.forwards
     for change in changes:
-        assert change.keep.shape == (3, 8, 8)
-        assert change.keep.min() >= 0
-        assert change.keep.max() <= 1
+        if isinstance(change, Removal):
+            assert 0 <= change.share <= 1
+            continue
+        keep = change.keep()
+        assert keep.shape == (3, 8, 8)
+        assert keep.min() >= 0
+        assert keep.max() <= 1
 
 
 def of_localization(**declared: object) -> pytest.MarkDecorator:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradfaith import registry, stores, tables
+from gradfaith import mapinfo, registry, stores, tables
 from gradfaith.figures import gather, theme
 from gradfaith.stats.classification import classification
-from gradfaith.stats.contrasts import contrasts
+from gradfaith.stats.contrasts import comparable, contrasts
 from gradfaith.stats.estimates import estimates
 from gradfaith.stats.strata import lesion_size
 
@@ -24,7 +24,8 @@ METRICS = {
     "faith": ["black", "mean"],
     "consist": ["pairs", "between-images"],
 }
-BETTER = dict.fromkeys(METRICS, "higher")
+RANDOMISED = {f"{order} {step}/2": 0.9 / step for order in ("top_down", "bottom_up") for step in (1, 2)}
+BETTER = dict.fromkeys(METRICS, "higher") | {"randomisation": "lower"}
 ABOUT = {
     "title": "a phantom", "classes": CLASSES, "architectures": ARCHS, "seeds": SEEDS, "controls": CONTROLS, "level": 0.95,
     "min_groups": 8, "better": BETTER, "primary": {"metric": "saliency_score", "method": "gradcam", "against": "random-grid"},
@@ -67,8 +68,9 @@ AUDIT = {
         "pairs": 3, "pairs_across_classes": 1, "pairs_across_parts": 0, "across_groups": [],
         "across_classes": [["normal-01-0", "benign-01-0", 0.98]],
     },
+    "seen_before": None,
     "leakage": {
-        "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
+        "reason": "", "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
         "groups": [{"whole": 0.35, "rim": 0.2}, {"whole": 0.45, "rim": 0.35}], "side": 32,
     },
     "shortcuts": {
@@ -103,13 +105,14 @@ def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for (arch, seed), own in answers.groupby(["arch", "seed"]):
         for method, level in METHODS.items():
-            for metric, variants in METRICS.items():
+            asked = METRICS | ({"randomisation": list(RANDOMISED)} if method == "gradcam" else {})
+            for metric, variants in asked.items():
                 for variant in variants:
                     draw = np.random.default_rng([int(seed), len(str(arch)), len(method), len(metric), len(variant)])
                     pair = metric == "consist"
                     if pair and seed != SEEDS[0]:
                         continue
-                    mean = 0.05 if variant == "between-images" else level
+                    mean = 0.05 if variant == "between-images" else RANDOMISED.get(variant, level)
                     value = mean + draw.normal(0, 0.12, len(own))
                     empty = (own["label"] == "normal").to_numpy() & (
                         metric in ("locacc", "saliency_score", "iou_area_matched")
@@ -139,7 +142,9 @@ class World:
         tables.write(self.inputs["manifest"], about, tables.MANIFEST)
         tables.write(self.inputs["scores"], raw, tables.SCORES)
         tables.write(self.inputs["estimates"], estimates(raw, by=("label", "lesion_size")), tables.ESTIMATES)
-        tables.write(self.inputs["contrasts"], contrasts(raw, CONTROLS, BETTER, ABOUT["primary"]), tables.CONTRASTS)
+        tables.write(
+            self.inputs["contrasts"], contrasts(comparable(raw), CONTROLS, BETTER, ABOUT["primary"]), tables.CONTRASTS
+        )
         tables.write(self.inputs["classification"], classification(answers, CLASSES), tables.CLASSIFICATION)
         self.inputs["predictions"] = [
             self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS
@@ -186,7 +191,7 @@ class World:
             {"image_id": own["image_id"], "target": 0, "role": np.where(own["correct"], "both", "predicted")}
         )
         with stores.MapWriter(path, rows_, {}) as writer:
-            writer.put("gradcam", stores.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
+            writer.put("gradcam", mapinfo.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
         return str(path)
 
     def draw(self, name: str, **options: object) -> theme.Figure:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gradfaith.atomic import replacing, write_text
+from gradfaith.atomic import replacing, replacing_folder, write_text
 from gradfaith.errors import CannotWrite
 
 
@@ -71,3 +71,45 @@ def test_fetched_weights_meet_a_full_disk_in_order(full, monkeypatch: pytest.Mon
     with limit(), pytest.raises(CannotWrite):
         pretrained.fetch("test_resnet.r160_in1k", folder / "w.safetensors")
     assert not [name for name in os.listdir(folder) if "safetensors" in name]
+
+
+def test_a_folder_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep/a"
+    for name in ("one", "two"):
+        with replacing_folder(path) as draft:
+            (draft / name).write_text(name)
+            assert not (path / name).exists()
+    assert os.listdir(path) == ["two"]
+    assert os.listdir(path.parent) == ["a"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with replacing_folder(path) as draft:
+        (draft / "old").write_text("whole")
+    with pytest.raises(ZeroDivisionError), replacing_folder(path) as draft:
+        (draft / "half").write_text("half")
+        _ = 1 / 0
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(path) == ["old"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_is_refused_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.mkdir()
+    rename = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(CannotWrite, match="No space left"), replacing_folder(path):
+        pass
+    assert os.listdir(tmp_path) == ["a"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match="could not be written"), replacing_folder(tmp_path / "file/b"):
+        pass

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 from test_job import SLEEPER, started
 
-from gradfaith import cli, document
-from gradfaith.stores import MapInfo, MapWriter
+from gradfaith import cli, document, registry
+from gradfaith.mapinfo import MapInfo
+from gradfaith.stores import MapWriter
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, where: Path, *words: str) -> None:
@@ -60,23 +62,75 @@ def test_show_says_what_a_store_holds(
     maps[1] = 0
     rows = pd.DataFrame({"image_id": ["a", "b"], "target": 0, "role": "both"})
     with MapWriter(tmp_path / "m.h5", rows, {"arch": "net", "settings": "long"}) as writer:
-        writer.put("cam", MapInfo("gradcam", "layer4", "native", False, 1), 0, maps, 1.0)
+        writer.put("cam", MapInfo("gradcam", "layer4", "native", False, 1, "log_odds"), 0, maps, 1.0)
+        notes = {"error": np.float32([0.5, 0.1]), "fit": np.float32([np.nan, 0.8]), "none": np.float32([np.nan] * 2)}
+        writer.put("pixels", MapInfo("saliency", "", "input", True, 1, "logit"), 0, maps, 1.0, notes)
     ask(monkeypatch, tmp_path, "show", "m.h5")
-    first, stamp = capsys.readouterr().out.split("\n", 1)
-    assert first == "cam: 2 maps x 1, 4 x 5, layer layer4, 1 not ok"
+    *lines, stamp = capsys.readouterr().out.split("\n", 5)
+    assert lines == [
+        "cam: 2 maps x 1, 4 x 5, layer layer4, score log_odds, 1 not ok",
+        "pixels: 2 maps x 1, 4 x 5, layer -, score logit, 1 not ok",
+        "    error: mean 0.3, from 0.1 to 0.5",
+        "    fit: 0.8, 1 not finite",
+        "    none: no finite value",
+    ]
     assert json.loads(stamp) == {"arch": "net"}
     (tmp_path / "m.h5").write_bytes(b"cut")
     with pytest.raises(SystemExit, match="BrokenStore"):
         ask(monkeypatch, tmp_path, "show", "m.h5")
 
 
-def test_schema_writes_both_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in (document.SCHEMA, document.README):
-        (tmp_path / path).parent.mkdir(parents=True)
+def test_methods_are_listed_within_the_width_of_a_page_and_without_torch(root: Path) -> None:
+    script = (
+        "import sys; from gradfaith import cli; sys.argv = ['gradfaith', 'methods']; cli.main()\n"
+        "assert not {'torch', 'timm', 'h5py'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    started = {line.split()[0] for line in lines if line and not line.startswith(" ")}
+    assert {*registry.names("methods"), *registry.names("controls")} <= started
+
+
+def test_methods_say_for_which_networks_they_are(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(monkeypatch, root, "methods", "--arch", "test_resnet.r160_in1k", "--study", "tests/workflow/tiny.yaml")
+    said = capsys.readouterr().out
+    assert "not for net-b: more follows the layer than average pooling and one linear layer" in _lines_of(said, "cam")
+    assert "defined for test_resnet.r160_in1k, net-a" in _lines_of(said, "cam")
+    token = _lines_of(said, "token_gradcam")  # at a layer of its own
+    assert "defined for net-b" in token
+    assert "not for net-a: " in token
+    with pytest.raises(SystemExit, match=r"ModelUnusable: timm .* has no architecture"):
+        ask(monkeypatch, root, "methods", "--arch", "resnet5o")
+
+
+def _lines_of(said: str, name: str) -> str:
+    """What stands under a method, up to the next."""
+    lines = iter(said.splitlines())
+    next(line for line in lines if line.split()[:1] == [name])
+    return "\n".join(takewhile(lambda line: line.startswith(" "), lines))
+
+
+def test_a_study_is_found_by_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("phantom", "shortcut"):  # config/config.yaml, and one of config/studies/
+        ask(monkeypatch, root, "check", name)
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+    with pytest.raises(SystemExit, match=r'no study "phantm".*did you mean "phantom"'):
+        ask(monkeypatch, root, "check", "phantm")
+
+
+def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / document.README).parent.mkdir(parents=True)
     shutil.copy(root / document.README, tmp_path / document.README)
     ask(monkeypatch, tmp_path, "schema")
     assert (tmp_path / document.SCHEMA).read_text() == document.schema()
     assert (tmp_path / document.README).read_text().count(document.BEGIN) == 1
+    assert (tmp_path / document.METHODS).read_text() == document.methods()
 
 
 def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(

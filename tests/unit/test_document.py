@@ -23,6 +23,10 @@ def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
     assert document.readme(text) == text, f"{document.README}: {DRIFT}"
 
 
+def test_the_list_of_methods_is_the_one_their_files_declare(root: Path) -> None:
+    assert (root / document.METHODS).read_text(encoding="utf-8") == document.methods(), f"{document.METHODS}: {DRIFT}"
+
+
 def test_the_readme_keeps_its_prose_and_is_stable() -> None:
     text = f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n"
     made = document.readme(text)

@@ -176,7 +176,7 @@ def test_an_undefined_score_keeps_its_reason():
 
 def test_two_metrics_that_mean_different_masks_by_one_name_are_refused():
     def keep_all(maps):
-        yield Change("removed", keep=torch.ones_like(maps.unit))
+        yield Change("removed", lambda: torch.ones_like(maps.unit))
 
     x, maps = scene()
     with pytest.raises(StudyInvalid, match="removed"):
@@ -185,7 +185,7 @@ def test_two_metrics_that_mean_different_masks_by_one_name_are_refused():
 
 def test_what_is_kept_whole_is_the_image_itself_whatever_the_imputer():
     def keep_all(maps):
-        yield Change("kept", keep=torch.ones_like(maps.unit))
+        yield Change("kept", lambda: torch.ones_like(maps.unit))
 
     def score(base, after):
         return Values(base.logit - after["kept"].logit)

@@ -11,7 +11,8 @@ import torch
 
 from gradfaith import agreement, choose, explain, faithfulness, localization, uses
 from gradfaith import rows as between
-from gradfaith.stores import Images, MapInfo, Maps, MapWriter
+from gradfaith.mapinfo import MapInfo
+from gradfaith.stores import Images, Maps, MapWriter
 
 CLASSES, KEY, COPIES = ["normal", "benign", "malignant"], (0, "net", 1), 3
 PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
@@ -215,7 +216,7 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
         "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
     )
     with Maps(store) as opened:
-        found = faithfulness.scores(
+        found, _ = faithfulness.scores(
             classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
         )
     assert len(found) == 3 * 7 * 2
@@ -226,3 +227,27 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     with torch.no_grad():
         before, after = (classifier(x).softmax(1)[0, CLASSES.index(row["predicted"])] for x in (pixels, pixels * keep))
     assert row["value"] == pytest.approx(float(before - after), abs=1e-6)
+
+
+def test_curves_are_kept_by_map_and_share_and_agree_with_the_scores(
+    store: Path, classifier, images, table, predictions
+) -> None:
+    metrics = between.chosen(
+        "faithfulness",
+        {"road": {"use": "road", "options": {}}, "deletion": {"use": "deletion", "options": {"steps": 5}}},
+    )
+    imputers = between.chosen("imputers", {"black": {"use": "black", "options": {}}})
+    with Maps(store) as opened:
+        scores, curves = faithfulness.scores(
+            classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk="auto"
+        )
+    assert set(curves["method"]) == {"oracle", "inverse"}, "a blank map has no order"
+    assert set(zip(curves["order"], curves["fraction"], strict=True)) == {
+        *(("most", share) for share in (0, 0.2, 0.4, 0.6, 0.8, 1)),
+        *(("least", share) for share in (0.2, 0.4, 0.6, 0.8)),
+    }
+    wide = curves.pivot(index=["method", "image_id"], columns=["order", "fraction"], values="probability")
+    road = sum((wide["least", share] - wide["most", share]) / 4 for share in (0.2, 0.4, 0.6, 0.8))
+    kept = scores[(scores["metric"] == "road") & (scores["status"] == "ok")].set_index(["method", "image_id"])["value"]
+    np.testing.assert_allclose(road.loc[kept.index], kept, atol=1e-6)
+    assert not curves.isna().any(axis=None)

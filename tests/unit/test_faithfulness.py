@@ -56,8 +56,8 @@ def test_the_mean_takes_the_place_of_what_is_removed():
 
 def test_an_all_ones_map_removes_the_whole_image():
     """Faith(1) = p(x) - p(black), the most that removing can do here."""
-    (change,) = faith.changes(Maps(torch.ones(1, 2, 2)))
-    assert_close(change.keep, torch.zeros(1, 2, 2))
+    (change,) = faith.changes(Maps(torch.ones(1, 2, 2), torch.zeros))
+    assert_close(change.keep(), torch.zeros(1, 2, 2))
     base = Scores(torch.tensor([2.0]), torch.tensor([sigmoid(2)]))
     after = {"removed": Scores(torch.tensor([0.0]), torch.tensor([0.5]))}
     assert faith.score(base, after).value.tolist() == pytest.approx([sigmoid(2) - 0.5])

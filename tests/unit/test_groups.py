@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gradfaith.data import groups, similarity
+from gradfaith.data import groups, similarity, views
 from gradfaith.data.grouping import VERSION, Grouping
 from gradfaith.data.inference import run
 from gradfaith.data.readers import iqothnccd, phantom
@@ -28,9 +28,9 @@ def pictures() -> dict[str, np.ndarray]:
 
 def inferred(pictures: dict[str, np.ndarray], how: Grouping = HOW, must=(), order=None) -> dict[str, str]:
     names = [list(pictures)[place] for place in (order if order is not None else range(len(pictures)))]
-    views = [groups.look(pictures[name], how.cues) for name in names]
+    looks = views.gathered((views.look(pictures[name], how.cues) for name in names), len(names))
     found = groups.infer(
-        views,
+        looks,
         names,
         [name.split("-")[0] for name in names],
         [str(hash(pictures[name].tobytes())) for name in names],
@@ -72,10 +72,10 @@ def test_a_must_link_joins_and_one_to_a_missing_file_is_counted(pictures: dict[s
     assert apart[names[0]] != apart[names[-1]]
     joined = inferred(pictures, Grouping(cues=[]), [(names[0], names[-1], "seen")])
     assert joined[names[0]] == joined[names[-1]]
-    views = [groups.look(pictures[names[0]], [])]
+    look = views.gathered([views.look(pictures[names[0]], [])], 1)
     assert (
         groups.infer(
-            views, names[:1], ["a"], ["h"], HOW.model_copy(update={"cues": []}), [("a", "b", "c")]
+            look, names[:1], ["a"], ["h"], HOW.model_copy(update={"cues": []}), [("a", "b", "c")]
         ).missing_must_links
         == 1
     )
@@ -87,7 +87,7 @@ def test_noise_constants_and_small_images_have_no_couch_no_lungs_and_no_trouble(
     odd |= {"b-0": np.full((40, 90), 7, np.uint8), "b-1": np.full((64, 64), 200, np.uint8)}
     found = inferred(odd, Grouping(cues=["order", "duplicates", "lungs"]))
     assert len({found[f"a-{number}"] for number in range(3)}) == 3
-    assert all(not groups.look(image, HOW.cues).lungs.any() for image in odd.values())
+    assert all(not views.look(image, HOW.cues).lungs.any() for image in odd.values())
 
 
 def test_best_is_the_best_of_all_shifts_both_ways() -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.data import gate, leakage
+from gradfaith.data.audit import seen_before
 from gradfaith.errors import LeakySplit
 
 CLASSES = ["a", "b", "c"]
@@ -66,9 +67,16 @@ def test_the_nearest_neighbour_is_that_of_a_slow_search() -> None:
     assert leakage.nearest(flat, label, train, ~train) == pytest.approx(slow)
 
 
-def audit(whole: float | None) -> dict:
-    this = None if whole is None else {"whole": whole, "rim": 0.3}
-    return {"leakage": {"this": this, "side": 32, "chance": 1 / 3}}
+def test_a_study_that_trains_nothing_has_a_reason_and_no_number() -> None:
+    thumbs, table = world(1, 0.3)
+    found = leakage.probe(thumbs, np.zeros((32, 32), np.float32), table.assign(part="test"), HOW, 0)
+    assert found == {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
+
+
+def audit(whole: float | None, seen: dict | None = None) -> dict:
+    if whole is None:
+        return {"leakage": {"reason": "nothing was trained", "this": None}, "seen_before": seen}
+    return {"leakage": {"this": {"whole": whole, "rim": 0.3}, "side": 32, "chance": 1 / 3}, "seen_before": seen}
 
 
 def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> None:
@@ -82,3 +90,16 @@ def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> N
     assert "LEAKY SPLIT" in allowed["caution"]
     sliced = gate.verdict(audit(0.1), asked | {"by": "slice", "allow_leaky_split": True})
     assert "both sides" in sliced["caution"]
+
+
+def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_study() -> None:
+    asked = {"by": "group", "leak_limit": 0.75, "allow_leaky_split": False}
+    theirs = pd.DataFrame({"pixel_hash": list("abcd"), "part": ["train", "val", "test", "train"]})
+    ours = pd.DataFrame({"pixel_hash": list("cxbd"), "image_id": ["one", "two", "three", "four"]})
+    seen = seen_before(ours, "there", theirs)
+    assert seen == {"study": "there", "images": 2, "list": ["four", "three"]}
+    with pytest.raises(LeakySplit, match=r"2 images are, pixel by pixel, .* study there .*: four, three"):
+        gate.verdict(audit(None, seen), asked)
+    unseen = seen_before(ours[:2], "there", theirs)
+    assert not gate.verdict(audit(None, unseen), asked)["leaky"]
+    assert seen_before(ours, "", None) is None

@@ -10,13 +10,14 @@ import pytest
 
 from gradfaith import localization, registry, rows
 from gradfaith.errors import MaskSizeMismatch
+from gradfaith.mapinfo import MapInfo
 from gradfaith.metrics.contract import Chosen, Result
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.localize import localize
 from gradfaith.metrics.located import Located, Region
 from gradfaith.stats.estimates import estimates
 from gradfaith.stats.strata import lesion_size
-from gradfaith.stores import Images, MapInfo, Maps, MapWriter
+from gradfaith.stores import Images, Maps, MapWriter
 
 EVERY: Chosen = {name: (registry.load("localization", name), {}) for name in registry.names("localization")}
 REGIONS = ("evidence", "shortcut", "body")

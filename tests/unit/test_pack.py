@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gradfaith.data import foreign
 from gradfaith.data.pack import pack
 from gradfaith.data.readers import folder, phantom
 from gradfaith.errors import MaskSizeMismatch
@@ -80,3 +81,23 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
         _, known = images.mask("shortcut", ids)
     assert known[::2].any()
     assert not known[1::2].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("colour", [1, 3])
+def test_an_image_from_elsewhere_is_made_as_the_study_s_own(raw: Path, channels: int, colour: int) -> None:
+    draw = np.random.default_rng(0)
+    Image.fromarray(draw.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(raw / "a/0.png")
+    image = {
+        "size": 24,
+        "fit": "crop",
+        "channels": channels,
+        "harmonise": {"low_pass": 0.7, "resample": 16, "jpeg": 80},
+    }
+    options = folder.Options(one_image_per_patient=True, channels=colour)
+    table = pd.DataFrame({"image_id": ["a/0.png"], "part": ["train"]})
+    pack(str(raw.parent / "i.h5"), table, folder, raw, options, **image)
+    with Images(raw.parent / "i.h5") as images:
+        np.testing.assert_array_equal(
+            foreign.read(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0]
+        )

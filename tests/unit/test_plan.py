@@ -127,6 +127,7 @@ DECIDED = [
     ("title", "another", {"about"}),
     ("dataset/options/difficulty", 0.5, {"data", "pack"}),
     ("split/tolerance", 0.3, {"split"}),
+    ("split/seed", 3, {"split"}),
     ("image/size", 48, {"pack", "model", "model b"}),
     ("image/mean", 0.5, {"model", "model b"}),
     ("training/epochs", 2, {"model", "model b"}),

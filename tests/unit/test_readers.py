@@ -10,9 +10,9 @@ from PIL import Image
 from pydantic import ValidationError
 from releases import NESTED, release
 
-from gradfaith.data.decode import decode, decode_mask
+from gradfaith.data.decode import decode
 from gradfaith.data.readers import folder, iqothnccd
-from gradfaith.errors import DatasetInvalid, MaskSizeMismatch, Refusal, UnreadableImage
+from gradfaith.errors import DatasetInvalid, Refusal, UnreadableImage
 
 NOISE = np.random.default_rng(0).integers(1, 255, (12, 16), dtype=np.uint8)
 
@@ -49,14 +49,6 @@ def test_what_is_no_8_bit_image_is_refused(tmp_path: Path) -> None:
             decode(tmp_path / name, 1)
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    image, mask = draw(tmp_path / "a.png"), tmp_path / "mask.png"
-    Image.fromarray(NOISE[:, :-1]).save(mask)
-    with pytest.raises(MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12, its image is 16 x 12') as raised:
-        decode_mask(mask, image, (12, 16))
-    assert str(mask) in raised.value.then
-
-
 def test_a_picture_reads_the_same_however_it_is_kept(tmp_path: Path) -> None:
     colour = Image.fromarray(np.random.default_rng(1).integers(0, 4, (12, 16, 3), dtype=np.uint8) * 80)
     kept = {
@@ -75,15 +67,6 @@ def test_a_picture_reads_the_same_however_it_is_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(tmp_path / "bits.png", 1), 255 * (NOISE > 99))
     Image.new("CMYK", (16, 12), (0, 255, 255, 0)).save(tmp_path / "ink.tif")
     assert decode(tmp_path / "ink.tif", 3)[0, 0].tolist() == [255, 0, 0]
-
-
-def test_what_is_transparent_is_black_and_no_evidence(tmp_path: Path) -> None:
-    alpha = np.where(np.arange(16) < 8, 0, 255) * np.ones((12, 1))
-    Image.fromarray(np.stack([NOISE, alpha.astype(np.uint8)], axis=-1), "LA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", 1), np.where(alpha > 0, NOISE, 0))
-    np.testing.assert_array_equal(decode_mask(tmp_path / "a.png", tmp_path / "i.png", (12, 16)), alpha > 0)
-    Image.fromarray(np.full((12, 16, 3), (0, 0, 1), dtype=np.uint8)).save(tmp_path / "dark.png")
-    assert decode_mask(tmp_path / "dark.png", tmp_path / "i.png", (12, 16)).all(), "a dark blue is not zero"
 
 
 @pytest.fixture

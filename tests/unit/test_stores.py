@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from gradfaith.errors import BrokenStore, CannotWrite
-from gradfaith.stores import Images, ImageWriter, MapInfo, Maps, MapWriter, status_of
+from gradfaith.mapinfo import MapInfo, status_of
+from gradfaith.stores import Images, ImageWriter, Maps, MapWriter
 
 ROWS = pd.DataFrame({"image_id": ["b", "a", "b"], "target": [1, 0, 2], "role": ["predicted", "both", "true"]})
 INFO = MapInfo("gradcam", "layer4", "native", False, 2, "log_odds")

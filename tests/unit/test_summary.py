@@ -16,7 +16,7 @@ CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
 PRIMARY = {"metric": "locacc", "method": "gradcam", "against": "centre"}
 ABOUT = {
     "title": "a & b", "classes": CLASSES, "architectures": ["net_a", "net_b"], "seeds": [0], "controls": ["centre"], "level": 0.95,
-    "min_groups": 8, "better": BETTER, "primary": PRIMARY, "evidence": "mask",
+    "min_groups": 8, "better": BETTER, "primary": PRIMARY, "evidence": "mask", "notes": [],
 }  # fmt: skip
 
 

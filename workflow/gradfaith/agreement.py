@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradfaith.mapinfo import MapInfo
 from gradfaith.metrics.agree import Stacks, agree
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.rows import Chosen, every_map, frame, of_target
-from gradfaith.stores import Images, MapInfo, Maps
+from gradfaith.stores import Images, Maps
 
 
 def scores(

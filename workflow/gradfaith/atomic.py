@@ -1,8 +1,9 @@
-"""Files that are whole or not there: written under a temporary name, forced to disk, then renamed."""
+"""Files, and folders of them, that are whole or not there: written under a temporary name, forced to disk, then renamed."""
 
 import errno
 import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,31 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """A folder to fill; it takes the place of `path`, and of what lay there, when the block ends well."""
+    path = Path(path)
+    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    draft, before = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("tmp", "old"))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            path.replace(before)
+        draft.replace(path)
+    except OSError as error:
+        raise CannotWrite(
+            found=f"{path} could not be written: {error.strerror or error}.",
+            why="Half of its files would look like a result, so none was left.",
+            then="Free space, or name a folder that can be written to.",
+        ) from error
+    finally:
+        if before.exists() and not path.exists():
+            before.replace(path)
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

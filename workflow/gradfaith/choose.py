@@ -25,9 +25,14 @@ def explained(
             why="Maps of no image measure nothing.",
             then="Name a part that has images, or set explain.only_correct to false.",
         )
-    if max_images is None or len(chosen) <= max_images:
+    return evenly(chosen, max_images, seed)
+
+
+def evenly(chosen: pd.DataFrame, most: int | None, seed: int) -> pd.DataFrame:
+    """At most so many rows, in their order; a smaller number takes a part of what a larger one takes."""
+    if most is None or len(chosen) <= most:
         return chosen.reset_index(drop=True)
     lot = chosen["image_id"].map(lambda image: rng.seed(seed, "explain", image))
     turn = lot.groupby(chosen["group"]).rank(method="first")
-    order = pd.DataFrame({"turn": turn, "lot": lot}).sort_values(["turn", "lot"]).index[:max_images]
+    order = pd.DataFrame({"turn": turn, "lot": lot}).sort_values(["turn", "lot"]).index[:most]
     return chosen.loc[sorted(order)].reset_index(drop=True)

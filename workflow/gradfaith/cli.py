@@ -1,25 +1,27 @@
 """gradfaith: what a person asks beside running the study.
 
-gradfaith check [STUDY.yaml]   read a study as `snakemake` would, and say what it amounts to
+gradfaith check [STUDY]        read a study as `snakemake` would, and say what it amounts to
+gradfaith explain --image X    one image explained by a trained model of a study: overlays, side by side, the maps
+gradfaith methods              every method and control: what it needs, gives and costs, and for which networks it is
 gradfaith show MAPS.h5         what a map store holds and where it comes from
 gradfaith unlock               after a crash: refuse while a process of the earlier run lives, else let the next one in
-gradfaith schema               write workflow/schemas/study.schema.json and the keys in config/README.md
+gradfaith schema               write workflow/schemas/study.schema.json, the keys in config/README.md, docs/methods.md
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import psutil
-import yaml
+from numpy.typing import NDArray
 
-from gradfaith import document, job
-from gradfaith.errors import JobAlive, Refusal, StudyInvalid
+from gradfaith import catalogue, document, job, studies
+from gradfaith.errors import JobAlive, Refusal
 from gradfaith.plan import Plan
-from gradfaith.stores import Maps
 
 
 def main() -> None:
@@ -28,52 +30,74 @@ def main() -> None:
         prog="gradfaith", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check").add_argument("study", nargs="?", default="config/config.yaml", type=Path)
+    commands.add_parser("check").add_argument("study", nargs="?", default="config/config.yaml")
+    _explain_words(commands.add_parser("explain"))
+    _methods_words(commands.add_parser("methods"))
     commands.add_parser("show").add_argument("maps", type=Path)
     commands.add_parser("unlock")
     commands.add_parser("schema")
     asked = parser.parse_args()
     try:
-        {"check": _check, "show": _show, "unlock": _unlock, "schema": _schema}[asked.command](asked)
+        COMMANDS[asked.command](asked)
     except Refusal as refusal:
         sys.exit(str(refusal))
 
 
 def _check(asked: argparse.Namespace) -> None:
-    plan = Plan.read(_document(asked.study), Path.cwd(), str(asked.study))
+    path = studies.asked(asked.study, Path.cwd())
+    plan = Plan.read(studies.read(path), Path.cwd(), str(path))
     models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
     print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
-    print(f"{models} models ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}")
+    whose = f" of study {study.external}" if study.external else ""
+    print(
+        f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
+    )
     print(
         f"{models * len(plan.bundles)} cells of maps, {models * len(plan.bundles) * len(study.batteries)} of faithfulness"
     )
 
 
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        found, said = None, " ".join(str(error).split())
-    else:
-        said = "it is not a mapping of keys"
-    if not isinstance(found, dict):
-        raise StudyInvalid(
-            found=f"{path} cannot be read as a study: {said}.",
-            why="A study is one YAML file of keys and values.",
-            then="Name a file such as config/config.yaml, or mend its indentation.",
-        )
-    return found
+def _explain(asked: argparse.Namespace) -> None:
+    from gradfaith import visualise
+    from gradfaith.request import Request
+
+    words = {key: value for key, value in vars(asked).items() if key != "command"}
+    for line in visualise.run(Request(**words), Path.cwd()):
+        print(line)
+
+
+def _methods(asked: argparse.Namespace) -> None:
+    defined: catalogue.Defined = {}
+    if asked.arch or asked.study:
+        from gradfaith import definition
+
+        defined = definition.defined(asked.arch, asked.study, Path.cwd())
+    print(catalogue.markdown(defined) if asked.markdown else catalogue.text(defined), end="")
 
 
 def _show(asked: argparse.Namespace) -> None:
+    from gradfaith.stores import Maps
+
     with Maps(asked.maps) as maps:
         for label, info in maps.methods.items():
             lost = sum(int((maps.status(label, copy) != "ok").sum()) for copy in range(info.copies))
             height, width = maps.maps(label, 0, slice(0, 1)).shape[1:]
-            print(
-                f"{label}: {len(maps.rows)} maps x {info.copies}, {height} x {width}, layer {info.layer or '-'}, {lost} not ok"
-            )
+            layer, score = info.layer or "-", info.score or "-"
+            size = f"{len(maps.rows)} maps x {info.copies}, {height} x {width}"
+            print(f"{label}: {size}, layer {layer}, score {score}, {lost} not ok")
+            for name, values in maps.notes(label).items():
+                print(f"    {name}: {_range(values)}")
         print(json.dumps({key: value for key, value in maps.stamp.items() if key != "settings"}, indent=2))
+
+
+def _range(values: NDArray[np.float32]) -> str:
+    """A note's mean and its ends: which end is the worse, only the method knows."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "no finite value"
+    unknown = f", {values.size - known.size} not finite" if known.size < values.size else ""
+    low, high = known.min(), known.max()
+    return f"{low:.4g}{unknown}" if low == high else f"mean {known.mean():.4g}, from {low:.4g} to {high:.4g}{unknown}"
 
 
 def _unlock(_asked: argparse.Namespace) -> None:
@@ -106,8 +130,30 @@ def _kind(process: psutil.Process) -> str:
     return f"the job {script.rpartition('.')[0].rpartition('.')[2]}" if script else "snakemake"
 
 
+def _explain_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image", required=True, help="an image file, or an image id of the study")
+    parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
+    parser.add_argument("--arch", required=True, help="an architecture of the study")
+    parser.add_argument("--seed", required=True, type=int, help="one of its seeds")
+    parser.add_argument("--methods", nargs="+", default=[], help="labels of the study, or names; default: its bundles")
+    parser.add_argument("--target", default="", help="the class to explain; default: the one the model answers")
+    parser.add_argument("--out", type=Path, help="default: explained/<study>-<arch>-<seed>-<image>/")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def _methods_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--arch", nargs="+", default=[], help="timm names: for which of these each is defined")
+    parser.add_argument("--study", default="", help="the same for the architectures of a study")
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table")
+
+
 def _schema(_asked: argparse.Namespace) -> None:
     document.write(Path.cwd())
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "check": _check, "explain": _explain, "methods": _methods, "show": _show, "unlock": _unlock, "schema": _schema,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

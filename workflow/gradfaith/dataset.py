@@ -13,7 +13,8 @@ from gradfaith import registry
 from gradfaith.data.fetch import Source
 from gradfaith.data.grouping import Grouping
 from gradfaith.errors import StudyInvalid, UnknownName
-from gradfaith.study import Closed, DatasetUse
+from gradfaith.study import DatasetUse
+from gradfaith.training import Closed
 from gradfaith.wording import invalid
 
 

@@ -17,8 +17,22 @@ from gradfaith.registry import PACKAGE
 PLUMBING = frozenset(
     {
         *("errors", "job", "device", "cli"),
-        *("study", "dataset", "plan", "slices", "options", "wording", "layout", "registry", "digest"),
-        *("atomic", "stores", "tables", "stamp", "provenance"),
+        *(
+            "study",
+            "sanity",
+            "training",
+            "dataset",
+            "plan",
+            "standing",
+            "outputs",
+            "slices",
+            "options",
+            "wording",
+            "layout",
+            "registry",
+            "digest",
+        ),
+        *("atomic", "stores", "mapinfo", "tables", "stamp", "provenance"),
     }
 )
 

@@ -1,6 +1,6 @@
-"""The study's models as documents: the JSON schema that editors complete from, and the list of keys in config/README.md.
+"""What is written of the code by the code: the schema that editors complete from, the keys in config/README.md, the methods.
 
-Both are generated; a test fails when they and the models drift apart.
+All are generated; a test fails when they and what they describe drift apart.
 """
 
 import json
@@ -11,14 +11,21 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from gradfaith import registry
+from gradfaith import catalogue, registry
 from gradfaith.atomic import write_text
 from gradfaith.dataset import Dataset
 from gradfaith.study import Study
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
 README = Path("config/README.md")
+METHODS = Path("docs/methods.md")
 SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery"}
+METHODS_HEAD = """# Methods
+
+Written by `gradfaith schema` from what every file in `workflow/gradfaith/methods/` declares. `gradfaith methods` prints the same at
+the prompt, and `gradfaith methods --arch resnet50` or `--study S` says for which networks each is defined and, where it is not, why.
+Formulas, and where we differ from the papers, stand at the head of each file; the papers are in `resources/references.bib`.
+"""
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLACES = {
     "localization": "localization", "agreement": "agreement", "figures": "figures",
@@ -77,9 +84,15 @@ def readme(text: str) -> str:
     return f"{before}{BEGIN}\n\n{keys()}\n{END}{after}"
 
 
+def methods() -> str:
+    """docs/methods.md: every method and control, as `gradfaith methods --markdown` prints them."""
+    return f"{METHODS_HEAD}\n{catalogue.markdown({})}"
+
+
 def write(root: Path) -> None:
     write_text(root / SCHEMA, schema())
     write_text(root / README, readme((root / README).read_text(encoding="utf-8")))
+    write_text(root / METHODS, methods())
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:

@@ -41,6 +41,10 @@ class MaskSizeMismatch(Refusal):
     """An evidence mask and its image differ in size."""
 
 
+class LossyMask(Refusal):
+    """An evidence mask was kept in a way that changes its pixels."""
+
+
 class SplitImpossible(Refusal):
     """No split by group can honour what the study asks for."""
 
@@ -91,3 +95,7 @@ class BrokenArchive(Refusal):
 
 class LeakySplit(Refusal):
     """The split puts on both sides what a nearest neighbour recognises."""
+
+
+class NotInStudy(Refusal):
+    """What was asked for by name, an architecture, a seed, a class or an image, is not the study's."""

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.device import Chunk, Most, settle
+from gradfaith.mapinfo import MapInfo
 from gradfaith.methods.contract import Noted, Score
 from gradfaith.methods.shuffle import shuffled
 from gradfaith.models import needs
@@ -28,7 +29,6 @@ from gradfaith.models.build import Classifier
 from gradfaith.models.probe import probe
 from gradfaith.models.taps import grid
 from gradfaith.registry import SHUFFLED
-from gradfaith.stores import MapInfo
 from gradfaith.uses import Given, Use
 
 Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
@@ -79,6 +79,7 @@ class Cell:
     copies: int
     most: Most
     organ: Organ | None = None
+    probed: bool = True  # a layer without a map is refused
 
     def pieces(self) -> Iterator[Piece]:
         """All maps, chunk by chunk."""
@@ -160,7 +161,9 @@ class Cell:
         """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
         informed = {layer for use in self.uses for layer in use.layers}
         every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))
-        return {layer: (probe if layer in informed else grid)(self.classifier, layer) for layer in every}
+        return {
+            layer: (probe if self.probed and layer in informed else grid)(self.classifier, layer) for layer in every
+        }
 
 
 def _stored(maps: Tensor) -> NDArray[np.float32]:

@@ -14,14 +14,15 @@ from gradfaith.metrics.engine import Results, run
 from gradfaith.models.build import Classifier
 from gradfaith.rows import Chosen, every_map, frame, of_target
 from gradfaith.stores import Images, Maps
+from gradfaith.tables import CURVES, empty
 
 
 def scores(
     model: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, metrics: Chosen, imputers: Chosen,
     cell: Mapping[str, Any], seed: int, *, chunk: Most,
-) -> pd.DataFrame:  # fmt: skip
-    """Score rows of every map, metric and imputer of a battery."""
-    frames: list[pd.DataFrame] = []
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Score rows of every map, metric and imputer of a battery, and the points of its curves."""
+    frames, curves = list[pd.DataFrame](), [empty(CURVES)]
     for target in ("predicted", "true"):
         wanted = {label: use for label, use in metrics.items() if use[0].METRIC.target == target}
         rows = of_target(maps.rows, target)
@@ -29,7 +30,8 @@ def scores(
             found = _ask(model, images, maps, rows, wanted, imputers, (seed, "impute"), chunk)
             about = {**cell, "target": target}
             frames.extend(_frames(found, maps, rows, predictions, about))
-    return pd.concat(frames, ignore_index=True)
+            curves.extend(_curves(found, maps, rows, predictions, about))
+    return pd.concat(frames, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 
 def _ask(
@@ -60,3 +62,22 @@ def _frames(
         for (metric, imputer), result in found.of[(label, copy)].items():
             what = {"method": label, "copy": copy, "layer": info.layer, "metric": metric, "variant": imputer}
             yield frame(result, ids, predictions, {**about, **what})
+
+
+def _curves(
+    found: Results, maps: Maps, rows: NDArray[np.int64], predictions: pd.DataFrame, about: Mapping[str, Any]
+) -> Iterator[pd.DataFrame]:
+    """A row per map and point, of maps that have a curve; of shuffled maps the first copy only."""
+    ids = maps.rows["image_id"].iloc[rows].to_numpy()
+    known = predictions.drop_duplicates("image_id").set_index("image_id")
+    for label, info, copy in every_map(maps):
+        for (imputer, order, share), values in found.curves[(label, copy)].items():
+            there = np.isfinite(values)
+            if copy or not there.any():
+                continue
+            table = pd.DataFrame({"image_id": ids[there], "probability": values[there]})
+            for name in ("group", "part", "label", "predicted", "correct"):
+                table[name] = known.loc[ids[there], name].to_numpy()
+            point = {"method": label, "layer": info.layer, "imputer": imputer, "order": order, "fraction": share}
+            what: Mapping[str, Any] = {**about, **point}
+            yield table.assign(**what)

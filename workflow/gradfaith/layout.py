@@ -1,7 +1,8 @@
 """Where every file of a study lies: the one place that knows a path, for the rules and for every reader.
 
-A study that stands on a base takes data, models and predictions from the base's folder and keeps the rest in its own. In
-braces: Snakemake's wildcards.
+A study that stands on a base takes data, models and predictions from the base's folder and keeps the rest in its own. One
+that evaluates another study's models reads their weights where they lie and writes cards of its own. In braces: Snakemake's
+wildcards.
 """
 
 from dataclasses import dataclass
@@ -15,13 +16,34 @@ class Layout:
     """Paths of one study, relative to the working directory."""
 
     study: str
-    home: str  # the study that owns data and models: the base, or the study itself
+    home: str  # the study that owns data, cards and predictions: the base, or the study itself
+    models: str  # the study that owns the weights: the external one, or the home
 
     def _own(self, path: str) -> str:
         return f"results/{self.study}/{path}"
 
     def _home(self, path: str) -> str:
         return f"results/{self.home}/{path}"
+
+    def _trained(self, path: str) -> str:
+        return f"results/{self.models}/{path}"
+
+    # where the models come from, if not from here: read, never written
+    @property
+    def trained_card(self) -> str:
+        return self._trained(f"models/{MODEL}/card.json")
+
+    @property
+    def trained_predictions(self) -> str:
+        return self._trained(f"predictions/{MODEL}.parquet")
+
+    @property
+    def trained_manifest(self) -> str:
+        return self._trained("data/manifest.parquet")
+
+    @property
+    def trained_splits(self) -> str:
+        return self._trained("data/splits.parquet")
 
     # data and models, shared with the studies that stand on this one
     @property
@@ -62,7 +84,7 @@ class Layout:
 
     @property
     def weights(self) -> str:
-        return self._home(f"models/{MODEL}/weights.safetensors")
+        return self._trained(f"models/{MODEL}/weights.safetensors")
 
     @property
     def card(self) -> str:
@@ -94,6 +116,10 @@ class Layout:
         return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.parquet")
 
     @property
+    def faithfulness_curves(self) -> str:
+        return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.curves.parquet")
+
+    @property
     def localization(self) -> str:
         return self._own(f"scores/localization/{MODEL}.parquet")
 
@@ -102,8 +128,16 @@ class Layout:
         return self._own("scores/agreement/{arch}.parquet")
 
     @property
+    def randomisation(self) -> str:
+        return self._own(f"scores/randomisation/{MODEL}/{{bundle}}.parquet")
+
+    @property
     def scores(self) -> str:
         return self._own("scores.parquet")
+
+    @property
+    def curves(self) -> str:
+        return self._own("curves.parquet")
 
     @property
     def estimates(self) -> str:

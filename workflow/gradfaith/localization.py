@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradfaith.mapinfo import MapInfo
 from gradfaith.metrics.contract import Result, join
 from gradfaith.metrics.localize import localize
 from gradfaith.metrics.located import Region
 from gradfaith.rows import Chosen, every_map, frame, of_target
-from gradfaith.stores import Images, MapInfo, Maps
+from gradfaith.stores import Images, Maps
 
 CHUNK = 64
 Found = dict[tuple[str, str], Result]  # by metric and variant

@@ -5,13 +5,12 @@ know. Nothing here imports torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from gradfaith import options, registry
@@ -19,8 +18,10 @@ from gradfaith.dataset import Dataset
 from gradfaith.errors import StudyInvalid
 from gradfaith.layout import Layout
 from gradfaith.models.recipe import RECIPE_VERSION
+from gradfaith.outputs import Outputs, described, resolved
 from gradfaith.registry import SHUFFLED
-from gradfaith.study import TAKEN_FROM_BASE, Bundle, MethodUse, Study, Uses
+from gradfaith.standing import completed, trained_classes
+from gradfaith.study import Bundle, MethodUse, Study, Uses
 from gradfaith.wording import invalid, refusals
 
 CONTROLS = "controls"  # the bundle every study has
@@ -34,33 +35,33 @@ class Plan:
 
     study: Study
     dataset: Dataset
-    home: str
+    outputs: Outputs = ()  # of each class; empty: one each, in order
 
     @classmethod
     def read(cls, document: Mapping[str, Any], root: Path, where: str = "the study") -> "Plan":
         """Check a study's document and all it points to; a refusal names the key's path."""
+        own = completed(document, root, where)
         try:
-            own = dict(document)
-            base = own.get("base")
-            if base:
-                own = _on_base(own, str(base), root, where)
             study = Study.model_validate(own)
             dataset = Dataset.read(study.dataset, root)
         except ValidationError as error:
             raise invalid(where, error, Study) from None
-        plan = cls(study, dataset, str(base) if base else study.study)
-        problems = refusals(study, dataset, plan.method_names)
+        plan = cls(study, dataset)
+        trained = trained_classes(study, plan.layout, where) if study.external else []
+        mapped, problems = resolved(study, dataset, trained)
+        problems += refusals(study, dataset, plan.method_names)
         if problems:
             raise StudyInvalid(
                 found=f"{where} contradicts itself: " + "; ".join(problems) + ".",
                 why="It would fail, or measure nothing, after hours of work.",
                 then="Mend these keys; config/README.md explains each.",
             )
-        return plan
+        return replace(plan, outputs=mapped)
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.study.study, self.home)
+        home = self.study.base or self.study.study
+        return Layout(self.study.study, home, self.study.external or home)
 
     @property
     def architectures(self) -> list[str]:
@@ -90,6 +91,13 @@ class Plan:
         """Methods have shuffled copies; of the controls only random-grid, to show that shuffling alone gains nothing."""
         return label not in self.bundles[CONTROLS] or label == "random-grid"
 
+    @property
+    def notes(self) -> list[str]:
+        """What every table says of its models beside their names."""
+        trained = ", and none was trained on these images" if self.trained_on() else ""
+        said = f"External validation: the models are those of study {self.study.external}{trained}."
+        return [note for note in (said if self.study.external else "", described(self.study, self.dataset)) if note]
+
     # what the rules ask beside paths
     def raw_files(self) -> list[str]:
         """What stands for the raw images: the record of their fetching, every file of a folder that lies ready, or nothing."""
@@ -106,6 +114,12 @@ class Plan:
             )
         return sorted(map(str, files))
 
+    def trained_on(self) -> dict[str, str]:
+        """The images that an external study's models were trained on, for the audit to look for."""
+        if not self.study.external or self.study.training == "none":
+            return {}
+        return {"trained_manifest": self.layout.trained_manifest, "trained_splits": self.layout.trained_splits}
+
     @property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
         """room -> label -> use, for every metric of the study."""
@@ -116,6 +130,12 @@ class Plan:
             "faithfulness": faithfulness,
             "agreement": self.study.agreement,
         }
+
+    @property
+    def randomised(self) -> list[str]:
+        """The bundles whose methods explain randomised models; controls know no model."""
+        asked = self.study.randomisation
+        return [] if asked is None else asked.bundles or list(self.study.bundles)
 
     @property
     def figures(self) -> dict[str, Uses]:
@@ -133,9 +153,11 @@ class Plan:
         return self.layout.pretrained(spec.timm or arch) if pretrained else None
 
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
-        """Where a use takes its maps from: its own layer for this architecture, else the architecture's."""
-        own = use["layer"]
-        return (own.get(arch, "") if isinstance(own, Mapping) else own) or self.study.architectures[arch].layer
+        """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""
+        given = use["layer"]
+        given = given.get(arch, "") if isinstance(given, Mapping) else given
+        own = registry.entry(use["room"], use["use"]).declared.get("at", "")
+        return given or own or self.study.architectures[arch].layer
 
     def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
         """label -> use, of those that a bundle asks of an architecture."""
@@ -167,11 +189,24 @@ class Plan:
 
     def score_tables(self) -> list[str]:
         """Every table that is collected."""
-        layout, cells = self.layout, list(product(self.bundles, self.study.batteries))
+        layout = self.layout
         tables = self.every(layout.localization) if self.study.localization else []
-        for bundle, battery in cells:
-            tables += self.every(layout.faithfulness.replace("{bundle}", bundle).replace("{battery}", battery))
+        tables += self._cells(layout.faithfulness)
+        for bundle in self.randomised:
+            tables += self.every(layout.randomisation.replace("{bundle}", bundle))
         return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+
+    def curve_tables(self) -> list[str]:
+        """What the model said at every share of pixels removed, cell by cell."""
+        return self._cells(self.layout.faithfulness_curves)
+
+    def _cells(self, path: str) -> list[str]:
+        cells = product(self.bundles, self.study.batteries)
+        return [
+            file
+            for bundle, battery in cells
+            for file in self.every(path.replace("{bundle}", bundle).replace("{battery}", battery))
+        ]
 
     def figure_inputs(self, figure: str) -> dict[str, str | list[str]]:
         """The files that a figure says it needs."""
@@ -179,7 +214,7 @@ class Plan:
         maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
         offered: dict[str, str | list[str]] = {
             "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
-            "predictions": self.every(layout.predictions), "scores": layout.scores, "manifest": layout.manifest,
+            "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,
             "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip
         return {need: offered[need] for need in registry.entry("figures", self.figures[figure].use).declared["needs"]}
@@ -187,33 +222,3 @@ class Plan:
 
 def _uses(bundle: Bundle) -> dict[str, dict[str, Any]]:
     return {label: {"room": "methods", **use.model_dump()} for label, use in bundle.methods.items()}
-
-
-def _on_base(own: dict[str, Any], base: str, root: Path, where: str) -> dict[str, Any]:
-    """The study with what it takes from its base; its own word on any of that is refused."""
-    clash = [key for key in TAKEN_FROM_BASE if key in own]
-    candidates = [root / "config" / "studies" / f"{base}.yaml", root / "config" / "config.yaml"]
-    found = next(
-        (
-            doc
-            for path in candidates
-            if path.is_file() and (doc := yaml.safe_load(path.read_text())).get("study") == base
-        ),
-        None,
-    )
-    if clash or found is None or found.get("base") or own.get("study") == base:
-        problem = (
-            f"it stands on `base: {base}` and also says {', '.join(clash)}"
-            if clash
-            else f"there is no study `{base}` in config/"
-            if found is None
-            else f"`{base}` stands on a base itself"
-            if found.get("base")
-            else "a study and its base need two names"
-        )
-        raise StudyInvalid(
-            found=f"{where}: base: {problem}.",
-            why=f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
-            then="Leave these keys out, or write a study of its own; a base is config/studies/<base>.yaml and stands on nothing.",
-        )
-    return {key: found[key] for key in TAKEN_FROM_BASE if key in found} | own

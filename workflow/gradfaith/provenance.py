@@ -16,6 +16,9 @@ from gradfaith.stores import FORMAT_VERSION as STORE_FORMAT
 from gradfaith.stores import Images
 from gradfaith.tables import FORMAT_VERSION as TABLE_FORMAT
 
+OF_MODEL = (
+    "arch", "seed", "external", "weights_sha256", "best_epoch", "temperature", "parameters", "device", "threads", "versions",
+)  # fmt: skip
 VERSIONED = ("snakemake", "torch", "timm", "captum", "h5py", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn")
 
 
@@ -23,33 +26,21 @@ def gather(
     study: Mapping[str, Any], code: Mapping[str, str], images: Images, audit: Any, splits: Any, cards: Sequence[str]
 ) -> dict[str, Any]:
     """The study's keys with defaults, the digests of data, models and code, and the versions beneath."""
-
-    models = [json.loads(Path(card).read_text()) for card in cards]
     return {
         "gradfaith": __version__,
         "study": study["study"],
         "dataset": study["dataset"]
         | {"images": audit["images"], "groups": audit["groups"], "group_kind": audit["group_kind"]},
         "images_digest": images.digest,
-        "normalisation": {"mean": images.mean, "std": images.std},
         "splits": splits,
-        "models": [
-            {
-                key: card.get(key)
-                for key in (
-                    "arch",
-                    "seed",
-                    "weights_sha256",
-                    "best_epoch",
-                    "parameters",
-                    "device",
-                    "threads",
-                    "versions",
-                )
-            }
-            for card in models
-        ],
+        "models": [_model(json.loads(Path(card).read_text())) for card in cards],
         "code": dict(sorted(code.items())),
         "formats": {"tables": TABLE_FORMAT, "stores": STORE_FORMAT, "recipe": RECIPE_VERSION},
         "written_with": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
     }
+
+
+def _model(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a model's card what its numbers rest on; external and temperature only where it was trained in another study."""
+    spec = {key: card["spec"].get(key) for key in ("mean", "std", "class_map")}
+    return {key: card[key] for key in OF_MODEL if key in card} | spec

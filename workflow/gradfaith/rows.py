@@ -16,8 +16,9 @@ import pandas as pd
 
 from gradfaith import registry
 from gradfaith.errors import BrokenStore
+from gradfaith.mapinfo import MapInfo
 from gradfaith.metrics.contract import Result
-from gradfaith.stores import Images, MapInfo, Maps
+from gradfaith.stores import Images, Maps
 
 Chosen = Mapping[str, tuple[ModuleType, Mapping[str, Any]]]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradfaith import digest, registry
 from gradfaith.data.edited import edited
+from gradfaith.metrics import randomised as randomisation
 from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
@@ -62,6 +63,7 @@ class Slices:
             "split": self.split(),
             "files": self.plan.dataset.files,
             "claimed": self.plan.dataset.claimed,
+            "external": self.plan.study.external or "",
         }
 
     def gate(self) -> dict[str, Any]:
@@ -70,10 +72,19 @@ class Slices:
     def model(self, arch: str) -> dict[str, Any]:
         """All that decides the weights of an architecture, but the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
-        return {
+        mapped = {"class_map": self.plan.outputs} if self.plan.outputs else {}  # a key that most models never had
+        return mapped | {
             "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
             "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
             "recipe": None if study.training == "none" else study.training.model_dump(exclude={"weights"}),
+            "classes": self.plan.dataset.classes,
+        }
+
+    def adopt(self) -> dict[str, Any]:
+        """What another study's models are to answer here."""
+        return {
+            "external": self.plan.study.external,
+            "class_map": self.plan.outputs,
             "classes": self.plan.dataset.classes,
         }
 
@@ -87,6 +98,12 @@ class Slices:
             "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
             "methods": self.plan.methods(arch, bundle),
         }
+
+    def randomisation(self, arch: str, bundle: str) -> dict[str, Any]:
+        asked, explained = self.plan.study.randomisation, self.bundle(arch, bundle)
+        assert asked is not None  # else there is no such rule
+        how = asked.model_dump(exclude={"bundles"})
+        return {key: explained[key] for key in ("seed", "passes", "methods")} | how
 
     def battery(self, battery: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed} | self.plan.study.batteries[battery].model_dump()
@@ -118,7 +135,14 @@ class Slices:
     def about(self, figure: str = "") -> dict[str, Any]:
         """What captions and axes say of the study; the audit's page knows no model."""
         study = self.plan.study
-        unseen: dict[str, Any] = {"architectures": [], "seeds": [], "controls": [], "primary": {}, "better": {}}
+        unseen: dict[str, Any] = {
+            "architectures": [],
+            "seeds": [],
+            "controls": [],
+            "primary": {},
+            "better": {},
+            "notes": [],
+        }
         about = {
             "title": study.title or study.study,
             "classes": self.plan.dataset.classes,
@@ -131,6 +155,7 @@ class Slices:
             "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
+            "notes": self.plan.notes,
         }
         return about | unseen if figure and self.plan.figures[figure].use == AUDIT else about
 
@@ -153,7 +178,9 @@ class Slices:
         cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
         batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
-        return plain | cells | batteries | {"train": f"recipe version {self.plan.recipe_version}"}
+        cells |= {f"randomise {name}": self.code("randomise", bundle=name) for name in self.plan.randomised}
+        models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
+        return plain | cells | batteries | models
 
     def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
         study = self.plan.study
@@ -173,7 +200,8 @@ class Slices:
         return [("figures", self.plan.figures[figure].use)] if figure else []
 
     def _better(self) -> dict[str, str]:
-        return {
+        randomised = {randomisation.NAME: randomisation.METRIC.better} if self.plan.randomised else {}
+        return randomised | {
             label: registry.entry(room, use.use).declared["better"]
             for room, named in self.plan.metrics.items()
             for label, use in named.items()

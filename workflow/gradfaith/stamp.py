@@ -4,20 +4,26 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from gradfaith import device
 from gradfaith.models.build import Classifier
 from gradfaith.models.checkpoint import read_card
-from gradfaith.stores import Images
 
 VERSIONED = ("torch", "timm", "numpy", "h5py")
 
 
+class Digested(Protocol):
+    """Images that say which they are."""
+
+    @property
+    def digest(self) -> str: ...
+
+
 def cell(
-    wildcards: Any, settings: Mapping[str, Any], code: str, images: Images, card: Path, model: Classifier
+    wildcards: Any, settings: Mapping[str, Any], code: str, images: Digested, card: Path, model: Classifier
 ) -> dict[str, Any]:
     """What a reader checks, and what a reviewer looks up."""
     place = next(model.parameters()).device

@@ -10,10 +10,9 @@ both are kept as they came.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -22,24 +21,10 @@ from numpy.typing import NDArray
 
 from gradfaith.atomic import Patient, replacing
 from gradfaith.errors import BrokenStore
+from gradfaith.mapinfo import STATUSES, MapInfo, from_attributes, status_of
 
 FORMAT_VERSION = 2
-Grid = Literal["native", "input"]
-STATUSES = ("ok", "degenerate", "failed")
 PACKED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-CONSTANT = 1e-12  # a map whose range is below this times its size has nothing to say
-
-
-@dataclass(frozen=True)
-class MapInfo:
-    """What a reader must know of a method's maps before it uses them."""
-
-    method: str
-    layer: str
-    grid: Grid
-    signed: bool
-    copies: int
-    score: str = ""  # what of the class's answer is explained: its logit, log-odds or margin; of controls nothing
 
 
 class Writer:
@@ -253,7 +238,7 @@ class Maps(Reader):
                 for name in columns
             }
         )
-        self.methods = {label: _info(group.attrs) for label, group in self._file.get("methods", {}).items()}
+        self.methods = {label: from_attributes(group.attrs) for label, group in self._file.get("methods", {}).items()}
 
     def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
         maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
@@ -271,26 +256,6 @@ class Maps(Reader):
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
         seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
         return seconds
-
-
-def status_of(maps: NDArray[np.float32]) -> NDArray[np.uint8]:  # (..., h, w) -> (...)
-    """The index in STATUSES of each map."""
-    with np.errstate(invalid="ignore"):
-        high, low = maps.max(axis=(-2, -1)), maps.min(axis=(-2, -1))
-        constant = (high - low) <= CONSTANT * np.maximum(np.abs(high), np.abs(low))
-    failed = ~np.isfinite(maps).all(axis=(-2, -1))
-    return np.where(failed, 2, np.where(constant, 1, 0)).astype(np.uint8)
-
-
-def _info(attributes: Any) -> MapInfo:
-    return MapInfo(
-        str(attributes["method"]),
-        str(attributes["layer"]),
-        "input" if attributes["grid"] == "input" else "native",
-        bool(attributes["signed"]),
-        int(attributes["copies"]),
-        str(attributes["score"]),
-    )
 
 
 def _gaps(path: Path, found: str) -> BrokenStore:

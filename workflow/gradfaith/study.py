@@ -8,20 +8,17 @@ registry, which reads syntax trees, so nothing here imports torch.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import options
+from gradfaith.sanity import Randomisation
+from gradfaith.training import Architecture, Closed, Share, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 Part = Literal["train", "val", "test"]
-TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "seed")
-
-
-class Closed(BaseModel):
-    """Unknown keys are refused; values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Output = Annotated[int, Field(ge=0)] | str
+TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
+TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 
 
 class Uses(Closed):
@@ -121,54 +118,11 @@ class Image(Closed):
     )
 
 
-class Architecture(Closed):
-    """One network: any timm name."""
-
-    timm: str = Field("", description="the timm name; empty: the key itself")
-    in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
-    )
-    layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
-    weights: str = Field(
-        "",
-        description="a safetensors file to start from (or, with `training: none`, to use); overrides training.weights",
-    )
-
-
-class Training(Closed):
-    """The recipe: all that decides the weights, with the architecture and the seed."""
-
-    epochs: int = Field(ge=1, description="passes over the training part")
-    batch: int = Field(32, ge=1, description="images per step")
-    lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay")
-    warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
-    label_smoothing: Share = Field(0.0, description="share of the label given to the other classes")
-    class_weights: bool = Field(True, description="weigh classes by the inverse of their frequency")
-    group_weights: bool = Field(
-        False,
-        description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
-    )
-    max_slices_per_group: int | None = Field(
-        None, ge=1, description="train on at most so many images of a group, evenly spaced; empty: on all"
-    )
-    flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
-    shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
-    rotate: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, in degrees")
-    scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
-    contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
-    threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
-    weights: Literal["none", "pretrained"] = Field(
-        "none", description="start from random weights, or from timm's pretrained ones"
-    )
-
-
 class MethodUse(Uses):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
-        "", description="a module path, or one per architecture; empty: the architecture's layer"
+        "", description="a module path, or one per architecture; empty: the method's own, else the architecture's layer"
     )
     score: Literal["logit", "log_odds", "margin"] = Field(
         "logit",
@@ -270,6 +224,11 @@ class Study(Closed):
     base: Label | None = Field(
         None, description=f"a study to stand on: {', '.join(TAKEN_FROM_BASE)} and their files come from there"
     )
+    external: Label | None = Field(
+        None,
+        description="external validation: a finished study whose models are asked about this study's images, all of them test; "
+        f"{', '.join(TAKEN_FROM_EXTERNAL)} come from there",
+    )
     seed: int = Field(0, ge=0, description="of the split, the shuffles and the controls")
     dataset: DatasetUse = Field(description="the data")
     split: Split = Field(default_factory=Split, description="the split by group")
@@ -277,6 +236,11 @@ class Study(Closed):
     architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> architecture")
     seeds: list[int] = Field(min_length=1, description="one model per architecture and seed")
     training: Training | Literal["none"] = Field(description="the recipe, or `none`: weights are taken as they are")
+    class_map: dict[str, Annotated[list[Output], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="class of the dataset -> outputs of the classifier that stand for it, by index (with `external` also by name); "
+        "for `training: none` and `external`",
+    )
     bundles: dict[Label, Bundle] = Field(min_length=1, description="label -> methods that share passes")
     controls: Controls = Field(default_factory=Controls, description="the controls of every table")
     explain: Explain = Field(default_factory=Explain, description="which images are explained")
@@ -285,6 +249,7 @@ class Study(Closed):
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
     agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
     figures: Named = Field(default_factory=dict, description="figures and their options")

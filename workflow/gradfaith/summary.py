@@ -46,7 +46,10 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
     head = ["architecture", *map(words, RATES)]
     return Sheet(
         f"Classification, {about['title']}",
-        (f"Macro averages over {len(about['classes'])} classes, test part. {basis(rows.overall(table), about)}",),
+        (
+            f"Macro averages over {len(about['classes'])} classes, test part. {basis(rows.overall(table), about)}",
+            *about["notes"],
+        ),
         (
             Block("By architecture", [*head, "ms per image", "parameters (M)"], whole),
             Block("By class", ["architecture", "class", *map(words, there)], classes),
@@ -61,7 +64,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
     columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
     main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), *rows.BASELINES)]
     other = [column for column in columns if column not in main]
-    paired = [column for column in main if column[1] not in rows.BASELINES]
+    paired = [column for column in main if column[1] not in rows.BASELINES and column[0] in set(contrasts["metric"])]
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
     blocks = []
     for arch in archs:
@@ -100,7 +103,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         if other:
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
-    lead = (_primary(contrasts, about), basis(estimates, about), COUNTED)
+    lead = (_primary(contrasts, about), basis(estimates, about), COUNTED, *about["notes"])
     data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])

@@ -32,6 +32,11 @@ SCORES: Schema = {
     "target": "str", "metric": "str", "variant": "str", "image_id": "str", "group": "str", "part": "str", "label": "str",
     "predicted": "str", "correct": "boolean", "value": "float64", "status": "str", "reason": "str",
 }  # fmt: skip
+CURVES: Schema = {
+    "arch": "str", "seed": "int64", "method": "str", "layer": "str", "target": "str", "image_id": "str", "group": "str", "part": "str",
+    "label": "str", "predicted": "str", "correct": "boolean", "imputer": "str", "order": "str", "fraction": "float64",
+    "probability": "float64",
+}  # fmt: skip
 ESTIMATES: Schema = {
     "arch": "str",
     "method": "str",
@@ -83,11 +88,12 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
 def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
     """Several tables of one schema as one; no table at all is an empty one."""
     frames = [read(path, schema) for path in paths]
-    return (
-        pd.concat(frames, ignore_index=True)
-        if frames
-        else pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.items()})
-    )
+    return pd.concat(frames, ignore_index=True) if frames else empty(schema)
+
+
+def empty(schema: Schema) -> pd.DataFrame:
+    """No rows, and every column."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.items()})
 
 
 def read_models(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:

@@ -12,13 +12,13 @@ from typing import Any
 from torch import Generator, Tensor
 
 from gradfaith import registry
+from gradfaith.mapinfo import MapInfo
 from gradfaith.methods.contract import Layered, Method, Need, Noted, Scene, Score
 from gradfaith.models import traits
 from gradfaith.models.build import Classifier
 from gradfaith.models.layers import resolve, stack
 from gradfaith.models.needs import Supply
 from gradfaith.models.probe import probe
-from gradfaith.stores import MapInfo
 
 TAPPED = frozenset({"layer", "curvature", "head"})
 Uses = Mapping[str, Mapping[str, Any]]  # label -> room, file, layer, options, score, whether it is shuffled

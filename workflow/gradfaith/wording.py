@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradfaith.study import Study
 
 
+NAME = "randomisation"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
@@ -76,7 +77,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts)
+    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -175,8 +176,32 @@ def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> li
 
 
 def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    needed = ["test"] if study.training == "none" else ["train", "val", "test"]
+    needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
     lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
+    reason = " (with `external` every image is test)" if study.external else ""
+    lines += [
+        f"explain.parts: {part} holds no image, as split.{part} is 0{reason}"
+        for part in study.explain.parts
+        if part not in needed and getattr(study.split, part) == 0
+    ]
     if "test" not in study.explain.parts:
         lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
     return lines
+
+
+def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    asked = study.randomisation
+    if asked is None:
+        drawn = [label for label, figure in study.figures.items() if figure.use == NAME]
+        return [f"figures.{label}: it draws what `{NAME}:` measures, and the study has no such key" for label in drawn]
+    lines = [
+        f"{NAME}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
+        for name in asked.bundles
+        if name not in study.bundles
+    ]
+    labels = {
+        *study.localization,
+        *study.agreement,
+        *(name for battery in study.batteries.values() for name in battery.metrics),
+    }
+    return lines + [f"metrics: the label {NAME} is kept for the scores of `{NAME}:`" for _ in labels & {NAME}]

@@ -51,9 +51,9 @@ def duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def near_duplicates(thumbs: NDArray[np.float32], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
+def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
     """Pairs that are nearly the same, the suspicious ones by name: across classes, across groups, across parts."""
-    pairs, value = similarity.above(thumbs, NEAR)
+    pairs, value = map(np.concatenate, zip(*similarity.above(thumbs, NEAR), strict=True))
     columns = {
         name: table[name].to_numpy(dtype=object) for name in ("image_id", "pixel_hash", "label", "group", "part")
     }
@@ -76,6 +76,15 @@ def near_duplicates(thumbs: NDArray[np.float32], table: pd.DataFrame) -> dict[st
         **{f"pairs_across_{many}": int(differs[name].sum()) for name, many in (("label", "classes"), ("group", "groups"), ("part", "parts"))},
         **named,
     }  # fmt: skip
+
+
+def seen_before(manifest: pd.DataFrame, study: str, trained: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Which images an external study's models were trained on, or chosen by, pixel for pixel; `trained` has part and pixel_hash."""
+    if trained is None:
+        return None
+    known = set(trained.loc[trained["part"] != "test", "pixel_hash"])
+    found = manifest.loc[manifest["pixel_hash"].isin(known), "image_id"]
+    return {"study": study, "images": len(found), "list": sorted(found)[:LISTED]}
 
 
 def groups_named(report: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -30,16 +30,19 @@ def run(
     asked: Mapping[str, Any],
     groups: Mapping[str, Any] | None,
     *,
+    trained: pd.DataFrame | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
-    """The whole audit as plain values."""
+    """The whole audit as plain values; `trained`: images and parts of the study that an external evaluation takes its models from."""
     table = usable(manifest).merge(splits, on="image_id")
     seed = asked["split"]["seed"]
-    small, middle, packed, lung_share = [], [], [], list[NDArray[np.float32]]()
+    small = np.empty((len(table), leakage.SIDE, leakage.SIDE), dtype=np.float32)
+    middle = np.empty((len(table), 128, 128), dtype=np.uint8)
+    packed, lung_share = [], list[NDArray[np.float32]]()
     for start in range(0, len(table), BLOCK):
         pixels = images.pixels(list(table["image_id"].iloc[start : start + BLOCK]))
-        small += [leakage.thumb(picture) for picture in pixels]
-        middle += [_at128(picture) for picture in pixels]
+        for row, picture in enumerate(pixels, start):
+            small[row], middle[row] = leakage.thumb(picture), _at128(picture)
         packed += [shortcuts.features(picture[0]) for picture in pixels]
         lung_share.append(leakage.air_share(pixels) * len(pixels))
     air = np.sum(lung_share, axis=0) / len(table)
@@ -52,8 +55,9 @@ def run(
         "claimed": dict(asked["claimed"]),
         "inferred": audit.groups_named(groups),
         "duplicates": audit.duplicates(usable(manifest)),
-        "near_duplicates": audit.near_duplicates(np.stack(middle), table),
-        "leakage": leakage.probe(np.stack(small), air, table, asked["split"], seed),
+        "near_duplicates": audit.near_duplicates(middle, table),
+        "seen_before": audit.seen_before(usable(manifest), asked["external"], trained),
+        "leakage": leakage.probe(small, air, table, asked["split"], seed),
         "shortcuts": {
             stage: shortcuts.probe(found, table["label"], table["group"], seed) for stage, found in stages.items()
         },
@@ -85,8 +89,8 @@ def _native(
     return {"in the files": native} | fitted
 
 
-def _at128(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:  # (c, h, w) -> (128, 128)
-    return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX), dtype=np.float32)
+def _at128(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (128, 128)
+    return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX))
 
 
 def _release(manifest: pd.DataFrame, files: str) -> str:

@@ -15,24 +15,26 @@ from scipy import ndimage
 
 from gradfaith.data import lungs
 
-SIDE, OUTER, FAINT, SHIFT = 256, 0.36, 12.0, 2
-Lines = NDArray[np.float32]  # (2, h, w): left and right
+SIDE, OUTER, FAINT, SHIFT, BLOCK = 256, 0.36, 12.0, 2, 512
+Lines = NDArray[np.uint8]  # (2, h, w): left and right
 
 
 def lines(image: NDArray[np.uint8]) -> Lines:  # (SIDE, SIDE) -> (2, h, w)
-    """The couch's lines, left and right, half as fine across as down: they run nearly level."""
+    """The couch's lines, left and right, half as fine across as down: they run nearly level. In whole grey values."""
     thin = image - ndimage.grey_opening(image, size=(7, 1)).astype(np.float32)
     thin[ndimage.binary_dilation(lungs.body(image), np.ones((3, 3)), iterations=3)] = 0
     thin[thin < FAINT] = 0
     lower, wide = thin[SIDE // 2 :], round(OUTER * SIDE) // 2 * 2
     sides = np.stack([lower[:, :wide], lower[:, -wide:]])
     soft = ndimage.gaussian_filter(sides, (0, 0.7, 0.7))
-    found: Lines = soft.reshape(*soft.shape[:2], -1, 2).mean(axis=-1).astype(np.float32)
+    found: Lines = np.rint(soft.reshape(*soft.shape[:2], -1, 2).mean(axis=-1)).astype(np.uint8)
     return found
 
 
-def energy(found: Lines) -> float:
-    return float((found**2).sum())
+def energies(found: Lines) -> NDArray[np.float32]:  # (n, 2, h, w) -> (n,)
+    """The sum of squares of each image's lines."""
+    blocks = (found[start : start + BLOCK].astype(np.float32) for start in range(0, len(found), BLOCK))
+    return np.concatenate([np.zeros(0, np.float32), *((block**2).sum(axis=(1, 2, 3)) for block in blocks)])
 
 
 def cosines(first: Lines, second: Lines) -> NDArray[np.float32]:  # (a, 2, h, w), (b, 2, h, w) -> (a, b)
@@ -42,16 +44,21 @@ def cosines(first: Lines, second: Lines) -> NDArray[np.float32]:  # (a, 2, h, w)
 
 def _shifted(first: Lines, second: Lines) -> NDArray[np.float32]:
     inner = first[:, :, SHIFT:-SHIFT, 1:-1]
-    one = _unit(inner)
+    one = _flat(inner)
+    one /= _length(one)[:, None]
     best = np.zeros((len(first), len(second)), dtype=np.float32)
     height, width = inner.shape[2:]
     for down in range(2 * SHIFT + 1):
         for across in range(3):
-            best = np.maximum(best, one @ _unit(second[:, :, down : down + height, across : across + width]).T)
+            other = _flat(second[:, :, down : down + height, across : across + width])
+            best = np.maximum(best, one @ other.T / _length(other))
     return best
 
 
-def _unit(found: NDArray[np.float32]) -> NDArray[np.float32]:
-    flat = found.reshape(len(found), -1)
-    length: NDArray[np.float32] = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.asarray(flat / np.maximum(length, 1e-6), dtype=np.float32)
+def _flat(found: Lines) -> NDArray[np.float32]:
+    return found.reshape(len(found), -1).astype(np.float32)
+
+
+def _length(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    length: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", flat, flat))
+    return np.maximum(length, np.float32(1e-6))

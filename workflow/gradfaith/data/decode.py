@@ -7,7 +7,7 @@
                              back, and a transparent pixel of a mask is no evidence. Of an opaque picture it changes nothing
 
 Refused: more than 8 bits per channel (Pillow would silently keep the upper half), stacks and animations (a stack is not an
-image), more than 64 megapixels, PNGs whose checksums do not match, and whatever else Pillow cannot read to its end.
+image), more than 64 megapixels, PNGs whose checksums do not match, masks kept as JPEG, and whatever else Pillow cannot read to its end.
 Colour becomes grey by ITU-R 601-2 luma. Costs about 2 ms per JPEG of 512 x 512 pixels, and at most about 1 GiB of memory per call.
 Thread-safe: Pillow's plug-ins and the warnings of its parsers are settled once, when this file is imported.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from gradfaith.errors import MaskSizeMismatch, Refusal, UnreadableImage
+from gradfaith.errors import LossyMask, MaskSizeMismatch, Refusal, UnreadableImage
 
 PIXELS = 64_000_000  # of one image
 FORMATS = tuple(
@@ -34,6 +34,7 @@ FORMATS = tuple(
         BmpImagePlugin.BmpImageFile,
     )
 )
+JPEG_IN_TIFF = {"jpeg", "tiff_jpeg"}
 DEEP = re.compile(r";16[BLNS]")
 SIGNED, SAMPLE_FORMAT, ORIENTATION = 2, 339, 274  # TIFF tags and a value
 UPRIGHT = {
@@ -73,6 +74,7 @@ def decode(path: Path, channels: int) -> NDArray[np.uint8]:  # (h, w) or (h, w, 
 
 def decode_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:  # (h, w)
     """A mask that lies on its image pixel by pixel: non-zero, in any channel, is evidence."""
+    _lossless(path)
     mask: NDArray[np.bool_] = np.any(decode(path, 3), axis=2)
     if mask.shape != size:
         raise MaskSizeMismatch(
@@ -110,6 +112,17 @@ def _admit(image: Image.Image) -> None:
         raise ValueError("it holds several pictures, and a stack or an animation is not an image")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
         raise ValueError("its pixels are signed, so it is not known which grey is black")
+
+
+def _lossless(path: Path) -> None:
+    """Refuse a mask that was kept as a JPEG, whatever its file is called, or as a TIFF that holds one."""
+    with _named(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as mask:
+        if mask.format == "JPEG" or mask.info.get("compression") in JPEG_IN_TIFF:
+            raise LossyMask(
+                found=f"the mask {path} is a JPEG.",
+                why="JPEG leaves faint ripples round every edge: none of them is zero, so the evidence would be wider than was drawn.",
+                then="Export the mask again as PNG from where it was drawn; a JPEG that is saved as PNG keeps its ripples.",
+            )
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:

@@ -1,4 +1,7 @@
-"""Whether a study may go on with its split: not if a nearest neighbour finds too many of the answers in the training part."""
+"""Whether a study may go on with its split: not if a nearest neighbour finds too many of the answers in the training part.
+
+An external evaluation has no split; it may not go on where an image is one that its models were trained on or chosen by.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +11,7 @@ from gradfaith.errors import LeakySplit
 
 def verdict(audit: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """What the probe says of the split, and the warning that every table then carries; a leak not allowed is refused."""
+    _unseen(audit["seen_before"])
     this, limit = audit["leakage"]["this"], asked["leak_limit"]
     probe = this["whole"] if this else None
     leaks = asked["by"] == "slice" or (probe is not None and probe > limit)
@@ -22,7 +26,7 @@ def verdict(audit: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any
     said = (
         f"one nearest neighbour reaches {probe:.3f} from train to test"
         if probe is not None
-        else "there was nothing to probe"
+        else audit["leakage"]["reason"]
     )
     how = "Slices of one patient lie on both sides of this split" if asked["by"] == "slice" else "This split leaks"
     return {
@@ -32,3 +36,13 @@ def verdict(audit: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any
         "limit": limit,
         "caution": f"LEAKY SPLIT. {how} ({said}): these numbers measure memory as well as skill." if leaks else "",
     }
+
+
+def _unseen(seen: Mapping[str, Any] | None) -> None:
+    if seen and seen["images"]:
+        raise LeakySplit(
+            found=f"{seen['images']} images are, pixel by pixel, ones that the models of study {seen['study']} were trained on or "
+            f"chosen by: {', '.join(seen['list'][:3])}{', ...' if seen['images'] > 3 else ''}.",
+            why="An external evaluation on images that the models know measures memory, not skill.",
+            then="Take these images and their patients out; data/audit.json lists them.",
+        )

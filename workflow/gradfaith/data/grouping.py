@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Cue = Literal["order", "couch", "duplicates", "lungs"]
-VERSION = 1  # of the algorithm: raised when another version may join other images
+VERSION = 2  # of the algorithm: raised when another version may join other images
 
 
 class Grouping(BaseModel):

@@ -11,7 +11,8 @@
 
 An inferred group is not a patient: several may be merged, and one who was scanned twice with no level in common is not
 found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD; `spread` says how the number
-of groups moves when they do. Cost: quadratic in images, by matrix products; benchmarks/groups.py measures it.
+of groups moves when they do. Cost: quadratic in images, by matrix products over tiles of them, so that memory grows with
+the images alone; benchmarks/groups.py measures both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,15 +23,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from gradfaith.data import couch, listed, lungs, similarity
-from gradfaith.data.grouping import Cue, Grouping
+from gradfaith.data import couch, listed, similarity
+from gradfaith.data.grouping import Grouping
+from gradfaith.data.views import Views
 
 NEAR = 0.15  # unshifted correlation may be so much lower than the best of shifts: of the links found with all pairs none was lost
-LUNG_BOX = (96, 72)
 GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
 NAMES = {
     0: "order",
@@ -42,19 +42,7 @@ NAMES = {
     6: "must-link",
     7: "identical",
 }
-Pairs = NDArray[np.int64]  # (pairs, 2)
-Found = tuple[int, Pairs, NDArray[np.float32]]  # which cue, pairs, values
-
-
-@dataclass(frozen=True)
-class View:
-    """What is remembered of an image."""
-
-    at64: NDArray[np.float32]
-    at128: NDArray[np.float32]
-    lines: NDArray[np.float32]
-    lungs: NDArray[np.float32]  # zeros where there are none
-    size: tuple[int, int]
+Found = tuple[int, similarity.Pairs, similarity.Values]  # which cue, pairs, values
 
 
 @dataclass(frozen=True)
@@ -67,25 +55,8 @@ class Inferred:
     missing_must_links: int
 
 
-def look(pixels: NDArray[np.uint8], cues: Sequence[Cue]) -> View:  # (h, w)
-    """An image's thumbnails: the middle square at 256 px and smaller."""
-    height, width = pixels.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(pixels[top : top + side, left : left + side])
-    image = np.asarray(square.resize((couch.SIDE, couch.SIDE), Image.Resampling.BILINEAR))
-    framed = np.zeros(LUNG_BOX[::-1], dtype=np.float32)
-    if "lungs" in cues and (air := lungs.lungs(image)).any():
-        rows, columns = np.flatnonzero(air.any(axis=1)), np.flatnonzero(air.any(axis=0))
-        framed = _small(
-            image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], LUNG_BOX, Image.Resampling.BILINEAR
-        )
-    drawn = couch.lines(image) if "couch" in cues else np.zeros((2, 1, 1), dtype=np.float32)
-    return View(_small(image, (64, 64)), _small(image, (128, 128)), drawn, framed, (width, height))
-
-
 def infer(
-    views: Sequence[View],
+    views: Views,
     names: Sequence[str],
     labels: Sequence[str],
     hashes: Sequence[str],
@@ -113,36 +84,34 @@ def infer(
     )  # fmt: skip
 
 
-def _anywhere(views: Sequence[View], how: Grouping) -> Iterator[Found]:
+def _anywhere(views: Views, how: Grouping) -> Iterator[Found]:
     """Links between any two images."""
     lowest = min(how.duplicate_ncc, *GRID["duplicate_ncc"])
     if "duplicates" in how.cues:
-        yield (3, *similarity.above(np.stack([view.at128 for view in views]), lowest))
+        yield from ((3, *portion) for portion in similarity.above(views.at128, lowest))
     if {"duplicates", "couch"} <= set(how.cues):
-        thumbs, lines = np.stack([view.at64 for view in views]), np.stack([view.lines for view in views])
-        pairs, _ = similarity.above(thumbs, how.same_couch_ncc - NEAR)
-        alike = _paired(lines, pairs)
-        likely = (alike >= how.same_couch) & (_evident(lines, how)[pairs].all(axis=1))
-        pairs, alike = pairs[likely], alike[likely]
-        close = similarity.best(thumbs, pairs) >= how.same_couch_ncc
-        yield 4, pairs[close], alike[close]
+        evident = couch.energies(views.lines) >= how.couch_energy
+        for pairs, _ in similarity.above(views.at64, how.same_couch_ncc - NEAR):
+            seen = pairs[evident[pairs].all(axis=1)]
+            alike = _paired(views.lines, seen)
+            seen, alike = seen[alike >= how.same_couch], alike[alike >= how.same_couch]
+            close = similarity.best(views.at64, seen) >= how.same_couch_ncc
+            yield 4, seen[close], alike[close]
     if "lungs" in how.cues:
-        boxes = np.stack([view.lungs for view in views])
-        pairs, _ = similarity.above(boxes, how.lungs_ncc - NEAR)
-        value = similarity.best(boxes, pairs)
-        yield 5, pairs[value >= how.lungs_ncc], value[value >= how.lungs_ncc]
+        for pairs, _ in similarity.above(views.lungs, how.lungs_ncc - NEAR):
+            value = similarity.best(views.lungs, pairs)
+            yield 5, pairs[value >= how.lungs_ncc], value[value >= how.lungs_ncc]
 
 
 class _Sequence:
     """The images in their order, class by class, and how like neighbours are: measured once, linked for any thresholds."""
 
-    def __init__(self, views: Sequence[View], names: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(self, views: Views, names: Sequence[str], labels: Sequence[str]) -> None:
         self.order = sorted(range(len(names)), key=lambda row: (labels[row], listed.natural(names[row])))
-        self.labels, self.sizes = labels, [view.size for view in views]
+        self.labels, self.sizes, self.lines = labels, views.size, views.lines
         steps = [(a, b) for a, b in zip(self.order, self.order[1:], strict=False) if labels[a] == labels[b]]
         self.steps = np.array(steps, dtype=np.int64).reshape(-1, 2)
-        self.ncc = similarity.best(np.stack([view.at64 for view in views]), self.steps)
-        self.lines = np.stack([view.lines for view in views])
+        self.ncc, self.energy = similarity.best(views.at64, self.steps), couch.energies(views.lines)
         self.alike = (
             _paired(self.lines, self.steps) if self.lines.shape[-1] > 1 else np.zeros(len(self.steps), np.float32)
         )
@@ -152,7 +121,7 @@ class _Sequence:
         """Steps 1 and 2."""
         if "order" not in how.cues:
             return
-        evident = _evident(self.lines, how) if "couch" in how.cues else np.zeros(len(self.lines), dtype=bool)
+        evident = self.energy >= how.couch_energy
         like = self.ncc >= how.order_ncc
         same = (self.alike >= how.couch) & evident[self.steps].all(axis=1)
         yield 0, self.steps[like], self.ncc[like]
@@ -171,7 +140,7 @@ class _Sequence:
 
     def _may_belong(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
         """One picture size, or a single image: one cropped by hand says nothing of the scan it was cut from."""
-        return self.sizes[first[-1]] == self.sizes[second[0]] or 1 in (len(first), len(second))
+        return bool((self.sizes[first[-1]] == self.sizes[second[0]]).all()) or 1 in (len(first), len(second))
 
     def _pairs_of_runs(self, joined: NDArray[np.bool_], reach: int) -> Iterator[tuple[bool, Any, Any]]:
         link = dict(zip(map(tuple, self.steps.tolist()), joined.tolist(), strict=True))
@@ -222,7 +191,7 @@ def _components(many: int, links: Sequence[Found]) -> NDArray[np.int64]:
     return component
 
 
-def _identical(hashes: Sequence[str]) -> tuple[Pairs, NDArray[np.float32]]:
+def _identical(hashes: Sequence[str]) -> tuple[similarity.Pairs, similarity.Values]:
     first = {key: row for row, key in reversed(list(enumerate(hashes)))}
     pairs = np.array(
         [(first[key], row) for row, key in enumerate(hashes) if first[key] != row], dtype=np.int64
@@ -230,19 +199,9 @@ def _identical(hashes: Sequence[str]) -> tuple[Pairs, NDArray[np.float32]]:
     return pairs, np.ones(len(pairs), np.float32)
 
 
-def _evident(lines: NDArray[np.float32], how: Grouping) -> NDArray[np.bool_]:
-    enough: NDArray[np.bool_] = (lines**2).sum(axis=(1, 2, 3)) >= how.couch_energy
-    return enough
-
-
-def _paired(lines: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
-    """The couch's cosine of every pair, row by row of the first."""
+def _paired(lines: couch.Lines, pairs: similarity.Pairs) -> similarity.Values:
+    """The couch's cosine of every pair."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    for first in np.unique(pairs[:, 0]):
-        own = pairs[:, 0] == first
-        found[own] = couch.cosines(lines[[first]], lines[pairs[own, 1]])[0]
+    for first, rows, others in similarity.by_first(pairs):
+        found[rows] = couch.cosines(lines[[first]], lines[others])[0]
     return found
-
-
-def _small(image: NDArray[np.uint8], size: tuple[int, int], how: Any = Image.Resampling.BOX) -> NDArray[np.float32]:
-    return np.asarray(Image.fromarray(image).resize(size, how), dtype=np.float32)

@@ -1,7 +1,7 @@
 """Groups of a dataset, from its images to the tables the study keeps: who belongs together, what joined them, how sure that is."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gradfaith.data import groups, listed
+from gradfaith.data import groups, listed, views
 from gradfaith.data.grouping import VERSION, Grouping
 from gradfaith.data.manifest import pixel_hash
 from gradfaith.data.readers.contract import Picture, Reader, Record
@@ -29,21 +29,24 @@ class Found:
 
 def run(reader: Reader, raw: Path | None, options: Any, how: Mapping[str, Any], *, threads: int = 1) -> Found:
     """Look at every image once, then join. An image that cannot be read has no group: the index names it."""
-    asked, records, views, hashes = Grouping(**how), list[Record](), list[groups.View](), list[str]()
+    asked, records, hashes = Grouping(**how), list[Record](), list[str]()
 
-    def seen(_record: Record, picture: Picture) -> tuple[groups.View, str]:
+    def seen(_record: Record, picture: Picture) -> tuple[views.Views, str]:
         grey = picture.pixels if picture.pixels.ndim == 2 else np.asarray(Image.fromarray(picture.pixels).convert("L"))
-        return groups.look(grey, asked.cues), pixel_hash(picture.pixels)
+        return views.look(grey, asked.cues), pixel_hash(picture.pixels)
 
-    wanted = ((record, None) for record in reader.index(raw, options))
-    for record, found in each(reader, raw, options, wanted, seen, threads):
-        if not isinstance(found, UnreadableImage):
-            records.append(record)
-            views.append(found[0])
-            hashes.append(found[1])
+    def readable(every: Sequence[Record]) -> Iterator[views.Views]:
+        for record, found in each(reader, raw, options, ((record, None) for record in every), seen, threads):
+            if not isinstance(found, UnreadableImage):
+                records.append(record)
+                hashes.append(found[1])
+                yield found[0]
+
+    every = list(reader.index(raw, options))
+    looks = views.gathered(readable(every), len(every))
     links = _must_links(Path(asked.must_links)) if asked.must_links else []
     names, labels = [PurePosixPath(record.file).name for record in records], [record.label for record in records]
-    inferred = groups.infer(views, names, labels, hashes, asked, links)
+    inferred = groups.infer(looks, names, labels, hashes, asked, links)
     ids = np.array([record.image_id for record in records], dtype=object)
     table = pd.DataFrame({"image_id": ids, "group": inferred.group, "version": VERSION})
     joined = inferred.links.assign(a=ids[inferred.links["a"]], b=ids[inferred.links["b"]])

@@ -32,7 +32,7 @@ def draw(given: Given, *, limit: float = 0.75) -> theme.Page:
     head.text(
         0.012,
         0.97,
-        "\n".join(fill(line, 108, subsequent_indent="   ") for line in _answers(given)),
+        "\n".join(fill(line, 118, subsequent_indent="   ") for line in _answers(given)),
         va="top",
         fontsize=8,
         linespacing=1.4,
@@ -50,8 +50,8 @@ def _answers(given: Given) -> list[str]:
     found, kind = given.audit, theme.kind(given.tables["manifest"])
     leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
     lines = [
-        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}. {found['release']}".rstrip()
-        + "."
+        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
+        + (f" {found['release'][:1].upper()}{found['release'][1:]}." if found["release"] else "")
     ]
     if found["unreadable"]:
         lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
@@ -69,8 +69,20 @@ def _answers(given: Given) -> list[str]:
             f"4  A nearest neighbour that knows nothing of disease reaches {random:.2f} when slices are split at random, {leak['this']['whole']:.2f} "
             f"on this split (chance {leak['chance']:.2f}): the difference is memory of patients and scanners."
         )
+    else:
+        lines.append(f"4  There is no split that could leak: {leak['reason']}.{_unseen(found['seen_before'])}")
     lines.append(f"5  {_worst(found['shortcuts'])}")
     return lines
+
+
+def _unseen(seen: Mapping[str, Any] | None) -> str:
+    """Whether the models come from a study that had these very pictures."""
+    if not seen:
+        return ""
+    many = seen["images"] or "None"
+    return (
+        f" {many} of them were, pixel by pixel, among those that the models of study {seen['study']} were trained on."
+    )
 
 
 def _ranges(found: Mapping[str, Any]) -> str:
@@ -131,6 +143,11 @@ def _sizes(part: SubFigure, given: Given) -> None:
 
 
 def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
+    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
+    if found["reason"]:
+        axes.set_axis_off()
+        axes.text(0, 0.5, fill(f"Not asked: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
+        return
     groups = [
         ("slices at random", found["random"]),
         ("other splits by group", found["groups"]),
@@ -154,7 +171,6 @@ def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     axes.axvline(limit, color=theme.WRONG, linewidth=1)
     axes.set(xlim=(0, 1), ylim=(2.6, -0.6), yticks=range(3), yticklabels=[name for name, _ in groups])
     axes.set(xlabel="balanced accuracy; dashed: chance; red: the limit")
-    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
     axes.legend(handles=[theme.swatch(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left")
 
 
@@ -170,17 +186,34 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
                 continue
             at = place + 0.22 * (number - (len(stages) - 1) / 2)
             axes.plot(row["balanced_accuracy"], at, marker, color=colour, markersize=5, clip_on=False)
-            for name, score in row["one_vs_rest"].items():
-                if score == max(row["one_vs_rest"].values()):
-                    axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
-                    axes.text(score, at - 0.13, name, fontsize=5.5, ha="center", va="bottom", color=theme.GREY)
+            if row["one_vs_rest"]:
+                score = max(row["one_vs_rest"].values())
+                axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
+                _beside(axes, score, at, ", ".join(name for name, one in row["one_vs_rest"].items() if one == score))
             axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
             chance = row["chance"]
     axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
-    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.4, -0.7), yticks=range(len(kinds)), yticklabels=kinds)
+    axes.set(
+        xlim=(0, 1), ylim=(len(kinds) - 0.6 + 0.4 * len(stages), -0.7), yticks=range(len(kinds)), yticklabels=kinds
+    )
     axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
     axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
     axes.legend(handles=[theme.swatch(stage, *palette[stage]) for stage in stages], loc="lower left")
+
+
+def _beside(axes: Axes, x: float, y: float, name: str) -> None:
+    """A small name next to a marker, on the side where there is room."""
+    side = -1 if x > 0.78 else 1
+    axes.annotate(
+        name,
+        (x, y),
+        (5 * side, 0),
+        textcoords="offset points",
+        fontsize=5.5,
+        ha="right" if side < 0 else "left",
+        va="center_baseline",
+        color=theme.GREY,
+    )
 
 
 def _pictures(part: SubFigure, given: Given) -> None:

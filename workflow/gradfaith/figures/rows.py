@@ -1,7 +1,8 @@
 """Which rows of the tables figures and tables speak of, in which order methods stand, and what metrics are called.
 
 Of a metric's variants one is primary: the first imputer of a faithfulness metric (estimates keep the study's order), all
-pairs of seeds for an agreement metric. Its chance level, the same metric between different images, is drawn beside it.
+pairs of seeds for an agreement metric, the fully random network for randomisation. Beside an agreement metric its chance
+level is drawn, the same metric between different images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradfaith.metrics import randomised
 from gradfaith.registry import SHUFFLED
 from gradfaith.stats.classification import MACRO
 
@@ -20,6 +22,7 @@ PLAIN = {
     "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
     "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
     "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
+    randomised.NAME: "Agreement when randomised",
 }  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 
@@ -47,7 +50,8 @@ def overall(table: pd.DataFrame) -> pd.DataFrame:
 def primary_variant(table: pd.DataFrame, metric: str) -> str:
     """The variant that stands for a metric."""
     variants = list(dict.fromkeys(table.loc[table["metric"] == metric, "variant"]))
-    return PAIRS if PAIRS in variants else str(variants[0]) if variants else ""
+    whole = [name for name in variants if name == PAIRS or randomised.complete(str(name))]
+    return str((whole or variants or [""])[0])
 
 
 def of_metric(table: pd.DataFrame, metric: str, variant: str | None = None) -> pd.DataFrame:

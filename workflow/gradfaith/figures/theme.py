@@ -68,6 +68,10 @@ def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
     """Both files, each whole or not there."""
     with replacing(svg) as draft:
         figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": "GradFaith"})
+    save_png(figure, png)
+
+
+def save_png(figure: Figure, png: Path | str) -> None:
     with replacing(png) as draft:
         figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": "GradFaith"})
 

@@ -16,8 +16,8 @@
 All are of one batch and one target class per image. `requires` names what a network must be for the method to be
 defined (models/traits.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
 "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
-passes is a number, or a word: an option's name, or "channels". The maps are raw: nobody rescales before
-`metrics/evaluated.py`.
+passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
+added ("steps + 2"). The maps are raw: nobody rescales before `metrics/evaluated.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +50,7 @@ class Method:
     heads: int | str = 0  # forward passes of the head alone, per map
     seeded: bool = False  # draws random numbers, from the generators it is given
     targeted: bool = True  # the map depends on the class it explains
+    at: str = ""  # the layer it taps unless the study names one, a word of models/layers.py; else the architecture's
     cite: str = ""
     differs: str = ""  # where we differ from the source, in one sentence
 
@@ -88,6 +89,7 @@ class Asked:
     gradients: Callable[[Build, Rows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
     slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
+    mean: Tensor | None = None  # the grey that the network's normalisation takes away
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,21 @@ class Attention:
     """What every block of a transformer attends to."""
 
     weights: Sequence[Tensor]  # per block (n, heads, t, t); a row says where a token looks
-    gradients: Sequence[Tensor]  # of the score, as large
+    gradients: Callable[[], Sequence[Tensor]]  # of the score, as large; computed once for all methods
     prefix: int  # tokens before the patches: class, distillation, registers
+    leading: int  # of these, so many are read by a classifier that reads the class token
     read: Literal["class", "patches"]  # which tokens the classifier reads
     grid: tuple[int, int]
+
+    def reader(self) -> Tensor:  # (1, t)
+        """The share of each token in what the classifier reads."""
+        row = torch.zeros_like(self.weights[0][:1, 0, 0])
+        read = slice(0, self.leading) if self.read == "class" else slice(self.prefix, None)
+        row[:, read] = 1 / row[:, read].shape[1]
+        return row
+
+    def patches(self, row: Tensor) -> Tensor:  # (n, t) -> (n, h, w)
+        return row[:, self.prefix :].reshape(len(row), *self.grid)
 
 
 @dataclass(frozen=True)

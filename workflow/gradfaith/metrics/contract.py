@@ -3,7 +3,7 @@
 Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/located.py),
                        or a mapping of variants to Values            zeros for a constant map, whose number is not read
 Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
-Faithfulness, torch:   changes(maps, **options) -> Iterator[Change]  which changed images the metric needs
+Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
 
 A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps get
@@ -85,6 +85,7 @@ class Maps:
     """The maps a faithfulness battery reads, evaluated at the images' size, on the device."""
 
     unit: Any  # (m, h, w) in [0, 1]
+    draw: Callable[[str], Any]  # a purpose -> uniform numbers (m, h, w), the same for all maps of an image
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,29 @@ class Change:
     """One changed copy of every image: where `keep` is 1 the pixel stays, where it is 0 the imputer's takes its place."""
 
     name: str
-    keep: Any  # (m, h, w) in [0, 1]
+    keep: Callable[[], Any]  # -> (m, h, w) in [0, 1], made when its turn comes
+    of_image: bool = False  # the same for all maps of an image, so run once for all of them
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A share of the pixels taken in the map's order, exactly so many: the most relevant first, or the least."""
+
+    order: Literal["most", "least"]
+    share: float
+
+    @property
+    def name(self) -> str:
+        """Nothing taken, or all, is one image whatever the order."""
+        return NONE if self.share <= 0 else ALL if self.share >= 1 else f"{self.order} {self.share:.6g}"
+
+    @property
+    def of_image(self) -> bool:
+        return self.name == ALL
+
+
+NONE, ALL = "none", "all"
+Step = Change | Removal
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,7 @@ class Context:
     mean: Any = None  # (c,) the dataset's mean, in [0, 1]
     image_ids: Sequence[str] = ()
     key: tuple[object, ...] = ()
+    change: str = ""  # the name of the change: its noise is the same for all methods
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,8 @@ class Scores:
 
     logit: Any  # (m,)
     probability: Any  # (m,)
+    mass: Any = None  # (m,) the share of the map's mass that was taken away
+    area: Any = None  # (m,) the share of the image that was taken away
 
 
 @dataclass(frozen=True)

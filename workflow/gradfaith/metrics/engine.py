@@ -3,10 +3,11 @@
     changed = x * keep + fill * (1 - keep)            one per (map, imputer, change)
 
 The maps of all methods are laid end to end and taken `chunk` at a time, so that batches are full across images, methods, changes
-and imputers. Changes of one name must be the same masks: what several metrics ask for under a name is built and run once.
-The model's answers to the unchanged images are computed once per image. Constant and broken maps cost no forward.
+and imputers. Changes of one name must be the same masks: what several metrics ask for under a name is built and run once;
+pixels removed in the map's order are one sort for all shares. The model's answers to the unchanged images are computed once
+per image. Constant and broken maps cost no forward.
 
-With chunk "auto" the batch starts large and is halved, for good, whenever the GPU is out of memory. The numbers do not depend on
+With chunk "auto" the batch starts large and is halved, for good, whenever memory runs out. The numbers do not depend on
 the chunk, up to the rounding of the model itself. Cost: images + usable maps x distinct changes x imputers, in forwards.
 """
 
@@ -15,13 +16,32 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gradfaith.device import Chunk, Most
+from gradfaith.device import Most
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import Chosen, Context, Maps, Model, Result, Scores, Stored, Values, join, settle
+from gradfaith.metrics.block import Asker, Battery, Block, Known
+from gradfaith.metrics.contract import (
+    NONE,
+    Chosen,
+    Maps,
+    Model,
+    Removal,
+    Result,
+    Scores,
+    Step,
+    Stored,
+    Values,
+    join,
+    settle,
+)  # fmt: skip
 from gradfaith.metrics.evaluated import Evaluated, evaluate
+from gradfaith.metrics.ranking import kept, ranks
+
+Point = tuple[str, str, float]  # imputer, order, share removed
 
 
 @dataclass(frozen=True)
@@ -29,49 +49,9 @@ class Results:
     """Per method and (metric, imputer) a result; forwards that the metrics asked for one by one, and those that were run."""
 
     of: Mapping[Any, Mapping[tuple[str, str], Result]]
+    curves: Mapping[Any, Mapping[Point, NDArray[np.float64]]]  # the class's probability, NaN where the map is unusable
     planned: int
     done: int
-
-
-class Asker:
-    """The model, asked in batches that fit."""
-
-    def __init__(self, model: Model, chunk: Most, device: torch.device) -> None:
-        self.model, self.device, self.done = model, device, 0
-        self.chunk = Chunk(chunk, device)
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:  # (n, c, h, w) -> (n, k)
-        answers = self.chunk.pieces(len(images), lambda some: self.model(images[some].to(self.device)).float())
-        logits = [answer for _, answer in answers]
-        self.done += len(images)
-        return torch.cat(logits) if logits else torch.zeros(0, 0, device=self.device)
-
-
-@dataclass(frozen=True)
-class Battery:
-    """What is asked of every map: metrics, imputers, and what imputers may know."""
-
-    metrics: Chosen
-    imputers: Chosen
-    mean: Tensor | None
-    image_ids: Sequence[str]
-    key: tuple[object, ...]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        return [(metric, imputer) for metric in self.metrics for imputer in self.imputers]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The usable maps of one block, and what belongs to them."""
-
-    unit: Tensor  # (u, h, w)
-    image_of: Tensor  # (u,)
-    target: Tensor  # (u,)
-    images: Tensor  # (n, c, h, w), all of them
-    base: Tensor  # (n, k), their logits
 
 
 def run(
@@ -94,18 +74,23 @@ def run(
     base = ask(images)  # (n, k)
     image_of = torch.cat([torch.as_tensor(stored.image_of, dtype=torch.long) for stored in maps.values()]).to(device)
     target = torch.cat([torch.as_tensor(stored.target, dtype=torch.long) for stored in maps.values()]).to(device)
-    blocks, usable = [], 0
+    blocks, curves, planned = [], list[dict[Point, NDArray[np.float64]]](), len(images)
+    known: Known = {}
     for block, (unit, degenerate, broken) in _evaluated(maps, images, rows, device):
         fit = ~(degenerate | broken)
-        asked = Asked(unit[fit], image_of[block][fit], target[block][fit], images, base)
-        usable += len(asked.unit)
-        values = _values(ask, battery, asked) if len(asked.unit) else {pair: Values(()) for pair in battery.pairs}
+        own = image_of[block][fit]
+        pixels = images[own.to(images.device)].to(device)
+        some = Block(unit[fit], own, target[block][fit], pixels, base[own], battery, known)
+        values, points, asked = _values(ask, battery, some) if len(own) else ({}, {}, 0)
         flags = degenerate.cpu().numpy(), broken.cpu().numpy()
-        blocks.append({pair: settle(_to_numpy(value), *flags) for pair, value in values.items()})
+        blocks.append({pair: settle(_to_numpy(values.get(pair, Values(()))), *flags) for pair in battery.pairs})
+        curves.append({point: _placed(found, ~(flags[0] | flags[1])) for point, found in points.items()})
+        planned += asked
     whole = {pair: join([block[pair] for block in blocks]) for pair in battery.pairs}
-    planned = len(images) + usable * len(imputers) * sum(module.METRIC.forwards for module, _ in metrics.values())
     of = {name: {pair: whole[pair].rows(place) for pair in whole} for name, place in _places(maps)}
-    return Results(of, planned, ask.done)
+    return Results(
+        of, _curves(curves, maps, [len(next(iter(block.values())).value) for block in blocks]), planned, ask.done
+    )
 
 
 def _places(maps: Mapping[Any, Stored]) -> Iterator[tuple[Any, slice]]:
@@ -131,56 +116,107 @@ def _evaluated(
         yield block, Evaluated(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _values(ask: Asker, battery: Battery, asked: Asked) -> dict[tuple[str, str], Values]:
-    """The scores of one block of maps."""
-    changes = _distinct(battery.metrics, Maps(asked.unit))
-    before, after = _scores(asked.base[asked.image_of], asked.target), _answers(ask, battery, asked, changes)
-    return {
-        (metric, imputer): module.score(before, {name: after[imputer, name] for name in changes}, **options)
+def _values(ask: Asker, battery: Battery, block: Block) -> tuple[dict[tuple[str, str], Values], dict[Point, Any], int]:
+    """The scores of one block of maps, the points of its curves, and the forwards its metrics asked for one by one."""
+    maps = Maps(block.unit, block.draw)
+    wanted = {label: list(module.changes(maps, **options)) for label, (module, options) in battery.metrics.items()}
+    steps = _distinct(wanted)
+    before, after = _scores(block.base, block.target), _answers(ask, battery, block, steps)
+    after |= {(imputer, NONE): before for imputer in battery.imputers}
+    values = {
+        (metric, imputer): module.score(
+            before, {step.name: after[imputer, step.name] for step in wanted[metric]}, **options
+        )
         for metric, (module, options) in battery.metrics.items()
         for imputer in battery.imputers
     }
+    removals = {step for steps in wanted.values() for step in steps if isinstance(step, Removal)}
+    points: dict[Point, Any] = {
+        (imputer, step.order, step.share): after[imputer, step.name].probability
+        for imputer in battery.imputers
+        for step in removals
+    }
+    named = sum(len({step.name for step in asked} - {NONE}) for asked in wanted.values())
+    return values, points, named * len(battery.imputers) * len(block.unit)
 
 
-def _distinct(metrics: Chosen, maps: Maps) -> dict[str, Tensor]:
-    """Change name -> keep mask, over all metrics."""
-    found: dict[str, Tensor] = {}
-    for label, (module, options) in metrics.items():
-        for change in module.changes(maps, **options):
-            known = found.setdefault(change.name, change.keep)
-            if known is not change.keep and not torch.equal(known, change.keep):
-                raise StudyInvalid(
-                    found=f'the metric {label} asks for another change under the name "{change.name}" than one before it.',
-                    why="What metrics ask for under one name is made once, so it must be the same masks.",
-                    then="Put the two into different batteries, or let the change's name carry the option that differs.",
-                )
+def _distinct(wanted: Mapping[str, Sequence[Step]]) -> dict[str, list[Step]]:
+    """By name, the steps that are to be one and the same."""
+    found: dict[str, list[Step]] = {}
+    for steps in wanted.values():
+        for step in steps:
+            found.setdefault(step.name, []).append(step)
+    found.pop(NONE, None)
     return found
 
 
 def _answers(
-    ask: Asker, battery: Battery, asked: Asked, changes: Mapping[str, Tensor]
+    ask: Asker, battery: Battery, block: Block, steps: Mapping[str, Sequence[Step]]
 ) -> dict[tuple[str, str], Scores]:
     """The model's answers per (imputer, change); several of them share a forward where the block is small."""
-    x = asked.images[asked.image_of.to(asked.images.device)].to(ask.device)  # (u, c, h, w)
-    ids = [battery.image_ids[row] for row in asked.image_of.tolist()] if battery.image_ids else []
+    ranked = any(isinstance(step, Removal) for named in steps.values() for step in named)
+    rank, mass = ranks(block.unit, block.draw("ties")) if ranked else None, block.unit.sum(dim=(1, 2))
     after: dict[tuple[str, str], Scores] = {}
-    pairs = [(imputer, name) for imputer in battery.imputers for name in changes]
-    together = max(1, ask.chunk.rows // len(x))
+    together = max(1, ask.chunk.rows // len(block.unit))
+    pairs = [(name, imputer) for name in steps for imputer in battery.imputers]
     for some in (pairs[start : start + together] for start in range(0, len(pairs), together)):
-        changed = []
-        for imputer, name in some:
-            module, options = battery.imputers[imputer]
-            keep = changes[name].to(x.dtype)
-            fill = module.fill(x, Context(keep, battery.mean, ids, battery.key), **options)
-            changed.append(torch.lerp(fill, x, keep.unsqueeze(1)))
-        logits = torch.split(ask(torch.cat(changed)), len(x))
-        after |= {pair: _scores(part, asked.target) for pair, part in zip(some, logits, strict=True)}
+        keeps = {name: _keep(steps[name], rank) for name in dict.fromkeys(name for name, _ in some)}
+        waiting: list[tuple[str, str, Any, Tensor]] = []
+        for name, imputer in some:
+            rows = block.unknown(imputer, name) if steps[name][0].of_image else slice(None)
+            waiting.append((name, imputer, rows, block.changed(imputer, name, keeps[name], rows)))
+        logits = torch.split(ask(torch.cat([changed for *_, changed in waiting])), [len(w[-1]) for w in waiting])
+        for (name, imputer, rows, _), found in zip(waiting, logits, strict=True):
+            whole = block.remembered(imputer, name, rows, found) if steps[name][0].of_image else found
+            gone = 1 - keeps[name]
+            after[imputer, name] = _scores(
+                whole, block.target, (block.unit * gone).sum(dim=(1, 2)) / mass, gone.mean(dim=(1, 2))
+            )
     return after
 
 
-def _scores(logits: Tensor, target: Tensor) -> Scores:
+def _keep(steps: Sequence[Step], rank: Tensor | None) -> Tensor:  # (u, h, w)
+    """The one mask that all metrics mean by a name."""
+    masks = []
+    for step in dict.fromkeys(steps):
+        if isinstance(step, Removal):
+            assert rank is not None
+            masks.append(kept(rank, step))
+        else:
+            masks.append(step.keep())
+    if any(not torch.equal(masks[0], mask) for mask in masks[1:]):
+        raise StudyInvalid(
+            found=f'two metrics of one battery ask for different changes under the name "{steps[0].name}".',
+            why="What metrics ask for under one name is made once, so it must be the same masks.",
+            then="Put the two into different batteries, or let the change's name carry the option that differs.",
+        )
+    return masks[0]
+
+
+def _placed(found: Tensor, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    whole = np.full(len(usable), np.nan)
+    whole[usable] = found.cpu().numpy()
+    return whole
+
+
+def _curves(
+    blocks: Sequence[Mapping[Point, NDArray[np.float64]]], maps: Mapping[Any, Stored], sizes: Sequence[int]
+) -> dict[Any, dict[Point, NDArray[np.float64]]]:
+    """Every point of the curves, method by method."""
+    points = dict.fromkeys(point for block in blocks for point in block)
+    nothing = [np.full(size, np.nan) for size in sizes]
+    whole = {
+        point: np.concatenate([block.get(point, blank) for block, blank in zip(blocks, nothing, strict=True)])
+        for point in points
+    }
+    return {name: {point: whole[point][place] for point in points} for name, place in _places(maps)}
+
+
+def _scores(logits: Tensor, target: Tensor, mass: Tensor | None = None, area: Tensor | None = None) -> Scores:
     of_target = target.unsqueeze(1)
-    return Scores(logits.gather(1, of_target).squeeze(1), logits.softmax(dim=1).gather(1, of_target).squeeze(1))
+    logit, probability = (values.gather(1, of_target).squeeze(1) for values in (logits, logits.softmax(dim=1)))
+    nothing = torch.zeros_like(logit)
+    return Scores(logit, probability, nothing if mass is None else mass, nothing if area is None else area)
 
 
 def _to_numpy(values: Values) -> Values:

@@ -1,17 +1,21 @@
 """A classifier from its specification: any timm network, behind a stated normalisation.
 
     logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
+    logit of a class = logsumexp of the logits of its outputs, where a class map says which these are
 
 Images stay in [0, 1] up to here, so whatever changes pixels (perturbations, baselines, gradients with respect to the
 image) speaks of grey values, never of normalised units. A one-channel image is repeated for a network of three.
+
+A class map lets a foreign classifier answer with the dataset's classes. An output that stands for none is left out, so
+that probabilities are conditional on the mapped ones: softmax gives P(class | one of the mapped outputs).
 
 Pretrained weights go through timm's own loader: the head is dropped, the first convolution adapted to `in_chans`, and
 position embeddings resized. timm then loads what fits and is silent about the rest; here the rest is refused.
 """
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +32,25 @@ class Spec:
     """What must be known to build a classifier again; kept in its card."""
 
     timm: str
-    classes: int
+    classes: int  # outputs of the network
     channels: int  # of the images: 1 for CT, 3 for colour
     in_chans: int  # of the network
     size: int
     mean: float | tuple[float, ...]  # in [0, 1]: one number, or one per channel
     std: float | tuple[float, ...]
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to timm: drop_rate, output_stride, ...
+    class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each class that is answered; empty: one each, in order
+
+    @property
+    def targets(self) -> int:
+        """How many classes are answered, and can be explained."""
+        return len(self.class_map) or self.classes
+
+    def mapped(self, class_map: Sequence[Sequence[int]]) -> "Spec":
+        """The same network answering with other classes, each made of some that it answers with now."""
+        plain = tuple((output,) for output in range(self.classes))
+        made = tuple(tuple(output for own in named for output in (self.class_map or plain)[own]) for named in class_map)
+        return replace(self, class_map=() if made == plain else made)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"options": dict(self.options)}
@@ -44,7 +60,8 @@ class Spec:
         def numbers(value: float | list[float]) -> float | tuple[float, ...]:
             return tuple(value) if isinstance(value, list | tuple) else value
 
-        return cls(**{**data, "mean": numbers(data["mean"]), "std": numbers(data["std"])})
+        class_map = tuple(tuple(outputs) for outputs in data.get("class_map", ()))
+        return cls(**{**data, "mean": numbers(data["mean"]), "std": numbers(data["std"]), "class_map": class_map})
 
 
 class Classifier(nn.Module):
@@ -59,12 +76,23 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).reshape(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, classes)
+    def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, targets)
         x = (images - self.mean) / self.std
         if x.shape[1] == 1 < self.spec.in_chans:
             x = x.expand(-1, self.spec.in_chans, -1, -1)
-        logits: Tensor = self.net(x)
+        return merged(self.net(x), self.spec.class_map)
+
+    def unmapped(self) -> "Classifier":
+        """The same network answering with its own outputs, (n, classes)."""
+        plain = Classifier(self.net, replace(self.spec, class_map=()))
+        return plain.to(self.mean.device)
+
+
+def merged(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n, outputs) -> (n, targets)
+    """One logit per class; no class map leaves them as they are."""
+    if not class_map:
         return logits
+    return torch.stack([logits[:, list(outputs)].logsumexp(dim=1) for outputs in class_map], dim=1)
 
 
 def build(spec: Spec, *, seed: int = 0, weights: Path | None = None) -> Classifier:

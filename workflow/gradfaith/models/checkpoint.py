@@ -39,13 +39,17 @@ def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
     }
     with atomic.replacing(folder / WEIGHTS) as draft:
         draft.write_bytes(weights)
-    atomic.write_text(folder / CARD, json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    write_card(folder / CARD, whole)
     return folder / WEIGHTS
 
 
-def load(weights: Path) -> Classifier:
-    """The classifier whose weights lie at `weights`, its card beside them; in evaluation mode, on the CPU."""
-    card = read_card(weights.with_name(CARD))
+def write_card(path: Path, card: Mapping[str, Any]) -> None:
+    atomic.write_text(path, json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+def load(weights: Path, card_path: Path | None = None) -> Classifier:
+    """The classifier whose weights lie at `weights`, in evaluation mode, on the CPU; its card lies beside them, or is given."""
+    card = read_card(card_path or weights.with_name(CARD))
     content = _read(weights)
     if hashlib.sha256(content).hexdigest() != card["weights_sha256"]:
         raise ModelUnusable(

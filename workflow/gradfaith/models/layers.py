@@ -41,6 +41,7 @@ DEFAULT = {
 }
 
 AUTO = "auto"  # the study leaves the choice to the table above
+RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
 
 def default(net: nn.Module) -> str:
@@ -53,9 +54,11 @@ def default(net: nn.Module) -> str:
 
 
 def resolve(net: nn.Module, path: str) -> str:
-    """`blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default; or a refusal that names layers close to it."""
-    if path == AUTO:
+    """`blocks.-1.norm1` -> `blocks.11.norm1`, a word -> its layer; or a refusal that names layers close to it."""
+    if path == AUTO or (path == RESIDUAL and not hasattr(net, "blocks")):  # a method of blocks is refused by its trait
         return default(net)
+    if path == RESIDUAL:  # what a class token reads, it has read before the last block ends
+        path = "blocks.-2" if getattr(net, "global_pool", None) == "token" else "blocks.-1"
     module, found = net, list[str]()
     for part in path.split("."):
         children = dict(module.named_children())

@@ -1,7 +1,7 @@
 """From the study's words to a trained classifier, its card and its history.
 
 With a recipe the network is probed (does its layer yield maps at all?) and trained; without one its weights are taken as they are, so
-every tensor must be in the file.
+every tensor must be in the file. Its head may then have outputs of its own, and a class map says which stand for which class.
 """
 
 import csv
@@ -20,6 +20,7 @@ from gradfaith import device as devices
 from gradfaith.atomic import replacing
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.models.foreign import as_in_file
 from gradfaith.models.recipe import Recipe
 from gradfaith.models.train import EpochRow, Trained, train
 from gradfaith.stores import Images
@@ -37,6 +38,9 @@ def model(
 ) -> Trained:
     """One model; `table` holds image_id, label, group and part, and `probe` refuses a network that a method has no map for."""
     spec = _spec(settings, images)
+    if class_map := settings.get("class_map"):
+        assert weights is not None  # the study refuses a class map where a network is trained
+        spec = as_in_file(spec, weights, class_map, settings["classes"])
     untrained = build(spec, seed=seed).to(device)
     probe(untrained)
     if settings["recipe"] is None:
@@ -63,6 +67,7 @@ def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcard
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
+        "image": images.stamp,  # how pictures became pixels: an external evaluation must do the same
         "device": devices.name(next(trained.classifier.parameters()).device),
         "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
     }

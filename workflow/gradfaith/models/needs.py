@@ -10,7 +10,7 @@ Plain forwards of changed images, and of the head, are cut into pieces that fit 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cached_property, partial
 from typing import cast
 
 import torch
@@ -20,6 +20,7 @@ from gradfaith.device import Chunk, settle
 from gradfaith.methods import contract
 from gradfaith.methods.contract import Asked, Build, Curvature, Rows, Score, Tap
 from gradfaith.models import taps
+from gradfaith.models.attention import Attended, attend
 from gradfaith.models.build import Classifier
 from gradfaith.models.head import headed
 
@@ -34,6 +35,11 @@ class Meeting:
         """One target class for each of some of the images."""
         return Supply(self, target, rows, kind)
 
+    @cached_property
+    def attended(self) -> Attended:
+        """A forward of its own, for all targets: plain attention would make the taps' slower."""
+        return attend(self.classifier, self.images)
+
 
 class Supply:
     """What methods need of one target class per image."""
@@ -42,35 +48,48 @@ class Supply:
         self._meeting, self._target, self._rows, self._kind = meeting, target, rows, kind
         whole = len(rows) == len(meeting.images)
         self.images = meeting.images if whole else meeting.images[rows]
-        self._answer, self._seconds = cache(lambda: self._ask(None if whole else rows)), 0.0
-        self._slope = cache(lambda: self._gradients(lambda some: self.images[some], torch.arange(len(rows))))
+        self._chosen = None if whole else rows
+        self._seconds = 0.0
 
     def backward(self) -> float:
         """Seconds that the gradients of all layers took, which their methods share."""
-        self._answer()
+        _ = self._answer
         return self._seconds
 
     def tap(self, layer: str) -> Tap:
-        return self._answer().tap(layer)
+        return self._answer.tap(layer)
 
     def curvature(self, layer: str) -> Curvature:
-        return self._answer().curvature(layer)
+        return self._answer.curvature(layer)
 
     def head(self, layer: str) -> contract.Head:
         return contract.Head(partial(self._head_scores, layer))
 
+    def attention(self, _layer: str) -> contract.Attention:
+        return self._attention
+
     def image(self, generators: Sequence[Generator]) -> Asked:
         return Asked(
-            self.images, self._target, generators, self._scores, self._gradients, self._slope,
-            EveryScore(self._meeting.classifier, self._kind),
+            self.images, self._target, generators, self._scores, self._gradients, lambda: self._slope,
+            EveryScore(self._meeting.classifier, self._kind), self._meeting.classifier.mean,
         )  # fmt: skip
 
-    def _ask(self, rows: Rows | None) -> taps.Answer:
+    # Each is there once it is asked for, and goes with the supply: a graph in a cycle would wait for the collector.
+    @cached_property
+    def _answer(self) -> taps.Answer:
         started = time.perf_counter()
-        answer = self._tapped().ask(self._target, rows=rows, kind=self._kind)
+        answer = self._tapped().ask(self._target, rows=self._chosen, kind=self._kind)
         settle(self.images.device)
         self._seconds = time.perf_counter() - started
         return answer
+
+    @cached_property
+    def _attention(self) -> contract.Attention:
+        return self._meeting.attended.ask(self._target, rows=self._chosen, kind=self._kind)
+
+    @cached_property
+    def _slope(self) -> Tensor:
+        return self._gradients(lambda some: self.images[some], torch.arange(len(self.images)))
 
     def _tapped(self) -> taps.Tapped:
         assert self._meeting.tapped is not None, "a layer is asked of a meeting that taps none"

@@ -52,7 +52,7 @@ def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tup
     try:
         with tapped(classifier, layer) as tap:
             tap.forward(images)
-            found = tap.target(torch.arange(_IMAGES, device=images.device) % classifier.spec.classes)
+            found = tap.target(torch.arange(_IMAGES, device=images.device) % classifier.spec.targets)
     except LayerUnusable as refusal:
         return (0, 0), refusal.found.removeprefix(f'Layer "{layer}" ').removesuffix(".")
     height, width = found.activation.shape[-2:]
@@ -113,9 +113,10 @@ def _check_size(classifier: Classifier) -> None:
 
 
 @contextmanager
-def zeros_as_noise(classifier: Classifier) -> Iterator[None]:
+def zeros_as_noise(classifier: Classifier, *key: object) -> Iterator[None]:
+    """Parameters that are exactly zero are small noise, drawn for a key; on leaving they are zero again."""
     zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
-    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros"))
+    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
     with torch.no_grad():
         for parameter in zeros:
             parameter.normal_(std=0.02, generator=generator)

@@ -5,6 +5,7 @@
     relu           every nonlinearity is a ReLU: elsewhere guided backpropagation is only the gradient
     rescale        what DeepLift's rescale rule covers: ReLUs, each a module of its own, and no norm that divides by what it sees
     chain          one module after the other, none that joins branches: relevance has one way back
+    attention      every block attends among the same tokens, and the head reads the class token or the patches' mean
 
 Cost: at most a forward and a short backward of four images.
 """
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from gradfaith.errors import MethodUndefined
 from gradfaith.methods.contract import Trait
+from gradfaith.models import attention
 from gradfaith.models.build import Classifier
 from gradfaith.models.probe import noise, zeros_as_noise
 from gradfaith.models.taps import frozen, tapped
@@ -41,6 +43,8 @@ def check(classifier: Classifier, layer: str, label: str, asked: Sequence[Trait]
 
 
 def linear_head(classifier: Classifier, layer: str) -> str | None:
+    if any(len(outputs) > 1 for outputs in classifier.spec.class_map):
+        return "a class is made of several outputs, and the logarithm of a sum is not linear"
     images = noise(classifier)
     with zeros_as_noise(classifier), tapped(classifier, layer) as tap:
         tap.forward(images)
@@ -107,4 +111,7 @@ def _leaves(classifier: Classifier) -> Iterator[tuple[nn.Module, Tensor, Tensor]
     yield from found
 
 
-LACKS: Mapping[Trait, Lack] = {"linear_head": linear_head, "relu": relu, "rescale": rescale, "chain": chain}
+LACKS: Mapping[Trait, Lack] = {
+    "linear_head": linear_head, "relu": relu, "rescale": rescale, "chain": chain,
+    "attention": lambda classifier, _layer: attention.lack(classifier),
+}  # fmt: skip

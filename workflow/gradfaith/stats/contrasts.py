@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from gradfaith.metrics.randomised import NAME as RANDOMISATION
 from gradfaith.registry import SHUFFLED
 from gradfaith.stats.cells import FOUND, RUN, Codes, check, codes, intervals
 from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
@@ -56,8 +57,9 @@ def contrasts(
 
 
 def comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores without chance levels and agreement's reference, a part of its pairs: none of them tests a method."""
-    return scores[~scores["variant"].isin(["between-images", "reference", "by-area"])].reset_index(drop=True)
+    """The scores that a control has too, without chance levels and agreement's reference, a part of its pairs."""
+    alone = scores["variant"].isin(["between-images", "reference", "by-area"]) | (scores["metric"] == RANDOMISATION)
+    return scores[~alone].reset_index(drop=True)
 
 
 def opponents(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The user's own images: one folder per class, evidence beside them, patients in a small table.
 
     raw/<class>/<name>.png|jpg|tif|bmp    the images
-    raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image
+    raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image, no JPEG
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
 

@@ -27,7 +27,7 @@ METRIC = Metric(
 
 
 def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("removed", keep=1 - maps.unit)
+    yield Change("removed", lambda: 1 - maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

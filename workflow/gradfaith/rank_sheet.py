@@ -36,7 +36,7 @@ def ranks(table: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
     asked = about["ranks"]
     who = BESIDE if asked["rank_controls"] == "beside" else AMONG
     which = " Only images that the model gets right." if asked["rank_only_correct"] else ""
-    lead = (f"{WHAT} {who}{which}", basis(whole, about))
+    lead = (f"{WHAT} {who}{which}", basis(whole, about), *about["notes"])
     return Sheet(f"Ranks, {about['title']}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
 
 

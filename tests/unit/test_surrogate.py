@@ -1,0 +1,110 @@
+"""What LIME and KernelSHAP share: refusal of too few samples, fills, and notes that say what two seeds would."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.testing import assert_close
+
+from asked import TARGET, answer, asking, bent, noise
+from gradfaith import registry
+from gradfaith.errors import MethodUndefined
+from gradfaith.methods import lime, surrogate
+
+IMAGES = interpolate(noise(3, 2, 6, 6), (32, 32), mode="bicubic").clamp(0, 1)
+both = pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+
+
+def net() -> torch.nn.Module:
+    return bent(channels=2)
+
+
+@both
+def test_fewer_than_two_samples_for_each_superpixel_are_refused_unless_asked_for(name: str) -> None:
+    method, how = registry.load("methods", name), {"segments": 40, "samples": 30}
+    with pytest.raises(MethodUndefined, match=r"30 samples are asked for, and an image has \d+ superpixels"):
+        answer(method, net(), IMAGES, TARGET, how=how)
+    found = answer(method, net(), IMAGES, TARGET, how=how | {"allow_underdetermined": True})
+    assert (found.notes["superpixels"] > 15).all()
+    assert found.maps.isfinite().all()
+
+
+@both
+def test_a_map_has_one_value_for_each_superpixel(name: str) -> None:
+    found = answer(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 20, "samples": 100})
+    for map_, labels in zip(found.maps, surrogate.superpixels(IMAGES, 20, 100, False), strict=True):
+        values = [map_[labels == number].unique() for number in range(int(labels.max()) + 1)]
+        assert all(len(own) == 1 for own in values)
+        assert len(torch.cat(values).unique()) > 8
+
+
+@both
+def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None:
+    """The first m samples, and m after them, as two short runs would have drawn them."""
+    method, found = registry.load("methods", name), {}
+    labels = surrogate.superpixels(IMAGES, 20, 200, False)
+
+    def fit(kept, scores, weights):
+        found.setdefault(len(kept), []).append(own := plain(kept, scores, weights))
+        return own
+
+    plain = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
+    draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
+    with asking(net(), IMAGES[:1], TARGET[:1]) as given:
+        noted = surrogate.explained(given, labels[:1], 200, "mean", draw, fit)
+    always = draw(5, 200, torch.Generator()).always
+    for size in (25, 50, 100):
+        first, second = (np.round(one[1:] / np.abs(one[1:]).max(), 9) for one in found[size + always])
+        assert float(noted.notes[f"agreement_{size}"][0]) == pytest.approx(spearmanr(first, second)[0], abs=1e-6)
+        assert not np.allclose(first, second)
+
+
+def test_more_samples_agree_better() -> None:
+    found = answer(lime, net(), IMAGES, TARGET, how={"segments": 20, "samples": 1600})
+    assert (found.notes["agreement_800"] > 0.9).all()
+    assert found.notes["agreement_200"].mean() < found.notes["agreement_800"].mean()
+
+
+def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
+    labels = surrogate.superpixels(IMAGES, 9, 100, False)
+    filled, grey = surrogate._filled(IMAGES, labels, "mean"), surrogate._filled(IMAGES, labels, "grey")
+    assert (grey == 0.5).all()
+    for image, own, without in zip(IMAGES, labels, filled, strict=True):
+        for number in range(int(own.max()) + 1):
+            expected = image[:, own == number].mean(dim=1, keepdim=True).expand(-1, int((own == number).sum()))
+            assert_close(without[:, own == number], expected)
+
+
+def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
+    labels, seen = surrogate.superpixels(IMAGES, 6, 40, False), []
+    with asking(net(), IMAGES, TARGET, seeds=[1, 2, 3]) as given:
+
+        def scores(build, rows: Tensor) -> Tensor:
+            seen.append((build(slice(0, len(rows))), rows))
+            return given.scores(build, rows)
+
+        spied = type(given)(
+            given.images, given.target, given.generators, scores, given.gradients, given.slope, given.network
+        )
+        lime.attribute(spied, segments=6, samples=40)
+    (images, rows), draws = seen[0], [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    filled, start = surrogate._filled(IMAGES, labels, "mean"), 0
+    for row, draw in enumerate(draws):
+        kept = lime._copies(int(labels[row].max()) + 1, 40, draw, width=0.25).kept
+        for number in (0, 5, 40):
+            there = torch.from_numpy(kept[number])[labels[row]].bool()
+            assert torch.equal(images[start + number], torch.where(there, IMAGES[row], filled[row]))
+        assert (rows[start : start + 41] == row).all()
+        start += 41
+
+
+def test_a_grey_image_is_cut_as_the_colour_image_it_looks_like() -> None:
+    grey = IMAGES[:, :1]
+    alike = zip(
+        surrogate.superpixels(grey, 20, 100, False),
+        surrogate.superpixels(grey.expand(-1, 3, -1, -1), 20, 100, False),
+        strict=True,
+    )
+    assert all(torch.equal(one, two) for one, two in alike)

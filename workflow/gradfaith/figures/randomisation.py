@@ -1,0 +1,83 @@
+"""What maps still show when the model forgets: their rank agreement with the trained model's, as weights become random.
+
+One row of panels per architecture, one column per order of the cascade, one line per method. At 0 % a map agrees with
+itself; a method that reads the model falls towards 0. One that stays high explains the image or the architecture. At
+100 % both orders are the same random network. Methods stand side by side at each step, their intervals thin and pale, so
+that twenty of them can be told apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from gradfaith.figures import rows, theme
+from gradfaith.figures.contract import Figure, Given
+from gradfaith.metrics import randomised
+
+FIGURE = Figure(needs=("estimates", "manifest"))
+ORDERS = {"top_down": "from the head down", "bottom_up": "from the image up"}
+BOUNDS = -1.06, 1.06  # of a correlation, and room for the markers
+BEYOND = "An interval that meets the edge of its panel goes on; its ends are in maps.csv."
+SPREAD = 0.6  # of the way to the next step, shared by all methods
+Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
+
+
+def draw(given: Given, *, methods: tuple[str, ...] = ()) -> theme.Page:
+    table = rows.whole(given.tables["estimates"])
+    own = table[(table["metric"] == randomised.NAME) & (table["method"].isin(methods) if methods else True)]
+    steps = [randomised.parsed(variant) for variant in own["variant"]]
+    own = own.assign(order=[order for order, _ in steps], share=[share for _, share in steps])
+    archs = [name for name in given.architectures if name in set(own["arch"])] or [""]
+    orders = [name for name in ORDERS if name in set(own["order"])] or [*ORDERS]
+    look = theme.palette(rows.methods(own, given.controls))
+    low, high = theme.window(own, 0, 1)
+    shown = max(low, BOUNDS[0]), min(high, BOUNDS[1])
+    figure = theme.page(1.2 + 2.2 * len(archs))
+    panels = figure.subplots(len(archs), len(orders), sharex=True, sharey=True, squeeze=False)
+    for line, arch in enumerate(archs):
+        for column, order in enumerate(orders):
+            _panel(panels[line, column], own[(own["arch"] == arch) & (own["order"] == order)], look)
+            panels[line, column].set_title(f"{arch}, {ORDERS[order]}" if arch else ORDERS[order])
+        panels[line, 0].set(ylabel="Rank agreement", ylim=shown)
+    for axes in panels[-1]:
+        axes.set_xlabel("Modules randomised")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    theme.legend(figure, [theme.swatch(name, *mark) for name, mark in look.items()])
+    basis = theme.basis(own, given.level, theme.kind(given.tables["manifest"]))
+    theme.note(figure, basis, _lost(own, list(look)), BEYOND if theme.beyond(own, shown) else "")
+    return figure
+
+
+def _panel(axes: Axes, own: pd.DataFrame, look: Look) -> None:
+    axes.axhline(0, color=theme.GREY, linewidth=0.8, zorder=1)
+    axes.grid(axis="y")
+    shares = sorted({0.0, *own["share"]})
+    axes.set_xticks(shares)
+    gap = min((b - a for a, b in pairwise(shares)), default=1.0)
+    for place, (method, mark) in enumerate(look.items()):
+        shift = SPREAD * gap * ((place + 0.5) / len(look) - 0.5)
+        here = own[(own["method"] == method) & own["value"].notna()].sort_values("share")
+        across, up = [0.0, *(here["share"] + shift)], [1.0, *here["value"]]
+        axes.plot(across, up, color=mark[0], linewidth=0.9, zorder=3)
+        for at, row in zip(across[1:], here.to_dict("records"), strict=True):
+            _point(axes, at, row, *mark)
+    axes.plot(0, 1, marker="o", color=theme.INK, markersize=3, zorder=5)
+
+
+def _point(axes: Axes, at: float, row: rows.Row, colour: str, marker: str) -> None:
+    """A number over its interval; hollow where it has none."""
+    sure = pd.notna(row["low"])
+    if sure:
+        axes.plot([at, at], [row["low"], row["high"]], color=colour, linewidth=0.9, alpha=0.35, zorder=2)
+    face = colour if sure else "white"
+    axes.plot(at, row["value"], marker=marker, color=colour, markerfacecolor=face, markersize=3.6, zorder=4)
+
+
+def _lost(own: pd.DataFrame, methods: Sequence[str]) -> str:
+    """How many scores are in no average, by method."""
+    lost = {name: int(own.loc[own["method"] == name, ["n_degenerate", "n_failed"]].sum().sum()) for name in methods}
+    words = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
+    return f"Scores without a value (a map constant or not finite): {words}." if words else ""

@@ -1,0 +1,31 @@
+"""Average Drop as grad-cam computes it: the absolute loss of probability, not its share. For comparison with others' numbers.
+
+    max(0, p(x) - p(x * u))
+
+An image the model was unsure of can lose little, however bad its map. Cost: the forward of average_drop.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(0, 1),
+    better="lower",
+    battery="masking",
+    forwards=1,
+    invariances=("scale",),
+    fooled_by=("uniform",),
+    cite="chattopadhay2018",
+    differs="not divided by p(x): the literature's variant in grad-cam, named DropInConfidence there",
+)
+
+
+def changes(maps: Maps) -> Iterator[Change]:
+    yield Change("kept", lambda: maps.unit)
+
+
+def score(base: Scores, after: Mapping[str, Scores]) -> Values:
+    return Values((base.probability - after["kept"].probability).clamp(min=0))

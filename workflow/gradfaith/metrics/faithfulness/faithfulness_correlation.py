@@ -1,0 +1,52 @@
+"""Faithfulness correlation: do sets of pixels matter to the model as much as the map gives them?
+
+    Pearson over random sets S:   sum_S u   with   f(x) - f(x without S)                                [bhatt2020]
+
+Sets are drawn per image, the same for all methods, and all of one size: larger ones would matter more to any model and hold
+more of any map, and an ignorant map would correlate. A map or a model for which all sets weigh the same has no correlation:
+undefined. Cost: `subsets` forwards per image and imputer, whatever the number of methods.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(-1, 1),
+    better="higher",
+    battery="ranking",
+    forwards=20,
+    invariances=("scale",),
+    cite="bhatt2020",
+    differs="sets are a share of the image; logits",
+)
+
+
+def changes(maps: Maps, *, subsets: int = 20, share: float = 0.2) -> Iterator[Change]:
+    for number in range(subsets):
+        name = f"random {number} of {share:g}"
+        yield Change(name, partial(_without, maps, name, share), of_image=True)
+
+
+def _without(maps: Maps, name: str, share: float) -> Tensor:  # (m, h, w) in {0, 1}
+    numbers: Tensor = maps.draw(name)
+    count = max(1, round(share * numbers[0].numel()))
+    last = numbers.flatten(1).kthvalue(count, dim=1).values
+    return (numbers > last[:, None, None]).to(maps.unit.dtype)
+
+
+def score(base: Scores, after: Mapping[str, Scores], *, subsets: int = 20, share: float = 0.2) -> Values:
+    answers = [after[f"random {number} of {share:g}"] for number in range(subsets)]
+    mass, drop = (torch.stack([getattr(answer, what) for answer in answers]).double() for what in ("mass", "logit"))
+    mass, drop = mass - mass.mean(dim=0), base.logit - drop
+    drop = drop - drop.mean(dim=0)
+    size = (mass.square().sum(dim=0) * drop.square().sum(dim=0)).sqrt()
+    flat = size <= 1e-12
+    reason = "all sets weigh the same, in the map or to the model"
+    return Values((mass * drop).sum(dim=0) / torch.where(flat, 1.0, size), undefined=flat, reason=reason)

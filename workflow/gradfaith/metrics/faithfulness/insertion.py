@@ -1,0 +1,35 @@
+"""Insertion: how fast the class appears when the most relevant pixels are put in first.
+
+    area under p(share shown), shares 0, 1/steps, ..., 1, trapezoids                            [petsiuk2018]
+
+Higher is better. Showing the most relevant tenth is removing the least relevant nine tenths, so insertion is the deletion of
+the opposite map, backwards. The original starts from a blurred image (imputer blur). Cost: `steps` forwards per map and
+imputer, shared as in deletion.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(0, 1),
+    better="higher",
+    battery="ranking",
+    forwards=20,
+    invariances=("scale", "monotone"),
+    cite="petsiuk2018",
+    differs="in steps of the image, by exact rank with seeded ties; any imputer",
+)
+
+
+def changes(_maps: Maps, *, steps: int = 20) -> Iterator[Removal]:
+    yield from (Removal("least", step / steps) for step in range(steps + 1))
+
+
+def score(_base: Scores, after: Mapping[str, Scores], *, steps: int = 20) -> Values:
+    curve = torch.stack([after[Removal("least", step / steps).name].probability for step in range(steps + 1)])
+    return Values(torch.trapezoid(curve, dx=1 / steps, dim=0))

@@ -1,0 +1,41 @@
+"""Insertion minus deletion: what the order of the map is worth to the class, from both ends.
+
+    IMD = AUC(least relevant removed first) - AUC(most relevant removed first)
+
+0 for an order that knows nothing, whatever the model says of a wiped image: that part is in both areas and cancels. Higher is
+better. Cost: nothing beside deletion and insertion.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(-1, 1),
+    better="higher",
+    battery="ranking",
+    forwards=39,
+    invariances=("scale", "monotone"),
+    cite="petsiuk2018",
+    differs="the difference of the two published areas",
+)
+
+
+def changes(_maps: Maps, *, steps: int = 20) -> Iterator[Removal]:
+    yield from (Removal("most", step / steps) for step in range(steps + 1))
+    yield from (Removal("least", step / steps) for step in range(steps + 1))
+
+
+def score(_base: Scores, after: Mapping[str, Scores], *, steps: int = 20) -> Values:
+    gaps = torch.stack(
+        [
+            after[Removal("least", step / steps).name].probability
+            - after[Removal("most", step / steps).name].probability
+            for step in range(steps + 1)
+        ]
+    )
+    return Values(torch.trapezoid(gaps, dx=1 / steps, dim=0))

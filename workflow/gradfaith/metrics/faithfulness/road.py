@@ -1,0 +1,38 @@
+"""ROAD: removing the least relevant pixels should cost the class less than removing the most relevant ones.
+
+    ROAD = mean_q [ p(least relevant q removed) - p(most relevant q removed) ]      q in 20, 40, 60, 80 %        [rong2022]
+
+Made for the imputer noisy_linear, which leaves no shape of the mask to be read; any imputer may be asked. Both orders are one
+total order with exactly round(q N) pixels and seeded ties, so an order that knows nothing has 0 in the mean, sparse maps too.
+grad-cam halves it and takes percentile thresholds: `road_pgc`. The original reports the accuracy over a data set along q: the
+curves are kept (curves.parquet). Cost: 8 forwards per map and imputer, shared with deletion and insertion.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(-1, 1),
+    better="higher",
+    battery="ranking",
+    forwards=8,
+    invariances=("scale", "monotone"),
+    cite="rong2022",
+    differs="probability of the class per image instead of accuracy; both orders; exact counts with seeded ties",
+)
+
+
+def changes(_maps: Maps, *, shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)) -> Iterator[Removal]:
+    for share in shares:
+        yield Removal("most", share)
+        yield Removal("least", share)
+
+
+def score(_base: Scores, after: Mapping[str, Scores], *, shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)) -> Values:
+    gaps = [after[Removal("least", q).name].probability - after[Removal("most", q).name].probability for q in shares]
+    return Values(torch.stack(gaps).mean(dim=0))

@@ -1,0 +1,110 @@
+"""A study that stands on another: what it takes from there, and that what it takes is there.
+
+base: S       data, split, recipe and models are those of S, the same files, made if they are not there yet
+external: S   the models of S, finished, are asked about other images; nothing of S is made, copied or changed
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradfaith import studies
+from gradfaith.errors import StudyInvalid
+from gradfaith.layout import Layout
+from gradfaith.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
+
+ALL_TEST = {"train": 0, "val": 0, "test": 1}
+NAMED = 3  # missing files that a refusal names
+WHY = {
+    "base": f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
+    "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test.",
+}
+
+
+def completed(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+    """The document with what it takes from the study it stands on; its own word on any of that is refused."""
+    base, external = own.get("base"), own.get("external")
+    if base and external:
+        raise _refused(
+            where,
+            f"base: {base} and external: {external} are both given",
+            "A base brings its images, and an external validation is on images of one's own.",
+            "Leave one of them out.",
+        )
+    if base:
+        return _taken(own, "base", str(base), TAKEN_FROM_BASE, root, where) | dict(own)
+    if external:
+        taken = _taken(own, "external", str(external), (*TAKEN_FROM_EXTERNAL, "split"), root, where)
+        return taken | dict(own) | {"split": ALL_TEST}
+    return dict(own)
+
+
+def trained_classes(study: Study, layout: Layout, where: str) -> list[str]:
+    """What the outputs of an external study's models are called, from their cards; models that are not there are refused."""
+    models = [(arch, seed) for arch in study.architectures for seed in study.seeds]
+    asked = [layout.weights, layout.trained_card, layout.trained_predictions]
+    paths = [path.format(arch=arch, seed=seed) for arch, seed in models for path in asked]
+    missing = [path for path in (layout.trained_manifest, layout.trained_splits, *paths) if not Path(path).is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise _refused(
+            where,
+            f"external: of study {study.external} there is no {', '.join(missing[:NAMED])}{more}",
+            "An external validation takes models as they are and trains none.",
+            f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
+        )
+    cards = [_card(layout.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
+    for (arch, seed), card in zip(models, cards, strict=True):
+        found = card["image"]
+        image = study.image.model_dump(include=set(found))
+        if found != image or card["classes"] != cards[0]["classes"]:
+            raise _refused(
+                where,
+                f"external: {arch} with seed {seed} of study {study.external} was trained with {found} and "
+                f"classes {card['classes']}, not with {image} and {cards[0]['classes']}",
+                "That study's file has changed since, so it no longer says what its models are.",
+                "Run that study again, or put its file back as it was.",
+            )
+    return list(cards[0]["classes"])
+
+
+def _card(path: str, where: str) -> dict[str, Any]:
+    """What a model's card says; read here without torch, and in full by models/checkpoint.py."""
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
+        return {"classes": list(card["classes"]), "image": seen}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(
+            where,
+            f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
+            "Without its card nobody knows what the weights belong to.",
+            "Run that study again.",
+        ) from error
+
+
+def _taken(
+    own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
+) -> dict[str, Any]:
+    """What the other study says on the keys that are taken from it."""
+    clash, path = [word for word in taken if word in own], studies.find(name, root)
+    found = {} if path is None else studies.read(path)
+    problems = {
+        f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
+        f"there is no study `{name}` in config/": path is None,
+        f"`{name}` stands on a base itself": bool(found.get("base")),
+        f"`{name}` stands on another study itself": bool(found.get("external")),
+        "it names itself, and two studies need two names": own.get("study") == name,
+    }
+    for problem, met in problems.items():
+        if met:
+            raise _refused(
+                where, f"{key}: {problem}", WHY[key],
+                f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
+            )  # fmt: skip
+    return {word: found[word] for word in taken if word in found}
+
+
+def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
+    return StudyInvalid(found=f"{where}: {found}.", why=why, then=then)
