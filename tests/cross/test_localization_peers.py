@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from skimage.filters import threshold_otsu
 from sklearn.metrics import (
     average_precision_score,
     f1_score,
@@ -73,11 +74,10 @@ def test_cosine_is_scikit_learns(levels):
 @pytest.mark.parametrize("levels", [None, 2, 7, 200])
 def test_otsu_is_scikit_images_by_half_a_bin(levels):
     """It returns the middle of the lower side's last bin, we the bin's end: the same parting of the pixels' bins."""
-    filters = pytest.importorskip("skimage.filters")
     maps = cases(levels)[0].reshape(20, -1)
     maps[:, 0], maps[:, 1] = 0, 1
     for map_, found in zip(maps, marking.otsu(np.sort(maps, axis=1)), strict=True):
-        assert found - 1 / 512 == pytest.approx(filters.threshold_otsu(map_, nbins=256), abs=1e-12)
+        assert found - 1 / 512 == pytest.approx(threshold_otsu(map_, nbins=256), abs=1e-12)
 
 
 @pytest.fixture(scope="module")
