@@ -9,6 +9,7 @@ rule estimate:
     output:
         estimates=layout.estimates,
         contrasts=layout.contrasts,
+        ranks=layout.ranks,
         classification=layout.classification,
     log:
         layout.log("estimate"),
@@ -25,7 +26,7 @@ rule estimate:
         classes=plan.dataset.classes,
         code=slices.code("estimate"),
     message:
-        "estimates and contrasts, over groups and seeds"
+        "estimates, contrasts and ranks, over groups and seeds"
     script:
         "../scripts/estimate.py"
 
@@ -72,6 +73,7 @@ for table in TABLES:
         input:
             estimates=layout.estimates,
             contrasts=layout.contrasts,
+            ranks=layout.ranks,
             classification=layout.classification,
             predictions=plan.every(layout.predictions),
             gate=layout.gate,

@@ -1,4 +1,4 @@
-"""Scores and predictions become estimates, contrasts and classification tables with their intervals."""
+"""Scores and predictions become estimates, contrasts, ranks and classification tables with their intervals."""
 
 import gradfaith.job
 from gradfaith import tables
@@ -7,6 +7,7 @@ from gradfaith.stats.contrasts import comparable, contrasts
 from gradfaith.stats.estimates import estimates
 from gradfaith.stats.intervals import Rule
 from gradfaith.stats.strata import lesion_size
+from gradfaith.stats.winrates import winrates
 
 job = snakemake
 asked = job.params.settings
@@ -20,7 +21,11 @@ with gradfaith.job.running(job.log[0]):
 
     found = estimates(scores, by=("label", "lesion_size"), rule=rule)
     tables.write(job.output.estimates, found, tables.ESTIMATES)
-    compared = contrasts(comparable(scores), asked["controls"], asked["better"], asked["primary"], rule)
+    rivals = comparable(scores)
+    compared = contrasts(rivals, asked["controls"], asked["better"], asked["primary"], rule)
     tables.write(job.output.contrasts, compared, tables.CONTRASTS)
+    who, only = asked["rank_controls"], asked["rank_only_correct"]
+    ranked = winrates(rivals, asked["controls"], asked["better"], place=who, only_correct=only, rule=rule)
+    tables.write(job.output.ranks, ranked, tables.RANKS)
     classified = classification(predictions, job.params.classes, rule=rule)
     tables.write(job.output.classification, classified, tables.CLASSIFICATION)

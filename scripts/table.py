@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import sheets, summary, tables
+from gradfaith import rank_sheet, sheets, summary, tables
 from gradfaith.atomic import write_text
 
 job = snakemake
@@ -14,6 +14,8 @@ with gradfaith.job.running(job.log[0]):
     if job.params.which == "classification":
         predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
         sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
+    elif job.params.which == "ranks":
+        sheet = rank_sheet.ranks(tables.read(job.input.ranks, tables.RANKS), about)
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)
         sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)

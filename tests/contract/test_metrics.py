@@ -12,6 +12,7 @@ from gradfaith.imputers import black
 from gradfaith.metrics.contract import NONE, Maps, Metric, Removal, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
+from gradfaith.metrics.located import Located
 
 FAMILIES = ("localization", "faithfulness", "agreement")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
@@ -46,12 +47,18 @@ def unit(raw: np.ndarray) -> np.ndarray:
     return evaluate(raw, grid="native", signed=False, size=SIZE).unit
 
 
+def localized(name: str, maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    """A localization metric's numbers by variant, the primary one first."""
+    found = registry.load("localization", name).score(Located.of(maps, masks))
+    return {key: part.value for key, part in (found if isinstance(found, dict) else {"": found}).items()}
+
+
 def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """What the metric says of raw maps, or of maps already at the images' size."""
     module = registry.load(family, name)
     here, there = (maps if maps.shape[1:] == SIZE else unit(maps) for maps in (first, second))
     if family == "localization":
-        return np.asarray(module.score(here, masks).value)
+        return np.concatenate(list(localized(name, here, masks).values()))
     if family == "agreement":
         return np.asarray(module.score(here, there).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -66,7 +73,8 @@ def test_the_declaration_is_complete(family, name):
     assert isinstance(metric, Metric)
     assert metric.family == family
     assert set(metric.invariances) <= {"scale", "monotone", "flip"}
-    assert set(metric.fooled_by) <= CONTROLS or not CONTROLS
+    assert set(metric.fooled_by) | set(metric.controls) <= CONTROLS
+    assert not metric.variants or metric.variants in registry.entry(family, name).options
     assert bool(metric.battery) == (metric.forwards > 0) == (family == "faithfulness")
     assert registry.entry(family, name).declared["better"] == metric.better, "the declaration must be literal"
     assert registry.entry(family, name).summary
@@ -112,15 +120,23 @@ def test_declared_invariance_to_mirroring_holds(family, name, seed):
     np.testing.assert_allclose(mirrored, values(family, name, first, second, masks), atol=1e-9)
 
 
-@pytest.mark.parametrize(("family", "name"), [pair for pair in EVERY if pair[0] != "faithfulness"])
-def test_rows_know_nothing_of_each_other(family, name):
+@pytest.mark.parametrize("name", registry.names("agreement"))
+def test_rows_know_nothing_of_each_other(name):
     given_ = cases(1)
-    together = values(family, name, *given_)
-    module = registry.load(family, name)
+    together = values("agreement", name, *given_)
+    module = registry.load("agreement", name)
     first, second = unit(given_[0]), unit(given_[1])
-    other = given_[2] if family == "localization" else second
     for row in range(COUNT):
-        assert module.score(first[row : row + 1], other[row : row + 1]).value[0] == together[row]
+        assert module.score(first[row : row + 1], second[row : row + 1]).value[0] == together[row]
+
+
+@pytest.mark.parametrize("name", registry.names("localization"))
+def test_maps_know_nothing_of_each_other(name):
+    raw, _, masks = cases(1)
+    together = localized(name, unit(raw), masks)
+    for row in range(COUNT):
+        alone = localized(name, unit(raw)[row : row + 1], masks[row : row + 1])
+        assert {variant: own[0] for variant, own in alone.items()} == {key: own[row] for key, own in together.items()}
 
 
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
@@ -139,15 +155,36 @@ def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
         assert keep.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in registry.names("localization") if registry.load("localization", n).METRIC.bounds == (0, 1)]
-)
+def of_localization(**declared: object) -> pytest.MarkDecorator:
+    """The localization metrics that declare all of this."""
+    known = {name: registry.load("localization", name).METRIC for name in registry.names("localization")}
+    those = [name for name, one in known.items() if all(getattr(one, key) == want for key, want in declared.items())]
+    return pytest.mark.parametrize("name", those)
+
+
+def small_evidence(count: int) -> np.ndarray:
+    masks = np.zeros((count, *SIZE), dtype=bool)
+    masks[:, 3:6, 3:6] = True
+    return masks
+
+
+@of_localization(bounds=(0, 1), better="higher")
 def test_a_broad_map_wins_exactly_where_it_is_declared_to(name):
-    """The uniform control (all ones but one pixel) on small evidence: high where declared, at chance elsewhere."""
-    metric = registry.load("localization", name).METRIC
-    masks = np.zeros((1, *SIZE), dtype=bool)
-    masks[0, 3:6, 3:6] = True
+    """The uniform control (all ones but one pixel) on small evidence: perfect where declared, far from it elsewhere."""
     broad = np.ones((1, *SIZE))
     broad[0, 0, 0] = 0
-    found = values("localization", name, *(np.repeat(part, COUNT, 0) for part in (broad, broad, masks)))
-    assert (found > 0.99).all() if "uniform" in metric.fooled_by else (found < 0.1).all()
+    primary = next(iter(localized(name, broad, small_evidence(1)).values()))
+    fooled = "uniform" in registry.load("localization", name).METRIC.fooled_by
+    assert primary > 0.99 if fooled else primary < 0.6
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names("localization") if registry.load("localization", n).METRIC.chance]
+)
+def test_random_maps_get_the_declared_chance(name):
+    """The mean over many maps of independent pixels, within four of its standard errors."""
+    masks = small_evidence(3000)
+    levels = {"0": 0.0, "1": 1.0, "1/2": 0.5, "area": masks[0].mean()}
+    for own in localized(name, np.random.default_rng(2).random(masks.shape), masks).values():
+        error = 4 * own.std() / np.sqrt(len(own)) + 1e-12
+        assert own.mean() == pytest.approx(levels[registry.load("localization", name).METRIC.chance], abs=error)

@@ -111,8 +111,9 @@ def test_the_numpy_path_never_imports_torch():
         "import sys, numpy as np, gradfaith.metrics.agree\n"
         "from gradfaith.metrics.localize import localize\n"
         "from gradfaith.metrics.localization import locacc\n"
+        "from gradfaith.metrics.located import Region\n"
         "localize(np.random.rand(2, 3, 3), grid='native', signed=False, size=(6, 6),\n"
-        "         regions={'evidence': np.ones((2, 6, 6), bool)}, metrics={'locacc': (locacc, {})})\n"
+        "         regions={'evidence': Region(np.ones((2, 6, 6), bool))}, metrics={'locacc': (locacc, {})})\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,158 +1,300 @@
-"""Localization metrics by hand, against literal twins, and through the runner."""
+"""Localization metrics by hand, against literal twins, and by the identities that bind them."""
 
 import numpy as np
 import pytest
+from literal_localization import TWINS, border_share, pointing_game
+from literal_localization import otsu as literal_otsu
 
-from gradfaith.errors import MaskSizeMismatch
-from gradfaith.metrics.evaluated import evaluate
-from gradfaith.metrics.localization import iou_area_matched, locacc, saliency_score, shortcut_lift
-from gradfaith.metrics.localize import localize
+from gradfaith import registry
+from gradfaith.metrics import marking
+from gradfaith.metrics.contract import Values
+from gradfaith.metrics.located import Located
 
 MAP = np.array([[[0.0, 0.4, 0.5], [0.6, 1.0, 0.0], [0.2, 0.3, 0.0]]])
 MASK = np.array([[[0, 0, 1], [0, 1, 1], [0, 0, 1]]], dtype=bool)
-METRICS = {
-    "locacc": (locacc, {}),
-    "soft": (locacc, {"soft": True}),
-    "saliency": (saliency_score, {}),
-    "iou": (iou_area_matched, {}),
-    "lift": (shortcut_lift, {}),
-}
+NAMES = registry.names("localization")
+LITERATURE = {"locacc_literature", "tko_literature"}  # an empty mask is 0 there, as published
+PAIRS = [(name, variant) for name in NAMES for variant in TWINS[name]]
+every_pair = pytest.mark.parametrize(("name", "variant"), PAIRS)
 
 
-def random_case(seed, count=12, size=(9, 11), levels=None):
+def ask(name: str, maps: np.ndarray, masks: np.ndarray, variant: str = "", **options: object) -> Values:
+    found = registry.load("localization", name).score(Located.of(maps, masks), **options)
+    return found[variant] if isinstance(found, dict) else found
+
+
+def number(name: str, maps: np.ndarray, masks: np.ndarray, variant: str = "", **options: object) -> np.ndarray:
+    return ask(name, maps, masks, variant, **options).value
+
+
+def random_case(seed: int, count: int = 12, size: tuple[int, int] = (9, 11), levels: int | None = None):
+    """Maps in [0, 1], of few levels or of many; masks from nearly empty to nearly full."""
     rng = np.random.default_rng(seed)
-    maps = (
-        rng.random((count, *size)) if levels is None else rng.integers(0, levels, (count, *size)) / max(levels - 1, 1)
-    )
+    maps = rng.random((count, *size)) if levels is None else rng.integers(0, levels, (count, *size)) / (levels - 1)
     return maps, rng.random((count, *size)) < rng.random((count, 1, 1))
 
 
-def test_locacc_by_hand():
+# Nine pixels of mass 3, four of evidence. At 1/2 three are marked (1, .6, .5), by Otsu (which cuts at .3) and by area four
+# (.4 too); two of them are evidence each time.
+BY_HAND = {
+    ("locacc", ""): 2 / 4, ("locacc_literature", ""): 2 / 4,
+    ("recall", "fixed"): 2 / 4, ("recall", "otsu"): 2 / 4, ("recall", "area-matched"): 2 / 4,
+    ("precision", "fixed"): 2 / 3, ("precision", "otsu"): 2 / 4, ("precision", "area-matched"): 2 / 4,
+    ("f1", "fixed"): 4 / 7, ("f1", "otsu"): 1 / 2, ("f1", "area-matched"): 1 / 2,
+    ("iou", "fixed"): 2 / 5, ("iou", "otsu"): 2 / 6, ("iou", "area-matched"): 2 / 6,
+    ("topk_overlap", ""): 1 / 2, ("topk_gain", ""): (1 / 2 - 4 / 9) / (5 / 9),
+    ("iou_area_matched", ""): 1 / 3, ("tko_literature", ""): 1 / 3,
+    ("saliency_score", ""): 1.5 / 3, ("saliency_gain", ""): 0.5 / (4 / 9),
+    ("shortcut_share", ""): 1.5 / 3, ("shortcut_share", "by-area"): 4 / 9, ("shortcut_lift", ""): 0.5 / (4 / 9),
+    ("outside_body_share", ""): 1.5 / 3,
+    ("border_share", ""): 2 / 3,  # all but the centre's 1 of 3
+    ("pointing_game", ""): 1,
+    ("cosine", ""): 1.5 / (np.sqrt(1.9) * 2),
+    ("roc_auc", ""): (4 + 5 + 0.5 + 0.5) / 20,  # .5 beats four of five, 1 all, each 0 ties with the one outside
+    ("average_precision", ""): (1 + 2 / 3 + 4 / 9 + 4 / 9) / 4,
+}  # fmt: skip
+
+
+@every_pair
+def test_by_hand(name, variant):
+    assert number(name, MAP, MASK, variant) == pytest.approx([BY_HAND[name, variant]])
+
+
+@every_pair
+@pytest.mark.parametrize("levels", [None, 2, 3, 10])
+def test_a_literal_twin_says_the_same(name, variant, levels):
+    """Many values or few (ties everywhere), empty and full masks."""
+    maps, masks = random_case(levels or 0, size=(7, 8), levels=levels)
+    masks[0], masks[1] = False, True
+    found = ask(name, maps, masks, variant)
+    undefined = np.zeros(len(maps), dtype=bool) if found.undefined is None else found.undefined
+    for map_, mask, value, nothing in zip(maps, masks, found.value, undefined, strict=True):
+        expected = TWINS[name][variant](map_, mask)
+        assert nothing == (expected is None)
+        assert nothing or value == pytest.approx(expected, abs=1e-12)
+    assert found.reason or not undefined.any()
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_single_precision_maps_give_the_same_numbers(levels):
+    maps, masks = random_case(3, levels=levels)
+    maps = maps.astype(np.float32)
+    for name, variant in PAIRS:
+        double = number(name, maps.astype(np.float64), masks, variant)
+        np.testing.assert_allclose(number(name, maps, masks, variant), double, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_mask_is_undefined_unless_the_literature_says_0(name):
+    values = ask(name, MAP, np.zeros_like(MASK), next(iter(TWINS[name])))
+    if name in LITERATURE:
+        assert values.value == [0]
+        assert values.undefined is None
+    elif registry.load("localization", name).METRIC.region:
+        assert values.undefined.tolist() == [True]
+        assert values.reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_map_of_zeros_as_a_constant_one_arrives_has_no_share(name):
+    values = ask(name, np.zeros_like(MAP), MASK, next(iter(TWINS[name])))
+    assert np.isfinite(values.value).all()
+    if name.startswith(("saliency", "shortcut", "cosine", "border", "outside")):
+        assert values.undefined.tolist() == [True]
+        assert "no mass" in values.reason
+
+
+def test_a_full_mask_leaves_nothing_to_rank_against():
+    full = np.ones_like(MASK)
+    for name in ("roc_auc", "topk_gain"):
+        assert ask(name, MAP, full).undefined.tolist() == [True]
+    for name in ("topk_overlap", "iou_area_matched", "average_precision", "pointing_game", "tko_literature"):
+        assert number(name, MAP, full) == pytest.approx([1])
+
+
+def test_locacc_thresholds_and_its_soft_reading():
     """Of four evidence pixels two reach one half: the threshold itself counts."""
-    assert locacc.score(MAP, MASK).value == pytest.approx([0.5])
-    assert locacc.score(MAP, MASK, threshold=0.6).value == pytest.approx([0.25])
-    assert locacc.score(MAP, MASK, soft=True).value == pytest.approx([1.5 / 4])
+    assert number("locacc", MAP, MASK, threshold=0.5) == pytest.approx([0.5])
+    assert number("locacc", MAP, MASK, threshold=0.6) == pytest.approx([0.25])
+    assert number("locacc", MAP, MASK, soft=True) == pytest.approx([1.5 / 4])
 
 
-def test_saliency_score_by_hand():
-    assert saliency_score.score(MAP, MASK).value == pytest.approx([1.5 / 3.0])
+def test_a_threshold_that_nothing_reaches_has_no_precision():
+    assert ask("precision", MAP, MASK, "fixed", level=1.5).undefined.tolist() == [True]
+    assert number("recall", MAP, MASK, "fixed", level=1.5) == [0]
+    assert number("iou", MAP, MASK, "fixed", level=0.6) == pytest.approx([1 / 5])
 
 
-def test_shortcut_lift_by_hand_and_its_extremes():
-    assert shortcut_lift.score(MAP, MASK).value == pytest.approx([0.5 / (4 / 9)])
-    assert shortcut_lift.score(np.ones((1, 3, 3)), MASK).value == pytest.approx([1])
-    assert shortcut_lift.score(MASK.astype(float), MASK).value == pytest.approx([9 / 4])
-    assert shortcut_lift.score((~MASK).astype(float), MASK).value == pytest.approx([0])
+def test_only_the_thresholds_asked_for_are_given():
+    found = registry.load("localization", "iou").score(Located.of(MAP, MASK), thresholds=("otsu",))
+    assert list(found) == ["otsu"]
 
 
-def test_area_matched_iou_by_hand():
-    """The four highest are 1, .6, .5, .4; two of them are evidence: o = 1/2, IoU = 2 of 6 pixels."""
-    assert iou_area_matched.score(MAP, MASK).value == pytest.approx([2 / 6])
+@pytest.mark.parametrize(("name", "variant"), [("topk_overlap", ""), ("pointing_game", "")])
+@pytest.mark.parametrize("levels", [2, 3, 10])
+def test_tie_credit_is_the_mean_over_random_orders(name, variant, levels):
+    """Break the ties at random, many times: the K highest of all, and the one highest."""
+    maps, masks = random_case(levels, count=4, size=(4, 5), levels=levels)
+    rng = np.random.default_rng(0)
+    for map_, mask in zip(maps, masks, strict=True):
+        wanted = int(mask.sum()) if name == "topk_overlap" else 1
+        if not mask.any():
+            continue
+        draws = [np.lexsort((rng.random(map_.size), -map_.ravel()))[:wanted] for _ in range(3000)]
+        drawn = np.mean([mask.ravel()[order].mean() for order in draws])
+        assert number(name, map_[None], mask[None], variant) == pytest.approx([drawn], abs=0.04)
 
 
 def test_a_tie_at_the_last_place_counts_in_expectation():
     """One pixel is clear and a hit; four tie for the other two places, one of them evidence: 1 + 2 * 1 / 4 hits of 3."""
     map_ = np.array([[[1.0, 0.5, 0.5], [0.5, 0.5, 0.0]]])
     mask = np.array([[[1, 1, 0], [0, 0, 1]]], dtype=bool)
-    overlap = 1.5 / 3
-    assert iou_area_matched.score(map_, mask).value == pytest.approx([overlap / (2 - overlap)])
+    assert number("topk_overlap", map_, mask) == pytest.approx([1.5 / 3])
+    assert number("iou_area_matched", map_, mask) == pytest.approx([0.5 / 1.5])
 
 
-@pytest.mark.parametrize("levels", [None, 2, 3, 10])
-def test_the_tie_credit_is_the_mean_over_random_orders(levels):
-    """A literal twin: break the ties at random, many times, and average the overlap."""
-    maps, masks = random_case(levels or 0, count=4, size=(4, 5), levels=levels)
-    rng = np.random.default_rng(0)
-    for map_, mask in zip(maps, masks, strict=True):
-        wanted = int(mask.sum())
-        if wanted == 0:
-            continue
-        overlaps = []
-        for _ in range(3000):
-            order = np.lexsort((rng.random(map_.size), -map_.ravel()))
-            overlaps.append(mask.ravel()[order[:wanted]].mean())
-        iou = float(iou_area_matched.score(map_[None], mask[None]).value[0])
-        assert 2 * iou / (1 + iou) == pytest.approx(np.mean(overlaps), abs=0.02)
+def test_the_literature_takes_ties_by_memory_order_and_we_do_not():
+    """A ReLU map that is zero but for one pixel: the same map, mirrored, gets another TKO."""
+    map_, mask = np.zeros((1, 1, 12)), np.zeros((1, 1, 12), dtype=bool)
+    map_[0, 0, 5], mask[0, 0, 8:] = 1, True
+    mirrored = map_[..., ::-1], mask[..., ::-1]
+    assert number("tko_literature", map_, mask) != number("tko_literature", *mirrored)
+    assert number("topk_overlap", map_, mask) == pytest.approx(number("topk_overlap", *mirrored))
+    assert number("topk_overlap", map_, mask) == pytest.approx([3 * 4 / 11 / 4])
 
 
-def test_without_ties_the_area_matched_iou_is_the_iou_of_two_sets():
-    maps, masks = random_case(1)
-    values = iou_area_matched.score(maps, masks)
-    for map_, mask, value in zip(maps, masks, values.value, strict=True):
-        top = np.zeros(map_.size, dtype=bool)
-        top[np.argsort(-map_.ravel())[: mask.sum()]] = True
-        assert value == pytest.approx((top & mask.ravel()).sum() / (top | mask.ravel()).sum())
+def test_the_pointing_game_forgives_a_miss_within_the_tolerance():
+    map_, mask = np.zeros((1, 9, 9)), np.zeros((1, 9, 9), dtype=bool)
+    map_[0, 4, 4], mask[0, 7, 8] = 1, True  # 3 down, 4 across: 5 apart
+    assert number("pointing_game", map_, mask, tolerance=4) == [0]
+    assert number("pointing_game", map_, mask, tolerance=5) == [1]
+    assert ask("pointing_game", map_, mask & False, tolerance=5).undefined.tolist() == [True]
+    maps, masks = random_case(4, levels=4)
+    found = number("pointing_game", maps, masks & (maps < 0.4), tolerance=2)
+    for map_, mask, value in zip(maps, masks & (maps < 0.4), found, strict=True):
+        assert value == pytest.approx(pointing_game(map_, mask, 2) or 0)
+
+
+def test_a_point_is_ranked_by_the_share_of_the_image_below_it():
+    point = np.zeros_like(MASK)
+    point[0, 1, 0] = True  # 0.6, second of nine
+    assert number("roc_auc", MAP, point) == pytest.approx([7 / 8])
+
+
+@pytest.mark.parametrize("width", [0.05, 0.2, 0.5])
+def test_the_border_is_a_share_of_the_side_at_least_one_pixel_wide(width):
+    maps = np.random.default_rng(6).random((3, 12, 17))
+    for map_, value in zip(maps, number("border_share", maps, maps > 2, width=width), strict=True):
+        assert value == pytest.approx(border_share(map_, map_ > 2, width))
+    flat = np.ones((1, 100, 100))
+    expected = 1 - max(0.0, 1 - 2 * width) ** 2
+    assert number("border_share", flat, flat > 2, width=width) == pytest.approx([expected])
 
 
 def test_a_perfect_map_is_perfect_and_its_complement_hits_nothing():
     _, masks = random_case(2)
     perfect = masks.astype(float)
-    for module in (locacc, saliency_score, iou_area_matched):
-        assert module.score(perfect, masks).value == pytest.approx(1)
-        assert module.score(perfect[:1], ~masks[:1]).value == pytest.approx(0)
+    tops = {
+        "locacc",
+        "recall",
+        "precision",
+        "f1",
+        "iou",
+        "topk_overlap",
+        "topk_gain",
+        "iou_area_matched",
+        "saliency_score",
+    }
+    for name in tops | {
+        "cosine",
+        "roc_auc",
+        "average_precision",
+        "pointing_game",
+        "tko_literature",
+        "locacc_literature",
+    }:
+        for variant in TWINS[name]:
+            assert number(name, perfect, masks, variant) == pytest.approx(1), name
+    for name in tops - {"topk_gain"} | {"cosine", "roc_auc", "pointing_game"}:
+        for variant in TWINS[name]:
+            few = masks & (np.cumsum(masks.reshape(12, -1), axis=1).reshape(masks.shape) <= 20)
+            assert number(name, (~few).astype(float), few, variant) == pytest.approx(0), name
 
 
-def test_an_all_ones_map_wins_locacc_and_only_locacc():
+def test_an_all_ones_map_wins_recalls_only():
     masks = np.zeros((1, 10, 10), dtype=bool)
     masks[0, :2, :5] = True
     ones = np.ones((1, 10, 10))
-    assert locacc.score(ones, masks).value == pytest.approx([1])
-    assert saliency_score.score(ones, masks).value == pytest.approx([0.1])
-    assert iou_area_matched.score(ones, masks).value == pytest.approx([0.1 / 1.9])
+    expected = {
+        "locacc": 1, "recall": 1, "precision": 0.1, "f1": 2 / 11, "iou": 0.1, "topk_overlap": 0.1, "topk_gain": 0, "roc_auc": 0.5,
+        "average_precision": 0.1, "pointing_game": 0.1, "saliency_score": 0.1, "saliency_gain": 1, "cosine": np.sqrt(0.1),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert number(name, ones, masks, next(iter(TWINS[name]))) == pytest.approx([value]), name
 
 
-def test_an_empty_mask_is_undefined_and_says_why():
-    empty = np.zeros_like(MASK)
-    for module in (locacc, saliency_score, iou_area_matched, shortcut_lift):
-        values = module.score(MAP, empty)
-        assert values.undefined.tolist() == [True]
-        assert values.reason
+@pytest.mark.parametrize("levels", [None, 3])
+class TestIdentities:
+    """What the papers report as several numbers is often one."""
+
+    def test_f1_is_a_function_of_iou(self, levels):
+        maps, masks = random_case(5, levels=levels)
+        for variant in TWINS["iou"]:
+            iou = number("iou", maps, masks, variant)
+            np.testing.assert_allclose(number("f1", maps, masks, variant), 2 * iou / (1 + iou))
+
+    def test_iou_follows_from_precision_and_recall(self, levels):
+        maps, masks = random_case(6, levels=levels)
+        for variant in TWINS["iou"]:
+            p, r, iou = (number(name, maps, masks, variant) for name in ("precision", "recall", "iou"))
+            p, r, iou = p[p > 0], r[p > 0], iou[p > 0]
+            np.testing.assert_allclose(iou, p * r / (p + r - p * r))
+
+    def test_at_the_matched_area_precision_recall_f1_and_top_k_are_one(self, levels):
+        maps, masks = random_case(7, levels=levels)
+        overlap = number("topk_overlap", maps, masks)
+        for name in ("precision", "recall", "f1"):
+            np.testing.assert_allclose(number(name, maps, masks, "area-matched"), overlap)
+        for name, variant in (("iou_area_matched", ""), ("iou", "area-matched")):
+            np.testing.assert_allclose(number(name, maps, masks, variant), overlap / (2 - overlap))
+
+    def test_the_literature_s_tko_is_o_over_2_minus_o_without_ties(self, levels):
+        maps, masks = random_case(8)
+        overlap = number("topk_overlap", maps, masks)
+        np.testing.assert_allclose(number("tko_literature", maps, masks), overlap / (2 - overlap))
+
+    def test_recall_at_the_fixed_threshold_is_locacc(self, levels):
+        maps, masks = random_case(9, levels=levels)
+        np.testing.assert_array_equal(number("recall", maps, masks, "fixed"), number("locacc", maps, masks))
+
+    def test_the_auc_of_a_negative_is_the_rest_to_one(self, levels):
+        maps, masks = random_case(10, levels=levels)
+        np.testing.assert_allclose(number("roc_auc", 1 - maps, masks), 1 - number("roc_auc", maps, masks))
+
+    def test_a_gain_is_its_share_over_the_area(self, levels):
+        maps, masks = random_case(11, levels=levels)
+        share, area = (number("shortcut_share", maps, masks, variant) for variant in ("", "by-area"))
+        np.testing.assert_allclose(number("shortcut_lift", maps, masks), share / area)
+        np.testing.assert_allclose(number("saliency_gain", maps, masks), share / area)
+        np.testing.assert_allclose(number("outside_body_share", maps, masks), 1 - share)
 
 
-def test_a_full_mask_is_covered_by_whatever_is_highest():
-    assert iou_area_matched.score(MAP, np.ones_like(MASK)).value == pytest.approx([1])
+@pytest.mark.parametrize("levels", [None, 2, 3, 10, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_otsu_is_its_literal_twin(levels, dtype):
+    maps, _ = random_case(12, levels=levels)
+    maps = maps.astype(dtype).reshape(12, -1)
+    maps[:, 0], maps[:, 1] = 0, 1  # an evaluated map spans [0, 1]
+    for map_, value in zip(maps, marking.otsu(np.sort(maps, axis=1)), strict=True):
+        assert value == literal_otsu([float(one) for one in map_])
 
 
-def test_the_runner_gives_a_status_and_a_reason_to_every_map():
-    maps, masks = random_case(3, count=5, size=(6, 6))
-    maps[1], maps[2, 0, 0] = 0.7, np.nan
-    masks[0, :2] = True
-    masks[3] = False
-    found = localize(maps, grid="input", signed=False, size=(6, 6), regions={"evidence": masks}, metrics=METRICS)
-    result = found["locacc"]
-    assert result.status.tolist()[:4] == ["ok", "degenerate", "failed", "undefined"]
-    assert result.reason.tolist()[:4] == ["", "the map is constant", "the map is not finite", "the mask is empty"]
-    assert np.isnan(result.value[1:4]).all()
-    lift = found["lift"]
-    assert lift.status.tolist()[:3] == ["undefined", "degenerate", "failed"]
-    assert lift.reason[0] == "this image has no shortcut"
+def test_otsu_parts_two_humps_between_them():
+    rng = np.random.default_rng(13)
+    humps = np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)]).clip(0, 1)
+    assert 0.28 < marking.otsu(np.sort(humps)[None])[0] < 0.72
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 64])
-def test_the_runner_agrees_with_one_map_at_a_time_for_any_chunk(chunk):
-    rng = np.random.default_rng(4)
-    maps = rng.normal(size=(10, 4, 4)).astype(np.float32)
-    maps[5] = 0
-    masks = rng.random((10, 12, 15)) < 0.2
-    regions = {"evidence": masks, "shortcut": rng.random((10, 12, 15)) < 0.1}
-    together = localize(maps, grid="native", signed=True, size=(12, 15), regions=regions, metrics=METRICS, chunk=chunk)
-    for label, (module, options) in METRICS.items():
-        for row in range(10):
-            one = evaluate(maps[row : row + 1], grid="native", signed=True, size=(12, 15))
-            if one.degenerate[0]:
-                assert together[label].status[row] == "degenerate"
-                continue
-            alone = module.score(one.unit, regions[module.METRIC.region][row : row + 1], **options)
-            assert together[label].value[row] == alone.value[0]
-
-
-def test_no_maps_give_no_rows():
-    found = localize(
-        np.zeros((0, 4, 4)), grid="native", signed=False, size=(8, 8), regions={}, metrics={"locacc": (locacc, {})}
-    )
-    assert len(found["locacc"].value) == len(found["locacc"].status) == 0
-
-
-def test_masks_of_another_size_are_refused():
-    with pytest.raises(MaskSizeMismatch, match="evidence"):
-        localize(MAP, grid="input", signed=False, size=(3, 3), regions={"evidence": MASK[:, :2]}, metrics=METRICS)
+def test_every_metric_has_a_twin_and_a_case_by_hand():
+    assert set(TWINS) == set(NAMES)
+    assert set(BY_HAND) == set(PAIRS)

@@ -144,6 +144,7 @@ DECIDED = [
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
     ("agreement", [], {"agreement", "estimate", "about"}),
     ("statistics/min_groups", 9, {"estimate", "about"}),
+    ("statistics/rank_controls", "among", {"estimate", "about"}),
     ("primary/against", "centre", {"estimate", "about"}),
     ("seed", 3, {"split", "masking", "localization", "agreement"} | BUNDLES),
 ]
@@ -180,3 +181,20 @@ def test_code_is_of_the_files_a_cell_uses(tiny: dict[str, Any], root: Path) -> N
     assert before["explain cams"] != before["explain controls"]
     after = Slices(Plan.read(put(tiny, "batteries/masking/imputers", ["black"]), root)).codes()
     assert {name for name in before if before[name] != after[name]} == {"faithfulness masking"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "variant"),
+    [
+        ("iou", {}, "fixed"),
+        ("iou", {"thresholds": ["otsu", "fixed"]}, "otsu"),
+        ("locacc", {}, ""),
+        ("faith", {}, "black"),
+    ],
+)
+def test_the_primary_variant_is_the_first_asked_for(
+    tiny: dict[str, Any], root: Path, metric: str, options: dict[str, Any], variant: str
+) -> None:
+    study = put(tiny, "localization", {"iou": {"options": options if metric == "iou" else {}}, "locacc": {}})
+    plan = Plan.read(put(study, "primary/metric", metric), root)
+    assert Slices(plan).estimate()["primary"]["variant"] == variant

@@ -113,6 +113,43 @@ def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Pa
     assert "(evidence: none)" in found
 
 
+def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(tiny, "localization", {"iou": {"options": {"thresholds": []}}}), root).found
+    assert "localization.iou.options.thresholds: empty" in found
+
+
+@pytest.mark.parametrize(
+    ("evidence", "metrics", "said"),
+    [
+        (
+            "point",
+            ["iou", "roc_auc"],
+            "localization: iou reads mask, box, parts, and the evidence of dataset mine is point",
+        ),
+        ("point", ["pointing_game", "roc_auc"], ""),
+        ("box", ["iou", "average_precision", "pointing_game"], ""),
+        ("parts", ["topk_overlap"], ""),
+        ("none", ["border_share", "outside_body_share", "shortcut_share"], ""),
+        ("none", ["border_share", "iou"], "localization: iou compares maps with evidence, and dataset mine has none"),
+    ],
+)
+def test_a_metric_is_asked_only_of_evidence_it_can_read(
+    tiny: dict[str, Any], tmp_path: Path, evidence: str, metrics: list[str], said: str
+) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"{{title: t, reader: folder, raw: x, classes: [a, b], licence: mine, evidence: {evidence}}}")
+    study = put(tiny, "dataset", {"name": "mine"}) | {"localization": metrics}
+    study["primary"] = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
+    if said:
+        found = refusal(study, tmp_path).found
+        assert said in found
+        assert "localization: roc_auc" not in found
+        assert "border_share" not in found
+    else:
+        assert Plan.read(study, tmp_path).dataset.evidence == evidence
+
+
 def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     card = tmp_path / "config/datasets/mine.yaml"
     card.parent.mkdir(parents=True)

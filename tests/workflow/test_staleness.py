@@ -8,7 +8,7 @@ from workspace import Workspace
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
-AFTER = {"collect": 1, "estimate": 1, "table": 2, "provenance": 1}
+AFTER = {"collect": 1, "estimate": 1, "table": 3, "provenance": 1}
 FIGURES = {"classification", "confusion", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
 MODELS, BUNDLES = 4, 2
 GRADFAITH = "workflow/gradfaith"

@@ -148,6 +148,10 @@ class Layout:
         return self._own("contrasts.parquet")
 
     @property
+    def ranks(self) -> str:
+        return self._own("ranks.parquet")
+
+    @property
     def classification(self) -> str:
         return self._own("classification.parquet")
 

@@ -118,8 +118,12 @@ class Slices:
         return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
 
     def _primary_variant(self) -> str:
-        """What is primary among a metric's variants: the first imputer of its battery, all pairs of an agreement."""
+        """What is primary among a metric's variants: the first imputer of its battery, all pairs, the first threshold."""
         study = self.plan.study
+        if study.primary.metric in study.localization:
+            use = study.localization[study.primary.metric]
+            option = registry.entry("localization", use.use).declared.get("variants")
+            return str(use.options[option][0]) if option else ""
         for battery in study.batteries.values():
             if study.primary.metric in battery.metrics:
                 return next(iter(battery.imputers))
@@ -148,6 +152,7 @@ class Slices:
             "primary": study.primary.model_dump(),
             "level": study.statistics.level,
             "min_groups": study.statistics.min_groups,
+            "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
             "notes": self.plan.notes,

@@ -189,6 +189,10 @@ class Statistics(Closed):
 
     level: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
     min_groups: int = Field(8, ge=2, description="below this many groups no interval is printed")
+    rank_controls: Literal["beside", "among"] = Field(
+        "beside", description="win rates: each alone, or all in the field"
+    )
+    rank_only_correct: bool = Field(False, description="win rates: only of images that the model gets right")
 
 
 class Compute(Closed):

@@ -47,7 +47,7 @@ def classification(table: pd.DataFrame, predictions: pd.DataFrame, about: Mappin
     return Sheet(
         f"Classification, {about['title']}",
         (
-            f"Macro averages over {len(about['classes'])} classes, test part. {_basis(rows.overall(table), about)}",
+            f"Macro averages over {len(about['classes'])} classes, test part. {basis(rows.overall(table), about)}",
             *about["notes"],
         ),
         (
@@ -62,9 +62,9 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
     """Every method and control on every metric, and every paired contrast."""
     everything, estimates = estimates, rows.whole(estimates)
     columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
-    main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), rows.CHANCE)]
+    main = [column for column in columns if column[1] in (rows.primary_variant(estimates, column[0]), *rows.BASELINES)]
     other = [column for column in columns if column not in main]
-    paired = [column for column in main if column[1] != rows.CHANCE and column[0] in set(contrasts["metric"])]
+    paired = [column for column in main if column[1] not in rows.BASELINES and column[0] in set(contrasts["metric"])]
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
     blocks = []
     for arch in archs:
@@ -103,7 +103,7 @@ def maps(estimates: pd.DataFrame, contrasts: pd.DataFrame, about: Mapping[str, A
         if other:
             extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
             blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
-    lead = (_primary(contrasts, about), _basis(estimates, about), COUNTED, *about["notes"])
+    lead = (_primary(contrasts, about), basis(estimates, about), COUNTED, *about["notes"])
     data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in CSV if name in data]])
@@ -151,18 +151,18 @@ def _name(column: tuple[str, str]) -> str:
 def _line(table: pd.DataFrame, metrics: Sequence[str], **where: str) -> list[Cell]:
     for column, wanted in where.items():
         table = table[table[column] == wanted]
-    return [_one(table[table["metric"] == metric], digits=2) for metric in metrics]
+    return [one(table[table["metric"] == metric], digits=2) for metric in metrics]
 
 
 def _cells(own: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> list[Cell]:
-    return [_one(rows.of_metric(own, *column)) for column in columns]
+    return [one(rows.of_metric(own, *column)) for column in columns]
 
 
 def _method(own: pd.DataFrame, gain: pd.DataFrame, method: str, columns: Sequence[tuple[str, str]]) -> list[Cell]:
     cells = _cells(own[own["method"] == method], columns)
     if "faith" not in set(own["metric"]):
         return cells
-    return [*cells, _one(rows.of_metric(gain[gain["method"] == method], "faith", rows.primary_variant(own, "faith")))]
+    return [*cells, one(rows.of_metric(gain[gain["method"] == method], "faith", rows.primary_variant(own, "faith")))]
 
 
 def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence[tuple[str, str]]) -> list[Cell]:
@@ -170,12 +170,12 @@ def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence
     cells = []
     for column in columns:
         here = rows.of_metric(own, *column)
-        cell = _one(here, signed=True)
+        cell = one(here, signed=True)
         cells.append(Cell(cell.text + _p(here["p_holm"].iloc[0]), cell.why) if len(here) else cell)
     return cells
 
 
-def _one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
+def one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
     """The only row of a table as a cell; no row, no number."""
     if here.empty:
         return Cell("-")
@@ -189,7 +189,7 @@ def _one(here: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
 
 
 def _signed(row: rows.Row) -> str:
-    cell = _one(pd.DataFrame([row]), signed=True)
+    cell = one(pd.DataFrame([row]), signed=True)
     return cell.text + (f" ({cell.why})" if cell.why else "")
 
 
@@ -206,7 +206,7 @@ def _range(numbers: pd.Series) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _basis(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
+def basis(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """What the intervals are, and over how much."""
     table = table[table["value"].notna()]
     if table.empty:

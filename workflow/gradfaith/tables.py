@@ -48,6 +48,7 @@ ESTIMATES: Schema = {
 }
 CLASSIFICATION: Schema = {"arch": "str", "metric": "str", "value": "float64", "low": "float64", "high": "float64"}
 CONTRASTS: Schema = {**ESTIMATES, "against": "str"}
+RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 
 
 def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from gradfaith.errors import StudyInvalid
+from gradfaith.metrics.contract import EXTENDED
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
 
 if TYPE_CHECKING:
@@ -89,12 +90,26 @@ def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> 
 
 
 def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    if study.localization and dataset.evidence == "none":
-        wanted = ", ".join(study.localization)
-        return [
-            f"localization: {wanted} compares maps with evidence, and dataset {dataset.name} has none (evidence: none)"
-        ]
-    return []
+    declared = {label: entry("localization", use.use).declared for label, use in study.localization.items()}
+    reads = {
+        label: what.get("evidence", EXTENDED)
+        for label, what in declared.items()
+        if what.get("region", "evidence") == "evidence"
+    }
+    empty = [
+        f"localization.{label}.options.{option}: empty, so {label} would measure nothing"
+        for label, use in study.localization.items()
+        if (option := declared[label].get("variants")) and not use.options[option]
+    ]
+    if dataset.evidence == "none":
+        wanted = ", ".join(reads)
+        has = f"dataset {dataset.name} has none (evidence: none)"
+        return empty + ([f"localization: {wanted} compares maps with evidence, and {has}"] if reads else [])
+    return empty + [
+        f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
+        for label, kinds in reads.items()
+        if dataset.evidence not in kinds
+    ]
 
 
 def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:

@@ -16,9 +16,12 @@ from gradfaith.stats.classification import MACRO
 
 Row = Mapping[Any, Any]
 PAIRS, CHANCE = "pairs", "between-images"
+BASELINES = (CHANCE, "by-area")  # variants that are no score of a method but what chance would give
 PLAIN = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
     "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
+    "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
+    "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
     randomised.NAME: "Agreement when randomised",
 }  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
@@ -61,6 +64,12 @@ def present(table: pd.DataFrame, metrics: Sequence[str] = ()) -> list[str]:
     """The metrics asked for that the table has; nothing asked: those of the paper and their companions."""
     there = set(table["metric"])
     return [metric for metric in metrics or SHOWN if metric in there]
+
+
+def ordered(table: pd.DataFrame) -> list[str]:
+    """The table's metrics, those of the paper and their companions first."""
+    place = {name: number for number, name in enumerate(SHOWN)}
+    return sorted(dict.fromkeys(table["metric"]), key=lambda name: place.get(name, len(place)))
 
 
 def is_control(method: str, controls: Sequence[str]) -> bool:

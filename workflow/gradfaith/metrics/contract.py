@@ -1,14 +1,18 @@
 """What a metric is: a file whose stem is its name, a `METRIC`, and `score` (for faithfulness also `changes`).
 
-Localization, numpy:   score(maps, region, **options) -> Values     maps (m, h, w) in [0, 1], region (m, h, w) bool
+Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/located.py),
+                       or a mapping of variants to Values            zeros for a constant map, whose number is not read
 Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
 
-A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps never
-reach a metric: the runner gives them the status "degenerate". A value that the formula does not have is `undefined`; a value
+A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps get
+the status "degenerate" from the runner, whatever a metric says of them. A value that the formula does not have is `undefined`; a value
 that is not finite and not declared undefined is "failed". The options of a faithfulness metric are those of `changes`, and
 both of its functions take them.
+
+Evidence comes as one region of pixels: a mask as it is, a box filled, a point its one pixel, parts their union. A metric of
+overlap is not served by a point, which has no extent; `evidence` says what it can read, and a study that asks for more is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +28,10 @@ Target = Literal["predicted", "true"]
 Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "undefined", "degenerate", "failed"]
 Grid = Literal["native", "input"]
+Evidence = Literal["mask", "box", "point", "parts"]
+Chance = Literal["", "0", "1", "1/2", "area"]  # "area": the region's share of the image
+
+EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 
 Model = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
 Chosen = Mapping[str, tuple[ModuleType, Mapping[str, Any]]]  # the study's label -> the file behind it and its options
@@ -38,12 +46,16 @@ class Metric:
     bounds: tuple[float | None, float | None]  # None: unbounded on that side
     better: Better
     battery: str = ""  # faithfulness: the metrics of a battery share their changed images
-    region: str = "evidence"  # localization: the mask it reads
+    region: str = "evidence"  # localization: the mask it reads; "": none
+    evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
+    variants: str = ""  # the option whose values name its variants
     forwards: int = 0  # per map and imputer
     invariances: tuple[
         str, ...
     ] = ()  # "scale": raw map times k; "monotone": any increasing change; "flip": all mirrored
     fooled_by: tuple[str, ...] = ()  # controls that score well for no good reason
+    chance: Chance = ""  # what a map of independent random pixels gets on average; "": no closed form
+    controls: tuple[str, ...] = ()  # controls without which the number says little
     cite: str = ""
     differs: str = ""
 
@@ -144,7 +156,7 @@ class Result:
     status: NDArray[np.str_]  # (m,)
     reason: NDArray[np.str_]  # (m,), empty where ok
 
-    def rows(self, rows: slice) -> "Result":
+    def rows(self, rows: slice | NDArray[np.int64]) -> "Result":
         return Result(self.value[rows], self.status[rows], self.reason[rows])
 
 

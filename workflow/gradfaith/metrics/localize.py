@@ -1,11 +1,11 @@
-"""Runs localization metrics over the maps of one method: numpy only, chunk by chunk.
+"""Runs localization metrics over some maps of one method: numpy only.
 
-Every metric names the region it reads (`METRIC.region`); the caller gives the regions it has, one mask per map. A map is
-evaluated once for all metrics. Cost: 2.5 ms per map for four metrics at 224 x 224 on one core, most of it the sorting of
-iou_area_matched.
+Every metric names the region it reads (`METRIC.region`); the caller gives the regions it has, a mask per map, as objects that
+keep what they computed, so that the maps of other methods share it. Maps are evaluated, sorted and summed once for all
+metrics. A metric may give several variants (thresholds, say). Cost: about 1 ms per map for all metrics at 224 x 224 on one core.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.errors import MaskSizeMismatch
-from gradfaith.metrics.contract import Chosen, Grid, Result, Values, join, settle
+from gradfaith.metrics.contract import Chosen, Grid, Result, Values, settle
 from gradfaith.metrics.evaluated import evaluate
+from gradfaith.metrics.located import Located, Ranked, Region
 
-Regions = Mapping[str, NDArray[np.bool_]]  # region name -> (m, h, w); one that the images do not have is left out
+Regions = Mapping[str, Region]  # one that the images do not have is left out
 
 
 def localize(
@@ -27,35 +28,47 @@ def localize(
     size: tuple[int, int],
     regions: Regions,
     metrics: Chosen,
-    chunk: int = 128,
-) -> dict[str, Result]:
-    """A result per metric label, in the maps' order."""
+) -> dict[tuple[str, str], Result]:
+    """A result per metric label and variant, in the maps' order."""
     _check(regions, (len(maps), *size))
-    parts = []
-    for start in range(0, len(maps), chunk):
-        rows = slice(start, start + chunk)
-        unit, degenerate, broken = evaluate(maps[rows], grid=grid, signed=signed, size=size)
-        usable = ~(degenerate | broken)
-        here = {name: mask[rows][usable] for name, mask in regions.items()}
-        values = {label: _score(module, options, unit[usable], here) for label, (module, options) in metrics.items()}
-        parts.append({label: settle(value, degenerate, broken) for label, value in values.items()})
-    return {label: join([part[label] for part in parts]) for label in metrics}
+    unit, degenerate, broken = evaluate(maps, grid=grid, signed=signed, size=size)
+    usable, ranked = ~(degenerate | broken), Ranked(unit)
+    here = {name: Located(ranked, region) for name, region in {**regions, **_nowhere(unit)}.items()}
+    return {
+        (label, variant): settle(_of_usable(values, usable), degenerate, broken)
+        for label, (module, options) in metrics.items()
+        for variant, values in _score(module, options, here, len(unit))
+    }
 
 
-def _score(module: ModuleType, options: Mapping[str, Any], unit: NDArray[Any], regions: Regions) -> Values:
+def _nowhere(unit: NDArray[Any]) -> dict[str, Region]:
+    """What a metric without a region is given beside the maps."""
+    return {"": Region(np.broadcast_to(np.False_, unit.shape))}
+
+
+def _score(
+    module: ModuleType, options: Mapping[str, Any], here: Mapping[str, Located], count: int
+) -> Iterator[tuple[str, Values]]:
     region = module.METRIC.region
-    if region not in regions:
-        nothing = np.full(len(unit), np.nan)
-        return Values(nothing, undefined=np.isnan(nothing), reason=f"this image has no {region}")
-    values: Values = module.score(unit, regions[region], **options)
-    return values
+    if region not in here:
+        nothing = np.full(count, np.nan)
+        yield "", Values(nothing, undefined=np.isnan(nothing), reason=f"this image has no {region}")
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a constant map, which is not read
+        found: Values | Mapping[str, Values] = module.score(here[region], **options)
+    yield from [("", found)] if isinstance(found, Values) else found.items()
+
+
+def _of_usable(values: Values, usable: NDArray[np.bool_]) -> Values:
+    undefined = None if values.undefined is None else values.undefined[usable]
+    return Values(values.value[usable], undefined, values.reason)
 
 
 def _check(regions: Regions, shape: tuple[int, ...]) -> None:
-    for name, mask in regions.items():
-        if mask.shape != shape:
+    for name, region in regions.items():
+        if region.mask.shape != shape:
             raise MaskSizeMismatch(
-                found=f"the masks of region {name} are {mask.shape}, the maps are to be {shape}.",
+                found=f"the masks of region {name} are {region.mask.shape}, the maps are to be {shape}.",
                 why="A mask must lie on its map pixel by pixel; resizing it here would move the evidence.",
                 then="Give one mask per map, at the images' size.",
             )

@@ -57,8 +57,8 @@ def contrasts(
 
 
 def comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores that a control has too, without agreement's chance level and its reference, a part of its pairs."""
-    alone = scores["variant"].isin(["between-images", "reference"]) | (scores["metric"] == RANDOMISATION)
+    """The scores that a control has too, without chance levels and agreement's reference, a part of its pairs."""
+    alone = scores["variant"].isin(["between-images", "reference", "by-area"]) | (scores["metric"] == RANDOMISATION)
     return scores[~alone].reset_index(drop=True)
 
 

@@ -10,12 +10,11 @@ overlap gets s h / T, its expectation over all ways to break the tie. The publis
 that of the expected overlap. Cost: one sort of the pixels.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+from gradfaith.metrics.marking import EMPTY, highest
 
 METRIC = Metric(
     family="localization",
@@ -28,13 +27,6 @@ METRIC = Metric(
 )
 
 
-def score(maps: NDArray[Any], region: NDArray[np.bool_]) -> Values:
-    count, pixels = len(maps), int(np.prod(maps.shape[1:]))
-    flat, inside = maps.reshape(count, pixels), region.reshape(count, pixels)
-    wanted = inside.sum(axis=1)  # (m,) K
-    last = np.take_along_axis(np.sort(flat, axis=1), np.clip(pixels - wanted, 0, pixels - 1)[:, None], axis=1)
-    above, level = flat > last, flat == last
-    room = wanted - above.sum(axis=1)
-    hits = (above & inside).sum(axis=1) + room * (level & inside).sum(axis=1) / level.sum(axis=1)
-    overlap = hits / np.maximum(wanted, 1)
-    return Values(overlap / (2 - overlap), undefined=wanted == 0, reason="the mask is empty")
+def score(on: Located) -> Values:
+    overlap = highest(on) / np.maximum(on.region.area, 1)
+    return Values(overlap / (2 - overlap), undefined=on.region.area == 0, reason=EMPTY)

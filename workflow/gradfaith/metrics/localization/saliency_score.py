@@ -7,12 +7,10 @@ The same number is called relevance mass accuracy, and Mass IoU (which it is not
 has no share: undefined. Cost: one pass over the pixels.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
 
 METRIC = Metric(
     family="localization",
@@ -20,15 +18,14 @@ METRIC = Metric(
     bounds=(0, 1),
     better="higher",
     invariances=("scale", "flip"),
+    chance="area",
     cite="arras2022",
     differs="an empty mask is undefined, not 0",
 )
 
 
-def score(maps: NDArray[Any], region: NDArray[np.bool_]) -> Values:
-    inside = np.where(region, maps, 0).sum(axis=(1, 2), dtype=np.float64)  # (m,)
-    mass = maps.sum(axis=(1, 2), dtype=np.float64)
-    undefined = (mass <= 0) | ~region.any(axis=(1, 2))
-    return Values(
-        inside / np.where(mass > 0, mass, 1), undefined=undefined, reason="the mask is empty, or the map has no mass"
-    )
+def score(on: Located) -> Values:
+    mass = on.maps.mass
+    undefined = (mass <= 0) | (on.region.area == 0)
+    reason = "the mask is empty, or the map has no mass"
+    return Values(on.inside / np.where(mass > 0, mass, 1), undefined=undefined, reason=reason)

@@ -7,12 +7,10 @@ on the question: a faithful map of a model that uses the shortcut should be on i
 Cost: one pass over the pixels.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
 
 METRIC = Metric(
     family="localization",
@@ -21,13 +19,12 @@ METRIC = Metric(
     better="neither",
     region="shortcut",
     invariances=("scale", "flip"),
+    chance="1",
 )
 
 
-def score(maps: NDArray[Any], region: NDArray[np.bool_]) -> Values:
-    inside = np.where(region, maps, 0).mean(axis=(1, 2), dtype=np.float64)  # (m,)
-    mass, area = maps.mean(axis=(1, 2), dtype=np.float64), region.mean(axis=(1, 2))
-    expected = mass * area
+def score(on: Located) -> Values:
+    expected = on.maps.mass * on.region.share
     undefined = expected <= 0
-    lift = inside / np.where(undefined, 1, expected)
-    return Values(lift, undefined=undefined, reason="the image has no shortcut, or the map has no mass")
+    reason = "the image has no shortcut, or the map has no mass"
+    return Values(on.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)

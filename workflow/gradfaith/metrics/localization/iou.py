@@ -1,0 +1,42 @@
+"""IoU: marked pixels and evidence, intersection over union.
+
+    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [everingham2010]
+
+At the area-matched threshold it is o / (2 - o), o the Top-K overlap: the same number as iou_area_matched. A broad map loses at
+the fixed threshold, but so does a sharp one on a large lesion: only the area-matched form asks for nothing but order. Against a
+box it stays below 1 even for a perfect outline, for the box's corners are no lesion. An empty mask is undefined. Cost: shared
+with precision, recall and F1.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+from gradfaith.metrics.marking import EMPTY, Marked, mark
+
+METRIC = Metric(
+    family="localization",
+    target="true",
+    bounds=(0, 1),
+    better="higher",
+    variants="thresholds",
+    invariances=("scale", "flip"),
+    cite="everingham2010",
+    differs="the threshold is stated, and one of three",
+)
+
+
+def score(
+    on: Located,
+    *,
+    thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
+    level: float = 0.5,
+) -> dict[str, Values]:
+    return {name: _score(mark(on, name, level)) for name in thresholds}
+
+
+def _score(found: Marked) -> Values:
+    union = found.marked + found.area - found.hits
+    return Values(found.hits / np.maximum(union, 1), undefined=found.area == 0, reason=EMPTY)

@@ -1,0 +1,29 @@
+"""LocAcc as the paper's code has it: an empty mask scores 0.
+
+    LocAcc = |{u >= 0.5} and M| / (|M| + 1e-8)                                                       [panboonyuen2026]
+
+Every image without evidence then counts as a miss, so that the average falls with the share of normal images, whatever the
+maps. To compare with others' numbers; locacc is the mended one. Cost: two binary searches per map.
+"""
+
+import numpy as np
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+
+METRIC = Metric(
+    family="localization",
+    target="true",
+    bounds=(0, 1),
+    better="higher",
+    invariances=("scale", "flip"),
+    fooled_by=("uniform",),
+    controls=("uniform", "centre"),
+    cite="panboonyuen2026",
+    differs="nothing: an empty mask is 0, not undefined",
+)
+
+
+def score(on: Located) -> Values:
+    half = np.full(len(on.region.area), 0.5, dtype=on.maps.flat.dtype)
+    return Values(on.reaching(half)[1] / (on.region.area + 1e-8))

@@ -1,0 +1,44 @@
+"""Precision: the share of the marked pixels that are evidence.
+
+    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [davis2006]
+
+Won by a map that marks a single sure pixel: read it beside recall. Chance is |M| / N at every threshold. A map that marks
+nothing (its peak lies below a `level` above 1, say) has no precision, and neither has an empty mask: undefined. The XAI report
+does not state its threshold; ours are 0.5, Otsu's, and the evidence's own area. Cost: shared with recall, F1 and IoU.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+from gradfaith.metrics.marking import EMPTY, Marked, mark
+
+METRIC = Metric(
+    family="localization",
+    target="true",
+    bounds=(0, 1),
+    better="higher",
+    variants="thresholds",
+    invariances=("scale", "flip"),
+    chance="area",
+    cite="davis2006",
+    differs="the threshold is stated, and one of three",
+)
+
+
+def score(
+    on: Located,
+    *,
+    thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
+    level: float = 0.5,
+) -> dict[str, Values]:
+    return {name: _score(mark(on, name, level)) for name in thresholds}
+
+
+def _score(found: Marked) -> Values:
+    undefined = (found.area == 0) | (found.marked == 0)
+    return Values(
+        found.hits / np.maximum(found.marked, 1), undefined=undefined, reason=f"{EMPTY}, or nothing is marked"
+    )

@@ -1,0 +1,29 @@
+"""Saliency gain: how much more of the map's mass lies on the evidence than its area would earn.
+
+    gain = S / (|M| / N),   S = sum_M u / sum u                    S: saliency_score
+
+1 is chance, the value of a flat map and the average of random ones, whatever the lesion's size; N / |M| is all of it, so small lesions can
+gain more: compare methods on the same images. Ours. An empty mask, or a map without mass, is undefined. Cost: one pass over
+the pixels.
+"""
+
+import numpy as np
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+
+METRIC = Metric(
+    family="localization",
+    target="true",
+    bounds=(0, None),
+    better="higher",
+    invariances=("scale", "flip"),
+    chance="1",
+)
+
+
+def score(on: Located) -> Values:
+    expected = on.maps.mass * on.region.share
+    undefined = expected <= 0
+    reason = "the mask is empty, or the map has no mass"
+    return Values(on.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)

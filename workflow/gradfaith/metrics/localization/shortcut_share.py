@@ -1,0 +1,31 @@
+"""Shortcut share: how much of the map's mass lies on a planted shortcut, beside what its area would earn.
+
+    share = sum_B u / sum u                by-area: |B| / N                    B: the region "shortcut"
+
+The variant "by-area" is the chance level, the share of a flat map; shortcut_lift is the ratio of the two. Whether high is good depends
+on the question: a faithful map of a model that uses the shortcut should be on it. Ours. Images without a shortcut are undefined.
+Cost: one pass over the pixels.
+"""
+
+import numpy as np
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.located import Located
+
+METRIC = Metric(
+    family="localization",
+    target="predicted",
+    bounds=(0, 1),
+    better="neither",
+    region="shortcut",
+    invariances=("scale", "flip"),
+    chance="area",
+)
+
+
+def score(on: Located) -> dict[str, Values]:
+    mass = on.maps.mass
+    undefined = (mass <= 0) | (on.region.area == 0)
+    reason = "the image has no shortcut, or the map has no mass"
+    share = on.inside / np.where(mass > 0, mass, 1)
+    return {"": Values(share, undefined, reason), "by-area": Values(on.region.share, undefined, reason)}
