@@ -1,8 +1,9 @@
 """Runs localization metrics over some maps of one method: numpy only.
 
-Every metric names the region it reads (`METRIC.region`); the caller gives the regions it has, a mask per map, as objects that
-keep what they computed, so that the maps of other methods share it. Maps are evaluated, sorted and summed once for all
-metrics. A metric may give several variants (thresholds, say). Cost: about 1 ms per map for all metrics at 224 x 224 on one core.
+Every metric names the region it reads (`METRIC.region`); the caller gives the regions it has, a mask per map, as objects
+that keep what they computed, so that the maps of other methods share it. Maps are evaluated, sorted and summed once for all
+metrics. A metric may give several variants (thresholds, say). Cost: about 1 ms per map for all metrics at 224 x 224 on one
+core.
 """
 
 from collections.abc import Iterator, Mapping

@@ -4,15 +4,16 @@
     win        1/t for each of the t methods that share the best score, else 0                       [pham2025]
     rank       1 + the methods that are better + half of those that tie
 
-A rate is the mean of the wins over images, its interval that of any estimate (intervals.py): over groups, or groups and seeds. Wins
-of a contest add up to 1. Scores nearer than TIE are level: maps are single precision, so that two methods that are one by algebra
-differ by rounding. A contest counts where all who take part have a value; n_lost counts the others, n_ties those where the method
-shares the first place. Of copies of a map only the first takes part: an average of five is no map.
+A rate is the mean of the wins over images, its interval that of any estimate (intervals.py): over groups, or groups and
+seeds. Wins of a contest add up to 1. Scores nearer than TIE are level: maps are single precision, so that two methods that
+are one by algebra differ by rounding. A contest counts where all who take part have a value; n_lost counts the others,
+n_ties those where the method shares the first place. Of copies of a map only the first takes part: an average of five is no
+map.
 
-Controls take part `among` the methods, or `beside` them: then each control meets all methods alone, and its rate is what it would win,
-while the methods' own rates are among themselves. The paper gives a tie to its first column (Grad-CAM, also where no method hits
-anything), takes only images that the model gets right, and gives the mean over seeds with their standard deviation. Cost: 0.5 ms
-per row of the result.
+Controls take part `among` the methods, or `beside` them: then each control meets all methods alone, and its rate is what it
+would win, while the methods' own rates are among themselves. The paper gives a tie to its first column (Grad-CAM, also
+where no method hits anything), takes only images that the model gets right, and gives the mean over seeds with their
+standard deviation. Cost: 0.5 ms per row of the result.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,8 @@
     AP = 1/|M| sum over p in M of |{q in M: u_q >= u_p}| / |{q: u_q >= u_p}|                         [davis2006]
 
 The area under the precision-recall steps without interpolation, as scikit-learn has it; pixels that tie enter together, so
-the order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike ROC AUC it does not let a small lesion's easy pairs
-outweigh what lies above it. An empty mask is undefined. Cost: one sort, shared.
+the order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike ROC AUC it does not let a
+small lesion's easy pairs outweigh what lies above it. An empty mask is undefined. Cost: one sort, shared.
 """
 
 import numpy as np

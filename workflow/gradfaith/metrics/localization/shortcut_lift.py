@@ -2,9 +2,9 @@
 
     lift = (sum_B u / sum u) / (|B| / N)             B: the region "shortcut"
 
-1 is chance (a flat map), 0 is none of it, N / |B| is all of it. Ours; the numerator is the saliency score. Whether high is good depends
-on the question: a faithful map of a model that uses the shortcut should be on it. Images without a shortcut are undefined.
-Cost: one pass over the pixels.
+1 is chance (a flat map), 0 is none of it, N / |B| is all of it. Ours; the numerator is the saliency score. Whether high is
+good depends on the question: a faithful map of a model that uses the shortcut should be on it. Images without a shortcut
+are undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
