@@ -24,7 +24,7 @@ def test_a_finished_study_has_nothing_to_do(finished: Workspace):
         pytest.param(f"{GRADFAITH}/methods/gradcam.py", "\nfrom torch", "\n# a comment\nfrom torch", id="comment"),
         pytest.param(f"{GRADFAITH}/methods/gradcam.py", '"""', '"""Another first line. ', id="docstring"),
         pytest.param(f"{GRADFAITH}/models/layers.py", "found=f", "found='again ' + f", id="error text"),
-        pytest.param(f"{GRADFAITH}/stores.py", "return np.where(", "return 1 * np.where(", id="plumbing"),
+        pytest.param(f"{GRADFAITH}/mapinfo.py", "return np.where(", "return 1 * np.where(", id="plumbing"),
         pytest.param("config/README.md", "# Configuration", "# The configuration", id="readme"),
     ],
 )
