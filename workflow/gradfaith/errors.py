@@ -91,3 +91,7 @@ class BrokenArchive(Refusal):
 
 class LeakySplit(Refusal):
     """The split puts on both sides what a nearest neighbour recognises."""
+
+
+class ImputationFailed(Refusal):
+    """The pixels taken from an image could not be filled from those that stayed."""
