@@ -99,3 +99,7 @@ class LeakySplit(Refusal):
 
 class NotInStudy(Refusal):
     """What was asked for by name, an architecture, a seed, a class or an image, is not the study's."""
+
+
+class ImputationFailed(Refusal):
+    """The pixels taken from an image could not be filled from those that stayed."""
