@@ -35,7 +35,7 @@ NETWORKS = {
     "swin": Network("swin_tiny_patch4_window7_224", options={"embed_dim": 24, "depths": (1, 1, 2, 1), "window_size": 2}, seed=8),
     "hybrid": Network("test_coatnet", seed=5),
     "levit": Network(
-        "levit_conv_128s", frozenset({"linear_head"}), {"embed_dim": [32, 48], "num_heads": [2, 2], "depth": [1, 1], "key_dim": 8}
+        "levit_conv_128s", frozenset({"linear_head"}), {"embed_dim": [32, 48], "num_heads": [2, 2], "depth": [1, 1], "key_dim": 8}, 3,
     ),
 }  # fmt: skip
 
