@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 import yaml
 from workspace import Workspace
@@ -40,15 +41,26 @@ def test_the_papers_study_builds_before_its_images_are_there(fresh: Workspace):
 def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable: Workspace):
     document = yaml.safe_load((spoilable.folder / "tiny.yaml").read_text())
     (spoilable.folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(document))
-    kept = {
-        key: document[key]
-        for key in ("bundles", "localization", "batteries", "agreement", "primary", "statistics", "figures")
+    own = {
+        "bundles": {"late": {"methods": {"gradcam": {"layer": {"net-a": "layer3", "net-b": "blocks.2"}}}}},
+        "batteries": {"ranking": {"metrics": ["road"], "imputers": ["noisy_linear"]}},
+        "primary": {"metric": "road", "method": "gradcam", "against": "random-grid"},
+        "explain": {"max_images": 4},
+        "statistics": document["statistics"],
     }
-    kept["bundles"] = {"late": {"methods": {"gradcam": {"layer": {"net-a": "layer3", "net-b": "blocks.2"}}}}}
-    (spoilable.folder / "tiny.yaml").write_text(yaml.safe_dump({"study": "layers", "base": "tiny", **kept}))
+    (spoilable.folder / "tiny.yaml").write_text(yaml.safe_dump({"study": "layers", "base": "tiny", **own}))
     planned = spoilable.planned()
     assert not {"index", "split", "pack", "train", "predict"} & set(planned)
-    assert planned["explain"] == 4 * 2
-    spoilable.snakemake("--until", "explain")
-    assert (spoilable.folder / "results/layers/maps/net-a/seed-0/late.h5").exists()
-    assert not (spoilable.folder / "results/layers/models").exists()
+    assert planned["explain"] == planned["faithfulness"] == 4 * 2
+    spoilable.snakemake("--until", "collect")
+    results = spoilable.folder / "results/layers"
+    assert (results / "maps/net-a/seed-0/late.h5").exists()
+    assert not (results / "models").exists()
+    curves, scores = (pd.read_parquet(results / f"{kind}.parquet") for kind in ("curves", "scores"))
+    assert set(curves["order"]) == {"most", "least"}
+    assert set(curves["fraction"]) == {0.2, 0.4, 0.6, 0.8}
+    assert {"gradcam", "shuffled-gradcam", "random-grid"} <= set(curves["method"])
+    cell = ["arch", "seed", "method", "image_id"]
+    points = curves.pivot_table(index=cell, columns="order", values="probability", aggfunc="mean")
+    found = scores[(scores["status"] == "ok") & (scores["copy"] == 0)].set_index(cell)["value"]
+    assert (points["least"] - points["most"]).loc[found.index].sub(found).abs().max() < 1e-6

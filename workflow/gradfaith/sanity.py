@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from gradfaith.training import Closed
 
 
-class Randomisation(BaseModel):
+class Randomisation(Closed):
     """Weights replaced by random ones, cascading; every method of a bundle explains the same images again."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(4, ge=1, le=50, description="the network's modules are cut into so many nearly equal groups")
     orders: list[Literal["top_down", "bottom_up"]] = Field(
