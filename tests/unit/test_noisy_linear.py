@@ -18,7 +18,8 @@ def uniform(*size: int, seed: int = 0) -> Tensor:
 
 MAP = interpolate(uniform(1, 1, 7, 7, seed=3), size=(24, 30), mode="bilinear")[0, 0]
 IMAGES = uniform(3, 2, 24, 30, seed=7)
-KEEP = torch.stack([MAP > MAP.quantile(0.6), uniform(24, 30) > 0.4, torch.ones(24, 30) > 0]).float()
+SCATTERED, WHOLE = uniform(24, 30) > 0.4, torch.ones(24, 30) > 0
+KEEP = torch.stack([MAP.gt(MAP.quantile(0.6)), SCATTERED, WHOLE]).float()
 CONTEXT = Context(KEEP, None, ["a", "b", "c"], ("study", 1), "most 0.4")
 
 
