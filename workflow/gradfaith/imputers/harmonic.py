@@ -30,6 +30,7 @@ from gradfaith.errors import ImputationFailed
 
 COARSEST = 8  # pixels a side; solved by a dense inverse, 64 x 64
 STRETCH = 1.2  # of the coarse correction: coarse systems are a little too stiff where a hole ends
+CACHED = 320_000  # numbers that a CPU solves for at once: its cache holds them, which halves the time of large batches
 TINY = 1e-30  # below any residual that matters: 0 / TINY is 0
 
 
@@ -60,6 +61,12 @@ def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int =
         )
     if images.shape[1] > 1 and torch.equal(images, images[:, :1].expand_as(images)):
         return solve(images[:, :1], keep[:, 0], tolerance=tolerance, limit=limit).repeat(1, images.shape[1], 1, 1)
+    at_once = max(1, CACHED // images.shape[1:].numel() if images.is_cpu else len(images))
+    pieces = zip(torch.split(images, at_once), torch.split(keep, at_once), strict=True)
+    return torch.cat([_filled(some, stay, tolerance, limit) for some, stay in pieces])
+
+
+def _filled(images: Tensor, keep: Tensor, tolerance: float, limit: int) -> Tensor:  # (m, c, h, w), (m, 1, h, w)
     x = images.to(torch.promote_types(images.dtype, torch.float32))
     low = x.masked_fill(~keep, torch.inf).amin((2, 3), keepdim=True)  # (m, c, 1, 1)
     high = x.masked_fill(~keep, -torch.inf).amax((2, 3), keepdim=True)
