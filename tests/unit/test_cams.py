@@ -17,10 +17,12 @@ from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith.device import Chunk
-from gradfaith.methods.contract import Layered, Score, score
+from gradfaith.errors import MethodUndefined
+from gradfaith.methods.contract import Layered, Score, Tap, score
+from gradfaith.methods.eigencam import attribute as eigencam_of
 from gradfaith.methods.refine import attribute as refine
 from gradfaith.models import needs
-from gradfaith.models.build import Classifier, Spec
+from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.uses import Given, uses_of
 
 CHANNELS, GRID, CLASSES, IMAGES = 5, 4, 3, 2
@@ -245,3 +247,40 @@ def test_refined_maps_of_one_layer_are_that_layer_s_map_scaled(case: Case) -> No
     scaled = refine(Layered([own], (GRID, GRID)))
     low, high = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)
     assert_close(scaled, (own - low) / (high - low))
+
+
+def test_a_map_that_is_not_finite_refines_to_none() -> None:
+    """Not to a constant one: the image failed, it is not one that nothing can be said of."""
+    fine = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    broken = fine.clone()
+    broken[1, 0, 0] = torch.nan
+    found = refine(Layered([fine, broken], (8, 8)))
+    assert found[0].isfinite().all()
+    assert found[1].isnan().all()
+
+
+def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> None:
+    classifier = build(Spec("resnet10t", 3, 1, 3, 64, 0.5, 0.25), seed=3).eval()
+    how = {
+        "room": "methods",
+        "use": "refine",
+        "layer": "auto",
+        "options": {"of": "cam"},
+        "score": "logit",
+        "shuffled": False,
+    }
+    with pytest.raises(MethodUndefined, match='at layer "layer1"'):
+        uses_of(classifier, {"fine": how})
+    (use,) = uses_of(classifier, {"fine": how | {"layer": "layer4"}})
+    assert use.layers == ("layer4",)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 4, 4), (3, 5, 7, 7)])
+def test_eigen_cam_is_the_same_from_either_gram_matrix(shape: tuple[int, ...]) -> None:
+    """More channels than places, and more places than channels: both equal the singular value decomposition."""
+    activation = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    found = eigencam_of(Tap(activation, activation, torch.zeros(3)))
+    for own, map_ in zip(activation, found, strict=True):
+        rows = own.flatten(1).T
+        expected = rows @ torch.linalg.svd(rows, full_matrices=False).Vh[0]
+        assert_close(map_.flatten(), expected if expected.sum() > 0 else -expected)

@@ -24,11 +24,21 @@ def net() -> torch.nn.Module:
 @both
 def test_fewer_than_two_samples_for_each_superpixel_are_refused_unless_asked_for(name: str) -> None:
     method, how = registry.load("methods", name), {"segments": 40, "samples": 30}
-    with pytest.raises(MethodUndefined, match=r"30 samples are asked for, and an image has \d+ superpixels"):
+    with pytest.raises(MethodUndefined, match="30 samples are asked for, of images of about 40 superpixels"):
         answer(method, net(), IMAGES, TARGET, how=how)
     found = answer(method, net(), IMAGES, TARGET, how=how | {"allow_underdetermined": True})
     assert (found.notes["superpixels"] > 15).all()
     assert found.maps.isfinite().all()
+
+
+@both
+def test_an_image_of_more_superpixels_than_its_samples_can_fit_has_no_map_and_stops_nobody(name: str) -> None:
+    """20 are asked for and 25 come, which is known only of each image: 44 samples are too few, 50 are enough."""
+    method = registry.load("methods", name)
+    short = answer(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 44})
+    assert (short.notes["superpixels"] == 25).all()
+    assert short.maps.isnan().all()
+    assert answer(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 50}).maps.isfinite().all()
 
 
 @both
@@ -53,7 +63,7 @@ def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None
     plain = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
     draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
     with asking(net(), IMAGES[:1], TARGET[:1]) as given:
-        noted = surrogate.explained(given, labels[:1], 200, "mean", draw, fit)
+        noted = surrogate.explained(given, labels[:1], 200, "mean", draw, fit, underdetermined=False)
     always = draw(5, 200, torch.Generator()).always
     for size in (25, 50, 100):
         first, second = (np.round(one[1:] / np.abs(one[1:]).max(), 9) for one in found[size + always])

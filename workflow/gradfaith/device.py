@@ -17,6 +17,8 @@ Answer = TypeVar("Answer")
 def choose(asked: str, threads: int) -> torch.device:
     """cuda before mps before cpu; a device asked for by name must be there. torch's own threads are set here."""
     torch.set_num_threads(threads)
+    # Single precision is meant where it is said: ten bits of a product's mantissa do not give the same map in any batch.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     offered = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind in offered if offered[kind]) if asked == "auto" else asked
     if not offered.get(name, False):

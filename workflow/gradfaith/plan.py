@@ -162,7 +162,8 @@ class Plan:
     def methods(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
         """label -> use, of those that a bundle asks of an architecture."""
         return {
-            label: use | {"layer": self.layer(arch, use), "shuffled": self.is_shuffled(label)}
+            label: {key: value for key, value in use.items() if key != "only"}
+            | {"layer": self.layer(arch, use), "shuffled": self.is_shuffled(label)}
             for label, use in self.bundles[bundle].items()
             if arch in (use["only"] or [arch])
         }

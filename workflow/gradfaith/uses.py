@@ -87,9 +87,10 @@ def uses_of(classifier: Classifier, asked: Uses) -> list[Use]:
         if inner is not None:
             layers = stack(classifier.net, how["layer"])
             layer = layers[0]
-        for method in (module, inner):
-            if method is not None:
-                traits.check(classifier, layers[-1] if layers else layer, label, method.METHOD.requires)
+        for path in layers or (layer,):
+            for method in (module, inner):
+                if method is not None:
+                    traits.check(classifier, path, label, method.METHOD.requires)
         uses.append(Use(label, how["use"], module, inner, how["options"], layer, layers, how["score"], how["shuffled"]))
     return uses
 

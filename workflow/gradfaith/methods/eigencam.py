@@ -4,8 +4,8 @@
 
 It reads no gradient and no class: what it shows is where the layer is busy, so it is a baseline for methods that claim to
 explain an answer. A singular vector has no sign of its own; ours is the one with the positive sum, which is that of the
-activations where they are not negative. The vector is found from the Gram matrix of the positions, which has h*w rows
-instead of c. Signed. Cost: the forward the bundle shares.
+activations where they are not negative. The vector is found from the smaller Gram matrix, of the positions or of the
+channels. Signed. Cost: the forward the bundle shares.
 """
 
 import torch
@@ -24,9 +24,15 @@ METHOD = Method(
 
 
 def attribute(tap: Tap) -> Tensor:  # (n, h, w)
-    rows = tap.activation.flatten(2).transpose(1, 2).double()  # (n, h w, c)
-    values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
-    map_ = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()  # (n, h w): A v_1 = s_1 u_1
+    device = tap.activation.device
+    home = torch.device("cpu") if device.type == "mps" else device  # which has no double precision
+    rows = tap.activation.flatten(2).transpose(1, 2).to(home).double()  # (n, h w, c)
+    if rows.shape[1] <= rows.shape[2]:
+        values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
+        map_ = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()  # (n, h w): A v_1 = s_1 u_1
+    else:
+        _, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)
+        map_ = (rows @ vectors[:, :, -1:])[:, :, 0]
     sign = torch.where(map_.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
     signed: Tensor = (sign * map_).reshape(len(rows), *tap.activation.shape[2:])
-    return signed.to(tap.activation.dtype)
+    return signed.to(device, tap.activation.dtype)

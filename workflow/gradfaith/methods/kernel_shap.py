@@ -36,7 +36,7 @@ def attribute(
     allow_underdetermined: bool = False,
 ) -> Noted:
     labels = superpixels(asked.images, segments, samples, allow_underdetermined)
-    return explained(asked, labels, samples, fill, _copies, _fit)
+    return explained(asked, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
 
 
 def _copies(count: int, samples: int, generator: Generator) -> Copies:

@@ -36,7 +36,15 @@ def attribute(
     allow_underdetermined: bool = False,
 ) -> Noted:
     labels = superpixels(asked.images, segments, samples, allow_underdetermined)
-    return explained(asked, labels, samples, fill, partial(_copies, width=width), partial(_fit, ridge=ridge))
+    return explained(
+        asked,
+        labels,
+        samples,
+        fill,
+        partial(_copies, width=width),
+        partial(_fit, ridge=ridge),
+        underdetermined=allow_underdetermined,
+    )
 
 
 def _copies(count: int, samples: int, generator: Generator, *, width: float) -> Copies:

@@ -54,6 +54,7 @@ def attribute(
 def places(height: int, width: int, window: float, stride: float) -> list[tuple[int, int]]:
     """The upper left corners of all windows."""
     side, step = (_pixels(length, min(height, width)) for length in (window, stride))
+    step = min(step, side)  # no pixel between two windows
     downs, acrosses = ([*range(0, length - side, step), length - side] for length in (height, width))
     return [(down, across) for down in downs for across in acrosses]
 

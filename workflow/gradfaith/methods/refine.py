@@ -28,7 +28,8 @@ def attribute(
     combine: Literal["product", "geometric", "inverse_exp"] = "product",
 ) -> Tensor:  # (n, h, w)
     scaled = [evaluate(maps, grid="native", signed=False, size=layered.size) for maps in layered.maps]
-    units = torch.stack([found.unit for found in scaled])  # (l, n, h, w)
+    lost = torch.stack([found.broken for found in scaled]).any(dim=0)  # (n,) a map that is not finite makes none
+    units = torch.stack([found.unit for found in scaled]).masked_fill(lost[:, None, None], torch.nan)  # (l, n, h, w)
     if combine == "inverse_exp":
         return 1 / ((1 / units).logsumexp(dim=0) - math.log(len(units)))
     product = units.prod(dim=0)

@@ -35,6 +35,7 @@ def attribute(tap: Tap, asked: Asked, *, channels: int = 0) -> Tensor:  # (n, h,
 
     scores = asked.scores(masked, rows).reshape(len(chosen), count).to(tap.activation.dtype)
     silent = varied.gather(1, chosen) <= 0
-    weights: Tensor = scores.masked_fill(silent, -torch.inf).softmax(dim=1).nan_to_num(0)
+    weights: Tensor = scores.masked_fill(silent, -torch.inf).softmax(dim=1)
+    weights = weights.masked_fill(silent.all(dim=1, keepdim=True), 0)
     picked = tap.activation.gather(1, chosen[:, :, None, None].expand(-1, -1, *tap.activation.shape[2:]))
     return (weights[:, :, None, None] * picked).sum(dim=1).relu()

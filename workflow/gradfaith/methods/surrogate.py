@@ -53,15 +53,18 @@ Draw = Callable[[int, int, Generator], Copies]  # superpixels, samples
 Fit = Callable[[Numbers, Numbers, Numbers], Numbers]  # kept, scores, weights -> the constant, then one per superpixel
 
 
-def explained(asked: Asked, labels: Sequence[Tensor], samples: int, fill: Fill, draw: Draw, fit: Fit) -> Noted:
-    """Maps and notes of a surrogate, from how it draws copies and how it fits."""
+def explained(
+    asked: Asked, labels: Sequence[Tensor], samples: int, fill: Fill, draw: Draw, fit: Fit, *, underdetermined: bool
+) -> Noted:
+    """Maps and notes of a surrogate, from how it draws copies and how it fits; of too many superpixels, no map."""
     copies = [
         draw(int(own.max()) + 1, samples, generator) for own, generator in zip(labels, asked.generators, strict=True)
     ]
     maps, notes = [], []
     for own, some, scores in zip(labels, copies, _answers(asked, labels, copies, fill), strict=True):
         found = fit(some.kept, scores, some.weights)
-        maps.append(torch.from_numpy(found[1:])[own])
+        enough = underdetermined or samples >= PER_SUPERPIXEL * some.kept.shape[1]
+        maps.append(torch.from_numpy(found[1:] if enough else np.full_like(found[1:], np.nan))[own])
         notes.append(
             {"superpixels": float(some.kept.shape[1]), "fit": _r2(found, some, scores)}
             | {f"agreement_{m}": _agreement(some, scores, fit, m) for m in (samples // 8, samples // 4, samples // 2)}
@@ -72,18 +75,18 @@ def explained(asked: Asked, labels: Sequence[Tensor], samples: int, fill: Fill, 
 
 def superpixels(images: Tensor, segments: int, samples: int, underdetermined: bool) -> list[Tensor]:  # each (h, w)
     """The number of its superpixel for every pixel, on the CPU; refused where samples are too few to fit."""
+    if samples < PER_SUPERPIXEL * segments and not underdetermined:
+        raise MethodUndefined(
+            found=f"{samples} samples are asked for, of images of about {segments} superpixels.",
+            why=f"With fewer than {PER_SUPERPIXEL} samples for each, the weights are mostly chance: another seed, another map.",
+            then=f"Ask for at least {PER_SUPERPIXEL * segments} `samples` or fewer `segments`, "
+            "or set `allow_underdetermined: true`.",
+        )
     labels = []
-    for image in images.detach().double().cpu():
+    for image in images.detach().cpu().double():
         colours = image.expand(3, -1, -1) if len(image) == 1 else image
         found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
-        numbers, flat = np.unique(found, return_inverse=True)  # in case one lost all its pixels
-        if samples < PER_SUPERPIXEL * len(numbers) and not underdetermined:
-            raise MethodUndefined(
-                found=f"{samples} samples are asked for, and an image has {len(numbers)} superpixels.",
-                why=f"With fewer than {PER_SUPERPIXEL} samples for each, the weights are mostly chance: another seed, another map.",
-                then=f"Ask for at least {PER_SUPERPIXEL * len(numbers)} `samples` or fewer `segments`, "
-                "or set `allow_underdetermined: true`.",
-            )
+        _, flat = np.unique(found, return_inverse=True)  # in case one lost all its pixels
         labels.append(torch.from_numpy(flat.reshape(found.shape).astype(np.int64)))
     return labels
 
@@ -103,7 +106,7 @@ def _answers(asked: Asked, labels: Sequence[Tensor], copies: Sequence[Copies], f
         keep = kept[some].gather(1, places[own].flatten(1)).reshape(len(own), 1, *places.shape[1:])
         return torch.where(keep, asked.images[own], without[own])
 
-    scores = asked.scores(changed, rows).double().cpu().numpy()
+    scores = asked.scores(changed, rows).cpu().double().numpy()
     return np.split(scores, np.cumsum(lengths)[:-1])
 
 
@@ -112,7 +115,7 @@ def _filled(images: Tensor, labels: Sequence[Tensor], fill: Fill) -> Tensor:  # 
     if fill == "grey":
         return torch.full_like(images, GREY)
     found = []
-    for image, own in zip(images.detach().double().cpu(), labels, strict=True):
+    for image, own in zip(images.detach().cpu().double(), labels, strict=True):
         number, flat = int(own.max()) + 1, own.flatten()
         sums = torch.zeros(len(image), number, dtype=torch.float64).index_add_(1, flat, image.flatten(1))
         found.append((sums / flat.bincount(minlength=number))[:, own])

@@ -4,7 +4,7 @@
 
 Chosen so that the score splits over the channels and drops by a channel's part when it is removed, as nearly as one
 weight per channel allows; that is exact where all that follows is linear. The distribution is one only for a >= 0: a
-channel whose positive and negative activations cancel (to a millionth) has none, and weighs nothing.
+channel whose positive and negative activations cancel (to a ten-thousandth) has none, and weighs nothing.
 Cost: the forward and the short backward the bundle shares.
 """
 
@@ -20,7 +20,7 @@ METHOD = Method(
     cite="fu2020",
     differs="no small number in the denominator; channels whose activations cancel weigh nothing",
 )
-CANCELLED = 1e-6
+CANCELLED = 1e-4
 
 
 def attribute(tap: Tap) -> Tensor:  # (n, h, w)
