@@ -53,7 +53,7 @@ def attribute(asked: Asked, *, epsilon: float = 1e-6, gamma: float = 0.25) -> No
             relevance = entered * _slope(layer, entered, relevance / _steady(layer(entered), 0.0))
         else:  # passes on what it gets, at most in another shape
             relevance = relevance.reshape(entered.shape)
-    maps = relevance.sum(dim=1)
+    maps = relevance.to(asked.images).sum(dim=1)
     return Noted(maps, {"kept": maps.sum(dim=(1, 2)) / given.sum(dim=1)})
 
 
@@ -83,7 +83,7 @@ def _through_conv(
     signs = [(part(entered), partial(_bare, conv, part(weight))) for part in (_over, _under)]
     with torch.no_grad():
         z = norm(conv(entered))
-        enlarged = gamma * (z > 0)
+        enlarged = gamma * (z > 0).to(z)
         share = relevance / _steady(z + enlarged * sum(apply(a) for a, apply in signs), epsilon)
     plain = entered * _slope(lambda a: norm(conv(a)), entered, share)
     return plain + sum(a * _slope(apply, a, enlarged * share) for a, apply in signs)
@@ -113,7 +113,8 @@ def _slope(apply: Apply, entered: Tensor, share: Tensor) -> Tensor:
 def _steady(z: Tensor, epsilon: float) -> Tensor:
     """z, moved away from 0 by a share of its own image's rms."""
     rms = z.flatten(1).square().mean(dim=1).sqrt().reshape(-1, *[1] * (z.ndim - 1))
-    return z + torch.where(z < 0, -1.0, 1.0) * (epsilon * rms + torch.finfo(z.dtype).tiny)
+    nudge = epsilon * rms + torch.finfo(z.dtype).tiny
+    return torch.where(z < 0, z - nudge, z + nudge)
 
 
 def _over(values: Tensor) -> Tensor:
