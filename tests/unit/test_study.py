@@ -57,6 +57,7 @@ REFUSED = [
     ("bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "refine"}}}, "cams.methods.fine.options.of: refine", "is none of"),
     ("bundles/cams/methods", {"gradcam": {"only": ["net-c"]}}, "bundles.cams.methods.gradcam.only: net-c", "is no architecture of the study"),
     ("bundles/cams/methods", {"gradcam": {"score": "odds"}}, "bundles.cams.methods.gradcam.score", "found 'odds'"),
+    ("bundles/cams/methods", {"deeplift": {"score": "margin"}}, "bundles.cams.methods.deeplift.score", "deeplift explains logit, not margin"),
     ("explain/precision", "fp8", "explain.precision", "found 'fp8'"),
     ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),

@@ -127,6 +127,7 @@ def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[
                 for arch in sorted(set(use.only) - set(study.architectures))
             ]
             lines += _combined(f"bundles.{bundle}.methods.{label}", use.options.get("of"))
+            lines += _scored(f"bundles.{bundle}.methods.{label}", use.use, use.score)
     metrics = [
         *study.localization,
         *study.agreement,
@@ -143,6 +144,12 @@ def _combined(path: str, of: str | None) -> list[str]:
     """A method of maps names the method whose maps it combines: one that reads a layer."""
     known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
     return [f"{path}.options.of: {of} is none of {', '.join(known)}"] if of is not None and of not in known else []
+
+
+def _scored(path: str, name: str, score: str) -> list[str]:
+    """A method that can explain only some kinds of score says so."""
+    known = entry("methods", name).declared.get("scores", (score,))
+    return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
 
 
 def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:

@@ -48,6 +48,7 @@ class Method:
     forwards: int | str = 0  # whole forward passes per map, beyond the one the bundle shares
     backwards: int | str = 0  # per map: through the head only for a layer, to the image for an image
     heads: int | str = 0  # forward passes of the head alone, per map
+    scores: tuple[Score, ...] = ("logit", "log_odds", "margin")  # what of the answer it can explain
     seeded: bool = False  # draws random numbers, from the generators it is given
     targeted: bool = True  # the map depends on the class it explains
     at: str = ""  # the layer it taps unless the study names one, a word of models/layers.py; else the architecture's

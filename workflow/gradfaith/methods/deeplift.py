@@ -31,6 +31,7 @@ METHOD = Method(
     requires=("rescale",),
     forwards=2,
     backwards=2,
+    scores=("logit",),  # no rule hands a log-sum or a maximum over classes back
     cite="shrikumar2017",
     differs="no map where more than 5 % of the difference of scores is missing",
 )
