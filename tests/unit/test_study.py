@@ -62,6 +62,8 @@ REFUSED = [
     ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
     ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),
+    ("bundles/cams/methods", {"refine": {"options": {"combine": "sum"}}}, 'option "combine" of refine', "found 'sum'"),
+    ("bundles/cams/methods", {"smoothgrad": {"options": {"noise": float("inf")}}}, 'option "noise" of smoothgrad', "finite number"),
     # values that cannot be
     ("split", {"train": 0.6, "val": 0.2, "test": 0.3}, "split: ", "must add up to 1, found 1.1"),
     ("seeds", [0, 1, 1], "seeds: ", "seeds must differ"),
@@ -86,6 +88,29 @@ REFUSED = [
     ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
 ]  # fmt: skip
 
+SAMPLES = "samples >= 2 * segments or allow_underdetermined"
+# where, which file, its options, what it needs, what was found
+BEYOND = [
+    ("bundles/cams/methods", "integrated_gradients", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"samples": 0}, "samples >= 1", "samples: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"noise": -0.1}, "noise >= 0", "noise: -0.1"),
+    ("bundles/cams/methods", "scorecam", {"channels": -1}, "channels >= 0", "channels: -1"),
+    ("bundles/cams/methods", "lime", {"segments": 60, "samples": 119}, SAMPLES, "samples: 119, segments: 60, allow_underdetermined: False"),
+    ("bundles/cams/methods", "lime", {"ridge": -1}, "ridge >= 0", "ridge: -1.0"),
+    ("bundles/cams/methods", "kernel_shap", {"segments": 1}, "segments >= 2", "segments: 1"),
+    ("bundles/cams/methods", "occlusion", {"window": 65}, "0 < window <= size", "window: 65.0, size: 64"),
+    ("bundles/cams/methods", "occlusion", {"stride": 0}, "0 < stride <= size", "stride: 0.0, size: 64"),
+    ("bundles/cams/methods", "lrp", {"gamma": -1}, "gamma >= 0", "gamma: -1.0"),
+    ("batteries/masking/imputers", "blur", {"sigma": 0}, "sigma > 0", "sigma: 0.0"),
+    ("batteries/masking/imputers", "noisy_linear", {"tolerance": 0}, "0 < tolerance < 1", "tolerance: 0.0"),
+    ("batteries/masking/metrics", "deletion", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("batteries/masking/metrics", "road", {"shares": [0.5, 1.0]}, "0 < shares < 1", "shares: (0.5, 1.0)"),
+    ("batteries/masking/metrics", "road", {"shares": []}, "0 < shares < 1", "shares: ()"),
+    ("localization", "locacc", {"threshold": 0}, "0 < threshold <= 1", "threshold: 0.0"),
+    ("agreement", "consist", {"threshold": 1.5}, "0 < threshold <= 1", "threshold: 1.5"),
+    ("figures", "panels", {"seed_rank": 2}, "0 <= seed_rank < seeds", "seed_rank: 2, seeds: 2"),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(("path", "value", "said", "meant"), REFUSED)
 def test_it_is_refused_with_its_path(
@@ -94,6 +119,15 @@ def test_it_is_refused_with_its_path(
     found = refusal(put(tiny, path, value), root).found
     assert said in found
     assert meant in found
+
+
+@pytest.mark.parametrize(("path", "name", "options", "needed", "beyond"), BEYOND)
+def test_an_option_that_nothing_can_be_computed_with_is_refused_by_its_key(
+    tiny: dict[str, Any], root: Path, path: str, name: str, options: dict[str, Any], needed: str, beyond: str
+) -> None:
+    found = refusal(put(tiny, path, {"mine": {"use": name, "options": options}}), root).found
+    key = f"{path.replace('/', '.')}.mine.options.{beyond.partition(':')[0]}"
+    assert f"{key}: {name} needs {needed}, found {beyond}" in found
 
 
 def test_all_slips_are_told_at_once(tiny: dict[str, Any], root: Path) -> None:
@@ -183,3 +217,15 @@ def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, 
     }
     assert set(study.batteries["masking"].imputers["wide"].options) == {"sigma"}
     assert study.split.tolerance == 0.1
+
+
+def test_too_few_samples_are_taken_where_they_are_asked_for_and_a_window_may_fill_the_image(
+    tiny: dict[str, Any], root: Path
+) -> None:
+    few = {"segments": 60, "samples": 119, "allow_underdetermined": True}
+    tiny["bundles"]["cams"]["methods"] = {
+        "gradcam": {},
+        "lime": {"options": few},
+        "occlusion": {"options": {"window": 64}},
+    }
+    assert "lime" in Plan.read(tiny, root).method_names

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ValidationError
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import EXTENDED
+from gradfaith.options import broken
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
 
 if TYPE_CHECKING:
     from gradfaith.dataset import Dataset
-    from gradfaith.study import Study
+    from gradfaith.study import Study, Uses
 
 
 NAME = "randomisation"
@@ -77,7 +78,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
+    checks = (_agreement, _localization, _limits, _names, _primary, _weights, _parts, _randomisation)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -109,6 +110,26 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
         f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
         for label, kinds in reads.items()
         if dataset.evidence not in kinds
+    ]
+
+
+def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    """Options that no file can work with, each by its key."""
+    named: dict[str, tuple[str, Mapping[str, Uses]]] = {
+        "localization": ("localization", study.localization),
+        "agreement": ("agreement", study.agreement),
+        "figures": ("figures", study.figures),
+    }
+    named |= {f"bundles.{name}.methods": ("methods", bundle.methods) for name, bundle in study.bundles.items()}
+    for name, battery in study.batteries.items():
+        named[f"batteries.{name}.metrics"] = ("faithfulness", battery.metrics)
+        named[f"batteries.{name}.imputers"] = ("imputers", battery.imputers)
+    known = {"size": study.image.size, "seeds": len(study.seeds)}
+    return [
+        f"{path}.{label}.options.{line}"
+        for path, (room, uses) in named.items()
+        for label, use in uses.items()
+        for line in broken(room, use.use, use.options, known)
     ]
 
 

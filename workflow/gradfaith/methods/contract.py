@@ -17,7 +17,8 @@ All are of one batch and one target class per image. `requires` names what a net
 defined (models/traits.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
 "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
 passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
-added ("steps + 2"). The maps are raw: nobody rescales before `metrics/evaluated.py`.
+added ("steps + 2"). `limits` are what options must keep, as conditions on their names (options.py). The maps are raw: nobody
+rescales before `metrics/evaluated.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,7 @@ class Method:
     at: str = ""  # the layer it taps unless the study names one, a word of models/layers.py; else the architecture's
     cite: str = ""
     differs: str = ""  # where we differ from the source, in one sentence
+    limits: tuple[str, ...] = ()  # what its options must keep: "steps >= 1"
 
 
 @dataclass(frozen=True)

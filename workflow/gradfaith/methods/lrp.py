@@ -32,6 +32,7 @@ METHOD = Method(
     backwards=2,
     cite="bach2015",
     differs="gamma rule for all convolutions, epsilon as a share of the layer's rms, batch norms folded",
+    limits=("epsilon >= 0", "gamma >= 0"),
 )
 NO_NORM: nn.Module = nn.Identity()
 Link = tuple[nn.Module, Tensor]  # a layer of the chain, and what entered it

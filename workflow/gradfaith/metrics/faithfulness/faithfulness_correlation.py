@@ -25,6 +25,7 @@ METRIC = Metric(
     invariances=("scale",),
     cite="bhatt2020",
     differs="sets are a share of the image; logits",
+    limits=("subsets >= 3", "0 < share < 1"),
 )
 
 

@@ -26,6 +26,7 @@ METRIC = Metric(
     fooled_by=("uniform",),
     cite="yeh2019",
     differs="at the best scale of the map, over that of no map; sets of pixels are taken away instead of noise added",
+    limits=("subsets >= 2", "0 < share < 1"),
 )
 
 
