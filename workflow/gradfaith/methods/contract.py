@@ -21,9 +21,9 @@ added ("steps + 2"). `limits` are what options must keep, as conditions on their
 rescales before `metrics/evaluated.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -36,6 +36,9 @@ Rows = Tensor  # (m,) the image that each of m changed copies is a copy of
 Build = Callable[
     [slice], Tensor
 ]  # some of the m copies, made when they are needed, so that they need not exist at once
+Each = Callable[
+    [Hashable, Callable[[Tensor], Any]], list[Any]
+]  # a name, and how it is made of (c, h, w) -> one per image
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Asked:
     slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
     mean: Tensor | None = None  # the grey that the network's normalisation takes away
+    each: Each = field(kw_only=True)  # what is made of every image alone, once for all methods that name it alike
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def attribute(
     fill: Literal["mean", "grey"] = "mean",
     allow_underdetermined: bool = False,
 ) -> Noted:
-    labels = superpixels(asked.images, segments, samples, allow_underdetermined)
+    labels = superpixels(asked, segments, samples, allow_underdetermined)
     return explained(asked, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
 
 

@@ -36,7 +36,7 @@ def attribute(
     ridge: float = 1.0,
     allow_underdetermined: bool = False,
 ) -> Noted:
-    labels = superpixels(asked.images, segments, samples, allow_underdetermined)
+    labels = superpixels(asked, segments, samples, allow_underdetermined)
     return explained(
         asked,
         labels,
