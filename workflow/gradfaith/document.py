@@ -28,7 +28,7 @@ Formulas, and where we differ from the papers, stand at the head of each file; t
 """
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLACES = {
-    "localization": "localization", "agreement": "agreement", "figures": "figures",
+    "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
     "batteries.<battery>.metrics": "faithfulness", "batteries.<battery>.imputers": "imputers", "bundles.<bundle>.methods": "methods",
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ def schema() -> str:
     found = Study.model_json_schema()
     found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     found["title"] = "GradFaith study"
-    for key in ("localization", "agreement", "figures"):
+    for key in ("localization", "composite", "agreement", "figures"):
         found["properties"][key] = _named(registry.names(key), found["properties"][key])
     methods = found["$defs"]["Bundle"]["properties"]
     methods["methods"] = _named(registry.names("methods"), methods["methods"])
