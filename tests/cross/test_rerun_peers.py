@@ -67,7 +67,7 @@ def images() -> Tensor:
 @pytest.fixture(scope="module")
 def explainer(classifier: Classifier) -> again.Explainer:
     use = uses.uses_of(classifier, {"gradcam": GRADCAM})
-    cell = explain.Cell(classifier, lambda ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False)
+    cell = explain.Cell(classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False)
     return again.Explainer({"trained": cell})
 
 
