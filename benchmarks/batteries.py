@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 from turns import line, take
 
 from gradfaith import again, explain, uses
+from gradfaith.device import Chunk
 from gradfaith.metrics import engine, rerun
 from gradfaith.metrics.contract import Reruns, Stored
 from gradfaith.models.build import Classifier, Spec, build
@@ -52,7 +53,7 @@ def explainer(classifier: Classifier, methods: int) -> again.Explainer:
     cell = explain.Cell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probed=False
     )
-    return again.Explainer({"trained": cell})
+    return again.Explainer({"trained": cell}, Chunk(BATCH, torch.device("cpu")))
 
 
 def stored(ask: again.Explainer, images: Tensor, target: Tensor) -> dict[Any, Stored]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gradfaith import again, explain, uses
+from gradfaith.device import Chunk
 from gradfaith.imputers import black, noisy_linear
 from gradfaith.metrics import engine, rerun
 from gradfaith.metrics.compose import compose
@@ -68,7 +69,7 @@ def images() -> Tensor:
 def explainer(classifier: Classifier) -> again.Explainer:
     use = uses.uses_of(classifier, {"gradcam": GRADCAM})
     cell = explain.Cell(classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False)
-    return again.Explainer({"trained": cell})
+    return again.Explainer({"trained": cell}, Chunk(32, torch.device("cpu")))
 
 
 @pytest.fixture(scope="module")

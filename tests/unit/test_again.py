@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradfaith import again, choose, explain, faithfulness, randomisation, uses
 from gradfaith import rows as between
+from gradfaith.device import Chunk
 from gradfaith.errors import MethodUndefined
 from gradfaith.metrics.contract import Reruns, Trained
 from gradfaith.metrics.evaluated import evaluate
@@ -22,6 +23,7 @@ from gradfaith.stores import Images, Maps, MapWriter
 
 CLASSES, COPIES = ["normal", "benign", "malignant"], 3
 MODEL = {"arch": "net", "seed": 1}
+CHUNK = Chunk(16, torch.device("cpu"))
 PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 CONTROL = PLAIN | {"room": "controls"}
 METHODS: dict[str, dict[str, Any]] = {
@@ -151,9 +153,7 @@ def test_controls_alone_ask_the_network_nothing(explainer, images, maps) -> None
 
 def test_chance_is_drawn_anew_for_a_changed_image_and_kept_for_another_model(classifier, images, maps) -> None:
     cells = cell(classifier, images.pixels, maps.rows)
-    same = again.Explainer(
-        {"trained": cells, "randomised": cells}
-    )  # the network is the same, so only the chance can differ
+    same = again.Explainer({"trained": cells, "randomised": cells}, CHUNK)  # one network: only the chance can differ
     kept, shown = maps.maps("smooth", 0)[:5], ("smooth", 0)
     first, second, third = (same(batch(images, maps, change=name))[shown].numpy() for name in ("a", "a", "b"))
     close(first, second)
@@ -174,7 +174,7 @@ def test_a_row_that_a_method_refuses_has_no_finite_map_and_the_others_keep_their
         return attribute(given)
 
     monkeypatch.setattr(saliency, "attribute", refuse)
-    found = again.Explainer({"trained": cell(classifier, images.pixels, maps.rows)})(asked)["saliency", 0]
+    found = again.Explainer({"trained": cell(classifier, images.pixels, maps.rows)}, CHUNK)(asked)["saliency", 0]
     assert torch.isfinite(found).flatten(1).all(dim=1).tolist() == [True, False, True]
     close(found[[0, 2]].numpy(), maps.maps("saliency", 0)[[0, 4]])
     assert f"saliency, kept, {asked.image_ids[2]}: it does not add up." in capsys.readouterr().out

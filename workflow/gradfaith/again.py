@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradfaith import rng
-from gradfaith.device import Most
+from gradfaith.device import Chunk, Most
 from gradfaith.errors import Refusal
 from gradfaith.explain import Cell
 from gradfaith.methods.contract import Noted, Score
@@ -41,6 +41,7 @@ class Explainer:
     """The methods of a bundle, on the trained network and, where a metric asks for it, on one that has forgotten everything."""
 
     cells: Mapping[Trained, Cell]
+    passes: Chunk  # rows of a method's own passes
 
     def __call__(self, asked: Reruns) -> dict[Whose, Tensor]:
         """Raw maps of every method that is wanted, of the rows it is wanted for."""
@@ -49,7 +50,7 @@ class Explainer:
         layers = list(dict.fromkeys(layer for use in uses for layer in use.layers))
         curved = any("curvature" in use.wants for use in uses)
         every = torch.arange(len(asked.images), device=asked.images.device)
-        with needs.meeting(cell.classifier, asked.images, layers, chunk=cell.passes, curved=curved) as meeting:
+        with needs.meeting(cell.classifier, asked.images, layers, chunk=self.passes, curved=curved) as meeting:
             supplies: dict[Score, needs.Supply] = {}
             for use in uses:
                 if use.score not in supplies:
@@ -76,7 +77,7 @@ def explainer(
         )
         for name, network in networks.items()
     }  # fmt: skip
-    return Explainer(cells)
+    return Explainer(cells, Chunk(most, model.mean.device))
 
 
 def _stored(use: Use, asked: Reruns) -> list[Whose]:

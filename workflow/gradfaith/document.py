@@ -31,8 +31,9 @@ METRICS_HEAD = """# Metrics
 
 Written by `gradfaith schema` from what every file in `workflow/gradfaith/metrics/` declares. "By chance" is what a map of independent random
 pixels gets on average, where there is a closed form; "unchanged by" is tested. Forwards are per map and imputer, were the metric
-alone: those of a battery share them. Names ending in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
-Options stand in the [key list](config.md); formulas and readings at the head of each file.
+alone: those of a battery share them; some run the method again, and a composite is made of others' scores. Names ending in
+`_literature` or `_pgc` are the numbers as others compute them, for comparison. Options stand in the [key list](config.md); formulas and
+readings at the head of each file.
 """
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLACES = {

@@ -93,7 +93,7 @@ class Cell:
         curved = any("curvature" in use.wants for use in self.uses)
         grids = self.grids  # probed before the first graph: a probe touches weights that are zero
         started = time.perf_counter()
-        with needs.meeting(self.classifier, images, layers, chunk=self.passes, curved=curved) as meeting:
+        with needs.meeting(self.classifier, images, layers, chunk=self._passes, curved=curved) as meeting:
             settle(self._device)
             forward = (time.perf_counter() - started) / sum(len(role.ids) for role in roles)
             for role in roles:
@@ -154,8 +154,7 @@ class Cell:
         return self.table[self.table["role"] == "true"].set_index("image_id")["target"]
 
     @cached_property
-    def passes(self) -> Chunk:
-        """How many images go through the network at once."""
+    def _passes(self) -> Chunk:
         return Chunk(self.most, self._device)
 
     @cached_property

@@ -141,9 +141,6 @@ class Part(Supply):
         super().__init__(whole._meeting, whole._target[rows], rows, whole._kind)
         self._whole, self._part = whole, rows
 
-    def backward(self) -> float:
-        return self._whole.backward()
-
     def tap(self, layer: str) -> Tap:
         tap = self._whole.tap(layer)
         return Tap(tap.activation[self._part], tap.gradient[self._part], tap.score[self._part])
