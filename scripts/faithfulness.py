@@ -1,9 +1,10 @@
 """One cell: what the model, or a method asked again, says of changed images."""
 
+from importlib import import_module
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import again, device, faithfulness, rows, stores, tables
+from gradfaith import device, faithfulness, rows, stores, tables
 from gradfaith.models import checkpoint
 
 job = snakemake
@@ -17,7 +18,10 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     most = device.most(job.resources.chunk)
-    explain = again.explainer(model, images, maps, metrics, asked, cell, most=most) if "methods" in asked else None
+    explain = None
+    if "methods" in asked:  # loaded by name, so that only batteries that explain again stand on its code
+        again = import_module("gradfaith.again")
+        explain = again.explainer(model, images, maps, metrics, asked, cell, most=most)
     found, curves = faithfulness.scores(
         model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=most, explain=explain
     )

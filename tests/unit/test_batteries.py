@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from test_study import put, refusal
 
+from gradfaith import digest
 from gradfaith.plan import Plan
-from gradfaith.slices import Slices
+from gradfaith.slices import AGAIN, SCRIPTS, Slices
 
 RERUN = {"metrics": {"coherency": {}, "max_sensitivity": {"options": {"draws": 2}}}, "imputers": ["black", "mean"]}
 MASKING = {"metrics": ["faith", "complexity", "average_drop"], "imputers": ["mean", "black", "blur"]}
@@ -159,6 +160,14 @@ def test_a_cell_is_stale_only_by_what_decides_it(
     assert {name for name in before if before[name] != after[name]} == decided
 
 
+def test_what_explains_again_is_no_code_of_the_other_batteries() -> None:
+    """They need not run again when it, or what it stands on, changes."""
+    reached = {path.name for path in digest._closure((SCRIPTS / "faithfulness.py",))}
+    assert {"engine.py", "rerun.py"} <= reached
+    assert not {"needs.py", "explain.py", "randomise.py", "uses.py"} & reached
+    assert {"needs.py", "explain.py", "randomise.py", "uses.py"} <= {path.name for path in digest._closure((AGAIN,))}
+
+
 def test_the_code_of_a_re_run_is_that_of_its_methods_too(tiny: dict[str, Any], root: Path) -> None:
     methods = {"gradcam": {}, "fine": {"use": "refine", "options": {"of": "hirescam"}}}
     of = Slices(Plan.read(whole(put(tiny, "bundles/cams/methods", methods), "adcc"), root))
@@ -177,6 +186,7 @@ def test_the_code_of_a_re_run_is_that_of_its_methods_too(tiny: dict[str, Any], r
     }
     assert of._named("collect", "", "", "") == [("composite", "adcc")]
     codes = of.codes()
+    assert of.code("faithfulness", bundle="cams", battery="masking") == codes["faithfulness masking"]
     assert {"faithfulness masking", "faithfulness rerun of cams", "faithfulness rerun of controls", "collect"} <= set(
         codes
     )

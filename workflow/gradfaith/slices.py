@@ -15,6 +15,7 @@ from gradfaith.metrics.contract import RERUN
 from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
+AGAIN = registry.PACKAGE / "again.py"  # loaded by name where methods are run again
 CODED = (
     "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
 )  # fmt: skip
@@ -181,7 +182,8 @@ class Slices:
     def code(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "") -> str:
         """The digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
         files = [registry.entry(room, name).path for room, name in self._named(rule, bundle, battery, figure)]
-        return digest.code(SCRIPTS / f"{rule}.py", *files)
+        again = [AGAIN] if battery and self.plan.study.batteries[battery].kind == RERUN else []
+        return digest.code(SCRIPTS / f"{rule}.py", *files, *again)
 
     def codes(self) -> dict[str, str]:
         """The digests of all rules that make numbers."""
