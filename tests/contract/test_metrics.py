@@ -60,7 +60,7 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
     if family == "localization":
         return np.concatenate(list(localized(name, here, masks).values()))
     if family == "agreement":
-        return np.asarray(module.score(here, there).value)
+        return np.asarray(module.score(module.ready(here), module.ready(there)).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.arange(COUNT)
     stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2)
@@ -127,7 +127,16 @@ def test_rows_know_nothing_of_each_other(name):
     module = registry.load("agreement", name)
     first, second = unit(given_[0]), unit(given_[1])
     for row in range(COUNT):
-        assert module.score(first[row : row + 1], second[row : row + 1]).value[0] == together[row]
+        one, other = (module.ready(maps[row : row + 1]) for maps in (first, second))
+        assert module.score(one, other).value[0] == together[row]
+
+
+@pytest.mark.parametrize("name", registry.names("agreement"))
+def test_agreement_does_not_ask_who_comes_first_and_is_perfect_with_itself(name):
+    first, second, masks = cases(2)
+    there, back = values("agreement", name, first, second, masks), values("agreement", name, second, first, masks)
+    np.testing.assert_array_equal(there, back)
+    np.testing.assert_allclose(values("agreement", name, first, first, masks), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", registry.names("localization"))

@@ -244,6 +244,11 @@ class Maps(Reader):
         maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
         return maps
 
+    def cells(self, label: str) -> tuple[int, int]:
+        """The size of a method's maps."""
+        height, width = self._file[f"methods/{label}/maps"].shape[2:]
+        return height, width
+
     def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
         status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
         return status

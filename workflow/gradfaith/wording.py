@@ -82,11 +82,23 @@ def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list
 
 
 def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    if study.agreement and len(study.seeds) < 2:
-        return [
-            f"agreement: {', '.join(study.agreement)} compares models of several seeds, and seeds: {study.seeds} is one"
-        ]
-    return []
+    labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
+    models = len(archs) * len(study.seeds)
+    lines = []
+    if labels and alone and not study.across:
+        lines.append(f"agreement: {labels} compares models of several seeds, and seeds: {study.seeds} is one")
+    if alone and study.primary.metric in study.agreement:
+        lines.append(f"primary.metric: {study.primary.metric} is read between seeds, and seeds: {study.seeds} is one")
+    if study.across and not labels:
+        lines.append("across: it compares models by the metrics of `agreement`, and there are none")
+    if "architectures" in study.across and len(archs) < 2:
+        lines.append(f"across: there is no other architecture than {archs[0]}")
+    if "ensemble" in study.across and models < 3:
+        lines.append(
+            f"across: an ensemble leaves one model out and needs two others, and the study has {models} in all"
+        )
+    taken = sorted({"across", "ensemble"} & set(archs)) if study.across else []
+    return lines + [f"architectures.{name}: `across` writes its own scores under this name" for name in taken]
 
 
 def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/located.py),
                        or a mapping of variants to Values            zeros for a constant map, whose number is not read
-Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
+Agreement, numpy:      ready(maps, **options) -> stack              what is kept of each map (m, h, w), once for all its pairs
+                       score(first, second) -> Values               two such stacks, row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
 
@@ -48,6 +49,7 @@ class Metric:
     battery: str = ""  # faithfulness: the metrics of a battery share their changed images
     region: str = "evidence"  # localization: the mask it reads; "": none
     evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
+    grid: Grid = "input"  # agreement: reads maps evaluated at the image's size, or raw ones on their own grid
     variants: str = ""  # the option whose values name its variants
     forwards: int = 0  # per map and imputer
     invariances: tuple[
