@@ -116,6 +116,30 @@ def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Pa
     assert "(evidence: none)" in found
 
 
+@pytest.mark.parametrize(
+    ("evidence", "said"), [("none", "has none"), ("point", "has points"), ("parts", ""), ("box", "")]
+)
+def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
+    tiny: dict[str, Any], tmp_path: Path, evidence: str, said: str
+) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"{{title: t, reader: folder, raw: x, classes: [a, b], licence: mine, evidence: {evidence}}}")
+    study = put(tiny, "dataset", {"name": "mine"}) | {"localization": []}
+    study["batteries"]["regions"] = {"metrics": ["region_correctness", "contrastivity"], "imputers": ["black"]}
+    study["primary"] = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
+    if said:
+        found = refusal(study, tmp_path).found
+        assert (
+            f"batteries.regions.metrics: region_correctness takes regions of evidence away, and dataset mine {said}"
+            in found
+        )
+        assert "contrastivity takes regions" in found
+        assert "faith takes" not in found
+    else:
+        assert Plan.read(study, tmp_path).dataset.evidence == evidence
+
+
 def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:
     found = refusal(put(tiny, "localization", {"iou": {"options": {"thresholds": []}}}), root).found
     assert "localization.iou.options.thresholds: empty" in found

@@ -77,7 +77,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
+    checks = (_agreement, _localization, _regional, _names, _primary, _weights, _parts, _randomisation)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -121,6 +121,22 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
         f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
         for label, kinds in reads.items()
         if dataset.evidence not in kinds
+    ]
+
+
+def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    asked = [
+        (f"batteries.{name}.metrics", label)
+        for name, battery in study.batteries.items()
+        for label, use in battery.metrics.items()
+        if entry("faithfulness", use.use).declared.get("regional")
+    ]
+    if dataset.evidence in EXTENDED:
+        return []
+    has = "has none" if dataset.evidence == "none" else "has points, without an extent"
+    return [
+        f"{key}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+        for key, label in asked
     ]
 
 
