@@ -96,3 +96,16 @@ def test_models_that_explain_other_images_vote_on_their_own():
     models[3] = Side(last.raw[:2], "native", False, SIZE, ["i4", "i9"])
     assert set(found(models, models[0])["spearman"][0].status) == {"ok"}
     assert found(models, models[3])["spearman"][0].status.tolist() == ["ok", "undefined"]
+
+
+def test_every_row_says_its_own_reason():
+    """Two maps that nowhere reach the threshold have no IoU; that is another thing than to have no ensemble."""
+    models = sides(count=3, images=2)
+    models[1].raw[0] = 0.2
+    ids = [f"i{k}" for k in range(2)]
+    strict = {"consist": (consist, {"threshold": 1.5})}
+    whole = {"input": Ensemble.of(models, "input", SIZE, ids)}
+    ((_, same, _),) = against(models[0], whole, strict, np.full((2, 1), -1))
+    assert same.status.tolist() == ["undefined", "undefined"]
+    assert ["fewer than two" in reason for reason in same.reason] == [True, False]
+    assert same.reason[1] == "neither map reaches the threshold"

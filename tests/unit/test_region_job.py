@@ -10,10 +10,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from conftest import CLASSES
-from gradfaith import faithfulness, rows
+from gradfaith import faithfulness, rows, tables
 from gradfaith.explain import rows as wanted_rows
 from gradfaith.mapinfo import MapInfo
-from gradfaith.metrics.faithfulness.contrastivity import REASON
+from gradfaith.metrics.faithfulness.contrastivity import ONE_MAP
 from gradfaith.regions import regions
 from gradfaith.stores import Images, Maps, MapWriter
 
@@ -55,6 +55,24 @@ def found(store, classifier, images_file, predictions) -> pd.DataFrame:
         return faithfulness.scores(classifier, images, maps, predictions, metrics, imputers, cell, 0, chunk=7)[0]
 
 
+def test_a_bundle_without_a_method_for_this_architecture_has_empty_tables(
+    tmp_path, table, classifier, images_file, predictions
+):
+    metrics, imputers = (
+        rows.chosen("faithfulness", USES),
+        rows.chosen("imputers", {"black": {"use": "black", "options": {}}}),
+    )
+    with MapWriter(tmp_path / "none.h5", table, {}):
+        pass
+    with Images(images_file) as images, Maps(tmp_path / "none.h5") as maps:
+        tables_ = faithfulness.scores(
+            classifier, images, maps, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=7
+        )
+    for found, schema in zip(tables_, (tables.SCORES, tables.CURVES), strict=True):
+        tables.write(tmp_path / "t.parquet", found, schema)
+        assert not len(tables.read(tmp_path / "t.parquet", schema))
+
+
 def literal(classifier, images: Images, image: str, unit: np.ndarray) -> tuple[list[float], np.ndarray, np.ndarray]:
     """Per region: the mean of the map, its share of the map's mass, and the drop of every class's logit."""
     labels = regions(images, [image], 4, 0)[0]
@@ -92,7 +110,7 @@ def test_contrastivity_is_of_the_wrong_images_and_compares_the_two_maps(found, s
     own = found[found["metric"] == "contrastivity"].set_index(["method", "image_id"])
     right = own[own["correct"].astype(bool)]
     assert set(right["status"]) == {"undefined"}
-    assert set(right["reason"]) == {REASON}
+    assert set(right["reason"]) == {ONE_MAP}
     defined = own[own["status"] == "ok"]
     assert len(defined), "no image is left to say anything of"
     assert (defined.loc["blind", "value"] == 0.5).all()

@@ -104,18 +104,18 @@ def test_it_is_the_literal_twin(seed, count):
 
 
 @pytest.mark.parametrize(
-    ("regions", "raw", "weights"),
+    ("regions", "raw", "weights", "reason"),
     [
-        (four((0, 1, 1, 0)), strips(0, 1, 2, 3), strips(1, 2, 3, 4)),  # a single region
-        (four((0, 0, 0, 0)), strips(0, 1, 2, 3), strips(1, 2, 3, 4)),  # none
-        (four(), strips(0, 1, 2, 3), strips(1, 1, 1, 1)),  # nothing stands out for the model
-        (four((1, 0, 2, 0)), strips(1, 0, 1, 0), strips(1, 2, 3, 4)),  # nor in the map
+        (four((0, 1, 1, 0)), strips(0, 1, 2, 3), strips(1, 2, 3, 4), region_correctness.FEW),
+        (four((0, 0, 0, 0)), strips(0, 1, 2, 3), strips(1, 2, 3, 4), region_correctness.FEW),
+        (four(), strips(0, 1, 2, 3), strips(1, 1, 1, 1), region_correctness.LEVEL),  # nothing stands out for the model
+        (four((1, 0, 2, 0)), strips(1, 0, 1, 0), strips(1, 2, 3, 4), region_correctness.LEVEL),  # nor in the map
     ],
 )
-def test_without_two_regions_that_differ_there_is_no_order(regions, raw, weights):
+def test_without_two_regions_that_differ_there_is_no_order(regions, raw, weights, reason):
     result = correctness(Weighing(weights, 0 * weights), raw, regions)
     assert result.status.tolist() == ["undefined"]
-    assert result.reason[0] == region_correctness.REASON
+    assert result.reason.tolist() == [reason]
 
 
 def test_regions_are_removed_once_per_image_whatever_the_number_of_maps():
@@ -175,16 +175,16 @@ def test_contrastivity_needs_two_maps_and_two_regions():
     broken = torch.full_like(other, torch.nan)
     same = (strips(0, 3, 0, 1), strips(1, 2, 0, 0))
     harmless = (strips(0, 3, 0, 1), strips(-1, 0, 0, 0))
-    for result in (
-        contrast(own, nothing),
-        contrast(own, broken),
-        contrast(own, other, weights=same),
-        contrast(own, other, weights=harmless),
-        contrast(own, other, regions=four((0, 0, 0, 0))),
-        contrast(own, other, regions=four((0, 1, 1, 0))),
+    for result, reason in (
+        (contrast(own, nothing), contrastivity.ONE_MAP),
+        (contrast(own, broken), contrastivity.ONE_MAP),
+        (contrast(own, other, weights=same), contrastivity.SAME),
+        (contrast(own, other, weights=harmless), contrastivity.NONE),
+        (contrast(own, other, regions=four((0, 0, 0, 0))), contrastivity.NONE),
+        (contrast(own, other, regions=four((1, 1, 0, 0))), contrastivity.SAME),
     ):
         assert result.status.tolist() == ["undefined"]
-        assert result.reason[0] == contrastivity.REASON
+        assert result.reason.tolist() == [reason]
 
 
 def disc(size=40, at=(12, 15), radius=4):

@@ -138,6 +138,9 @@ def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
         assert "faith takes" not in found
     else:
         assert Plan.read(study, tmp_path).dataset.evidence == evidence
+        found = refusal(study | {"explain": {"only_correct": True}}, tmp_path).found
+        assert "batteries.regions.metrics: contrastivity compares maps of the predicted and the true class" in found
+        assert "region_correctness" not in found
 
 
 def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:

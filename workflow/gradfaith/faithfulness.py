@@ -16,7 +16,7 @@ from gradfaith.models.build import Classifier
 from gradfaith.regions import regions
 from gradfaith.rows import Chosen, every_map, frame, of_target
 from gradfaith.stores import Images, Maps
-from gradfaith.tables import CURVES, empty
+from gradfaith.tables import CURVES, SCORES, empty
 
 
 def scores(
@@ -24,11 +24,11 @@ def scores(
     cell: Mapping[str, Any], seed: int, *, chunk: Most,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Score rows of every map, metric and imputer of a battery, and the points of its curves."""
-    frames, curves = list[pd.DataFrame](), [empty(CURVES)]
+    frames, curves = [empty(SCORES)], [empty(CURVES)]
     for target in ("predicted", "true"):
         wanted = {label: use for label, use in metrics.items() if use[0].METRIC.target == target}
         rows = of_target(maps.rows, target)
-        if wanted and len(rows):
+        if wanted and len(rows) and maps.methods:  # a bundle may have no method for this architecture
             found = _ask(model, images, maps, rows, wanted, imputers, seed, chunk)
             about = {**cell, "target": target}
             frames.extend(_frames(found, maps, rows, predictions, about))

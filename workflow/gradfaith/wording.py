@@ -125,19 +125,25 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
 
 
 def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    asked = [
-        (f"batteries.{name}.metrics", label)
-        for name, battery in study.batteries.items()
-        for label, use in battery.metrics.items()
-        if entry("faithfulness", use.use).declared.get("regional")
-    ]
-    if dataset.evidence in EXTENDED:
-        return []
-    has = "has none" if dataset.evidence == "none" else "has points, without an extent"
-    return [
-        f"{key}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
-        for key, label in asked
-    ]
+    lines = []
+    for name, battery in study.batteries.items():
+        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
+        where = f"batteries.{name}.metrics"
+        if dataset.evidence not in EXTENDED:
+            has = "has none" if dataset.evidence == "none" else "has points, without an extent"
+            lines += [
+                f"{where}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                for label, what in declared.items()
+                if what.get("regional")
+            ]
+        if study.explain.only_correct:
+            lines += [
+                f"{where}: {label} compares maps of the predicted and the true class, and explain.only_correct leaves only "
+                "images where they are one"
+                for label, what in declared.items()
+                if what.get("rival")
+            ]
+    return lines
 
 
 def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:

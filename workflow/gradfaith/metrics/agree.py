@@ -103,7 +103,7 @@ def on_same_images(first: Kept, second: Kept, metric: OneMetric, *, reason: str 
     found = _score(first, rows, second, rows, metric)
     value, undefined = np.zeros(len(absent)), absent.copy()
     value[~absent], undefined[~absent] = found.value, found.undefined
-    return settle(Values(value, undefined, reason if absent.any() else found.reason), degenerate, broken)
+    return settle(Values(value, undefined, np.where(absent, reason, found.reason)), degenerate, broken)
 
 
 def between_images(first: Kept, second: Kept, metric: OneMetric, others: NDArray[np.int64]) -> Result:

@@ -155,7 +155,7 @@ class Values:
 
     value: Any  # (m,), numpy or torch
     undefined: Any = None  # (m,) bool, or None: all defined
-    reason: str = ""
+    reason: Any = ""  # one for all, or (m,) numpy
 
 
 @dataclass(frozen=True)
@@ -186,5 +186,9 @@ def settle(values: Values, degenerate: NDArray[np.bool_], broken: NDArray[np.boo
     lost = usable & ~undefined & ~np.isfinite(value)
     cases = [broken, degenerate, undefined, lost]
     status = np.select(cases, ["failed", "degenerate", "undefined", "failed"], default="ok")
-    reasons = ["the map is not finite", "the map is constant", values.reason, "the score is not a finite number"]
-    return Result(np.where(status == "ok", value, np.nan), status, np.select(cases, reasons, default=""))
+    reason = np.full(len(usable), "", dtype=object)
+    reason[usable] = values.reason
+    reason[~undefined] = ""
+    reason[lost], reason[degenerate] = "the score is not a finite number", "the map is constant"
+    reason[broken] = "the map is not finite"
+    return Result(np.where(status == "ok", value, np.nan), status, reason.astype(np.str_))

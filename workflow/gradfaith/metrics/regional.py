@@ -5,11 +5,13 @@ before (decoys.py); one that it lacks takes nothing away and is not read. Number
 largest are level: single precision tells no more apart, and its noise must not rank regions that do not matter.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfaith.errors import StudyInvalid
@@ -81,3 +83,9 @@ def _ranks(values: Tensor, there: Tensor) -> Tensor:  # (k, m)
     """How many regions lie below, and half of those that are level."""
     others, own, known = values[None], values[:, None], there[None].double()
     return (((others < own).double() + (others == own).double() / 2) * known).sum(dim=1)
+
+
+def why(cases: Sequence[tuple[Tensor, str]]) -> NDArray[np.object_]:  # of (m,) bool -> (m,)
+    """The first of the reasons that holds, map by map."""
+    masks = [mask.cpu().numpy() for mask, _ in cases]
+    return np.select(masks, [np.array(reason, dtype=object) for _, reason in cases], default="")

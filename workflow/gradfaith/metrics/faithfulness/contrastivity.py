@@ -35,9 +35,8 @@ METRIC = Metric(
     cite="hesse2023",
     differs="predicted against true class, and regions that are found by removal; ties count half",
 )
-REASON = (
-    "the model is right, so one class alone was explained; or no region matters to one class, or the same one to both"
-)
+ONE_MAP = "one class alone has a map of this image: the model is right, or the other map is constant or broken"
+NONE, SAME = "no region's removal costs one of the two classes anything", "one region matters most to both classes"
 
 
 def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
@@ -46,16 +45,16 @@ def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
 
 def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Values:  # noqa: ARG001 - both take all options
     if base.rival is None:
-        return Values(
-            torch.zeros_like(base.logit), undefined=torch.ones_like(base.logit, dtype=torch.bool), reason=REASON
-        )
+        alone = torch.ones_like(base.logit, dtype=torch.bool)
+        return Values(torch.zeros_like(base.logit), undefined=alone, reason=ONE_MAP)
     own = regional.regions(base, after)
     rival = regional.regions(base.rival, {name: _rival(answer) for name, answer in after.items()})
     (here, costs), (there, costs2) = _dearest(own), _dearest(rival)
     first = _ahead(_at(own.share, here), _at(rival.share, here))
     second = _ahead(_at(rival.share, there), _at(own.share, there))
-    both = costs & costs2 & (here != there) & own.share.isfinite().all(dim=0) & rival.share.isfinite().all(dim=0)
-    return Values((first + second) / 2, undefined=~both, reason=REASON)
+    alone, none, same = ~rival.share.isfinite().all(dim=0), ~(costs & costs2), here == there
+    reason = regional.why([(alone, ONE_MAP), (none, NONE), (same, SAME)])
+    return Values((first + second) / 2, undefined=alone | none | same, reason=reason)
 
 
 def _rival(answer: Scores) -> Scores:

@@ -31,7 +31,7 @@ METRIC = Metric(
     cite="hesse2023",
     differs="the mean of the map in a region, not its sum; correlations are not moved to [0, 1]; decoys where there are no parts",
 )
-REASON = "fewer than two regions, or all of them weigh the same in the map or to the model"
+FEW, LEVEL = "the image has fewer than two regions", "all regions weigh the same, in the map or to the model"
 
 
 def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
@@ -43,4 +43,5 @@ def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Valu
     mean = found.share / found.area.where(found.there, 1.0)
     mean = regional.levelled(mean, mean.amax(dim=0))
     value, flat = regional.spearman(mean, found.drop, found.there)
-    return Values(value, undefined=flat, reason=REASON)
+    few = found.there.sum(dim=0) < 2
+    return Values(value, undefined=flat | few, reason=regional.why([(few, FEW), (flat, LEVEL)]))
