@@ -10,8 +10,9 @@ not the sum of the map in it, which a large part would win by its size, and the 
 It can say that a map puts regions in the order in which the model loses by them. It cannot say that the regions are what
 the model looks at: what matters outside all of them counts for nothing. With the evidence against a few decoys most of the number
 is whether the evidence comes first; the order of the decoys is what is left of noise, so 1 is reached by a map and a model
-that both ignore them. Fewer than two regions, or none that stands out in the map or for the model: undefined.
-Cost: a forward per region, image and imputer, whatever the number of methods.
+that both ignore them. Decoys lie anywhere in the body, so the organ painted evenly earns something where lesions lie in it and
+decoys beside it: read the number beside that control. Fewer than two regions, or none that stands out in the map or for
+the model: undefined. Cost: a forward per region, image and imputer, whatever the number of methods.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ METRIC = Metric(
     regional=True,
     forwards=6,
     invariances=("scale",),
+    fooled_by=("lungs",),
     cite="hesse2023",
     differs="the mean of the map in a region, not its sum; correlations are not moved to [0, 1]; decoys where there are no parts",
 )
