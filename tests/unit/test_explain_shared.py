@@ -59,7 +59,7 @@ def test_what_is_shared_is_paid_for_by_every_map_made_from_it_and_nothing_twice(
     one = explain.Cell(
         classifier, images.pixels, table, uses_, key=KEY, copies=1, most=99, probed=False, now=slow.clock
     )
-    assert one._grids
+    assert one.grids
     slow.waiting = 0.0  # the grids were asked for
     found = list(one.pieces())
     slow.hook.remove()
@@ -104,7 +104,7 @@ def test_memory_that_the_batch_holds_is_given_back_before_passes_crawl(
     wanted = {piece.start: piece.maps for piece in easy.pieces()}
     tight = Tight(classifier.net, images, 25)
     hard = explain.Cell(classifier, tight.pixels, table, uses.uses_of(classifier, asked), most="auto", **options)
-    assert hard._grids
+    assert hard.grids
     tight.tried.clear()
     found = list(hard.pieces())
     tight.hook.remove()

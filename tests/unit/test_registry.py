@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gradfaith import options, registry
+from gradfaith import limits, registry
 from gradfaith.errors import UnknownName
 
 EVERY = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
@@ -69,10 +69,10 @@ def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room:
     """Minus one works nowhere, and nothing declared lets it pass."""
     study, entry = {"size": 224, "seeds": 1}, registry.entry(room, name)
     defaults = {word: option.default for word, option in entry.options.items()}
-    assert options.broken(room, name, defaults, study) == []
+    assert limits.broken(room, name, defaults, study) == []
     for limit in entry.declared["limits"]:
-        assert set(options.words(limit)) <= {*defaults, *study}
+        assert set(limits.words(limit)) <= {*defaults, *study}
     below = (-1,) if isinstance(defaults[key], tuple) else -1
-    found = options.broken(room, name, defaults | {key: below}, study)
+    found = limits.broken(room, name, defaults | {key: below}, study)
     assert any(line.startswith(f"{key}: {name} needs ") for line in found)
     assert all(f"{key}: {below!r}" in line for line in found)

@@ -95,7 +95,7 @@ class Cell:
         layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
         curved = any("curvature" in use.wants for use in self.uses)
         organ = None if self.organ is None else torch.from_numpy(self.organ(roles[0].ids)).to(self._device)
-        grids = self._grids  # probed before the first graph: a probe touches weights that are zero
+        grids = self.grids  # probed before the first graph: a probe touches weights that are zero
         chunk, ledger = self._beside(len(images)), Ledger(partial(self.now, self._device))
         with needs.meeting(self.classifier, images, layers, chunk=chunk, curved=curved, ledger=ledger) as meeting:
             for role in roles:
@@ -104,7 +104,7 @@ class Cell:
                 for use in self.uses:
                     if use.score not in supplies:
                         supplies[use.score] = meeting.asked(role.target, role.rows, use.score)
-                    streams = self._streams(role.ids, "control" if use.control else "method", use.label)
+                    streams = self.streams(role.ids, "control" if use.control else "method", use.label)
                     given = Given(supplies[use.score], streams, grids[use.layer], own)
                     found.extend(self._answer(use, given, role))
         took = ledger.seconds()
@@ -119,12 +119,13 @@ class Cell:
         maps = noted.maps.float()
         yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), 0.0, notes)
         if use.shuffled:
-            draw = [self._streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
+            draw = [self.streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
             many = torch.stack([shuffled(maps, own, use.declared.grid) for own in draw], dim=1)
             info = replace(use.info(self.copies), method=SHUFFLED + use.name)
             yield Piece(SHUFFLED + use.label, info, role.start, _stored(many), 0.0, {})
 
-    def _streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
+    def streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
+        """A generator for every image."""
         return [Generator().manual_seed(rng.seed(*self.key, *purpose, image)) for image in ids]
 
     def _roles(self, some: slice) -> list[Role]:
@@ -161,7 +162,7 @@ class Cell:
         return self._batch.of(images, least=SPARE if images > 1 else 1)
 
     @cached_property
-    def _grids(self) -> Mapping[str, tuple[int, int]]:
+    def grids(self) -> Mapping[str, tuple[int, int]]:
         """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
         informed = {layer for use in self.uses for layer in use.layers}
         every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))
