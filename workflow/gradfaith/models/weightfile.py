@@ -10,6 +10,7 @@ Weights that this workflow fetched have a record beside them (`<name>.json`); th
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,14 +25,14 @@ from gradfaith.errors import ModelUnusable
 
 INSIDE = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "net.")
-ZIP, SAFE = b"PK", b"{"  # a torch file is a zip; in safetensors a JSON header follows its own length
+SAFE = b"{"  # in safetensors a JSON header follows its own length
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, under the network's own names."""
     try:
         found: dict[str, Any] = load_file(path) if is_safetensors(path) else _unpickled(path)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise _refused(path, str(error).partition("\n")[0] or type(error).__name__) from error
     for key in INSIDE:
         found = found[key] if isinstance(found.get(key), Mapping) else found
@@ -71,9 +72,12 @@ def _digest(path: Path, _changed: int) -> str:
 def _unpickled(path: Path) -> dict[str, Any]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # of a file that is none of torch's it raises whatever its parser meets
+        asked = _asked(path, error)
+        if not asked:
+            raise _refused(path, f"{type(error).__name__} {str(error).partition(chr(10))[0]}".strip()) from error
         raise ModelUnusable(
-            found=f"{path} is no safetensors file, and as a torch file it asks for more than tensors: {_asked(path, error)}.",
+            found=f"{path} is no safetensors file, and as a torch file it asks for more than tensors: {asked}.",
             why="Such a file runs code as it is read, so it is not opened.",
             then="Where you trust it, read it yourself and write `safetensors.torch.save_file(model.state_dict(), ...)`.",
         ) from error
@@ -83,12 +87,14 @@ def _unpickled(path: Path) -> dict[str, Any]:
 
 
 def _asked(path: Path, error: Exception) -> str:
-    """The names that the pickle would import, where torch can say them."""
+    """The names that a pickle would import beyond what tensors need; empty where the fault is another."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return ""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # no zip, or cut off: what the loader said must do
-        names = []
-    return ", ".join(sorted(names)) or str(error).strip().splitlines()[-1]
+    except ValueError:  # torch's old format, of which only the first name is said
+        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    return ", ".join(sorted(names))
 
 
 def _refused(path: Path, said: str) -> ModelUnusable:
