@@ -1,5 +1,7 @@
 """What every metric declares, tested from the declaration, for every file that exists."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,17 +11,21 @@ from torch import Tensor
 
 from gradfaith import registry
 from gradfaith.imputers import black
-from gradfaith.metrics.contract import NONE, Maps, Metric, Removal, Stored
+from gradfaith.metrics import rerun
+from gradfaith.metrics.contract import DECOY, NONE, RERUN, Again, Maps, Metric, Removal, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.located import Located
 
-FAMILIES = ("localization", "faithfulness", "agreement")
+FAMILIES = ("localization", "faithfulness", "agreement", "composite")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
 CONTROLS = {*registry.names("controls"), "shuffled"}
 SIZE, COUNT = (12, 15), 6
 MIRRORED = (..., slice(None, None, -1))
 seeds = st.integers(0, 2**32 - 1)
+REGIONS = np.zeros((COUNT, *SIZE), dtype=np.uint8)  # one on either side, and two decoys on either side
+for place, number in enumerate((1, DECOY, DECOY + 1, DECOY + 2, DECOY + 3, DECOY + 4)):
+    REGIONS[:, 1 + 3 * (place // 2) : 3 + 3 * (place // 2), 1 + 8 * (place % 2) : 5 + 8 * (place % 2)] = number
 every_metric = pytest.mark.parametrize(("family", "name"), EVERY)
 
 
@@ -60,11 +66,43 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
     if family == "localization":
         return np.concatenate(list(localized(name, here, masks).values()))
     if family == "agreement":
-        return np.asarray(module.score(here, there).value)
+        return np.asarray(module.score(module.ready(here), module.ready(there)).value)
+    if family == "composite":
+        return np.asarray(module.score(shares(module.METRIC, here, there)).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.arange(COUNT)
-    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2)
-    return run(model, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]["x", "black"].value
+    if module.METRIC.battery == RERUN:
+        return explained_again(module, images, torch.from_numpy(first))
+    rival, against = torch.from_numpy(there), 1 - rows % 2
+    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2, rival, against)
+    asked = {"m": stored}, {"x": (module, {})}, {"black": (black, {})}
+    return run(model, images, *asked, regions=torch.from_numpy(REGIONS)).of["m"]["x", "black"].value
+
+
+def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
+    """Of a method that weighs the picture's cells: as large as its weights are, whatever the map's scale."""
+
+    def ask(asked):
+        cells = torch.nn.functional.adaptive_avg_pool2d(asked.images, weights.shape[1:])[:, 0]
+        bent = cells if asked.model == "trained" else cells.flip(2)
+        place = [int(image) for image in asked.image_ids]
+        return {name: (bent * weights[place])[rows] for name, rows in asked.wanted.items()}
+
+    rows = torch.arange(COUNT)
+    plain = SimpleNamespace(images=images, image_ids=list(map(str, range(COUNT))), wanted={"m": rows}, model="trained")
+    stored = Stored(ask(plain)["m"], "native", False, rows, rows % 2)
+    found = rerun.run(ask, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]
+    return next(iter(found.values())).value
+
+
+def shares(metric: Metric, here: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers within the bounds of a composite's parts."""
+    drawn = [here.mean(axis=(1, 2)), there.mean(axis=(1, 2)), here.max(axis=(1, 2)) * there.min(axis=(1, 2))]
+    found = {}
+    for (name, _), share in zip(metric.parts.items(), drawn, strict=True):
+        low, high = registry.load("faithfulness", name).METRIC.bounds
+        found[name] = low + (high - low) * share
+    return found
 
 
 @every_metric
@@ -77,6 +115,10 @@ def test_the_declaration_is_complete(family, name):
     assert not metric.variants or metric.variants in registry.entry(family, name).options
     assert bool(metric.battery) == (metric.forwards > 0) == (family == "faithfulness")
     assert registry.entry(family, name).declared["better"] == metric.better, "the declaration must be literal"
+    assert registry.entry(family, name).declared.get("parts", {}) == metric.parts
+    assert bool(metric.parts) == (family == "composite")
+    assert set(metric.parts) <= set(registry.names("faithfulness"))
+    assert set(metric.parts.values()) <= {"", *registry.names("imputers")}
     assert registry.entry(family, name).summary
 
 
@@ -127,7 +169,16 @@ def test_rows_know_nothing_of_each_other(name):
     module = registry.load("agreement", name)
     first, second = unit(given_[0]), unit(given_[1])
     for row in range(COUNT):
-        assert module.score(first[row : row + 1], second[row : row + 1]).value[0] == together[row]
+        one, other = (module.ready(maps[row : row + 1]) for maps in (first, second))
+        assert module.score(one, other).value[0] == together[row]
+
+
+@pytest.mark.parametrize("name", registry.names("agreement"))
+def test_agreement_does_not_ask_who_comes_first_and_is_perfect_with_itself(name):
+    first, second, masks = cases(2)
+    there, back = values("agreement", name, first, second, masks), values("agreement", name, second, first, masks)
+    np.testing.assert_array_equal(there, back)
+    np.testing.assert_allclose(values("agreement", name, first, first, masks), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", registry.names("localization"))
@@ -141,16 +192,21 @@ def test_maps_know_nothing_of_each_other(name):
 
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
 def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
-    module, unit = registry.load("faithfulness", name), torch.rand(3, 8, 8)
-    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(3, 8, 8))))
+    module, unit = registry.load("faithfulness", name), torch.rand(COUNT, *SIZE)
+    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS))))
     names = {change.name for change in changes} - {NONE}
     assert len(names) == module.METRIC.forwards
+    assert (module.METRIC.battery == RERUN) == all(isinstance(change, Again) for change in changes)
+    assert module.METRIC.imputed == any(not isinstance(change, Again) or not change.of_image for change in changes)
     for change in changes:
         if isinstance(change, Removal):
             assert 0 <= change.share <= 1
             continue
+        if isinstance(change, Again) and change.of_image:
+            assert change.shift is None or change.shift(2).shape == (COUNT, 2, *SIZE)
+            continue
         keep = change.keep()
-        assert keep.shape == (3, 8, 8)
+        assert keep.shape == (COUNT, *SIZE)
         assert keep.min() >= 0
         assert keep.max() <= 1
 
