@@ -7,28 +7,7 @@ import pytest
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
-
-
-def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The document with one key changed; None takes it out."""
-    *way, last = path.split("/")
-    place = document
-    for part in way:
-        place = place.setdefault(part, {})
-    if value is None:
-        place.pop(last)
-    else:
-        place[last] = value
-    return document
-
-
-def refusal(document: dict[str, Any], root: Path) -> StudyInvalid:
-    with pytest.raises(StudyInvalid) as raised:
-        Plan.read(document, root, "study.yaml")
-    assert raised.value.why
-    assert raised.value.then
-    return raised.value
-
+from refused import put, refusal
 
 NET = "architectures/net-a"
 REFUSED = [
@@ -87,6 +66,12 @@ REFUSED = [
     ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is kept", ""),
     ("batteries/again", {"metrics": ["faith"], "imputers": ["black"]}, "metrics: the label faith stands twice", ""),
     ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is no architecture", ""),
+    ("training/accumulate", 17, "training: accumulate: 17 pieces of a batch of 16", ""),
+    ("training/precision", "fp8", "training.precision: ", "found 'fp8'"),
+    ("training/freeze", -1, "training.freeze: ", "found -1"),
+    ("training/ema", 1.0, "training.ema: ", "found 1.0"),
+    ("training/freeze", 2, "training.freeze: 2 would keep random weights, as net-a, net-b starts from none", ""),
+    ("training/freeze", "backbone", "training.freeze: backbone would keep random weights", ""),
     ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ PLUMBING = frozenset(
         *(
             "study",
             "sanity",
+            "imaging",
             "training",
             "dataset",
             "plan",
@@ -34,7 +35,7 @@ PLUMBING = frozenset(
             "registry",
             "digest",
         ),
-        *("atomic", "stores", "mapinfo", "tables", "stamp", "provenance"),
+        *("atomic", "lock", "stores", "mapinfo", "tables", "stamp", "provenance"),
     }
 )
 
