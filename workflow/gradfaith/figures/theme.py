@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import cycle, pairwise
 from math import inf
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -148,8 +149,10 @@ def legend(figure: Figure, entries: Sequence[Artist]) -> None:
 
 
 def note(figure: Figure, *sentences: str) -> None:
-    """Small words under the plot, at its left edge."""
-    text = "\n".join(sentence for sentence in sentences if sentence)
+    """Small words under the plot, at its left edge, in lines no longer than the page is wide."""
+    room = int(figure.get_size_inches()[0] * 18)  # letters
+    lines = [line for sentence in sentences for line in sentence.splitlines()]
+    text = "\n".join(part for line in lines for part in wrap(line, room))
     figure.supxlabel(text, x=0.012, ha="left", fontsize=6.8, color=GREY, linespacing=1.35)
 
 
