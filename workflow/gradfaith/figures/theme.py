@@ -173,7 +173,7 @@ def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
     names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
     bars = f"bars: {100 * level:g} % intervals, {'; or '.join(names)}" if names else "no intervals"
     reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
-    hollow = f"No interval (hollow): {'; '.join(reasons)}." if reasons else ""
+    hollow = f"No interval (hollow): {'; '.join(_together(reasons))}." if reasons else ""
     return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
 
 
@@ -189,6 +189,20 @@ def _letters(entries: Sequence[Artist], columns: int) -> int:
     deep, more = divmod(len(entries), columns)
     ends = [place * deep + min(place, more) for place in range(columns + 1)]
     return sum(max(widths[start:end]) for start, end in pairwise(ends))
+
+
+def _together(reasons: Sequence[str]) -> list[str]:
+    """Reasons that differ in their first number alone become one: "2 to 7 groups ..."."""
+    found: dict[str, list[int]] = {}
+    for reason in reasons:
+        number, _, rest = reason.partition(" ")
+        if number.isdigit():
+            found.setdefault(rest, []).append(int(number))
+    counted = [
+        f"{min(numbers)} to {max(numbers)} {rest}" if len(numbers) > 1 else f"{numbers[0]} {rest}"
+        for rest, numbers in found.items()
+    ]
+    return counted + [reason for reason in reasons if not reason.partition(" ")[0].isdigit()]
 
 
 def _counted(numbers: pd.Series, word: str) -> str:
