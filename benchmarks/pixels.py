@@ -4,9 +4,8 @@
 
 Ours are asked as a job asks them: hooks opened and closed, notes computed. What we note, captum is asked for too (its
 convergence delta), and its surrogates are given our superpixels, cut in their turn. Passes take 32 rows on both sides.
-ResNet-18; VGG-11 where a rule needs a network without branches. Relevance misses its goal: our gamma rule goes by the sign of
-what a place adds up to, captum's enlarges the same weights everywhere, which saves a convolution each way. The first ratio is
-by the clock, the second of computing time, which is the one that is judged.
+ResNet-18; VGG-11 where a rule needs a network without branches. The first ratio is by the clock, the second of computing time,
+which is the one that is judged.
 """
 
 import argparse

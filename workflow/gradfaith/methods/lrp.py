@@ -15,6 +15,7 @@ nn.Identity and nn.Flatten, so this is our own, tested against it. Cost: a forwa
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ METHOD = Method(
 )
 NO_NORM: nn.Module = nn.Identity()
 Link = tuple[nn.Module, Tensor]  # a layer of the chain, and what entered it
+SAME = (nn.BatchNorm2d, nn.Identity, nn.Dropout)  # may stand between a convolution and its ReLU
 Apply = Callable[[Tensor], Tensor]
 
 
@@ -45,7 +47,8 @@ def attribute(asked: Asked, *, epsilon: float = 1e-6, gamma: float = 0.25) -> No
         if isinstance(layer, nn.BatchNorm2d) and place and isinstance(links[place - 1][0], nn.Conv2d):
             norm = layer
         elif isinstance(layer, nn.Conv2d):
-            relevance, norm = _through_conv(layer, norm, entered, relevance, epsilon, gamma), NO_NORM
+            through = _through_bent if _is_bent(links, place) and not (entered < 0).any() else _through_conv
+            relevance, norm = through(layer, norm, entered, relevance, epsilon, gamma), NO_NORM
         elif isinstance(layer, nn.MaxPool2d):
             relevance = _slope(layer, entered, relevance)
         elif isinstance(layer, nn.Linear | nn.BatchNorm2d):
@@ -80,11 +83,33 @@ def _chain(asked: Asked) -> tuple[list[Link], Tensor]:
     return links, outputs[0].detach() * slope
 
 
+def _is_bent(links: list[Link], place: int) -> bool:
+    """Whether a ReLU follows: then no relevance comes to where z < 0."""
+    following = (layer for layer, _ in links[place + 1 :])
+    return isinstance(next((layer for layer in following if not isinstance(layer, SAME)), None), nn.ReLU)
+
+
+def _through_bent(
+    conv: nn.Conv2d, norm: nn.Module, entered: Tensor, relevance: Tensor, epsilon: float, gamma: float
+) -> Tensor:
+    """The rule where a >= 0 and all that has relevance is above the line: a (w + gamma w+) s, one convolution there and one back."""
+    weight = _weight(conv, norm)
+    bias = conv.weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
+    offset = _affine(norm)(bias[:, None, None][None])
+    apply = partial(_bare, conv, _over(weight).mul_(gamma).add_(weight))
+    entered = entered.detach().requires_grad_()
+    with torch.enable_grad():
+        summed = apply(entered)
+    share = relevance / _steady(summed.detach() + offset.detach(), epsilon)
+    (slope,) = torch.autograd.grad(summed, entered, share)
+    return entered.detach() * slope
+
+
 def _through_conv(
     conv: nn.Conv2d, norm: nn.Module, entered: Tensor, relevance: Tensor, epsilon: float, gamma: float
 ) -> Tensor:
     """a w s + gamma (a+ w+ + a- w-) s, where s = R / (z + gamma z+), and z+ is what speaks for z."""
-    weight = conv.weight.detach() * _gain(norm, conv)
+    weight = _weight(conv, norm)
     halves = [(half(entered), half(weight)) for half in (_over, _under)] if gamma else []
     halves = [(a, w) for a, w in halves if a.any()]  # what leaves a ReLU has no other half
     entering = [entered.detach().requires_grad_(), *(a.requires_grad_() for a, _ in halves)]
@@ -112,12 +137,13 @@ def _affine(layer: nn.Module) -> Apply:
     return lambda a: batch_norm(a, *known, training=layer.running_mean is None, eps=layer.eps)
 
 
-def _gain(norm: nn.Module, conv: nn.Conv2d) -> Tensor:  # (c, 1, 1, 1)
-    """What a batch norm multiplies each channel by."""
-    ones = conv.weight.new_ones(len(conv.weight))
-    if isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
-        ones = (norm.running_var + norm.eps).rsqrt() * (norm.weight.detach() if norm.affine else 1)
-    return ones[:, None, None, None]
+def _weight(conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """The weights with what a batch norm multiplies each channel by."""
+    weight = conv.weight.detach()
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None:
+        return weight
+    gain = (norm.running_var + norm.eps).rsqrt() * (norm.weight.detach() if norm.affine else 1)
+    return weight * gain[:, None, None, None]
 
 
 def _slope(apply: Apply, entered: Tensor, share: Tensor) -> Tensor:
