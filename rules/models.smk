@@ -6,12 +6,15 @@ rule weights:
         protected(layout.pretrained("{timm}")),
     log:
         "resources/weights/{timm}.log",
+    benchmark:
+        "resources/weights/{timm}.benchmark"
     retries: 2
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
     message:
         "pretrained weights of {wildcards.timm}"
     script:
@@ -29,11 +32,13 @@ if study.external:
             layout.card,
         log:
             layout.home_log("adopt", "arch", "seed"),
+        benchmark:
+            layout.home_benchmark("adopt", "arch", "seed")
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.short_runtime),
             probed=lambda w: plan.probed(w.arch),  # methods
         params:
             settings=slices.adopt(),
@@ -64,8 +69,8 @@ else:
         threads: plan.recipe_threads
         resources:
             gpu=study.compute.gpus,
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.runtime),
             device=study.compute.device,
             probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
         params:
@@ -95,8 +100,8 @@ rule predict:
     threads: study.compute.threads
     resources:
         gpu=study.compute.gpus,
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
         device=study.compute.device,
         chunk=study.compute.chunk,
     params:

@@ -20,7 +20,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         probe=partial(uses.probed, words=job.resources.probed),
         seed=int(job.wildcards.seed),
         weights=Path(job.input.weights) if job.input.get("weights") else None,
-        device=device.choose(job.resources.device, job.threads),
+        device=device.given(job.resources, job.threads),
     )
     learn.write_history(job.output.history, trained)
     checkpoint.save(

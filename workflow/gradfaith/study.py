@@ -208,6 +208,10 @@ class Compute(Closed):
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")
+    heavier: dict[Label, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="architecture -> how many times that memory and those minutes its jobs ask for; each retry asks for as much again",
+    )
 
 
 class Keep(Closed):

@@ -116,6 +116,10 @@ def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[
     twice = sorted({name for name in methods if methods.count(name) > 1})
     lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
     lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
+    lines += [
+        f"compute.heavier: {arch} is no architecture of the study{did_you_mean(arch, sorted(study.architectures))}"
+        for arch in sorted(set(study.compute.heavier) - set(study.architectures))
+    ]
     for bundle, uses in study.bundles.items():
         for label, use in uses.methods.items():
             unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
