@@ -32,7 +32,7 @@ PLUMBING = frozenset(
             "registry",
             "digest",
         ),
-        *("atomic", "stores", "mapinfo", "tables", "stamp", "provenance"),
+        *("atomic", "lock", "stores", "mapinfo", "tables", "stamp", "provenance"),
     }
 )
 

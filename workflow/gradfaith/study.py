@@ -205,6 +205,19 @@ class Compute(Closed):
     chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved whenever memory runs out"
     )
+    images: Literal["auto", "device", "stream"] = Field(
+        "auto",
+        description="where a training keeps its images: all on the device, or read batch by batch; auto: on the device if they "
+        "take at most half of what is free there. The weights are the same",
+    )
+    save_seconds: int = Field(
+        120,
+        ge=1,
+        description="a training saves its state this often, and after every epoch, so that a killed one goes on",
+    )
+    tensorboard: bool = Field(
+        False, description="write events for TensorBoard beside each model (needs the package tensorboard)"
+    )
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")

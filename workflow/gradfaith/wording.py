@@ -1,6 +1,7 @@
 """What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -77,7 +78,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
+    checks = (_agreement, _localization, _names, _primary, _weights, _training, _parts, _randomisation)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -177,12 +178,31 @@ def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> lis
 def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
     if study.training != "none":
         return []
-    bare = [name for name, spec in study.architectures.items() if not spec.weights]
+    bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none")]
     lines = [
         f"architectures.{name}.weights: `training: none` takes weights as they are, and there are none" for name in bare
     ]
     if len(study.seeds) > 1:
         lines.append(f"seeds: {study.seeds} would be the same weights {len(study.seeds)} times, with `training: none`")
+    return lines
+
+
+def _training(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    recipe, compute = study.training, study.compute
+    lines = []
+    if compute.tensorboard and find_spec("tensorboard") is None:
+        lines.append("compute.tensorboard: the package is not installed here (`pip install tensorboard`)")
+    if recipe == "none" or study.external:
+        return lines
+    if recipe.precision == "fp16" and compute.device in ("cpu", "mps"):
+        lines.append(
+            f"training.precision: fp16 is for CUDA devices, and compute.device is {compute.device} (bf16 runs there)"
+        )
+    random = [name for name, spec in study.architectures.items() if (spec.weights or recipe.weights) == "none"]
+    if recipe.freeze != 0 and random:
+        lines.append(
+            f"training.freeze: {recipe.freeze} would keep random weights, as {', '.join(random)} starts from none"
+        )
     return lines
 
 
