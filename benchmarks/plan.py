@@ -7,13 +7,14 @@ The goal for 10 x 10 x 8 is 30 s and 600 MB. `finished FOLDER` times `snakemake 
 """
 
 import argparse
-import resource
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -46,35 +47,50 @@ def study(architectures: int, seeds: int, bundles: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def dry_run(document: dict[str, object]) -> tuple[float, float, int]:
-    """Seconds, megabytes and jobs of `snakemake -n`."""
+@dataclass(frozen=True)
+class Took:
+    """One run of Snakemake: seconds by the clock and of computing, which says more on a shared machine; MB; what it said."""
+
+    clock: float
+    computing: float
+    memory: float
+    said: str
+
+
+def dry_run(document: dict[str, object]) -> tuple[Took, int]:
+    """`snakemake -n` of a study, and how many jobs it has."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-        seconds, memory, said = measured("-n", "--quiet", "rules", "--configfile", str(path))
-    total = next(line.split()[1] for line in said.splitlines() if line.startswith("total"))
-    return seconds, memory, int(total)
+        took = measured("-n", "--quiet", "rules", "--configfile", str(path))
+    total = next(line.split()[1] for line in took.said.splitlines() if line.startswith("total"))
+    return took, int(total)
 
 
-def measured(*words: str, folder: Path = ROOT) -> tuple[float, float, str]:
-    """One run of Snakemake: seconds, the most memory of any process so far in MB, and what it said."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "snakemake", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    seconds = time.perf_counter() - started
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, done.stdout + done.stderr
+def measured(*words: str, folder: Path = ROOT) -> Took:
+    with tempfile.TemporaryFile("w+") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "snakemake", *words], cwd=folder, stdout=said, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        clock = time.perf_counter() - started
+        said.seek(0)
+        text = said.read()
+    assert status == 0, text[-4000:]
+    return Took(clock, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
 
 
-def start(rounds: int = 5) -> float:
-    """Seconds from a job's first line to a network, as `scripts/explain.py` begins."""
+def start(rounds: int = 5) -> tuple[float, float]:
+    """Seconds, by the clock and of computing, from a job's first line to a network, as `scripts/explain.py` begins."""
     script = "import gradfaith.job; from gradfaith import device, explain, stores, tables, uses; from gradfaith.models import checkpoint"
-    took = []
+    clock, computing = [], []
     for _ in range(rounds):
         begun = time.perf_counter()
-        subprocess.run([sys.executable, "-c", script], cwd=ROOT / "workflow", check=True)
-        took.append(time.perf_counter() - begun)
-    return statistics.median(took)
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT / "workflow")
+        _, status, usage = os.wait4(process.pid, 0)
+        assert status == 0
+        clock.append(time.perf_counter() - begun)
+        computing.append(usage.ru_utime + usage.ru_stime)
+    return statistics.median(clock), statistics.median(computing)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -85,15 +101,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundles", type=int, default=8)
     asked = parser.parse_args(words)
     if asked.what[0] == "start":
-        print(f"a job's imports: {start():.1f} s")
-    elif asked.what[0] == "finished":
-        config = ["--configfile", asked.what[2]] if len(asked.what) > 2 else []
-        seconds, memory, said = measured("-n", *config, folder=Path(asked.what[1]))
-        print(f"snakemake -n: {seconds:.1f} s, {memory:.0f} MB; nothing to do: {'Nothing to be done' in said}")
+        print("a job's imports: {:.1f} s, {:.1f} s of computing".format(*start()))
+        return
+    if asked.what[0] == "finished":
+        config = ["--configfile", *asked.what[2:]] if asked.what[2:] else []
+        took, what = measured("-n", *config, folder=Path(asked.what[1])), "snakemake -n"
+        what += ", nothing to be done" if "Nothing to be done" in took.said else ", something to do"
     else:
-        seconds, memory, jobs = dry_run(study(asked.architectures, asked.seeds, asked.bundles))
-        size = f"{asked.architectures} x {asked.seeds} x {asked.bundles}"
-        print(f"{size}: {jobs} jobs, {seconds:.1f} s, {memory:.0f} MB")
+        took, jobs = dry_run(study(asked.architectures, asked.seeds, asked.bundles))
+        what = f"{asked.architectures} x {asked.seeds} x {asked.bundles}, {jobs} jobs"
+    print(f"{what}: {took.clock:.1f} s, {took.computing:.1f} s of computing, {took.memory:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import yaml
 from test_kill import TABLES, same
 from workspace import Workspace, plant
 
+from gradfaith import doctor
+
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once, and one SLURM is enough
 
 EDITS = {
@@ -87,6 +89,17 @@ def test_a_model_trained_by_slurm_is_the_one_trained_here(slurm: slurm_node.Node
     pd.testing.assert_frame_equal(before, after, rtol=1e-6)
 
 
+def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_node.Node, fresh: Workspace) -> None:
+    ready(fresh)
+    (found,) = doctor.slurm(fresh.folder)
+    assert found.state == "well"
+    assert found.found.startswith("the controller answers, executor 2.")
+    fresh.edit(PROFILE, "slurm_partition: gpu", "slurm_partition: a100")
+    _, found = doctor.slurm(fresh.folder)
+    assert (found.state, found.found) == ("broken", "no partition a100")
+    assert found.mend.endswith("there are cpu, gpu.")
+
+
 def harder(space: Workspace) -> None:
     """Cells ride together, one training has too little time at first and one too little memory."""
     file = space.folder / PROFILE
@@ -145,6 +158,10 @@ def test_a_study_survives_what_happens_to_jobs_on_a_cluster(
     assert attempts("net-a_1") == ["FAILED", "COMPLETED"]
     assert attempts("net-b_0") == ["TIMEOUT", "COMPLETED"]
     assert attempts("net-b_1") in (["FAILED", "COMPLETED"], ["OUT_OF_MEMORY", "COMPLETED"])
+    for model in ("net-a_0", "net-a_1", "net-b_0"):  # the log is the last attempt's
+        first = re.search(r" epoch (\d+):", said_in(fresh, f"train/{model}.log"))
+        assert first is not None
+        assert int(first[1]) >= STRUCK, f"{model} began again"
     jobs = [job for job in slurm_node.jobs() if job["JobId"] not in before]
     assert {job["TresPerJob"] for job in jobs if job["Partition"] == "gpu"} == {"gres:gpu:fake:1"}
     assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} == {None}
