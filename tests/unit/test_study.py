@@ -1,5 +1,6 @@
 """A slip of the pen is refused before any job, with the key's path and what was probably meant."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
+from gradfaith.slices import Slices
 
 
 def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -83,6 +85,12 @@ REFUSED = [
     ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is kept", ""),
     ("batteries/again", {"metrics": ["faith"], "imputers": ["black"]}, "metrics: the label faith stands twice", ""),
     ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is no architecture", ""),
+    ("training/accumulate", 17, "training: accumulate: 17 pieces of a batch of 16", ""),
+    ("training/precision", "fp8", "training.precision: ", "found 'fp8'"),
+    ("training/freeze", -1, "training.freeze: ", "found -1"),
+    ("training/ema", 1.0, "training.ema: ", "found 1.0"),
+    ("training/freeze", 2, "training.freeze: 2 would keep random weights, as net-a, net-b starts from none", ""),
+    ("training/freeze", "backbone", "training.freeze: backbone would keep random weights", ""),
     ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
 ]  # fmt: skip
 
@@ -183,3 +191,48 @@ def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, 
     }
     assert set(study.batteries["masking"].imputers["wide"].options) == {"sigma"}
     assert study.split.tolerance == 0.1
+
+
+def test_half_precision_and_a_device_that_has_none_are_refused_together(tiny: dict[str, Any], root: Path) -> None:
+    half = put(tiny, "training/precision", "fp16")
+    assert Plan.read(half, root).study.training != "none"  # on `auto` the job decides
+    found = refusal(put(half, "compute", {"device": "cpu"}), root).found
+    assert "training.precision: fp16 is for CUDA devices, and compute.device is cpu (bf16 runs there)" in found
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="TensorBoard is installed here")
+def test_tensorboard_is_refused_where_it_is_not_installed(tiny: dict[str, Any], root: Path) -> None:
+    found = refusal(put(tiny, "compute", {"tensorboard": True}), root).found
+    assert "compute.tensorboard: the package is not installed here (`pip install tensorboard`)" in found
+
+
+def test_a_study_can_state_a_pretrained_arm_and_one_from_scratch(tiny: dict[str, Any], root: Path) -> None:
+    put(tiny, "training/weights", "pretrained")
+    tiny["architectures"] = {
+        "resnet50": {},
+        "scratch": {"timm": "resnet50", "weights": "none"},
+        "own": {"timm": "resnet50", "weights": "resources/mine.pt"},
+    }
+    plan = Plan.read(tiny, root)
+    assert [plan.starting_weights(arch) for arch in plan.architectures] == [
+        "resources/weights/resnet50.safetensors", None, "resources/mine.pt",
+    ]  # fmt: skip
+    one, other, own = (Slices(plan).model(arch) for arch in plan.architectures)
+    assert one == other == own, "the arms differ in nothing but where they start"
+    assert "scratch" in refusal(put(tiny, "training/freeze", 1), root).found
+
+
+def test_one_architecture_can_be_pretrained_where_the_others_are_not(tiny: dict[str, Any], root: Path) -> None:
+    plan = Plan.read(put(tiny, "architectures/net-a/weights", "pretrained"), root)
+    assert plan.starting_weights("net-a") == "resources/weights/test_resnet.r160_in1k.safetensors"
+    assert plan.starting_weights("net-b") is None
+
+
+def test_a_later_key_of_the_recipe_at_its_default_is_as_if_it_were_not_there(tiny: dict[str, Any], root: Path) -> None:
+    """Models that were trained before it came would be stale otherwise, and nothing of them has changed."""
+    before = Slices(Plan.read(tiny, root)).model("net-a")["recipe"]
+    assert set(before) == {
+        "epochs", "batch", "lr", "weight_decay", "warmup_epochs", "label_smoothing", "class_weights", "group_weights",
+        "max_slices_per_group", "flip", "shift", "rotate", "scale", "contrast", "threads",
+    }  # fmt: skip
+    assert Slices(Plan.read(put(tiny, "training/ema", 0.9), root)).model("net-a")["recipe"] == before | {"ema": 0.9}

@@ -4,9 +4,10 @@ import csv
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
-from test_kill import jobs_of, start, wait_for
+from test_kill import gradfaith, jobs_of, start, wait_for
 from workspace import Workspace
 
 MODEL = "results/tiny/models/net-a/seed-0"
@@ -16,13 +17,17 @@ def trainers(space: Workspace) -> list[int]:
     return [job.pid for job in jobs_of(space) if any("train.py" in word for word in job.cmdline())]
 
 
-def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
-    fresh.edit("tiny.yaml", "epochs: 1,", "epochs: 12,")
-    with (fresh.folder / "tiny.yaml").open("a") as file:
-        file.write("compute: {save_seconds: 1}\n")
-    run = start(fresh, f"{MODEL}/weights.safetensors")
-    log, states = fresh.folder / "results/tiny/logs/train/net-a_0.log", fresh.folder / MODEL / "progress"
+def training(space: Workspace) -> tuple[subprocess.Popen[bytes], Path]:
+    """Snakemake at work on a model that has two epochs behind it, and the trainer's log."""
+    space.edit("tiny.yaml", "epochs: 1,", "epochs: 12,")
+    run = start(space, f"{MODEL}/weights.safetensors")
+    states = space.folder / MODEL / "progress"
     assert wait_for(lambda: len(list(states.glob("state-*"))) == 2, 300), "no state was kept"
+    return run, space.folder / "results/tiny/logs/train/net-a_0.log"
+
+
+def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
+    run, log = training(fresh)
     warned = trainers(fresh)
     os.kill(warned[0], signal.SIGTERM)
     assert wait_for(lambda: trainers(fresh) != warned, 60), "the warned trainer lived on"
@@ -37,3 +42,15 @@ def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
     assert sorted(path.name for path in Path(fresh.folder / MODEL).iterdir()) == [
         "card.json", "history.csv", "weights.safetensors",
     ]  # fmt: skip
+
+
+def test_a_training_whose_snakemake_was_killed_keeps_its_state_and_ends(fresh: Workspace) -> None:
+    run, log = training(fresh)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert wait_for(lambda: not jobs_of(fresh), 30), "the trainer outlived its Snakemake"
+    assert "TrainingInterrupted: SIGTERM came in epoch" in log.read_text()
+    unlocked = gradfaith(fresh, "unlock")
+    assert unlocked.returncode == 0, unlocked.stderr
+    fresh.snakemake(f"{MODEL}/weights.safetensors")
+    assert "continuing from state-" in log.read_text()

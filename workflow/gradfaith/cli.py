@@ -8,7 +8,7 @@ gradfaith doctor [STUDY]       look at what a run will need, and say the mend of
 gradfaith cost --study S       what is left to do, what it will take by past records, and what has none
 gradfaith compare A B          the estimates of two finished studies side by side
 gradfaith unlock               after a crash: refuse while a process of the earlier run lives, else let the next one in
-gradfaith schema               write workflow/schemas/study.schema.json, the keys in config/README.md, docs/methods.md
+gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
 """
 
 import argparse

@@ -20,8 +20,10 @@ class Board:
 
     def show(self, row: EpochRow) -> None:
         writer = self._open(row.epoch)
-        for name, value in asdict(row).items():
-            writer.add_scalar(name, value, row.epoch)
+        values = asdict(row)
+        epoch = values.pop("epoch")
+        for name, value in values.items():
+            writer.add_scalar(name, value, epoch)
         writer.flush()
 
     def _open(self, epoch: int) -> Any:

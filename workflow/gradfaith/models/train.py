@@ -95,13 +95,13 @@ def train(
             run.restore(state)
         while not run.over:
             watch.obey()
-            _epoch(run, watch)
+            one_epoch(run, watch)
             report(run.history[-1])
         classifier.load_state_dict(run.kept)
     return Trained(classifier.eval(), tuple(run.history), run.best)
 
 
-def _epoch(run: Run, watch: Watch) -> None:
+def one_epoch(run: Run, watch: Watch) -> None:
     """What is left of one pass over the training images, and its validation."""
     run.begin()
     rest = run.batches()

@@ -3,7 +3,7 @@
     loss   = sum_i v_i CE(f(x_i), y_i) / sum_i v_i,    v_i = class weight * group weight
     class  : n / (classes * its images)
     group  : images of its class / (groups of the class * images of its group), so that all groups count alike
-    mixup  : x = s x_i + (1 - s) x_j,  loss = s loss_i + (1 - s) loss_j,  one s ~ Beta(a, a) and one pairing per batch   [zhang2018]
+    mixup  : x = s x_i + (1 - s) x_j,  loss = s loss_i + (1 - s) loss_j,  one s ~ Beta(a, a) and one pairing per batch   [zhang2018mixup]
 
 A batch computed in pieces has the loss of the whole one: each piece is weighed by its share of sum v.
 """
