@@ -108,6 +108,13 @@ def test_only_records_of_a_gpu_make_gpu_hours_and_they_stand_first(tiny: dict[st
     assert f"{2 * 365 / 3600:.2f} of them GPU-hours" in cost.text(*cost.predicted(plan, place))
 
 
+def test_maps_that_were_not_to_be_kept_are_done_when_the_scores_are_there(tiny: dict[str, Any], place: Path) -> None:
+    plan = Plan.read(put(tiny, "keep/maps", False), place)
+    assert line(plan, place, "explain").left == 8
+    done(next(job for job in listed(plan) if job.rule == "collect"), 7)
+    assert line(plan, place, "explain").left == 0
+
+
 def test_a_finished_study_costs_nothing_more_and_an_unknown_one_says_so(tiny: dict[str, Any], place: Path) -> None:
     plan = Plan.read(tiny, place)
     for job in listed(plan):

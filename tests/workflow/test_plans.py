@@ -1,6 +1,7 @@
 """What would run: the paper's study, a study on a base, and what building their graphs costs."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -95,6 +96,15 @@ def test_a_finished_study_is_found_finished_within_seconds(benchmark: ModuleType
     took = benchmark.measured("-n", "--configfile", TINY, folder=finished.folder)
     assert "Nothing to be done" in took.said
     assert took.computing < 5
+
+
+def test_the_group_settings_of_the_slurm_profile_are_read(fresh: Workspace):
+    """They stand in comments; with the signs taken away the profile is still one that Snakemake takes."""
+    profile = fresh.folder / "profiles/slurm/config.yaml"
+    text = re.sub(r"^# (group)", r"\1", profile.read_text(), flags=re.M)
+    assert {"groups", "group-components"} <= set(yaml.safe_load(text))
+    profile.write_text(text)
+    assert fresh.planned("--workflow-profile", "slurm") == fresh.planned()
 
 
 def test_the_jobs_that_cost_is_counted_for_are_those_of_the_rules(finished: Workspace, monkeypatch: pytest.MonkeyPatch):

@@ -55,7 +55,10 @@ def examine(study: str, root: Path) -> Iterator[Finding]:
         lambda: slurm(root), lambda: leftovers(root),
     ]  # fmt: skip
     for check in checks:
-        yield from check()
+        try:
+            yield from check()
+        except Refusal as refusal:
+            yield Finding("results", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
 
 
 def torch_pair() -> Iterator[Finding]:

@@ -122,9 +122,9 @@ def _model(plan: Plan, size: Sizes, network: str, cell: Mapping[str, Any]) -> It
     yield _job(plan, "predict", [layout.predictions], cell, size.images, home=True, network=network)
     for bundle in plan.bundles:
         maps, asked = _maps(plan, arch, bundle), 1 + sum(_passes(use) for use in plan.methods(arch, bundle).values())
-        own = {**cell, "bundle": bundle}
+        own, gone = {**cell, "bundle": bundle}, not study.keep.maps and Path(layout.scores).is_file()
         yield _job(
-            plan, "explain", [layout.maps], own, size.explained * asked,
+            plan, "explain", [] if gone else [layout.maps], own, size.explained * asked,
             network=network, kind=bundle, amount=size.explained * maps,
         )  # fmt: skip
         for battery, metrics in study.batteries.items():
