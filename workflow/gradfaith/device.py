@@ -75,7 +75,7 @@ class Chunk:
                 self.rows = max(1, min(self.rows, (rows.stop - rows.start) // times) // 2)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                _say(f"out of memory: {self.rows} rows at once from now on")
+                print(f"out of memory: {self.rows} rows at once from now on", flush=True)  # noqa: T201 - the job's log
                 continue
             yield rows, done
             start = rows.stop
