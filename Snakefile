@@ -31,7 +31,7 @@ except Refusal as refusal:
 
 study, layout, slices = plan.study, plan.layout, Slices(plan)
 asks = Asks(study.compute.heavier)
-TABLES = ("classification", "maps", "ranks")
+TABLES = plan.tables
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
 
 

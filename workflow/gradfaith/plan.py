@@ -132,6 +132,11 @@ class Plan:
         }
 
     @property
+    def between_seeds(self) -> bool:
+        """Whether models of several seeds are compared; with one seed only architectures can be."""
+        return bool(self.study.agreement) and len(self.study.seeds) > 1
+
+    @property
     def randomised(self) -> list[str]:
         """The bundles whose methods explain randomised models; controls know no model."""
         asked = self.study.randomisation
@@ -143,6 +148,11 @@ class Plan:
         own = self.study.figures
         page = Uses(use=AUDIT, options=options.complete("figures", AUDIT, {"limit": self.study.split.leak_limit}))
         return ({} if AUDIT in {use.use for use in own.values()} else {AUDIT: page}) | own
+
+    @property
+    def tables(self) -> list[str]:
+        """The study's tables."""
+        return ["classification", "maps", "ranks", *(["across"] if self.study.across else [])]
 
     def starting_weights(self, arch: str) -> str | None:
         """The file a training starts from; none: random weights."""
@@ -195,7 +205,9 @@ class Plan:
         tables += self._cells(layout.faithfulness)
         for bundle in self.randomised:
             tables += self.every(layout.randomisation.replace("{bundle}", bundle))
-        return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+        if self.between_seeds:
+            tables += [layout.agreement.format(arch=arch) for arch in self.architectures]
+        return tables + ([layout.across] if self.study.across else [])
 
     def curve_tables(self) -> list[str]:
         """What the model said at every share of pixels removed, cell by cell."""

@@ -15,7 +15,8 @@ from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
 CODED = (
-    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
+    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "across",
+    "collect", "estimate",
 )  # fmt: skip
 
 PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
@@ -111,6 +112,9 @@ class Slices:
     def metrics(self, family: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
 
+    def across(self) -> dict[str, Any]:
+        return self.metrics("agreement") | {"across": self.plan.study.across}
+
     def estimate(self) -> dict[str, Any]:
         study = self.plan.study
         primary = study.primary.model_dump() | {"variant": self._primary_variant()}
@@ -186,8 +190,9 @@ class Slices:
         study = self.plan.study
         if rule in {"group", "index", "audit", "pack"}:
             return [("readers", self.plan.dataset.reader)]
-        if rule in {"localization", "agreement"}:
-            return [(rule, use.use) for use in getattr(study, rule).values()]
+        if rule in {"localization", "agreement", "across"}:
+            family = "agreement" if rule == "across" else rule
+            return [(family, use.use) for use in getattr(study, family).values()]
         if bundle:
             uses = self.plan.bundles[bundle].values()
             inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}

@@ -265,7 +265,13 @@ class Study(Closed):
     batteries: dict[Label, Battery] = Field(
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
-    agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    agreement: Named = Field(
+        default_factory=dict, description="metrics that compare models; between seeds, where there are several"
+    )
+    across: list[Literal["architectures", "ensemble"]] = Field(
+        default=[],
+        description="the same metrics between architectures too, and between each model and the mean map of all others",
+    )
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
@@ -277,6 +283,13 @@ class Study(Closed):
     @classmethod
     def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
         return _completed(info.field_name, named)
+
+    @field_validator("across")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"each once, found {', '.join(names)}")
+        return names
 
     @field_validator("seeds")
     @classmethod

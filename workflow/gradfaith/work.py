@@ -22,7 +22,6 @@ from gradfaith import registry, tables
 from gradfaith.plan import Plan
 
 GPU_RULES = ("train", "predict", "explain", "faithfulness", "randomise")
-TABLES = ("classification", "maps", "ranks")  # as in the Snakefile
 UNKNOWN = 512  # passes of a method that asks for one per channel, or for a number its options do not say
 
 
@@ -89,7 +88,7 @@ def jobs(plan: Plan, size: Sizes) -> Iterator[Job]:
         network = f"{spec.timm or arch} at {plan.study.image.size} px"
         for seed in plan.study.seeds:
             yield from _model(plan, size, network, {"arch": arch, "seed": seed})
-        if plan.study.agreement:
+        if plan.between_seeds:
             pairs = comb(len(plan.study.seeds), 2)
             yield _job(
                 plan, "agreement", [plan.layout.agreement], {"arch": arch},
@@ -149,6 +148,9 @@ def _results(plan: Plan, size: Sizes) -> Iterator[Job]:
     layout = plan.layout
     metrics = sum(map(len, plan.metrics.values()))
     models = len(plan.architectures) * len(plan.study.seeds)
+    if plan.study.across:
+        maps = sum(_maps(plan, plan.architectures[0], bundle) for bundle in plan.bundles)
+        yield _job(plan, "across", [layout.across], {}, size.explained * models * maps * len(plan.architectures))
     rows = size.explained * models * metrics * len(plan.method_names)
     yield _job(plan, "collect", [layout.scores, layout.curves], {}, rows)
     yield _job(plan, "estimate", [layout.estimates, layout.contrasts, layout.ranks, layout.classification], {}, rows)
@@ -156,7 +158,7 @@ def _results(plan: Plan, size: Sizes) -> Iterator[Job]:
         yield _job(
             plan, "figure", [layout.figure(figure, end) for end in ("svg", "png")], {}, 1, named=f"figure_{figure}"
         )
-    for table in TABLES:
+    for table in plan.tables:
         yield _job(
             plan, "table", [layout.table(table, end) for end in ("md", "csv", "tex")], {}, 1, named=f"table_{table}"
         )
