@@ -4,6 +4,7 @@ Its own munge key and socket, its own folder for everything; /etc/slurm holds li
 executor takes SLURM_CONF out of the environment of its inner `srun`. Where /etc/slurm holds a real configuration nothing is touched.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -12,6 +13,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import psutil
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
 ETC = Path("/etc/slurm")
@@ -95,9 +98,13 @@ class Node:
         _wait(ready, 60, f"the node is not ready; see {self.run}/slurmctld.log")
 
     def stop(self) -> None:
-        if self.linked and shutil.which("scancel"):
-            subprocess.run(["scancel", "--user", "root"], check=False, timeout=20, capture_output=True)
-            _wait(lambda: not said("squeue", "-h"), 30, "", strict=False)
+        if self.linked:
+            subprocess.run(["scancel", "--user", "root"], check=False, timeout=30, capture_output=True)
+            _wait(lambda: not _steps(), 20, "", strict=False)
+            for step in _steps():  # a busy machine may be slower than that
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for process in (*step.children(recursive=True), step):
+                        process.kill()
         for daemon in ("slurmd", "slurmctld", "munged"):
             pid_file = self.run / f"{daemon}.pid"
             if pid_file.is_file() and (pid := pid_file.read_text().strip()):
@@ -155,6 +162,11 @@ def free_ports(many: int) -> Sequence[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+def _steps() -> list[psutil.Process]:
+    """What holds a job's processes; only this SLURM runs here, or it would not have begun."""
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
 
 
 def _end(pid: int) -> None:
