@@ -166,7 +166,8 @@ def free_ports(many: int) -> Sequence[int]:
 
 def _steps() -> list[psutil.Process]:
     """What holds a job's processes; only this SLURM runs here, or it would not have begun."""
-    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
+    living = psutil.process_iter(["name", "status"])
+    return [one for one in living if one.info["name"] == "slurmstepd" and one.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 def _end(pid: int) -> None:
