@@ -17,7 +17,8 @@ HOLDER = """
 import sys, time
 from gradfaith import claim
 found = claim.take(claim.visible(lambda: 0), int(sys.argv[1]), lambda line: print(line, flush=True))
-print("held", found.device, found.slot, flush=True)
+sys.stdout.write(f"held {found.device} {found.slot}\\n")  # in one piece: a reader may look at any time
+sys.stdout.flush()
 time.sleep(float(sys.argv[2]))
 print("left", flush=True)
 """
@@ -34,8 +35,8 @@ class Holder:
 
     @property
     def held(self) -> tuple[str, str] | None:
-        words = [line.split() for line in self.log.read_text().splitlines()]
-        return next(((line[1], line[2]) for line in words if line[0] == "held"), None)
+        words = [line.split() for line in self.log.read_text().split("\n")[:-1]]  # whole lines
+        return next(((line[1], line[2]) for line in words if line[:1] == ["held"]), None)
 
     def device(self) -> str:
         end = time.monotonic() + 30
