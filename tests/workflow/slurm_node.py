@@ -55,8 +55,8 @@ KillWait=5
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} Sockets=1 CoresPerSocket={cpus} RealMemory={memory} Gres=gpu:fake:{gpus} State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES MaxTime=1:00:00 State=UP
-PartitionName=gpu Nodes={host} MaxTime=1:00:00 State=UP
+PartitionName=cpu Nodes={host} Default=YES MaxTime=1-00:00:00 State=UP
+PartitionName=gpu Nodes={host} MaxTime=1-00:00:00 State=UP
 """
 
 

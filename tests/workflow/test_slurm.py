@@ -3,6 +3,7 @@
 Skipped, with the reason, where SLURM is not installed or a real one is.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -120,9 +120,14 @@ def attempts(model: str) -> list[str]:
     return [job["JobState"] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
 
 
-def above(pid: int) -> list[psutil.Process]:
-    """The processes of a SLURM job above one of them: Snakemake, which would try again inside the job, too."""
-    return list(takewhile(lambda one: "slurmstepd" not in one.name(), psutil.Process(pid).parents()))
+def processes(job: str) -> list[psutil.Process]:
+    """All of a SLURM job but SLURM's own: its script, and two Snakemakes, each of which would try again inside the job."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("SLURM_JOB_ID") == job and process.name() != "slurmstepd":
+                found.append(process)
+    return found
 
 
 def strike(space: Workspace, model: str) -> bool:
@@ -131,15 +136,14 @@ def strike(space: Workspace, model: str) -> bool:
     text = log.read_text() if log.is_file() else ""
     if f"epoch {STRUCK}:" not in text:
         return False
-    pid = int(text.split()[1])
+    (job,) = [job["JobId"] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
     if model == "net-a_0":
-        (job,) = [job["JobId"] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
         subprocess.run(["scancel", job], check=True)
     elif model == "net-a_1":
-        for process in (psutil.Process(pid), *above(pid)):
+        for process in processes(job):
             process.kill()
     else:
-        os.kill(pid, signal.SIGSTOP)  # one that hangs runs out of time
+        os.kill(int(text.split()[1]), signal.SIGSTOP)  # one that hangs runs out of time
     return True
 
 
