@@ -3,7 +3,7 @@
     ratio = computing time of the same steps on ready-made random batches / that of one epoch of gradfaith.models.train
 
 Both sides have the same network, optimiser, precision and order of memory, and take turns in one process; the goal is of
-computing time, for machines are shared. Then each side runs in a process of its own, whose peak memory is printed, and a
+computing time, for machines are shared. Before that each side runs in a process of its own, whose peak memory is printed; at the end a
 state is saved once.
 """
 
@@ -106,6 +106,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--channels-last", action="store_true")
     asked = parser.parse_args()
+    # First of all: a process that is started counts what its parent held at that moment as its own.
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        memory = {side: pool.apply(peak, (side, asked)) for side in ("ours", "bare")}
     torch.set_num_threads(1)
     epoch, run = ours(asked)
     took = take({"ours": epoch, "bare": bare(asked)}, asked.rounds)
@@ -121,8 +124,6 @@ def main() -> None:
     print(
         f"goal {GOAL}: {met}; {asked.steps * asked.batch / took.seconds('ours'):.1f} images/s, {asked.rounds} rounds of {asked.steps} steps"
     )
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {side: pool.apply(peak, (side, asked)) for side in ("ours", "bare")}
     print(f"peak memory: {memory['ours']} MB, the bare loop's {memory['bare']} MB")
     with tempfile.TemporaryDirectory() as folder, Keeper(Path(folder), {}, every=1) as keeper:
         started = time.perf_counter()

@@ -21,9 +21,7 @@ def test_memory_and_minutes_by_attempt_and_architecture() -> None:
 
 
 def test_an_unknown_architecture_cannot_be_heavier(tiny: dict[str, Any], root: Any) -> None:
-    with pytest.raises(
-        StudyInvalid, match=r'compute.heavier: net-x is no architecture of the study; did you mean "net-'
-    ):
+    with pytest.raises(StudyInvalid, match="heavier: net-x is no architecture of the study"):
         Plan.read(put(tiny, "compute", {"heavier": {"net-x": 2}}), root)
     with pytest.raises(StudyInvalid, match=r"compute.heavier.net-a: .*greater than 0"):
         Plan.read(put(tiny, "compute", {"heavier": {"net-a": 0}}), root)

@@ -14,11 +14,12 @@ from gradfaith.plan import Plan
 
 @pytest.fixture
 def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the tiny study."""
+    """A folder with the tiny study, on a machine without SLURM."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(tiny))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     return tmp_path
 
 
@@ -30,7 +31,6 @@ def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_a_study_that_can_run_here_is_well(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     ask(monkeypatch)
     said = capsys.readouterr().out
     for line in (

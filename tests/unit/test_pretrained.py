@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub import NAME, Hub
 from safetensors.torch import load_file, save
 
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import pretrained, weightfile
 from gradfaith.models.vision import timm
+from hub import NAME, Hub
 
 FETCH = """
 import sys

@@ -1,6 +1,5 @@
 """A slip of the pen is refused before any job, with the key's path and what was probably meant."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +7,7 @@ import pytest
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
-from gradfaith.slices import Slices
-
-
-def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The document with one key changed; None takes it out."""
-    *way, last = path.split("/")
-    place = document
-    for part in way:
-        place = place.setdefault(part, {})
-    if value is None:
-        place.pop(last)
-    else:
-        place[last] = value
-    return document
-
-
-def refusal(document: dict[str, Any], root: Path) -> StudyInvalid:
-    with pytest.raises(StudyInvalid) as raised:
-        Plan.read(document, root, "study.yaml")
-    assert raised.value.why
-    assert raised.value.then
-    return raised.value
-
+from refused import put, refusal
 
 NET = "architectures/net-a"
 REFUSED = [
@@ -64,6 +41,8 @@ REFUSED = [
     ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
     ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),
+    ("bundles/cams/methods", {"refine": {"options": {"combine": "sum"}}}, 'option "combine" of refine', "found 'sum'"),
+    ("bundles/cams/methods", {"smoothgrad": {"options": {"noise": float("inf")}}}, 'option "noise" of smoothgrad', "finite number"),
     # values that cannot be
     ("split", {"train": 0.6, "val": 0.2, "test": 0.3}, "split: ", "must add up to 1, found 1.1"),
     ("seeds", [0, 1, 1], "seeds: ", "seeds must differ"),
@@ -96,6 +75,29 @@ REFUSED = [
     ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
 ]  # fmt: skip
 
+SAMPLES = "samples >= 2 * segments or allow_underdetermined"
+# where, which file, its options, what it needs, what was found
+BEYOND = [
+    ("bundles/cams/methods", "integrated_gradients", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"samples": 0}, "samples >= 1", "samples: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"noise": -0.1}, "noise >= 0", "noise: -0.1"),
+    ("bundles/cams/methods", "scorecam", {"channels": -1}, "channels >= 0", "channels: -1"),
+    ("bundles/cams/methods", "lime", {"segments": 60, "samples": 119}, SAMPLES, "samples: 119, segments: 60, allow_underdetermined: False"),
+    ("bundles/cams/methods", "lime", {"ridge": -1}, "ridge >= 0", "ridge: -1.0"),
+    ("bundles/cams/methods", "kernel_shap", {"segments": 1}, "segments >= 2", "segments: 1"),
+    ("bundles/cams/methods", "occlusion", {"window": 65}, "0 < window <= size", "window: 65.0, size: 64"),
+    ("bundles/cams/methods", "occlusion", {"stride": 0}, "0 < stride <= size", "stride: 0.0, size: 64"),
+    ("bundles/cams/methods", "lrp", {"gamma": -1}, "gamma >= 0", "gamma: -1.0"),
+    ("batteries/masking/imputers", "blur", {"sigma": 0}, "sigma > 0", "sigma: 0.0"),
+    ("batteries/masking/imputers", "noisy_linear", {"tolerance": 0}, "0 < tolerance < 1", "tolerance: 0.0"),
+    ("batteries/masking/metrics", "deletion", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("batteries/masking/metrics", "road", {"shares": [0.5, 1.0]}, "0 < shares < 1", "shares: (0.5, 1.0)"),
+    ("batteries/masking/metrics", "road", {"shares": []}, "0 < shares < 1", "shares: ()"),
+    ("localization", "locacc", {"threshold": 0}, "0 < threshold <= 1", "threshold: 0.0"),
+    ("agreement", "consist", {"threshold": 1.5}, "0 < threshold <= 1", "threshold: 1.5"),
+    ("figures", "panels", {"seed_rank": 2}, "0 <= seed_rank < seeds", "seed_rank: 2, seeds: 2"),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(("path", "value", "said", "meant"), REFUSED)
 def test_it_is_refused_with_its_path(
@@ -104,6 +106,15 @@ def test_it_is_refused_with_its_path(
     found = refusal(put(tiny, path, value), root).found
     assert said in found
     assert meant in found
+
+
+@pytest.mark.parametrize(("path", "name", "options", "needed", "beyond"), BEYOND)
+def test_an_option_that_nothing_can_be_computed_with_is_refused_by_its_key(
+    tiny: dict[str, Any], root: Path, path: str, name: str, options: dict[str, Any], needed: str, beyond: str
+) -> None:
+    found = refusal(put(tiny, path, {"mine": {"use": name, "options": options}}), root).found
+    key = f"{path.replace('/', '.')}.mine.options.{beyond.partition(':')[0]}"
+    assert f"{key}: {name} needs {needed}, found {beyond}" in found
 
 
 def test_all_slips_are_told_at_once(tiny: dict[str, Any], root: Path) -> None:
@@ -222,49 +233,16 @@ def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, 
     assert study.split.tolerance == 0.1
 
 
-def test_half_precision_and_a_device_that_has_none_are_refused_together(tiny: dict[str, Any], root: Path) -> None:
-    half = put(tiny, "training/precision", "fp16")
-    assert Plan.read(half, root).study.training != "none"  # on `auto` the job decides
-    found = refusal(put(half, "compute", {"device": "cpu"}), root).found
-    assert "training.precision: fp16 is for CUDA devices, and compute.device is cpu (bf16 runs there)" in found
-
-
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="TensorBoard is installed here")
-def test_tensorboard_is_refused_where_it_is_not_installed(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(tiny, "compute", {"tensorboard": True}), root).found
-    assert "compute.tensorboard: the package is not installed here (`pip install tensorboard`)" in found
-
-
-def test_a_study_can_state_a_pretrained_arm_and_one_from_scratch(tiny: dict[str, Any], root: Path) -> None:
-    put(tiny, "training/weights", "pretrained")
-    tiny["architectures"] = {
-        "resnet50": {},
-        "scratch": {"timm": "resnet50", "weights": "none"},
-        "own": {"timm": "resnet50", "weights": "resources/mine.pt"},
+def test_too_few_samples_are_taken_where_they_are_asked_for_and_a_window_may_fill_the_image(
+    tiny: dict[str, Any], root: Path
+) -> None:
+    few = {"segments": 60, "samples": 119, "allow_underdetermined": True}
+    tiny["bundles"]["cams"]["methods"] = {
+        "gradcam": {},
+        "lime": {"options": few},
+        "occlusion": {"options": {"window": 64}},
     }
-    plan = Plan.read(tiny, root)
-    assert [plan.starting_weights(arch) for arch in plan.architectures] == [
-        "resources/weights/resnet50.safetensors", None, "resources/mine.pt",
-    ]  # fmt: skip
-    one, other, own = (Slices(plan).model(arch) for arch in plan.architectures)
-    assert one == other == own, "the arms differ in nothing but where they start"
-    assert "scratch" in refusal(put(tiny, "training/freeze", 1), root).found
-
-
-def test_one_architecture_can_be_pretrained_where_the_others_are_not(tiny: dict[str, Any], root: Path) -> None:
-    plan = Plan.read(put(tiny, "architectures/net-a/weights", "pretrained"), root)
-    assert plan.starting_weights("net-a") == "resources/weights/test_resnet.r160_in1k.safetensors"
-    assert plan.starting_weights("net-b") is None
-
-
-def test_a_later_key_of_the_recipe_at_its_default_is_as_if_it_were_not_there(tiny: dict[str, Any], root: Path) -> None:
-    """Models that were trained before it came would be stale otherwise, and nothing of them has changed."""
-    before = Slices(Plan.read(tiny, root)).model("net-a")["recipe"]
-    assert set(before) == {
-        "epochs", "batch", "lr", "weight_decay", "warmup_epochs", "label_smoothing", "class_weights", "group_weights",
-        "max_slices_per_group", "flip", "shift", "rotate", "scale", "contrast", "threads",
-    }  # fmt: skip
-    assert Slices(Plan.read(put(tiny, "training/ema", 0.9), root)).model("net-a")["recipe"] == before | {"ema": 0.9}
+    assert "lime" in Plan.read(tiny, root).method_names
 
 
 NET_A = {"net-a": {"timm": "test_resnet.r160_in1k"}}

@@ -110,8 +110,9 @@ def test_a_record_beside_the_file_is_believed_only_while_it_is_true(tmp_path: Pa
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     digest = weightfile.digest(path)
-    path.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
-    assert weightfile.digest(path) == digest
-    path.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64}))
+    for text in ("[1]", "no json", '{"epochs": 3}', json.dumps({"timm": "resnet10t", "sha256": digest})):
+        path.with_suffix(".json").write_text(text)  # three that speak of something else, and one that is true
+        assert weightfile.digest(path) == digest
+    path.with_suffix(".json").write_text(json.dumps({"timm": "resnet10t", "sha256": "0" * 64}))
     with pytest.raises(ModelUnusable, match=r"its record .* says 0000000000000000"):
         weightfile.digest(path)

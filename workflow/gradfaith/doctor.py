@@ -168,7 +168,10 @@ def slurm(root: Path) -> Iterator[Finding]:
     answer = _asked("scontrol", "ping")
     if "UP" not in answer:
         yield Finding(
-            "SLURM", "broken", f"no controller answers ({answer or 'nothing said'})", "Ask who runs the cluster."
+            "SLURM",
+            "broken",
+            f"no controller answers ({answer.rpartition(chr(10))[2] or 'nothing said'})",
+            "Ask who runs the cluster.",
         )
         return
     try:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from gradfaith import options
+from gradfaith import options, registry
+from gradfaith.imaging import Image
 from gradfaith.sanity import Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
@@ -93,31 +94,6 @@ class Split(Closed):
         return self
 
 
-class Harmonise(Closed):
-    """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
-
-    low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
-    resample: int | None = Field(None, ge=16, description="side to scale down to and back from; empty: not")
-    jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
-
-
-class Image(Closed):
-    """How an image becomes a tensor."""
-
-    size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
-    fit: Literal["pad", "crop"] = Field(
-        "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
-    )
-    channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
-    harmonise: Harmonise = Field(default_factory=Harmonise, description="against scanner shortcuts; nothing by default")
-    mean: Literal["train"] | Share = Field(
-        "train", description="subtracted in [0, 1]; `train`: the training part's own mean"
-    )
-    std: Literal["train"] | Annotated[float, Field(gt=0)] = Field(
-        "train", description="divided by; `train`: the training part's own"
-    )
-
-
 class MethodUse(Uses):
     """A method under the study's label."""
 
@@ -166,14 +142,22 @@ class Explain(Closed):
 class Battery(Closed):
     """Faithfulness metrics that share changed images."""
 
-    metrics: Named = Field(description="names of faithfulness metrics")
-    imputers: Named = Field(description="what takes the place of removed pixels; the first is the primary one")
+    metrics: Named = Field(min_length=1, description="names of faithfulness metrics, all of one kind")
+    imputers: Named = Field(
+        default_factory=dict, description="what takes the place of removed pixels; the first is the primary one"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> "Battery":
         for key, room in (("metrics", "faithfulness"), ("imputers", "imputers")):
             object.__setattr__(self, key, _completed(room, getattr(self, key)))
         return self
+
+    @property
+    def kind(self) -> str:
+        """What its metrics are: masking, ranking, rerun."""
+        first = next(iter(self.metrics.values()))
+        return str(registry.entry("faithfulness", first.use).declared["battery"])
 
 
 class Primary(Closed):
@@ -265,6 +249,7 @@ class Study(Closed):
     batteries: dict[Label, Battery] = Field(
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
+    composite: Named = Field(default_factory=dict, description="metrics made of other metrics' scores, map by map")
     agreement: Named = Field(
         default_factory=dict, description="metrics that compare models; between seeds, where there are several"
     )
@@ -279,7 +264,7 @@ class Study(Closed):
     compute: Compute = Field(default_factory=Compute, description="the machine")
     keep: Keep = Field(default_factory=Keep, description="what stays")
 
-    @field_validator("localization", "agreement", "figures")
+    @field_validator("localization", "composite", "agreement", "figures")
     @classmethod
     def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
         return _completed(info.field_name, named)
@@ -297,3 +282,9 @@ class Study(Closed):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must differ, found {seeds}")
         return sorted(seeds)
+
+    @model_validator(mode="after")
+    def _known_heavier(self) -> "Study":
+        if strange := sorted(set(self.compute.heavier) - set(self.architectures)):
+            raise ValueError(f"compute.heavier: {', '.join(strange)} is no architecture of the study")
+        return self

@@ -53,14 +53,23 @@ def is_safetensors(path: Path) -> bool:
 def digest(path: Path) -> str:
     """The SHA-256 of a file of weights, which must be that of its record where it has one."""
     found, record = _digest(path, path.stat().st_mtime_ns), path.with_suffix(".json")
-    said = json.loads(record.read_text(encoding="utf-8")).get("sha256") if record.is_file() else found
-    if said != found:
+    said = _recorded(record)
+    if said not in ("", found):
         raise ModelUnusable(
-            found=f"{path} has the SHA-256 {found[:16]}..., its record {record} says {str(said)[:16]}...",
+            found=f"{path} has the SHA-256 {found[:16]}..., its record {record} says {said[:16]}...",
             why="The weights were cut off or exchanged after they were fetched.",
             then=f"Delete both files and run `snakemake {path}` where there is a network.",
         )
     return found
+
+
+def _recorded(record: Path) -> str:
+    """The SHA-256 in a record; nothing where there is none, or another's JSON of that name."""
+    try:
+        about = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(about["sha256"]) if isinstance(about, dict) and {"timm", "sha256"} <= set(about) else ""
 
 
 @lru_cache(maxsize=4)
