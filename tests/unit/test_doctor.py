@@ -14,16 +14,17 @@ from gradfaith.plan import Plan
 
 @pytest.fixture
 def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the tiny study, on a machine without SLURM."""
+    """A folder with the tiny study."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(tiny))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     return tmp_path
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """On a machine without SLURM: there is nothing but Python."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setattr(sys, "argv", ["gradfaith", "doctor", *words])
     cli.main()
 
