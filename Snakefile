@@ -11,6 +11,7 @@ min_version("9.20")
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
 
+from gradfaith.asks import Asks  # noqa: E402
 from gradfaith.errors import Refusal  # noqa: E402
 from gradfaith.job import prepare  # noqa: E402
 from gradfaith.plan import Plan  # noqa: E402
@@ -29,7 +30,8 @@ except Refusal as refusal:
     raise WorkflowError(str(refusal)) from None
 
 study, layout, slices = plan.study, plan.layout, Slices(plan)
-TABLES = ["classification", "maps", "ranks", *(["across"] if study.across else [])]
+asks = Asks(study.compute.heavier)
+TABLES = plan.tables
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
 
 

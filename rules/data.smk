@@ -7,11 +7,14 @@ if plan.dataset.fetched:
             layout.fetched(plan.dataset.name),
         log:
             f"resources/{plan.dataset.name}/fetch.log",
+        benchmark:
+            f"resources/{plan.dataset.name}/fetch.benchmark"
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=1000,
-            runtime=study.compute.runtime,
+            mem_mb=asks(1000),
+            runtime=asks(study.compute.runtime),
         params:
             settings=slices.fetch(),
         message:
@@ -41,8 +44,8 @@ rule group:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=2000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(2000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.group(),
         code=slices.code("group"),
@@ -66,8 +69,8 @@ rule index:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(1000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.index(),
         code=slices.code("index"),
@@ -95,8 +98,8 @@ rule audit:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=2000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(2000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.audit(),
         code=slices.code("audit"),
@@ -113,11 +116,14 @@ rule gate:  # a split that leaks ends the study here, before anything is trained
         layout.gate,
     log:
         layout.home_log("gate"),
+    benchmark:
+        layout.home_benchmark("gate")
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(1000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.gate(),
         code=slices.code("gate"),
@@ -135,11 +141,14 @@ rule split:
         report=layout.split_report,
     log:
         layout.home_log("split"),
+    benchmark:
+        layout.home_benchmark("split")
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(1000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.split(),
         code=slices.code("split"),
@@ -164,8 +173,8 @@ rule pack:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(1000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.pack(),
         code=slices.code("pack"),

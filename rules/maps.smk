@@ -18,8 +18,8 @@ rule explain:
     threads: study.compute.threads
     resources:
         gpu=study.compute.gpus,
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
         device=study.compute.device,
         chunk=study.compute.chunk,
     params:

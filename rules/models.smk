@@ -7,12 +7,15 @@ rule weights:
         record=layout.pretrained_record("{timm}"),
     log:
         "resources/weights/{timm}.log",
+    benchmark:
+        "resources/weights/{timm}.benchmark"
     retries: 2
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
     message:
         "pretrained weights of {wildcards.timm}"
     script:
@@ -30,11 +33,13 @@ if study.external:
             layout.card,
         log:
             layout.home_log("adopt", "arch", "seed"),
+        benchmark:
+            layout.home_benchmark("adopt", "arch", "seed")
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.short_runtime),
             probed=lambda w: plan.probed(w.arch),  # methods
         params:
             settings=slices.adopt(),
@@ -66,8 +71,8 @@ else:
         threads: plan.recipe_threads
         resources:
             gpu=study.compute.gpus,
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.runtime),
             device=study.compute.device,
             probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
             images=study.compute.images,
@@ -100,8 +105,8 @@ rule predict:
     threads: study.compute.threads
     resources:
         gpu=study.compute.gpus,
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
         device=study.compute.device,
         chunk=study.compute.chunk,
     params:

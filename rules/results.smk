@@ -19,8 +19,8 @@ rule estimate:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=2000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(2000),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.estimate(),
         classes=plan.dataset.classes,
@@ -50,11 +50,14 @@ for figure, use in plan.figures.items():
             png=layout.figure(figure, "png"),
         log:
             layout.log(f"figure_{figure}"),
+        benchmark:
+            layout.benchmark(f"figure_{figure}")
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=1000,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(1000),
+            runtime=asks(study.compute.short_runtime),
         params:
             settings=slices.figure(figure),
             about=slices.about(figure),
@@ -88,11 +91,14 @@ for table in TABLES:
             tex=layout.table(table, "tex"),
         log:
             layout.log(f"table_{table}"),
+        benchmark:
+            layout.benchmark(f"table_{table}")
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=1000,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(1000),
+            runtime=asks(study.compute.short_runtime),
         params:
             which=table,
             about=slices.about(),
@@ -114,11 +120,14 @@ rule provenance:
         layout.provenance,
     log:
         layout.log("provenance"),
+    benchmark:
+        layout.benchmark("provenance")
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=1000,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(1000),
+        runtime=asks(study.compute.short_runtime),
     params:
         study=slices.whole(),
         code=slices.codes(),

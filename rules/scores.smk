@@ -20,8 +20,8 @@ rule faithfulness:
     threads: study.compute.threads
     resources:
         gpu=study.compute.gpus,
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
         device=study.compute.device,
         chunk=study.compute.chunk,
     params:
@@ -48,8 +48,8 @@ rule localization:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.metrics("localization"),
         code=slices.code("localization"),
@@ -76,8 +76,8 @@ rule agreement:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.metrics("agreement"),
         bundles=list(plan.bundles),
@@ -111,8 +111,8 @@ if study.across:
             "../envs/cpu.yaml"
         threads: study.compute.threads
         resources:
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.short_runtime),
         params:
             settings=slices.across(),
             bundles=list(plan.bundles),
@@ -145,8 +145,8 @@ if study.randomisation:
         threads: study.compute.threads
         resources:
             gpu=study.compute.gpus,
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.short_runtime),
             device=study.compute.device,
             chunk=study.compute.chunk,
         params:
@@ -167,11 +167,13 @@ rule collect:
         curves=layout.curves,
     log:
         layout.log("collect"),
+    benchmark:
+        layout.benchmark("collect")
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=study.compute.mem_mb,
-        runtime=study.compute.short_runtime,
+        mem_mb=asks(study.compute.mem_mb),
+        runtime=asks(study.compute.short_runtime),
     params:
         composite=slices.composite(),
         code=slices.code("collect"),

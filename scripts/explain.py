@@ -14,7 +14,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     chosen = choose.explained(predictions, **asked["explain"], seed=asked["seed"])
     rows = explain.rows(chosen, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = speed.prepared(model.to(device.choose(job.resources.device, job.threads)), asked["passes"])
+    model = speed.prepared(model.to(device.given(job.resources, job.threads)), asked["passes"])
     about = stamp.cell(job.wildcards, asked, job.params.code, images, Path(job.input.card), model)
     cell = explain.Cell(
         model,

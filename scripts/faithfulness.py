@@ -14,7 +14,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     rows.made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device.choose(job.resources.device, job.threads))
+    model = model.to(device.given(job.resources, job.threads))
     metrics, imputers = rows.chosen("faithfulness", asked["metrics"]), rows.chosen("imputers", asked["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     most = device.most(job.resources.chunk)

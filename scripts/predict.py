@@ -13,7 +13,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device.choose(job.resources.device, job.threads))
+    model = model.to(device.given(job.resources, job.threads))
     own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
     most = device.most(job.resources.chunk)
     found = answer.predictions(model, images, table, job.params.classes, chunk=most, own_temperature=own)

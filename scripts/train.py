@@ -25,7 +25,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
             probe=partial(uses.probed, words=resources.probed),
             seed=seed,
             weights=weights,
-            device=device.choose(resources.device, job.threads),
+            device=device.given(resources, job.threads),
             machine=learn.Machine(
                 resources.images,
                 resources.mem_mb * 1_000_000,

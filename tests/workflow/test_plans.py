@@ -1,13 +1,19 @@
 """What would run: the paper's study, a study on a base, and what building their graphs costs."""
 
+import importlib.util
+import re
 import subprocess
 import sys
 import time
+from types import ModuleType
 
 import pandas as pd
 import pytest
 import yaml
-from workspace import Workspace
+from workspace import ROOT, TINY, Workspace
+
+from gradfaith import work
+from gradfaith.plan import Plan
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -64,3 +70,51 @@ def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable:
     points = curves.pivot_table(index=cell, columns="order", values="probability", aggfunc="mean")
     found = scores[(scores["status"] == "ok") & (scores["copy"] == 0)].set_index(cell)["value"]
     assert (points["least"] - points["most"]).loc[found.index].sub(found).abs().max() < 1e-6
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """benchmarks/plan.py, whose goals are of an idle machine and whose seconds of computing hold on a busy one."""
+    found = importlib.util.spec_from_file_location("plan_benchmark", ROOT / "benchmarks/plan.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+def test_a_study_of_two_thousand_jobs_builds_within_its_bounds(benchmark: ModuleType):
+    took, jobs = benchmark.dry_run(benchmark.study(10, 10, 8))
+    models, bundles = 10 * 10, 8 + 1
+    assert jobs >= 3 * models + 2 * models * bundles  # train, predict, localization; explain, faithfulness
+    assert took.computing < 30
+    assert took.memory < 600
+
+
+def test_a_finished_study_is_found_finished_within_seconds(benchmark: ModuleType, finished: Workspace):
+    took = benchmark.measured("-n", "--configfile", TINY, folder=finished.folder)
+    assert "Nothing to be done" in took.said
+    assert took.computing < 5
+
+
+def test_the_group_settings_of_the_slurm_profile_are_read(fresh: Workspace):
+    """They stand in comments; with the signs taken away the profile is still one that Snakemake takes."""
+    profile = fresh.folder / "profiles/slurm/config.yaml"
+    text = re.sub(r"^# (group)", r"\1", profile.read_text(), flags=re.M)
+    assert {"groups", "group-components"} <= set(yaml.safe_load(text))
+    profile.write_text(text)
+    assert fresh.planned("--workflow-profile", "slurm") == fresh.planned()
+
+
+def test_the_jobs_that_cost_is_counted_for_are_those_of_the_rules(finished: Workspace, monkeypatch: pytest.MonkeyPatch):
+    """Every file and every benchmark of the list was made by the run, and the run did no other job."""
+    monkeypatch.chdir(finished.folder)
+    plan = Plan.read(yaml.safe_load((finished.folder / "tiny.yaml").read_text()), finished.folder)
+    size = work.sizes(plan)
+    assert size is not None
+    jobs = list(work.jobs(plan, size))
+    made = [path for job in jobs for path in (*job.outputs, job.benchmark, job.log)]
+    assert not [path for path in made if not (finished.folder / path).is_file()]
+    counted = {rule: len([job for job in jobs if job.rule == rule]) for rule in {job.rule for job in jobs}}
+    assert finished.planned("--forceall") == counted

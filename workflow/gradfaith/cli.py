@@ -4,6 +4,9 @@ gradfaith check [STUDY]        read a study as `snakemake` would, and say what i
 gradfaith explain --image X    one image explained by a trained model of a study: overlays, side by side, the maps
 gradfaith methods              every method and control: what it needs, gives and costs, and for which networks it is
 gradfaith show MAPS.h5         what a map store holds and where it comes from
+gradfaith doctor [STUDY]       look at what a run will need, and say the mend of what is broken
+gradfaith cost --study S       what is left to do, what it will take by past records, and what has none
+gradfaith compare A B          the estimates of two finished studies side by side
 gradfaith unlock               after a crash: refuse while a process of the earlier run lives, else let the next one in
 gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
 """
@@ -19,7 +22,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from gradfaith import catalogue, document, job, studies
+from gradfaith import catalogue, document, job, records, studies
 from gradfaith.errors import JobAlive, Refusal
 from gradfaith.plan import Plan
 
@@ -34,6 +37,9 @@ def main() -> None:
     _explain_words(commands.add_parser("explain"))
     _methods_words(commands.add_parser("methods"))
     commands.add_parser("show").add_argument("maps", type=Path)
+    commands.add_parser("doctor").add_argument("study", nargs="?", default="config/config.yaml")
+    _cost_words(commands.add_parser("cost"))
+    _compare_words(commands.add_parser("compare"))
     commands.add_parser("unlock")
     commands.add_parser("schema")
     asked = parser.parse_args()
@@ -100,6 +106,36 @@ def _range(values: NDArray[np.float32]) -> str:
     return f"{low:.4g}{unknown}" if low == high else f"mean {known.mean():.4g}, from {low:.4g} to {high:.4g}{unknown}"
 
 
+def _doctor(asked: argparse.Namespace) -> None:
+    from gradfaith import doctor
+
+    states = []
+    for finding in doctor.examine(asked.study, Path.cwd()):
+        print(finding, flush=True)
+        states.append(finding.state)
+    if "broken" in states:
+        sys.exit(f"{states.count('broken')} broken")
+
+
+def _cost(asked: argparse.Namespace) -> None:
+    from gradfaith import cost
+
+    path = studies.asked(asked.study, Path.cwd())
+    plan = Plan.read(studies.read(path), Path.cwd(), str(path))
+    print(cost.text(*cost.predicted(plan, Path.cwd(), asked.images)), end="")
+
+
+def _compare(asked: argparse.Namespace) -> None:
+    from gradfaith import compare
+
+    both = compare.joined(*(compare.read(study, Path.cwd()) for study in (asked.a, asked.b)))
+    if asked.metric:
+        both = both[both["metric"] == asked.metric]
+    if asked.csv:
+        both.to_csv(asked.csv, index=False)
+    print(compare.text(both, (asked.a, asked.b), by=asked.by), end="")
+
+
 def _unlock(_asked: argparse.Namespace) -> None:
     here = Path.cwd()
     running = [process for process in psutil.process_iter() if _works_here(process, here)]
@@ -114,6 +150,8 @@ def _unlock(_asked: argparse.Namespace) -> None:
             then="Wait until it ends, or end it; then run `make resume` again.",
         )
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], check=True, stdout=subprocess.DEVNULL)
+    if lost := records.unrecorded(here):
+        print(f"note: {records.said(lost)}. {records.MEND}")
 
 
 def _works_here(process: psutil.Process, here: Path) -> bool:
@@ -147,12 +185,28 @@ def _methods_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", action="store_true", help="a Markdown table")
 
 
+def _cost_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
+    parser.add_argument("--images", type=int, help="how many there will be, where the dataset is not indexed yet")
+
+
+def _compare_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", help="a finished study's name")
+    parser.add_argument("b", help="another's")
+    parser.add_argument("--metric", default="", help="only this one")
+    parser.add_argument(
+        "--by", default="", choices=("", "label", "lesion_size"), help="by class or by size; default: overall"
+    )
+    parser.add_argument("--csv", type=Path, help="write the whole table there")
+
+
 def _schema(_asked: argparse.Namespace) -> None:
     document.write(Path.cwd())
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "check": _check, "explain": _explain, "methods": _methods, "show": _show, "unlock": _unlock, "schema": _schema,
+    "check": _check, "explain": _explain, "methods": _methods, "show": _show, "unlock": _unlock,
+    "doctor": _doctor, "cost": _cost, "compare": _compare, "schema": _schema,
 }  # fmt: skip
 
 

@@ -4,14 +4,31 @@ import os
 import platform
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
+from gradfaith import claim
 from gradfaith.errors import DeviceMissing
 
 Most = int | Literal["auto"]
 Answer = TypeVar("Answer")
+
+
+class Resources(Protocol):
+    """A job's resources as Snakemake hands them on."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+
+def given(resources: Resources, threads: int) -> torch.device:
+    """The device of a job, which it says in its log: where there are GPUs, a slot of one of them that no other job has."""
+    asked, held = resources.get("device", "auto"), ""
+    if asked in {"auto", "cuda"} and (devices := claim.visible(torch.cuda.device_count)):
+        held = f" ({claim.take(devices, int(resources.get('slots_per_gpu', 1)), _say)})"
+    found = choose(asked, threads)
+    _say(f"device: {found.type}, {name(found)}{held}")
+    return found
 
 
 def choose(asked: str, threads: int) -> torch.device:
@@ -95,6 +112,10 @@ def name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return _processor() if device.type == "cpu" else device.type
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a job's standard output is its log
 
 
 def _processor() -> str:

@@ -16,7 +16,7 @@ from gradfaith.registry import PACKAGE
 
 PLUMBING = frozenset(
     {
-        *("errors", "job", "device", "cli"),
+        *("errors", "job", "device", "claim", "cli"),
         *(
             "study",
             "sanity",

@@ -150,6 +150,11 @@ class Plan:
         page = Uses(use=AUDIT, options=options.complete("figures", AUDIT, {"limit": self.study.split.leak_limit}))
         return ({} if AUDIT in {use.use for use in own.values()} else {AUDIT: page}) | own
 
+    @property
+    def tables(self) -> list[str]:
+        """The study's tables."""
+        return ["classification", "maps", "ranks", *(["across"] if self.study.across else [])]
+
     def starting_weights(self, arch: str) -> str | None:
         """The file a training starts from; none: random weights."""
         spec, training = self.study.architectures[arch], self.study.training

@@ -205,6 +205,10 @@ class Compute(Closed):
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")
+    heavier: dict[Label, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="architecture -> how many times that memory and those minutes its jobs ask for; each retry asks for as much again",
+    )
 
 
 class Keep(Closed):
@@ -278,3 +282,9 @@ class Study(Closed):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must differ, found {seeds}")
         return sorted(seeds)
+
+    @model_validator(mode="after")
+    def _known_heavier(self) -> "Study":
+        if strange := sorted(set(self.compute.heavier) - set(self.architectures)):
+            raise ValueError(f"compute.heavier: {', '.join(strange)} is no architecture of the study")
+        return self

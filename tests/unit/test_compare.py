@@ -1,0 +1,55 @@
+"""Two studies' estimates are joined on what they are of; a difference stands only where both have a number, and has no p-value."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradfaith import compare, tables
+from gradfaith.errors import NotInStudy
+
+
+def estimates(rows: list[dict[str, object]]) -> pd.DataFrame:
+    plain = {
+        "metric": "locacc", "variant": "", "arch": "net", "arch2": None, "method": "gradcam", "layer": "layer4", "target": "true",
+        "by": "", "stratum": "all", "low": np.nan, "high": np.nan, "n_groups": 9, "n_seeds": 2, "p": 0.01,
+    }  # fmt: skip
+    return pd.DataFrame([plain | row for row in rows])
+
+
+A = estimates([
+    {"value": 0.5, "low": 0.4, "high": 0.6}, {"value": 0.3, "method": "layercam"}, {"value": np.nan, "method": "lime"},
+    {"value": 0.7, "by": "label", "stratum": "benign"},
+])  # fmt: skip
+B = estimates([{"value": 0.75}, {"value": 0.2, "method": "lime"}, {"value": 0.1, "layer": "layer3"}])
+
+
+def test_the_difference_is_b_minus_a_where_both_have_a_number() -> None:
+    both = compare.joined(A, B)
+    assert len(both) == 5
+    known = both.dropna(subset="difference")
+    assert list(known["method"]) == ["gradcam"]
+    assert known["difference"].item() == pytest.approx(0.25)
+    assert (known["low_a"].item(), known["high_a"].item()) == (0.4, 0.6)
+    assert not [name for name in both if name.startswith("p") or name.endswith("difference_p")]
+
+
+def test_joining_a_study_with_itself_gives_no_difference() -> None:
+    both = compare.joined(A, A)
+    assert len(both) == len(A)
+    assert (both["difference"].dropna() == 0).all()
+
+
+def test_the_table_says_what_only_one_study_has() -> None:
+    said = compare.text(compare.joined(A, B), ("old", "new")).splitlines()
+    assert said[0].split() == ["metric", "variant", "arch", "method", "old", "new", "difference"]
+    assert said[1].split() == ["locacc", "net", "gradcam", "0.5000", "[0.4000,", "0.6000]", "0.7500", "+0.2500"]
+    assert said[2:4] == ["1 estimates have a number in old only", "2 estimates have a number in new only"]
+    assert "benign" not in "".join(said)
+
+
+def test_a_study_that_is_not_finished_is_refused(tmp_path) -> None:
+    tables.write(tmp_path / "results/old/estimates.parquet", A, tables.ESTIMATES)
+    assert len(compare.read("old", tmp_path)) == len(A)
+    with pytest.raises(NotInStudy, match=r"of study new there is no results/new/estimates\.parquet") as refusal:
+        compare.read("new", tmp_path)
+    assert refusal.value.then.endswith("old.")

@@ -1,0 +1,98 @@
+"""The doctor looks at real things: this torch, this file system, this study; what is broken has a mend and fails the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gradfaith import cli, doctor
+from gradfaith.plan import Plan
+
+
+@pytest.fixture
+def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the tiny study."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(tiny))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """On a machine without SLURM: there is nothing but Python."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.setattr(sys, "argv", ["gradfaith", "doctor", *words])
+    cli.main()
+
+
+def test_a_study_that_can_run_here_is_well(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(monkeypatch)
+    said = capsys.readouterr().out
+    for line in (
+        "study: config/config.yaml is valid",
+        "torch: torch ",
+        "file locks: results/ has them",
+        "weights: none needed",
+        "SLURM: none here",
+    ):
+        assert f"well      {line}" in said, said
+    assert "broken" not in said
+
+
+def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(
+    place: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "config/config.yaml").write_text(yaml.safe_dump({**tiny, "seeds": []}))
+    with pytest.raises(SystemExit, match="1 broken"):
+        ask(monkeypatch)
+    assert "broken    study: StudyInvalid: config/config.yaml: seeds: " in capsys.readouterr().out
+    networks = {**tiny["architectures"], "net-a": {**tiny["architectures"]["net-a"], "weights": "own.safetensors"}}
+    plan = Plan.read({**tiny, "architectures": networks}, place)
+    (found,) = doctor.weights(plan)
+    assert (found.state, found.found) == ("broken", "own.safetensors is not there")
+    pretrained = Plan.read({**tiny, "training": {**tiny["training"], "weights": "pretrained"}}, place)
+    (found,) = doctor.weights(pretrained)
+    assert (found.state, found.found) == ("doubtful", "2 of 2 are not there yet")
+    assert "resources/weights/test_vit.r160_in1k.safetensors" in found.mend
+
+
+def test_a_torch_that_cannot_be_imported_is_broken_and_the_rest_is_still_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "torchvision").mkdir()
+    (place / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.setenv("PYTHONPATH", f"{place}:{Path(doctor.__file__).parents[1]}")
+    (found,) = doctor.torch_pair()
+    assert found.state == "broken"
+    assert "nms does not exist" in found.found
+    assert "envs/run.txt" in found.mend
+
+
+@pytest.mark.parametrize(("free", "state"), [(1e8, "broken"), (3e9, "doubtful"), (1e11, "well")])
+def test_a_full_disk_is_seen(
+    place: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, free: float, state: str
+) -> None:
+    usage = type(doctor.shutil.disk_usage(place))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage(int(2e11), int(2e11 - free), int(free)))
+    (found,) = doctor.space(Plan.read(tiny, place), place)
+    assert found.state == state
+
+
+def test_what_a_killed_run_left_is_seen(place: Path) -> None:
+    (found,) = doctor.leftovers(place)
+    assert found.state == "well"
+    (place / "Snakefile").write_text("rule all:\n    output: 'results/s/scores.parquet'\n    shell: 'touch {output}'\n")
+    subprocess.run([sys.executable, "-m", "snakemake", "-c1"], cwd=place, check=True, capture_output=True)
+    (place / "results/s/curves.parquet").write_text("")
+    (found,) = doctor.leftovers(place)
+    assert (found.state, "results/s/curves.parquet" in found.found) == ("doubtful", True)
+    (place / ".snakemake/locks").mkdir(exist_ok=True)
+    (place / ".snakemake/locks/0.output.lock").write_text("")
+    (found,) = doctor.leftovers(place)
+    assert "make resume" in found.mend

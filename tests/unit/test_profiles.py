@@ -1,0 +1,60 @@
+"""Profiles say what the rules need: every rule that chooses a device has a GPU in each of them, and SLURM's has five lines to edit."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gradfaith import work
+
+PROFILES = ("slurm", "workstation", "laptop")
+
+
+def read(root: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((root / f"profiles/{name}/config.yaml").read_text())
+    return found
+
+
+def rules_with_a_device(root: Path) -> set[str]:
+    """Those whose resources name one, as the rules' files say."""
+    found = set()
+    for file in (root / "rules").glob("*.smk"):
+        for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]:
+            if "device=study.compute.device" in block:
+                found.add(block.partition(":")[0])
+    return found
+
+
+def test_the_rules_that_choose_a_device_are_known(root: Path) -> None:
+    assert rules_with_a_device(root) == set(work.GPU_RULES)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_of_them_asks_for_one_gpu(root: Path, name: str) -> None:
+    asked = read(root, name)["set-resources"]
+    assert set(asked) == set(work.GPU_RULES)
+    assert {rule["gpu"] for rule in asked.values()} == {1}
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "default"])
+def test_code_counts_by_digest_wherever_it_runs(root: Path, name: str) -> None:
+    profile = read(root, name)
+    assert profile["rerun-triggers"] == ["mtime", "params", "input", "software-env"]
+    assert profile["rerun-incomplete"] is True
+
+
+def test_slurm_is_ready_to_edit_in_five_lines(root: Path) -> None:
+    text = (root / "profiles/slurm/config.yaml").read_text()
+    assert re.findall(r"# EDIT (\d):", text) == ["1", "2", "3", "4", "5"]
+    profile = read(root, "slurm")
+    assert profile["slurm-status-command"] == "squeue"
+    assert profile["retries"] >= 2
+
+
+def test_every_key_is_explained(root: Path) -> None:
+    said = (root / "profiles/README.md").read_text()
+    keys = {key for name in (*PROFILES, "default") for key in read(root, name)} | {"groups", "group-components"}
+    keys |= {"slurm_partition", "slurm_account", "gpu_model", "slots_per_gpu"}
+    assert not [key for key in sorted(keys) if f"`{key}`" not in said]

@@ -1,0 +1,214 @@
+"""What a run will need, looked at before it begins: each finding is well, doubtful or broken, and says the mend.
+
+Broken is what stops a run or spoils it; doubtful is what may be meant. Every check is on its own, so that one that
+fails does not hide the others.
+"""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from gradfaith import claim, cost, records, studies
+from gradfaith.errors import Refusal
+from gradfaith.plan import Plan
+
+State = Literal["well", "doubtful", "broken"]
+SLURM_PROFILE = Path("profiles/slurm/config.yaml")
+LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+ROOM = 2e9  # bytes that a disk should have free where nothing is known of a study's size
+PATIENCE = 20  # seconds that SLURM may take to answer
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:<8}  {self.what}: {self.found}" + (f"\n          {self.mend}" if self.mend else "")
+
+
+def examine(study: str, root: Path) -> Iterator[Finding]:
+    """All findings, the study's first."""
+    plan: Plan | None = None
+    try:
+        path = studies.asked(study, root)
+        plan = Plan.read(studies.read(path), root, str(path))
+        plan.raw_files()
+        yield Finding("study", "well", f"{path} is valid")
+    except Refusal as refusal:
+        yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        torch_pair, lambda: devices(plan), lambda: locking(root), lambda: space(plan, root), lambda: weights(plan),
+        lambda: slurm(root), lambda: leftovers(root),
+    ]  # fmt: skip
+    for check in checks:
+        try:
+            yield from check()
+        except Refusal as refusal:
+            yield Finding("results", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+
+
+def torch_pair() -> Iterator[Finding]:
+    """Networks can be built: asked of a process of its own, for a broken pair ends the one that imports it."""
+    script = "import torch; from gradfaith.models import vision; print(torch.__version__, vision.timm.__version__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    try:
+        pair = f"torch {importlib.metadata.version('torch')}, torchvision {importlib.metadata.version('torchvision')}"
+    except importlib.metadata.PackageNotFoundError as missing:
+        yield Finding("torch", "broken", f"{missing.name} is not installed", "pip install -r envs/run.txt")
+        return
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2]
+        yield Finding(
+            "torch", "broken", f"{pair}: {said}", "Install a pair made for each other: pip install -r envs/run.txt"
+        )
+    else:
+        yield Finding("torch", "well", f"{pair}, timm {done.stdout.split()[-1]}")
+
+
+def devices(plan: Plan | None) -> Iterator[Finding]:
+    """What jobs would compute on here; on a cluster the nodes are asked, not the machine one submits from."""
+    import torch
+
+    asked = plan.study.compute.device if plan else "auto"
+    count = torch.cuda.device_count()
+    if count:
+        names = ", ".join(dict.fromkeys(torch.cuda.get_device_name(number) for number in range(count)))
+        yield Finding(
+            "devices", "well", f"{count} GPUs ({names}); jobs share out {','.join(claim.visible(lambda: count))}"
+        )
+    elif shutil.which("nvidia-smi"):
+        yield Finding(
+            "devices", "doubtful", f"there is a GPU driver, and torch {torch.__version__} sees no GPU",
+            f"Install torch's CUDA build, or look at {claim.VISIBLE}.",
+        )  # fmt: skip
+    else:
+        kind = "mps" if torch.backends.mps.is_available() else f"cpu, {os.cpu_count()} cores"
+        yield Finding("devices", "well", kind)
+    if asked == "cuda" and not count:
+        yield Finding(
+            "devices", "doubtful", "compute.device: cuda, and there is none here",
+            "Right where jobs run elsewhere; else say `device: auto`.",
+        )  # fmt: skip
+
+
+def locking(root: Path) -> Iterator[Finding]:
+    """A lock on a file of the results keeps another process out."""
+    import fcntl
+
+    path = root / "results" / f".doctor-{os.getpid()}"
+    path.parent.mkdir(exist_ok=True)
+    mend = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
+    try:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            other = subprocess.run([sys.executable, "-c", LOCK, str(path)], capture_output=True, check=False)
+        if other.returncode:
+            yield Finding("file locks", "well", "results/ has them")
+        else:
+            yield Finding("file locks", "broken", "a second process took a lock that was held in results/", mend)
+    except OSError as error:
+        yield Finding("file locks", "broken", f"results/: {error.strerror or error}", mend)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
+    """The disk holds what is to come, as far as past files say."""
+    free = shutil.disk_usage(root).free
+    lines = cost.predicted(plan, root)[0] if plan else []
+    coming = sum(line.coming or 0 for line in lines)
+    needed = coming or ROOM
+    said = f"{free / 1e9:.1f} GB free" + (f", about {coming / 1e9:.2f} GB to come" if coming else "")
+    state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"
+    yield Finding(
+        "disk",
+        state,
+        said,
+        "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away.",
+    )
+
+
+def weights(plan: Plan | None) -> Iterator[Finding]:
+    """The files that training starts from."""
+    if plan is None or plan.study.external:
+        return
+    files = {path: arch for arch in plan.architectures if (path := plan.starting_weights(arch))}
+    missing = [path for path in files if not Path(path).is_file()]
+    own = [path for path in missing if plan.study.architectures[files[path]].weights]
+    if own:
+        yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")
+    elif missing:
+        yield Finding(
+            "weights", "doubtful", f"{len(missing)} of {len(files)} are not there yet",
+            f"On a machine with a network: snakemake {' '.join(missing)} --configfile ...",
+        )  # fmt: skip
+    else:
+        yield Finding("weights", "well", f"all {len(files)} are there" if files else "none needed")
+
+
+def slurm(root: Path) -> Iterator[Finding]:
+    """A controller answers, the executor is installed, and the profile's partitions exist."""
+    if shutil.which("sbatch") is None:
+        yield Finding("SLURM", "well", "none here, and none needed unless profiles/slurm is used")
+        return
+    answer = _asked("scontrol", "ping")
+    if "UP" not in answer:
+        yield Finding(
+            "SLURM",
+            "broken",
+            f"no controller answers ({answer.rpartition(chr(10))[2] or 'nothing said'})",
+            "Ask who runs the cluster.",
+        )
+        return
+    try:
+        version = importlib.metadata.version("snakemake-executor-plugin-slurm")
+        yield Finding("SLURM", "well", f"the controller answers, executor {version}")
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("SLURM", "broken", "Snakemake's executor for it is not installed", "pip install -r envs/run.txt")
+    profile = root / SLURM_PROFILE
+    if profile.is_file():
+        known = {name.rstrip("*") for name in _asked("sinfo", "-h", "-o", "%P").split()}
+        strange = sorted(_partitions(yaml.safe_load(profile.read_text(encoding="utf-8"))) - known)
+        if strange:
+            mend = f"Edit {SLURM_PROFILE}: there are {', '.join(sorted(known))}."
+            yield Finding("SLURM", "broken", f"no partition {', '.join(strange)}", mend)
+
+
+def leftovers(root: Path) -> Iterator[Finding]:
+    """What a killed run left: its lock, and results that nothing is known of."""
+    if any((root / ".snakemake/locks").glob("*")):
+        yield Finding("earlier run", "doubtful", "it left a lock, or still runs", "If it was killed: make resume")
+    elif lost := records.unrecorded(root):
+        yield Finding("earlier run", "doubtful", records.said(lost), records.MEND)
+    else:
+        yield Finding("earlier run", "well", "nothing is left of one")
+
+
+def _partitions(profile: dict[str, object]) -> set[str]:
+    defaults = profile.get("default-resources", [])
+    plain = dict(str(one).split("=", 1) for one in defaults) if isinstance(defaults, list) else dict(defaults)  # type: ignore[call-overload]
+    rules = profile.get("set-resources", {})
+    own = [rule.get("slurm_partition") for rule in rules.values()] if isinstance(rules, dict) else []
+    return {str(name) for name in (plain.get("slurm_partition"), *own) if name}
+
+
+def _asked(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} said nothing for {PATIENCE} s"
+    return done.stdout.strip() or done.stderr.strip()

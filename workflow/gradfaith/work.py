@@ -1,0 +1,212 @@
+"""How much work every job of a study is, counted before it runs, so that what was measured can be scaled to it.
+
+    training        epochs x (3 x training images + validation images)            a backward costs about two forwards
+    maps            images x (1 + passes of every method of the bundle)           as their files declare them
+    faithfulness    images x maps x forwards of every metric x imputers
+    randomisation   images x steps x orders x (1 + passes)
+    agreement       images x maps x pairs of seeds
+    other           images, maps or scores, whatever the rule goes through
+
+The counts are proportional, not exact: methods share passes, and metrics share changed images. They are compared with
+counts of the same rule only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from typing import Any
+
+from gradfaith import registry, tables
+from gradfaith.plan import Plan
+
+GPU_RULES = ("train", "predict", "explain", "faithfulness", "randomise")
+UNKNOWN = 512  # passes of a method that asks for one per channel, or for a number its options do not say
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: where it writes, and what its time and its storage are proportional to."""
+
+    rule: str
+    outputs: tuple[str, ...]
+    benchmark: str
+    log: str
+    work: float
+    amount: float  # of storage
+    network: str = ""  # what computes: the timm name and the images' side
+    kind: str = ""  # of the rule: a bundle, a battery
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Images of each part."""
+
+    train: float
+    val: float
+    test: float
+    explained: float
+
+    @property
+    def images(self) -> float:
+        return self.train + self.val + self.test
+
+
+def sizes(plan: Plan, images: int | None = None) -> Sizes | None:
+    """From the split where it is there, else from the shares asked for; nothing where nobody knows how many images there are."""
+    split, study = Path(plan.layout.splits), plan.study
+    if split.is_file():
+        counted = tables.read(split, tables.SPLITS)["part"].value_counts()
+        parts = {part: float(counted.get(part, 0)) for part in ("train", "val", "test")}
+    else:
+        known = images or expected(plan)
+        if known is None:
+            return None
+        shares = {"train": study.split.train, "val": study.split.val, "test": study.split.test}
+        parts = {part: share * known for part, share in shares.items()}
+    explained = sum(parts[part] for part in study.explain.parts)
+    return Sizes(**parts, explained=min(explained, study.explain.max_images or explained))
+
+
+def expected(plan: Plan) -> int | None:
+    """How many images a dataset will have that is not indexed yet."""
+    dataset = plan.dataset
+    if dataset.files and Path(dataset.files).is_file():
+        return len(Path(dataset.files).read_text(encoding="utf-8").splitlines()) - 1
+    drawn = [dataset.options.get(key) for key in ("patients_per_class", "slices_per_patient")]
+    if all(isinstance(count, int) for count in drawn):
+        return len(dataset.classes) * drawn[0] * drawn[1]  # type: ignore[operator]
+    return None
+
+
+def jobs(plan: Plan, size: Sizes) -> Iterator[Job]:
+    """Every job of a study, in the order in which they run."""
+    yield from _data(plan, size)
+    for arch in plan.architectures:
+        spec = plan.study.architectures[arch]
+        network = f"{spec.timm or arch} at {plan.study.image.size} px"
+        for seed in plan.study.seeds:
+            yield from _model(plan, size, network, {"arch": arch, "seed": seed})
+        if plan.between_seeds:
+            pairs = comb(len(plan.study.seeds), 2)
+            yield _job(
+                plan, "agreement", [plan.layout.agreement], {"arch": arch},
+                size.explained * sum(_maps(plan, arch, bundle) for bundle in plan.bundles) * pairs, network=network,
+            )  # fmt: skip
+    yield from _results(plan, size)
+
+
+def _data(plan: Plan, size: Sizes) -> Iterator[Job]:
+    layout, n = plan.layout, size.images
+    if plan.dataset.groups:
+        yield _job(plan, "group", [layout.groups, layout.links, layout.groups_report], {}, n, home=True)
+    yield _job(plan, "index", [layout.manifest], {}, n, home=True)
+    yield _job(plan, "split", [layout.splits, layout.split_report], {}, n, home=True)
+    yield _job(plan, "pack", [layout.images], {}, n, home=True, amount=n * plan.study.image.size**2)
+    yield _job(plan, "audit", [layout.audit], {}, n, home=True)
+    yield _job(plan, "gate", [layout.gate], {}, 1, home=True)
+
+
+def _model(plan: Plan, size: Sizes, network: str, cell: Mapping[str, Any]) -> Iterator[Job]:
+    """What is done for one model: trained, or taken as it is, then asked, explained and scored."""
+    layout, study, arch = plan.layout, plan.study, cell["arch"]
+    if study.external:
+        yield _job(plan, "adopt", [layout.card], cell, 1, home=True, network=network)
+    else:
+        epochs = 0 if study.training == "none" else study.training.epochs
+        work = epochs * (3 * size.train + size.val) or 1
+        outputs = [layout.weights, layout.card, layout.history]
+        yield _job(plan, "train", outputs, cell, work, home=True, network=network, amount=1)
+    yield _job(plan, "predict", [layout.predictions], cell, size.images, home=True, network=network)
+    for bundle in plan.bundles:
+        maps, asked = _maps(plan, arch, bundle), 1 + sum(_passes(use) for use in plan.methods(arch, bundle).values())
+        own, gone = {**cell, "bundle": bundle}, not study.keep.maps and Path(layout.scores).is_file()
+        yield _job(
+            plan, "explain", [] if gone else [layout.maps], own, size.explained * asked,
+            network=network, kind=bundle, amount=size.explained * maps,
+        )  # fmt: skip
+        for battery, metrics in study.batteries.items():
+            forwards = sum(_forwards(use.use) for use in metrics.metrics.values()) * len(metrics.imputers)
+            outputs = [layout.faithfulness, layout.faithfulness_curves]
+            yield _job(
+                plan, "faithfulness", outputs, {**own, "battery": battery}, size.explained * maps * max(1, forwards),
+                network=network, kind=battery, amount=size.explained * maps * len(metrics.metrics),
+            )  # fmt: skip
+        if (asks := study.randomisation) and bundle in plan.randomised:
+            shown = min(size.explained, asks.max_images or size.explained)
+            steps = asks.steps * len(asks.orders)
+            yield _job(
+                plan, "randomise", [layout.randomisation], own, shown * steps * asked, network=network, kind=bundle
+            )
+    if study.localization:
+        maps = sum(_maps(plan, arch, bundle) for bundle in plan.bundles)
+        yield _job(plan, "localization", [layout.localization], cell, size.explained * maps * len(study.localization))
+
+
+def _results(plan: Plan, size: Sizes) -> Iterator[Job]:
+    layout = plan.layout
+    metrics = sum(map(len, plan.metrics.values()))
+    models = len(plan.architectures) * len(plan.study.seeds)
+    if plan.study.across:
+        maps = sum(_maps(plan, plan.architectures[0], bundle) for bundle in plan.bundles)
+        yield _job(plan, "across", [layout.across], {}, size.explained * models * maps * len(plan.architectures))
+    rows = size.explained * models * metrics * len(plan.method_names)
+    yield _job(plan, "collect", [layout.scores, layout.curves], {}, rows)
+    yield _job(plan, "estimate", [layout.estimates, layout.contrasts, layout.ranks, layout.classification], {}, rows)
+    for figure in plan.figures:
+        yield _job(
+            plan, "figure", [layout.figure(figure, end) for end in ("svg", "png")], {}, 1, named=f"figure_{figure}"
+        )
+    for table in plan.tables:
+        yield _job(
+            plan, "table", [layout.table(table, end) for end in ("md", "csv", "tex")], {}, 1, named=f"table_{table}"
+        )
+    yield _job(plan, "provenance", [layout.provenance], {}, 1)
+
+
+def _job(
+    plan: Plan,
+    rule: str,
+    outputs: list[str],
+    cell: Mapping[str, Any],
+    work: float,
+    *,
+    home: bool = False,
+    network: str = "",
+    kind: str = "",
+    amount: float | None = None,
+    named: str = "",
+) -> Job:
+    layout, words = plan.layout, {key: str(value) for key, value in cell.items()}
+    benchmark, log = (layout.home_benchmark, layout.home_log) if home else (layout.benchmark, layout.log)
+    return Job(
+        rule, tuple(path.format(**words) for path in outputs), benchmark(named or rule, *words).format(**words),
+        log(named or rule, *words).format(**words), work, work if amount is None else amount, network, kind or named,
+    )  # fmt: skip
+
+
+def _maps(plan: Plan, arch: str, bundle: str) -> int:
+    """Maps per image: one per method, and the shuffled copies of those that have them."""
+    copies = plan.study.controls.copies
+    return sum(1 + copies * use["shuffled"] for use in plan.methods(arch, bundle).values())
+
+
+def _passes(use: Mapping[str, Any]) -> float:
+    declared = registry.entry(use["room"], use["use"]).declared
+    return sum(_count(declared.get(kind, 0), use["options"]) for kind in ("forwards", "backwards", "heads"))
+
+
+def _count(said: int | str, options: Mapping[str, Any]) -> float:
+    """A number of passes, or the word that stands for it: an option with a number added, or windows of occlusion."""
+    if isinstance(said, int):
+        return said
+    word, _, more = re.sub(r"\s", "", said).partition("+")
+    if word == "windows":
+        steps = (1 - float(options["window"])) / float(options["stride"]) + 1
+        return steps * steps + int(more or 0)
+    return float(options.get(word) or UNKNOWN) + int(more or 0)
+
+
+def _forwards(metric: str) -> int:
+    return int(registry.entry("faithfulness", metric).declared.get("forwards", 0))
