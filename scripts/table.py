@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import rank_sheet, sheets, summary, tables
+from gradfaith import meta_sheet, rank_sheet, sheets, summary, tables
 from gradfaith.atomic import write_text
 
 job = snakemake
@@ -16,6 +16,8 @@ with gradfaith.job.running(job.log[0]):
         sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
     elif job.params.which == "ranks":
         sheet = rank_sheet.ranks(tables.read(job.input.ranks, tables.RANKS), about)
+    elif job.params.which == "meta":
+        sheet = meta_sheet.meta(tables.read(job.input.meta, tables.META), about)
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)
         sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)

@@ -214,7 +214,7 @@ class Plan:
         layout = self.layout
         maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
         offered: dict[str, str | list[str]] = {
-            "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
+            "estimates": layout.estimates, "meta": layout.meta, "contrasts": layout.contrasts, "classification": layout.classification,
             "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,
             "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip

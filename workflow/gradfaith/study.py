@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import options
-from gradfaith.sanity import Randomisation
+from gradfaith.sanity import Meta, Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -250,6 +250,7 @@ class Study(Closed):
     )
     agreement: Named = Field(default_factory=dict, description="metrics that compare models")
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
+    meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
     figures: Named = Field(default_factory=dict, description="figures and their options")

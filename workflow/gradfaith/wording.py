@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gradfaith.study import Study
 
 
-NAME = "randomisation"
+NAME, META = "randomisation", "meta"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
@@ -77,7 +77,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation)
+    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation, _meta)
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -212,3 +212,31 @@ def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str])
         *(name for battery in study.batteries.values() for name in battery.metrics),
     }
     return lines + [f"metrics: the label {NAME} is kept for the scores of `{NAME}:`" for _ in labels & {NAME}]
+
+
+def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    asked = study.meta
+    if asked is None:
+        drawn = [label for label, figure in study.figures.items() if figure.use == META]
+        return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
+    if dataset.evidence == "none":
+        return [f"{META}: it judges metrics by evidence, and dataset {dataset.name} has none (evidence: none)"]
+    judged = [*study.localization, *(name for battery in study.batteries.values() for name in battery.metrics)]
+    lines = [
+        f"{META}.truth: {name} is no localization metric of the study{did_you_mean(name, study.localization)}"
+        for name in asked.truth
+        if name not in study.localization
+    ]
+    declared = {name: entry("localization", study.localization[name].use).declared for name in asked.truth if not lines}
+    lines += [
+        f"{META}.truth: {name} does not say how well a map shows the evidence"
+        for name, what in declared.items()
+        if what["better"] == "neither" or what.get("region", "evidence") != "evidence"
+    ]
+    rivals = [name for name in judged if name not in asked.truth]
+    if asked.against and asked.against not in rivals:
+        lines.append(f"{META}.against: {asked.against} is none of {', '.join(rivals)}")
+    if not rivals:
+        lines.append(f"{META}: beside {', '.join(asked.truth)} the study has no metric to judge")
+    own = sum(len(bundle.methods) for bundle in study.bundles.values())
+    return lines + ([f"{META}: it ranks methods, three at least, and the study has {own}"] if own < 3 else [])
