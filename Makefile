@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo resume test test-all lint clean
+.PHONY: demo resume test test-all lint docs clean
 
 demo: .venv/run
 	$(RUN) snakemake
@@ -29,8 +29,11 @@ lint: .venv/lint
 	$(RUN) lint-imports
 	$(RUN) snakemake --lint
 
+docs: .venv/docs # the site, into site/; fails at a dead link; no network
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+
 clean: # results and downloads stay
-	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/run: envs/run.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "GradFaith needs Python 3.11 or newer; say PYTHON=python3.12, for instance")'
@@ -45,4 +48,8 @@ clean: # results and downloads stay
 
 .venv/lint: .venv/run envs/lint.txt
 	$(BIN)/pip install --quiet --requirement envs/run.txt --requirement envs/lint.txt
+	touch $@
+
+.venv/docs: .venv/run envs/docs.txt
+	$(BIN)/pip install --quiet --requirement envs/run.txt --requirement envs/docs.txt
 	touch $@

@@ -41,8 +41,11 @@ NETWORKS = {
 
 
 # Below its own size a VGG pools between its convolutions and its head, and that is no module: only a whole one is a chain.
-WHOLE = {"vgg_at_its_size": Network("vgg11", frozenset({"relu", "rescale", "chain"}), {"mlp_ratio": 0.005}, size=224)}
-EVERY = NETWORKS | WHOLE
+CHAINS = {
+    "vgg_at_its_size": Network("vgg11", frozenset({"relu", "rescale", "chain"}), {"mlp_ratio": 0.005}, size=224),
+    "mobilenet": Network("mobilenetv1_100", frozenset({"linear_head", "relu", "rescale", "chain"}), {"act_layer": "relu"}),
+}  # fmt: skip
+EVERY = NETWORKS | CHAINS
 
 
 @cache

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from gradfaith import document
+from gradfaith import document, registry
 from gradfaith.plan import Plan
 
 DRIFT = "it and the models have drifted apart: run `gradfaith schema`"
@@ -25,6 +25,13 @@ def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
 
 def test_the_list_of_methods_is_the_one_their_files_declare(root: Path) -> None:
     assert (root / document.METHODS).read_text(encoding="utf-8") == document.methods(), f"{document.METHODS}: {DRIFT}"
+
+
+def test_the_list_of_metrics_is_the_one_their_files_declare(root: Path) -> None:
+    text = (root / document.METRICS).read_text(encoding="utf-8")
+    assert text == document.metrics(), f"{document.METRICS}: {DRIFT}"
+    for room in ("localization", "faithfulness", "agreement"):
+        assert all(f"| `{name}` |" in text for name in registry.names(room))
 
 
 def test_the_readme_keeps_its_prose_and_is_stable() -> None:

@@ -43,7 +43,7 @@ def test_conda_has_the_versions_of_pip(root: Path, name: str) -> None:
     assert direct <= set(found), f"missing in envs/{name}.yaml: {direct - set(found)}"
 
 
-@pytest.mark.parametrize("group", ["run", "test", "lint"])
+@pytest.mark.parametrize("group", ["run", "test", "lint", "docs"])
 def test_every_direct_dependency_is_pinned_within_its_range(root: Path, group: str) -> None:
     pinned = pins(root / "envs/run.txt") | pins(root / f"envs/{group}.txt")
     for one in declared(root)[group]:
@@ -52,7 +52,7 @@ def test_every_direct_dependency_is_pinned_within_its_range(root: Path, group: s
         assert one.specifier.contains(version), f"{one} does not admit {version}"
 
 
-@pytest.mark.parametrize("group", ["test", "lint"])
+@pytest.mark.parametrize("group", ["test", "lint", "docs"])
 def test_no_package_is_pinned_to_two_versions(root: Path, group: str) -> None:
     run, more = pins(root / "envs/run.txt"), pins(root / f"envs/{group}.txt")
     assert not {name: (run[name], more[name]) for name in run.keys() & more.keys() if run[name] != more[name]}

@@ -75,6 +75,29 @@ def slow(entered: Tensor, weight: Tensor, bias: Tensor, relevance: Tensor, gamma
     return handed
 
 
+def test_a_norm_that_holds_its_activation_counts_as_both() -> None:
+    """timm's MobileNet beside the same layers one after the other."""
+    classifier = build(Spec("mobilenetv1_100", 3, 1, 1, 32, 0.5, 0.25, {"act_layer": "relu"}), seed=0).eval().double()
+    apart = nn.Sequential(*_apart(classifier.net)).eval()
+    images = noise(2, 1, 32, 32)
+    assert_close(apart(images), classifier.net(images))
+    expected, found = (answer(lrp, net, images, TARGET[:2], how={}).maps for net in (apart, classifier.net))
+    assert_close(found, expected)
+    assert found.any()
+
+
+def _apart(net: nn.Module) -> list[nn.Module]:
+    parts: list[nn.Module] = []
+    for child in net.children():
+        if isinstance(child, nn.BatchNorm2d):
+            plain = nn.BatchNorm2d(child.num_features, child.eps).to(child.weight)
+            plain.load_state_dict(child.state_dict())
+            parts += [plain, *_apart(child)]
+        else:
+            parts += _apart(child) if any(child.children()) else [child]
+    return parts
+
+
 def test_a_vgg_is_a_chain() -> None:
     """A real one, narrowed, at the size where its head needs no stretching."""
     classifier = build(Spec("vgg11_bn", 3, 1, 3, 224, 0.5, 0.25, {"mlp_ratio": 0.01}), seed=0).eval()

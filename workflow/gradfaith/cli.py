@@ -5,7 +5,7 @@ gradfaith explain --image X    one image explained by a trained model of a study
 gradfaith methods              every method and control: what it needs, gives and costs, and for which networks it is
 gradfaith show MAPS.h5         what a map store holds and where it comes from
 gradfaith unlock               after a crash: refuse while a process of the earlier run lives, else let the next one in
-gradfaith schema               write workflow/schemas/study.schema.json, the keys in config/README.md, docs/methods.md
+gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
 """
 
 import argparse

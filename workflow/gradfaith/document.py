@@ -1,4 +1,4 @@
-"""What is written of the code by the code: the schema that editors complete from, the keys in config/README.md, the methods.
+"""What is written of the code by the code: the schema that editors complete from, the keys in config/README.md, methods and metrics.
 
 All are generated; a test fails when they and what they describe drift apart.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from gradfaith import catalogue, registry
+from gradfaith import catalogue, metric_catalogue, registry
 from gradfaith.atomic import write_text
 from gradfaith.dataset import Dataset
 from gradfaith.study import Study
@@ -19,12 +19,20 @@ from gradfaith.study import Study
 SCHEMA = Path("workflow/schemas/study.schema.json")
 README = Path("config/README.md")
 METHODS = Path("docs/methods.md")
+METRICS = Path("docs/metrics.md")
 SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery"}
 METHODS_HEAD = """# Methods
 
 Written by `gradfaith schema` from what every file in `workflow/gradfaith/methods/` declares. `gradfaith methods` prints the same at
 the prompt, and `gradfaith methods --arch resnet50` or `--study S` says for which networks each is defined and, where it is not, why.
 Formulas, and where we differ from the papers, stand at the head of each file; the papers are in `resources/references.bib`.
+"""
+METRICS_HEAD = """# Metrics
+
+Written by `gradfaith schema` from what every file in `workflow/gradfaith/metrics/` declares. "By chance" is what a map of independent random
+pixels gets on average, where there is a closed form; "unchanged by" is tested. Forwards are per map and imputer, were the metric
+alone: those of a battery share them. Names ending in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
+Options stand in the [key list](config.md); formulas and readings at the head of each file.
 """
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLACES = {
@@ -89,10 +97,16 @@ def methods() -> str:
     return f"{METHODS_HEAD}\n{catalogue.markdown({})}"
 
 
+def metrics() -> str:
+    """docs/metrics.md: every metric, family by family."""
+    return f"{METRICS_HEAD}\n{metric_catalogue.markdown()}"
+
+
 def write(root: Path) -> None:
     write_text(root / SCHEMA, schema())
     write_text(root / README, readme((root / README).read_text(encoding="utf-8")))
     write_text(root / METHODS, methods())
+    write_text(root / METRICS, metrics())
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from gradfaith.methods.contract import Asked, Method, Noted
 
@@ -48,7 +49,8 @@ def attribute(asked: Asked, *, epsilon: float = 1e-6, gamma: float = 0.25) -> No
         elif isinstance(layer, nn.MaxPool2d):
             relevance = _slope(layer, entered, relevance)
         elif isinstance(layer, nn.Linear | nn.BatchNorm2d):
-            relevance = entered * _slope(layer, entered, relevance / _steady(layer(entered), epsilon))
+            apply = _affine(layer)
+            relevance = entered * _slope(apply, entered, relevance / _steady(apply(entered), epsilon))
         elif isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
             relevance = entered * _slope(layer, entered, relevance / _steady(layer(entered), 0.0))
         else:  # passes on what it gets, at most in another shape
@@ -62,14 +64,17 @@ def _chain(asked: Asked) -> tuple[list[Link], Tensor]:
     links: list[Link] = []
     outputs: list[Tensor] = []
 
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def enter(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         links.append((layer, inputs[0].detach()))
+
+    def leave(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         outputs[:] = [output]
 
     with ExitStack() as hooks, torch.enable_grad():
         for layer in asked.network.modules():
-            if not any(layer.children()):
-                hooks.callback(layer.register_forward_hook(keep).remove)
+            if isinstance(layer, nn.BatchNorm2d) or not any(layer.children()):  # a norm may hold its activation
+                hooks.callback(layer.register_forward_pre_hook(enter).remove)
+                hooks.callback(layer.register_forward_hook(leave).remove)
         scores = asked.network(asked.images.detach().requires_grad_()).gather(1, asked.target[:, None])
         (slope,) = torch.autograd.grad(scores.sum(), outputs)
     return links, outputs[0].detach() * slope
@@ -81,11 +86,12 @@ def _through_conv(
     """a w s + gamma (a+ w+ + a- w-) s, where s = R / (z + gamma z+), and z+ is what speaks for z."""
     weight = conv.weight.detach() * _gain(norm, conv)
     signs = [(part(entered), partial(_bare, conv, part(weight))) for part in (_over, _under)]
+    affine = _affine(norm)
     with torch.no_grad():
-        z = norm(conv(entered))
+        z = affine(conv(entered))
         enlarged = gamma * (z > 0).to(z)
         share = relevance / _steady(z + enlarged * sum(apply(a) for a, apply in signs), epsilon)
-    plain = entered * _slope(lambda a: norm(conv(a)), entered, share)
+    plain = entered * _slope(lambda a: affine(conv(a)), entered, share)
     return plain + sum(a * _slope(apply, a, enlarged * share) for a, apply in signs)
 
 
@@ -93,6 +99,14 @@ def _bare(conv: nn.Conv2d, weight: Tensor, entered: Tensor) -> Tensor:
     """The convolution with other weights and no bias."""
     summed: Tensor = conv._conv_forward(entered, weight, None)
     return summed
+
+
+def _affine(layer: nn.Module) -> Apply:
+    """The layer without the activation that timm puts inside some batch norms."""
+    if not isinstance(layer, nn.BatchNorm2d):
+        return layer
+    known = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+    return lambda a: batch_norm(a, *known, training=layer.running_mean is None, eps=layer.eps)
 
 
 def _gain(norm: nn.Module, conv: nn.Conv2d) -> Tensor:  # (c, 1, 1, 1)

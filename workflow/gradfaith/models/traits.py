@@ -24,6 +24,7 @@ from gradfaith.models.probe import noise, zeros_as_noise
 from gradfaith.models.taps import frozen, tapped
 
 Lack = Callable[[Classifier, str], str | None]  # a network and a layer -> what is missing, in words
+Run = tuple[nn.Module, Tensor, Tensor]  # a module, what entered it, what left it
 LINKS = (
     nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout,
     nn.Identity, nn.Flatten,
@@ -78,9 +79,10 @@ def rescale(classifier: Classifier, layer: str) -> str | None:
 
 def chain(classifier: Classifier, _layer: str) -> str | None:
     before: Tensor | None = None
-    for module, inputs, output in _leaves(classifier):
-        if not isinstance(module, LINKS):
-            return f"{type(module).__name__} has no relevance rule"
+    for module, inputs, output in _leaves(classifier, whole=nn.BatchNorm2d):
+        stranger = next((part for part in module.modules() if not isinstance(part, LINKS)), None)
+        if stranger is not None:
+            return f"{type(stranger).__name__} has no relevance rule"
         if before is not None and inputs.data_ptr() != before.data_ptr():
             return f"what enters {type(module).__name__} is not what the module before it gave: branches join"
         before = output
@@ -97,12 +99,16 @@ def _divides(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.InstanceNorm2d)
 
 
-def _leaves(classifier: Classifier) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-    """The modules without children in the order they run, what enters and what leaves them, kept alive meanwhile."""
-    found: list[tuple[nn.Module, Tensor, Tensor]] = []
+def _leaves(classifier: Classifier, whole: tuple[type[nn.Module], ...] | type[nn.Module] = ()) -> Iterator[Run]:
+    """The modules without children in the order they run, what enters and what leaves them, kept alive meanwhile.
+
+    Those that are `whole` are not taken apart: timm puts the activation inside some batch norms.
+    """
+    found: list[Run] = []
+    inside = {part for module in classifier.net.modules() if isinstance(module, whole) for part in module.children()}
     with frozen(classifier), torch.no_grad(), ExitStack() as hooks:
         for module in classifier.net.modules():
-            if not any(module.children()):
+            if module not in inside and (isinstance(module, whole) or not any(module.children())):
                 hook = module.register_forward_hook(
                     lambda module, inputs, output: found.append((module, inputs[0], output))
                 )
