@@ -62,4 +62,7 @@ def _panel(axes: Axes, own: pd.DataFrame, look: Look, control: str) -> None:
         filled = method != control and len(sure) == len(here)
         mark: Any = {"marker": marker, "markersize": 3.2, "markerfacecolor": colour if filled else "white"}
         axes.plot(here["fraction"], here["value"], color=colour, linestyle=dash, zorder=3, **(mark if spaced else {}))
-        axes.fill_between(sure["fraction"], sure["low"], sure["high"], color=colour, alpha=0.13, linewidth=0, zorder=2)
+        if len(sure):
+            axes.fill_between(
+                sure["fraction"], sure["low"], sure["high"], color=colour, alpha=0.13, linewidth=0, zorder=2
+            )
