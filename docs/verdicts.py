@@ -30,7 +30,8 @@ FIRST = {"masking": "black", "ranking": "noisy_linear"}  # battery -> the impute
 MEAN = torch.tensor([0.4])
 GAIN = "faith, gain over shuffled"
 LEVEL = 0.02  # of what the worst control loses: nearer than this to the true map is as good as it
-FAMILIES = ("faithfulness", "localization", "agreement")
+FAMILIES = tuple(name for name, room in registry.ROOMS.items() if room.declaration == "METRIC")
+ASKED = ("localization", "faithfulness", "agreement")
 SHUFFLES = SHUFFLED.removesuffix("-")
 SAME = 1e-6  # below: nothing but rounding
 COVERS = "Whatever covers the window is perfect, however much it covers besides."
@@ -152,6 +153,8 @@ def asked(family: str) -> dict[str, ModuleType]:
 
 def why_not(family: str, module: ModuleType) -> str:
     """Why a metric has no verdict here; nothing where it has one."""
+    if family not in ASKED:
+        return f"this page does not ask {family} metrics"
     if module.METRIC.better == "neither":
         return "neither of its ends is better"
     if family == "faithfulness" and module.METRIC.battery not in FIRST:
