@@ -28,6 +28,7 @@ PLUMBING = frozenset(
             "slices",
             "options",
             "wording",
+            "judging",
             "layout",
             "registry",
             "digest",

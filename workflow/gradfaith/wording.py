@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from gradfaith import judging
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import EXTENDED
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gradfaith.study import Study
 
 
-NAME, META = "randomisation", "meta"
+NAME = "randomisation"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
@@ -215,28 +216,4 @@ def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str])
 
 
 def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    asked = study.meta
-    if asked is None:
-        drawn = [label for label, figure in study.figures.items() if figure.use == META]
-        return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
-    if dataset.evidence == "none":
-        return [f"{META}: it judges metrics by evidence, and dataset {dataset.name} has none (evidence: none)"]
-    judged = [*study.localization, *(name for battery in study.batteries.values() for name in battery.metrics)]
-    lines = [
-        f"{META}.truth: {name} is no localization metric of the study{did_you_mean(name, study.localization)}"
-        for name in asked.truth
-        if name not in study.localization
-    ]
-    declared = {name: entry("localization", study.localization[name].use).declared for name in asked.truth if not lines}
-    lines += [
-        f"{META}.truth: {name} does not say how well a map shows the evidence"
-        for name, what in declared.items()
-        if what["better"] == "neither" or what.get("region", "evidence") != "evidence"
-    ]
-    rivals = [name for name in judged if name not in asked.truth]
-    if asked.against and asked.against not in rivals:
-        lines.append(f"{META}.against: {asked.against} is none of {', '.join(rivals)}")
-    if not rivals:
-        lines.append(f"{META}: beside {', '.join(asked.truth)} the study has no metric to judge")
-    own = sum(len(bundle.methods) for bundle in study.bundles.values())
-    return lines + ([f"{META}: it ranks methods, three at least, and the study has {own}"] if own < 3 else [])
+    return judging.problems(study, dataset)
