@@ -31,6 +31,32 @@ rule estimate:
         "../scripts/estimate.py"
 
 
+if study.meta:
+
+    rule meta:
+        input:
+            scores=layout.scores,
+        output:
+            layout.meta,
+        log:
+            layout.log("meta"),
+        benchmark:
+            layout.benchmark("meta")
+        conda:
+            "../envs/cpu.yaml"
+        threads: study.compute.threads
+        resources:
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.short_runtime,
+        params:
+            settings=slices.meta(),
+            code=slices.code("meta"),
+        message:
+            "the metrics, judged by the evidence"
+        script:
+            "../scripts/meta.py"
+
+
 # A caption's path takes no wildcards, so every figure and table has a rule of its own name: `snakemake figure_panels`.
 for figure, use in plan.figures.items():
 
@@ -78,6 +104,7 @@ for table in TABLES:
             contrasts=layout.contrasts,
             ranks=layout.ranks,
             classification=layout.classification,
+            meta=layout.meta if table == "meta" else [],
             predictions=plan.every(layout.predictions),
             gate=layout.gate,
         output:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import small_meta
 from numpy.typing import NDArray
 
-from gradfaith import mapinfo, registry, stores, tables
+from gradfaith import mapinfo, meta, registry, stores, tables
 from gradfaith.figures import gather, theme
 from gradfaith.stats.classification import classification
 from gradfaith.stats.contrasts import comparable, contrasts
@@ -138,7 +139,7 @@ class World:
         raw["lesion_size"] = raw["image_id"].map(lesion_size(about, raw["image_id"]))
         self.inputs: dict[str, object] = {
             name: str(folder / f"{name}.parquet")
-            for name in ("manifest", "scores", "estimates", "contrasts", "classification")
+            for name in ("manifest", "scores", "estimates", "contrasts", "classification", "meta", "curves")
         }
         tables.write(self.inputs["manifest"], about, tables.MANIFEST)
         tables.write(self.inputs["scores"], raw, tables.SCORES)
@@ -147,6 +148,9 @@ class World:
             self.inputs["contrasts"], contrasts(comparable(raw), CONTROLS, BETTER, ABOUT["primary"]), tables.CONTRASTS
         )
         tables.write(self.inputs["classification"], classification(answers, CLASSES), tables.CLASSIFICATION)
+        judged = meta.evaluation(small_meta.scores(about, ARCHS, SEEDS), small_meta.ASKED)
+        tables.write(self.inputs["meta"], judged, tables.META)
+        tables.write(self.inputs["curves"], small_meta.curves(about, ARCHS, SEEDS), tables.CURVES)
         self.inputs["predictions"] = [
             self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS
         ]

@@ -97,7 +97,7 @@ def unseen(figure: theme.Page) -> set[Text]:
     return found
 
 
-@pytest.mark.parametrize("name", ["controls", "lesion_size", "classification", "accuracy_faithfulness"])
+@pytest.mark.parametrize("name", ["controls", "lesion_size", "classification", "accuracy_faithfulness", "meta"])
 def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: World, name: str) -> None:
     with theme.applied():
         figure = few.draw(name)
@@ -288,7 +288,9 @@ def test_strata_are_labelled_with_their_own_bounds() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-@pytest.mark.parametrize("name", [*registry.names("figures"), "classification-table", "maps-table"])
+@pytest.mark.parametrize(
+    "name", [*registry.names("figures"), "classification-table", "maps-table", "ranks-table", "meta-table"]
+)
 def test_every_figure_and_table_has_a_caption_that_renders(name: str) -> None:
     text = (registry.PACKAGE.parents[0] / "report" / f"{name}.rst").read_text()
     use = name if name in registry.names("figures") else ""

@@ -31,6 +31,7 @@ PLUMBING = frozenset(
             "options",
             "limits",
             "wording",
+            "judging",
             "layout",
             "registry",
             "digest",

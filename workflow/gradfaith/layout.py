@@ -171,6 +171,10 @@ class Layout:
         return self._own("ranks.parquet")
 
     @property
+    def meta(self) -> str:
+        return self._own("meta.parquet")
+
+    @property
     def classification(self) -> str:
         return self._own("classification.parquet")
 

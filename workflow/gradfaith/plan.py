@@ -153,7 +153,9 @@ class Plan:
     @property
     def tables(self) -> list[str]:
         """The study's tables."""
-        return ["classification", "maps", "ranks", *(["across"] if self.study.across else [])]
+        study = self.study
+        asked = {"across": bool(study.across), "meta": study.meta is not None}
+        return ["classification", "maps", "ranks", *(table for table, wanted in asked.items() if wanted)]
 
     def starting_weights(self, arch: str) -> str | None:
         """The file a training starts from; none: random weights."""
@@ -227,7 +229,7 @@ class Plan:
         layout = self.layout
         maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
         offered: dict[str, str | list[str]] = {
-            "estimates": layout.estimates, "contrasts": layout.contrasts, "classification": layout.classification,
+            "estimates": layout.estimates, "meta": layout.meta, "contrasts": layout.contrasts, "classification": layout.classification,
             "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,
             "images": layout.images, "maps": maps, "audit": layout.audit, "splits": layout.splits,
         }  # fmt: skip

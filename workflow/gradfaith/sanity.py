@@ -1,4 +1,4 @@
-"""The model-parameter sanity check, as a study asks for it: how weights are randomised, and which methods explain again."""
+"""The sanity checks, as a study asks for them: of methods, by models that have forgotten; of metrics, by evidence that is known."""
 
 from typing import Literal
 
@@ -24,6 +24,24 @@ class Randomisation(Closed):
     @field_validator("orders", "bundles")
     @classmethod
     def _distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"each once, found {', '.join(names)}")
+        return names
+
+
+class Meta(Closed):
+    """Metrics judged by evidence: do they rank methods as a localization metric does, and are they fooled by controls?"""
+
+    truth: list[str] = Field(
+        default=["saliency_score"],
+        min_length=1,
+        description="localization metrics of the study that say how good a map is; the first is the primary one",
+    )
+    against: str = Field("", description="a metric that every other is compared with, image by image; empty: none")
+
+    @field_validator("truth")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
         if len(set(names)) < len(names):
             raise ValueError(f"each once, found {', '.join(names)}")
         return names

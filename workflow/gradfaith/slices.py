@@ -130,6 +130,20 @@ class Slices:
         controls = list(self.plan.bundles[CONTROLS])
         return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
 
+    def meta(self) -> dict[str, Any]:
+        """How metrics are judged; those that compare models are not."""
+        study, asked = self.plan.study, self.plan.study.meta
+        assert asked is not None  # else there is no such rule
+        judged = [(label, registry.entry(room, use.use).declared) for room, named in self.plan.metrics.items()
+                  if room != "agreement" for label, use in named.items()]  # fmt: skip
+        return asked.model_dump() | {
+            "better": {label: declared["better"] for label, declared in judged},
+            "order_only": [label for label, declared in judged if "monotone" in declared.get("invariances", ())],
+            "controls": list(self.plan.bundles[CONTROLS]),
+            "level": study.statistics.level,
+            "min_groups": study.statistics.min_groups,
+        }
+
     def _primary_variant(self) -> str:
         """What is primary among a metric's variants: the first imputer of its battery, all pairs, the first threshold."""
         study = self.plan.study
@@ -196,6 +210,7 @@ class Slices:
         batteries = dict(self._batteries())
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
         cells |= {f"randomise {name}": self.code("randomise", bundle=name) for name in self.plan.randomised}
+        cells |= {"meta": self.code("meta")} if study.meta else {}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 

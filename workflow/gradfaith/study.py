@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from gradfaith import options, registry
 from gradfaith.imaging import Image
-from gradfaith.sanity import Randomisation
+from gradfaith.sanity import Meta, Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -258,6 +258,7 @@ class Study(Closed):
         description="the same metrics between architectures too, and between each model and the mean map of all others",
     )
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
+    meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
     figures: Named = Field(default_factory=dict, description="figures and their options")

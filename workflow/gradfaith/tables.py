@@ -48,6 +48,11 @@ ESTIMATES: Schema = {
 }
 CLASSIFICATION: Schema = {"arch": "str", "metric": "str", "value": "float64", "low": "float64", "high": "float64"}
 CONTRASTS: Schema = {**ESTIMATES, "against": "str"}
+META: Schema = {
+    "view": "str", "truth": "str", "arch": "str", "metric": "str", "variant": "str", "who": "str", "measure": "str", "value": "float64",
+    "low": "float64", "high": "float64", "n_methods": "int64", "n_undefined": "int64", "n_wrong": "int64", "order_only": "bool",
+    "fooled": "bool",
+}  # fmt: skip
 RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gradfaith import composed, limits
+from gradfaith import composed, judging, limits
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import EXTENDED
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
@@ -80,7 +80,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
     checks = (
-        _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation,
+        _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -292,3 +292,7 @@ def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str])
     ]
     taken = NAME in _metrics(study)
     return lines + ([f"metrics: the label {NAME} is kept for the scores of `{NAME}:`"] if taken else [])
+
+
+def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return judging.problems(study, dataset)

@@ -18,7 +18,7 @@ from gradfaith.stores import Images, Maps
 
 @dataclass(frozen=True)
 class Figure:
-    """`needs`: any of estimates, contrasts, classification, predictions, scores, manifest, splits, images, maps, audit."""
+    """`needs`: any of estimates, contrasts, classification, meta, predictions, scores, curves, manifest, splits, images, maps, audit."""
 
     needs: tuple[str, ...]
     limits: tuple[str, ...] = ()  # what its options must keep: "images >= 1"

@@ -18,6 +18,8 @@ SCHEMAS: Mapping[str, tables.Schema] = {
     "estimates": tables.ESTIMATES,
     "contrasts": tables.CONTRASTS,
     "classification": tables.CLASSIFICATION,
+    "meta": tables.META,
+    "curves": tables.CURVES,
     "scores": tables.SCORES,
     "manifest": tables.MANIFEST,
     "splits": tables.SPLITS,

@@ -15,6 +15,7 @@ from gradfaith.registry import SHUFFLED
 from gradfaith.stats.classification import MACRO
 
 Row = Mapping[Any, Any]
+Column = tuple[str, str]  # metric, variant
 PAIRS, CHANCE = "pairs", "between-images"
 BASELINES = (CHANCE, "by-area")  # variants that are no score of a method but what chance would give
 PLAIN = {
@@ -25,6 +26,7 @@ PLAIN = {
     "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     randomised.NAME: "Agreement when randomised",
+    "average_drop_pgc": "Average drop (grad-cam)",
 }  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 
@@ -83,6 +85,16 @@ def ordered(table: pd.DataFrame) -> list[str]:
     """The table's metrics, those of the paper and their companions first."""
     place = {name: number for number, name in enumerate(SHOWN)}
     return sorted(dict.fromkeys(table["metric"]), key=lambda name: place.get(name, len(place)))
+
+
+def judged(table: pd.DataFrame, truth: str, primary: bool = True) -> list[Column]:
+    """The metrics of a meta-evaluation by how they rank methods within an image, those without a number last; or their other variants."""
+    own = table[(table["view"] == "image") & (table["arch"] == "") & (table["truth"] == truth)]
+    own = own[(own["who"] == "methods") & (own["measure"] == "spearman")].sort_values("value", ascending=False)
+    every: list[Column] = [*zip(table["metric"], table["variant"], strict=True)]
+    first = dict(reversed(every))
+    order = dict.fromkeys([*zip(own["metric"], own["variant"], strict=True), *every])
+    return [(metric, variant) for metric, variant in order if (first[metric] == variant) == primary]
 
 
 def is_control(method: str, controls: Sequence[str]) -> bool:

@@ -1,0 +1,109 @@
+"""Images of which it is known what the model reads, the map that says so, and the controls: for verdicts.py and its test.
+
+    seen = mean over the window of (pixel x pattern) / amplitude      1: the pattern is there; 0: nothing of it is left
+    logits = (0, gain (seen - 1/2))
+
+Every image has its own model, which reads one window of 8 x 8 pixels and nothing else. The window holds a chequered pattern on a
+noisy ground, and so do seven decoys that the model never reads: a map that redraws the picture finds all eight. The
+pattern has no mean, so whatever fills the window - black, a mean, a blur, its neighbours - takes the class away. The organ holds all eight.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from gradfaith import registry, rng
+from gradfaith.methods.contract import Scene
+from gradfaith.methods.shuffle import shuffled
+from gradfaith.metrics.contract import Grid, Stored
+
+SIDE, WINDOW, DECOYS, COUNT, COPIES = 32, 8, 7, 24, 5
+AMPLITUDE, GAIN = 0.4, 8.0
+GRID = (4, 4)  # of the controls on a layer's grid
+TRUE = "true"
+CLASS = 1
+PATTERN = torch.tensor([[1.0, -1], [-1, 1]]).repeat_interleave(2, 0).repeat_interleave(2, 1).repeat(2, 2)  # (8, 8)
+Place = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One image and what is known of it."""
+
+    name: str
+    image: Tensor  # (1, 1, h, w) in [0, 1]
+    window: Place
+    organ: Tensor  # (h, w) bool
+
+    @property
+    def evidence(self) -> Tensor:  # (h, w) bool
+        mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+        mask[self.window] = True
+        return mask
+
+    def model(self, images: Tensor) -> Tensor:  # (n, 1, h, w) -> (n, 2)
+        """Reads its window and nothing else."""
+        seen = (images[:, 0][(slice(None), *self.window)] * PATTERN.to(images)).mean(dim=(1, 2)) / AMPLITUDE
+        return torch.stack([torch.zeros_like(seen), GAIN * (seen - 0.5)], dim=1)
+
+    def stream(self, *purpose: object) -> Generator:
+        return Generator().manual_seed(rng.seed("planted", *purpose, self.name))
+
+
+def images() -> Iterator[Planted]:
+    """The same whenever they are made."""
+    for number in range(COUNT):
+        name = f"planted-{number}"
+        draw = Generator().manual_seed(rng.seed("planted", "image", name))
+        pixels = 0.3 + 0.2 * torch.rand(SIDE, SIDE, generator=draw)
+        places = torch.randperm(SIDE * SIDE // WINDOW**2, generator=draw)[: DECOYS + 1].tolist()
+        across = SIDE // WINDOW
+        windows = [_place(place // across * WINDOW, place % across * WINDOW) for place in places]
+        for window in windows:
+            pixels[window] = 0.5 + AMPLITUDE * PATTERN
+        organ = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+        for window in windows:
+            organ[window] = True
+        organ |= (
+            torch.rand(SIDE // WINDOW, SIDE // WINDOW, generator=draw)
+            .lt(0.3)
+            .repeat_interleave(WINDOW, 0)
+            .repeat_interleave(WINDOW, 1)
+        )
+        yield Planted(name, pixels[None, None], windows[0], organ)
+
+
+def _place(top: int, left: int) -> Place:
+    return slice(top, top + WINDOW), slice(left, left + WINDOW)
+
+
+def maps(planted: Planted, draw: int = 0) -> dict[str, tuple[Tensor, Grid]]:
+    """The true map and every control, raw: (1, h, w) each, with its grid."""
+    found: dict[str, tuple[Tensor, Grid]] = {TRUE: (planted.evidence.float()[None], "input")}
+    for name in registry.names("controls"):
+        module = registry.load("controls", name)
+        scene = Scene(planted.image, GRID, [planted.stream(name, draw)], planted.organ[None])
+        found[name] = module.attribute(scene), module.METHOD.grid
+    return found
+
+
+def copies(planted: Planted, name: str, raw: Tensor, grid: Grid) -> list[Tensor]:
+    """Shuffled copies of a map."""
+    return [shuffled(raw, [planted.stream("shuffle", name, copy)], grid) for copy in range(COPIES)]
+
+
+def stored(raw: Tensor, grid: Grid) -> Stored:
+    """As the engine takes it, of one image."""
+    return Stored(raw, grid, signed=False, image_of=torch.tensor([0]), target=torch.tensor([CLASS]))
+
+
+Bend = Callable[[Tensor], Tensor]
+BENDS: Mapping[str, Bend] = {"root": torch.sqrt, "square": torch.square, "fifth power": lambda u: u**5}
+
+
+def dense(planted: Planted) -> Tensor:  # (1, h, w)
+    """A map whose values are all different and whose order is partly right: in double precision, so that bends keep it."""
+    noise = torch.rand(1, SIDE, SIDE, generator=planted.stream("dense"), dtype=torch.float64)
+    return 0.6 * noise + 0.4 * planted.evidence.double()[None] * noise.flip(2)

@@ -1,0 +1,92 @@
+"""Which metrics are fooled: how maps that know nothing of the model score beside the methods.              [domeniconi2026]
+
+    over the median   mean over images of (control - median method)      the median of the methods that have a value there
+    over the best     mean over images of (control - best method)        best: in the mean over images, by architecture
+    beats             the share of images on which the control is above the median method, or the best; ties count half
+
+A metric is fooled by a control that is over the median method, and badly fooled by one over the best, when the interval says so;
+the best is chosen from the same images, so that verdict is a cautious one. Intervals are at their own level, one by
+one: of twenty controls that are as good as the median method, about one will seem over it in 40. Higher is better throughout. All
+shuffled maps are one control, "shuffled", whose score is their mean. Images need no evidence here. A gain has the
+metric's own unit; a share compares metrics. n_undefined: images of a model on which one of the two has no value.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from gradfaith.registry import SHUFFLED
+from gradfaith.stats.by_image import ByImage, Name, side_by_side
+from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
+from gradfaith.stats.jackknife import Floats
+from gradfaith.stats.meta import means, over_architectures
+from gradfaith.stats.winrates import TIE
+
+KEYS = ("view", "arch", "metric", "variant", "who", "measure")
+MEASURES = ("over the median", "over the best", "beats the median", "beats the best")
+ALL_SHUFFLED = SHUFFLED.removesuffix("-")
+
+
+def fooled(
+    scores: pd.DataFrame, better: Mapping[str, str], controls: Sequence[str], rule: Rule = HOUSE
+) -> pd.DataFrame:
+    """One row per architecture ("": all), metric, variant, control and measure."""
+    table = side_by_side(scores, better)
+    frames = [frame for name in table.values for frame in _of_metric(table, name, controls)]
+    every = pd.concat(frames, ignore_index=True).assign(view="controls")
+    found = means(pd.concat([every, over_architectures(every, KEYS)], ignore_index=True), KEYS, EMPTY, rule)
+    over = found["measure"].isin(MEASURES[:2])
+    return found.assign(fooled=over & (found["low"] > 0))
+
+
+def _of_metric(table: ByImage, name: Name, controls: Sequence[str]) -> Iterator[pd.DataFrame]:
+    values, asked, ignorant = table.values[name], table.asked[name], table.ignorant(controls)
+    knowing = values[:, ~ignorant]
+    if not np.isfinite(knowing).any():
+        return
+    rivals = {"median": _median(knowing), "best": _best(knowing, table.about["arch"].to_numpy())}
+    for control, columns in _columns(table, controls).items():
+        there = asked[:, columns].any(axis=1)
+        for against, rival in rivals.items():
+            gain = values[:, columns] - rival[:, None]
+            shares = np.where(np.isnan(gain), np.nan, (1 + np.sign(np.where(np.abs(gain) <= TIE, 0, gain))) / 2)
+            for measure, numbers in ((f"over the {against}", gain), (f"beats the {against}", shares)):
+                frame = table.about.assign(value=_mean(numbers), n_methods=np.isfinite(knowing).sum(axis=1))[there]
+                yield frame.assign(metric=name[0], variant=name[1], who=control, measure=measure)
+
+
+def _columns(table: ByImage, controls: Sequence[str]) -> dict[str, list[int]]:
+    """Each control's own columns; shuffled maps are one."""
+    found: dict[str, list[int]] = {}
+    for place, method in enumerate(table.methods):
+        if method in controls:
+            found.setdefault(method, []).append(place)
+        elif method.startswith(SHUFFLED):
+            found.setdefault(ALL_SHUFFLED, []).append(place)
+    return found
+
+
+def _best(knowing: Floats, archs: Floats) -> Floats:  # (units, methods), (units) -> (units)
+    """The scores of each architecture's best method."""
+    best = np.full(len(knowing), np.nan)
+    for arch in dict.fromkeys(archs):
+        rows = archs == arch
+        levels = _mean(knowing[rows].T)
+        if np.isfinite(levels).any():
+            best[rows] = knowing[rows, int(np.nanargmax(levels))]
+    return best
+
+
+def _median(values: Floats) -> Floats:  # (units, methods) -> (units)
+    found = np.full(len(values), np.nan)
+    some = np.isfinite(values).any(axis=1)
+    found[some] = np.nanmedian(values[some], axis=1)
+    return found
+
+
+def _mean(values: Floats) -> Floats:  # (rows, columns) -> (rows)
+    """Of what there is; NaN where there is nothing."""
+    count = np.isfinite(values).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(values, axis=1) / count)
