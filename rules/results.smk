@@ -46,8 +46,8 @@ if study.meta:
             "../envs/cpu.yaml"
         threads: study.compute.threads
         resources:
-            mem_mb=study.compute.mem_mb,
-            runtime=study.compute.short_runtime,
+            mem_mb=asks(study.compute.mem_mb),
+            runtime=asks(study.compute.short_runtime),
         params:
             settings=slices.meta(),
             code=slices.code("meta"),

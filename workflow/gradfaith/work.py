@@ -154,6 +154,8 @@ def _results(plan: Plan, size: Sizes) -> Iterator[Job]:
     rows = size.explained * models * metrics * len(plan.method_names)
     yield _job(plan, "collect", [layout.scores, layout.curves], {}, rows)
     yield _job(plan, "estimate", [layout.estimates, layout.contrasts, layout.ranks, layout.classification], {}, rows)
+    if plan.study.meta:
+        yield _job(plan, "meta", [layout.meta], {}, rows)
     for figure in plan.figures:
         yield _job(
             plan, "figure", [layout.figure(figure, end) for end in ("svg", "png")], {}, 1, named=f"figure_{figure}"
