@@ -25,8 +25,8 @@ rule faithfulness:
         device=study.compute.device,
         chunk=study.compute.chunk,
     params:
-        settings=lambda w: slices.battery(w.battery),
-        code=lambda w: slices.code("faithfulness", battery=w.battery),
+        settings=lambda w: slices.battery(w.arch, w.bundle, w.battery),
+        code=lambda w: slices.code("faithfulness", bundle=w.bundle, battery=w.battery),
     message:
         "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -137,6 +137,7 @@ rule collect:
         mem_mb=study.compute.mem_mb,
         runtime=study.compute.short_runtime,
     params:
+        composite=slices.composite(),
         code=slices.code("collect"),
     message:
         "all scores in one table"

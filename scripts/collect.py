@@ -1,10 +1,11 @@
-"""Every score of the study in one table, and every point of its curves in another."""
+"""Every score of the study in one table, the composites made of them, and every point of its curves in another."""
 
 import gradfaith.job
-from gradfaith import tables
+from gradfaith import composite, tables
 
 job = snakemake
 
 with gradfaith.job.running(job.log[0]):
-    for kind, schema in (("scores", tables.SCORES), ("curves", tables.CURVES)):
-        tables.write(job.output[kind], tables.read_all(job.input.get(kind, ()), schema), schema)
+    scores = tables.read_all(job.input.get("scores", ()), tables.SCORES)
+    tables.write(job.output.scores, composite.added(scores, job.params.composite), tables.SCORES)
+    tables.write(job.output.curves, tables.read_all(job.input.get("curves", ()), tables.CURVES), tables.CURVES)

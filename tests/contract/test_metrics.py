@@ -1,5 +1,7 @@
 """What every metric declares, tested from the declaration, for every file that exists."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,13 @@ from torch import Tensor
 
 from gradfaith import registry
 from gradfaith.imputers import black
-from gradfaith.metrics.contract import NONE, Maps, Metric, Removal, Stored
+from gradfaith.metrics import rerun
+from gradfaith.metrics.contract import NONE, RERUN, Again, Maps, Metric, Removal, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.located import Located
 
-FAMILIES = ("localization", "faithfulness", "agreement")
+FAMILIES = ("localization", "faithfulness", "agreement", "composite")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
 CONTROLS = {*registry.names("controls"), "shuffled"}
 SIZE, COUNT = (12, 15), 6
@@ -61,10 +64,40 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
         return np.concatenate(list(localized(name, here, masks).values()))
     if family == "agreement":
         return np.asarray(module.score(here, there).value)
+    if family == "composite":
+        return np.asarray(module.score(shares(module.METRIC, here, there)).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.arange(COUNT)
+    if module.METRIC.battery == RERUN:
+        return explained_again(module, images, torch.from_numpy(first))
     stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2)
     return run(model, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]["x", "black"].value
+
+
+def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
+    """Of a method that weighs the picture's cells: as large as its weights are, whatever the map's scale."""
+
+    def ask(asked):
+        cells = torch.nn.functional.adaptive_avg_pool2d(asked.images, weights.shape[1:])[:, 0]
+        bent = cells if asked.model == "trained" else cells.flip(2)
+        place = [int(image) for image in asked.image_ids]
+        return {name: (bent * weights[place])[rows] for name, rows in asked.wanted.items()}
+
+    rows = torch.arange(COUNT)
+    plain = SimpleNamespace(images=images, image_ids=list(map(str, range(COUNT))), wanted={"m": rows}, model="trained")
+    stored = Stored(ask(plain)["m"], "native", False, rows, rows % 2)
+    found = rerun.run(ask, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]
+    return next(iter(found.values())).value
+
+
+def shares(metric: Metric, here: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers within the bounds of a composite's parts."""
+    drawn = [here.mean(axis=(1, 2)), there.mean(axis=(1, 2)), here.max(axis=(1, 2)) * there.min(axis=(1, 2))]
+    found = {}
+    for (name, _), share in zip(metric.parts.items(), drawn, strict=True):
+        low, high = registry.load("faithfulness", name).METRIC.bounds
+        found[name] = low + (high - low) * share
+    return found
 
 
 @every_metric
@@ -77,6 +110,10 @@ def test_the_declaration_is_complete(family, name):
     assert not metric.variants or metric.variants in registry.entry(family, name).options
     assert bool(metric.battery) == (metric.forwards > 0) == (family == "faithfulness")
     assert registry.entry(family, name).declared["better"] == metric.better, "the declaration must be literal"
+    assert registry.entry(family, name).declared.get("parts", {}) == metric.parts
+    assert bool(metric.parts) == (family == "composite")
+    assert set(metric.parts) <= set(registry.names("faithfulness"))
+    assert set(metric.parts.values()) <= {"", *registry.names("imputers")}
     assert registry.entry(family, name).summary
 
 
@@ -145,9 +182,14 @@ def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
     changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(3, 8, 8))))
     names = {change.name for change in changes} - {NONE}
     assert len(names) == module.METRIC.forwards
+    assert (module.METRIC.battery == RERUN) == all(isinstance(change, Again) for change in changes)
+    assert module.METRIC.imputed == any(not isinstance(change, Again) or not change.of_image for change in changes)
     for change in changes:
         if isinstance(change, Removal):
             assert 0 <= change.share <= 1
+            continue
+        if isinstance(change, Again) and change.of_image:
+            assert change.shift is None or change.shift(2).shape == (3, 2, 8, 8)
             continue
         keep = change.keep()
         assert keep.shape == (3, 8, 8)

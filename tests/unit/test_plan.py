@@ -114,7 +114,7 @@ def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
     found = {
         "data": of.data(), "split": of.split(), "pack": of.pack(), "model": of.model(ARCH), "model b": of.model("net-b"),
         "cams": of.bundle(ARCH, "cams"), "cams b": of.bundle("net-b", "cams"), "controls": of.bundle(ARCH, "controls"),
-        "masking": of.battery("masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
+        "masking": of.battery(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
         "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.about(), "whole": of.whole(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}

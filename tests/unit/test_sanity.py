@@ -18,7 +18,7 @@ def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
     of = Slices(Plan.read(document, root))
     found = {
         "randomise": of.randomisation("net-a", "cams"), "cams": of.bundle("net-a", "cams"), "model": of.model("net-a"),
-        "masking": of.battery("masking"), "localization": of.metrics("localization"), "estimate": of.estimate(),
+        "masking": of.battery("net-a", "cams", "masking"), "localization": of.metrics("localization"), "estimate": of.estimate(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 

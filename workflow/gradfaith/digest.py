@@ -26,6 +26,7 @@ PLUMBING = frozenset(
             "standing",
             "outputs",
             "slices",
+            "composed",
             "options",
             "wording",
             "judging",

@@ -31,12 +31,13 @@ METRICS_HEAD = """# Metrics
 
 Written by `gradfaith schema` from what every file in `workflow/gradfaith/metrics/` declares. "By chance" is what a map of independent random
 pixels gets on average, where there is a closed form; "unchanged by" is tested. Forwards are per map and imputer, were the metric
-alone: those of a battery share them. Names ending in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
-Options stand in the [key list](config.md); formulas and readings at the head of each file.
+alone: those of a battery share them; some run the method again, and a composite is made of others' scores. Names ending in
+`_literature` or `_pgc` are the numbers as others compute them, for comparison. Options stand in the [key list](config.md); formulas and
+readings at the head of each file.
 """
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLACES = {
-    "localization": "localization", "agreement": "agreement", "figures": "figures",
+    "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
     "batteries.<battery>.metrics": "faithfulness", "batteries.<battery>.imputers": "imputers", "bundles.<bundle>.methods": "methods",
 }  # fmt: skip
 
@@ -46,7 +47,7 @@ def schema() -> str:
     found = Study.model_json_schema()
     found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     found["title"] = "GradFaith study"
-    for key in ("localization", "agreement", "figures"):
+    for key in ("localization", "composite", "agreement", "figures"):
         found["properties"][key] = _named(registry.names(key), found["properties"][key])
     methods = found["$defs"]["Bundle"]["properties"]
     methods["methods"] = _named(registry.names("methods"), methods["methods"])

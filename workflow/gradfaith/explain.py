@@ -91,7 +91,7 @@ class Cell:
         images = torch.from_numpy(self.pixels(roles[0].ids)).to(self._device).float() / 255
         layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
         curved = any("curvature" in use.wants for use in self.uses)
-        grids = self._grids  # probed before the first graph: a probe touches weights that are zero
+        grids = self.grids  # probed before the first graph: a probe touches weights that are zero
         started = time.perf_counter()
         with needs.meeting(self.classifier, images, layers, chunk=self._passes, curved=curved) as meeting:
             settle(self._device)
@@ -110,7 +110,7 @@ class Cell:
         """The maps of one method for one role, and their shuffled copies."""
         shared = forward * len(role.ids) + supply.backward() if use.layers else 0.0
         started = time.perf_counter()
-        streams = self._streams(role.ids, "control" if use.control else "method", use.label)
+        streams = self.streams(role.ids, "control" if use.control else "method", use.label)
         organ = None if self.organ is None else torch.from_numpy(self.organ(role.ids)).to(self._device)
         answer = use.attribute(Given(supply, streams, cells, organ))
         noted = answer if isinstance(answer, Noted) else Noted(answer)
@@ -120,12 +120,13 @@ class Cell:
         maps = noted.maps.float()
         yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), seconds, notes)
         if use.shuffled:
-            draw = [self._streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
+            draw = [self.streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
             many = torch.stack([shuffled(maps, own, use.declared.grid) for own in draw], dim=1)
             info = replace(use.info(self.copies), method=SHUFFLED + use.name)
             yield Piece(SHUFFLED + use.label, info, role.start, _stored(many), 0.0, {})
 
-    def _streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
+    def streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
+        """A generator for every image."""
         return [Generator().manual_seed(rng.seed(*self.key, *purpose, image)) for image in ids]
 
     def _roles(self, some: slice) -> list[Role]:
@@ -157,7 +158,7 @@ class Cell:
         return Chunk(self.most, self._device)
 
     @cached_property
-    def _grids(self) -> Mapping[str, tuple[int, int]]:
+    def grids(self) -> Mapping[str, tuple[int, int]]:
         """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
         informed = {layer for use in self.uses for layer in use.layers}
         every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))

@@ -1,4 +1,4 @@
-"""A faithfulness job: the maps of one cell handed to the engine, its results made rows."""
+"""A faithfulness job: the maps of one cell handed to the engine, or to the runner that explains again, its results made rows."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from gradfaith.device import Most
-from gradfaith.metrics.contract import Stored
-from gradfaith.metrics.engine import Results, run
+from gradfaith.metrics import engine, rerun
+from gradfaith.metrics.contract import Explain, Stored
+from gradfaith.metrics.engine import Results
 from gradfaith.models.build import Classifier
 from gradfaith.rows import Chosen, every_map, frame, of_target
 from gradfaith.stores import Images, Maps
@@ -19,15 +20,15 @@ from gradfaith.tables import CURVES, empty
 
 def scores(
     model: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, metrics: Chosen, imputers: Chosen,
-    cell: Mapping[str, Any], seed: int, *, chunk: Most,
+    cell: Mapping[str, Any], seed: int, *, chunk: Most, explain: Explain | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Score rows of every map, metric and imputer of a battery, and the points of its curves."""
+    """Score rows of every map, metric and imputer of a battery, and the points of its curves; `explain` where it explains again."""
     frames, curves = list[pd.DataFrame](), [empty(CURVES)]
     for target in ("predicted", "true"):
         wanted = {label: use for label, use in metrics.items() if use[0].METRIC.target == target}
         rows = of_target(maps.rows, target)
         if wanted and len(rows):
-            found = _ask(model, images, maps, rows, wanted, imputers, (seed, "impute"), chunk)
+            found = _ask(model, explain, images, maps, rows, wanted, imputers, (seed, "impute"), chunk)
             about = {**cell, "target": target}
             frames.extend(_frames(found, maps, rows, predictions, about))
             curves.extend(_curves(found, maps, rows, predictions, about))
@@ -35,8 +36,8 @@ def scores(
 
 
 def _ask(
-    model: Classifier, images: Images, maps: Maps, rows: NDArray[np.int64], metrics: Chosen, imputers: Chosen,
-    key: tuple[object, ...], chunk: Most,
+    model: Classifier, explain: Explain | None, images: Images, maps: Maps, rows: NDArray[np.int64], metrics: Chosen,
+    imputers: Chosen, key: tuple[object, ...], chunk: Most,
 ) -> Results:  # fmt: skip
     device = next(model.parameters()).device
     about = maps.rows.iloc[rows]
@@ -49,8 +50,12 @@ def _ask(
     }
     mean = torch.full((pixels.shape[1],), images.mean, device=device)
     asked: dict[str, Any] = {"mean": mean, "image_ids": ids, "key": key, "chunk": chunk, "device": device}
-    found = run(model, pixels, stored, metrics, imputers, **asked)
-    print(f"{found.done} forwards, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
+    if explain is not None:
+        found = rerun.run(explain, pixels, stored, metrics, imputers, **asked)
+        print(f"{found.done} images explained again, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
+    else:
+        found = engine.run(model, pixels, stored, metrics, imputers, **asked)
+        print(f"{found.done} forwards, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
     return found
 
 

@@ -15,7 +15,8 @@ FEWEST = 3  # methods that can be ranked
 
 def labels(study: "Study") -> list[str]:
     """The metrics of single maps; those that compare models are not judged."""
-    return [*study.localization, *(name for battery in study.batteries.values() for name in battery.metrics)]
+    faithfulness = (name for battery in study.batteries.values() for name in battery.metrics)
+    return [*study.localization, *faithfulness, *study.composite]
 
 
 def problems(study: "Study", dataset: "Dataset") -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradfaith import registry
+from gradfaith.metrics.contract import RERUN
 from gradfaith.registry import Entry
 
 HEADS = (
@@ -38,11 +39,19 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         said["better"],
         CHANCE.get(chance, chance),
         _words(said, "invariances", INVARIANCES),
-        str(said.get("forwards") or "none"),
+        _cost(said),
         _words(said, "fooled_by", {}),
         said.get("cite") or "-",
         said.get("differs") or "-",
     )
+
+
+def _cost(said: Mapping[str, Any]) -> str:
+    """Forwards, runs of the method, or the metrics whose scores a composite reads."""
+    if parts := said.get("parts"):
+        return "made of " + ", ".join(f"{name} ({imputer})" if imputer else name for name, imputer in parts.items())
+    count = str(said.get("forwards") or "none")
+    return f"{count} of the method" if said.get("battery") == RERUN else count
 
 
 def _words(said: Mapping[str, Any], key: str, meanings: Mapping[str, str]) -> str:

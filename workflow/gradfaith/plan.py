@@ -128,6 +128,7 @@ class Plan:
         return {
             "localization": self.study.localization,
             "faithfulness": faithfulness,
+            "composite": self.study.composite,
             "agreement": self.study.agreement,
         }
 

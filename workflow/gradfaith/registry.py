@@ -39,6 +39,7 @@ ROOMS = {
     "localization": Room("metrics/localization", "METRIC", "score", "localization metric"),
     "faithfulness": Room("metrics/faithfulness", "METRIC", "changes", "faithfulness metric"),
     "agreement": Room("metrics/agreement", "METRIC", "score", "agreement metric"),
+    "composite": Room("metrics/composite", "METRIC", "score", "composite metric"),
     "figures": Room("figures", "FIGURE", "draw", "figure"),
 }
 

@@ -4,16 +4,18 @@ A slice holds all that decides the rule's numbers and nothing else, so that a ch
 decides. How the machine is used (device, chunk, memory) is in no slice: it goes by `resources`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradfaith import digest, registry
+from gradfaith import composed, digest, registry
 from gradfaith.data.edited import edited
 from gradfaith.metrics import randomised as randomisation
+from gradfaith.metrics.contract import RERUN
 from gradfaith.plan import AUDIT, CONTROLS, Plan
 
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
+AGAIN = registry.PACKAGE / "again.py"  # loaded by name where methods are run again
 CODED = (
     "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
 )  # fmt: skip
@@ -105,8 +107,15 @@ class Slices:
         how = asked.model_dump(exclude={"bundles"})
         return {key: explained[key] for key in ("seed", "passes", "methods")} | how
 
-    def battery(self, battery: str) -> dict[str, Any]:
-        return {"seed": self.plan.study.seed} | self.plan.study.batteries[battery].model_dump()
+    def battery(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
+        """Metrics and imputers; where the methods are run again, the methods, too."""
+        asked, explained = self.plan.study.batteries[battery], self.bundle(arch, bundle)
+        again = {key: explained[key] for key in ("passes", "organ", "methods")} if asked.kind == RERUN else {}
+        return {"seed": self.plan.study.seed} | asked.model_dump() | again
+
+    def composite(self) -> dict[str, Any]:
+        """Of which scores each composite is made."""
+        return {label: composed.made_of(self.plan.study, label)[0] for label in self.plan.study.composite}
 
     def metrics(self, family: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
@@ -138,9 +147,12 @@ class Slices:
             use = study.localization[study.primary.metric]
             option = registry.entry("localization", use.use).declared.get("variants")
             return str(use.options[option][0]) if option else ""
+        if study.primary.metric in study.composite:
+            return str(self.composite()[study.primary.metric]["variants"][0])
         for battery in study.batteries.values():
             if study.primary.metric in battery.metrics:
-                return next(iter(battery.imputers))
+                declared = registry.entry("faithfulness", battery.metrics[study.primary.metric].use).declared
+                return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
         return "pairs" if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
@@ -184,18 +196,28 @@ class Slices:
     def code(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "") -> str:
         """The digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
         files = [registry.entry(room, name).path for room, name in self._named(rule, bundle, battery, figure)]
-        return digest.code(SCRIPTS / f"{rule}.py", *files)
+        again = [AGAIN] if battery and self.plan.study.batteries[battery].kind == RERUN else []
+        return digest.code(SCRIPTS / f"{rule}.py", *files, *again)
 
     def codes(self) -> dict[str, str]:
         """The digests of all rules that make numbers."""
         study = self.plan.study
         cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
-        batteries = {f"faithfulness {name}": self.code("faithfulness", battery=name) for name in study.batteries}
+        batteries = dict(self._batteries())
         plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
         cells |= {f"randomise {name}": self.code("randomise", bundle=name) for name in self.plan.randomised}
         cells |= {"meta": self.code("meta")} if study.meta else {}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
+
+    def _batteries(self) -> Iterator[tuple[str, str]]:
+        """One digest for all bundles, but where their methods are run again."""
+        for name, battery in self.plan.study.batteries.items():
+            if battery.kind != RERUN:
+                yield f"faithfulness {name}", self.code("faithfulness", battery=name)
+                continue
+            for bundle in self.plan.bundles:
+                yield f"faithfulness {name} of {bundle}", self.code("faithfulness", bundle=bundle, battery=name)
 
     def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
         study = self.plan.study
@@ -203,16 +225,22 @@ class Slices:
             return [("readers", self.plan.dataset.reader)]
         if rule in {"localization", "agreement"}:
             return [(rule, use.use) for use in getattr(study, rule).values()]
-        if bundle:
-            uses = self.plan.bundles[bundle].values()
-            inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
-            return [*((use["room"], use["use"]) for use in uses), *sorted(inner)]
+        if rule == "collect":
+            return [("composite", use.use) for use in study.composite.values()]
         if battery:
             asked = study.batteries[battery]
-            return [("faithfulness", use.use) for use in asked.metrics.values()] + [
-                ("imputers", use.use) for use in asked.imputers.values()
-            ]
+            named = [("faithfulness", use.use) for use in asked.metrics.values()]
+            named += [("imputers", use.use) for use in asked.imputers.values()]
+            return named + (self._methods(bundle) if asked.kind == RERUN else [])
+        if bundle:
+            return self._methods(bundle)
         return [("figures", self.plan.figures[figure].use)] if figure else []
+
+    def _methods(self, bundle: str) -> list[tuple[str, str]]:
+        """Of a bundle, and those whose maps they combine."""
+        uses = self.plan.bundles[bundle].values()
+        inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
+        return [*((use["room"], use["use"]) for use in uses), *sorted(inner)]
 
     def _better(self) -> dict[str, str]:
         randomised = {randomisation.NAME: randomisation.METRIC.better} if self.plan.randomised else {}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from gradfaith import options
+from gradfaith import options, registry
 from gradfaith.sanity import Meta, Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
@@ -166,14 +166,22 @@ class Explain(Closed):
 class Battery(Closed):
     """Faithfulness metrics that share changed images."""
 
-    metrics: Named = Field(description="names of faithfulness metrics")
-    imputers: Named = Field(description="what takes the place of removed pixels; the first is the primary one")
+    metrics: Named = Field(min_length=1, description="names of faithfulness metrics, all of one kind")
+    imputers: Named = Field(
+        default_factory=dict, description="what takes the place of removed pixels; the first is the primary one"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> "Battery":
         for key, room in (("metrics", "faithfulness"), ("imputers", "imputers")):
             object.__setattr__(self, key, _completed(room, getattr(self, key)))
         return self
+
+    @property
+    def kind(self) -> str:
+        """What its metrics are: masking, ranking, rerun."""
+        first = next(iter(self.metrics.values()))
+        return str(registry.entry("faithfulness", first.use).declared["battery"])
 
 
 class Primary(Closed):
@@ -248,6 +256,7 @@ class Study(Closed):
     batteries: dict[Label, Battery] = Field(
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
+    composite: Named = Field(default_factory=dict, description="metrics made of other metrics' scores, map by map")
     agreement: Named = Field(default_factory=dict, description="metrics that compare models")
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
@@ -257,7 +266,7 @@ class Study(Closed):
     compute: Compute = Field(default_factory=Compute, description="the machine")
     keep: Keep = Field(default_factory=Keep, description="what stays")
 
-    @field_validator("localization", "agreement", "figures")
+    @field_validator("localization", "composite", "agreement", "figures")
     @classmethod
     def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
         return _completed(info.field_name, named)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gradfaith import judging
+from gradfaith import composed, judging
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import EXTENDED
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
@@ -78,7 +78,9 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
-    checks = (_agreement, _localization, _names, _primary, _weights, _parts, _randomisation, _meta)
+    checks = (
+        _agreement, _localization, _batteries, _composite, _names, _primary, _weights, _parts, _randomisation, _meta,
+    )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
@@ -113,6 +115,37 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
     ]
 
 
+def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    lines = []
+    for name, battery in study.batteries.items():
+        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
+        kinds = {label: what["battery"] for label, what in declared.items()}
+        filled = [label for label, what in declared.items() if what.get("imputed", True)]
+        if len(set(kinds.values())) > 1:
+            said = ", ".join(f"{label} ({kind})" for label, kind in kinds.items())
+            lines.append(
+                f"batteries.{name}.metrics: {said} are of several kinds, and the metrics of a battery share their changed "
+                "images; give each kind a battery of its own"
+            )
+        if filled and not battery.imputers:
+            lines.append(f"batteries.{name}.imputers: {', '.join(filled)} takes pixels away, and none says by what")
+        if battery.imputers and not filled:
+            lines.append(
+                f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be read by none of {', '.join(kinds)}"
+            )
+    return lines
+
+
+def _composite(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return composed.problems(study)
+
+
+def _metrics(study: "Study") -> list[str]:
+    """The labels of all metrics, as often as they stand."""
+    faithfulness = (label for battery in study.batteries.values() for label in battery.metrics)
+    return [*study.localization, *study.agreement, *faithfulness, *study.composite]
+
+
 def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     twice = sorted({name for name in methods if methods.count(name) > 1})
     lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
@@ -129,11 +162,7 @@ def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[
             ]
             lines += _combined(f"bundles.{bundle}.methods.{label}", use.options.get("of"))
             lines += _scored(f"bundles.{bundle}.methods.{label}", use.use, use.score)
-    metrics = [
-        *study.localization,
-        *study.agreement,
-        *(label for battery in study.batteries.values() for label in battery.metrics),
-    ]
+    metrics = _metrics(study)
     lines += [
         f"metrics: the label {name} stands twice"
         for name in sorted({name for name in metrics if metrics.count(name) > 1})
@@ -154,11 +183,7 @@ def _scored(path: str, name: str, score: str) -> list[str]:
 
 
 def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
-    metrics = [
-        *study.localization,
-        *study.agreement,
-        *(label for battery in study.batteries.values() for label in battery.metrics),
-    ]
+    metrics = _metrics(study)
     primary = study.primary
     own = [label for bundle in study.bundles.values() for label in bundle.methods]
     controls = [name for name in methods if name not in own and not name.startswith(SHUFFLED)]
@@ -207,12 +232,8 @@ def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str])
         for name in asked.bundles
         if name not in study.bundles
     ]
-    labels = {
-        *study.localization,
-        *study.agreement,
-        *(name for battery in study.batteries.values() for name in battery.metrics),
-    }
-    return lines + [f"metrics: the label {NAME} is kept for the scores of `{NAME}:`" for _ in labels & {NAME}]
+    taken = NAME in _metrics(study)
+    return lines + ([f"metrics: the label {NAME} is kept for the scores of `{NAME}:`"] if taken else [])
 
 
 def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:

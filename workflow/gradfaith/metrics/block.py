@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.device import Chunk, Most
+from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import Chosen, Context, Model
 
 
@@ -92,3 +93,14 @@ class Block:
         for row, answer in zip(rows.tolist(), logits, strict=True):
             self.known[imputer, name, images[row]] = answer
         return torch.stack([self.known[imputer, name, image] for image in images])
+
+
+def one_mask(name: str, masks: Sequence[Tensor]) -> Tensor:  # (u, h, w)
+    """The one mask that all metrics mean by a name."""
+    if any(not torch.equal(masks[0], mask) for mask in masks[1:]):
+        raise StudyInvalid(
+            found=f'two metrics of one battery ask for different changes under the name "{name}".',
+            why="What metrics ask for under one name is made once, so it must be the same masks.",
+            then="Put the two into different batteries, or let the change's name carry the option that differs.",
+        )
+    return masks[0]

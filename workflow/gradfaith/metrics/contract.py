@@ -5,6 +5,8 @@ Localization, numpy:   score(on, **options) -> Values                on: maps in
 Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
+  of battery "rerun"   its steps ask for maps of changed images or models: `base` and `after` are maps (metrics/explained.py)
+Composite, numpy:      score(parts) -> Values                        part -> its numbers (m,), where all of them are ok
 
 A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps get
 the status "degenerate" from the runner, whatever a metric says of them. A value that the formula does not have is `undefined`; a value
@@ -16,14 +18,14 @@ overlap is not served by a point, which has no extent; `evidence` says what it c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Family = Literal["localization", "faithfulness", "agreement"]
+Family = Literal["localization", "faithfulness", "agreement", "composite"]
 Target = Literal["predicted", "true"]
 Better = Literal["higher", "lower", "neither"]
 Status = Literal["ok", "undefined", "degenerate", "failed"]
@@ -45,11 +47,13 @@ class Metric:
     target: Target  # the class whose map it reads
     bounds: tuple[float | None, float | None]  # None: unbounded on that side
     better: Better
-    battery: str = ""  # faithfulness: the metrics of a battery share their changed images
+    battery: str = ""  # faithfulness: its kind; a battery holds metrics of one kind, which share their changed images
+    imputed: bool = True  # faithfulness: asks for images with pixels taken away, which an imputer fills
+    parts: Mapping[str, str] = field(default_factory=dict)  # composite: metric -> its imputer; "": the composite's own
     region: str = "evidence"  # localization: the mask it reads; "": none
     evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
     variants: str = ""  # the option whose values name its variants
-    forwards: int = 0  # per map and imputer
+    forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
     invariances: tuple[
         str, ...
     ] = ()  # "scale": raw map times k; "monotone": any increasing change; "flip": all mirrored
@@ -115,6 +119,37 @@ class Removal:
 
 
 NONE, ALL = "none", "all"
+RERUN = "rerun"  # the battery whose metrics run the methods again
+Trained = Literal["trained", "randomised"]
+
+
+@dataclass(frozen=True)
+class Again:
+    """The method run again: on each map's own change of its image, on a shifted image, or on another model."""
+
+    name: str
+    keep: Callable[[], Any] | None = None  # -> (m, h, w) in [0, 1]: where it is 0 the imputer's pixel takes the place
+    shift: Callable[[int], Any] | None = None  # channels -> (m, c, h, w), added to the image; the same for all methods
+    model: Trained = "trained"
+
+    @property
+    def of_image(self) -> bool:
+        return self.keep is None
+
+
+@dataclass(frozen=True)
+class Reruns:
+    """Changed images, and the maps that are wanted of them; what a runner hands to an explainer."""
+
+    images: Any  # (b, c, h, w)
+    target: Any  # (b,) class
+    image_ids: Sequence[str]  # (b,) of what each image is a change of
+    changes: Sequence[str]  # (b,) names
+    wanted: Mapping[Any, Any]  # whose map -> (w,) rows of the batch
+    model: Trained
+
+
+Explain = Callable[[Reruns], Mapping[Any, Any]]  # -> whose map -> (w, h0, w0), raw, not finite where there is none
 Step = Change | Removal
 
 

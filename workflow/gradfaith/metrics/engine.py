@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfaith.device import Most
-from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.block import Asker, Battery, Block, Known
+from gradfaith.metrics.block import Asker, Battery, Block, Known, one_mask
 from gradfaith.metrics.contract import (
     NONE,
     Chosen,
@@ -83,7 +82,7 @@ def run(
         some = Block(unit[fit], own, target[block][fit], pixels, base[own], battery, known)
         values, points, asked = _values(ask, battery, some) if len(own) else ({}, {}, 0)
         flags = degenerate.cpu().numpy(), broken.cpu().numpy()
-        blocks.append({pair: settle(_to_numpy(values.get(pair, Values(()))), *flags) for pair in battery.pairs})
+        blocks.append({pair: settle(to_numpy(values.get(pair, Values(()))), *flags) for pair in battery.pairs})
         curves.append({point: _placed(found, ~(flags[0] | flags[1])) for point, found in points.items()})
         planned += asked
     whole = {pair: join([block[pair] for block in blocks]) for pair in battery.pairs}
@@ -184,13 +183,7 @@ def _keep(steps: Sequence[Step], rank: Tensor | None) -> Tensor:  # (u, h, w)
             masks.append(kept(rank, step))
         else:
             masks.append(step.keep())
-    if any(not torch.equal(masks[0], mask) for mask in masks[1:]):
-        raise StudyInvalid(
-            found=f'two metrics of one battery ask for different changes under the name "{steps[0].name}".',
-            why="What metrics ask for under one name is made once, so it must be the same masks.",
-            then="Put the two into different batteries, or let the change's name carry the option that differs.",
-        )
-    return masks[0]
+    return one_mask(steps[0].name, masks)
 
 
 def _placed(found: Tensor, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -219,7 +212,8 @@ def _scores(logits: Tensor, target: Tensor, mass: Tensor | None = None, area: Te
     return Scores(logit, probability, nothing if mass is None else mass, nothing if area is None else area)
 
 
-def _to_numpy(values: Values) -> Values:
+def to_numpy(values: Values) -> Values:
+    """The same, for the rows of a table."""
     undefined = values.undefined
     value = values.value.cpu().numpy() if isinstance(values.value, Tensor) else values.value
     return Values(value, undefined.cpu().numpy() if isinstance(undefined, Tensor) else undefined, values.reason)

@@ -56,6 +56,10 @@ class Supply:
         _ = self._answer
         return self._seconds
 
+    def some(self, rows: Rows) -> "Supply":
+        """Of some of its images, with the gradients of all of them."""
+        return self if len(rows) == len(self.images) else Part(self, rows)
+
     def tap(self, layer: str) -> Tap:
         return self._answer.tap(layer)
 
@@ -128,6 +132,18 @@ class Supply:
 
     def _score(self, logits: Tensor, target: Tensor) -> Tensor:
         return contract.score(logits, target, self._kind)
+
+
+class Part(Supply):
+    """Some images of a supply of all images: their taps come from its one backward."""
+
+    def __init__(self, whole: Supply, rows: Rows) -> None:
+        super().__init__(whole._meeting, whole._target[rows], rows, whole._kind)
+        self._whole, self._part = whole, rows
+
+    def tap(self, layer: str) -> Tap:
+        tap = self._whole.tap(layer)
+        return Tap(tap.activation[self._part], tap.gradient[self._part], tap.score[self._part])
 
 
 class EveryScore(nn.Module):

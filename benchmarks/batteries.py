@@ -1,0 +1,144 @@
+"""What the faithfulness batteries cost beside the passes they need: resnet18, eight images at 224 px, taking turns.
+
+    python benchmarks/batteries.py [--rounds 7] [--threads 1] [--methods 1] [--imputer black]
+
+masking    faith, faith_logit, average_drop, increase_in_confidence and complexity, over bare forwards of as many images
+ranking    deletion and insertion in 20 steps, and ROAD, over bare forwards of as many images
+rerun      coherency of Grad-CAM, over as many bare forwards, each with the backward from the class to the last stage
+all        the three together over all of these; the goal is on this line
+
+Bare passes are of ready images in batches of eight, without taps, maps, masks or scores. Beside the times: how many images went
+through the network, and how many would if every metric ran by itself. The first ratio is by the clock, the second of
+computing time.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from turns import line, take
+
+from gradfaith import again, explain, uses
+from gradfaith.device import Chunk
+from gradfaith.metrics import engine, rerun
+from gradfaith.metrics.contract import Reruns, Stored
+from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.rows import chosen
+
+BATCH, SIZE, GOAL = 8, 224, 1.25
+BATTERIES = {
+    "masking": ("faith", "faith_logit", "average_drop", "increase_in_confidence", "complexity"),
+    "ranking": ("deletion", "insertion", "road"),
+    "rerun": ("coherency",),
+}
+CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam")
+Work = Callable[[], engine.Results]
+
+
+def scans() -> Tensor:
+    """Large structure and grain."""
+    draw = torch.Generator().manual_seed(1)
+    large, grain = torch.rand(BATCH, 1, 9, 9, generator=draw), torch.rand(BATCH, 1, SIZE, SIZE, generator=draw)
+    return 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
+
+
+def explainer(classifier: Classifier, methods: int) -> again.Explainer:
+    how = {"room": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    asked = uses.uses_of(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
+    cell = explain.Cell(
+        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probed=False
+    )
+    return again.Explainer({"trained": cell}, Chunk(BATCH, torch.device("cpu")))
+
+
+def stored(ask: again.Explainer, images: Tensor, target: Tensor) -> dict[Any, Stored]:
+    """The maps of every method, as a store would hand them on."""
+    rows, ids = torch.arange(BATCH), [str(row) for row in range(BATCH)]
+    wanted = {(use.label, 0): rows for use in ask.cells["trained"].uses}
+    maps = ask(Reruns(images, target, ids, ["none"] * BATCH, wanted, "trained"))
+    return {whose: Stored(raw, "native", False, rows, target) for whose, raw in maps.items()}
+
+
+def forwards(classifier: Classifier, images: Tensor, count: int) -> None:
+    with torch.no_grad():
+        for start in range(0, count, BATCH):
+            classifier(images[: min(BATCH, count - start)])
+
+
+def explained(classifier: Classifier, images: Tensor, target: Tensor, count: int) -> None:
+    """A forward to the last stage, and from there the answer and its gradient."""
+    for _ in range(0, count, BATCH):
+        with torch.no_grad():
+            kept = classifier.net.forward_features((images - classifier.mean).div(classifier.std).expand(-1, 3, -1, -1))
+        kept.requires_grad_()
+        logits = classifier.net.forward_head(kept)
+        torch.autograd.grad(logits.gather(1, target[:, None]).sum(), kept)
+
+
+def works(
+    classifier: Classifier, images: Tensor, methods: int, imputer: str
+) -> dict[str, Callable[..., engine.Results]]:
+    """A function per battery, that runs all of its metrics or those it is given."""
+    target = torch.zeros(BATCH, dtype=torch.long)
+    ask = explainer(classifier, methods)
+    maps, fills = stored(ask, images, target), chosen("imputers", {imputer: {"use": imputer, "options": {}}})
+
+    def work(battery: str) -> Callable[..., engine.Results]:
+        def once(*names: str) -> engine.Results:
+            metrics = chosen("faithfulness", {n: {"use": n, "options": {}} for n in names or BATTERIES[battery]})
+            run, asked = (rerun.run, ask) if battery == "rerun" else (engine.run, classifier)
+            mean = torch.full((1,), 0.4)
+            return run(asked, images, maps, metrics, fills, mean=mean, chunk=BATCH)  # type: ignore[operator]
+
+        return once
+
+    return {battery: work(battery) for battery in BATTERIES}
+
+
+def counted(batteries: Mapping[str, Callable[..., engine.Results]]) -> dict[str, int]:
+    """How many images each battery runs; printed beside how many its metrics run one by one."""
+    done = {name: run().done for name, run in batteries.items()}
+    single = {name: sum(batteries[name](metric).done for metric in BATTERIES[name]) for name in batteries}
+    for name, count in [*done.items(), ("all", sum(done.values()))]:
+        alone = single.get(name, sum(single.values()))
+        print(f"{name:10} {count:6d} images through the network, {alone} if each metric ran by itself")
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--methods", type=int, default=1, choices=range(1, len(CAMS) + 1))
+    parser.add_argument("--imputer", default="black")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    classifier, images = build(Spec("resnet18", 3, 1, 3, SIZE, 0.5, 0.25)).eval(), scans()
+    for parameter in classifier.parameters():
+        parameter.requires_grad_(False)
+    batteries = works(classifier, images, asked.methods, asked.imputer)
+    done, target = counted(batteries), torch.zeros(BATCH, dtype=torch.long)
+    turns: dict[str, Callable[[], object]] = {}
+    for name, run in batteries.items():
+        turns[name] = run
+        turns[f"bare {name}"] = (
+            (lambda: explained(classifier, images, target, done["rerun"]))
+            if name == "rerun"
+            else (lambda name=name: forwards(classifier, images, done[name]))
+        )
+    took = take(turns, asked.rounds)
+    for name in batteries:
+        line(f"{name} / its passes", took.ratio(name, f"bare {name}"), GOAL)
+    whole = {kind: [sum(round_) for round_ in zip(*(times[n] for n in BATTERIES), strict=True)] for kind, times in
+        (("clock", took.clock), ("computing", took.computing))}  # fmt: skip
+    took.clock["all"], took.computing["all"] = whole["clock"], whole["computing"]  # type: ignore[index]
+    line("all / their passes", took.ratio("all", *(f"bare {name}" for name in BATTERIES)), GOAL)
+
+
+if __name__ == "__main__":
+    main()

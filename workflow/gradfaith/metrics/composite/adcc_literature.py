@@ -1,0 +1,32 @@
+"""ADCC as its authors' code computes it: no value where a part is at its worst. For comparison with others' numbers.
+
+    3 / ( 1/Coh + 1/(1 - Com) + 1/(1 - AD) )                                                              [poppi2021]
+
+The code has no guard, so a map that loses all of the class, say, is divided by zero; whoever leaves such maps out averages over
+the better ones. Here they are undefined and counted. Everywhere else it is `adcc`. The paper does not say in what order it
+averages; the code gives a number per image. Cost: none.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gradfaith.metrics.compose import harmonic
+from gradfaith.metrics.contract import Metric, Values
+
+METRIC = Metric(
+    family="composite",
+    target="predicted",
+    bounds=(0, 1),
+    better="higher",
+    parts={"coherency": "", "complexity": "", "average_drop": ""},
+    fooled_by=("half", "random"),
+    cite="poppi2021",
+    differs="the literature's variant: undefined where a part is at its worst",
+)
+
+
+def score(parts: Mapping[str, Any]) -> Values:
+    terms = np.stack([parts["coherency"], 1 - parts["complexity"], 1 - parts["average_drop"]])
+    return Values(harmonic(*terms), undefined=(terms <= 0).any(axis=0), reason="a part is at its worst: division by 0")

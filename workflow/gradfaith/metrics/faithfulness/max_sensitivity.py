@@ -1,0 +1,53 @@
+"""Max-sensitivity: the largest relative change of the map when the image is changed a little.
+
+    max_k || M(x + d_k) - M(x) || / || M(x) ||          d_k uniform in [-radius, radius], k = 1 ... draws       [yeh2019]
+
+Lower is better, and a method that does not look at the image is best of all. Maps are raw, on their own grid, so that a map that
+grows without changing its shape counts, too; a map that vanishes has changed by all of itself, 1. Noise is of each
+image's own stream, the same for all methods; a method with chance of its own draws that anew, and its spread is part of
+the number. The class is the one of the unchanged image. A map with its cells permuted has the sensitivity of the map
+itself. Cost: `draws` re-runs per image, whatever the number of methods.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gradfaith.metrics.contract import Again, Maps, Metric, Values
+from gradfaith.metrics.explained import Explained
+
+METRIC = Metric(
+    family="faithfulness",
+    target="predicted",
+    bounds=(0, None),
+    better="lower",
+    battery="rerun",
+    imputed=False,
+    forwards=10,
+    invariances=("scale",),
+    fooled_by=("random", "random-grid", "centre", "uniform", "half", "lungs"),
+    cite="yeh2019",
+    differs="seeded draws in place of the maximum over the ball; relative to the size of the map, as captum has it",
+)
+
+
+def changes(maps: Maps, *, radius: float = 0.02, draws: int = 10) -> Iterator[Again]:
+    for number in range(draws):
+        yield Again(_name(number, radius), shift=partial(_noise, maps, number, radius))
+
+
+def _noise(maps: Maps, number: int, radius: float, channels: int) -> Tensor:  # (m, c, h, w)
+    uniform = [maps.draw(f"{_name(number, radius)}, channel {channel}") for channel in range(channels)]
+    return radius * (2 * torch.stack(uniform, dim=1) - 1)
+
+
+def _name(number: int, radius: float) -> str:
+    return f"noise {number} within {radius:g}"
+
+
+def score(base: Explained, after: Mapping[str, Explained], *, radius: float = 0.02, draws: int = 10) -> Values:
+    own = base.raw.flatten(1).double()
+    moved = [(after[_name(number, radius)].raw.flatten(1) - own).norm(dim=1) for number in range(draws)]
+    return Values(torch.stack(moved).amax(dim=0) / own.norm(dim=1))
