@@ -42,8 +42,9 @@ clean: # results and downloads stay
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
-.venv/test: .venv/run envs/test.txt
+.venv/test: .venv/run envs/test.txt envs/peers.txt
 	$(BIN)/pip install --quiet --requirement envs/run.txt --requirement envs/test.txt
+	$(BIN)/pip install --quiet --no-deps --requirement envs/peers.txt
 	touch $@
 
 .venv/lint: .venv/run envs/lint.txt

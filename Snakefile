@@ -29,7 +29,8 @@ except Refusal as refusal:
     raise WorkflowError(str(refusal)) from None
 
 study, layout, slices = plan.study, plan.layout, Slices(plan)
-TABLES = ["classification", "maps", "ranks", *(["meta"] if study.meta else [])]
+TABLES = ["classification", "maps", "ranks"]
+TABLES += [name for name in ("across", "meta") if getattr(study, name)]
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
 
 

@@ -40,6 +40,8 @@ def why_not(family: str, module: ModuleType) -> str:
     """Why a metric has no verdict here; nothing where it has one."""
     if module.METRIC.better == "neither":
         return "neither of its ends is better"
+    if module.METRIC.rival:
+        return "it compares the maps of two classes, and these models know one"
     if family not in BY_FAMILY:
         return f"this page does not ask {family} metrics"
     return (
@@ -84,7 +86,8 @@ def _imputers() -> dict[str, tuple[ModuleType, dict[str, Any]]]:
 def _masked_and_ranked(image: planted.Planted, maps: Maps, metrics: Any = None) -> Numbers:
     stored = {key: planted.stored(*pair) for key, pair in maps.items()}
     metrics = metrics or asked("faithfulness", "masking", "ranking")
-    found = run(image.model, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).of
+    how = {"image_ids": [image.name], "regions": image.regions, **HOW}
+    found = run(image.model, image.image, stored, metrics, _imputers(), **how).of
     return _by_name("faithfulness", found)
 
 
@@ -126,15 +129,18 @@ def _agreed(image: planted.Planted, maps: Maps) -> Numbers:
     second = {(name, 0): pair for name, pair in planted.maps(image, draw=1).items()}
     second[SHUFFLES, 0] = maps[SHUFFLES, 1]
     second |= dict.fromkeys((("dense", 0), *((bend, 0) for bend in planted.BENDS)), maps["dense", 0])
-    return {
-        ("agreement", metric, ""): {
-            key: float(module.score(_unit(*maps[key]), _unit(*pair)).value[0]) for key, pair in second.items()
-        }
-        for metric, (module, _) in asked("agreement").items()
-    }
+    found: Numbers = {}
+    for metric, (module, _) in asked("agreement").items():
+        for key, pair in second.items():
+            here, there = (module.ready(_read(module, *one)) for one in (maps[key], pair))
+            found.setdefault(("agreement", metric, ""), {})[key] = float(module.score(here, there).value[0])
+    return found
 
 
-def _unit(raw: torch.Tensor, grid: Any) -> NDArray[Any]:
+def _read(module: ModuleType, raw: torch.Tensor, grid: Any) -> NDArray[Any]:
+    """A map on its own grid, or as it is evaluated at the image's size."""
+    if module.METRIC.grid == "native":
+        return raw.numpy()
     unit: NDArray[Any] = evaluate(raw.numpy(), grid=grid, signed=False, size=(planted.SIDE, planted.SIDE)).unit
     return unit
 

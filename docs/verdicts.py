@@ -64,6 +64,8 @@ CASES = {
     "adcc_literature": HARMONIC,
     "arcc": HARMONIC,
     "arcc_literature": HARMONIC,
+    "region_correctness": "The window and five decoys, ranked by what each costs: only the window costs anything, and only the true map puts it first.",
+    "spearman": "As Consist, for any order: whatever never looks at a model has one.",
     "consist": "Two models that read the same window have one map; so has whatever never looks at a model.",
 }
 HEAD = """# Which metrics can be believed where the truth is planted

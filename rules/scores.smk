@@ -89,6 +89,42 @@ rule agreement:
         "../scripts/agreement.py"
 
 
+if study.across:
+
+    rule across:
+        input:
+            images=layout.images,
+            predictions=plan.every(layout.predictions)[:1],
+            maps=expand(
+                layout.maps,
+                arch=plan.architectures,
+                seed=study.seeds,
+                bundle=plan.bundles,
+            ),
+        output:
+            layout.across,
+        log:
+            layout.log("across"),
+        benchmark:
+            layout.benchmark("across")
+        conda:
+            "../envs/cpu.yaml"
+        threads: study.compute.threads
+        resources:
+            mem_mb=study.compute.mem_mb,
+            runtime=study.compute.short_runtime,
+        params:
+            settings=slices.across(),
+            bundles=list(plan.bundles),
+            architectures=plan.architectures,
+            seeds=study.seeds,
+            code=slices.code("across"),
+        message:
+            "agreement across architectures"
+        script:
+            "../scripts/across.py"
+
+
 if study.randomisation:
 
     rule randomise:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import gradfaith.job
-from gradfaith import meta_sheet, rank_sheet, sheets, summary, tables
+from gradfaith import across_sheet, meta_sheet, rank_sheet, sheets, summary, tables
 from gradfaith.atomic import write_text
 
 job = snakemake
@@ -18,6 +18,8 @@ with gradfaith.job.running(job.log[0]):
         sheet = rank_sheet.ranks(tables.read(job.input.ranks, tables.RANKS), about)
     elif job.params.which == "meta":
         sheet = meta_sheet.meta(tables.read(job.input.meta, tables.META), about)
+    elif job.params.which == "across":
+        sheet = across_sheet.across(tables.read(job.input.estimates, tables.ESTIMATES), about)
     else:
         found = tables.read(job.input.estimates, tables.ESTIMATES)
         sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)

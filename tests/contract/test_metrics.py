@@ -12,7 +12,7 @@ from torch import Tensor
 from gradfaith import registry
 from gradfaith.imputers import black
 from gradfaith.metrics import rerun
-from gradfaith.metrics.contract import NONE, RERUN, Again, Maps, Metric, Removal, Stored
+from gradfaith.metrics.contract import DECOY, NONE, RERUN, Again, Maps, Metric, Removal, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.located import Located
@@ -23,6 +23,9 @@ CONTROLS = {*registry.names("controls"), "shuffled"}
 SIZE, COUNT = (12, 15), 6
 MIRRORED = (..., slice(None, None, -1))
 seeds = st.integers(0, 2**32 - 1)
+REGIONS = np.zeros((COUNT, *SIZE), dtype=np.uint8)  # one on either side, and two decoys on either side
+for place, number in enumerate((1, DECOY, DECOY + 1, DECOY + 2, DECOY + 3, DECOY + 4)):
+    REGIONS[:, 1 + 3 * (place // 2) : 3 + 3 * (place // 2), 1 + 8 * (place % 2) : 5 + 8 * (place % 2)] = number
 every_metric = pytest.mark.parametrize(("family", "name"), EVERY)
 
 
@@ -63,15 +66,17 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
     if family == "localization":
         return np.concatenate(list(localized(name, here, masks).values()))
     if family == "agreement":
-        return np.asarray(module.score(here, there).value)
+        return np.asarray(module.score(module.ready(here), module.ready(there)).value)
     if family == "composite":
         return np.asarray(module.score(shares(module.METRIC, here, there)).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.arange(COUNT)
     if module.METRIC.battery == RERUN:
         return explained_again(module, images, torch.from_numpy(first))
-    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2)
-    return run(model, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]["x", "black"].value
+    rival, against = torch.from_numpy(there), 1 - rows % 2
+    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2, rival, against)
+    asked = {"m": stored}, {"x": (module, {})}, {"black": (black, {})}
+    return run(model, images, *asked, regions=torch.from_numpy(REGIONS)).of["m"]["x", "black"].value
 
 
 def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
@@ -164,7 +169,16 @@ def test_rows_know_nothing_of_each_other(name):
     module = registry.load("agreement", name)
     first, second = unit(given_[0]), unit(given_[1])
     for row in range(COUNT):
-        assert module.score(first[row : row + 1], second[row : row + 1]).value[0] == together[row]
+        one, other = (module.ready(maps[row : row + 1]) for maps in (first, second))
+        assert module.score(one, other).value[0] == together[row]
+
+
+@pytest.mark.parametrize("name", registry.names("agreement"))
+def test_agreement_does_not_ask_who_comes_first_and_is_perfect_with_itself(name):
+    first, second, masks = cases(2)
+    there, back = values("agreement", name, first, second, masks), values("agreement", name, second, first, masks)
+    np.testing.assert_array_equal(there, back)
+    np.testing.assert_allclose(values("agreement", name, first, first, masks), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", registry.names("localization"))
@@ -178,8 +192,8 @@ def test_maps_know_nothing_of_each_other(name):
 
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
 def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
-    module, unit = registry.load("faithfulness", name), torch.rand(3, 8, 8)
-    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(3, 8, 8))))
+    module, unit = registry.load("faithfulness", name), torch.rand(COUNT, *SIZE)
+    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS))))
     names = {change.name for change in changes} - {NONE}
     assert len(names) == module.METRIC.forwards
     assert (module.METRIC.battery == RERUN) == all(isinstance(change, Again) for change in changes)
@@ -189,10 +203,10 @@ def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
             assert 0 <= change.share <= 1
             continue
         if isinstance(change, Again) and change.of_image:
-            assert change.shift is None or change.shift(2).shape == (3, 2, 8, 8)
+            assert change.shift is None or change.shift(2).shape == (COUNT, 2, *SIZE)
             continue
         keep = change.keep()
-        assert keep.shape == (3, 8, 8)
+        assert keep.shape == (COUNT, *SIZE)
         assert keep.min() >= 0
         assert keep.max() <= 1
 

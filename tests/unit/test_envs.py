@@ -52,7 +52,7 @@ def test_every_direct_dependency_is_pinned_within_its_range(root: Path, group: s
         assert one.specifier.contains(version), f"{one} does not admit {version}"
 
 
-@pytest.mark.parametrize("group", ["test", "lint", "docs"])
+@pytest.mark.parametrize("group", ["test", "lint", "docs", "peers"])
 def test_no_package_is_pinned_to_two_versions(root: Path, group: str) -> None:
     run, more = pins(root / "envs/run.txt"), pins(root / f"envs/{group}.txt")
     assert not {name: (run[name], more[name]) for name in run.keys() & more.keys() if run[name] != more[name]}

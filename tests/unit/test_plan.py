@@ -115,6 +115,7 @@ def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
         "data": of.data(), "split": of.split(), "pack": of.pack(), "model": of.model(ARCH), "model b": of.model("net-b"),
         "cams": of.bundle(ARCH, "cams"), "cams b": of.bundle("net-b", "cams"), "controls": of.bundle(ARCH, "controls"),
         "masking": of.battery(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
+        "across": of.across(),
         "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.about(), "whole": of.whole(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
@@ -142,11 +143,12 @@ DECIDED = [
     ("batteries/masking/imputers", ["black"], {"masking"}),
     ("batteries/masking/metrics", ["faith"], {"masking", "estimate", "about"}),
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
-    ("agreement", [], {"agreement", "estimate", "about"}),
+    ("agreement", [], {"agreement", "across", "estimate", "about"}),
+    ("across", ["architectures"], {"across"}),
     ("statistics/min_groups", 9, {"estimate", "about"}),
     ("statistics/rank_controls", "among", {"estimate", "about"}),
     ("primary/against", "centre", {"estimate", "about"}),
-    ("seed", 3, {"split", "masking", "localization", "agreement"} | BUNDLES),
+    ("seed", 3, {"split", "masking", "localization", "agreement", "across"} | BUNDLES),
 ]
 
 

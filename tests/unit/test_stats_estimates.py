@@ -9,7 +9,7 @@ import pytest
 
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.contrasts import contrasts, holm, opponents
+from gradfaith.stats.contrasts import comparable, contrasts, holm, opponents
 from gradfaith.stats.estimates import estimates
 from gradfaith.stats.intervals import Rule, mean_interval
 
@@ -129,6 +129,35 @@ def test_pairs_of_seeds_are_runs_and_their_seeds_are_counted_once():
     assert row["interval"] == "cluster-t over groups and seeds"
     alone = estimates(table[table["seed2"] == 1].assign(metric="consist", method="gradcam")).iloc[0]
     assert (alone["n_seeds"], alone["interval"]) == (2, "cluster-t over groups")  # given these two models
+
+
+def test_two_architectures_seed_by_seed_are_as_many_runs_as_there_are_seeds():
+    """Leaving a seed out leaves out one model of each side: the interval of single models with these numbers."""
+    noise, rows = rng.generator("across"), []
+    for seed in range(3):
+        rows += [("a", seed, "b", seed, f"i{k}", f"p{k // 2}", seed / 4 + noise.normal(), "ok") for k in range(24)]
+    table = pd.DataFrame(rows, columns=["arch", "seed", "arch2", "seed2", "image_id", "group", "value", "status"])
+    table = table.assign(metric="consist", method="gradcam")
+    row, twin = (
+        estimates(table).iloc[0],
+        mean_interval(table["value"], table["group"].to_numpy(), table["seed"].to_numpy()),
+    )
+    assert (row["n_seeds"], row["seeds"], row["arch2"]) == (3, "0 1 2", "b")
+    assert np.allclose([row["value"], row["low"], row["high"]], [twin.mean, twin.low, twin.high], rtol=1e-12)
+    other = table.assign(arch2="ensemble", seed2=pd.NA)
+    both = estimates(pd.concat([table, other], ignore_index=True)).set_index("arch2")
+    assert np.allclose(both.loc["ensemble", ["low", "high"]].astype(float), [twin.low, twin.high], rtol=1e-12)
+
+
+def test_agreement_across_architectures_is_described_and_not_tested():
+    table = scores("family", METHODS, metrics=("consist",))
+    seeds = table.assign(arch2="a", seed2=1, variant="pairs")
+    across = [
+        table.assign(arch2=arch2, variant=kind) for arch2, kind in (("b", "architectures"), ("ensemble", "ensemble"))
+    ]
+    rivals = comparable(pd.concat([seeds.assign(arch="a"), *across], ignore_index=True))
+    assert set(rivals["variant"]) == {"pairs"}
+    assert len(rivals) == len(seeds)
 
 
 @pytest.mark.parametrize("change", [{"status": "fine"}, {"value": np.nan}, {"value": np.inf}])

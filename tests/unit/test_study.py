@@ -75,6 +75,8 @@ REFUSED = [
     ("localization", ["locacc", "locacc"], "localization: ", "each once"),
     # contradictions
     ("seeds", [0], "agreement: consist compares models of several seeds", "is one"),
+    ("across", ["architecture"], "across", "'architectures' or 'ensemble'"),
+    ("across", ["ensemble", "ensemble"], "across: each once", ""),
     ("primary/metric", "locac", "primary.metric: locac is none of", 'did you mean "locacc"'),
     ("primary/method", "gradcm", "primary.method: gradcm is none of", 'did you mean "gradcam"'),
     ("primary/against", "shuffled-centre", "primary.against: shuffled-centre is none of", ""),
@@ -112,6 +114,33 @@ def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Pa
     found = refusal(put(tiny, "dataset", {"name": "iqothnccd"}), root).found
     assert "localization: locacc, saliency_score, iou_area_matched compares maps with evidence" in found
     assert "(evidence: none)" in found
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"), [("none", "has none"), ("point", "has points"), ("parts", ""), ("box", "")]
+)
+def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
+    tiny: dict[str, Any], tmp_path: Path, evidence: str, said: str
+) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"{{title: t, reader: folder, raw: x, classes: [a, b], licence: mine, evidence: {evidence}}}")
+    study = put(tiny, "dataset", {"name": "mine"}) | {"localization": []}
+    study["batteries"]["regions"] = {"metrics": ["region_correctness", "contrastivity"], "imputers": ["black"]}
+    study["primary"] = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
+    if said:
+        found = refusal(study, tmp_path).found
+        assert (
+            f"batteries.regions.metrics: region_correctness takes regions of evidence away, and dataset mine {said}"
+            in found
+        )
+        assert "contrastivity takes regions" in found
+        assert "faith takes" not in found
+    else:
+        assert Plan.read(study, tmp_path).dataset.evidence == evidence
+        found = refusal(study | {"explain": {"only_correct": True}}, tmp_path).found
+        assert "batteries.regions.metrics: contrastivity compares maps of the predicted and the true class" in found
+        assert "region_correctness" not in found
 
 
 def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:
@@ -183,3 +212,31 @@ def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, 
     }
     assert set(study.batteries["masking"].imputers["wide"].options) == {"sigma"}
     assert study.split.tolerance == 0.1
+
+
+NET_A = {"net-a": {"timm": "test_resnet.r160_in1k"}}
+ALONE = {"seeds": [0], "agreement": ["consist"], "across": ["architectures"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"agreement": [], "across": ["architectures"]}, "across: it compares models by the metrics of `agreement`"),
+        ({"architectures": NET_A, "across": ["architectures"]}, "across: there is no other architecture than net-a"),
+        ({"architectures": NET_A, "across": ["ensemble"]}, "an ensemble leaves one model out and needs two others"),
+        (
+            {"architectures": NET_A | {"ensemble": {}}, "across": ["ensemble"]},
+            "architectures.ensemble: `across` writes",
+        ),
+        (ALONE | {"primary": {"metric": "consist", "method": "gradcam", "against": "centre"}}, "is read between seeds"),
+    ],
+)
+def test_what_cannot_be_compared_across_is_refused(
+    tiny: dict[str, Any], root: Path, changes: dict[str, Any], said: str
+) -> None:
+    assert said in refusal(tiny | changes, root).found
+
+
+def test_one_seed_of_several_architectures_can_be_compared_across_alone(tiny: dict[str, Any], root: Path) -> None:
+    tables = [path for path in Plan.read(tiny | ALONE, root).score_tables() if "agreement" in path]
+    assert tables == ["results/tiny/scores/agreement/across.parquet"]

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.mapinfo import MapInfo
-from gradfaith.metrics.agree import Stacks, agree
-from gradfaith.metrics.evaluated import evaluate
+from gradfaith.metrics.agree import Shown, agree
+from gradfaith.metrics.sides import Side
 from gradfaith.rows import Chosen, every_map, frame, of_target
 from gradfaith.stores import Images, Maps
 
@@ -32,8 +32,8 @@ def scores(
         for label, info, copy in every_map(first):
             if copy:
                 continue  # one shuffled copy says what chance is; five say it five times
-            stacks = _stacks(cells, label, info, ids, known, images.size)
-            for pair in agree(stacks, metrics, key=(seed, "agreement")):
+            sides = {number: side(maps, label, info, images) for number, maps in cells.items()}
+            for pair in agree(sides, shown(ids, known), metrics, key=(seed, "agreement")):
                 what = {
                     **model, "seed": pair.seed, "arch2": model["arch"], "seed2": pair.seed2, "method": label, "copy": copy,
                     "layer": info.layer, "target": "true", "metric": pair.metric, "variant": pair.variant,
@@ -43,15 +43,14 @@ def scores(
     return pd.concat(frames, ignore_index=True)
 
 
-def _stacks(
-    cells: Mapping[int, Maps], label: str, info: MapInfo, ids: Sequence[str], known: pd.DataFrame, size: Any
-) -> Stacks:
-    evaluated = []
-    for maps in cells.values():
-        rows = of_target(maps.rows, "true")
-        place = {image: row for row, image in zip(rows, maps.rows["image_id"].iloc[rows], strict=True)}
-        own = maps.maps(label, 0)[[place[image] for image in ids]]
-        evaluated.append(evaluate(own, grid=info.grid, signed=info.signed, size=tuple(size)))
-    unit, degenerate, broken = (np.stack(parts) for parts in zip(*evaluated, strict=True))
+def side(maps: Maps, label: str, info: MapInfo, images: Images) -> Side:
+    """The true class's maps of one method in one store."""
+    rows = np.asarray(of_target(maps.rows, "true"))
+    ids = list(maps.rows["image_id"].iloc[rows])
+    return Side(maps.maps(label, 0)[rows], info.grid, info.signed, images.size, ids)
+
+
+def shown(ids: Sequence[str], known: pd.DataFrame) -> Shown:
+    """What is known of some images; `known`: predictions by image."""
     about = known.loc[list(ids)]
-    return Stacks(unit, degenerate, broken, list(cells), list(ids), list(about["group"]), list(about["label"]))
+    return Shown(list(ids), list(about["group"]), list(about["label"]))

@@ -1,6 +1,7 @@
 """A faithfulness job: the maps of one cell handed to the engine, or to the runner that explains again, its results made rows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from gradfaith.metrics import engine, rerun
 from gradfaith.metrics.contract import Explain, Stored
 from gradfaith.metrics.engine import Results
 from gradfaith.models.build import Classifier
+from gradfaith.regions import regions
 from gradfaith.rows import Chosen, every_map, frame, of_target
 from gradfaith.stores import Images, Maps
-from gradfaith.tables import CURVES, empty
+from gradfaith.tables import CURVES, SCORES, empty
 
 
 def scores(
@@ -23,12 +25,12 @@ def scores(
     cell: Mapping[str, Any], seed: int, *, chunk: Most, explain: Explain | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Score rows of every map, metric and imputer of a battery, and the points of its curves; `explain` where it explains again."""
-    frames, curves = list[pd.DataFrame](), [empty(CURVES)]
+    frames, curves = [empty(SCORES)], [empty(CURVES)]
     for target in ("predicted", "true"):
         wanted = {label: use for label, use in metrics.items() if use[0].METRIC.target == target}
         rows = of_target(maps.rows, target)
-        if wanted and len(rows):
-            found = _ask(model, explain, images, maps, rows, wanted, imputers, (seed, "impute"), chunk)
+        if wanted and len(rows) and maps.methods:  # a bundle may have no method for this architecture
+            found = _ask(model, explain, images, maps, rows, wanted, imputers, seed, chunk)
             about = {**cell, "target": target}
             frames.extend(_frames(found, maps, rows, predictions, about))
             curves.extend(_curves(found, maps, rows, predictions, about))
@@ -37,26 +39,41 @@ def scores(
 
 def _ask(
     model: Classifier, explain: Explain | None, images: Images, maps: Maps, rows: NDArray[np.int64], metrics: Chosen,
-    imputers: Chosen, key: tuple[object, ...], chunk: Most,
+    imputers: Chosen, seed: int, chunk: Most,
 ) -> Results:  # fmt: skip
     device = next(model.parameters()).device
     about = maps.rows.iloc[rows]
-    ids, place = list(about["image_id"]), torch.arange(len(rows))
+    ids = list(about["image_id"])
     pixels = torch.from_numpy(images.pixels(ids)).to(device).float() / 255
-    classes = torch.tensor(about["target"].to_numpy())
-    stored = {
-        (label, copy): Stored(torch.from_numpy(maps.maps(label, copy)[rows]), info.grid, info.signed, place, classes)
-        for label, info, copy in every_map(maps)
-    }
+    stored = dict(_stored(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
     mean = torch.full((pixels.shape[1],), images.mean, device=device)
-    asked: dict[str, Any] = {"mean": mean, "image_ids": ids, "key": key, "chunk": chunk, "device": device}
+    asked: dict[str, Any] = {"mean": mean, "image_ids": ids, "key": (seed, "impute"), "chunk": chunk, "device": device}
     if explain is not None:
         found = rerun.run(explain, pixels, stored, metrics, imputers, **asked)
         print(f"{found.done} images explained again, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
-    else:
-        found = engine.run(model, pixels, stored, metrics, imputers, **asked)
-        print(f"{found.done} forwards, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
+        return found
+    decoys = [options["decoys"] for module, options in metrics.values() if module.METRIC.regional]
+    if decoys:
+        asked["regions"] = torch.from_numpy(regions(images, ids, max(decoys), seed))
+    found = engine.run(model, pixels, stored, metrics, imputers, **asked)
+    print(f"{found.done} forwards, {found.planned} if nothing were shared", flush=True)  # noqa: T201 - the job's log
     return found
+
+
+def _stored(maps: Maps, rows: NDArray[np.int64], *, rival: bool) -> Iterator[tuple[tuple[str, int], Stored]]:
+    """Every method's maps; with `rival` also those of the image's other class, where it was explained."""
+    ids, target = maps.rows["image_id"].to_numpy(), maps.rows["target"].to_numpy()
+    own = set(rows.tolist())
+    place = {image: row for row, image in enumerate(ids) if row not in own}
+    other = np.array([place.get(ids[row], -1) for row in rows], dtype=np.int64)
+    classes, image = torch.tensor(target[rows]), torch.arange(len(rows))
+    for label, info, copy in every_map(maps):
+        raw = maps.maps(label, copy)
+        found = Stored(torch.from_numpy(raw[rows]), info.grid, info.signed, image, classes)
+        if rival:
+            against = np.where((other >= 0)[:, None, None], raw[other], 0).astype(np.float32)
+            found = replace(found, rival=torch.from_numpy(against), against=torch.tensor(target[other]))
+        yield (label, copy), found
 
 
 def _frames(

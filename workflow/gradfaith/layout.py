@@ -128,6 +128,10 @@ class Layout:
         return self._own("scores/agreement/{arch}.parquet")
 
     @property
+    def across(self) -> str:
+        return self._own("scores/agreement/across.parquet")
+
+    @property
     def randomisation(self) -> str:
         return self._own(f"scores/randomisation/{MODEL}/{{bundle}}.parquet")
 

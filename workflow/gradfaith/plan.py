@@ -133,6 +133,11 @@ class Plan:
         }
 
     @property
+    def between_seeds(self) -> bool:
+        """Whether models of several seeds are compared; with one seed only architectures can be."""
+        return bool(self.study.agreement) and len(self.study.seeds) > 1
+
+    @property
     def randomised(self) -> list[str]:
         """The bundles whose methods explain randomised models; controls know no model."""
         asked = self.study.randomisation
@@ -196,7 +201,9 @@ class Plan:
         tables += self._cells(layout.faithfulness)
         for bundle in self.randomised:
             tables += self.every(layout.randomisation.replace("{bundle}", bundle))
-        return tables + [layout.agreement.format(arch=arch) for arch in self.architectures if self.study.agreement]
+        if self.between_seeds:
+            tables += [layout.agreement.format(arch=arch) for arch in self.architectures]
+        return tables + ([layout.across] if self.study.across else [])
 
     def curve_tables(self) -> list[str]:
         """What the model said at every share of pixels removed, cell by cell."""

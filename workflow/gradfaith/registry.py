@@ -38,7 +38,7 @@ ROOMS = {
     "imputers": Room("imputers", "IMPUTER", "fill", "imputer"),
     "localization": Room("metrics/localization", "METRIC", "score", "localization metric"),
     "faithfulness": Room("metrics/faithfulness", "METRIC", "changes", "faithfulness metric"),
-    "agreement": Room("metrics/agreement", "METRIC", "score", "agreement metric"),
+    "agreement": Room("metrics/agreement", "METRIC", "ready", "agreement metric"),
     "composite": Room("metrics/composite", "METRIC", "score", "composite metric"),
     "figures": Room("figures", "FIGURE", "draw", "figure"),
 }

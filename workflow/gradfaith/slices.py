@@ -17,7 +17,8 @@ from gradfaith.plan import AUDIT, CONTROLS, Plan
 SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
 AGAIN = registry.PACKAGE / "again.py"  # loaded by name where methods are run again
 CODED = (
-    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "collect", "estimate",
+    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "across",
+    "collect", "estimate",
 )  # fmt: skip
 
 PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
@@ -119,6 +120,9 @@ class Slices:
 
     def metrics(self, family: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
+
+    def across(self) -> dict[str, Any]:
+        return self.metrics("agreement") | {"across": self.plan.study.across}
 
     def estimate(self) -> dict[str, Any]:
         study = self.plan.study
@@ -223,8 +227,9 @@ class Slices:
         study = self.plan.study
         if rule in {"group", "index", "audit", "pack"}:
             return [("readers", self.plan.dataset.reader)]
-        if rule in {"localization", "agreement"}:
-            return [(rule, use.use) for use in getattr(study, rule).values()]
+        if rule in {"localization", "agreement", "across"}:
+            family = "agreement" if rule == "across" else rule
+            return [(family, use.use) for use in getattr(study, family).values()]
         if rule == "collect":
             return [("composite", use.use) for use in study.composite.values()]
         if battery:

@@ -1,6 +1,6 @@
 """The HDF5 stores: images and maps. One writer, written whole; many readers, every one checks what it opens.
 
-images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region, decoded and fitted once
+images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region, decoded and fitted once; of "parts" a number per pixel
 maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, the seconds they took, and notes
 
 A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is "failed";
@@ -91,7 +91,7 @@ class ImageWriter(Writer):
             )
             self._file.create_dataset(f"present/{region}", (rows,), "u1")
 
-    def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]) -> None:
+    def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[Any]]) -> None:
         self._file["pixels"][row] = pixels
         self._missing.discard(row)
         for region, mask in masks.items():
@@ -218,6 +218,12 @@ class Images(Reader):
             return np.zeros((len(ids), *self.size), dtype=bool), np.zeros(len(ids), dtype=bool)
         return self._rows(f"masks/{region}", ids).astype(bool), self._rows(f"present/{region}", ids).astype(bool)
 
+    def parts(self, ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:  # (n, h, w), (n,)
+        """Which part each pixel is of, from 1, and where parts are known."""
+        if "parts" not in self.regions:
+            return np.zeros((len(ids), *self.size), dtype=np.uint8), np.zeros(len(ids), dtype=bool)
+        return self._rows("masks/parts", ids), self._rows("present/parts", ids).astype(bool)
+
     def _rows(self, name: str, ids: Sequence[str]) -> Any:
         wanted = np.array([self.row[image] for image in ids], dtype=np.int64)
         unique, back = np.unique(wanted, return_inverse=True)  # HDF5 reads rising rows only
@@ -243,6 +249,11 @@ class Maps(Reader):
     def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
         maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
         return maps
+
+    def cells(self, label: str) -> tuple[int, int]:
+        """The size of a method's maps."""
+        height, width = self._file[f"methods/{label}/maps"].shape[2:]
+        return height, width
 
     def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
         status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]

@@ -257,7 +257,13 @@ class Study(Closed):
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
     composite: Named = Field(default_factory=dict, description="metrics made of other metrics' scores, map by map")
-    agreement: Named = Field(default_factory=dict, description="metrics that compare models")
+    agreement: Named = Field(
+        default_factory=dict, description="metrics that compare models; between seeds, where there are several"
+    )
+    across: list[Literal["architectures", "ensemble"]] = Field(
+        default=[],
+        description="the same metrics between architectures too, and between each model and the mean map of all others",
+    )
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
@@ -270,6 +276,13 @@ class Study(Closed):
     @classmethod
     def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
         return _completed(info.field_name, named)
+
+    @field_validator("across")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"each once, found {', '.join(names)}")
+        return names
 
     @field_validator("seeds")
     @classmethod

@@ -20,8 +20,8 @@ from gradfaith.sheets import Block, Cell, Sheet
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")
 LOST = ("undefined", "degenerate", "failed")
 CSV = (
-    "arch", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p", "p_holm", "share_better",
-    "n_images", "n_groups", "n_seeds", "seeds", *(f"n_{status}" for status in LOST), "n_lost", "interval", "reason", "primary",
+    "arch", "arch2", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p", "p_holm",
+    "share_better", "n_images", "n_groups", "n_seeds", "seeds", *(f"n_{status}" for status in LOST), "n_lost", "interval", "reason", "primary",
 )  # fmt: skip
 
 

@@ -79,17 +79,30 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
     checks = (
-        _agreement, _localization, _batteries, _composite, _names, _primary, _weights, _parts, _randomisation, _meta,
+        _agreement, _localization, _batteries, _regional, _composite, _names, _primary, _weights, _parts, _randomisation,
+        _meta,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
 def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    if study.agreement and len(study.seeds) < 2:
-        return [
-            f"agreement: {', '.join(study.agreement)} compares models of several seeds, and seeds: {study.seeds} is one"
-        ]
-    return []
+    labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
+    models = len(archs) * len(study.seeds)
+    lines = []
+    if labels and alone and not study.across:
+        lines.append(f"agreement: {labels} compares models of several seeds, and seeds: {study.seeds} is one")
+    if alone and study.primary.metric in study.agreement:
+        lines.append(f"primary.metric: {study.primary.metric} is read between seeds, and seeds: {study.seeds} is one")
+    if study.across and not labels:
+        lines.append("across: it compares models by the metrics of `agreement`, and there are none")
+    if "architectures" in study.across and len(archs) < 2:
+        lines.append(f"across: there is no other architecture than {archs[0]}")
+    if "ensemble" in study.across and models < 3:
+        lines.append(
+            f"across: an ensemble leaves one model out and needs two others, and the study has {models} in all"
+        )
+    taken = sorted({"across", "ensemble"} & set(archs)) if study.across else []
+    return lines + [f"architectures.{name}: `across` writes its own scores under this name" for name in taken]
 
 
 def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
@@ -144,6 +157,28 @@ def _metrics(study: "Study") -> list[str]:
     """The labels of all metrics, as often as they stand."""
     faithfulness = (label for battery in study.batteries.values() for label in battery.metrics)
     return [*study.localization, *study.agreement, *faithfulness, *study.composite]
+
+
+def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    lines = []
+    for name, battery in study.batteries.items():
+        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
+        where = f"batteries.{name}.metrics"
+        if dataset.evidence not in EXTENDED:
+            has = "has none" if dataset.evidence == "none" else "has points, without an extent"
+            lines += [
+                f"{where}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                for label, what in declared.items()
+                if what.get("regional")
+            ]
+        if study.explain.only_correct:
+            lines += [
+                f"{where}: {label} compares maps of the predicted and the true class, and explain.only_correct leaves only "
+                "images where they are one"
+                for label, what in declared.items()
+                if what.get("rival")
+            ]
+    return lines
 
 
 def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:

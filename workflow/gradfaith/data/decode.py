@@ -36,6 +36,7 @@ FORMATS = tuple(
 )
 JPEG_IN_TIFF = {"jpeg", "tiff_jpeg"}
 DEEP = re.compile(r";16[BLNS]")
+PARTS = 127  # the highest number of a part; higher ones are kept for decoys
 SIGNED, SAMPLE_FORMAT, ORIENTATION = 2, 339, 274  # TIFF tags and a value
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,6 +84,27 @@ def decode_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bo
             then=f"Re-export {path} at {size[1]} x {size[0]}, or leave it out (the image then counts as having no evidence).",
         )
     return mask
+
+
+def decode_parts(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:  # (h, w)
+    """A label map that lies on its image pixel by pixel: a grey picture whose values are the numbers of parts."""
+    _lossless(path)
+    picture = decode(path, 3)
+    if picture.shape[:2] != size:
+        raise MaskSizeMismatch(
+            found=f'parts of "{image.name}" are {picture.shape[1]} x {picture.shape[0]}, its image is {size[1]} x {size[0]}.',
+            why="Parts must lie on their image pixel by pixel; resizing them here would move them.",
+            then=f"Re-export {path} at {size[1]} x {size[0]}.",
+        )
+    parts = picture[..., 0]
+    if (picture != parts[..., None]).any() or parts.max(initial=0) > PARTS:
+        said = f"part number {parts.max()}" if (picture == parts[..., None]).all() else "colours"
+        raise UnreadableImage(
+            found=f"the parts {path} hold {said}.",
+            why=f"The grey of a pixel is the number of its part, 1 to {PARTS}, and 0 is none.",
+            then="Export the label map as a grey 8-bit PNG with these numbers.",
+        )
+    return np.ascontiguousarray(parts)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from gradfaith.errors import UnreadableImage
 from gradfaith.stores import ImageWriter
 
 REGIONS = ("evidence", "lungs", "body", "shortcut")
-Fitted = tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]
+PARTS = "parts"  # a number per pixel, beside the regions that are true or false
+Fitted = tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]
 
 
 def pack(
@@ -42,14 +43,18 @@ def pack(
     known, fitter, smooth = records(reader, raw, options), Fit(size, fit), Harmonise(**harmonise)
 
     def fitted(_record: Record, picture: Picture) -> Fitted:
-        masks = {region: fitter.mask(mask) for region, mask in picture.masks.items() if region in REGIONS}
+        masks: dict[str, NDArray[Any]] = {
+            region: fitter.mask(mask) for region, mask in picture.masks.items() if region in REGIONS
+        }
+        if picture.parts is not None:
+            masks[PARTS] = fitter.parts(picture.parts)
         return smooth(fitter.pixels(picture.pixels, channels)), masks
 
     whole, trains = hashlib.sha256(), bool((table["part"] == "train").any())
     tally = np.zeros(256, dtype=np.int64)  # of grey values: sums over it are exact, whatever the number of images
     stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": dict(harmonise)}
     wanted = ((known[image], part) for image, part in zip(table["image_id"], table["part"], strict=True))
-    with ImageWriter(path, list(table["image_id"]), REGIONS, (channels, size, size), stamp) as store:
+    with ImageWriter(path, list(table["image_id"]), (*REGIONS, PARTS), (channels, size, size), stamp) as store:
         for row, (_, found) in enumerate(each(reader, raw, options, wanted, fitted, threads)):
             if isinstance(found, UnreadableImage):
                 raise found  # it was readable when the manifest was made
@@ -57,7 +62,8 @@ def pack(
             store.put(row, pixels, masks)
             whole.update(pixels.tobytes())
             for region in sorted(masks):
-                whole.update(region.encode() + np.packbits(masks[region]).tobytes())
+                mask = masks[region] if region == PARTS else np.packbits(masks[region])
+                whole.update(region.encode() + mask.tobytes())
             if table["part"].iloc[row] == "train" or not trains:
                 tally += np.bincount(pixels.ravel(), minlength=256)
         mean, std = _moments(tally)

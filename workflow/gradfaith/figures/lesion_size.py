@@ -23,7 +23,7 @@ def draw(
     metrics: tuple[str, ...] = ("locacc", "saliency_score", "iou_area_matched"),
 ) -> theme.Page:
     method = method or given.primary["method"]
-    table = given.tables["estimates"]
+    table = rows.within(given.tables["estimates"])
     table = table[table["stratum"].isin(SIZES) & table["method"].isin((method, control))]
     shown, archs = rows.present(table, metrics), list(given.architectures)
     figure, look = theme.page(2.9), theme.palette(archs)

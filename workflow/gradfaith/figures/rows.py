@@ -20,7 +20,7 @@ PAIRS, CHANCE = "pairs", "between-images"
 BASELINES = (CHANCE, "by-area")  # variants that are no score of a method but what chance would give
 PLAIN = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
-    "faith_logit": "Faith (logit)", "consist": "Consist", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
+    "faith_logit": "Faith (logit)", "consist": "Consist", "spearman": "Spearman", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
     "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
     "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
     "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
@@ -41,8 +41,19 @@ def by(table: pd.DataFrame, column: str) -> dict[str, Row]:
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows over all images, without those by stratum."""
+    """The rows over all images and of one architecture, without those by stratum or across architectures."""
+    table = within(table)
     return table[table["by"] == ""] if "by" in table else table
+
+
+def within(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one architecture: those across (with another one, with the ensemble) are of a pair."""
+    return table[table["arch2"].isin([""]) | (table["arch2"] == table["arch"])] if "arch2" in table else table
+
+
+def across(table: pd.DataFrame) -> pd.DataFrame:
+    """The other rows, over all images."""
+    return table[~table.index.isin(within(table).index) & (table["by"] == "")] if "arch2" in table else table[:0]
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:

@@ -51,8 +51,9 @@ def typicality(
     predictions: pd.DataFrame, scores: pd.DataFrame, primary: Mapping[str, str], classes: Sequence[str]
 ) -> pd.Series:
     """The number an image is chosen by: its primary score, or its true class's probability where the class has none."""
+    own = rows.within(scores)
     own = rows.of_metric(
-        scores[(scores["method"] == primary["method"]) & scores["seed"].isin(predictions["seed"])], primary["metric"]
+        own[(own["method"] == primary["method"]) & own["seed"].isin(predictions["seed"])], primary["metric"]
     )
     score = own[own["status"] == "ok"].groupby("image_id")["value"].mean()
     label = predictions.drop_duplicates("image_id").set_index("image_id")["label"]

@@ -1,31 +1,33 @@
-"""Runs agreement metrics over the models of one architecture, one method at a time: numpy only.
+"""Compares the maps of two models image by image, and says what chance would give: numpy only.
 
     reference       each seed with the lowest one; the reference is not compared with itself
-    pairs           all S (S - 1) / 2 pairs of seeds
-    between-images  chance level: an image's map in one seed with the maps of other images in the other, same class,
-                    another group. One row per image: the mean over its partners, `partners` of them (all, where
+    pairs           all S (S - 1) / 2 pairs of seeds of an architecture
+    architectures   all A (A - 1) / 2 pairs of architectures, seed by seed (across.py)
+    ensemble        each model with the mean map of all others (ensemble.py)
+    between-images  chance level of each: an image's map in one model with the maps of other images in the other, same
+                    class, another group. One row per image: the mean over its partners, `partners` of them (all, where
                     there are fewer), drawn from (key, image id), so the same for every pair, method and order
 
 All models explain the true class. In "pairs" and "between-images" seed < seed2; in "reference" seed2 is the reference, and the
-metric always reads the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.25 ms each at 224 x 224.
+metric always reads the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.03 to 0.4 ms each at 224 x 224.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.errors import StudyInvalid
+from gradfaith.metrics.common_grid import coarsest
 from gradfaith.metrics.contract import Chosen, Result, Values, settle
+from gradfaith.metrics.sides import CHUNK, Kept, OneMetric, Side
 from gradfaith.rng import generator
 
-OneMetric = tuple[ModuleType, Mapping[str, Any]]
-Rows = tuple[int, NDArray[np.int64]]  # which seed, which images
-CHUNK = 128
+REFERENCE, PAIRS, CHANCE = "reference", "pairs", "between-images"
+PARTNERS = 8
 NO_PARTNER = "no map of another image of its class, in another group, to compare with"
 
 
@@ -41,82 +43,97 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Stacks:
-    """The maps of one method for every seed, evaluated, the images in one order."""
+class Shown:
+    """The images on which models are compared."""
 
-    unit: NDArray[Any]  # (s, m, h, w) in [0, 1]
-    degenerate: NDArray[np.bool_]  # (s, m)
-    broken: NDArray[np.bool_]  # (s, m)
-    seeds: Sequence[int]
     image_ids: Sequence[str]
     groups: Sequence[str]
     labels: Sequence[Any]
 
 
-def agree(stacks: Stacks, metrics: Chosen, *, partners: int = 8, key: tuple[object, ...] = ()) -> list[Agreement]:
-    """Every metric on every pair of seeds, in the three variants."""
-    order = sorted(range(len(stacks.seeds)), key=lambda row: stacks.seeds[row])
-    if len(set(stacks.seeds)) < 2:
+def agree(
+    sides: Mapping[int, Side], shown: Shown, metrics: Chosen, *, partners: int = PARTNERS, key: tuple[object, ...] = ()
+) -> list[Agreement]:
+    """Every metric on every pair of seeds of one architecture, in its three variants."""
+    if len(sides) < 2:
         raise StudyInvalid(
-            found=f"agreement was asked for models of one seed: {list(stacks.seeds)}.",
+            found=f"agreement was asked for models of one seed: {list(sides)}.",
             why="A model cannot agree with itself.",
             then="Give the study two seeds or more, or leave its agreement metrics out.",
         )
-    others = choose_partners(stacks, partners, key)
-    found = []
-    for label, metric in metrics.items():
-        for a, b in combinations(order, 2):
-            low, high = stacks.seeds[a], stacks.seeds[b]
-            same = _same_images(stacks, a, b, metric)
-            if a == order[0]:
-                found.append(Agreement(label, "reference", high, low, same))
-            found.append(Agreement(label, "pairs", low, high, same))
-            chance = _between_images(stacks, a, b, metric, others)
-            found.append(Agreement(label, "between-images", low, high, chance))
+    others, found, lowest = choose_partners(shown, partners, key), list[Agreement](), min(sides)
+    for low, high in combinations(sorted(sides), 2):
+        for label, same, chance in compare(sides[low], sides[high], shown, metrics, others):
+            if low == lowest:
+                found.append(Agreement(label, REFERENCE, high, low, same))
+            found.append(Agreement(label, PAIRS, low, high, same))
+            found.append(Agreement(label, CHANCE, low, high, chance))
     return found
 
 
-def choose_partners(stacks: Stacks, partners: int, key: tuple[object, ...]) -> NDArray[np.int64]:
+def compare(
+    first: Side, second: Side, shown: Shown, metrics: Chosen, others: NDArray[np.int64]
+) -> Iterator[tuple[str, Result, Result]]:
+    """Per metric: the agreement on the images shown, and its chance level."""
+    cells, rows = coarsest((first.cells, second.cells)), [_places(side, shown) for side in (first, second)]
+    for label, metric in metrics.items():
+        here, there = (
+            side.kept(label, metric, cells).rows(own) for side, own in zip((first, second), rows, strict=True)
+        )
+        yield label, on_same_images(here, there, metric), between_images(here, there, metric, others)
+
+
+def choose_partners(shown: Shown, partners: int, key: tuple[object, ...]) -> NDArray[np.int64]:
     """Rows of each image's partners, (m, partners); -1 where the class has no more images in other groups."""
-    ids, groups, labels = (np.asarray(column) for column in (stacks.image_ids, stacks.groups, stacks.labels))
+    ids, groups, labels = (np.asarray(column) for column in (shown.image_ids, shown.groups, shown.labels))
     by_id = np.argsort(ids)
     chosen = np.full((len(ids), partners), -1, dtype=np.int64)
-    for row, image_id in enumerate(stacks.image_ids):
+    for row, image_id in enumerate(shown.image_ids):
         able = by_id[(labels[by_id] == labels[row]) & (groups[by_id] != groups[row])]
-        drawn = generator(*key, "between-images", image_id).permutation(len(able))[:partners]
+        drawn = generator(*key, CHANCE, image_id).permutation(len(able))[:partners]
         chosen[row, : len(drawn)] = able[drawn]
     return chosen
 
 
-def _same_images(stacks: Stacks, a: int, b: int, metric: OneMetric) -> Result:
-    degenerate = stacks.degenerate[a] | stacks.degenerate[b]
-    broken = stacks.broken[a] | stacks.broken[b]
-    rows = np.flatnonzero(~(degenerate | broken))
-    return settle(_score(stacks, (a, rows), (b, rows), metric), degenerate, broken)
+def on_same_images(first: Kept, second: Kept, metric: OneMetric, *, reason: str = "") -> Result:
+    """Row by row; `reason`: why a map may be absent."""
+    degenerate, broken = first.degenerate | second.degenerate, first.broken | second.broken
+    absent = (first.absent | second.absent)[~(degenerate | broken)]
+    rows = np.flatnonzero(first.fit & second.fit)
+    found = _score(first, rows, second, rows, metric)
+    value, undefined = np.zeros(len(absent)), absent.copy()
+    value[~absent], undefined[~absent] = found.value, found.undefined
+    return settle(Values(value, undefined, np.where(absent, reason, found.reason)), degenerate, broken)
 
 
-def _between_images(stacks: Stacks, a: int, b: int, metric: OneMetric, others: NDArray[np.int64]) -> Result:
+def between_images(first: Kept, second: Kept, metric: OneMetric, others: NDArray[np.int64]) -> Result:
     """The mean over the partners whose score exists."""
     total, count = np.zeros(len(others)), np.zeros(len(others), dtype=np.int64)
-    fit = ~(stacks.degenerate | stacks.broken)
+    here, there = first.fit, second.fit
     for partner in others.T:
-        rows = np.flatnonzero((partner >= 0) & fit[a] & fit[b, partner])
-        values = _score(stacks, (a, rows), (b, partner[rows]), metric)
+        rows = np.flatnonzero((partner >= 0) & here & there[partner])
+        values = _score(first, rows, second, partner[rows], metric)
         defined = ~np.asarray(values.undefined)
         total[rows[defined]] += values.value[defined]
         count[rows[defined]] += 1
-    values = Values(total[fit[a]] / np.maximum(count[fit[a]], 1), undefined=count[fit[a]] == 0, reason=NO_PARTNER)
-    return settle(values, stacks.degenerate[a], stacks.broken[a])
+    usable = ~(first.degenerate | first.broken)
+    values = Values(total[usable] / np.maximum(count[usable], 1), undefined=count[usable] == 0, reason=NO_PARTNER)
+    return settle(values, first.degenerate, first.broken)
 
 
-def _score(stacks: Stacks, first: Rows, second: Rows, metric: OneMetric) -> Values:
+def _score(first: Kept, rows: NDArray[np.int64], second: Kept, rows2: NDArray[np.int64], metric: OneMetric) -> Values:
     """The metric row by row, a chunk in memory at a time; `undefined` is always an array here."""
-    module, options = metric
-    value, undefined, reason = np.zeros(len(first[1])), np.zeros(len(first[1]), dtype=bool), ""
+    module, _ = metric
+    value, undefined, reason = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool), ""
     for start in range(0, len(value), CHUNK):
-        rows = slice(start, start + CHUNK)
-        part = module.score(stacks.unit[first[0], first[1][rows]], stacks.unit[second[0], second[1][rows]], **options)
-        value[rows] = part.value
-        undefined[rows] = False if part.undefined is None else part.undefined
+        some = slice(start, start + CHUNK)
+        part = module.score(first.stack[rows[some]], second.stack[rows2[some]])
+        value[some] = part.value
+        undefined[some] = False if part.undefined is None else part.undefined
         reason = part.reason or reason
     return Values(value, undefined, reason)
+
+
+def _places(side: Side, shown: Shown) -> NDArray[np.int64]:
+    place = {image: row for row, image in enumerate(side.image_ids)}
+    return np.array([place[image] for image in shown.image_ids], dtype=np.int64)

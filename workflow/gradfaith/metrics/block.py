@@ -1,7 +1,8 @@
 """What the engine works on: a battery's metrics and imputers, a block of maps, and the model, asked in batches that fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -9,7 +10,7 @@ from torch import Generator, Tensor
 from gradfaith import rng
 from gradfaith.device import Chunk, Most
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import Chosen, Context, Model
+from gradfaith.metrics.contract import Chosen, Context, Model, Scores
 
 
 class Asker:
@@ -46,6 +47,27 @@ Known = dict[tuple[str, str, int], Tensor]  # (imputer, change, image) -> (k,) l
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Maps, and the class each explains."""
+
+    unit: Tensor  # (u, h, w); all zero where there is no map
+    target: Tensor  # (u,)
+
+    @cached_property
+    def mass(self) -> Tensor:  # (u,)
+        return self.unit.sum(dim=(1, 2))
+
+    def scores(self, logits: Tensor, keep: Tensor | None = None) -> Scores:
+        """What logits (u, k) say of these classes, and how much of these maps a change has taken away."""
+        of_target = self.target.unsqueeze(1)
+        logit, probability = (values.gather(1, of_target).squeeze(1) for values in (logits, logits.softmax(dim=1)))
+        if keep is None:
+            return Scores(logit, probability, torch.zeros_like(logit), torch.zeros_like(logit))
+        gone = 1 - keep
+        return Scores(logit, probability, (self.unit * gone).sum(dim=(1, 2)) / self.mass, gone.mean(dim=(1, 2)))
+
+
+@dataclass(frozen=True)
 class Block:
     """Some usable maps, end to end, and what belongs to them."""
 
@@ -56,7 +78,17 @@ class Block:
     base: Tensor  # (u, k), their logits
     battery: Battery
     known: Known  # answers to changes that are the same for all maps of an image, from earlier blocks too
+    regions: Tensor | None = None  # (u, h, w)
+    rival: Asked | None = None
     drawn: dict[str, Tensor] = field(default_factory=dict)  # by purpose
+
+    @cached_property
+    def own(self) -> Asked:
+        return Asked(self.unit, self.target)
+
+    def scores(self, logits: Tensor, keep: Tensor | None = None) -> Scores:  # (u, k), (u, h, w)
+        found = self.own.scores(logits, keep)
+        return found if self.rival is None else replace(found, rival=self.rival.scores(logits, keep))
 
     def draw(self, purpose: str) -> Tensor:  # (u, h, w)
         """Uniform numbers from each image's own stream, drawn on the CPU: the same on every device."""

@@ -2,7 +2,8 @@
 
 Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/located.py),
                        or a mapping of variants to Values            zeros for a constant map, whose number is not read
-Agreement, numpy:      score(first, second, **options) -> Values    two stacks of maps (m, h, w) in [0, 1], row by row
+Agreement, numpy:      ready(maps, **options) -> stack              what is kept of each map (m, h, w), once for all its pairs
+                       score(first, second) -> Values               two such stacks, row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
   of battery "rerun"   its steps ask for maps of changed images or models: `base` and `after` are maps (metrics/explained.py)
@@ -13,8 +14,9 @@ the status "degenerate" from the runner, whatever a metric says of them. A value
 that is not finite and not declared undefined is "failed". The options of a faithfulness metric are those of `changes`, and
 both of its functions take them.
 
-Evidence comes as one region of pixels: a mask as it is, a box filled, a point its one pixel, parts their union. A metric of
-overlap is not served by a point, which has no extent; `evidence` says what it can read, and a study that asks for more is refused.
+Evidence comes as one region of pixels: a mask as it is, a box filled, a point its one pixel, parts their union; a metric that is
+`regional` is given them one by one. A metric of overlap is not served by a point, which has no extent; `evidence` says what it
+can read, and a study that asks for more is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +35,7 @@ Grid = Literal["native", "input"]
 Evidence = Literal["mask", "box", "point", "parts"]
 Chance = Literal["", "0", "1", "1/2", "area"]  # "area": the region's share of the image
 
+DECOY = 128  # the number of the first region that only looks like one
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 
 Model = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
@@ -52,7 +55,10 @@ class Metric:
     parts: Mapping[str, str] = field(default_factory=dict)  # composite: metric -> its imputer; "": the composite's own
     region: str = "evidence"  # localization: the mask it reads; "": none
     evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
+    grid: Grid = "input"  # agreement: reads maps evaluated at the image's size, or raw ones on their own grid
     variants: str = ""  # the option whose values name its variants
+    regional: bool = False  # faithfulness: takes the regions of an image away, one at a time (metrics/regional.py)
+    rival: bool = False  # faithfulness: reads the map of a second class of the image beside
     forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
     invariances: tuple[
         str, ...
@@ -82,6 +88,8 @@ class Stored:
     signed: bool
     image_of: Any  # (m,) row of the image each map belongs to
     target: Any  # (m,) class
+    rival: Any = None  # (m, h0, w0) the map of another class of the same image; zeros where there is none
+    against: Any = None  # (m,) that class
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Maps:
 
     unit: Any  # (m, h, w) in [0, 1]
     draw: Callable[[str], Any]  # a purpose -> uniform numbers (m, h, w), the same for all maps of an image
+    regions: Any = None  # (m, h, w) the number of the region that a pixel is of, 0: none; from DECOY on, decoys
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,7 @@ class Scores:
     probability: Any  # (m,)
     mass: Any = None  # (m,) the share of the map's mass that was taken away
     area: Any = None  # (m,) the share of the image that was taken away
+    rival: "Scores | None" = None  # the same for the other class and its map; its mass is NaN where there is none
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ class Values:
 
     value: Any  # (m,), numpy or torch
     undefined: Any = None  # (m,) bool, or None: all defined
-    reason: str = ""
+    reason: Any = ""  # one for all, or (m,) numpy
 
 
 @dataclass(frozen=True)
@@ -211,5 +221,9 @@ def settle(values: Values, degenerate: NDArray[np.bool_], broken: NDArray[np.boo
     lost = usable & ~undefined & ~np.isfinite(value)
     cases = [broken, degenerate, undefined, lost]
     status = np.select(cases, ["failed", "degenerate", "undefined", "failed"], default="ok")
-    reasons = ["the map is not finite", "the map is constant", values.reason, "the score is not a finite number"]
-    return Result(np.where(status == "ok", value, np.nan), status, np.select(cases, reasons, default=""))
+    reason = np.full(len(usable), "", dtype=object)
+    reason[usable] = values.reason
+    reason[~undefined] = ""
+    reason[lost], reason[degenerate] = "the score is not a finite number", "the map is constant"
+    reason[broken] = "the map is not finite"
+    return Result(np.where(status == "ok", value, np.nan), status, reason.astype(np.str_))

@@ -12,8 +12,8 @@ the chunk, up to the rounding of the model itself. Cost: images + usable maps x 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, repeat
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfaith.device import Most
-from gradfaith.metrics.block import Asker, Battery, Block, Known, one_mask
+from gradfaith.metrics.block import Asked, Asker, Battery, Block, Known, one_mask
 from gradfaith.metrics.contract import (
     NONE,
     Chosen,
@@ -65,6 +65,7 @@ def run(
     key: tuple[object, ...] = (),
     chunk: Most = "auto",
     device: torch.device | None = None,
+    regions: Tensor | None = None,  # (n, h, w), for regional metrics
 ) -> Results:
     """Every metric with every imputer for the maps of every method, on the model's device (else the images')."""
     device = device or images.device
@@ -75,11 +76,14 @@ def run(
     target = torch.cat([torch.as_tensor(stored.target, dtype=torch.long) for stored in maps.values()]).to(device)
     blocks, curves, planned = [], list[dict[Point, NDArray[np.float64]]](), len(images)
     known: Known = {}
-    for block, (unit, degenerate, broken) in _evaluated(maps, images, rows, device):
+    others = _rivals(maps, images, rows, device) if _has_rivals(metrics) else repeat(None)
+    for (block, (unit, degenerate, broken)), other in zip(_evaluated(maps, images, rows, device), others, strict=False):
         fit = ~(degenerate | broken)
         own = image_of[block][fit]
         pixels = images[own.to(images.device)].to(device)
-        some = Block(unit[fit], own, target[block][fit], pixels, base[own], battery, known)
+        there = None if regions is None else regions[own.to(regions.device)].to(device)
+        rival = None if other is None else Asked(other.unit[fit], other.target[fit])
+        some = Block(unit[fit], own, target[block][fit], pixels, base[own], battery, known, there, rival)
         values, points, asked = _values(ask, battery, some) if len(own) else ({}, {}, 0)
         flags = degenerate.cpu().numpy(), broken.cpu().numpy()
         blocks.append({pair: settle(to_numpy(values.get(pair, Values(()))), *flags) for pair in battery.pairs})
@@ -115,12 +119,24 @@ def _evaluated(
         yield block, Evaluated(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+def _has_rivals(metrics: Chosen) -> bool:
+    return any(module.METRIC.rival for module, _ in metrics.values())
+
+
+def _rivals(maps: Mapping[Any, Stored], images: Tensor, rows: int, device: torch.device) -> Iterator[Asked]:
+    """Of every block the maps of the other class; none where the class, or its map, is missing."""
+    others = {name: replace(stored, raw=stored.rival) for name, stored in maps.items()}
+    against = torch.cat([torch.as_tensor(stored.against, dtype=torch.long) for stored in maps.values()]).to(device)
+    for block, found in _evaluated(others, images, rows, device):
+        yield Asked(found.unit, against[block])
+
+
 def _values(ask: Asker, battery: Battery, block: Block) -> tuple[dict[tuple[str, str], Values], dict[Point, Any], int]:
     """The scores of one block of maps, the points of its curves, and the forwards its metrics asked for one by one."""
-    maps = Maps(block.unit, block.draw)
+    maps = Maps(block.unit, block.draw, block.regions)
     wanted = {label: list(module.changes(maps, **options)) for label, (module, options) in battery.metrics.items()}
     steps = _distinct(wanted)
-    before, after = _scores(block.base, block.target), _answers(ask, battery, block, steps)
+    before, after = block.scores(block.base), _answers(ask, battery, block, steps)
     after |= {(imputer, NONE): before for imputer in battery.imputers}
     values = {
         (metric, imputer): module.score(
@@ -154,7 +170,7 @@ def _answers(
 ) -> dict[tuple[str, str], Scores]:
     """The model's answers per (imputer, change); several of them share a forward where the block is small."""
     ranked = any(isinstance(step, Removal) for named in steps.values() for step in named)
-    rank, mass = ranks(block.unit, block.draw("ties")) if ranked else None, block.unit.sum(dim=(1, 2))
+    rank = ranks(block.unit, block.draw("ties")) if ranked else None
     after: dict[tuple[str, str], Scores] = {}
     together = max(1, ask.chunk.rows // len(block.unit))
     pairs = [(name, imputer) for name in steps for imputer in battery.imputers]
@@ -167,10 +183,7 @@ def _answers(
         logits = torch.split(ask(torch.cat([changed for *_, changed in waiting])), [len(w[-1]) for w in waiting])
         for (name, imputer, rows, _), found in zip(waiting, logits, strict=True):
             whole = block.remembered(imputer, name, rows, found) if steps[name][0].of_image else found
-            gone = 1 - keeps[name]
-            after[imputer, name] = _scores(
-                whole, block.target, (block.unit * gone).sum(dim=(1, 2)) / mass, gone.mean(dim=(1, 2))
-            )
+            after[imputer, name] = block.scores(whole, keeps[name])
     return after
 
 
@@ -203,13 +216,6 @@ def _curves(
         for point in points
     }
     return {name: {point: whole[point][place] for point in points} for name, place in _places(maps)}
-
-
-def _scores(logits: Tensor, target: Tensor, mass: Tensor | None = None, area: Tensor | None = None) -> Scores:
-    of_target = target.unsqueeze(1)
-    logit, probability = (values.gather(1, of_target).squeeze(1) for values in (logits, logits.softmax(dim=1)))
-    nothing = torch.zeros_like(logit)
-    return Scores(logit, probability, nothing if mass is None else mass, nothing if area is None else area)
 
 
 def to_numpy(values: Values) -> Values:

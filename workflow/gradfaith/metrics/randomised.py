@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Metric, Result, Values, settle
-from gradfaith.metrics.evaluated import SMALLEST_SHARE
+from gradfaith.metrics.ordering import correlation, level, ranks
 
 NAME = "randomisation"
 METRIC = Metric(
@@ -51,22 +51,6 @@ def agreement(trained: Maps, random: Maps) -> Result:
     """One number per pair of maps."""
     first, second = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (trained, random))
     broken = np.asarray(~(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)))
-    degenerate = np.asarray(~broken & (_flat(first) | _flat(second)))
+    degenerate = np.asarray(~broken & (level(first) | level(second)))
     usable = ~(broken | degenerate)
-    values = [_spearman(*both) for both in zip(first[usable], second[usable], strict=True)]
-    return settle(Values(np.array(values, dtype=np.float64)), degenerate, broken)
-
-
-def _flat(maps: NDArray[np.float64]) -> NDArray[np.bool_]:  # (m, p) -> (m,)
-    with np.errstate(invalid="ignore"):
-        flat: NDArray[np.bool_] = np.ptp(maps, axis=1) <= SMALLEST_SHARE * np.abs(maps).max(axis=1)
-    return flat
-
-
-def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:  # (p,)
-    ordered = np.sort(values)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
+    return settle(Values(correlation(ranks(first[usable]), ranks(second[usable]))[0]), degenerate, broken)

@@ -57,9 +57,14 @@ def contrasts(
 
 
 def comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores that a control has too, without chance levels and agreement's reference, a part of its pairs."""
+    """The scores that a control has too, without chance levels and agreement's reference, a part of its pairs.
+
+    Agreement across architectures is left out as well: it is described beside its chance level and not tested, for every
+    pair would bring a whole family of contrasts and make each of the others harder to show.
+    """
     alone = scores["variant"].isin(["between-images", "reference", "by-area"]) | (scores["metric"] == RANDOMISATION)
-    return scores[~alone].reset_index(drop=True)
+    across = ~(scores["arch2"].isin([""]) | (scores["arch2"] == scores["arch"]))
+    return scores[~(alone | across)].reset_index(drop=True)
 
 
 def opponents(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,7 @@ class Picture:
 
     pixels: Bytes  # (h, w), or (h, w, 3)
     masks: Mapping[str, Mask] = field(default_factory=lambda: MappingProxyType({}))  # region -> (h, w)
+    parts: Bytes | None = None  # (h, w) which part a pixel is of, from 1; 0: none. "evidence" is then their union
 
 
 class Reader(Protocol):

@@ -2,6 +2,7 @@
 
     raw/<class>/<name>.png|jpg|tif|bmp    the images
     raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image, no JPEG
+    raw/parts/<class>/<name>.png          optional, instead: grey, the value of a pixel is the number of its part, 0 none
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
 
@@ -19,13 +20,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from gradfaith.data.decode import decode, decode_mask
+from gradfaith.data.decode import decode, decode_mask, decode_parts
 from gradfaith.data.listed import NOTES, Line, faulty, lines, natural
-from gradfaith.data.readers.contract import Mask, Picture, ReaderOptions, Record
+from gradfaith.data.readers.contract import Evidence, Mask, Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-MASKS, BOXES, GROUPS = "masks", "boxes.csv", "groups.csv"
+MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
+A: Mapping[Evidence, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
 WHY_GROUPS = "Every image must belong to one patient, or the split cannot keep patients whole."
 
@@ -53,15 +55,16 @@ class Options(ReaderOptions):
 def index(raw: Path | None, options: Options) -> Iterator[Record]:
     root = _root(raw)
     images = {file: folder for folder in _classes(root) for file in _images(root, folder)}
-    masks, boxes, patients = _masks(root, images), _boxes_of(root), _patients(root, options)
-    _known(root, images, masks, boxes, patients)
+    boxes, patients = _boxes_of(root), _patients(root, options)
+    kinds: dict[Evidence, Mapping[str, str]] = {
+        "mask": _masks(root, images, MASKS), "parts": _masks(root, images, PARTS), "box": dict.fromkeys(boxes, BOXES),
+    }  # fmt: skip
+    _known(root, images, kinds, boxes, patients)
     for file, folder in images.items():
         group = file if patients is None else patients.get(file, "")
-        yield Record(
-            file, file, folder, group, "patient" if group else "inferred",
-            "mask" if file in masks else "box" if file in boxes else "none",
-            {"evidence": masks.get(file, BOXES)} if file in masks or file in boxes else {},
-        )  # fmt: skip
+        kind: Evidence = next((kind for kind, own in kinds.items() if file in own), "none")
+        where = {"evidence": kinds[kind][file]} if kind != "none" else {}
+        yield Record(file, file, folder, group, "patient" if group else "inferred", kind, where)
 
 
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001 - a reader's signature
@@ -70,6 +73,9 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     size = (pixels.shape[0], pixels.shape[1])
     if record.evidence == "none":
         return Picture(pixels)
+    if record.evidence == "parts":
+        parts = decode_parts(root / record.masks["evidence"], root / record.file, size)
+        return Picture(pixels, {"evidence": parts > 0}, parts) if parts.any() else Picture(pixels)
     if record.evidence == "box":
         evidence = _filled(root, record.file, _boxes_of(root)[record.file], size)
     else:
@@ -88,7 +94,7 @@ def _root(raw: Path | None) -> Path:
 
 
 def _classes(root: Path) -> list[str]:
-    found = [path.name for path in _inside(root, root, folders=True) if path.name != MASKS]
+    found = [path.name for path in _inside(root, root, folders=True) if path.name not in (MASKS, PARTS)]
     if not found:
         raise DatasetInvalid(
             found=f"{root} has no class folders.",
@@ -125,16 +131,16 @@ def _inside(root: Path, place: Path, *, folders: bool) -> list[Path]:
     return found
 
 
-def _masks(root: Path, images: Mapping[str, str]) -> dict[str, str]:
-    """Mask files by their image: the one with the same folder and stem."""
+def _masks(root: Path, images: Mapping[str, str], place: str) -> dict[str, str]:
+    """Files of masks, or of parts, by their image: the one with the same folder and stem."""
     by_stem: dict[Path, list[str]] = {}
     for file in images:
         by_stem.setdefault(Path(file).with_suffix(""), []).append(file)
     masks: dict[str, str] = {}
-    for folder in _inside(root, root / MASKS, folders=True) if (root / MASKS).is_dir() else []:
+    for folder in _inside(root, root / place, folders=True) if (root / place).is_dir() else []:
         for path in _inside(root, folder, folders=False):
             mask = path.relative_to(root).as_posix()
-            owners = by_stem.get(path.relative_to(root / MASKS).with_suffix(""), [])
+            owners = by_stem.get(path.relative_to(root / place).with_suffix(""), [])
             if len(owners) != 1 or owners[0] in masks:
                 other = f', and "{masks[owners[0]]}" is its mask too' if len(owners) == 1 else ""
                 raise DatasetInvalid(
@@ -204,11 +210,11 @@ def _patients(root: Path, options: Options) -> dict[str, str] | None:
 def _known(
     root: Path,
     images: Mapping[str, str],
-    masks: Mapping[str, str],
+    kinds: Mapping[Evidence, Mapping[str, str]],
     boxes: Mapping[str, Boxes],
     patients: Mapping[str, str] | None,
 ) -> None:
-    """Tables and images must name each other."""
+    """Tables and images must name each other, and the evidence of an image is said in one way."""
     for table, named in ((BOXES, boxes), (GROUPS, patients or {})):
         if foreign := next((file for file in named if file not in images), None):
             raise DatasetInvalid(
@@ -222,9 +228,11 @@ def _known(
             why=WHY_GROUPS,
             then="Add the line, or take the image out of its folder.",
         )
-    if both := next((file for file in masks if file in boxes), None):
-        raise DatasetInvalid(
-            found=f'"{both}" has a mask, "{masks[both]}", and a box in {BOXES}.',
-            why="Where the evidence lies would be said twice, and not alike.",
-            then="Leave one of the two.",
-        )
+    for file in images:
+        said = [f'{A[kind]}, "{own[file]}"' for kind, own in kinds.items() if file in own]
+        if len(said) > 1:
+            raise DatasetInvalid(
+                found=f'"{file}" has {" and ".join(said)}.',
+                why="Where the evidence lies would be said twice, and not alike.",
+                then="Leave one of the two.",
+            )

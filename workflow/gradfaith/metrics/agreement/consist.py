@@ -27,8 +27,11 @@ METRIC = Metric(
 )
 
 
-def score(first: NDArray[Any], second: NDArray[Any], *, threshold: float = 0.5) -> Values:
-    here, there = first >= threshold, second >= threshold
-    union = np.count_nonzero(here | there, axis=(1, 2))  # (m,)
-    shared = np.count_nonzero(here & there, axis=(1, 2))
+def ready(maps: NDArray[Any], *, threshold: float = 0.5) -> NDArray[np.bool_]:  # (m, h, w) -> (m, h, w)
+    return maps >= threshold
+
+
+def score(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Values:
+    union = np.count_nonzero(first | second, axis=(1, 2))  # (m,)
+    shared = np.count_nonzero(first & second, axis=(1, 2))
     return Values(shared / np.maximum(union, 1), undefined=union == 0, reason="neither map reaches the threshold")

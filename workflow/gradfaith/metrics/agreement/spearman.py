@@ -1,0 +1,39 @@
+"""Spearman: do two models put the places of an image in the same order?
+
+    rho = correlation of the average ranks of both maps' cells                                      [spearman1904]
+
+No threshold and no peak decides, so all of the map counts; a map that is mostly zeros is mostly one tie. Raw maps on their
+own grid, signed ones with their sign: a CAM of 7 x 7 cells makes 49 statements, and resizing would have it make 50,000.
+Where the two have different grids, both are brought to the coarser one (common_grid.py). Maps of any two images correlate
+where a method likes the centre or the border, so the number means something only above the variant "between-images".
+A map that is the same for every model is perfectly consistent. Cost: a sort per map, about 1 ms at 224 x 224; 0.4 ms per pair.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.ordering import correlation, ranks
+
+METRIC = Metric(
+    family="agreement",
+    target="true",
+    bounds=(-1, 1),
+    better="higher",
+    grid="native",
+    invariances=("scale", "monotone", "flip"),
+    fooled_by=("uniform", "half", "centre", "edges"),
+    chance="0",
+    cite="spearman1904",
+)
+
+
+def ready(maps: NDArray[Any]) -> NDArray[np.float32]:  # (m, h, w) -> (m, h, w)
+    return ranks(maps)
+
+
+def score(first: NDArray[np.float32], second: NDArray[np.float32]) -> Values:
+    value, flat = correlation(first, second)
+    return Values(value, undefined=flat, reason="on the grid that both maps share, one of them is constant")
