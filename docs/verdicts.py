@@ -64,7 +64,7 @@ CASES = {
     "adcc_literature": HARMONIC,
     "arcc": HARMONIC,
     "arcc_literature": HARMONIC,
-    "region_correctness": "The window and five decoys, ranked by what each costs: only the window costs anything, and only the true map puts it first.",
+    "region_correctness": "Of the window and five decoys only the window costs the class anything, and only the true map puts it first.",
     "spearman": "As Consist, for any order: whatever never looks at a model has one.",
     "consist": "Two models that read the same window have one map; so has whatever never looks at a model.",
 }
