@@ -3,7 +3,8 @@
 
 rule weights:
     output:
-        protected(layout.pretrained("{timm}")),
+        weights=protected(layout.pretrained("{timm}")),
+        record=layout.pretrained_record("{timm}"),
     log:
         "resources/weights/{timm}.log",
     retries: 2
@@ -59,6 +60,7 @@ else:
             layout.home_log("train", "arch", "seed"),
         benchmark:
             layout.home_benchmark("train", "arch", "seed")
+        retries: 3  # each goes on where the last one ended
         conda:
             GPU_ENV
         threads: plan.recipe_threads
@@ -68,6 +70,9 @@ else:
             runtime=study.compute.runtime,
             device=study.compute.device,
             probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
+            images=study.compute.images,
+            save_seconds=study.compute.save_seconds,
+            tensorboard=int(study.compute.tensorboard),
         params:
             settings=lambda w: slices.model(w.arch),
             recipe_version=plan.recipe_version,

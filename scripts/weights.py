@@ -8,4 +8,4 @@ from gradfaith.models.pretrained import fetch
 job = snakemake
 
 with gradfaith.job.running(job.log[0]):
-    fetch(job.wildcards.timm, Path(job.output[0]))
+    fetch(job.wildcards.timm, Path(job.output.weights), Path(job.output.record))

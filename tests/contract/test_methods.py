@@ -52,13 +52,13 @@ def options(room: str, name: str) -> dict[str, Any]:
     return defaults | FEW.get(name, {})
 
 
-def use_of(classifier: Classifier, room: str, name: str) -> Use:
+def use_of(classifier: Classifier, room: str, name: str, score: str = "logit", **given: Any) -> Use:
     how = {
         "room": room,
         "use": name,
         "layer": "auto",
-        "options": options(room, name),
-        "score": "logit",
+        "options": options(room, name) | given,
+        "score": score,
         "shuffled": False,
     }
     (use,) = uses.uses_of(classifier, {name: how})

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from asked import TARGET, answer, bent, noise
 from gradfaith.methods import kernel_shap, lime, occlusion
-from gradfaith.methods.surrogate import superpixels
+from gradfaith.methods.surrogate import cut
 
 IMAGES = interpolate(noise(3, 1, 6, 6), (24, 24), mode="bicubic").clamp(0, 1)
 GREY = torch.full_like(IMAGES[:1], 0.5)
@@ -34,7 +34,7 @@ def test_lime_of_the_same_copies() -> None:
     found = answer(
         lime, bent(), IMAGES, TARGET, how={"segments": 20, "samples": samples, "fill": "grey"}, seeds=[4, 5, 6]
     )
-    for row, labels in enumerate(superpixels(IMAGES, 20, samples, False)):
+    for row, labels in enumerate([cut(image, 20) for image in IMAGES]):
         count = int(labels.max()) + 1
         copies = lime._copies(count, samples, Generator().manual_seed(4 + row), width=0.25)
         weight = dict(zip(map(bytes, copies.kept.astype("u1")), copies.weights, strict=True))
@@ -57,7 +57,7 @@ def test_lime_of_the_same_copies() -> None:
 @pytest.mark.filterwarnings("ignore:.*ingular matrix")
 def test_kernel_shap_s_exact_values_are_what_captum_comes_near_to() -> None:
     exact = answer(kernel_shap, bent(), IMAGES, TARGET, how={"segments": 12, "samples": 2**11, "fill": "grey"}).maps
-    for row, labels in enumerate(superpixels(IMAGES, 12, 2**11, False)):
+    for row, labels in enumerate([cut(image, 12) for image in IMAGES]):
         with torch.random.fork_rng():
             torch.manual_seed(row)
             theirs = KernelShap(bent()).attribute(

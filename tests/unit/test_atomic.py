@@ -67,9 +67,9 @@ def test_fetched_weights_meet_a_full_disk_in_order(full, monkeypatch: pytest.Mon
 
     folder, limit = full
     real = pretrained.timm.create_model
-    monkeypatch.setattr(pretrained.timm, "create_model", lambda name, pretrained: real(name, pretrained=False))
+    monkeypatch.setattr(pretrained.timm, "create_model", lambda name, **_: real(name))
     with limit(), pytest.raises(CannotWrite):
-        pretrained.fetch("test_resnet.r160_in1k", folder / "w.safetensors")
+        pretrained.fetch("test_resnet.r160_in1k", folder / "w.safetensors", folder / "w.json")
     assert not [name for name in os.listdir(folder) if "safetensors" in name]
 
 

@@ -25,7 +25,7 @@ def weights(tmp_path, classifier):
 
 def test_a_saved_model_answers_as_before(weights, classifier):
     x = torch.rand(2, 1, 32, 32)
-    assert torch.equal(checkpoint.load(weights)(x), classifier(x))
+    assert torch.equal(checkpoint.load(weights, weights.with_name("card.json"))(x), classifier(x))
 
 
 def test_the_card_says_what_the_weights_are(weights):
@@ -49,7 +49,7 @@ def test_the_same_model_is_the_same_file(weights, classifier, tmp_path):
 def test_truncated_weights_are_refused(weights):
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(ModelUnusable, match="SHA-256"):
-        checkpoint.load(weights)
+        checkpoint.load(weights, weights.with_name("card.json"))
 
 
 def test_a_pickle_is_refused_even_where_the_card_vouches_for_it(weights):
@@ -57,7 +57,7 @@ def test_a_pickle_is_refused_even_where_the_card_vouches_for_it(weights):
     card = json.loads(weights.with_name("card.json").read_text())
     weights.with_name("card.json").write_text(json.dumps(card | {"weights_sha256": checkpoint.digest(weights)}))
     with pytest.raises(ModelUnusable, match="does not fit"):
-        checkpoint.load(weights)
+        checkpoint.load(weights, weights.with_name("card.json"))
 
 
 def test_weights_of_another_architecture_are_refused(weights):
@@ -65,20 +65,20 @@ def test_weights_of_another_architecture_are_refused(weights):
     card["spec"]["timm"] = "test_vit"
     weights.with_name("card.json").write_text(json.dumps(card))
     with pytest.raises(ModelUnusable, match="does not fit"):
-        checkpoint.load(weights)
+        checkpoint.load(weights, weights.with_name("card.json"))
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "no json", '{"format": 99, "spec": {}, "weights_sha256": ""}'])
 def test_a_foreign_card_is_refused(weights, content):
     weights.with_name("card.json").write_text(content)
     with pytest.raises(ModelUnusable, match=r"card\.json"):
-        checkpoint.load(weights)
+        checkpoint.load(weights, weights.with_name("card.json"))
 
 
 def test_missing_weights_are_refused(weights):
     weights.unlink()
     with pytest.raises(ModelUnusable, match="cannot be read"):
-        checkpoint.load(weights)
+        checkpoint.load(weights, weights.with_name("card.json"))
 
 
 def test_a_full_disk_leaves_nothing_half_written(weights, classifier, monkeypatch):

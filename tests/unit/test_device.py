@@ -1,4 +1,4 @@
-"""A chunk covers every row once, in order; when memory runs out it is halved for good, and only if it may be."""
+"""A chunk covers every row once, in order; when memory runs out it is halved for good, alone, and only if it may be."""
 
 import pytest
 import torch
@@ -39,11 +39,23 @@ def test_auto_halves_until_it_fits_and_remembers(error: type[RuntimeError]) -> N
     assert tight.tried[-2:] == [4, 4]
 
 
-def test_smaller_rows_go_in_larger_pieces_and_halve_what_was_asked() -> None:
+def test_smaller_rows_go_in_larger_pieces_and_are_halved_alone() -> None:
+    """Three heads that do not fit say nothing of images, nor of gradients."""
     chunk, tight = Chunk("auto", CPU), Tight(100)
-    assert [row for _, rows in chunk.pieces(600, tight, times=8) for row in rows] == list(range(600))
+    heads = chunk.of("head", times=8)
+    assert [row for _, rows in heads.pieces(600, tight) for row in rows] == list(range(600))
     assert tight.tried[:3] == [256, 128, 64]
-    assert chunk.rows == 8
+    assert (chunk.of("head", times=8), heads.rows) == (heads, 64)
+    assert [row for _, rows in heads.pieces(3, Tight(2)) for row in rows] == [0, 1, 2]
+    assert (heads.rows, chunk.rows, chunk.of("gradient").rows) == (1, 32, 32)
+
+
+def test_below_its_least_a_chunk_leaves_the_error_to_others() -> None:
+    chunk, tight = Chunk("auto", CPU).of("beside twelve images", least=8), Tight(5)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(chunk.pieces(40, tight))
+    assert tight.tried == [32, 16, 8]
+    assert chunk.of("gradient").least == 8, "so do its own"
 
 
 def test_a_number_is_kept_to_and_one_row_cannot_be_halved() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from gradfaith.errors import BrokenStore
-from gradfaith.metrics.evaluated import evaluate, resize
+from gradfaith.mapinfo import CONSTANT, STATUSES, status_of
+from gradfaith.metrics.evaluated import SMALLEST_SHARE, evaluate, resize
 
 SHAPES = [
     ((7, 7), (224, 224)),
@@ -71,6 +72,21 @@ def test_a_map_constant_but_for_rounding_is_degenerate_and_a_small_one_is_not():
     small = np.random.default_rng(2).random((1, 4, 4)).astype(np.float32) * 1e-9
     assert evaluate(rounding, grid="native", signed=False, size=(4, 4)).degenerate.all()
     assert not evaluate(small, grid="native", signed=False, size=(4, 4)).degenerate.any()
+    assert [STATUSES[found] for found in status_of(np.concatenate([rounding, small]))] == ["degenerate", "ok"]
+    assert CONSTANT == SMALLEST_SHARE
+
+
+def test_what_is_constant_as_stored_is_so_as_read_and_not_the_other_way_round():
+    """Ranges around the limit, and signed maps of either sign: only the positive part is read."""
+    draw = np.random.default_rng(4)
+    base = np.array([1.0, -1.0, 0.5, 0.0])[:, None, None] * np.ones((4, 5, 5))
+    maps = np.concatenate([base + spread * draw.random(base.shape) for spread in (1e-8, 5e-7, 2e-6, 1.0)])
+    stored = status_of(maps.astype(np.float32)) == STATUSES.index("degenerate")
+    for signed, reading in ((False, "positive"), (True, "positive"), (True, "absolute")):
+        read = evaluate(maps, grid="native", signed=signed, size=(12, 12), reading=reading).degenerate
+        assert stored.any()
+        assert read[stored].all()
+        assert (read & ~stored).any() == (reading == "positive"), "all that is negative says nothing to a metric"
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

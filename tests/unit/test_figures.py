@@ -12,9 +12,9 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
-from small_study import ABOUT, ARCHS, AUDIT, CLASSES, METHODS, World, manifest, predictions, scores
+from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, World, manifest, predictions, scores
 
-from gradfaith import registry
+from gradfaith import registry, tables
 from gradfaith.figures import rows, theme, typical
 
 
@@ -121,8 +121,41 @@ def test_controls_are_grey_and_methods_are_not(world: World) -> None:
     names = [label.get_text() for label in axes.get_yticklabels()]
     colour = {names[round(line.get_ydata()[0])]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
     assert colour.pop("gradcam") == theme.COLOURS[0]
-    assert set(colour) == set(METHODS) - {"gradcam"}
+    assert set(colour) == set(METHODS) - {"gradcam", "shuffled-gradcam"}
     assert set(colour.values()) == {theme.GREY}
+
+
+def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: World) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    row = table.query(
+        "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
+    ).iloc[0]
+    with theme.applied():
+        figure = world.draw("controls", metrics=("locacc",))
+        said = texts(figure)
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    assert names[cross.get_ydata()[0]] == "gradcam"
+    assert cross.get_xdata()[0] == row["value"]
+    assert "the line's own maps, shuffled" in said
+
+
+def test_twenty_methods_and_their_copies_fit_a_page_and_are_named_by_their_lines(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    own = table[table["method"].isin(["gradcam", "shuffled-gradcam"])]
+    several = [own.assign(method=own["method"] + f"-{number}") for number in range(19)]
+    tables.write(tmp_path / "estimates.parquet", pd.concat([table, *several]), tables.ESTIMATES)
+    monkeypatch.setitem(world.inputs, "estimates", str(tmp_path / "estimates.parquet"))
+    with theme.applied():
+        figure = world.draw("controls")
+        assert collisions(figure) == []
+    assert figure.get_size_inches()[1] < 9
+    assert len(figure.axes[0].get_yticklabels()) == 20 + len(CONTROLS)
+    (legend,) = figure.legends
+    assert "gradcam-7" not in [text.get_text() for text in legend.get_texts()]
 
 
 def test_a_point_stands_where_the_table_says(world: World) -> None:

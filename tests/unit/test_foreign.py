@@ -76,7 +76,7 @@ def test_a_card_keeps_the_map_and_one_from_before_there_were_maps_is_read(
 ) -> None:
     weights = checkpoint.save(tmp_path, classifier, {})
     x = torch.rand(2, 1, 32, 32)
-    assert_close(checkpoint.load(weights)(x), classifier(x), rtol=0, atol=0)
+    assert_close(checkpoint.load(weights, weights.with_name("card.json"))(x), classifier(x), rtol=0, atol=0)
     old = FIVE.to_json()
     del old["class_map"]
     assert Spec.from_json(old) == FIVE

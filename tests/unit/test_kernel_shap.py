@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from asked import TARGET, answer, bent, linear, noise
 from gradfaith.methods import kernel_shap
-from gradfaith.methods.surrogate import superpixels
+from gradfaith.methods.surrogate import cut
 
 IMAGES = interpolate(noise(3, 1, 4, 4), (24, 24), mode="bicubic").clamp(0, 1)
 
@@ -44,7 +44,7 @@ def shapley(net: nn.Module, image: Tensor, labels: Tensor, target: int) -> NDArr
 def test_few_superpixels_get_their_shapley_values() -> None:
     net = bent()
     found = answer(kernel_shap, net, IMAGES, TARGET, how={"segments": 8, "samples": 300})
-    for row, labels in enumerate(superpixels(IMAGES, 8, 300, False)):
+    for row, labels in enumerate([cut(image, 8) for image in IMAGES]):
         assert 6 <= labels.max() + 1 <= 8
         expected = torch.from_numpy(shapley(net, IMAGES[row], labels, int(TARGET[row])))[labels]
         assert_close(found.maps[row], expected, rtol=1e-9, atol=1e-12)
@@ -57,7 +57,7 @@ def test_the_sum_is_exact_however_few_the_samples(samples: int) -> None:
     net, how = bent(), {"segments": 30, "samples": samples, "fill": "grey", "allow_underdetermined": True}
     found = answer(kernel_shap, net, IMAGES, TARGET, how=how)
     whole = (net(IMAGES) - net(torch.full_like(IMAGES, 0.5))).gather(1, TARGET[:, None])[:, 0].detach()
-    for row, labels in enumerate(superpixels(IMAGES, 30, samples, True)):
+    for row, labels in enumerate([cut(image, 30) for image in IMAGES]):
         values = [float(found.maps[row][labels == number][0]) for number in range(int(labels.max()) + 1)]
         assert len(values) > 12
         assert sum(values) == pytest.approx(float(whole[row]), rel=1e-10)
@@ -66,7 +66,7 @@ def test_the_sum_is_exact_however_few_the_samples(samples: int) -> None:
 def test_of_a_linear_network_the_values_are_found_as_soon_as_they_are_determined() -> None:
     net, weight = linear(24)
     found = answer(kernel_shap, net, IMAGES, TARGET, how={"segments": 30, "samples": 160, "fill": "grey"})
-    for row, labels in enumerate(superpixels(IMAGES, 30, 160, False)):
+    for row, labels in enumerate([cut(image, 30) for image in IMAGES]):
         parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
         own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
         assert_close(found.maps[row], own[labels], rtol=1e-8, atol=1e-10)

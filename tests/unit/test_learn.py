@@ -1,5 +1,6 @@
 """From the study's words to a classifier and its answers: weights as they are, layers probed first, calibrated predictions."""
 
+import json
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,3 +113,31 @@ def test_predictions_are_calibrated_without_changing_their_class(
             np.testing.assert_allclose(values.sum(axis=1), 1)
     assert (found["correct"] == (found["predicted"] == found["label"])).all()
     assert (found["seconds"] > 0).all()
+
+
+def test_everything_that_decides_the_weights_decides_whether_a_training_goes_on(
+    tmp_path: Path, images: Images, predictions: pd.DataFrame
+) -> None:
+    def decides(settings: dict[str, Any] | None = None, seed: int = 1, **words: Any) -> str:
+        how = {"table": known(predictions), "weights": None} | words
+        own = SETTINGS | {"recipe": {"epochs": 2}} | (settings or {})
+        found = learn.decides(own, images, how["table"], seed=seed, weights=how["weights"])
+        return json.dumps(found, sort_keys=True)
+
+    start, moved = tmp_path / "w.safetensors", known(predictions)
+    save_file({"w": torch.zeros(2)}, start)
+    moved.loc[0, "part"] = "val"
+    others = {
+        "recipe": decides({"recipe": {"epochs": 2, "ema": 0.9}}),
+        "spec": decides({"spec": SETTINGS["spec"] | {"in_chans": 3}}),
+        "normalisation": decides({"image": SETTINGS["image"] | {"std": 0.4}}),
+        "seed": decides(seed=2),
+        "split": decides(table=moved),
+        "weights": decides(weights=start),
+    }
+    save_file({"w": torch.ones(2)}, tmp_path / "v.safetensors")
+    others["other weights"] = decides(weights=tmp_path / "v.safetensors")
+    assert len({decides(), *others.values()}) == 1 + len(others)
+    assert decides() == decides({"recipe": {"epochs": 2, "ema": 0.0}}), "a default that is said is one"
+    assert '"recipe_version": ' in decides()
+    assert f'"images": "{images.digest}"' in decides()

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from asked import TARGET, answer, bent, linear, noise
 from gradfaith.methods import lime
-from gradfaith.methods.surrogate import superpixels
+from gradfaith.methods.surrogate import cut
 
 IMAGES = noise(3, 1, 24, 24)
 
@@ -17,7 +17,7 @@ def test_the_weights_of_a_linear_network_come_back() -> None:
     net, weight = linear(24)
     how = {"segments": 12, "samples": 80, "ridge": 0.0, "fill": "grey"}
     found = answer(lime, net, IMAGES, TARGET, how=how)
-    for row, labels in enumerate(superpixels(IMAGES, 12, 80, False)):
+    for row, labels in enumerate([cut(image, 12) for image in IMAGES]):
         parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
         own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
         assert_close(found.maps[row], own[labels], rtol=1e-8, atol=1e-10)

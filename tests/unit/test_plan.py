@@ -132,6 +132,7 @@ DECIDED = [
     ("image/size", 48, {"pack", "model", "model b"}),
     ("image/mean", 0.5, {"model", "model b"}),
     ("training/epochs", 2, {"model", "model b"}),
+    ("training/mixup", 0.2, {"model", "model b"}),
     ("training/weights", "pretrained", set()),  # an input file, not a parameter
     ("architectures/net-a/options/output_stride", 16, {"model"}),
     ("seeds", [0, 1, 2], {"about"}),

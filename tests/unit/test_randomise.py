@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradfaith import choose, explain, randomisation, rng
 from gradfaith.metrics import randomised
 from gradfaith.metrics.contract import Result
+from gradfaith.models import speed
 from gradfaith.models.build import Classifier, build
 from gradfaith.models.randomise import cascade, in_order
 from gradfaith.stores import Images, Maps, MapWriter
@@ -269,6 +270,18 @@ def test_a_method_that_refuses_has_failed_with_its_reason_and_the_others_go_on(
     assert set(found["hirescam"].status) == {"failed"}
     assert set(found["hirescam"].reason) == {"it does not add up."}
     assert "ok" in found["gradcam"].status
+
+
+def test_a_network_that_cannot_be_prepared_has_failed_at_its_steps_and_ends_nothing(
+    classifier: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "CLOSE", -1.0)  # no folding is close enough
+    asked = ASKED | {"orders": ["top_down"], "passes": ASKED["passes"] | {"fold_batch_norm": True}}
+    found = randomisation.scores(classifier, images, maps, predictions, asked, MODEL, most=5)
+    assert set(found["method"]) == set(ASKED["methods"])
+    assert set(found["variant"]) == {"top_down 1/2", "top_down 2/2"}
+    assert set(found["status"]) == {"failed"}
+    assert found["reason"].str.contains("folded batch norms answers otherwise").all()
 
 
 def test_a_smaller_number_of_images_is_a_part_of_a_larger_one(predictions: pd.DataFrame) -> None:

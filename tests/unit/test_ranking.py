@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gradfaith.imputers import black, blur, mean
-from gradfaith.metrics.contract import Removal, Stored
+from gradfaith.metrics.contract import Removal, Scores, Stored
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.faithfulness import (
     average_drop,
@@ -23,6 +23,7 @@ from gradfaith.metrics.faithfulness import (
     road_pgc,
 )  # fmt: skip
 from gradfaith.metrics.ranking import kept, ranks, tied
+from single import Single
 
 BLACK = {"black": (black, {})}
 SIZE = (12, 10)
@@ -227,3 +228,17 @@ def test_unusable_maps_have_no_curve() -> None:
     for curve in found.curves["m"].values():
         assert np.isnan(curve).tolist() == [False, True, False]
     assert_close(torch.tensor(found.of["m"]["d", "black"].value).isnan(), torch.tensor([False, True, False]))
+
+
+@pytest.mark.parametrize("metric", [faithfulness_correlation, infidelity])
+def test_sums_in_double_precision_are_asked_of_no_device_that_has_none(metric) -> None:
+    draw = torch.Generator().manual_seed(0)
+
+    def answers(kind: type[Tensor]) -> tuple[Scores, dict[str, Scores]]:
+        draw.manual_seed(0)
+        base, *sets = (Scores(*torch.rand(4, 5, generator=draw).as_subclass(kind)) for _ in range(21))
+        return base, {f"random {number} of 0.2": one for number, one in enumerate(sets)}
+
+    here, there = (metric.score(*answers(kind)).value for kind in (Tensor, Single))
+    assert here.dtype == torch.float64
+    assert torch.equal(here, there)

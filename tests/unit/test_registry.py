@@ -2,10 +2,11 @@
 
 import dataclasses
 import inspect
+import re
 
 import pytest
 
-from gradfaith import registry
+from gradfaith import limits, registry
 from gradfaith.errors import UnknownName
 
 EVERY = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
@@ -53,3 +54,25 @@ def test_an_unknown_name_is_refused_with_what_was_probably_meant() -> None:
     assert "gradcam" in refusal.value.then
     with pytest.raises(UnknownName, match=r'no imputer called "zzz"\.'):
         registry.entry("imputers", "zzz")
+
+
+NUMBERS = [
+    (room, name, key)
+    for room, name in EVERY
+    for key, option in registry.entry(room, name).options.items()
+    if re.search(r"\b(int|float)\b", option.annotation)
+]
+
+
+@pytest.mark.parametrize(("room", "name", "key"), NUMBERS)
+def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room: str, name: str, key: str) -> None:
+    """Minus one works nowhere, and nothing declared lets it pass."""
+    study, entry = {"size": 224, "seeds": 1}, registry.entry(room, name)
+    defaults = {word: option.default for word, option in entry.options.items()}
+    assert limits.broken(room, name, defaults, study) == []
+    for limit in entry.declared["limits"]:
+        assert set(limits.words(limit)) <= {*defaults, *study}
+    below = (-1,) if isinstance(defaults[key], tuple) else -1
+    found = limits.broken(room, name, defaults | {key: below}, study)
+    assert any(line.startswith(f"{key}: {name} needs ") for line in found)
+    assert all(f"{key}: {below!r}" in line for line in found)

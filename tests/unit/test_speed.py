@@ -11,6 +11,7 @@ from gradfaith.methods import gradcam
 from gradfaith.models import layers, speed
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.taps import tapped
+from single import Single, moved
 
 PLAIN = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
 IMAGES = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -108,3 +109,17 @@ def test_a_norm_that_cannot_be_folded_is_refused_not_folded_wrongly() -> None:
     with pytest.raises(ModelUnusable, match="answers otherwise") as refusal:
         speed.prepared(classifier, PLAIN | {"fold_batch_norm": True})
     assert "fold_batch_norm: false" in refusal.value.then
+
+
+def test_folding_asks_no_double_precision_of_the_device() -> None:
+    """The sums are done on the CPU, in double precision all the same."""
+    images, plain = torch.rand(2, 1, 9, 9), nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).eval()
+    plain[1].running_mean.uniform_()  # type: ignore[union-attr, operator]
+    with torch.no_grad():
+        before = plain(images)
+        conv, norm = moved(copy.deepcopy(plain))
+        with pytest.raises(TypeError, match="no float64"):
+            norm.weight.double()
+        speed._absorb(conv, norm)
+        assert isinstance(conv.weight, Single)
+        torch.testing.assert_close(conv(images.as_subclass(Single)).cpu(), before)

@@ -7,28 +7,7 @@ import pytest
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
-
-
-def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The document with one key changed; None takes it out."""
-    *way, last = path.split("/")
-    place = document
-    for part in way:
-        place = place.setdefault(part, {})
-    if value is None:
-        place.pop(last)
-    else:
-        place[last] = value
-    return document
-
-
-def refusal(document: dict[str, Any], root: Path) -> StudyInvalid:
-    with pytest.raises(StudyInvalid) as raised:
-        Plan.read(document, root, "study.yaml")
-    assert raised.value.why
-    assert raised.value.then
-    return raised.value
-
+from refused import put, refusal
 
 NET = "architectures/net-a"
 REFUSED = [
@@ -62,6 +41,8 @@ REFUSED = [
     ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
     ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),
+    ("bundles/cams/methods", {"refine": {"options": {"combine": "sum"}}}, 'option "combine" of refine', "found 'sum'"),
+    ("bundles/cams/methods", {"smoothgrad": {"options": {"noise": float("inf")}}}, 'option "noise" of smoothgrad', "finite number"),
     # values that cannot be
     ("split", {"train": 0.6, "val": 0.2, "test": 0.3}, "split: ", "must add up to 1, found 1.1"),
     ("seeds", [0, 1, 1], "seeds: ", "seeds must differ"),
@@ -85,7 +66,36 @@ REFUSED = [
     ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is kept", ""),
     ("batteries/again", {"metrics": ["faith"], "imputers": ["black"]}, "metrics: the label faith stands twice", ""),
     ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is no architecture", ""),
+    ("training/accumulate", 17, "training: accumulate: 17 pieces of a batch of 16", ""),
+    ("training/precision", "fp8", "training.precision: ", "found 'fp8'"),
+    ("training/freeze", -1, "training.freeze: ", "found -1"),
+    ("training/ema", 1.0, "training.ema: ", "found 1.0"),
+    ("training/freeze", 2, "training.freeze: 2 would keep random weights, as net-a, net-b starts from none", ""),
+    ("training/freeze", "backbone", "training.freeze: backbone would keep random weights", ""),
     ("training", "none", "architectures.net-a.weights: `training: none` takes weights as they are", "architectures.net-b.weights"),
+]  # fmt: skip
+
+SAMPLES = "samples >= 2 * segments or allow_underdetermined"
+# where, which file, its options, what it needs, what was found
+BEYOND = [
+    ("bundles/cams/methods", "integrated_gradients", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"samples": 0}, "samples >= 1", "samples: 0"),
+    ("bundles/cams/methods", "smoothgrad", {"noise": -0.1}, "noise >= 0", "noise: -0.1"),
+    ("bundles/cams/methods", "scorecam", {"channels": -1}, "channels >= 0", "channels: -1"),
+    ("bundles/cams/methods", "lime", {"segments": 60, "samples": 119}, SAMPLES, "samples: 119, segments: 60, allow_underdetermined: False"),
+    ("bundles/cams/methods", "lime", {"ridge": -1}, "ridge >= 0", "ridge: -1.0"),
+    ("bundles/cams/methods", "kernel_shap", {"segments": 1}, "segments >= 2", "segments: 1"),
+    ("bundles/cams/methods", "occlusion", {"window": 65}, "0 < window <= size", "window: 65.0, size: 64"),
+    ("bundles/cams/methods", "occlusion", {"stride": 0}, "0 < stride <= size", "stride: 0.0, size: 64"),
+    ("bundles/cams/methods", "lrp", {"gamma": -1}, "gamma >= 0", "gamma: -1.0"),
+    ("batteries/masking/imputers", "blur", {"sigma": 0}, "sigma > 0", "sigma: 0.0"),
+    ("batteries/masking/imputers", "noisy_linear", {"tolerance": 0}, "0 < tolerance < 1", "tolerance: 0.0"),
+    ("batteries/masking/metrics", "deletion", {"steps": 0}, "steps >= 1", "steps: 0"),
+    ("batteries/masking/metrics", "road", {"shares": [0.5, 1.0]}, "0 < shares < 1", "shares: (0.5, 1.0)"),
+    ("batteries/masking/metrics", "road", {"shares": []}, "0 < shares < 1", "shares: ()"),
+    ("localization", "locacc", {"threshold": 0}, "0 < threshold <= 1", "threshold: 0.0"),
+    ("agreement", "consist", {"threshold": 1.5}, "0 < threshold <= 1", "threshold: 1.5"),
+    ("figures", "panels", {"seed_rank": 2}, "0 <= seed_rank < seeds", "seed_rank: 2, seeds: 2"),
 ]  # fmt: skip
 
 
@@ -96,6 +106,15 @@ def test_it_is_refused_with_its_path(
     found = refusal(put(tiny, path, value), root).found
     assert said in found
     assert meant in found
+
+
+@pytest.mark.parametrize(("path", "name", "options", "needed", "beyond"), BEYOND)
+def test_an_option_that_nothing_can_be_computed_with_is_refused_by_its_key(
+    tiny: dict[str, Any], root: Path, path: str, name: str, options: dict[str, Any], needed: str, beyond: str
+) -> None:
+    found = refusal(put(tiny, path, {"mine": {"use": name, "options": options}}), root).found
+    key = f"{path.replace('/', '.')}.mine.options.{beyond.partition(':')[0]}"
+    assert f"{key}: {name} needs {needed}, found {beyond}" in found
 
 
 def test_all_slips_are_told_at_once(tiny: dict[str, Any], root: Path) -> None:
@@ -212,6 +231,18 @@ def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, 
     }
     assert set(study.batteries["masking"].imputers["wide"].options) == {"sigma"}
     assert study.split.tolerance == 0.1
+
+
+def test_too_few_samples_are_taken_where_they_are_asked_for_and_a_window_may_fill_the_image(
+    tiny: dict[str, Any], root: Path
+) -> None:
+    few = {"segments": 60, "samples": 119, "allow_underdetermined": True}
+    tiny["bundles"]["cams"]["methods"] = {
+        "gradcam": {},
+        "lime": {"options": few},
+        "occlusion": {"options": {"window": 64}},
+    }
+    assert "lime" in Plan.read(tiny, root).method_names
 
 
 NET_A = {"net-a": {"timm": "test_resnet.r160_in1k"}}

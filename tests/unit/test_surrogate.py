@@ -1,5 +1,7 @@
 """What LIME and KernelSHAP share: refusal of too few samples, fills, and notes that say what two seeds would."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,10 @@ from gradfaith.methods import lime, surrogate
 
 IMAGES = interpolate(noise(3, 2, 6, 6), (32, 32), mode="bicubic").clamp(0, 1)
 both = pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+
+
+def cuts(images: Tensor, segments: int) -> list[Tensor]:
+    return [surrogate.cut(image, segments) for image in images]
 
 
 def net() -> torch.nn.Module:
@@ -44,7 +50,7 @@ def test_an_image_of_more_superpixels_than_its_samples_can_fit_has_no_map_and_st
 @both
 def test_a_map_has_one_value_for_each_superpixel(name: str) -> None:
     found = answer(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 20, "samples": 100})
-    for map_, labels in zip(found.maps, surrogate.superpixels(IMAGES, 20, 100, False), strict=True):
+    for map_, labels in zip(found.maps, cuts(IMAGES, 20), strict=True):
         values = [map_[labels == number].unique() for number in range(int(labels.max()) + 1)]
         assert all(len(own) == 1 for own in values)
         assert len(torch.cat(values).unique()) > 8
@@ -54,7 +60,7 @@ def test_a_map_has_one_value_for_each_superpixel(name: str) -> None:
 def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None:
     """The first m samples, and m after them, as two short runs would have drawn them."""
     method, found = registry.load("methods", name), {}
-    labels = surrogate.superpixels(IMAGES, 20, 200, False)
+    labels = cuts(IMAGES, 20)
 
     def fit(kept, scores, weights):
         found.setdefault(len(kept), []).append(own := plain(kept, scores, weights))
@@ -78,7 +84,7 @@ def test_more_samples_agree_better() -> None:
 
 
 def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
-    labels = surrogate.superpixels(IMAGES, 9, 100, False)
+    labels = cuts(IMAGES, 9)
     filled, grey = surrogate._filled(IMAGES, labels, "mean"), surrogate._filled(IMAGES, labels, "grey")
     assert (grey == 0.5).all()
     for image, own, without in zip(IMAGES, labels, filled, strict=True):
@@ -88,17 +94,14 @@ def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
 
 
 def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
-    labels, seen = surrogate.superpixels(IMAGES, 6, 40, False), []
+    labels, seen = cuts(IMAGES, 6), []
     with asking(net(), IMAGES, TARGET, seeds=[1, 2, 3]) as given:
 
         def scores(build, rows: Tensor) -> Tensor:
             seen.append((build(slice(0, len(rows))), rows))
             return given.scores(build, rows)
 
-        spied = type(given)(
-            given.images, given.target, given.generators, scores, given.gradients, given.slope, given.network
-        )
-        lime.attribute(spied, segments=6, samples=40)
+        lime.attribute(replace(given, scores=scores), segments=6, samples=40)
     (images, rows), draws = seen[0], [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
     filled, start = surrogate._filled(IMAGES, labels, "mean"), 0
     for row, draw in enumerate(draws):
@@ -113,8 +116,8 @@ def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
 def test_a_grey_image_is_cut_as_the_colour_image_it_looks_like() -> None:
     grey = IMAGES[:, :1]
     alike = zip(
-        surrogate.superpixels(grey, 20, 100, False),
-        surrogate.superpixels(grey.expand(-1, 3, -1, -1), 20, 100, False),
+        cuts(grey, 20),
+        cuts(grey.expand(-1, 3, -1, -1), 20),
         strict=True,
     )
     assert all(torch.equal(one, two) for one, two in alike)

@@ -9,9 +9,13 @@ from torch.testing import assert_close
 
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.build import Spec
+from gradfaith.models.optimise import learning_rate
+from gradfaith.models.pixels import Resident
 from gradfaith.models.predict import predict
 from gradfaith.models.recipe import RECIPE_VERSION, Recipe
-from gradfaith.models.train import EpochRow, Trained, capped, class_weights, group_weights, learning_rate, train
+from gradfaith.models.run import EpochRow
+from gradfaith.models.train import Trained, train
+from gradfaith.models.weighing import capped, class_weights, group_weights
 
 SPEC = Spec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
 RECIPE = Recipe(epochs=2, batch=16, lr=4e-3, warmup_epochs=1.0, label_smoothing=0.05, contrast=0.1)
@@ -39,7 +43,7 @@ PARTS = {"train": torch.arange(42), "val": torch.arange(42, 60)}
 
 def run(seed: int = 0, recipe: Recipe = RECIPE, **changes: object) -> Trained:
     images, labels = blobs()
-    return train(SPEC, recipe, images, labels, PARTS, seed=seed, **changes)  # type: ignore[arg-type]
+    return train(SPEC, recipe, Resident(images), labels, PARTS, seed=seed, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def test_dropout_has_its_own_stream_for_every_epoch():
 
     images, labels = blobs()
     spec = replace(SPEC, options={"drop_rate": 0.5})
-    one, other = (train(spec, RECIPE, images, labels, PARTS, seed=3) for _ in range(2))
+    one, other = (train(spec, RECIPE, Resident(images), labels, PARTS, seed=3) for _ in range(2))
     assert equal(one, other)
 
 
@@ -98,7 +102,9 @@ def test_discs_of_two_sizes_are_learnt_and_the_best_epoch_is_kept():
     images, labels = blobs(150)
     parts = {"train": torch.arange(105), "val": torch.arange(105, 150)}
     rows: list[EpochRow] = []
-    result = train(SPEC, Recipe(epochs=12, batch=16, lr=8e-3), images, labels, parts, seed=0, report=rows.append)
+    result = train(
+        SPEC, Recipe(epochs=12, batch=16, lr=8e-3), Resident(images), labels, parts, seed=0, report=rows.append
+    )
     assert tuple(rows) == result.history
     best = max(result.history, key=lambda row: (row.val_balanced_accuracy, -row.val_loss, -row.epoch))
     assert result.best_epoch == best.epoch

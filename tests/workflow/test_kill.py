@@ -24,9 +24,9 @@ def gradfaith(space: Workspace, *arguments: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=space.folder, env=environment, capture_output=True, text=True)
 
 
-def start(space: Workspace) -> subprocess.Popen[bytes]:
+def start(space: Workspace, *targets: str) -> subprocess.Popen[bytes]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(space.command(), cwd=space.folder, env=space.environment, **quiet)
+    return subprocess.Popen(space.command(*targets), cwd=space.folder, env=space.environment, **quiet)
 
 
 def jobs_of(space: Workspace) -> list[psutil.Process]:

@@ -20,5 +20,5 @@ def test_its_data_passes_its_gate(study: str, fresh: Workspace) -> None:
     document = yaml.safe_load((ROOT / "config/studies" / study).read_text())
     (fresh.folder / "tiny.yaml").write_text(yaml.safe_dump(document))
     gate = f"results/{document['study']}/data/gate.json"
-    fresh.snakemake("--cores", "2", "--", gate)
+    fresh.snakemake(gate, "--cores", "2")
     assert (fresh.folder / gate).exists()

@@ -96,7 +96,7 @@ def test_the_recipe_makes_training_stale_and_all_after_it(spoilable: Workspace):
 
 
 def test_training_code_counts_by_its_version(spoilable: Workspace):
-    spoilable.edit(f"{GRADFAITH}/models/train.py", "import copy", "import copy\n\nEXTRA = 1")
+    spoilable.edit(f"{GRADFAITH}/models/train.py", "import math", "import math\n\nEXTRA = 1")
     assert spoilable.planned() == {}
     spoilable.edit(f"{GRADFAITH}/models/recipe.py", "RECIPE_VERSION = 1", "RECIPE_VERSION = 2")
     assert spoilable.planned()["train"] == MODELS

@@ -54,9 +54,8 @@ def markdown(defined: Defined) -> str:
         lines += [f"### {title}", "", _line(heads), "|---" * len(heads) + "|"]
         for entry in registry.entries(room).values():
             name, *rest = cells(entry)
-            options = ", ".join(f"`{key}: {option.default!r}`" for key, option in entry.options.items()) or "none"
             verdicts = ("yes" if not why[entry.name] else f"no: {why[entry.name]}" for why in defined.values())
-            lines.append(_line((f"`{name}`", entry.summary, *rest, options, *verdicts)))
+            lines.append(_line((f"`{name}`", entry.summary, *rest, options(entry), *verdicts)))
         lines.append("")
     return "\n".join((*lines, *FOOT)) + "\n"
 
@@ -89,9 +88,15 @@ def _count(count: int | str, word: str) -> str:
     return f"a {word} per {match[1].replace('_', ' ')}" + (f" and {match[2]} more" if match[2] else "")
 
 
+def options(entry: Entry, quote: str = "`") -> str:
+    """Every option with its default, and what they must keep."""
+    defaults = (f"{quote}{key}: {option.default!r}{quote}" for key, option in entry.options.items())
+    limits = ", ".join(f"{quote}{limit}{quote}" for limit in entry.declared.get("limits", ()))
+    return (", ".join(defaults) or "none") + (f"; {limits}" if limits else "")
+
+
 def _options(entry: Entry) -> str:
-    said = ", ".join(f"{key}: {option.default!r}" for key, option in entry.options.items())
-    return f"options: {said}" if said else ""
+    return f"options: {options(entry, quote='')}" if entry.options else ""
 
 
 def _verdicts(entry: Entry, defined: Defined) -> Iterator[str]:

@@ -20,6 +20,7 @@ PLUMBING = frozenset(
         *(
             "study",
             "sanity",
+            "imaging",
             "training",
             "dataset",
             "plan",
@@ -28,13 +29,14 @@ PLUMBING = frozenset(
             "slices",
             "composed",
             "options",
+            "limits",
             "wording",
             "judging",
             "layout",
             "registry",
             "digest",
         ),
-        *("atomic", "stores", "mapinfo", "tables", "stamp", "provenance"),
+        *("atomic", "lock", "stores", "mapinfo", "tables", "stamp", "provenance"),
     }
 )
 

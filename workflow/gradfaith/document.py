@@ -139,8 +139,7 @@ def _plain(value: Any) -> str:
 
 
 def _name_line(where: str, entry: registry.Entry) -> str:
-    options = ", ".join(f"`{name}: {option.default!r}`" for name, option in entry.options.items()) or "none"
-    return f"| {where} | `{entry.name}` | {entry.summary} | {options} |"
+    return f"| {where} | `{entry.name}` | {entry.summary} | {catalogue.options(entry)} |"
 
 
 def _named(names: tuple[str, ...], mapping: dict[str, Any]) -> dict[str, Any]:

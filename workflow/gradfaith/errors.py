@@ -77,6 +77,14 @@ class DeviceMissing(Refusal):
     """The study asks for a device this machine does not offer."""
 
 
+class TrainingInterrupted(Refusal):
+    """A training was asked to end; its state is kept."""
+
+
+class ForeignProgress(Refusal):
+    """The states beside a model are of a training that this one is not."""
+
+
 class JobAlive(Refusal):
     """A process of an earlier run still works on the files of this one."""
 

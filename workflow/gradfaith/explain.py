@@ -1,17 +1,17 @@
 """One cell: every method of a bundle asked for every image, the predicted and the true class.
 
 Methods share what they need: one forward with all their layers tapped, and one short backward per target and kind of
-score (models/needs.py); controls see the images, the organ and the grid only. For each map that has a shuffled control,
-`copies` of it are made with its cells permuted. Whatever is random comes from a stream that depends on the study's seed,
+score (models/needs.py); the seconds of what is shared are paid in equal parts by all maps made from it (models/ledger.py).
+Controls see the images, the organ and the grid only. For each map that has a shuffled control, `copies` of it are made with
+its cells permuted. Whatever is random comes from a stream that depends on the study's seed,
 the model, the method, the image and the copy alone: no two models share their chance, and no order or batch changes it.
 
 Rows are one per (image, class): all predicted classes first, then the true classes where the model was wrong.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from gradfaith import rng
-from gradfaith.device import Chunk, Most, settle
+from gradfaith.device import Chunk, Most
 from gradfaith.mapinfo import MapInfo
 from gradfaith.methods.contract import Noted, Score
 from gradfaith.methods.shuffle import shuffled
 from gradfaith.models import needs
 from gradfaith.models.build import Classifier
+from gradfaith.models.ledger import Ledger, clock
 from gradfaith.models.probe import probe
 from gradfaith.models.taps import grid
 from gradfaith.registry import SHUFFLED
@@ -33,6 +34,7 @@ from gradfaith.uses import Given, Use
 
 Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
 Organ = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
+SPARE = 8  # rows of a pass; where fewer fit beside a batch of several images, the batch is what is too large
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ class Cell:
     most: Most
     organ: Organ | None = None
     probed: bool = True  # a layer without a map is refused
+    now: Callable[[torch.device], float] = clock
 
     def pieces(self) -> Iterator[Piece]:
         """All maps, chunk by chunk."""
-        for _, found in Chunk(self.most, self._device).pieces(len(self._first), self._chunk):
+        for _, found in self._batch.pieces(len(self._first), self._chunk):
             yield from found
 
     def _chunk(self, some: slice) -> list[Piece]:
@@ -91,34 +94,30 @@ class Cell:
         images = torch.from_numpy(self.pixels(roles[0].ids)).to(self._device).float() / 255
         layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
         curved = any("curvature" in use.wants for use in self.uses)
+        organ = None if self.organ is None else torch.from_numpy(self.organ(roles[0].ids)).to(self._device)
         grids = self.grids  # probed before the first graph: a probe touches weights that are zero
-        started = time.perf_counter()
-        with needs.meeting(self.classifier, images, layers, chunk=self._passes, curved=curved) as meeting:
-            settle(self._device)
-            forward = (time.perf_counter() - started) / sum(len(role.ids) for role in roles)
+        chunk, ledger = self._beside(len(images)), Ledger(partial(self.now, self._device))
+        with needs.meeting(self.classifier, images, layers, chunk=chunk, curved=curved, ledger=ledger) as meeting:
             for role in roles:
                 supplies: dict[Score, needs.Supply] = {}
+                own = None if organ is None else organ[role.rows]
                 for use in self.uses:
                     if use.score not in supplies:
                         supplies[use.score] = meeting.asked(role.target, role.rows, use.score)
-                    found.extend(self._answer(use, supplies[use.score], role, forward, grids[use.layer]))
-        return found
+                    streams = self.streams(role.ids, "control" if use.control else "method", use.label)
+                    given = Given(supplies[use.score], streams, grids[use.layer], own)
+                    found.extend(self._answer(use, given, role))
+        took = ledger.seconds()
+        return [replace(piece, seconds=took.get((piece.label, piece.start), 0.0)) for piece in found]
 
-    def _answer(
-        self, use: Use, supply: needs.Supply, role: Role, forward: float, cells: tuple[int, int]
-    ) -> Iterator[Piece]:
-        """The maps of one method for one role, and their shuffled copies."""
-        shared = forward * len(role.ids) + supply.backward() if use.layers else 0.0
-        started = time.perf_counter()
-        streams = self.streams(role.ids, "control" if use.control else "method", use.label)
-        organ = None if self.organ is None else torch.from_numpy(self.organ(role.ids)).to(self._device)
-        answer = use.attribute(Given(supply, streams, cells, organ))
+    def _answer(self, use: Use, given: Given, role: Role) -> Iterator[Piece]:
+        """The maps of one method for one role, and their shuffled copies; their seconds are known at the end."""
+        with given.supply.ledger.user((use.label, role.start), len(role.ids)):
+            answer = use.attribute(given)
         noted = answer if isinstance(answer, Noted) else Noted(answer)
-        settle(self._device)
-        seconds = shared + time.perf_counter() - started
         notes = {name: values.float().cpu().numpy() for name, values in noted.notes.items()}
         maps = noted.maps.float()
-        yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), seconds, notes)
+        yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), 0.0, notes)
         if use.shuffled:
             draw = [self.streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
             many = torch.stack([shuffled(maps, own, use.declared.grid) for own in draw], dim=1)
@@ -154,8 +153,13 @@ class Cell:
         return self.table[self.table["role"] == "true"].set_index("image_id")["target"]
 
     @cached_property
-    def _passes(self) -> Chunk:
+    def _batch(self) -> Chunk:
+        """How many images meet the network at once."""
         return Chunk(self.most, self._device)
+
+    def _beside(self, images: int) -> Chunk:
+        """How many rows a pass takes beside so many images. Known anew where that changes: a smaller batch leaves more room."""
+        return self._batch.of(images, least=SPARE if images > 1 else 1)
 
     @cached_property
     def grids(self) -> Mapping[str, tuple[int, int]]:

@@ -2,8 +2,8 @@
 
 A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on the same
 outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. A thread
-watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included. It begins when
-this module is imported, which scripts do before they import anything slow.
+watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included; a training has
+some seconds to keep its state. It begins when this module is imported, which scripts do before they import anything slow.
 """
 
 import fcntl
@@ -22,6 +22,7 @@ import psutil
 
 from gradfaith.errors import JobAlive, Refusal
 
+GRACE = 8.0  # seconds between asking a job to end and ending it
 PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
 
@@ -113,6 +114,8 @@ def _leash() -> None:
 
 def _watch(parent: psutil.Process) -> None:
     parent.wait()
+    os.kill(os.getpid(), signal.SIGTERM)  # ends every job but a training, which keeps its state first
+    time.sleep(GRACE)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

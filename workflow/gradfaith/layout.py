@@ -6,6 +6,7 @@ wildcards.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 MODEL = "{arch}/seed-{seed}"
 RESOURCES = "resources"
@@ -105,6 +106,20 @@ class Layout:
     @staticmethod
     def pretrained(timm: str) -> str:
         return f"{RESOURCES}/weights/{timm}.safetensors"
+
+    @staticmethod
+    def pretrained_record(timm: str) -> str:
+        return f"{RESOURCES}/weights/{timm}.json"
+
+    @staticmethod
+    def progress(weights: str) -> Path:
+        """Where the training of these weights keeps its states: no output of a rule, for Snakemake takes those of a failed job away."""
+        return Path(weights).with_name("progress")
+
+    @staticmethod
+    def events(weights: str) -> Path:
+        """TensorBoard's, kept when the training is done."""
+        return Path(weights).with_name("events")
 
     # one study's own
     @property

@@ -1,4 +1,14 @@
-"""What is known of a method's stored maps as a whole, and of each map: whether it says anything at all."""
+"""What is known of a method's stored maps as a whole, and of each map: whether it says anything at all.
+
+A map is constant, "degenerate", in one sense and asked of two things. The sense: its range is below a millionth of its size, the
+rounding of single precision (metrics/evaluated.py). The things:
+
+    here             the map as its method gave it, raw, signed, on its own grid, before anybody reads it
+    evaluated.py     what a metric reads of it: the positive part, at the image's size; all negative is constant there
+
+So a map that is degenerate here is so in every score, and one that is ok here may say nothing to metrics: its positive part is
+empty, or, as only evaluated maps are cut off there, smaller than 1e-12.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +18,7 @@ from numpy.typing import NDArray
 
 Grid = Literal["native", "input"]
 STATUSES = ("ok", "degenerate", "failed")
-CONSTANT = 1e-12  # a map whose range is below this times its size has nothing to say
+CONSTANT = 1e-6  # the same as evaluated.SMALLEST_SHARE, which a reader of stores need not import
 
 
 @dataclass(frozen=True)

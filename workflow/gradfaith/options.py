@@ -1,6 +1,7 @@
 """Options of a file found by name: checked against its keyword-only arguments, filled with their defaults.
 
-The annotation is evaluated over a handful of plain names, so that nothing is imported; pydantic does the checking.
+The annotation is evaluated over a handful of plain names, so that nothing is imported; pydantic does the checking. What the
+values must keep beyond that is in limits.py.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ PLAIN = {
 def adapter(option: registry.Option) -> TypeAdapter[Any]:
     """What checks one option, from its annotation as written."""
     annotation = eval(option.annotation, {"__builtins__": {}}, PLAIN)
-    return TypeAdapter(annotation, config=ConfigDict(strict=False))
+    return TypeAdapter(annotation, config=ConfigDict(strict=False, allow_inf_nan=False))
 
 
 def complete(room: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,10 +153,10 @@ class Plan:
     def starting_weights(self, arch: str) -> str | None:
         """The file a training starts from; none: random weights."""
         spec, training = self.study.architectures[arch], self.study.training
-        if spec.weights:
-            return spec.weights
-        pretrained = training != "none" and training.weights == "pretrained"
-        return self.layout.pretrained(spec.timm or arch) if pretrained else None
+        said = spec.weights or ("none" if training == "none" else training.weights)
+        if said == "pretrained":
+            return self.layout.pretrained(spec.timm or arch)
+        return None if said == "none" else said
 
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
         """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""

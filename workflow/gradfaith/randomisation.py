@@ -3,7 +3,7 @@
 Images and classes are the same at every step: the class that the trained model predicts. So are the random streams of
 seeded methods, so that a network nobody changed would agree with itself exactly. Layers are not probed again: a
 randomised network may have dead places, and its maps then say so by their status. Where a method refuses such a network, its
-scores have failed, with its reason; the others go on.
+scores have failed, with its reason; the others go on. So have those of a network whose batch norms cannot be folded, all of them.
 
 Cost: orders x steps times what explaining the images did.
 """
@@ -57,9 +57,8 @@ def scores(
     uses = [replace(use, shuffled=False) for use in uses_of(model, asked["methods"])]
     frames = [tables.read_all((), tables.SCORES)]
     for order, step, random in cascade(model, asked["orders"], asked["steps"], seed=rng.seed(*key, NAME)):
-        ready = prepared(random, asked["passes"])
-        cell = Cell(ready, images.pixels, table, uses, key=key, copies=1, most=most, probed=False)
-        for label, result in compared(cell, stored).items():
+        cell = Cell(random, images.pixels, table, uses, key=key, copies=1, most=most, probed=False)
+        for label, result in answered(cell, asked["passes"], stored).items():
             what = {
                 **model_is, "method": label, "copy": 0, "layer": maps.methods[label].layer, "target": "predicted",
                 "metric": NAME, "variant": variant(order, step, asked["steps"]),
@@ -75,6 +74,15 @@ def drawn(maps: Maps, predictions: pd.DataFrame, most: int | None, seed: int) ->
     chosen = evenly(predictions[predictions["image_id"].isin(ids)], most, seed)
     kept: NDArray[np.int64] = rows[ids.isin(chosen["image_id"]).to_numpy()]
     return kept
+
+
+def answered(cell: Cell, passes: Mapping[str, Any], stored: Stored) -> dict[str, Result]:
+    """Every method's agreement, of a network prepared as the study asks; where it cannot be, all of them have failed."""
+    try:
+        ready = prepared(cell.classifier, passes)
+    except Refusal as refusal:
+        return {use.label: _failed(len(stored.rows), refusal.found) for use in cell.uses}
+    return compared(replace(cell, classifier=ready), stored)
 
 
 def compared(cell: Cell, stored: Stored) -> dict[str, Result]:

@@ -79,7 +79,7 @@ class Slices:
         return mapped | {
             "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
             "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
-            "recipe": None if study.training == "none" else study.training.model_dump(exclude={"weights"}),
+            "recipe": None if study.training == "none" else study.training.deciding(),
             "classes": self.plan.dataset.classes,
         }
 

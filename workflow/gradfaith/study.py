@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import options, registry
+from gradfaith.imaging import Image
 from gradfaith.sanity import Meta, Randomisation
 from gradfaith.training import Architecture, Closed, Share, Training
 
@@ -91,31 +92,6 @@ class Split(Closed):
                 "`by: slice` puts slices of one patient on both sides, so it also needs `allow_leaky_split: true`"
             )
         return self
-
-
-class Harmonise(Closed):
-    """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
-
-    low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
-    resample: int | None = Field(None, ge=16, description="side to scale down to and back from; empty: not")
-    jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
-
-
-class Image(Closed):
-    """How an image becomes a tensor."""
-
-    size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
-    fit: Literal["pad", "crop"] = Field(
-        "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
-    )
-    channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
-    harmonise: Harmonise = Field(default_factory=Harmonise, description="against scanner shortcuts; nothing by default")
-    mean: Literal["train"] | Share = Field(
-        "train", description="subtracted in [0, 1]; `train`: the training part's own mean"
-    )
-    std: Literal["train"] | Annotated[float, Field(gt=0)] = Field(
-        "train", description="divided by; `train`: the training part's own"
-    )
 
 
 class MethodUse(Uses):
@@ -212,6 +188,19 @@ class Compute(Closed):
     data_threads: int = Field(2, ge=1, description="threads that read, fit and compare images")
     chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved whenever memory runs out"
+    )
+    images: Literal["auto", "device", "stream"] = Field(
+        "auto",
+        description="where a training keeps its images: all on the device, or read batch by batch; auto: on the device if they "
+        "take at most half of what is free there. The weights are the same",
+    )
+    save_seconds: int = Field(
+        120,
+        ge=1,
+        description="a training saves its state this often, and after every epoch, so that a killed one goes on",
+    )
+    tensorboard: bool = Field(
+        False, description="write events for TensorBoard beside each model (needs the package tensorboard)"
     )
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+LATER = frozenset(  # keys that came when models had been trained already
+    {"mixup", "freeze", "layer_decay", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
+)
 
 
 class Closed(BaseModel):
@@ -24,7 +27,8 @@ class Architecture(Closed):
     layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
     weights: str = Field(
         "",
-        description="a safetensors file to start from (or, with `training: none`, to use); overrides training.weights",
+        description="what it starts from (or, with `training: none`, is): `pretrained`, `none` (random), or a safetensors or torch "
+        "file; empty: what training.weights says",
     )
 
 
@@ -50,7 +54,50 @@ class Training(Closed):
     rotate: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, in degrees")
     scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
     contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
+    mixup: float = Field(
+        0.0, ge=0, description="blend images in pairs, in shares drawn from Beta(mixup, mixup); 0: not"
+    )
+    freeze: Annotated[int, Field(ge=0)] | Literal["backbone"] = Field(
+        0,
+        description="so many of the first groups of layers (the stem, then stage by stage) keep the weights they start with; "
+        "`backbone`: all but the head",
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each group of layers learns so much slower than the one after it; 1: all alike"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay, per step, of an average of the weights that is validated and kept instead; 0: none",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better one; empty: go through all epochs"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="compute a batch in so many pieces, for less memory; only batch norms see the difference"
+    )
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"
+    )
+    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
+    compile: bool = Field(False, description="train through torch.compile, which needs a compiler where the job runs")
     threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
     weights: Literal["none", "pretrained"] = Field(
-        "none", description="start from random weights, or from timm's pretrained ones"
+        "none",
+        description="start from random weights, or from timm's pretrained ones; an architecture may say otherwise",
     )
+
+    @model_validator(mode="after")
+    def _pieces(self) -> "Training":
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate: {self.accumulate} pieces of a batch of {self.batch} would leave some empty")
+        return self
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights beside where they start; a later key at its default is left out, as it changed nothing."""
+        return {
+            key: value
+            for key, value in self.model_dump(exclude={"weights"}).items()
+            if key not in LATER or value != type(self).model_fields[key].default
+        }

@@ -1,11 +1,12 @@
 """What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gradfaith import composed, judging
+from gradfaith import composed, judging, limits
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import EXTENDED
 from gradfaith.registry import SHUFFLED, did_you_mean, entry, names
@@ -79,7 +80,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
 def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
     checks = (
-        _agreement, _localization, _batteries, _regional, _composite, _names, _primary, _weights, _parts, _randomisation,
+        _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation,
         _meta,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
@@ -147,6 +148,10 @@ def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> 
                 f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be read by none of {', '.join(kinds)}"
             )
     return lines
+
+
+def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return limits.problems(study)
 
 
 def _composite(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
@@ -234,12 +239,31 @@ def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> lis
 def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
     if study.training != "none":
         return []
-    bare = [name for name, spec in study.architectures.items() if not spec.weights]
+    bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none")]
     lines = [
         f"architectures.{name}.weights: `training: none` takes weights as they are, and there are none" for name in bare
     ]
     if len(study.seeds) > 1:
         lines.append(f"seeds: {study.seeds} would be the same weights {len(study.seeds)} times, with `training: none`")
+    return lines
+
+
+def _training(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    recipe, compute = study.training, study.compute
+    lines = []
+    if compute.tensorboard and find_spec("tensorboard") is None:
+        lines.append("compute.tensorboard: the package is not installed here (`pip install tensorboard`)")
+    if recipe == "none" or study.external:
+        return lines
+    if recipe.precision == "fp16" and compute.device in ("cpu", "mps"):
+        lines.append(
+            f"training.precision: fp16 is for CUDA devices, and compute.device is {compute.device} (bf16 runs there)"
+        )
+    random = [name for name, spec in study.architectures.items() if (spec.weights or recipe.weights) == "none"]
+    if recipe.freeze != 0 and random:
+        lines.append(
+            f"training.freeze: {recipe.freeze} would keep random weights, as {', '.join(random)} starts from none"
+        )
     return lines
 
 

@@ -19,7 +19,7 @@ from gradfaith.figures import theme
 from gradfaith.figures.contract import Figure, Given
 from gradfaith.stores import Images
 
-FIGURE = Figure(needs=("audit", "manifest", "splits", "images"))
+FIGURE = Figure(needs=("audit", "manifest", "splits", "images"), limits=("0 <= limit <= 1",))
 PAIRS, PARTS = 4, ("train", "val", "test")
 TONES = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
 

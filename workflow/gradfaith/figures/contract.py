@@ -21,6 +21,7 @@ class Figure:
     """`needs`: any of estimates, contrasts, classification, meta, predictions, scores, curves, manifest, splits, images, maps, audit."""
 
     needs: tuple[str, ...]
+    limits: tuple[str, ...] = ()  # what its options must keep: "images >= 1"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Every method against every control, metric by metric: what pictures alone cannot show.
 
-One row of panels per architecture, one column per metric, one line per method; controls are grey and hollow. The band is
-the interval of the first method: a control inside it knows nothing and scores alike. Intervals that overlap do not settle
+One row of panels per architecture, one column per metric, one line per method; controls are grey and hollow. A method's
+shuffled copies are a small grey cross on its own line, without their interval. The band is the interval of the first
+method: a control inside it knows nothing and scores alike. Where there are more methods than colours, the lines name them
+and the legend does not. Intervals that overlap do not settle
 a comparison, and those that do not are not a test: contrasts, paired by image, are in the table. Only the primary variant
 of each metric is drawn; of an agreement metric also its chance level, the same maps compared between different images.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,35 +18,45 @@ from matplotlib.ticker import MaxNLocator
 
 from gradfaith.figures import rows, theme
 from gradfaith.figures.contract import Figure, Given
+from gradfaith.registry import SHUFFLED
 
 FIGURE = Figure(needs=("estimates", "manifest"))
 Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
+LINE = 0.14  # inches
+CHANCE: dict[str, Any] = {"color": theme.INK, "marker": "|", "markersize": 6, "markeredgewidth": 1, "zorder": 5}
+COPIES: dict[str, Any] = {"color": theme.GREY, "marker": "x", "markersize": 3.4, "markeredgewidth": 1, "zorder": 2.5}
+CROSSES = "Crosses: intervals of the shuffled copies are in maps.csv."
 
 
 def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     table = rows.whole(given.tables["estimates"])
     shown, archs = rows.present(table, metrics), [name for name in given.architectures if name in set(table["arch"])]
     table = table[table["metric"].isin(shown)]
-    methods = rows.methods(table, given.controls)
+    every = rows.methods(table, given.controls)
+    methods = [
+        name for name in every if name.removeprefix(SHUFFLED) == name or name.removeprefix(SHUFFLED) not in every
+    ]
     look = _look(methods, given.controls)
-    figure = theme.page(0.9 + len(archs) * (0.32 + 0.14 * len(methods)))
+    figure = theme.page(0.9 + len(archs) * (0.32 + LINE * len(methods)))
     panels = figure.subplots(len(archs), len(shown), sharex="col", sharey=True, squeeze=False)
     drawn: list[pd.DataFrame] = []
     cut = False
     for column, metric in enumerate(shown):
-        own, chance = rows.of_metric(table, metric), rows.of_metric(table, metric, rows.CHANCE)
-        shown_part = theme.window(own, *chance["value"])
+        whole, chance = rows.of_metric(table, metric), rows.of_metric(table, metric, rows.CHANCE)
+        own, copies = whole[whole["method"].isin(methods)], whole[~whole["method"].isin(methods)]
+        shown_part = theme.window(own, *chance["value"], *copies["value"])
         drawn, cut = [*drawn, own], cut or theme.beyond(own, shown_part)
         for line, arch in enumerate(archs):
-            axes = panels[line, column]
-            _panel(axes, own[own["arch"] == arch], chance[chance["arch"] == arch], methods, look, shown_part)
+            mine, moved, level = (part[part["arch"] == arch] for part in (own, copies, chance))
+            _panel(panels[line, column], mine, moved, level, methods, look, shown_part)
         panels[-1, column].set(xlabel=_words(metric, own), xlim=shown_part)
     for line, arch in enumerate(archs):
         panels[line, 0].set_title(arch, fontweight="bold")
         panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
-    theme.legend(figure, _legend(look, rows.CHANCE in set(table["variant"])))
+    folded = len(methods) < len(every)
+    theme.legend(figure, _legend(look, folded, rows.CHANCE in set(table["variant"])))
     basis = theme.basis(pd.concat(drawn), given.level, theme.kind(given.tables["manifest"]))
-    theme.note(figure, basis, theme.ARROWS if cut else "")
+    theme.note(figure, basis, " ".join(filter(None, (CROSSES if folded else "", theme.ARROWS if cut else ""))))
     return figure
 
 
@@ -53,9 +66,10 @@ def _look(methods: Sequence[str], controls: Sequence[str]) -> Look:
 
 
 def _panel(
-    axes: Axes, own: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look, shown: theme.Window
-) -> None:
-    here, level = rows.by(own, "method"), rows.by(chance, "method")
+    axes: Axes, own: pd.DataFrame, copies: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: Look,
+    shown: theme.Window,
+) -> None:  # fmt: skip
+    here, moved, level = (rows.by(part, "method") for part in (own, copies, chance))
     axes.grid(axis="x")
     axes.tick_params(axis="x", labelsize=6.8)
     axes.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
@@ -64,16 +78,9 @@ def _panel(
         axes.axvspan(here[first]["low"], here[first]["high"], color=look[first][0], alpha=0.1, linewidth=0)
     for place, method in enumerate(methods):
         colour, marker = look[method]
-        if method in level and pd.notna(level[method]["value"]):
-            axes.plot(
-                level[method]["value"],
-                place,
-                marker="|",
-                markersize=6,
-                color=theme.INK,
-                markeredgewidth=1,
-                zorder=5,
-            )
+        for found, mark in ((level.get(method), CHANCE), (moved.get(SHUFFLED + method), COPIES)):
+            if found is not None and pd.notna(found["value"]):
+                axes.plot(found["value"], place, linewidth=0, **mark)
         if method in here and pd.notna(here[method]["value"]):
             theme.dot(axes, here[method], place, colour, marker, control=colour == theme.GREY, shown=shown)
         else:
@@ -91,11 +98,12 @@ def _words(metric: str, own: pd.DataFrame) -> str:
     return rows.words(metric) + (f"\n({variant})" if variant else "")
 
 
-def _legend(look: Look, chance: bool) -> list[Line2D]:
-    entries = [theme.swatch(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
+def _legend(look: Look, folded: bool, chance: bool) -> list[Line2D]:
+    named = [theme.swatch(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
+    entries = named if len(named) <= len(theme.COLOURS) else [theme.swatch("methods, in colour", theme.ACCENT)]
     entries.append(theme.swatch("controls, which know nothing", theme.GREY, control=True))
+    if folded:
+        entries.append(Line2D([], [], linewidth=0, label="the line's own maps, shuffled", **COPIES))
     if chance:
-        bar = Line2D([], [], color=theme.INK, marker="|", markersize=6, markeredgewidth=1, linewidth=0)
-        bar.set_label("chance level: between different images")
-        entries.append(bar)
+        entries.append(Line2D([], [], linewidth=0, label="chance level: between different images", **CHANCE))
     return entries

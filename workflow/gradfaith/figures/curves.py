@@ -46,7 +46,8 @@ def draw(given: Given, *, imputer: str = "", methods: tuple[str, ...] = (), cont
         axes.set_xlabel(f"Pixels removed ({imputer})")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set(xlim=(0, 1), ylim=(0, None))
-    theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
+    if look:
+        theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
     theme.note(
         figure, theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
     )

@@ -17,7 +17,7 @@ from gradfaith.figures.contract import Figure, Given
 from gradfaith.registry import SHUFFLED
 from gradfaith.stores import Maps
 
-FIGURE = Figure(needs=("images", "maps"))
+FIGURE = Figure(needs=("images", "maps"), limits=("examples >= 0",))
 LINE, SIDE = 0.27, 1.25  # inches: a line of the table, an example
 NONE = "No map is constant, and none fails to be finite: {maps} maps of {methods} methods and controls were counted."
 

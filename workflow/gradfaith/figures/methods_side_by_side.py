@@ -19,7 +19,7 @@ from gradfaith.figures.typical import choose
 from gradfaith.registry import SHUFFLED, did_you_mean
 from gradfaith.stores import Images, Maps
 
-FIGURE = Figure(needs=("predictions", "scores", "images", "maps"))
+FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
 ACROSS, MARGIN = 8, 1.12  # methods on a line at most; inches for the words beside a row
 NARROW = 5.8  # inches; the note needs them
 

@@ -16,7 +16,7 @@ from gradfaith.figures.contract import Figure, Given
 from gradfaith.figures.typical import choose
 from gradfaith.stores import Maps
 
-FIGURE = Figure(needs=("predictions", "scores", "images", "maps"))
+FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
 
 
 def draw(

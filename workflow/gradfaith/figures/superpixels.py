@@ -20,7 +20,10 @@ from gradfaith.figures.contract import Figure, Given
 from gradfaith.figures.typical import choose
 from gradfaith.stores import Maps
 
-FIGURE = Figure(needs=("predictions", "scores", "images", "maps"))
+FIGURE = Figure(
+    needs=("predictions", "scores", "images", "maps"),
+    limits=("images >= 1", "strongest >= 1", "0 <= seed_rank < seeds"),
+)
 FOR, AGAINST = ("#009E73", "+++"), ("#DD3C14", "---")
 NONE = "No method of this study fits a surrogate on superpixels."
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradfaith.metrics.contract import Context, Imputer
 
-IMPUTER = Imputer(fill="its Gaussian surroundings", cite="fong2017")
+IMPUTER = Imputer(fill="its Gaussian surroundings", cite="fong2017", limits=("sigma > 0",))
 
 
 def fill(images: Tensor, _context: Context, *, sigma: float = 0.05) -> Tensor:  # (m, c, h, w)

@@ -22,7 +22,12 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.imputers import harmonic, mean
 from gradfaith.metrics.contract import Context, Imputer
 
-IMPUTER = Imputer(fill="the weighted mean of its neighbours, with noise", seeded=True, cite="rong2022")
+IMPUTER = Imputer(
+    fill="the weighted mean of its neighbours, with noise",
+    seeded=True,
+    cite="rong2022",
+    limits=("noise >= 0", "0 < tolerance < 1"),
+)
 
 
 def fill(images: Tensor, context: Context, *, noise: float = 0.01, tolerance: float = 1e-4) -> Tensor:  # (m, c, h, w)

@@ -17,12 +17,13 @@ All are of one batch and one target class per image. `requires` names what a net
 defined (models/traits.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
 "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
 passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
-added ("steps + 2"). The maps are raw: nobody rescales before `metrics/evaluated.py`.
+added ("steps + 2"). `limits` are what options must keep, as conditions on their names (limits.py). The maps are raw: nobody
+rescales before `metrics/evaluated.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -35,6 +36,9 @@ Rows = Tensor  # (m,) the image that each of m changed copies is a copy of
 Build = Callable[
     [slice], Tensor
 ]  # some of the m copies, made when they are needed, so that they need not exist at once
+Each = Callable[
+    [Hashable, Callable[[Tensor], Any]], list[Any]
+]  # a name, and how it is made of (c, h, w) -> one per image
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Method:
     at: str = ""  # the layer it taps unless the study names one, a word of models/layers.py; else the architecture's
     cite: str = ""
     differs: str = ""  # where we differ from the source, in one sentence
+    limits: tuple[str, ...] = ()  # what its options must keep: "steps >= 1"
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Asked:
     slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
     mean: Tensor | None = None  # the grey that the network's normalisation takes away
+    each: Each = field(kw_only=True)  # what is made of every image alone, once for all methods that name it alike
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ METHOD = Method(
     forwards="steps + 2",
     backwards="steps",
     cite="sundararajan2017",
+    limits=("steps >= 1",),
 )
 
 

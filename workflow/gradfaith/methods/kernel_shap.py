@@ -24,6 +24,7 @@ from gradfaith.methods.surrogate import Copies, Numbers, explained, superpixels
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 2", seeded=True, cite="lundberg2017",
     differs="the sum is a constraint, not two heavy samples; copies come with their complements",
+    limits=("segments >= 2", "samples >= 1", "samples >= 2 * segments or allow_underdetermined"),
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def attribute(
     fill: Literal["mean", "grey"] = "mean",
     allow_underdetermined: bool = False,
 ) -> Noted:
-    labels = superpixels(asked.images, segments, samples, allow_underdetermined)
+    labels = superpixels(asked, segments, samples, allow_underdetermined)
     return explained(asked, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
 
 

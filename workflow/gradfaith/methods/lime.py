@@ -22,6 +22,7 @@ from gradfaith.methods.surrogate import Copies, Numbers, explained, superpixels
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 1", seeded=True, cite="ribeiro2016",
     differs="ridge on all superpixels, of the score, without a selection of features before",
+    limits=("segments >= 2", "samples >= 1", "samples >= 2 * segments or allow_underdetermined", "width > 0", "ridge >= 0"),
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def attribute(
     ridge: float = 1.0,
     allow_underdetermined: bool = False,
 ) -> Noted:
-    labels = superpixels(asked.images, segments, samples, allow_underdetermined)
+    labels = superpixels(asked, segments, samples, allow_underdetermined)
     return explained(
         asked,
         labels,

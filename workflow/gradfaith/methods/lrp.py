@@ -15,7 +15,6 @@ nn.Identity and nn.Flatten, so this is our own, tested against it. Cost: a forwa
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ METHOD = Method(
     backwards=2,
     cite="bach2015",
     differs="gamma rule for all convolutions, epsilon as a share of the layer's rms, batch norms folded",
+    limits=("epsilon >= 0", "gamma >= 0"),
 )
 NO_NORM: nn.Module = nn.Identity()
 Link = tuple[nn.Module, Tensor]  # a layer of the chain, and what entered it
@@ -85,14 +85,17 @@ def _through_conv(
 ) -> Tensor:
     """a w s + gamma (a+ w+ + a- w-) s, where s = R / (z + gamma z+), and z+ is what speaks for z."""
     weight = conv.weight.detach() * _gain(norm, conv)
-    signs = [(part(entered), partial(_bare, conv, part(weight))) for part in (_over, _under)]
-    affine = _affine(norm)
-    with torch.no_grad():
-        z = affine(conv(entered))
-        enlarged = gamma * (z > 0).to(z)
-        share = relevance / _steady(z + enlarged * sum(apply(a) for a, apply in signs), epsilon)
-    plain = entered * _slope(lambda a: affine(conv(a)), entered, share)
-    return plain + sum(a * _slope(apply, a, enlarged * share) for a, apply in signs)
+    halves = [(half(entered), half(weight)) for half in (_over, _under)] if gamma else []
+    halves = [(a, w) for a, w in halves if a.any()]  # what leaves a ReLU has no other half
+    entering = [entered.detach().requires_grad_(), *(a.requires_grad_() for a, _ in halves)]
+    with torch.enable_grad():  # one graph for the sums and for what they hand back
+        sums = [_affine(norm)(conv(entering[0])), *(_bare(conv, w, a) for a, w in halves)]
+    z, *parts = (summed.detach() for summed in sums)
+    enlarged = gamma * (z > 0).to(z)
+    share = relevance / _steady(z + enlarged * sum(parts), epsilon)
+    slopes = torch.autograd.grad(sums, entering, [share, *(enlarged * share for _ in halves)])
+    handed = [a.detach() * slope for a, slope in zip(entering, slopes, strict=True)]
+    return torch.stack(handed).sum(dim=0)
 
 
 def _bare(conv: nn.Conv2d, weight: Tensor, entered: Tensor) -> Tensor:

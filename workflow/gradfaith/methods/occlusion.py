@@ -23,6 +23,7 @@ METHOD = Method(
     forwards="windows + 1",
     cite="zeiler2014",
     differs="the mean over all windows that cover a pixel; the original gives the value to the window's middle",
+    limits=("0 < window <= size", "0 < stride <= size"),
 )
 
 

@@ -17,6 +17,7 @@ from gradfaith.metrics.evaluated import resize
 METHOD = Method(
     needs=("layer", "image"), grid="native", signed=False, forwards="channels", cite="wang2020",
     differs="a constant channel is left out of the softmax; channels > 0 asks only the most varied ones",
+    limits=("channels >= 0",),
 )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from gradfaith.methods.contract import Asked, Method
 
 METHOD = Method(
-    needs=("image",), grid="input", signed=False, forwards="samples", backwards="samples", seeded=True, cite="smilkov2017"
+    needs=("image",), grid="input", signed=False, forwards="samples", backwards="samples", seeded=True, cite="smilkov2017",
+    limits=("samples >= 1", "noise >= 0"),
 )  # fmt: skip
 
 

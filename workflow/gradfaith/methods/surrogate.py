@@ -11,11 +11,13 @@ with fewer than two samples per superpixel is refused unless it is asked for: it
     agreement_<m>   Spearman's rank correlation of the fits on two disjoint sets of m samples, m an eighth, a quarter, a half
                     of all: what two seeds of m samples would give. No value where nothing is drawn.
 
-Cost: a forward for each sample, in one stream over all images. Fits are done in double precision on the CPU.
+Cost: a forward for each sample, in one stream over all images. An image is cut once for all methods of a bundle that ask for
+as many superpixels. Fits are done in double precision on the CPU.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -73,8 +75,8 @@ def explained(
     return Noted(torch.stack(maps).to(asked.images), kept)
 
 
-def superpixels(images: Tensor, segments: int, samples: int, underdetermined: bool) -> list[Tensor]:  # each (h, w)
-    """The number of its superpixel for every pixel, on the CPU; refused where samples are too few to fit."""
+def superpixels(asked: Asked, segments: int, samples: int, underdetermined: bool) -> list[Tensor]:  # each (h, w)
+    """The number of its superpixel for every pixel of each image; refused where samples are too few to fit."""
     if samples < PER_SUPERPIXEL * segments and not underdetermined:
         raise MethodUndefined(
             found=f"{samples} samples are asked for, of images of about {segments} superpixels.",
@@ -82,13 +84,16 @@ def superpixels(images: Tensor, segments: int, samples: int, underdetermined: bo
             then=f"Ask for at least {PER_SUPERPIXEL * segments} `samples` or fewer `segments`, "
             "or set `allow_underdetermined: true`.",
         )
-    labels = []
-    for image in images.detach().cpu().double():
-        colours = image.expand(3, -1, -1) if len(image) == 1 else image
-        found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
-        _, flat = np.unique(found, return_inverse=True)  # in case one lost all its pixels
-        labels.append(torch.from_numpy(flat.reshape(found.shape).astype(np.int64)))
-    return labels
+    return asked.each(("superpixels", segments), partial(cut, segments=segments))
+
+
+def cut(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h, w)
+    """One image into superpixels, on the CPU."""
+    image = image.detach().cpu().double()
+    colours = image.expand(3, -1, -1) if len(image) == 1 else image
+    found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
+    _, flat = np.unique(found, return_inverse=True)  # in case one lost all its pixels
+    return torch.from_numpy(flat.reshape(found.shape).astype(np.int64))
 
 
 def _answers(asked: Asked, labels: Sequence[Tensor], copies: Sequence[Copies], fill: Fill) -> list[Numbers]:

@@ -68,6 +68,7 @@ class Metric:
     controls: tuple[str, ...] = ()  # controls without which the number says little
     cite: str = ""
     differs: str = ""
+    limits: tuple[str, ...] = ()  # what its options must keep: "0 < share < 1"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Imputer:
     fill: str  # in words, for captions
     seeded: bool = False
     cite: str = ""
+    limits: tuple[str, ...] = ()  # what its options must keep: "sigma > 0"
 
 
 @dataclass(frozen=True)

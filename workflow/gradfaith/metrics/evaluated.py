@@ -5,7 +5,8 @@
     scale:  u = (r - min r) / (max r - min r), per image, after the resizing
 
 A map whose range is below 1e-12, or below a millionth of its peak (the rounding of single precision), is degenerate: it
-ranks nothing, and its evaluated map is zero. A map with a NaN or an infinity is broken, and zero too.
+ranks nothing, and its evaluated map is zero. This is asked of what is read; mapinfo.py asks it of the map as it is stored, and
+says how the two differ. A map with a NaN or an infinity is broken, and zero too.
 
 Resizing takes two taps per axis, a + t (b - a), columns before rows. Unlike a product with weight matrices this is the same
 to the last bit in any chunk and on any number of threads, leaves constants constant, and is out of reach of TF32; numpy

@@ -14,6 +14,7 @@ import torch
 from gradfaith import device as devices
 from gradfaith.models.build import Classifier
 from gradfaith.models.calibrate import logits, probabilities, temperature
+from gradfaith.models.pixels import Packed
 from gradfaith.models.predict import predict, seconds_per_image
 from gradfaith.stores import Images
 
@@ -29,7 +30,7 @@ def predictions(
 ) -> pd.DataFrame:
     """One row per image; `table` holds image_id, group, label and part."""
     device = next(model.parameters()).device
-    pixels = torch.from_numpy(images.pixels(list(table["image_id"])))
+    pixels = Packed(images, list(table["image_id"]))
     outputs = predict(model.unmapped(), pixels, chunk=chunk, device=device).numpy().astype(np.float64)
     class_map = model.spec.class_map
     plain = logits(outputs, class_map=class_map)
@@ -46,7 +47,7 @@ def predictions(
     ):
         for number, name in enumerate(classes):
             found[f"{kind}_{name}"] = values[:, number]
-    seconds = seconds_per_image(model, pixels[0].to(device))
+    seconds = seconds_per_image(model, pixels[:1][0].to(device))
     return found.assign(
         temperature=heat,
         seconds=seconds,

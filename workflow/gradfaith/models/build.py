@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from gradfaith.errors import ModelUnusable
+from gradfaith.models import weightfile
 from gradfaith.models.vision import timm
+
+SHOWN = 5  # names of weights in a refusal
 
 
 @dataclass(frozen=True)
@@ -100,33 +102,33 @@ def build(spec: Spec, *, seed: int = 0, weights: Path | None = None) -> Classifi
     _check(spec)
     net = _create(spec, seed)
     if weights is not None:
-        pretrained = _create(spec, seed, weights)
-        _check_loaded(net, pretrained, weights)
+        state = weightfile.read(weights)
+        pretrained = _create(spec, seed, weights, state)
+        _check_loaded(net, pretrained, weights, state)
         net = pretrained
     return Classifier(net, spec)
 
 
-def _overlay(spec: Spec, weights: Path) -> dict[str, Any]:
-    """What timm must know of the file: -1 class is never the number asked for, so its head is always dropped."""
-    overlay: dict[str, Any] = {"file": str(weights), "num_classes": -1, "custom_load": False, "label_offset": 0}
+def _overlay(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What timm must know of the weights: -1 class is never the number asked for, so their head is always dropped."""
+    overlay: dict[str, Any] = {"state_dict": dict(state), "num_classes": -1, "custom_load": False, "label_offset": 0}
     first = timm.get_pretrained_cfg(spec.timm).first_conv
-    with safe_open(weights, framework="pt") as file:
-        if isinstance(first, str) and f"{first}.weight" in file.keys():  # noqa: SIM118 - not a mapping
-            channels = file.get_slice(f"{first}.weight").get_shape()[1]
-            overlay["input_size"] = (channels, spec.size, spec.size)
+    if isinstance(first, str) and f"{first}.weight" in state:
+        overlay["input_size"] = (state[f"{first}.weight"].shape[1], spec.size, spec.size)
     return overlay
 
 
-def _create(spec: Spec, seed: int, weights: Path | None = None) -> nn.Module:
+def _create(spec: Spec, seed: int, weights: Path | None = None, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     options = dict(spec.options)
     if timm.get_pretrained_cfg(spec.timm).fixed_input_size:
         options.setdefault("img_size", spec.size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
-            if weights is not None:
-                options |= {"pretrained": True, "pretrained_cfg_overlay": _overlay(spec, weights)}
+            if state is not None:
+                options |= {"pretrained": True, "pretrained_cfg_overlay": _overlay(spec, state)}
             net: nn.Module = timm.create_model(spec.timm, num_classes=spec.classes, in_chans=spec.in_chans, **options)
+            net.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]  # timm would keep all of it
         except Exception as error:  # timm and safetensors raise whatever their constructors and loaders raise
             raise _refused(spec, weights, error) from error
     return net
@@ -160,7 +162,7 @@ def _check(spec: Spec) -> None:
         )
 
 
-def _check_loaded(random: nn.Module, loaded: nn.Module, weights: Path) -> None:
+def _check_loaded(random: nn.Module, loaded: nn.Module, weights: Path, state: Mapping[str, Tensor]) -> None:
     """Weights that are still the random ones, outside the head, were not in the file."""
     heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
     heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
@@ -174,8 +176,14 @@ def _check_loaded(random: nn.Module, loaded: nn.Module, weights: Path) -> None:
         and torch.equal(value, before[name])
     ]
     if left:
+        more = sorted(set(state) - set(loaded.state_dict()))
+        unknown = f", and has others: {_some(more)}" if more else ""
         raise ModelUnusable(
-            found=f"{weights} lacks weights of the network: {', '.join(left[:3])}{', ...' if left[3:] else ''}.",
+            found=f"{weights} lacks weights of the network: {_some(left)}{unknown}.",
             why="They would stay random, and the network would only look pretrained.",
             then="Give the weights file of this very architecture.",
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -47,9 +47,12 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
     atomic.write_text(path, json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
-def load(weights: Path, card_path: Path | None = None) -> Classifier:
-    """The classifier whose weights lie at `weights`, in evaluation mode, on the CPU; its card lies beside them, or is given."""
-    card = read_card(card_path or weights.with_name(CARD))
+def load(weights: Path, card_path: Path) -> Classifier:
+    """The classifier whose weights lie at `weights`, in evaluation mode, on the CPU.
+
+    Its card lies beside them only where they were trained: a study of other outputs, or of another order, has its own.
+    """
+    card = read_card(card_path)
     content = _read(weights)
     if hashlib.sha256(content).hexdigest() != card["weights_sha256"]:
         raise ModelUnusable(

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
 
 from gradfaith.errors import ModelUnusable
-from gradfaith.models import checkpoint
+from gradfaith.models import checkpoint, weightfile
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.vision import timm
 
@@ -54,14 +53,9 @@ def _head(weights: Path, name: str) -> int:
     """How many outputs the classifier in a file has."""
     heads = timm.get_pretrained_cfg(name).classifier
     first = heads if isinstance(heads, str) else (heads or ("",))[0]
-    try:
-        with safe_open(weights, framework="pt") as file:
-            there = set(file.keys())
-            for key in (f"{first}.weight", f"net.{first}.weight"):
-                if key in there:
-                    return int(file.get_slice(key).get_shape()[0])
-    except (OSError, SafetensorError) as error:
-        raise _no_head(weights, name, str(error)) from error
+    there = weightfile.read(weights)
+    if f"{first}.weight" in there:
+        return int(there[f"{first}.weight"].shape[0])
     raise _no_head(weights, name, f"it has no {first}.weight")
 
 
@@ -69,5 +63,5 @@ def _no_head(weights: Path, name: str, said: str) -> ModelUnusable:
     return ModelUnusable(
         found=f"{weights} is no classifier of the architecture {name}: {said}.",
         why="With a class map the number of outputs is read off the head in the file.",
-        then="Give the safetensors file of a network of this architecture, head included.",
+        then="Give the weights of a network of this architecture, head included.",
     )

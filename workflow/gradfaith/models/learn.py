@@ -5,25 +5,39 @@ every tensor must be in the file. Its head may then have outputs of its own, and
 """
 
 import csv
+import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
 from gradfaith import device as devices
 from gradfaith.atomic import replacing
 from gradfaith.errors import ModelUnusable
+from gradfaith.models import weightfile
 from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.models.events import Board
 from gradfaith.models.foreign import as_in_file
+from gradfaith.models.pixels import opened
+from gradfaith.models.progress import Keeper
 from gradfaith.models.recipe import Recipe
-from gradfaith.models.train import EpochRow, Trained, train
+from gradfaith.models.run import EpochRow
+from gradfaith.models.train import Trained, train
 from gradfaith.stores import Images
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a training uses the machine; nothing here changes a weight."""
+
+    images: str = "auto"  # or device, or stream
+    memory: int | None = None  # bytes that the job may take
+    events: Path | None = None  # TensorBoard's folder
 
 
 def model(
@@ -35,6 +49,8 @@ def model(
     seed: int,
     weights: Path | None,
     device: torch.device,
+    machine: Machine = Machine(),
+    keeper: Keeper | None = None,
 ) -> Trained:
     """One model; `table` holds image_id, label, group and part, and `probe` refuses a network that a method has no map for."""
     spec = _spec(settings, images)
@@ -46,17 +62,39 @@ def model(
     if settings["recipe"] is None:
         return _as_it_is(spec, weights)
     place = {name: number for number, name in enumerate(settings["classes"])}
-    labels = torch.tensor(table["label"].map(place).to_numpy())
-    parts = {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")}
-    pixels = torch.from_numpy(images.pixels(list(table["image_id"])))
-    recipe = Recipe.from_dict(settings["recipe"])
-    groups = torch.tensor(pd.factorize(table["group"], sort=True)[0])
     return train(
-        spec, recipe, pixels, labels, parts, seed=seed, device=device, weights=weights, groups=groups, report=_say
+        spec,
+        Recipe.from_dict(settings["recipe"]),
+        opened(images, list(table["image_id"]), machine.images, device, machine.memory),
+        torch.tensor(table["label"].map(place).to_numpy()),
+        {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
+        seed=seed,
+        weights=weights,
+        groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
+        report=_reported(machine.events),
+        keeper=keeper,
     )
 
 
-def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcards: Any) -> dict[str, Any]:
+def decides(
+    settings: Mapping[str, Any], images: Images, table: pd.DataFrame, *, seed: int, weights: Path | None
+) -> dict[str, Any]:
+    """All that decides the weights: a state of a training is continued only where this is the same."""
+    split = table[["image_id", "label", "group", "part"]].to_csv(index=False)
+    recipe = settings["recipe"]
+    return {
+        "spec": _spec(settings, images).to_json(),
+        "recipe": recipe and Recipe.from_dict(recipe).to_dict(),
+        "seed": seed,
+        "images": images.digest,
+        "split": hashlib.sha256(split.encode()).hexdigest(),
+        "weights": weightfile.digest(weights) if weights else "",
+    }
+
+
+def card(
+    trained: Trained, settings: Mapping[str, Any], images: Images, wildcards: Any, weights: Path | None = None
+) -> dict[str, Any]:
     """What a reader of the weights must know, beside what the checkpoint adds."""
     parameters = sum(parameter.numel() for parameter in trained.classifier.parameters())
     return {
@@ -70,6 +108,7 @@ def card(trained: Trained, settings: Mapping[str, Any], images: Images, wildcard
         "image": images.stamp,  # how pictures became pixels: an external evaluation must do the same
         "device": devices.name(next(trained.classifier.parameters()).device),
         "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
+        "started_from": {"file": str(weights), "sha256": weightfile.digest(weights)} if weights else None,
     }
 
 
@@ -100,17 +139,31 @@ def _as_it_is(spec: Spec, weights: Path | None) -> Trained:
     assert weights is not None  # the study refuses `training: none` without weights
     classifier = build(spec, seed=0)
     try:
-        state = load_file(weights)
-        classifier.load_state_dict(
-            {key if key.startswith("net.") else f"net.{key}": value for key, value in state.items()}
-        )
-    except Exception as error:  # safetensors and torch raise their own kinds
+        classifier.net.load_state_dict(weightfile.read(weights))
+    except (
+        ModelUnusable,
+        RuntimeError,
+    ) as error:  # torch lists every key that is too many, too few or of another shape
+        said = error.found if isinstance(error, ModelUnusable) else str(error)
         raise ModelUnusable(
-            found=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {str(error).splitlines()[0]}",
+            found=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {said}",
             why="With `training: none` every tensor is taken from the file, the head among them.",
-            then="Give the safetensors file of a network of this architecture and number of classes.",
+            then="Give the weights of a network of this architecture and number of classes.",
         ) from error
     return Trained(classifier.eval(), (), 0)
+
+
+def _reported(events: Path | None) -> Callable[[EpochRow], None]:
+    """Every epoch is said in the log, and to TensorBoard where it is asked for."""
+    if events is None:
+        return _say
+    board = Board(events)
+
+    def both(row: EpochRow) -> None:
+        _say(row)
+        board.show(row)
+
+    return both
 
 
 def _say(row: EpochRow) -> None:

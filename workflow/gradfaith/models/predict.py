@@ -5,6 +5,7 @@ is on the device already, so neither disk nor transfer is counted; name the devi
 """
 
 import time
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,16 @@ from torch import Tensor, nn
 from gradfaith.device import Chunk, Most, settle
 
 
+class Rows(Protocol):
+    """Images by slices: a tensor, or the rows of a store that are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: slice, /) -> Tensor: ...
+
+
 @torch.inference_mode()
-def predict(classifier: nn.Module, images: Tensor, *, chunk: Most, device: torch.device) -> Tensor:
+def predict(classifier: nn.Module, images: Rows, *, chunk: Most, device: torch.device) -> Tensor:
     """Logits (n, classes) on the CPU of uint8 `images` (n, c, h, w), `chunk` images at a time."""
     classifier.eval()
     pieces = Chunk(chunk, device).pieces(

@@ -34,6 +34,15 @@ class Recipe:
     rotate: float = 5.0  # at most this many degrees, either way
     scale: float = 0.0  # a zoom between 1 / (1 + scale) and 1 + scale
     contrast: float = 0.1  # contrast and brightness each times 1 - contrast .. 1 + contrast
+    mixup: float = 0.0  # images are blended in pairs, in shares drawn from Beta(mixup, mixup)
+    freeze: int | Literal["backbone"] = 0  # so many of the first groups of layers keep the weights they start with
+    layer_decay: float = 1.0  # of the learning rate, from each group of layers to the one before it
+    ema: float = 0.0  # decay of the average of the weights, which is then what is validated and kept
+    patience: int | None = None  # epochs without a better one after which training stops
+    accumulate: int = 1  # pieces that a batch is computed in, one after another
+    precision: Literal["float32", "bf16", "fp16"] = "float32"  # of the passes in training; weights are float32 always
+    channels_last: bool = False  # another order of memory
+    compile: bool = False  # through torch.compile
     threads: int = 1  # compute threads; another number gives weights that differ in the last bits
     recipe_version: int = RECIPE_VERSION
 

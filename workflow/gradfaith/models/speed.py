@@ -84,11 +84,17 @@ def _pairs(classifier: Classifier, images: Tensor) -> list[tuple[str, nn.Conv2d,
 def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    gain = (norm.running_var.double() + norm.eps).rsqrt() * (norm.weight.double() if norm.affine else 1)
-    bias = conv.bias.double() if conv.bias is not None else torch.zeros_like(gain)
-    shift = gain * (bias - norm.running_mean.double()) + (norm.bias.double() if norm.affine else 0)
-    conv.weight.copy_(conv.weight.double() * gain[:, None, None, None])
-    conv.bias = nn.Parameter(shift.to(conv.weight.dtype), requires_grad=False)
+    gain = (_double(norm.running_var) + norm.eps).rsqrt() * (_double(norm.weight) if norm.affine else 1)
+    bias = _double(conv.bias) if conv.bias is not None else torch.zeros_like(gain)
+    shift = gain * (bias - _double(norm.running_mean)) + (_double(norm.bias) if norm.affine else 0)
+    weight = _double(conv.weight) * gain[:, None, None, None]
+    conv.weight.copy_(weight.to(conv.weight.dtype))
+    conv.bias = nn.Parameter(shift.to(conv.weight.dtype).to(conv.weight.device), requires_grad=False)
+
+
+def _double(values: Tensor) -> Tensor:
+    """On the CPU: not every device has double precision."""
+    return values.detach().cpu().double()
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:

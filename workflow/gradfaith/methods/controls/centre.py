@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradfaith.methods.contract import Method, Scene
 
-METHOD = Method(needs=("nothing",), grid="native", signed=False)
+METHOD = Method(needs=("nothing",), grid="native", signed=False, limits=("width > 0",))
 
 
 def attribute(scene: Scene, *, width: float = 0.25) -> Tensor:  # (n, h, w)

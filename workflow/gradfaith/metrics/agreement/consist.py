@@ -24,6 +24,7 @@ METRIC = Metric(
     fooled_by=("uniform", "half", "centre", "edges"),
     cite="panboonyuen2026",
     differs="two empty maps are undefined, not 0; the reference is not compared with itself",
+    limits=("0 < threshold <= 1",),
 )
 
 

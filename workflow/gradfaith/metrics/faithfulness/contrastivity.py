@@ -34,6 +34,7 @@ METRIC = Metric(
     invariances=("scale",),
     cite="hesse2023",
     differs="predicted against true class, and regions that are found by removal; ties count half",
+    limits=("0 <= decoys < 128",),
 )
 ONE_MAP = "one class alone has a map of this image: the model is right, or the other map is constant or broken"
 NONE, SAME = "no region's removal costs one of the two classes anything", "one region matters most to both classes"

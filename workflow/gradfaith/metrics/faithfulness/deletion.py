@@ -24,6 +24,7 @@ METRIC = Metric(
     invariances=("scale", "monotone"),
     cite="petsiuk2018",
     differs="in steps of the image, by exact rank with seeded ties; any imputer",
+    limits=("steps >= 1",),
 )
 
 

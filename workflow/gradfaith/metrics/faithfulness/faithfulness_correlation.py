@@ -25,6 +25,7 @@ METRIC = Metric(
     invariances=("scale",),
     cite="bhatt2020",
     differs="sets are a share of the image; logits",
+    limits=("subsets >= 3", "0 < share < 1"),
 )
 
 
@@ -43,8 +44,10 @@ def _without(maps: Maps, name: str, share: float) -> Tensor:  # (m, h, w) in {0,
 
 def score(base: Scores, after: Mapping[str, Scores], *, subsets: int = 20, share: float = 0.2) -> Values:
     answers = [after[f"random {number} of {share:g}"] for number in range(subsets)]
-    mass, drop = (torch.stack([getattr(answer, what) for answer in answers]).double() for what in ("mass", "logit"))
-    mass, drop = mass - mass.mean(dim=0), base.logit - drop
+    mass, drop = (
+        torch.stack([getattr(answer, what) for answer in answers]).cpu().double() for what in ("mass", "logit")
+    )
+    mass, drop = mass - mass.mean(dim=0), base.logit.cpu().double() - drop
     drop = drop - drop.mean(dim=0)
     size = (mass.square().sum(dim=0) * drop.square().sum(dim=0)).sqrt()
     flat = size <= 1e-12

@@ -26,6 +26,7 @@ METRIC = Metric(
     fooled_by=("uniform",),
     cite="yeh2019",
     differs="at the best scale of the map, over that of no map; sets of pixels are taken away instead of noise added",
+    limits=("subsets >= 2", "0 < share < 1"),
 )
 
 
@@ -35,8 +36,10 @@ def changes(maps: Maps, *, subsets: int = 20, share: float = 0.2) -> Iterator[Ch
 
 def score(base: Scores, after: Mapping[str, Scores], *, subsets: int = 20, share: float = 0.2) -> Values:
     answers = [after[f"random {number} of {share:g}"] for number in range(subsets)]
-    mass, left = (torch.stack([getattr(answer, what) for answer in answers]).double() for what in ("mass", "logit"))
-    drop = base.logit.double() - left
+    mass, left = (
+        torch.stack([getattr(answer, what) for answer in answers]).cpu().double() for what in ("mass", "logit")
+    )
+    drop = base.logit.cpu().double() - left
     whole, own = drop.square().sum(dim=0), mass.square().sum(dim=0)
     none = (whole <= 1e-12) | (own <= 1e-12)
     told = (mass * drop).sum(dim=0).square() / torch.where(none, 1.0, own * whole)

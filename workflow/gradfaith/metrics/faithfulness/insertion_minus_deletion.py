@@ -22,6 +22,7 @@ METRIC = Metric(
     invariances=("scale", "monotone"),
     cite="petsiuk2018",
     differs="the difference of the two published areas",
+    limits=("steps >= 1",),
 )
 
 

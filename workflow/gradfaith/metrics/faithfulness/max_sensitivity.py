@@ -30,6 +30,7 @@ METRIC = Metric(
     fooled_by=("random", "random-grid", "centre", "uniform", "half", "lungs"),
     cite="yeh2019",
     differs="seeded draws in place of the maximum over the ball; relative to the size of the map, as captum has it",
+    limits=("0 < radius <= 1", "draws >= 1"),
 )
 
 

@@ -32,6 +32,7 @@ METRIC = Metric(
     fooled_by=("lungs",),
     cite="hesse2023",
     differs="the mean of the map in a region, not its sum; correlations are not moved to [0, 1]; decoys where there are no parts",
+    limits=("0 <= decoys < 128",),
 )
 FEW, LEVEL = "the image has fewer than two regions", "all regions weigh the same, in the map or to the model"
 

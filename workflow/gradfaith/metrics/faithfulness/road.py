@@ -24,6 +24,7 @@ METRIC = Metric(
     invariances=("scale", "monotone"),
     cite="rong2022",
     differs="probability of the class per image instead of accuracy; both orders; exact counts with seeded ties",
+    limits=("0 < shares < 1",),
 )
 
 

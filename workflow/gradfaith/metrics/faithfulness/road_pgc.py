@@ -25,6 +25,7 @@ METRIC = Metric(
     invariances=("scale",),
     cite="rong2022",
     differs="the literature's variant in grad-cam: percentile thresholds remove all tied pixels at once, and half the difference",
+    limits=("0 < percentiles < 100",),
 )
 
 

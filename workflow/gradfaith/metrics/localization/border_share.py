@@ -21,6 +21,7 @@ METRIC = Metric(
     region="",
     invariances=("scale", "flip"),
     controls=("uniform",),
+    limits=("0 < width <= 0.5",),
 )
 
 

@@ -23,6 +23,7 @@ METRIC = Metric(
     invariances=("scale", "flip"),
     cite="dice1945",
     differs="the threshold is stated, and one of three",
+    limits=("0 < level <= 1",),
 )
 
 

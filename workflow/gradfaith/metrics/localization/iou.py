@@ -25,6 +25,7 @@ METRIC = Metric(
     invariances=("scale", "flip"),
     cite="everingham2010",
     differs="the threshold is stated, and one of three",
+    limits=("0 < level <= 1",),
 )
 
 

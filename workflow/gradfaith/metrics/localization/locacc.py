@@ -24,6 +24,7 @@ METRIC = Metric(
     controls=("uniform", "centre"),
     cite="panboonyuen2026",
     differs="an empty mask is undefined, not 0",
+    limits=("0 < threshold <= 1",),
 )
 
 

@@ -26,6 +26,7 @@ METRIC = Metric(
     controls=("centre",),
     cite="zhang2018",
     differs="ties at the maximum count in expectation; no tolerance unless asked for",
+    limits=("tolerance >= 0",),
 )
 
 

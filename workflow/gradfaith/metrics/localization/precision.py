@@ -25,6 +25,7 @@ METRIC = Metric(
     chance="area",
     cite="davis2006",
     differs="the threshold is stated, and one of three",
+    limits=("0 < level <= 1",),
 )
 
 

@@ -26,6 +26,7 @@ METRIC = Metric(
     controls=("uniform", "centre"),
     cite="davis2006",
     differs="the threshold is stated, and one of three",
+    limits=("0 < level <= 1",),
 )
 
 

@@ -1,0 +1,113 @@
+"""One holder of a folder: a living one is refused whatever the filesystem offers, one that is gone is not."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gradfaith.errors import JobAlive
+from gradfaith.lock import NAME, Held
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gradfaith.lock import Held
+with Held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["locks", "no locks"])
+def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with locks, and one that knows none."""
+
+    def none(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    if request.param == "no locks":
+        monkeypatch.setattr(fcntl, "flock", none)
+
+
+def says(folder: Path, **words: Any) -> None:
+    own = psutil.Process()
+    said = {"host": os.uname().nodename, "pid": own.ppid(), "start": psutil.Process(own.ppid()).create_time()}
+    (folder / NAME).write_text(json.dumps(said | words))
+
+
+@pytest.mark.usefixtures("filesystem")
+def test_another_process_is_refused_while_it_lives_and_not_after(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(JobAlive, match=f"is held by process {other.pid} on {os.uname().nodename}"), Held(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with Held(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    with Held(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("filesystem")
+@pytest.mark.parametrize("words", [{"start": 1.0}, {"pid": 2**22 + 5}])
+def test_a_process_that_is_gone_or_another_under_its_number_is_taken_over_from(
+    tmp_path: Path, words: dict[str, Any]
+) -> None:
+    says(tmp_path, **words)
+    with Held(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"pid": 4}'])
+def test_half_a_lock_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    with Held(tmp_path):
+        pass
+
+
+def test_a_holder_on_another_machine_lives_while_it_touches_the_file(tmp_path: Path) -> None:
+    says(tmp_path, host="elsewhere")
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(0.05):
+            os.utime(tmp_path / NAME)
+
+    toucher = threading.Thread(target=touch)
+    toucher.start()
+    try:
+        with pytest.raises(JobAlive, match="on elsewhere"), Held(tmp_path, patience=20.0):
+            pass
+    finally:
+        over.set()
+        toucher.join()
+    with Held(tmp_path, patience=0.3):
+        assert json.loads((tmp_path / NAME).read_text())["host"] == os.uname().nodename
+
+
+def test_a_holder_shows_that_it_lives(tmp_path: Path) -> None:
+    with Held(tmp_path, beat=0.02):
+        before, end = (tmp_path / NAME).stat().st_mtime_ns, time.monotonic() + 10
+        while (tmp_path / NAME).stat().st_mtime_ns == before:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_a_folder_that_went_with_its_work_is_no_fault(tmp_path: Path) -> None:
+    with Held(tmp_path / "a", beat=0.01):
+        (tmp_path / "a" / NAME).unlink()
+        (tmp_path / "a").rmdir()
+        time.sleep(0.05)
+    assert not (tmp_path / "a").exists()

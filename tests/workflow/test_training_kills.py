@@ -1,0 +1,85 @@
+"""A training killed at random moments goes on where it was: the same weights to the bit, and no finished epoch twice."""
+
+import csv
+import random
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+import trainer
+
+from gradfaith.models import checkpoint
+
+MOMENTS = ("in write", "before rename", "after rename")
+ENDS = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, 1}  # 1: warned in time, and saved once more
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same training, never killed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    process = trainer.start(folder)
+    process.join(300)
+    assert process.exitcode == 0, (folder / "log").read_text()
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def broken(folder: Path, draw: random.Random) -> int:
+    """Kill one attempt after another until one comes through; how many were killed."""
+    kills, seen = 0, []
+    while True:
+        die = (draw.choice(MOMENTS), draw.randint(1, 4)) if draw.random() < 0.4 else None
+        process = trainer.start(folder, die)
+        if die:
+            process.join(60)
+        else:
+            trainer.kill(process, draw)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode in ENDS, (folder / "log").read_text()
+        kills += 1
+        kept = trainer.kept(folder)
+        assert (len(kept["history"]), kept["step"]) >= (len(seen), 0)
+        assert kept["history"][: len(seen)] == seen, "an epoch that was finished was trained again"
+        seen = kept["history"]
+    assert rows(folder)[: len(seen)] == seen, "an epoch that was finished was trained again"
+    return kills
+
+
+@pytest.mark.parametrize("wanted", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_comes_to_the_same_bits(unbroken: Path, tmp_path: Path, wanted: int) -> None:
+    draw, kills, number = random.Random(wanted), 0, 0
+    while kills < wanted:
+        folder = tmp_path / f"run-{number}"
+        kills, number = kills + broken(folder, draw), number + 1
+        assert checkpoint.digest(folder / checkpoint.WEIGHTS) == checkpoint.digest(unbroken / checkpoint.WEIGHTS)
+        timed = {"seconds"}
+        plain = [
+            [{k: v for k, v in row.items() if k not in timed} for row in rows(place)] for place in (folder, unbroken)
+        ]
+        assert plain[0] == plain[1]
+        left = {path.name for path in folder.iterdir()}
+        assert left == {"log", "history.csv", checkpoint.WEIGHTS, checkpoint.CARD}, "states, or drafts, were left"
+
+
+def test_a_second_trainer_of_the_same_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    first = trainer.start(tmp_path)
+    while not list(tmp_path.glob("progress/state-*")):
+        first.join(0.02)
+    psutil.Process(first.pid).suspend()  # it lives, and does not end before the second has asked
+    second = trainer.start(tmp_path)
+    second.join(60)
+    assert second.exitcode == 1
+    assert f"JobAlive: {tmp_path / 'progress'} is held by process {first.pid} on " in (tmp_path / "log").read_text()
+    first.kill()
+    first.join()
+    third = trainer.start(tmp_path)
+    third.join(300)
+    assert third.exitcode == 0
+    assert "continuing from state-" in (tmp_path / "log").read_text()

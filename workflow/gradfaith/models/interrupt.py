@@ -1,0 +1,33 @@
+"""The scheduler's warning: SIGTERM or SIGUSR1 asks a training to save once more and to end.
+
+Only a flag is set when the signal comes; the loop looks at it between two batches, where its state is whole. SIGUSR1 is
+what `sbatch --signal` sends some time before a limit, SIGTERM what `scancel`, a time limit and a preemption send.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Warned:
+    """The signal that came, if one did."""
+
+    name = ""
+
+    def hear(self, number: int, _frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+
+
+@contextmanager
+def listening(asked: bool) -> Iterator[Warned]:
+    """Hear the warnings while the block lasts, if there is a state to keep; afterwards they do again what they did."""
+    warned = Warned()
+    before = {number: signal.signal(number, warned.hear) for number in WARNINGS if asked}
+    try:
+        yield warned
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

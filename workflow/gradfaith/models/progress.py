@@ -1,0 +1,159 @@
+"""The states of a training in its progress folder: the last two, each a safetensors file whose name holds its digest.
+
+    state-<number>-<first half of the SHA-256>.safetensors      tensors, and what else there is as JSON in its metadata
+
+A state is written under another name, forced to disk and renamed, so a kill at any moment leaves the one before. One that
+was torn all the same (a disk that lied, a copy cut short) does not match its name: that is said, and the older one is
+taken. A whole one of another training is refused: what decides the weights stands in every state. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from gradfaith import atomic
+from gradfaith.errors import ForeignProgress
+from gradfaith.lock import Held
+
+FORMAT_VERSION = 1
+KEPT = 2
+NAME = re.compile(r"state-(\d{6})-([0-9a-f]{32})\.safetensors")
+Decides = Mapping[str, Any]  # what decides the weights, as plain values
+
+
+@dataclass(frozen=True)
+class State:
+    """A training at one moment."""
+
+    tensors: Mapping[str, Tensor]
+    notes: Mapping[str, Any]
+
+
+class Keeper:
+    """Holds a progress folder while a training lasts: finds its last state, keeps new ones, and goes when the model is written."""
+
+    def __init__(self, folder: Path, decides: Decides, *, every: float) -> None:
+        self.folder, self._decides, self._every = folder, json.loads(json.dumps(decides)), every
+        self._held, self._last = Held(folder), time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._held.__enter__()
+        for folder in (
+            self.folder,
+            self.folder.parent,
+        ):  # drafts of a trainer that was killed as it wrote states, or the model
+            for draft in folder.glob(".*.tmp"):
+                draft.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, error, trace)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._last >= self._every
+
+    def save(self, state: State) -> Path:
+        """Keep a state, and of the older ones the last."""
+        metadata = {"format": FORMAT_VERSION, "decides": self._decides, "notes": dict(state.notes)}
+        content = serialise(dict(state.tensors), metadata={"gradfaith": json.dumps(metadata)})
+        number = max((_number(path) for path in self._states()), default=0) + 1
+        path = self.folder / f"state-{number:06d}-{_digest(content)}.safetensors"
+        with atomic.replacing(path) as draft:
+            draft.write_bytes(content)
+        for old in self._states()[:-KEPT]:
+            old.unlink()
+        self._last = time.monotonic()
+        return path
+
+    def latest(self) -> State | None:
+        """The newest state that is whole, or none; one of another training is refused."""
+        found = self._states()
+        for path in sorted(set(self.folder.iterdir()) - {*found, self._held.path}):
+            _say(f"{path} is not named as a state is, and is not read")
+        for path in reversed(found):
+            content = path.read_bytes()
+            if _digest(content) == path.stem.split("-")[2]:
+                _say(f"continuing from {path.name}")
+                return self._opened(path, content)
+            _say(f"{path} is torn, its SHA-256 is not the one in its name: deleted; an older state is looked for")
+            path.unlink()
+        if found:
+            _say(f"no state in {self.folder} was whole: training begins anew")
+        return None
+
+    def clear(self) -> None:
+        """The model is written: its states are not needed any more."""
+        shutil.rmtree(self.folder)
+
+    def _states(self) -> list[Path]:
+        """In the order they were written."""
+        return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), key=_number)
+
+    def _opened(self, path: Path, content: bytes) -> State:
+        try:
+            found = json.loads(_metadata(content)["gradfaith"])
+            tensors = parse(content)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise self._refused(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
+        if found["format"] != FORMAT_VERSION:
+            raise self._refused(f"{path} is a state of format {found['format']}, and this is {FORMAT_VERSION}.")
+        if found["decides"] != self._decides:
+            raise self._refused(
+                f"{path} is a state of another training: {_differing(found['decides'], self._decides)}."
+            )
+        return State(tensors, found["notes"])
+
+    def _refused(self, found: str) -> ForeignProgress:
+        return ForeignProgress(
+            found=found,
+            why="Continued from there, the weights would be those of neither recipe.",
+            then=f"Delete {self.folder} to train anew, or put back what was changed to go on.",
+        )
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; the library reads it from files only."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return found
+
+
+def _differing(there: Any, here: Any, path: str = "") -> str:
+    """The keys that differ, with both values."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return (
+            f"{path} was {json.dumps(there, sort_keys=True)} and is {json.dumps(here, sort_keys=True)}"
+            if there != here
+            else ""
+        )
+    keys = sorted(set(there) | set(here))
+    parts = [_differing(there.get(key), here.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+    return "; ".join(part for part in parts if part)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)  # noqa: T201 - a job's standard output is its log
