@@ -1,16 +1,17 @@
 """What maps still show when the model forgets: their rank agreement with the trained model's, as weights become random.
 
-One row of panels per architecture, one column per order of the cascade, one line per method. At 0 % a map agrees with
-itself; a method that reads the model falls towards 0. One that stays high explains the image or the architecture. At
-100 % both orders are the same random network. Methods stand side by side at each step, their intervals thin and pale, so
-that twenty of them can be told apart.
+A panel per method, so that twenty can be read beside each other; in it a line per architecture and order of the cascade: unbroken from
+the head down, broken from the image up. At 0 % a map agrees with itself; a method that reads the model falls towards 0. One
+that stays high explains the image or the architecture. At 100 % both orders are the same random network.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
+from math import ceil
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from gradfaith.figures import rows, theme
@@ -18,11 +19,12 @@ from gradfaith.figures.contract import Figure, Given
 from gradfaith.metrics import randomised
 
 FIGURE = Figure(needs=("estimates", "manifest"))
-ORDERS = {"top_down": "from the head down", "bottom_up": "from the image up"}
+ORDERS = {"top_down": ("from the head down", "-"), "bottom_up": ("from the image up", theme.DASHED)}
 BOUNDS = -1.06, 1.06  # of a correlation, and room for the markers
 BEYOND = "An interval that meets the edge of its panel goes on; its ends are in maps.csv."
-SPREAD = 0.6  # of the way to the next step, shared by all methods
-Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
+SPREAD = 0.4  # of the way to the next step, shared by all lines of a panel
+ABREAST = 4  # panels in a row, at most
+Look = Mapping[str, tuple[str, str]]  # architecture -> colour and marker
 
 
 def draw(given: Given, *, methods: tuple[str, ...] = ()) -> theme.Page:
@@ -30,24 +32,29 @@ def draw(given: Given, *, methods: tuple[str, ...] = ()) -> theme.Page:
     own = table[(table["metric"] == randomised.NAME) & (table["method"].isin(methods) if methods else True)]
     steps = [randomised.parsed(variant) for variant in own["variant"]]
     own = own.assign(order=[order for order, _ in steps], share=[share for _, share in steps])
-    archs = [name for name in given.architectures if name in set(own["arch"])] or [""]
-    orders = [name for name in ORDERS if name in set(own["order"])] or [*ORDERS]
-    look = theme.palette(rows.methods(own, given.controls))
+    look = theme.palette([name for name in given.architectures if name in set(own["arch"])])
+    shown = rows.methods(own, given.controls) or [""]
+    abreast = min(ABREAST, len(shown))
+    down = ceil(len(shown) / abreast)
     low, high = theme.window(own, 0, 1)
-    shown = max(low, BOUNDS[0]), min(high, BOUNDS[1])
-    figure = theme.page(1.2 + 2.2 * len(archs))
-    panels = figure.subplots(len(archs), len(orders), sharex=True, sharey=True, squeeze=False)
-    for line, arch in enumerate(archs):
-        for column, order in enumerate(orders):
-            _panel(panels[line, column], own[(own["arch"] == arch) & (own["order"] == order)], look)
-            panels[line, column].set_title(f"{arch}, {ORDERS[order]}" if arch else ORDERS[order])
-        panels[line, 0].set(ylabel="Rank agreement", ylim=shown)
-    for axes in panels[-1]:
+    bounds = max(low, BOUNDS[0]), min(high, BOUNDS[1])
+    figure = theme.page(1.1 + 1.35 * down)
+    panels = figure.subplots(down, abreast, sharex=True, sharey=True, squeeze=False)
+    for axes, method in zip(panels.flat, shown, strict=False):
+        axes.set_title(method)
+        _panel(axes, own[own["method"] == method], look)
+    for axes in panels.flat[len(shown) :]:
+        axes.set_axis_off()
+    for axes in panels[:, 0]:
+        axes.set(ylabel="Rank agreement", ylim=bounds)
+    for axes in panels.flat[max(0, len(shown) - abreast) : len(shown)]:
+        axes.tick_params(labelbottom=True)
         axes.set_xlabel("Modules randomised")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-    theme.legend(figure, [theme.swatch(name, *mark) for name, mark in look.items()])
+    lines = [Line2D([], [], color=theme.INK, linestyle=style, label=words) for words, style in ORDERS.values()]
+    theme.legend(figure, [*(theme.swatch(name, *mark) for name, mark in look.items()), *lines])
     basis = theme.basis(own, given.level, theme.kind(given.tables["manifest"]))
-    theme.note(figure, basis, _lost(own, list(look)), BEYOND if theme.beyond(own, shown) else "")
+    theme.note(figure, basis, _lost(own, shown), BEYOND if theme.beyond(own, bounds) else "")
     return figure
 
 
@@ -57,13 +64,16 @@ def _panel(axes: Axes, own: pd.DataFrame, look: Look) -> None:
     shares = sorted({0.0, *own["share"]})
     axes.set_xticks(shares)
     gap = min((b - a for a, b in pairwise(shares)), default=1.0)
-    for place, (method, mark) in enumerate(look.items()):
-        shift = SPREAD * gap * ((place + 0.5) / len(look) - 0.5)
-        here = own[(own["method"] == method) & own["value"].notna()].sort_values("share")
+    lines = list(product(look, ORDERS))
+    for place, (arch, order) in enumerate(lines):
+        shift = SPREAD * gap * ((place + 0.5) / len(lines) - 0.5)
+        here = own[(own["arch"] == arch) & (own["order"] == order) & own["value"].notna()].sort_values("share")
+        if here.empty:
+            continue  # not asked of it
         across, up = [0.0, *(here["share"] + shift)], [1.0, *here["value"]]
-        axes.plot(across, up, color=mark[0], linewidth=0.9, zorder=3)
+        axes.plot(across, up, color=look[arch][0], linestyle=ORDERS[order][1], linewidth=1.0, zorder=3)
         for at, row in zip(across[1:], here.to_dict("records"), strict=True):
-            _point(axes, at, row, *mark)
+            _point(axes, at, row, *look[arch])
     axes.plot(0, 1, marker="o", color=theme.INK, markersize=3, zorder=5)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import cycle, pairwise
 from math import inf
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -148,8 +149,10 @@ def legend(figure: Figure, entries: Sequence[Artist]) -> None:
 
 
 def note(figure: Figure, *sentences: str) -> None:
-    """Small words under the plot, at its left edge."""
-    text = "\n".join(sentence for sentence in sentences if sentence)
+    """Small words under the plot, at its left edge, in lines no longer than the page is wide."""
+    room = int(figure.get_size_inches()[0] * 18)  # letters
+    lines = [line for sentence in sentences for line in sentence.splitlines()]
+    text = "\n".join(part for line in lines for part in wrap(line, room))
     figure.supxlabel(text, x=0.012, ha="left", fontsize=6.8, color=GREY, linespacing=1.35)
 
 
@@ -170,7 +173,7 @@ def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
     names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
     bars = f"bars: {100 * level:g} % intervals, {'; or '.join(names)}" if names else "no intervals"
     reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
-    hollow = f"No interval (hollow): {'; '.join(reasons)}." if reasons else ""
+    hollow = f"No interval (hollow): {'; '.join(_together(reasons))}." if reasons else ""
     return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
 
 
@@ -186,6 +189,20 @@ def _letters(entries: Sequence[Artist], columns: int) -> int:
     deep, more = divmod(len(entries), columns)
     ends = [place * deep + min(place, more) for place in range(columns + 1)]
     return sum(max(widths[start:end]) for start, end in pairwise(ends))
+
+
+def _together(reasons: Sequence[str]) -> list[str]:
+    """Reasons that differ in their first number alone become one: "2 to 7 groups ..."."""
+    found: dict[str, list[int]] = {}
+    for reason in reasons:
+        number, _, rest = reason.partition(" ")
+        if number.isdigit():
+            found.setdefault(rest, []).append(int(number))
+    counted = [
+        f"{min(numbers)} to {max(numbers)} {rest}" if len(numbers) > 1 else f"{numbers[0]} {rest}"
+        for rest, numbers in found.items()
+    ]
+    return counted + [reason for reason in reasons if not reason.partition(" ")[0].isdigit()]
 
 
 def _counted(numbers: pd.Series, word: str) -> str:

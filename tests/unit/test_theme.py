@@ -1,0 +1,23 @@
+"""What is written under a figure."""
+
+import numpy as np
+import pandas as pd
+
+from gradfaith.figures import theme
+
+
+def test_reasons_that_differ_in_their_number_are_said_once() -> None:
+    rows = pd.DataFrame({
+        "value": [0.1, 0.2, 0.3, 0.4], "low": [np.nan] * 4, "high": [np.nan] * 4, "interval": "", "n_groups": [2, 7, 1, 9], "n_images": 9,
+        "n_seeds": 1, "reason": ["2 groups, too few", "7 groups, too few", "1 group, too few", "a tie"],
+    })  # fmt: skip
+    assert "No interval (hollow): 1 group, too few; 2 to 7 groups, too few; a tie." in theme.basis(rows, 0.95)
+
+
+def test_notes_are_no_longer_than_the_page_is_wide() -> None:
+    with theme.applied():
+        page = theme.page(2)
+        theme.note(page, "a sentence " * 40, "", "another")
+        lines = page.get_supxlabel().splitlines()
+    assert max(map(len, lines)) <= 18 * theme.WIDTH
+    assert " ".join(lines).split() == ("a sentence " * 40 + "another").split()
