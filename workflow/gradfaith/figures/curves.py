@@ -65,5 +65,11 @@ def _panel(axes: Axes, own: pd.DataFrame, look: Look, control: str) -> None:
         axes.plot(here["fraction"], here["value"], color=colour, linestyle=dash, zorder=3, **(mark if spaced else {}))
         if len(sure):
             axes.fill_between(
-                sure["fraction"], sure["low"], sure["high"], color=colour, alpha=0.13, linewidth=0, zorder=2
+                sure["fraction"],
+                sure["low"],
+                sure["high"],
+                color=colour,
+                alpha=0.4 / max(3, len(look)),
+                linewidth=0,
+                zorder=2,
             )
