@@ -8,7 +8,7 @@ noisy ground, and so do seven decoys that the model never reads: a map that redr
 pattern has no mean, so whatever fills the window - black, a mean, a blur, its neighbours - takes the class away. The organ holds all eight.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from gradfaith import registry, rng
 from gradfaith.methods.contract import Scene
 from gradfaith.methods.shuffle import shuffled
-from gradfaith.metrics.contract import Grid, Stored
+from gradfaith.metrics.contract import DECOY, Grid, Stored
 
 SIDE, WINDOW, DECOYS, COUNT, COPIES = 32, 8, 7, 24, 5
 AMPLITUDE, GAIN = 0.4, 8.0
@@ -35,6 +35,7 @@ class Planted:
     name: str
     image: Tensor  # (1, 1, h, w) in [0, 1]
     window: Place
+    decoys: Sequence[Place]  # the first is what the model would read, had its weights been drawn again
     organ: Tensor  # (h, w) bool
 
     @property
@@ -43,9 +44,20 @@ class Planted:
         mask[self.window] = True
         return mask
 
+    @property
+    def regions(self) -> Tensor:  # (1, h, w): the window is 1, decoys follow
+        numbers = self.evidence.long()[None]
+        for place, decoy in enumerate(self.decoys):
+            numbers[(0, *decoy)] = DECOY + place
+        return numbers
+
+    def seen(self, images: Tensor, window: Place) -> Tensor:  # (n, 1, h, w) -> (n, 8, 8)
+        """How much of the pattern each pixel of a window shows: 1 where it is whole."""
+        return (images[:, 0][(slice(None), *window)] - 0.5) * PATTERN.to(images) / AMPLITUDE
+
     def model(self, images: Tensor) -> Tensor:  # (n, 1, h, w) -> (n, 2)
         """Reads its window and nothing else."""
-        seen = (images[:, 0][(slice(None), *self.window)] * PATTERN.to(images)).mean(dim=(1, 2)) / AMPLITUDE
+        seen = self.seen(images, self.window).mean(dim=(1, 2))
         return torch.stack([torch.zeros_like(seen), GAIN * (seen - 0.5)], dim=1)
 
     def stream(self, *purpose: object) -> Generator:
@@ -72,7 +84,7 @@ def images() -> Iterator[Planted]:
             .repeat_interleave(WINDOW, 0)
             .repeat_interleave(WINDOW, 1)
         )
-        yield Planted(name, pixels[None, None], windows[0], organ)
+        yield Planted(name, pixels[None, None], windows[0], windows[1:], organ)
 
 
 def _place(top: int, left: int) -> Place:
@@ -89,9 +101,29 @@ def maps(planted: Planted, draw: int = 0) -> dict[str, tuple[Tensor, Grid]]:
     return found
 
 
+def again(planted: Planted, changed: Tensor, trained: bool, name: str) -> Tensor:  # (n, 1, h, w) -> (n, h, w)
+    """A map's maker asked about changed images: the true map shows what its model reads there, a control what it always shows."""
+    count = len(changed)
+    if name == TRUE:
+        window = planted.window if trained else planted.decoys[0]
+        found = torch.zeros(count, SIDE, SIDE)
+        found[(slice(None), *window)] = planted.seen(changed, window).clamp(min=0)
+        return found
+    module = registry.load("controls", name)
+    streams = [planted.stream(name, 0) for _ in range(count)]
+    scene = Scene(changed, GRID, streams, planted.organ.expand(count, SIDE, SIDE))
+    maps: Tensor = module.attribute(scene)
+    return maps
+
+
 def copies(planted: Planted, name: str, raw: Tensor, grid: Grid) -> list[Tensor]:
     """Shuffled copies of a map."""
-    return [shuffled(raw, [planted.stream("shuffle", name, copy)], grid) for copy in range(COPIES)]
+    return [copied(planted, name, raw, grid, copy) for copy in range(COPIES)]
+
+
+def copied(planted: Planted, name: str, raw: Tensor, grid: Grid, copy: int) -> Tensor:  # (n, h, w) -> (n, h, w)
+    """One copy of a map, or of several that its maker gave: all permuted alike."""
+    return torch.cat([shuffled(map_[None], [planted.stream("shuffle", name, copy)], grid) for map_ in raw])
 
 
 def stored(raw: Tensor, grid: Grid) -> Stored:

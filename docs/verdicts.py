@@ -2,41 +2,28 @@
 
     python docs/verdicts.py
 
-planted.py has the images, their models, the true maps and the controls. Every file in the metrics' rooms is asked, with its defaults; a
-new one shows up by itself, with the first sentence of its own file until CASES says more.
+planted.py has the images, their models, the true maps and the controls; planted_scores.py asks the metrics. Every file in the metrics' rooms is
+asked, with its defaults; a new one shows up by itself, with the first sentence of its own file until CASES says more.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import planted
-import torch
-from numpy.typing import NDArray
+from planted_scores import FAMILIES, FIRST, GAIN, Key, Name, scores, why_not
 
 from gradfaith import registry
-from gradfaith.metrics.engine import run
-from gradfaith.metrics.evaluated import evaluate
-from gradfaith.metrics.localize import localize
-from gradfaith.metrics.located import Region
-from gradfaith.registry import SHUFFLED
 
 PAGE = Path(__file__).with_name("verdicts.md")
-IMPUTERS = registry.names("imputers")
-FIRST = {"masking": "black", "ranking": "noisy_linear"}  # battery -> the imputer whose numbers are shown
-MEAN = torch.tensor([0.4])
-GAIN = "faith, gain over shuffled"
 LEVEL = 0.02  # of what the worst control loses: nearer than this to the true map is as good as it
-FAMILIES = tuple(name for name, room in registry.ROOMS.items() if room.declaration == "METRIC")
-ASKED = ("localization", "faithfulness", "agreement")
-SHUFFLES = SHUFFLED.removesuffix("-")
 SAME = 1e-6  # below: nothing but rounding
 COVERS = "Whatever covers the window is perfect, however much it covers besides."
 ORDER = "An order is right only if the window comes first; what reads the picture's edges has to go through the decoys."
 MARKED = "A recall: a map that marks everything has found the window."
+LOOKS = "What never looks repeats itself to the letter, whatever it shows: it does not ask where a map points."
+HARMONIC = "One bad part is enough: coverings are not sparse, what is sparse elsewhere keeps no class, and to repeat oneself does not help."
 MATCH = "It compares with the window at its own size, so a broad map pays for its breadth."
 CASES = {
     "average_drop": COVERS,
@@ -69,6 +56,16 @@ CASES = {
     "tko_literature": MATCH,
     "topk_gain": MATCH,
     "topk_overlap": MATCH,
+    "coherency": LOOKS,
+    "coherency_literature": LOOKS,
+    "max_sensitivity": "What never looks never changes: a true map moves with what its model sees.",
+    "randomisation_sensitivity": "A shuffled map forgets as the true one does: it asks what the map owes to the weights, not where it points.",
+    "adcc": HARMONIC,
+    "adcc_literature": HARMONIC,
+    "arcc": HARMONIC,
+    "arcc_literature": HARMONIC,
+    "region_correctness": "Of the window and five decoys only the window costs the class anything, and only the true map puts it first.",
+    "spearman": "As Consist, for any order: whatever never looks at a model has one.",
     "consist": "Two models that read the same window have one map; so has whatever never looks at a model.",
 }
 HEAD = """# Which metrics can be believed where the truth is planted
@@ -83,33 +80,33 @@ under every imputer. Numbers are of the imputer (or variant) named; *fooled by* 
 2 % of what the worst control loses, with the number of imputers (or variants) where there are others. `lungs` is here an organ of nine to
 thirteen windows out of sixteen that holds them all: it covers what the model reads, as anatomy does.
 
+Metrics that ask the method again get, for the true map, what its model sees of the pattern, pixel by pixel; for a model whose weights are drawn
+again, the same of a decoy. Controls are asked again, too, and a shuffled map is the new one, shuffled as before. What has no number is in no mean.
+
 *Values only* is the largest change of the number when the values of a dense map are bent (root, square, fifth power) and their order
 stays: none for a metric of order, as it declares; the others read values too, for better or worse.
+A metric that asks the method again is not asked of bent maps: no method makes them.
 
 | metric | better | true map | best control | fooled by | values only | the case |
 |---|---|---|---|---|---|---|"""
-Name = tuple[str, str, str]  # family, metric, variant
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One metric in one variant: its mean over the images, for the true map and every control."""
 
-    levels: Mapping[str, float]
+    levels: Mapping[str, float]  # NaN: no number on any image
     better: str
-    bend: float  # the largest change of a dense map's number when its values change and their order does not
+    bend: float  # the largest change of a dense map's number when its values change and their order does not; NaN: not asked
 
     @property
     def ahead(self) -> dict[str, float]:
-        """By how much each control is better than the true map, the best control first."""
-        sign = {"higher": 1, "lower": -1}[self.better]
-        gains = {
-            name: sign * (level - self.levels[planted.TRUE])
-            for name, level in self.levels.items()
-            if name != planted.TRUE
-        }
-        return dict(sorted(gains.items(), key=lambda gain: -gain[1]))
+        """By how much each control with a number is better than the true map, the best control first."""
+        sign, true = {"higher": 1, "lower": -1}[self.better], self.levels[planted.TRUE]
+        gains = {name: sign * (level - true) for name, level in self.levels.items() if name != planted.TRUE}
+        return dict(
+            sorted(((name, gain) for name, gain in gains.items() if np.isfinite(gain)), key=lambda pair: -pair[1])
+        )
 
     @property
     def rival(self) -> str:
@@ -125,122 +122,24 @@ class Verdict:
 
 def verdicts() -> dict[Name, Verdict]:
     """Every metric that can be asked here and of which one end is better."""
-    scores: dict[Name, dict[str, list[float]]] = {}
-    for image in planted.images():
-        for name, of_map, value in _scores(image):
-            scores.setdefault(name, {}).setdefault(of_map, []).append(value)
-    return {name: _verdict(name, of_maps) for name, of_maps in scores.items()}
+    images = [scores(image) for image in planted.images()]
+    return {name: _verdict(name, [found[name] for found in images]) for name in images[0]}
 
 
-def _verdict(name: Name, of_maps: Mapping[str, list[float]]) -> Verdict:
-    plain = np.array(of_maps.get("dense", []))
-    bends = [float(np.abs(np.array(of_maps[bend]) - plain).max()) for bend in planted.BENDS if bend in of_maps]
-    levels = {key: float(np.mean(values)) for key, values in of_maps.items() if key not in {"dense", *planted.BENDS}}
-    return Verdict(
-        levels, "higher" if name[1] == GAIN else _module(*name[:2]).METRIC.better, max(bends, default=np.nan)
-    )
-
-
-def _module(family: str, metric: str) -> ModuleType:
-    return registry.load(family, metric)
-
-
-def asked(family: str) -> dict[str, ModuleType]:
-    """The metrics of a family that a map and a model's answers are enough for, and of which one end is better."""
-    modules = {name: registry.load(family, name) for name in registry.names(family)}
-    return {name: module for name, module in modules.items() if not why_not(family, module)}
-
-
-def why_not(family: str, module: ModuleType) -> str:
-    """Why a metric has no verdict here; nothing where it has one."""
-    if family not in ASKED:
-        return f"this page does not ask {family} metrics"
-    if module.METRIC.better == "neither":
-        return "neither of its ends is better"
-    if family == "faithfulness" and module.METRIC.battery not in FIRST:
-        return f"it needs the method asked again ({module.METRIC.battery}), not only its map"
-    return ""
-
-
-def _scores(image: planted.Planted) -> Iterator[tuple[Name, str, float]]:
-    """metric, map, number; shuffled copies averaged."""
-    given = planted.maps(image)
-    own = {name: [pair] for name, pair in given.items()}
-    own[SHUFFLES] = [
-        (copy, given[planted.TRUE][1]) for copy in planted.copies(image, planted.TRUE, *given[planted.TRUE])
-    ]
-    dense = planted.dense(image)
-    own |= {"dense": [(dense, "input")]} | {name: [(bend(dense), "input")] for name, bend in planted.BENDS.items()}
-    flat = {(name, place): pair for name, pairs in own.items() for place, pair in enumerate(pairs)}
-    for found in (_faithfulness(image, flat), _localization(image, flat), _agreement(image)):
-        for name, numbers in found.items():
-            for of_map in dict.fromkeys(key for key, _ in numbers):
-                yield name, of_map, float(np.mean([value for (key, _), value in numbers.items() if key == of_map]))
-    yield from _gain(image, given)
-
-
-def _engine(image: planted.Planted, maps: Mapping[Any, Any], metrics: Mapping[str, ModuleType]) -> Mapping[Any, Any]:
-    imputers = {name: (registry.load("imputers", name), {}) for name in IMPUTERS}
-    stored = {key: planted.stored(*pair) for key, pair in maps.items()}
-    chosen = {name: (module, {}) for name, module in metrics.items()}
-    how: dict[str, Any] = {"mean": MEAN, "image_ids": [image.name], "key": ("planted",), "chunk": 64}
-    return run(image.model, image.image, stored, chosen, imputers, **how).of
-
-
-def _faithfulness(image: planted.Planted, maps: Mapping[Any, Any]) -> dict[Name, dict[Any, float]]:
-    found = _engine(image, maps, asked("faithfulness"))
-    pairs = next(iter(found.values()))
-    return {("faithfulness", *pair): {key: float(of[pair].value[0]) for key, of in found.items()} for pair in pairs}
-
-
-def _gain(image: planted.Planted, given: Mapping[str, Any]) -> Iterator[tuple[Name, str, float]]:
-    """Faith minus that of shuffled copies of the same map: of every map, the controls too."""
-    faith = {"faith": registry.load("faithfulness", "faith")}
-    copies = {
-        (name, place): (copy, pair[1])
-        for name, pair in given.items()
-        for place, copy in enumerate(planted.copies(image, name, *pair))
+def _verdict(name: Name, images: list[dict[Key, float]]) -> Verdict:
+    values: dict[str, list[float]] = {}
+    for found in images:
+        for (of_map, _), value in found.items():
+            values.setdefault(of_map, []).append(value)
+    bends = [np.abs(np.array(values[bend]) - values["dense"]).max() for bend in planted.BENDS if bend in values]
+    kept = {of_map: [v for v in own if np.isfinite(v)] for of_map, own in values.items()}
+    levels = {
+        of_map: float(np.mean(own)) if own else np.nan
+        for of_map, own in kept.items()
+        if of_map not in {"dense", *planted.BENDS}
     }
-    found = _engine(image, {**{(name, -1): pair for name, pair in given.items()}, **copies}, faith)
-    for imputer in IMPUTERS:
-        level = {key: float(of["faith", imputer].value[0]) for key, of in found.items()}
-        for name in given:
-            shuffled = np.mean([level[name, place] for place in range(planted.COPIES)])
-            yield ("faithfulness", GAIN, imputer), name, level[name, -1] - float(shuffled)
-
-
-def _localization(image: planted.Planted, maps: Mapping[Any, Any]) -> dict[Name, dict[Any, float]]:
-    found: dict[Name, dict[Any, float]] = {}
-    metrics = {name: (module, {}) for name, module in asked("localization").items()}
-    regions = {"evidence": Region(image.evidence.numpy()[None])}
-    for key, (raw, grid) in maps.items():
-        size = (planted.SIDE, planted.SIDE)
-        of = localize(raw.numpy(), grid=grid, signed=False, size=size, regions=regions, metrics=metrics)
-        for (metric, variant), result in of.items():
-            found.setdefault(("localization", metric, variant), {})[key] = float(result.value[0])
-    return found
-
-
-def _agreement(image: planted.Planted) -> dict[Name, dict[Any, float]]:
-    """Two models that read the same window, each with its own controls: what is drawn by chance is drawn twice."""
-    both = [planted.maps(image, draw) for draw in (0, 1)]
-    for place, maps in enumerate(both):
-        maps[SHUFFLES] = planted.copies(image, planted.TRUE, *maps[planted.TRUE])[place], "input"
-        maps["dense"] = planted.dense(image), "input"
-    units = [{name: _unit(*pair) for name, pair in maps.items()} for maps in both]
-    for bend, change in planted.BENDS.items():
-        units[0][bend], units[1][bend] = _unit(change(planted.dense(image)), "input"), units[1]["dense"]
-    return {
-        ("agreement", metric, ""): {
-            (name, 0): float(module.score(units[0][name], units[1][name]).value[0]) for name in units[0]
-        }
-        for metric, module in asked("agreement").items()
-    }
-
-
-def _unit(raw: torch.Tensor, grid: Any) -> NDArray[Any]:
-    unit: NDArray[Any] = evaluate(raw.numpy(), grid=grid, signed=False, size=(planted.SIDE, planted.SIDE)).unit
-    return unit
+    better = "higher" if name[1] == GAIN else registry.load(*name[:2]).METRIC.better
+    return Verdict(levels, better, float(max(bends, default=np.nan)))
 
 
 # the page
@@ -262,8 +161,8 @@ def page(found: Mapping[Name, Verdict]) -> str:
 def _line(family: str, metric: str, found: Mapping[Name, Verdict]) -> str:
     """A metric: the numbers of its first variant, and by what it is fooled in any."""
     own = {name[2]: verdict for name, verdict in found.items() if name[:2] == (family, metric)}
-    battery = "masking" if metric == GAIN else _module(family, metric).METRIC.battery
-    shown = FIRST.get(battery, next(iter(own)))
+    battery = "masking" if metric == GAIN else registry.load(family, metric).METRIC.battery
+    shown = FIRST[battery] if FIRST[battery] in own else next(iter(own))
     first, fooled = own[shown], {name for verdict in own.values() for name in verdict.fooled_by}
     counts = {
         name: sum(name in verdict.fooled_by for verdict in own.values()) for name in first.levels if name in fooled

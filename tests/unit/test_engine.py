@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradfaith import registry
 from gradfaith.errors import StudyInvalid
 from gradfaith.imputers import black, blur, mean
 from gradfaith.metrics.contract import Change, Metric, Stored, Values
 from gradfaith.metrics.engine import run
 from gradfaith.metrics.evaluated import evaluate
-from gradfaith.metrics.faithfulness import faith, faith_logit
+from gradfaith.metrics.faithfulness import deletion, faith, faith_logit
 
 METRICS = {"faith": (faith, {}), "faith_logit": (faith_logit, {})}
 IMPUTERS = {"black": (black, {}), "mean": (mean, {}), "blur": (blur, {"sigma": 0.1})}
@@ -210,6 +211,21 @@ def test_imputers_learn_which_image_they_fill():
     run(Counting(), x, maps, METRICS, spy, image_ids=ids, key=("study", 7), chunk=3)
     assert len(seen) == 14
     assert all(pixel == float(x[ids.index(name), 0, 0, 0]) for name, pixel in seen)
+
+
+@pytest.mark.parametrize("name", registry.names("imputers"))
+def test_what_an_earlier_block_has_asked_of_every_image_is_not_filled_again(name):
+    """Deletion's last step, all removed, is one image for all maps; later blocks then ask for none of them."""
+    x, maps = scene()
+    ids = [f"image {row}" for row in range(len(x))]
+    imputer, metrics = {name: (registry.load("imputers", name), {})}, {"deletion": (deletion, {"steps": 2})}
+    few, whole = (
+        run(Counting(), x, maps, metrics, imputer, mean=MEAN, image_ids=ids, chunk=chunk) for chunk in (3, 100)
+    )
+    for method in maps:
+        first, second = (found.of[method]["deletion", name].value for found in (few, whole))
+        np.testing.assert_allclose(first, second, atol=1e-5)
+    assert few.done == whole.done
 
 
 def test_numpy_maps_are_as_good_as_tensors():

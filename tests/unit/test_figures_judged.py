@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 from small_study import ABOUT, ARCHS, World
 
+from gradfaith import tables
 from gradfaith.figures import rows, theme
 from gradfaith.stats.curves import mean_curves
 
@@ -116,6 +117,17 @@ def test_every_method_and_one_control_unless_told(world: World) -> None:
         figure = world.draw("curves")
     assert len(figure.axes[0].lines) == len(small_meta.METHODS) + 1
     assert figure.axes[-1].get_xlabel() == "Pixels removed (noisy_linear)"
+
+
+def test_a_study_without_curves_draws_none_and_says_so(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.write(tmp_path / "curves.parquet", tables.empty(tables.CURVES), tables.CURVES)
+    monkeypatch.setitem(world.inputs, "curves", str(tmp_path / "curves.parquet"))
+    with theme.applied():
+        figure = world.draw("curves")
+    assert not [line for axes in figure.axes for line in axes.lines]
+    assert "No value could be estimated" in figure._supxlabel.get_text()
 
 
 def test_too_few_groups_leave_lines_without_bands_and_say_why(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def test_it_is_stale_by_what_decides_it(
         ({"meta": {"against": "saliency_score"}}, "meta.against: saliency_score is none of"),
         ({"localization": ["saliency_score"], "batteries": {}}, "meta: beside saliency_score the study has no metric to judge"),
         ({"bundles": {"cams": {"methods": ["gradcam", "layercam"]}}}, "meta: it ranks methods, three at least, and the study has 2"),
+        ({"figures": {"meta": {"options": {"truth": "locacc"}}}}, "figures.meta.options.truth: locacc is none of saliency_score"),
+        ({"figures": {"two": {"use": "meta", "options": {"arch": "net-c"}}}}, "figures.two.options.arch: net-c is none of net-a, net-b"),
+        ({"figures": {"meta": {"options": {"coefficient": "kendall"}}}}, 'option "coefficient" of meta'),
         ({"meta": None, "figures": ["meta"]}, "figures.meta: it draws what `meta:` measures, and the study has no such key"),
     ],
 )  # fmt: skip

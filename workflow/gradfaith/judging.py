@@ -15,7 +15,8 @@ FEWEST = 3  # methods that can be ranked
 
 def labels(study: "Study") -> list[str]:
     """The metrics of single maps; those that compare models are not judged."""
-    return [*study.localization, *(name for battery in study.batteries.values() for name in battery.metrics)]
+    faithfulness = (name for battery in study.batteries.values() for name in battery.metrics)
+    return [*study.localization, *faithfulness, *study.composite]
 
 
 def problems(study: "Study", dataset: "Dataset") -> list[str]:
@@ -25,7 +26,8 @@ def problems(study: "Study", dataset: "Dataset") -> list[str]:
         return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
     if dataset.evidence == "none":
         return [f"{META}: it judges metrics by evidence, and dataset {dataset.name} has none (evidence: none)"]
-    return [*_truths(study, study.meta.truth), *_judged(study, study.meta.truth, study.meta.against)]
+    truths = study.meta.truth
+    return [*_truths(study, truths), *_judged(study, truths, study.meta.against), *_drawn(study, truths)]
 
 
 def _truths(study: "Study", truths: list[str]) -> Iterator[str]:
@@ -48,3 +50,13 @@ def _judged(study: "Study", truths: list[str], against: str) -> Iterator[str]:
     own = sum(len(bundle.methods) for bundle in study.bundles.values())
     if own < FEWEST:
         yield f"{META}: it ranks methods, three at least, and the study has {own}"
+
+
+def _drawn(study: "Study", truths: list[str]) -> Iterator[str]:
+    """Figures that would be empty."""
+    for label, figure in study.figures.items():
+        offered = {"truth": truths, "arch": list(study.architectures)} if figure.use == META else {}
+        for option, known in offered.items():
+            asked = figure.options[option]
+            if asked and asked not in known:
+                yield f"figures.{label}.options.{option}: {asked} is none of {', '.join(known)}"

@@ -46,7 +46,8 @@ def draw(given: Given, *, imputer: str = "", methods: tuple[str, ...] = (), cont
         axes.set_xlabel(f"Pixels removed ({imputer})")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set(xlim=(0, 1), ylim=(0, None))
-    theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
+    if look:
+        theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
     theme.note(
         figure, theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
     )
@@ -64,5 +65,11 @@ def _panel(axes: Axes, own: pd.DataFrame, look: Look, control: str) -> None:
         axes.plot(here["fraction"], here["value"], color=colour, linestyle=dash, zorder=3, **(mark if spaced else {}))
         if len(sure):
             axes.fill_between(
-                sure["fraction"], sure["low"], sure["high"], color=colour, alpha=0.13, linewidth=0, zorder=2
+                sure["fraction"],
+                sure["low"],
+                sure["high"],
+                color=colour,
+                alpha=0.4 / max(3, len(look)),
+                linewidth=0,
+                zorder=2,
             )

@@ -7,6 +7,7 @@ control is above the median method with its whole interval, in the metric's own 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ STEP = 0.24  # between the points of a metric
 FRAMED = "Framed: the control is above the median method, its interval wholly so; thick: above the best method."
 
 
-def draw(given: Given, *, arch: str = "", truth: str = "", coefficient: str = "spearman") -> theme.Page:
+def draw(
+    given: Given, *, arch: str = "", truth: str = "", coefficient: Literal["spearman", "pearson"] = "spearman"
+) -> theme.Page:
     table = given.tables["meta"]
     truth = truth or next(name for name in table["truth"] if name)
     columns = rows.judged(table, truth)

@@ -26,7 +26,6 @@ PLAIN = {
     "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     randomised.NAME: "Agreement when randomised",
-    "average_drop_pgc": "Average drop (grad-cam)",
 }  # fmt: skip
 SHOWN = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 

@@ -107,6 +107,8 @@ class Block:
         """The images of some of the maps, as the change leaves them."""
         module, options = self.battery.imputers[imputer]
         images, keep = self.images[rows], keep[rows].to(self.images.dtype)
+        if not len(images):  # all of them are known from an earlier block
+            return images
         known = self.battery.image_ids
         ids = [known[row] for row in self.image_of[rows].tolist()] if known else []
         fill = module.fill(images, Context(keep, self.battery.mean, ids, self.battery.key, name), **options)

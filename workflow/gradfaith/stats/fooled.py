@@ -57,14 +57,13 @@ def _of_metric(table: ByImage, name: Name, controls: Sequence[str]) -> Iterator[
 
 
 def _columns(table: ByImage, controls: Sequence[str]) -> dict[str, list[int]]:
-    """Each control's own columns; shuffled maps are one."""
-    found: dict[str, list[int]] = {}
+    """Each control's own columns, in the study's order; shuffled maps are one control, the last."""
+    found: dict[str, list[int]] = {name: [] for name in (*controls, ALL_SHUFFLED)}
     for place, method in enumerate(table.methods):
-        if method in controls:
-            found.setdefault(method, []).append(place)
-        elif method.startswith(SHUFFLED):
-            found.setdefault(ALL_SHUFFLED, []).append(place)
-    return found
+        name = ALL_SHUFFLED if method.startswith(SHUFFLED) else method
+        if name in found:
+            found[name].append(place)
+    return {name: places for name, places in found.items() if places}
 
 
 def _best(knowing: Floats, archs: Floats) -> Floats:  # (units, methods), (units) -> (units)

@@ -1,0 +1,184 @@
+"""Every metric's number of every map of a planted image: one function per way of asking. For verdicts.py."""
+
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import planted
+import torch
+from numpy.typing import NDArray
+
+from gradfaith import registry
+from gradfaith.metrics import rerun
+from gradfaith.metrics.compose import compose
+from gradfaith.metrics.contract import RERUN, Reruns, Result
+from gradfaith.metrics.engine import run
+from gradfaith.metrics.evaluated import evaluate
+from gradfaith.metrics.localize import localize
+from gradfaith.metrics.located import Region
+from gradfaith.registry import SHUFFLED
+
+IMPUTERS = registry.names("imputers")
+FIRST = {
+    "masking": "black",
+    "ranking": "noisy_linear",
+    RERUN: "black",
+    "": "black",
+}  # kind -> the imputer whose numbers are shown
+FAMILIES = tuple(name for name, room in registry.ROOMS.items() if room.declaration == "METRIC")
+GAIN = "faith, gain over shuffled"
+SHUFFLES = SHUFFLED.removesuffix("-")
+HOW: Mapping[str, Any] = {"mean": torch.tensor([0.4]), "key": ("planted",), "chunk": 64}
+Name = tuple[str, str, str]  # family, metric, variant
+Key = tuple[str, int]  # a map, and which copy of it
+Maps = Mapping[Key, tuple[torch.Tensor, Any]]  # raw (1, h, w), and its grid
+Numbers = dict[Name, dict[Key, float]]
+
+
+def why_not(family: str, module: ModuleType) -> str:
+    """Why a metric has no verdict here; nothing where it has one."""
+    if module.METRIC.better == "neither":
+        return "neither of its ends is better"
+    if module.METRIC.rival:
+        return "it compares the maps of two classes, and these models know one"
+    if family not in BY_FAMILY:
+        return f"this page does not ask {family} metrics"
+    return (
+        "" if module.METRIC.battery in FIRST else f"this page does not ask metrics of battery {module.METRIC.battery}"
+    )
+
+
+def asked(family: str, *batteries: str) -> dict[str, tuple[ModuleType, dict[str, Any]]]:
+    """The metrics of a family that have a verdict, with their default options."""
+    modules = {name: registry.load(family, name) for name in registry.names(family)}
+    wanted = batteries or ("",)
+    return {
+        name: (module, {})
+        for name, module in modules.items()
+        if module.METRIC.battery in wanted and not why_not(family, module)
+    }
+
+
+def scores(image: planted.Planted) -> Numbers:
+    """Of the true map, every control, shuffled copies of the true map, a dense map, and its bends."""
+    given = planted.maps(image)
+    maps = {(name, 0): pair for name, pair in given.items()}
+    true, grid = given[planted.TRUE]
+    maps |= {
+        (SHUFFLES, place): (copy, grid) for place, copy in enumerate(planted.copies(image, planted.TRUE, true, grid))
+    }
+    dense = planted.dense(image)
+    bent = {("dense", 0): (dense, "input")} | {
+        (name, 0): (bend(dense), "input") for name, bend in planted.BENDS.items()
+    }
+    found: Numbers = {}
+    for ask in (_masked_and_ranked, _localized, _agreed):
+        found |= ask(image, {**maps, **bent})
+    found |= _asked_again(image, maps)
+    return found | _composed(found) | dict(_gains(image, given))
+
+
+def _imputers() -> dict[str, tuple[ModuleType, dict[str, Any]]]:
+    return {name: (registry.load("imputers", name), {}) for name in IMPUTERS}
+
+
+def _masked_and_ranked(image: planted.Planted, maps: Maps, metrics: Any = None) -> Numbers:
+    stored = {key: planted.stored(*pair) for key, pair in maps.items()}
+    metrics = metrics or asked("faithfulness", "masking", "ranking")
+    how = {"image_ids": [image.name], "regions": image.regions, **HOW}
+    found = run(image.model, image.image, stored, metrics, _imputers(), **how).of
+    return _by_name("faithfulness", found)
+
+
+def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
+    """The map's maker is asked about changed images, and once as it would answer for a model that reads a decoy."""
+
+    def explain(wanted: Reruns) -> dict[Key, torch.Tensor]:
+        found = {}
+        for (name, copy), rows in wanted.wanted.items():
+            maker = planted.TRUE if name == SHUFFLES else name
+            raw = planted.again(image, wanted.images[rows], wanted.model == "trained", maker)
+            found[name, copy] = planted.copied(image, maker, raw, "input", copy) if name == SHUFFLES else raw
+        return found
+
+    stored = {key: planted.stored(*pair) for key, pair in maps.items()}
+    metrics = asked("faithfulness", RERUN)
+    return _by_name(
+        "faithfulness", rerun.run(explain, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).of
+    )
+
+
+def _by_name(family: str, found: Mapping[Any, Mapping[Any, Result]]) -> Numbers:
+    """A runner's results of one image, metric by metric."""
+    pairs = next(iter(found.values()))
+    return {(family, *pair): {key: float(of[pair].value[0]) for key, of in found.items()} for pair in pairs}
+
+
+def _localized(image: planted.Planted, maps: Maps) -> Numbers:
+    metrics, size = asked("localization"), (planted.SIDE, planted.SIDE)
+    regions = {"evidence": Region(image.evidence.numpy()[None])}
+    return _by_name("localization", {
+        key: localize(raw.numpy(), grid=grid, signed=False, size=size, regions=regions, metrics=metrics)
+        for key, (raw, grid) in maps.items()
+    })  # fmt: skip
+
+
+def _agreed(image: planted.Planted, maps: Maps) -> Numbers:
+    """Two models that read the same window, each with its own controls: what is drawn by chance is drawn twice."""
+    second = {(name, 0): pair for name, pair in planted.maps(image, draw=1).items()}
+    second[SHUFFLES, 0] = maps[SHUFFLES, 1]
+    second |= dict.fromkeys((("dense", 0), *((bend, 0) for bend in planted.BENDS)), maps["dense", 0])
+    found: Numbers = {}
+    for metric, (module, _) in asked("agreement").items():
+        for key, pair in second.items():
+            here, there = (module.ready(_read(module, *one)) for one in (maps[key], pair))
+            found.setdefault(("agreement", metric, ""), {})[key] = float(module.score(here, there).value[0])
+    return found
+
+
+def _read(module: ModuleType, raw: torch.Tensor, grid: Any) -> NDArray[Any]:
+    """A map on its own grid, or as it is evaluated at the image's size."""
+    if module.METRIC.grid == "native":
+        return raw.numpy()
+    unit: NDArray[Any] = evaluate(raw.numpy(), grid=grid, signed=False, size=(planted.SIDE, planted.SIDE)).unit
+    return unit
+
+
+def _composed(found: Numbers) -> Numbers:
+    """Composites, map by map, of what has been found; `found` has all of their parts."""
+    made: Numbers = {}
+    for (metric, (module, options)), imputer in (
+        (pair, name) for pair in asked("composite").items() for name in IMPUTERS
+    ):
+        parts = {part: found["faithfulness", part, own or imputer] for part, own in module.METRIC.parts.items()}
+        keys = list(next(iter(parts.values())))
+        keys = [key for key in keys if all(key in part for part in parts.values())]
+        result = compose(module, {name: _result([part[key] for key in keys]) for name, part in parts.items()}, options)
+        made["composite", metric, imputer] = dict(zip(keys, map(float, result.value), strict=True))
+    return made
+
+
+def _result(values: list[float]) -> Result:
+    numbers = np.array(values)
+    return Result(numbers, np.where(np.isfinite(numbers), "ok", "undefined"), np.full(len(numbers), ""))
+
+
+def _gains(image: planted.Planted, given: Mapping[str, Any]) -> Iterator[tuple[Name, dict[Key, float]]]:
+    """Faith minus that of shuffled copies of the same map: of every map, the controls too."""
+    copies = {
+        (name, 1 + place): (copy, pair[1])
+        for name, pair in given.items()
+        for place, copy in enumerate(planted.copies(image, name, *pair))
+    }
+    maps = {**{(name, 0): pair for name, pair in given.items()}, **copies}
+    found = _masked_and_ranked(image, maps, {"faith": (registry.load("faithfulness", "faith"), {})})
+    for (_, _, imputer), level in found.items():
+        gains = {
+            (name, 0): level[name, 0] - float(np.mean([level[name, 1 + place] for place in range(planted.COPIES)]))
+            for name in given
+        }
+        yield ("faithfulness", GAIN, imputer), gains
+
+
+BY_FAMILY = ("localization", "faithfulness", "composite", "agreement")
