@@ -23,7 +23,8 @@ PLAIN = {
     "faith_logit": "Faith (logit)", "consist": "Consist", "spearman": "Spearman", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
     "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
     "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
-    "average_drop_pgc": "Average drop (grad-cam)", "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
+    "average_drop_pgc": "Average drop (grad-cam)",
+    "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     randomised.NAME: "Agreement when randomised",
 }  # fmt: skip
