@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import server as web
 from pydantic import ValidationError
 
+import server as web
 from gradfaith.data import download as http
 from gradfaith.data.download import download
 from gradfaith.data.fetch import Source, fetch
