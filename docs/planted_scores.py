@@ -133,7 +133,9 @@ def _agreed(image: planted.Planted, maps: Maps) -> Numbers:
     for metric, (module, _) in asked("agreement").items():
         for key, pair in second.items():
             here, there = (module.ready(_read(module, *one)) for one in (maps[key], pair))
-            found.setdefault(("agreement", metric, ""), {})[key] = float(module.score(here, there).value[0])
+            score = module.score(here, there)
+            none = score.undefined is not None and bool(score.undefined[0])
+            found.setdefault(("agreement", metric, ""), {})[key] = float("nan") if none else float(score.value[0])
     return found
 
 

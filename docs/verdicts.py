@@ -81,7 +81,8 @@ under every imputer. Numbers are of the imputer (or variant) named; *fooled by* 
 thirteen windows out of sixteen that holds them all: it covers what the model reads, as anatomy does.
 
 Metrics that ask the method again get, for the true map, what its model sees of the pattern, pixel by pixel; for a model whose weights are drawn
-again, the same of a decoy. Controls are asked again, too, and a shuffled map is the new one, shuffled as before. What has no number is in no mean.
+again, the same of a decoy. Controls are asked again, too, and a shuffled map is the new one, shuffled as before. What has no number is in no mean:
+a control is compared on the images where both have one, and on how many it has none is said.
 
 *Values only* is the largest change of the number when the values of a dense map are bent (root, square, fifth power) and their order
 stays: none for a metric of order, as it declares; the others read values too, for better or worse.
@@ -96,17 +97,18 @@ class Verdict:
     """One metric in one variant: its mean over the images, for the true map and every control."""
 
     levels: Mapping[str, float]  # NaN: no number on any image
+    gains: Mapping[
+        str, float
+    ]  # control -> its number minus the true map's, higher being better, on images where both have one
     better: str
+    lost: Mapping[str, int]  # maps -> images without a number
     bend: float  # the largest change of a dense map's number when its values change and their order does not; NaN: not asked
 
     @property
     def ahead(self) -> dict[str, float]:
         """By how much each control with a number is better than the true map, the best control first."""
-        sign, true = {"higher": 1, "lower": -1}[self.better], self.levels[planted.TRUE]
-        gains = {name: sign * (level - true) for name, level in self.levels.items() if name != planted.TRUE}
-        return dict(
-            sorted(((name, gain) for name, gain in gains.items() if np.isfinite(gain)), key=lambda pair: -pair[1])
-        )
+        finite = ((name, gain) for name, gain in self.gains.items() if np.isfinite(gain))
+        return dict(sorted(finite, key=lambda pair: -pair[1]))
 
     @property
     def rival(self) -> str:
@@ -127,19 +129,25 @@ def verdicts() -> dict[Name, Verdict]:
 
 
 def _verdict(name: Name, images: list[dict[Key, float]]) -> Verdict:
+    better = "higher" if name[1] == GAIN else registry.load(*name[:2]).METRIC.better
+    sign = {"higher": 1, "lower": -1}[better]
     values: dict[str, list[float]] = {}
+    gains: dict[str, list[float]] = {}
     for found in images:
         for (of_map, _), value in found.items():
             values.setdefault(of_map, []).append(value)
+            gains.setdefault(of_map, []).append(sign * (value - found[planted.TRUE, 0]))
     bends = [np.abs(np.array(values[bend]) - values["dense"]).max() for bend in planted.BENDS if bend in values]
-    kept = {of_map: [v for v in own if np.isfinite(v)] for of_map, own in values.items()}
-    levels = {
-        of_map: float(np.mean(own)) if own else np.nan
-        for of_map, own in kept.items()
-        if of_map not in {"dense", *planted.BENDS}
-    }
-    better = "higher" if name[1] == GAIN else registry.load(*name[:2]).METRIC.better
-    return Verdict(levels, better, float(max(bends, default=np.nan)))
+    compared = [of_map for of_map in values if of_map not in {"dense", *planted.BENDS}]
+    levels = {of_map: _mean(values[of_map]) for of_map in compared}
+    ahead = {of_map: _mean(gains[of_map]) for of_map in compared if of_map != planted.TRUE}
+    lost = {of_map: int((~np.isfinite(values[of_map])).sum()) for of_map in compared}
+    return Verdict(levels, ahead, better, lost, float(max(bends, default=np.nan)))
+
+
+def _mean(numbers: list[float]) -> float:
+    kept = [number for number in numbers if np.isfinite(number)]
+    return float(np.mean(kept)) if kept else np.nan
 
 
 # the page
@@ -168,10 +176,12 @@ def _line(family: str, metric: str, found: Mapping[Name, Verdict]) -> str:
         name: sum(name in verdict.fooled_by for verdict in own.values()) for name in first.levels if name in fooled
     }
     by = ", ".join(name + (f" ({count} of {len(own)})" if count < len(own) else "") for name, count in counts.items())
+    lost = [f"{name} ({count})" for name, count in first.lost.items() if count]
+    by = "; no number: ".join([by or "**none**", ", ".join(lost)]) if lost else by or "**none**"
     case = CASES.get(metric) or registry.entry(family, metric).summary
     bends = "-" if np.isnan(first.bend) else "none" if first.bend < SAME else f"{first.bend:.2f}"
     numbers = f"{first.levels[planted.TRUE]:.2f} | {first.levels[first.rival]:.2f} ({first.rival})"
-    return f"| {metric}{f' ({shown})' if shown else ''} | {first.better} | {numbers} | {by or '**none**'} | {bends} | {case} |"
+    return f"| {metric}{f' ({shown})' if shown else ''} | {first.better} | {numbers} | {by} | {bends} | {case} |"
 
 
 if __name__ == "__main__":

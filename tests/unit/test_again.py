@@ -38,18 +38,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "edges": CONTROL | {"use": "edges"},
 }
 SAME = sorted({*METHODS, "shuffled-gradcam", "shuffled-fine", "shuffled-random-grid"} - {"smooth"})
-SETTINGS = {
-    "seed": 0, "passes": {"precision": "float32", "channels_last": False, "fold_batch_norm": False}, "organ": "", "methods": METHODS,
-}  # fmt: skip
+PASSES = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
+SETTINGS = {"seed": 0, "passes": PASSES, "organ": "", "methods": METHODS}
 
 
 def chosen(room: str, **options: dict[str, Any]) -> between.Chosen:
     return between.chosen(room, {name: {"use": name, "options": own} for name, own in options.items()})
 
 
-METRICS = chosen(
-    "faithfulness", coherency={}, max_sensitivity={"draws": 2, "radius": 0.02}, randomisation_sensitivity={}
-)
+METRICS = chosen("faithfulness", coherency={}, max_sensitivity={"draws": 2}, randomisation_sensitivity={})
 BLACK = chosen("imputers", black={})
 
 
@@ -202,9 +199,7 @@ def test_scores_are_one_row_per_map_metric_and_imputer_that_is_read(scores: pd.D
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "label", ["gradcam", "fine", "ablated", "curved", "saliency", "shuffled-gradcam", "shuffled-fine"]
-)
+@pytest.mark.parametrize("label", ["gradcam", "fine", "ablated", "curved", "saliency", "shuffled-gradcam", "shuffled-fine"])  # fmt: skip
 def test_coherency_is_of_the_whole_method_the_slow_way(
     classifier: Classifier, images: Images, maps: Maps, scores: pd.DataFrame, label: str
 ) -> None:
@@ -261,7 +256,30 @@ def test_the_randomised_model_is_the_last_of_the_sanity_check(
     assert len(both) == 5 * len(METHODS)
     ok = (last.loc[both, "status"] == "ok") & (own.loc[both, "status"] == "ok")
     assert ok.mean() > 0.5
-    np.testing.assert_allclose(last.loc[both, "value"][ok], own.loc[both, "value"][ok], atol=1e-5)
+    np.testing.assert_allclose(last.loc[both, "value"][ok].abs(), own.loc[both, "value"][ok], atol=1e-5)
+
+
+def test_a_random_network_that_cannot_be_prepared_costs_only_the_metrics_that_ask_it(
+    classifier: Classifier, images: Images, maps: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(network: Classifier, _passes: dict[str, Any]) -> Classifier:
+        if network is classifier:
+            return network
+        raise MethodUndefined(found="it cannot be folded.", why="", then="")
+
+    monkeypatch.setattr(again, "prepared", refuse)
+    asking, ids = (
+        again.explainer(classifier, images, maps, METRICS, SETTINGS, MODEL, most=16),
+        list(maps.rows["image_id"][:2]),
+    )
+    pixels, wanted = (
+        torch.from_numpy(images.pixels(ids) / 255).float(),
+        {("gradcam", 0): torch.arange(2), ("saliency", 0): torch.arange(1)},
+    )
+    asked = Reruns(pixels, torch.zeros(2, dtype=torch.long), ids, ["kept"] * 2, wanted, "randomised")
+    lost, kept = asking(asked), asking(replace(asked, model="trained"))
+    assert all(lost[whose].isnan().all() and lost[whose].shape == found.shape for whose, found in kept.items())
+    assert all(found.isfinite().all() for found in kept.values())
 
 
 @pytest.mark.parametrize("chunk", [1, 7])

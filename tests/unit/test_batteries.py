@@ -74,6 +74,7 @@ def test_a_battery_that_fills_nothing_needs_no_imputer(tiny: dict[str, Any], roo
     [
         ("adcc", {"rerun": {}}, "composite.adcc: it is made of coherency, which the study does not measure; add it to the metrics of a rerun"),
         ("adcc", {"masking": MASKING | {"metrics": ["faith"]}}, "does not measure; add it to the metrics of batteries.masking"),
+        ("arcc", {"ranking": RANKING | {"metrics": {"road": {"options": {"shares": [0.5]}}}}}, "composite.arcc: it reads road with its defaults"),
         ("arcc", {"ranking": None}, "composite.arcc: it is made of road, which the study does not measure"),
         ("arcc", {"ranking": RANKING | {"imputers": ["black"]}}, "reads road filled by noisy_linear; add noisy_linear to batteries.ranking.imputers"),
         ("arcc_literature", {}, "made of coherency_literature, which the study does not measure; add it to the metrics of batteries.rerun"),

@@ -45,6 +45,8 @@ class Explainer:
 
     def __call__(self, asked: Reruns) -> dict[Whose, Tensor]:
         """Raw maps of every method that is wanted, of the rows it is wanted for."""
+        if asked.model not in self.cells:
+            return _nothing(self.cells["trained"], asked)
         cell, found = self.cells[asked.model], dict[Whose, Tensor]()
         uses = [use for use in cell.uses if _stored(use, asked)]
         layers = list(dict.fromkeys(layer for use in uses for layer in use.layers))
@@ -70,14 +72,27 @@ def explainer(
         ((_, _, networks["randomised"]),) = cascade(model, ["top_down"], 1, seed=rng.seed(*key, NAME))
     organ = (lambda ids: images.mask(asked["organ"], ids)[0]) if asked["organ"] else None
     uses = uses_of(model, asked["methods"])
-    cells = {
-        name: Cell(
-            prepared(network, asked["passes"]), images.pixels, maps.rows, uses, key, copies=1, most=most, organ=organ,
-            probed=False,
-        )
-        for name, network in networks.items()
-    }  # fmt: skip
+    cells: dict[Trained, Cell] = {}
+    for name, network in networks.items():
+        try:
+            ready = prepared(network, asked["passes"])
+        except Refusal as error:
+            if name == "trained":
+                raise
+            print(f"no map of the {name} network: {error.found}", flush=True)  # noqa: T201 - the job's log
+            continue
+        cells[name] = Cell(ready, images.pixels, maps.rows, uses, key, copies=1, most=most, organ=organ, probed=False)
     return Explainer(cells, Chunk(most, model.mean.device))
+
+
+def _nothing(cell: Cell, asked: Reruns) -> dict[Whose, Tensor]:
+    """Of a network that cannot be asked: no map that is finite."""
+    found = {}
+    for use in cell.uses:
+        for whose in _stored(use, asked):
+            size = cell.grids[use.layer] if use.declared.grid == "native" else asked.images.shape[-2:]
+            found[whose] = torch.full((len(asked.wanted[whose]), *size), torch.nan, device=asked.images.device)
+    return found
 
 
 def _stored(use: Use, asked: Reruns) -> list[Whose]:

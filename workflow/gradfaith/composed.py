@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradfaith import registry
+from gradfaith import options, registry
 from gradfaith.study import Battery, Study, Uses
 
 
@@ -32,7 +32,12 @@ def made_of(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
         if isinstance(found, str):
             problems.append(f"composite.{label}: {found}")
             continue
-        fixed = [key for key, fill in found.within.imputers.items() if fill.use == imputer]
+        if dict(found.within.metrics[found.label].options) != options.complete("faithfulness", name, {}):
+            problems.append(
+                f"composite.{label}: it reads {name} with its defaults, and {found.label} has options of its own; measure both, each under a label"
+            )
+        fills = found.within.imputers.items()
+        fixed = [key for key, fill in fills if fill.use == imputer and fill.options == _plain(imputer)]
         if imputer and not fixed:
             problems.append(
                 f"composite.{label}: it reads {name} filled by {imputer}; add {imputer} to batteries.{found.battery}.imputers"
@@ -73,6 +78,10 @@ def _part(study: Study, name: str) -> Part | str:
         labels = ", ".join(part.label for part in measured)
         return f"it is made of {name}, which is measured as {labels}; call the one that is meant {name}"
     return named[0] if named else measured[0]
+
+
+def _plain(imputer: str) -> dict[str, Any]:
+    return options.complete("imputers", imputer, {})
 
 
 def _common(named: Sequence[Mapping[str, Uses]]) -> list[str]:

@@ -2,8 +2,8 @@
 
 One row of panels per architecture, one column per order, one line per method, pale bands its intervals; grey and dashed, a control.
 A method whose order the model confirms falls early on the left and late on the right. The area under the left curve is
-deletion, under the right one insertion; half-way between them lies what an order that knows nothing does. Curves of different
-imputers are different questions: only one is drawn, the first of the study unless told.
+deletion, under the right one insertion. A map that is constant or not finite has no curve; how many is said, as their images are in
+the others' means. Curves of different imputers are different questions: only one is drawn, the first of the study unless told.
 """
 
 from collections.abc import Mapping
@@ -48,10 +48,20 @@ def draw(given: Given, *, imputer: str = "", methods: tuple[str, ...] = (), cont
     panels[0, 0].set(xlim=(0, 1), ylim=(0, None))
     if look:
         theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
-    theme.note(
-        figure, theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
-    )
+    basis = theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
+    theme.note(figure, basis, _lost(points))
     return figure
+
+
+def _lost(points: pd.DataFrame) -> str:
+    """How many maps of each method have no curve, of the images and models on which any has."""
+    units = points[["arch", "seed", "image_id"]].drop_duplicates()
+    asked = units.groupby("arch", observed=True).size().rename("asked")
+    own = points[[*units.columns, "method"]].drop_duplicates().groupby(["method", "arch"], observed=True).size()
+    both = own.rename("own").reset_index().join(asked, on="arch")
+    lost = both.assign(lost=both["asked"] - both["own"]).groupby("method", sort=False, observed=True)["lost"].sum()
+    words = ", ".join(f"{method} {count}" for method, count in lost.items() if count)
+    return f"Maps without a curve (constant or not finite): {words}." if words else ""
 
 
 def _panel(axes: Axes, own: pd.DataFrame, look: Look, control: str) -> None:

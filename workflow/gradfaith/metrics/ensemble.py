@@ -61,7 +61,7 @@ class Ensemble:
         stacks, absent, flat = [], [], []
         for where, vote, fit in self._votes(side):
             left = self.votes[where] - fit
-            mean = (self.total[where] - vote) / np.maximum(left, 1)[:, None, None]
+            mean = _exact((self.total[where] - vote) / np.maximum(left, 1)[:, None, None])
             if self.grid == "input":
                 mean, even, _ = evaluate(mean, grid="input", signed=False, size=self.cells)
             else:
@@ -91,3 +91,11 @@ def against(
         whole = wholes[metric[0].METRIC.grid]
         own, mean = side.kept(label, metric, whole.cells), whole.without(side, metric)
         yield label, on_same_images(own, mean, metric, reason=ALONE), between_images(own, mean, metric, others)
+
+
+def _exact(mean: NDArray[Any]) -> NDArray[Any]:  # (n, h, w)
+    """Without what is left of a vote that was added and taken away again: it would part cells that are level."""
+    largest = np.abs(mean).max(axis=(1, 2), keepdims=True)
+    scale = np.where(largest > 0, largest, 1)
+    rounded: NDArray[Any] = np.round(mean / scale, 12) * scale
+    return rounded

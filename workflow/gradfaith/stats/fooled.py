@@ -6,15 +6,17 @@
 
 A metric is fooled by a control that is over the median method, and badly fooled by one over the best, when the interval says so;
 the best is chosen from the same images, so that verdict is a cautious one. Intervals are at their own level, one by
-one: of twenty controls that are as good as the median method, about one will seem over it in 40. Higher is better throughout. All
-shuffled maps are one control, "shuffled", whose score is their mean. Images need no evidence here. A gain has the
-metric's own unit; a share compares metrics. n_undefined: images of a model on which one of the two has no value.
+one: of forty controls that are as good as the median method, one will seem over it. Higher is better throughout. All shuffled
+maps are one control, "shuffled": their median beside the median method, the best method's own beside the best. Images need no
+evidence here. A gain has the metric's own unit, and one of rounding is none; a share compares metrics. n_undefined: images of a model on
+which one of the two has no value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradfaith.registry import SHUFFLED
 from gradfaith.stats.by_image import ByImage, Name, side_by_side
@@ -26,6 +28,9 @@ from gradfaith.stats.winrates import TIE
 KEYS = ("view", "arch", "metric", "variant", "who", "measure")
 MEASURES = ("over the median", "over the best", "beats the median", "beats the best")
 ALL_SHUFFLED = SHUFFLED.removesuffix("-")
+NOWHERE = -1
+Flags = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 
 def fooled(
@@ -45,14 +50,18 @@ def _of_metric(table: ByImage, name: Name, controls: Sequence[str]) -> Iterator[
     knowing = values[:, ~ignorant]
     if not np.isfinite(knowing).any():
         return
-    rivals = {"median": _median(knowing), "best": _best(knowing, table.about["arch"].to_numpy())}
+    best = _best(values, ~ignorant, table.about["arch"].to_numpy())
     for control, columns in _columns(table, controls).items():
         there = asked[:, columns].any(axis=1)
-        for against, rival in rivals.items():
-            gain = values[:, columns] - rival[:, None]
-            shares = np.where(np.isnan(gain), np.nan, (1 + np.sign(np.where(np.abs(gain) <= TIE, 0, gain))) / 2)
-            for measure, numbers in ((f"over the {against}", gain), (f"beats the {against}", shares)):
-                frame = table.about.assign(value=_mean(numbers), n_methods=np.isfinite(knowing).sum(axis=1))[there]
+        level = _median(values[:, columns])
+        pairs = {"median": (level, _median(knowing)), "best": (level, _at(values, best))}
+        if control == ALL_SHUFFLED:
+            pairs["best"] = _at(values, _shuffled(table.methods)[best]), pairs["best"][1]
+        for against, (own, rival) in pairs.items():
+            gain = own - rival
+            gain[np.abs(gain) <= TIE] = 0
+            for measure, numbers in ((f"over the {against}", gain), (f"beats the {against}", (1 + np.sign(gain)) / 2)):
+                frame = table.about.assign(value=numbers, n_methods=np.isfinite(knowing).sum(axis=1))[there]
                 yield frame.assign(metric=name[0], variant=name[1], who=control, measure=measure)
 
 
@@ -66,15 +75,28 @@ def _columns(table: ByImage, controls: Sequence[str]) -> dict[str, list[int]]:
     return {name: places for name, places in found.items() if places}
 
 
-def _best(knowing: Floats, archs: Floats) -> Floats:  # (units, methods), (units) -> (units)
-    """The scores of each architecture's best method."""
-    best = np.full(len(knowing), np.nan)
+def _best(values: Floats, knowing: Flags, archs: Floats) -> Places:  # (units, methods), (methods), (units) -> (units)
+    """The column of each architecture's best method; -1: none has a number there."""
+    best = np.full(len(values), NOWHERE)
     for arch in dict.fromkeys(archs):
         rows = archs == arch
-        levels = _mean(knowing[rows].T)
+        levels = np.where(knowing, _mean(values[rows].T), np.nan)
         if np.isfinite(levels).any():
-            best[rows] = knowing[rows, int(np.nanargmax(levels))]
+            best[rows] = int(np.nanargmax(levels))
     return best
+
+
+def _shuffled(methods: Sequence[str]) -> Places:  # (methods + 1): the column of each one's shuffled map
+    """With a last place for NOWHERE. Where a method stands at several layers, so does its shuffled map, in the same order."""
+    there: dict[str, list[int]] = {}
+    for place, name in enumerate(methods):
+        there.setdefault(name, []).append(place)
+    waiting = {name: iter(places) for name, places in there.items()}
+    return np.array([*(next(waiting.get(SHUFFLED + name, iter(())), NOWHERE) for name in methods), NOWHERE])
+
+
+def _at(values: Floats, places: Places) -> Floats:  # (units, methods), (units) -> (units)
+    return np.where(places == NOWHERE, np.nan, values[np.arange(len(values)), places])
 
 
 def _median(values: Floats) -> Floats:  # (units, methods) -> (units)

@@ -8,13 +8,13 @@ The paper draws the second; the first is free of what makes images and models di
 methods that look into the model, over the controls, and over both together: that a metric parts methods from controls says
 little of whether it can rank methods. Only images that the model gets right take part, as only there evidence is what the model
 should have seen, and metric and truth read the same map; n_wrong counts the others. n_undefined: images of a model where
-fewer than three methods have both numbers, or where one of the two is the same for all. A metric of which lower is better is
-negated. With `against`, also each metric's r minus that metric's, image by image. A correlation is not a proof: the truth
-says where the evidence is, not that the model used all of it.
+fewer than three methods have both numbers, or where one of the two is the same for all; over cells, the cells that no image gives
+both numbers. A metric of which lower is better is negated. With `against`, also each metric's r minus that metric's, image by
+image. A correlation is not a proof: the truth says where the evidence is, not that the model used all of it.
 
 Intervals are those of every estimate: over groups, or groups and seeds, with the methods and architectures as they are. `arch` "" is
-the mean over architectures (image), or all of their cells (cells). Cost: a third of a second per metric, variant and truth for
-six models, 20 methods and 100 images.
+the mean over architectures, of images that all of them have (image), or all of their cells (cells). Cost: a third of a second per
+metric, variant and truth for six models, 20 methods and 100 images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,10 +53,17 @@ def meta(
 
 
 def over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The mean over architectures, image by image and seed by seed."""
-    same = [*(key for key in keys if key != "arch"), "seed", "image_id", "group"]
-    cells = images.groupby(same, sort=False, observed=True, as_index=False)
-    return cells.agg(value=("value", "mean"), n_methods=("n_methods", "max")).assign(arch="")
+    """The mean over architectures, image by image and seed by seed; of an image that one of them lacks there is none.
+
+    Otherwise the architecture that has most images would be most of the mean, and another one for every metric.
+    """
+    other = [key for key in keys if key != "arch"]
+    archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
+    cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
+    found = cells.agg(
+        value=("value", "mean"), there=("value", "count"), archs=("archs", "max"), n_methods=("n_methods", "max")
+    ).reset_index()
+    return found.assign(value=found["value"].where(found["there"] == found["archs"]), arch="")
 
 
 def means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: Rule) -> pd.DataFrame:
@@ -118,5 +125,6 @@ def _over_cells(table: ByImage, truth: Name, controls: Sequence[str], rule: Rule
             if name != truth and here.asked[name][:, columns].any():
                 keys = {"view": "cells", "arch": arch, "metric": name[0], "variant": name[1], "who": who}
                 pair = here.values[name][:, columns], here.values[truth][:, columns]
-                rows += [keys | row for row in cells(here.about, *pair, rule)]
+                asked, names = here.asked[name][:, columns], np.array(here.methods)[columns]
+                rows += [keys | row for row in cells(here.about, *pair, asked, names, rule)]
     return pd.DataFrame(rows)

@@ -13,17 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradfaith.stats.cells import FOUND, Codes, codes
 from gradfaith.stats.correlation import COEFFICIENTS, FEWEST
 from gradfaith.stats.intervals import Interval, Rule, from_jackknife, nothing
 from gradfaith.stats.jackknife import Floats
 
+Flags = NDArray[np.bool_]
 FEW = f"fewer than {FEWEST} cells have both means, or all are the same"
 
 
-def cells(about: pd.DataFrame, x: Floats, t: Floats, rule: Rule) -> Iterator[dict[str, object]]:
-    """A row per coefficient. `about`: arch, seed, group and image of each row of x and t (units, methods)."""
+def cells(
+    about: pd.DataFrame, x: Floats, t: Floats, asked: Flags, methods: NDArray[np.str_], rule: Rule
+) -> Iterator[dict[str, object]]:
+    """A row per coefficient. `about`: arch, seed, group and image of each row of x, t and asked (units, methods)."""
     there = np.isfinite(x) & np.isfinite(t)
     group = codes(about, ["group"])
     seeds = list(dict.fromkeys(about["seed"]))
@@ -33,7 +37,9 @@ def cells(about: pd.DataFrame, x: Floats, t: Floats, rule: Rule) -> Iterator[dic
         arch = codes(about[rows], ["arch"])
         parts.append(_Sums.of(x[rows], t[rows], there[rows], group[rows], arch, int(group.max(initial=-1)) + 1))
     used = np.asarray(there.any(axis=1))
-    lost = {"n_methods": int(there.any(axis=0).sum()), "n_undefined": int((~used).sum())}
+    model = codes(about, ["arch", "seed"])
+    empty = [(asked[model == one].any(axis=0) & ~there[model == one].any(axis=0)).sum() for one in np.unique(model)]
+    lost = {"n_methods": len(set(methods[there.any(axis=0)])), "n_undefined": int(sum(empty))}
     n_images = int(about["image_id"][used].nunique())
     for measure in COEFFICIENTS:
         found, told = _interval(parts, seeds, measure, n_images, rule)
