@@ -65,7 +65,8 @@ else:
             layout.home_log("train", "arch", "seed"),
         benchmark:
             layout.home_benchmark("train", "arch", "seed")
-        retries: 3  # each goes on where the last one ended
+        # Each goes on where the last one ended. Inside a submitted job none: its memory and minutes stay what they are.
+        retries: 2 if workflow.is_main_process else 0
         conda:
             GPU_ENV
         threads: plan.recipe_threads

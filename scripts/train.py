@@ -28,7 +28,7 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
             device=device.given(resources, job.threads),
             machine=learn.Machine(
                 resources.images,
-                resources.mem_mb * 1_000_000,
+                device.memory(resources.mem_mb),
                 layout.Layout.events(job.output.weights) if resources.tensorboard else None,
             ),
             keeper=keeper,

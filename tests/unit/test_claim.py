@@ -16,7 +16,7 @@ from gradfaith import claim
 HOLDER = """
 import sys, time
 from gradfaith import claim
-found = claim.take(claim.visible(lambda: 0), int(sys.argv[1]), lambda line: print(line, flush=True))
+found = claim.take(claim.visible(lambda: 2), int(sys.argv[1]), lambda line: print(line, flush=True))
 sys.stdout.write(f"held {found.device} {found.slot}\\n")  # in one piece: a reader may look at any time
 sys.stdout.flush()
 time.sleep(float(sys.argv[2]))
@@ -57,10 +57,11 @@ Start = Callable[..., Holder]
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts holders on a box with two pretended devices."""
     holders: list[Holder] = []
-    plain = {key: value for key, value in os.environ.items() if key != "SLURM_JOB_ID"}
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
-    def one(slots: int = 1, seconds: float = 120, **environment: str) -> Holder:
-        box = {**plain, claim.VISIBLE: "0,1", claim.LOCKS: str(tmp_path / "locks"), **environment}
+    def one(slots: int = 1, seconds: float = 120, **environment: str | None) -> Holder:
+        said = {**plain, claim.VISIBLE: "0,1", claim.LOCKS: str(tmp_path / "locks"), **environment}
+        box = {key: value for key, value in said.items() if value is not None}
         holders.append(Holder(tmp_path / f"holder-{len(holders)}", box, slots, seconds))
         return holders[-1]
 
@@ -69,10 +70,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         holder.kill()
 
 
-def waiting(holder: Holder) -> bool:
+def waiting(holder: Holder, of: str = "0,1") -> bool:
     """It said that it waits, and after a second look still has nothing."""
     end = time.monotonic() + 30
-    while "waiting: every slot of GPU 0,1 is taken" not in holder.log.read_text():
+    while f"waiting: every slot of GPU {of} is taken" not in holder.log.read_text():
         assert time.monotonic() < end, "it does not wait"
         time.sleep(0.02)
     time.sleep(2 * claim.PATIENCE)
@@ -116,12 +117,50 @@ def test_no_slot_has_two_holders_however_they_end(start: Start, seed: int) -> No
     assert not [holder for holder in living if holder.process.wait(60) not in {0, -9}]
 
 
-def test_a_scheduler_s_single_device_is_taken_as_it_is(start: Start, tmp_path: Path) -> None:
+def test_a_scheduler_s_single_device_is_taken_as_it_is(start: Start) -> None:
     """SLURM may number every job's device 0: two such jobs have two devices."""
     jobs = [start(**{claim.VISIBLE: "0", "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
     assert [holder.device() for holder in jobs] == ["0", "0"]
-    assert {holder.held for holder in jobs} == {("0", "None")}
-    assert not (tmp_path / "locks").exists()
+    assert str(claim.Claim("0", 0, ("0",), scheduled=True)) == "GPU 0, the scheduler's choice"
+
+
+def test_two_jobs_inside_one_allocation_do_not_share_its_only_device(start: Start) -> None:
+    box = {claim.VISIBLE: "3", "SLURM_JOB_ID": "7"}
+    first = start(**box)
+    assert first.device() == "3"
+    assert waiting(start(**box), "3")
+    assert start(slots=2, **box).device() == "3"
+
+
+def test_steps_that_each_call_their_own_device_0_do_not_wait_for_each_other(start: Start) -> None:
+    box = {claim.VISIBLE: "0", "SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "4,5"}
+    assert [start(SLURM_STEP_GPUS=number, **box).device() for number in "45"] == ["0", "0"]
+    assert waiting(start(SLURM_STEP_GPUS="5", **box), "0")
+
+
+def test_where_slurm_chooses_no_device_its_jobs_share_the_locks_of_the_machine(start: Start) -> None:
+    jobs = [start(**{claim.VISIBLE: None, "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
+    assert {holder.device() for holder in jobs} == {"0", "1"}
+    assert waiting(start())  # a job beside SLURM, too
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, ("0", "1", "2")),
+        ({"SLURM_JOB_GPUS": "2"}, ("2",)),
+        ({"SLURM_JOB_GPUS": "0,2", "SLURM_STEP_GPUS": "0"}, ("0",)),
+        ({"SLURM_JOB_GPUS": "4,5,6"}, ("0", "1", "2")),  # a cgroup numbers them anew
+    ],
+)
+def test_slurm_s_own_words_hold_where_it_set_no_variable_of_cuda(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], found: tuple[str, ...]
+) -> None:
+    for key in (claim.VISIBLE, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in {"SLURM_JOB_ID": "7", **given}.items():
+        monkeypatch.setenv(key, value)
+    assert claim.visible(lambda: 3) == found
 
 
 def test_several_devices_of_an_allocation_are_shared_out_inside_it(start: Start) -> None:
@@ -175,3 +214,59 @@ def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
     monkeypatch.setenv(claim.LOCKS, str(tmp_path / "file/locks"))
     with pytest.raises(claim.DeviceMissing, match=r"folder of GPU locks .* cannot be made: Not a directory"):
         claim.take(["0", "1"])
+
+
+def taken(path: Path) -> bool:
+    lock = claim._lock(path)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def test_all_users_may_lock_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(claim.LOCKS, str(tmp_path / "deep/locks"))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    before = os.umask(0o077)
+    try:
+        folder = claim._folder()
+        assert taken(folder / "0.0")
+        assert os.umask(0o077) == 0o077  # and is what it was
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o7777 == 0o1777
+    assert (folder / "0.0").stat().st_mode & 0o7777 == 0o666
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_is_opened_for_writing_else_for_reading_else_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ways, really = tmp_path / "0.0", list[int](), os.open
+
+    def denied(*ways_denied: int) -> None:
+        def opened(name: Path, flags: int, mode: int = 0o777) -> int:
+            ways.append(flags & os.O_ACCMODE)
+            if ways[-1] in ways_denied:
+                raise PermissionError(13, "Permission denied")
+            return really(name, flags, mode)
+
+        ways.clear()
+        monkeypatch.setattr(os, "open", opened)
+
+    path.write_text("")
+    denied()
+    assert (taken(path), ways) == (True, [os.O_RDWR])  # what NFS needs
+    denied(os.O_RDWR)
+    assert (taken(path), ways) == (True, [os.O_RDWR, os.O_RDONLY])
+    denied(os.O_RDWR, os.O_RDONLY)
+    with pytest.raises(claim.DeviceMissing, match=r"lock .*0\.0 of a GPU cannot be taken: Permission denied"):
+        taken(path)
+
+
+def test_a_folder_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(claim.fcntl, "flock", flock)
+    with pytest.raises(claim.DeviceMissing, match="cannot be taken: Bad file descriptor"):
+        taken(tmp_path / "0.0")

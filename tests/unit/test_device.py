@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradfaith.device import Chunk, most, out_of_memory
+from gradfaith.device import Chunk, memory, most, out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -73,6 +73,16 @@ def test_another_error_is_not_taken_for_lack_of_memory() -> None:
         list(Chunk("auto", CPU).pieces(8, fails))
     assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not out_of_memory(RuntimeError("shapes"))
+
+
+@pytest.mark.parametrize(("held", "bytes_"), [(None, 4e9), ("2000", 2e9), ("8000", 4e9), ("0", 4e9)])
+def test_a_retry_inside_a_slurm_job_has_no_more_memory_than_the_job(
+    monkeypatch: pytest.MonkeyPatch, held: str | None, bytes_: float
+) -> None:
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    if held is not None:
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", held)
+    assert memory(4000) == bytes_
 
 
 def test_snakemake_hands_a_chunk_on_as_text() -> None:

@@ -74,6 +74,75 @@ def test_a_torch_that_cannot_be_imported_is_broken_and_the_rest_is_still_said(
     assert "envs/run.txt" in found.mend
 
 
+def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def old(_plan: object) -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    monkeypatch.setattr(doctor, "devices", old)
+    (place / "results").write_text("a file, where a folder should be")
+    said = list(doctor.examine("config/config.yaml", place))
+    found = {one.what: one for one in said}
+    assert [one.what for one in said] == [
+        "study",
+        "torch",
+        "devices",
+        "file locks",
+        "disk",
+        "weights",
+        "SLURM",
+        "earlier run",
+    ]
+    assert (found["devices"].state, "too old" in found["devices"].found) == ("broken", True)
+    assert "device: cpu" in found["devices"].mend
+    assert (found["file locks"].state, found["file locks"].found) == ("broken", "results/: File exists")
+    assert found["weights"].state == "well"
+
+
+@pytest.mark.parametrize(
+    ("child", "state", "said"),
+    [
+        ("pass", "broken", "a second process took a lock"),
+        ("raise OSError(9, 'Bad file descriptor')", "broken", "cannot try one in results/: OSError: [Errno 9]"),
+        (doctor.LOCK, "well", "has them"),
+    ],
+)
+def test_only_a_held_lock_is_an_answer(
+    place: Path, monkeypatch: pytest.MonkeyPatch, child: str, state: str, said: str
+) -> None:
+    monkeypatch.setattr(doctor, "LOCK", child)
+    monkeypatch.setattr(doctor, "MOUNTS", place / "none")
+    (found,) = doctor.locking(place)
+    assert found.state == state
+    assert said in found.found
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        (
+            "server:/home /home/a\\040b nfs rw,vers=3,nolock,local_lock=all 0 0",
+            "nfs at /home/a b, local_lock=all,nolock",
+        ),
+        ("server:/home /home/a\\040b nfs4 rw,vers=4.2,local_lock=none 0 0", ""),
+        ("server:/home /home/a\\040b nfs rw,vers=3,local_lock=posix 0 0", ""),
+        ("mds:/fs /home lustre rw,flock,lazystatfs 0 0", ""),
+        ("mds:/fs /home lustre rw,lazystatfs 0 0", "lustre at /home, without flock"),
+        ("mds:/fs /home lustre rw,localflock 0 0", "lustre at /home, localflock"),
+        ("server:/home /home/other nfs rw,nolock 0 0", ""),
+        ("server:/home /home nfs rw,nolock 0 0\n/dev/sda /home/a\\040b ext4 rw 0 0", ""),
+    ],
+)
+def test_a_mount_whose_locks_stay_on_one_machine_is_seen(
+    place: Path, monkeypatch: pytest.MonkeyPatch, mount: str, said: str
+) -> None:
+    mounts = f"/dev/root / ext4 rw 0 0\n{mount}\n"
+    assert doctor.alone(mounts, Path("/home/a b/results")) == said
+    (place / "mounts").write_text(mounts.replace("/home/a\\040b", str(place)).replace("/home ", f"{place} "))
+    monkeypatch.setattr(doctor, "MOUNTS", place / "mounts")
+    (found,) = doctor.locking(place)
+    assert found.state == ("doubtful" if said else "well")
+
+
 @pytest.mark.parametrize(("free", "state"), [(1e8, "broken"), (3e9, "doubtful"), (1e11, "well")])
 def test_a_full_disk_is_seen(
     place: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, free: float, state: str

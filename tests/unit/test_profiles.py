@@ -53,6 +53,12 @@ def test_slurm_is_ready_to_edit_in_five_lines(root: Path) -> None:
     assert profile["retries"] >= 2
 
 
+def test_a_third_attempt_is_a_training_s_last_and_none_is_made_inside_a_submitted_job(root: Path) -> None:
+    assert read(root, "slurm")["retries"] == 2
+    said = re.findall(r"^ +retries: (.+)$", (root / "rules/models.smk").read_text(), flags=re.M)
+    assert said == ["2", "2 if workflow.is_main_process else 0"]  # weights, which are never submitted; train
+
+
 def test_every_key_is_explained(root: Path) -> None:
     said = (root / "profiles/README.md").read_text()
     keys = {key for name in (*PROFILES, "default") for key in read(root, name)} | {"groups", "group-components"}

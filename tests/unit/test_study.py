@@ -38,6 +38,7 @@ REFUSED = [
     ("bundles/cams/methods", {"gradcam": {"score": "odds"}}, "bundles.cams.methods.gradcam.score", "found 'odds'"),
     ("bundles/cams/methods", {"deeplift": {"score": "margin"}}, "bundles.cams.methods.deeplift.score", "deeplift explains logit, not margin"),
     ("explain/precision", "fp8", "explain.precision", "found 'fp8'"),
+    ("compute/gpus", 2, "compute.gpus", "less than or equal to 1"),
     ("compute/chunk", "some", "compute.chunk", "found 'some'"),
     ("bundles/cams/methods", {"gradcam": {"options": {"relu": True}}}, 'gradcam has no option "relu"', "it has none"),
     ("dataset/options/patients_per_class", "many", "patients_per_class", "found 'many'"),

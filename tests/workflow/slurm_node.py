@@ -10,6 +10,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ SlurmctldLogFile={run}/slurmctld.log
 SlurmdLogFile={run}/slurmd.log
 StateSaveLocation={run}/state
 SlurmdSpoolDir={run}/spool
+SlurmdParameters=config_overrides
 MpiDefault=none
 SwitchType=switch/none
 ProctrackType=proctrack/pgid
@@ -67,8 +69,17 @@ def missing() -> str:
         return f"SLURM is not installed: no {', '.join(absent)} (.ci/run installs the Debian packages as root)"
     if os.geteuid() != 0:
         return "only root may start a SLURM of one node"
+    try:  # root in a container of an ordinary user makes no devices
+        _device(Path(tempfile.gettempdir()) / f"gradfaith-device-{os.getpid()}").unlink()
+    except OSError as error:
+        return f"no device file can be made here: {error.strerror}"
     taken = [str(ETC / name) for name in FILES if _in_use(ETC / name)]
     return f"{', '.join(taken)} is in use, and is not touched" if taken else ""
+
+
+def _device(path: Path) -> Path:
+    os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    return path
 
 
 def _in_use(path: Path) -> bool:
@@ -117,7 +128,7 @@ class Node:
         words = {"host": self.host, "run": self.run, "ports": free_ports(2), "gpus": GPUS, "memory": memory}
         (self.run / "slurm.conf").write_text(SLURM.format(cpus=os.cpu_count(), **words))
         for number in range(GPUS):  # a plain file is counted, but CUDA_VISIBLE_DEVICES is then not set
-            os.mknod(self.run / f"dev/gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+            _device(self.run / f"dev/gpu{number}")
         devices = f"{self.run}/dev/gpu[0-{GPUS - 1}]"
         (self.run / "gres.conf").write_text(f"AutoDetect=off\nNodeName={self.host} Name=gpu Type=fake File={devices}\n")
         (self.run / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # read even where no cgroup is used

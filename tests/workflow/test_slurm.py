@@ -121,7 +121,7 @@ def attempts(model: str) -> list[str]:
 
 
 def processes(job: str) -> list[psutil.Process]:
-    """All of a SLURM job but SLURM's own: its script, and two Snakemakes, each of which would try again inside the job."""
+    """All of a SLURM job but SLURM's own: its script, and two Snakemakes."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

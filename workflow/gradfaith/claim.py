@@ -5,15 +5,17 @@ file in a folder that all runs on the machine share; who holds the lock has the 
 included, so none is ever stale. Jobs spread over the devices first and over their slots second, and wait where all are taken.
 
 Only the devices of CUDA_VISIBLE_DEVICES are handed out, under the names they have there: two runs that name one device
-differently (0, and GPU-5f6c...) do not see each other. One device under SLURM is the scheduler's own choice and taken as it is;
-several (a job of many tasks, a group) are shared out among the jobs inside that allocation.
+differently (0, and GPU-5f6c...) do not see each other. What SLURM gave is shared out among the jobs inside that allocation, one
+device like several; where SLURM says what the machine calls them (SLURM_STEP_GPUS, SLURM_JOB_GPUS), locks go by that number, for
+each step may call its own device 0. Where it chose none, all jobs of the machine see all devices and share the common locks.
 """
 
+import contextlib
 import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +31,12 @@ class Claim:
     """What a job holds until it ends."""
 
     device: str
-    slot: int | None  # None: the scheduler's choice, with no lock of ours
+    slot: int
     of: tuple[str, ...]
+    scheduled: bool = False  # the only one that a scheduler gave
 
     def __str__(self) -> str:
-        if self.slot is None:
+        if self.scheduled:
             return f"GPU {self.device}, the scheduler's choice"
         return f"GPU {self.device} of {','.join(self.of)}, slot {self.slot}"
 
@@ -42,10 +45,14 @@ _held: dict[str, Claim | int] = {}  # of this process: the claim, and the open f
 
 
 def visible(count: Callable[[], int]) -> tuple[str, ...]:
-    """The devices that may be used: those of CUDA_VISIBLE_DEVICES up to the first that is none, else all that `count` finds."""
+    """The devices that may be used: those of CUDA_VISIBLE_DEVICES up to the first that is none, else all that `count` finds.
+
+    Of these only SLURM's, where it names fewer; as many are the same ones, numbered anew by a container or a cgroup.
+    """
     named = os.environ.get(VISIBLE)
     if named is None:
-        return tuple(map(str, range(count())))
+        found, given = tuple(map(str, range(count()))), _given()
+        return given if given and set(given) < set(found) else found
     devices = [word.strip() for word in named.split(",")]
     end = next((at for at, word in enumerate(devices) if word in {"", "-1", "NoDevFiles"}), len(devices))
     return tuple(devices[:end])
@@ -56,60 +63,104 @@ def take(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = la
     known = _held.get("claim")
     if isinstance(known, Claim):
         return known
-    found = Claim(devices[0], None, tuple(devices)) if _scheduled(devices) else None
-    if found is None:
-        folder, waits = _folder(), 0
-        while (found := _try(devices, slots, folder)) is None:
-            if not waits:
-                say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
-            waits += 1
-            time.sleep(PATIENCE)
+    folder, waits = _folder(), 0
+    while (found := _try(devices, slots, folder)) is None:
+        if not waits:
+            say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
+        waits += 1
+        time.sleep(PATIENCE)
     os.environ[VISIBLE] = found.device
     _held["claim"] = found
     return found
 
 
-def _scheduled(devices: Sequence[str]) -> bool:
-    return "SLURM_JOB_ID" in os.environ and len(devices) == 1
+def _given() -> tuple[str, ...]:
+    """What the machine calls the devices that SLURM gave this step, or else this job; nothing, where it does not say."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return ()
+    said = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
+    words = tuple(word.strip() for word in said.split(","))
+    return words if all(word.isdigit() for word in words) and len(set(words)) == len(words) else ()
+
+
+def _allocation() -> str | None:
+    """The SLURM job whose devices these are; none, where it chose none and every job sees them all."""
+    chosen = VISIBLE in os.environ or _given()
+    return os.environ.get("SLURM_JOB_ID") if chosen else None
 
 
 def _try(devices: Sequence[str], slots: int, folder: Path) -> Claim | None:
+    given = _given()  # in the order of CUDA_VISIBLE_DEVICES; a UUID there is already the machine's own name
+    plain = len(given) == len(devices) and all(device.isdigit() for device in devices)
+    names = given if plain else devices
     for slot in range(slots):
-        for device in devices:
-            lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9]', '-', device)}.{slot}")
+        for name, device in zip(names, devices, strict=True):
+            lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.{slot}")
             if lock is not None:
                 _held["lock"] = lock  # open until the process ends
-                return Claim(device, slot, tuple(devices))
+                return Claim(device, slot, tuple(devices), scheduled=len(devices) == 1 and _allocation() is not None)
     return None
 
 
 def _lock(path: Path) -> int | None:
-    try:  # another user's file may be read and locked, but not opened for creation in a sticky folder
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
+        file = _open(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(file)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+    except OSError as error:
+        raise _refusal(f"the lock {path} of a GPU cannot be taken", error) from error
     return file
+
+
+def _open(path: Path) -> int:
+    """For writing, without which network folders lock nothing; for reading, where another user's file allows no more."""
+    try:  # another user's file cannot be opened for creation in a sticky folder
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        pass
+    try:
+        with _for_all():
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    except FileExistsError:  # another job was faster
+        return _open(path)
+
+
+@contextlib.contextmanager
+def _for_all() -> Iterator[None]:
+    """What is made here has its mode at once: with a chmod afterwards, another user could come between the two."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _folder() -> Path:
     """Common to all users of the machine; inside a SLURM allocation its own, for devices are numbered anew there."""
     folder = Path(os.environ.get(LOCKS, COMMON))
-    allocation = os.environ.get("SLURM_JOB_ID")
+    allocation = _allocation()
     try:
+        if not folder.parent.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
         for part in (folder, *([folder / f"slurm-{allocation}"] if allocation else [])):
-            if not part.is_dir():
-                part.mkdir(parents=True, exist_ok=True)
-                part.chmod(0o1777)
+            with _for_all():
+                part.mkdir(0o1777, exist_ok=True)
             folder = part
     except OSError as error:
-        raise DeviceMissing(
-            found=f"the folder of GPU locks {folder} cannot be made: {error.strerror or error}.",
-            why="Without locks two jobs could take the same GPU.",
-            then=f"Set {LOCKS} to a folder of this machine, the same for all who use its GPUs.",
-        ) from error
+        raise _refusal(f"the folder of GPU locks {folder} cannot be made", error) from error
     return folder
+
+
+def _refusal(found: str, error: OSError) -> DeviceMissing:
+    return DeviceMissing(
+        found=f"{found}: {error.strerror or error}.",
+        why="Without locks two jobs could take the same GPU.",
+        then=f"Set {LOCKS} to a folder of this machine, the same for all who use its GPUs.",
+    )

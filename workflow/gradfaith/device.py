@@ -48,6 +48,12 @@ def choose(asked: str, threads: int) -> torch.device:
     return torch.device(name)
 
 
+def memory(mem_mb: int) -> int:
+    """Bytes that a job may take: what it asks for, but no more than its SLURM job has, which a retry inside it cannot raise."""
+    held = os.environ.get("SLURM_MEM_PER_NODE", "")
+    return min(mem_mb, int(held) if held.isdigit() and int(held) else mem_mb) * 1_000_000  # 0: all of the node
+
+
 def most(said: str | int) -> Most:
     """A chunk as Snakemake hands it on."""
     return "auto" if said == "auto" else int(said)

@@ -4,8 +4,10 @@ Broken is what stops a run or spoils it; doubtful is what may be meant. Every ch
 fails does not hide the others.
 """
 
+import contextlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +24,25 @@ from gradfaith.plan import Plan
 
 State = Literal["well", "doubtful", "broken"]
 SLURM_PROFILE = Path("profiles/slurm/config.yaml")
-LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+TAKEN = 75  # how the child below says that the lock has a holder; another error of its own is no such answer
+LOCK = f"""
+import fcntl, sys
+file = open(sys.argv[1], "r+")  # network folders lock nothing that is open for reading only
+try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit({TAKEN})
+"""
+MOUNTS = Path("/proc/mounts")
+MENDS = {  # where a check itself fails
+    "torch": "pip install -r envs/run.txt",
+    "devices": "Install the torch that this driver is for (pip install -r envs/run.txt), or say `device: cpu`.",
+    "file locks": "results/ must be a folder that you may write to.",
+    "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what was predicted from.",
+    "weights": "resources/weights/ must be a folder that you may read.",
+    "SLURM": f"Mend {SLURM_PROFILE}, or ask who runs the cluster.",
+    "earlier run": "results/ and .snakemake/ must be folders that you may read.",
+}
 ROOM = 2e9  # bytes that a disk should have free where nothing is known of a study's size
 PATIENCE = 20  # seconds that SLURM may take to answer
 
@@ -50,15 +70,18 @@ def examine(study: str, root: Path) -> Iterator[Finding]:
         yield Finding("study", "well", f"{path} is valid")
     except Refusal as refusal:
         yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        torch_pair, lambda: devices(plan), lambda: locking(root), lambda: space(plan, root), lambda: weights(plan),
-        lambda: slurm(root), lambda: leftovers(root),
-    ]  # fmt: skip
-    for check in checks:
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "torch": torch_pair, "devices": lambda: devices(plan), "file locks": lambda: locking(root),
+        "disk": lambda: space(plan, root), "weights": lambda: weights(plan), "SLURM": lambda: slurm(root),
+        "earlier run": lambda: leftovers(root),
+    }  # fmt: skip
+    for what, check in checks.items():
         try:
             yield from check()
         except Refusal as refusal:
-            yield Finding("results", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+            yield Finding(what, "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+        except Exception as error:  # whatever is wrong here, the other findings are still wanted
+            yield Finding(what, "broken", f"{type(error).__name__}: {error}", MENDS[what])
 
 
 def torch_pair() -> Iterator[Finding]:
@@ -106,24 +129,46 @@ def devices(plan: Plan | None) -> Iterator[Finding]:
 
 
 def locking(root: Path) -> Iterator[Finding]:
-    """A lock on a file of the results keeps another process out."""
+    """A lock on a file of the results keeps another process out, here and, as far as the mount says, on other machines."""
     import fcntl
 
     path = root / "results" / f".doctor-{os.getpid()}"
-    path.parent.mkdir(exist_ok=True)
     mend = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
     try:
+        path.parent.mkdir(exist_ok=True)
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            other = subprocess.run([sys.executable, "-c", LOCK, str(path)], capture_output=True, check=False)
-        if other.returncode:
-            yield Finding("file locks", "well", "results/ has them")
-        else:
+            other = subprocess.run([sys.executable, "-c", LOCK, str(path)], capture_output=True, text=True, check=False)
+        mounted = alone(MOUNTS.read_text() if MOUNTS.is_file() else "", path.parent.resolve())
+        if other.returncode == 0:
             yield Finding("file locks", "broken", "a second process took a lock that was held in results/", mend)
+        elif other.returncode != TAKEN:
+            said = other.stderr.strip().rpartition("\n")[2]
+            yield Finding("file locks", "broken", f"a second process cannot try one in results/: {said}", mend)
+        elif mounted:  # no second machine to try from
+            yield Finding("file locks", "doubtful", f"results/ has them on this machine alone ({mounted})", mend)
+        else:
+            yield Finding("file locks", "well", "results/ has them")
     except OSError as error:
         yield Finding("file locks", "broken", f"results/: {error.strerror or error}", mend)
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def alone(mounts: str, folder: Path) -> str:
+    """How a network folder is mounted whose locks no other machine sees; nothing, where they do."""
+    found = ("", "", "")
+    for line in mounts.splitlines():
+        _, where, kind, options = line.split()[:4]
+        where = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), where)
+        if folder.is_relative_to(where) and len(where) >= len(found[0]):  # a later mount hides an earlier one
+            found = (where, kind, options)
+    where, kind, said = found[0], found[1], set(found[2].split(","))
+    local = (kind in {"nfs", "nfs4"} and said & {"nolock", "local_lock=flock", "local_lock=all"}) or (
+        kind == "lustre" and (said & {"noflock", "localflock"} or ("without flock" if "flock" not in said else ""))
+    )
+    return f"{kind} at {where}, {local if isinstance(local, str) else ','.join(sorted(local))}" if local else ""
 
 
 def space(plan: Plan | None, root: Path) -> Iterator[Finding]:

@@ -183,7 +183,9 @@ class Compute(Closed):
     """How the machine is used; nothing here changes a number beyond rounding."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
-    gpus: int = Field(0, ge=0, description="GPUs that each training, explaining and scoring job asks the scheduler for")
+    gpus: int = Field(
+        0, ge=0, le=1, description="1: each training, explaining and scoring job asks for a GPU; none can use two"
+    )
     threads: int = Field(1, ge=1, description="threads of every other job")
     data_threads: int = Field(2, ge=1, description="threads that read, fit and compare images")
     chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
