@@ -36,4 +36,4 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         learn.write_history(job.output.history, trained)
         about = learn.card(trained, settings, images, job.wildcards, weights)
         checkpoint.save(Path(job.output.weights).parent, trained.classifier, about)
-        keeper.clear()
+        keeper.written()

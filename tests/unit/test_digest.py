@@ -113,6 +113,14 @@ def test_plumbing_and_what_only_plumbing_reaches_is_not(package: Path) -> None:
     assert code(package) == before
 
 
+def test_what_a_script_tells_the_frame_of_a_job_is_not_and_what_it_asks_is(package: Path) -> None:
+    before = code(package)
+    edit(package / "job.py", "job = snakemake\n", "job = snakemake\ngradfaith.job.accepted(job.input.card)\n")
+    assert code(package) == before
+    edit(package / "job.py", "gradfaith.job.accepted(", "x = gradfaith.job.accepted(")
+    assert code(package) != before
+
+
 def test_a_touch_or_another_folder_changes_nothing(package: Path, tmp_path_factory, monkeypatch) -> None:
     before = code(package)
     for path in package.rglob("*.py"):

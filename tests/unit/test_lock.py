@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from gradfaith.errors import JobAlive
-from gradfaith.lock import NAME, Held
+from gradfaith.lock import NAME, Held, removed
 
 HOLD = """
 import sys, time
@@ -111,3 +111,28 @@ def test_a_folder_that_went_with_its_work_is_no_fault(tmp_path: Path) -> None:
         (tmp_path / "a").rmdir()
         time.sleep(0.05)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_is_removed_unless_it_is_held(tmp_path: Path) -> None:
+    folder = tmp_path / "progress"
+    assert removed(folder)
+    assert not folder.exists(), "nothing is made to be removed"
+    with Held(folder):
+        (folder / "state").touch()
+        assert not removed(folder)
+        assert (folder / "state").exists()
+    assert removed(folder)
+    assert not folder.exists()
+
+
+def test_the_lock_is_closed_before_its_folder_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_files: list[str] = []
+
+    def seen(folder: Path, **_: Any) -> None:
+        open_files.extend(file.path for file in psutil.Process().open_files() if Path(file.path).parent == folder)
+
+    monkeypatch.setattr("shutil.rmtree", seen)
+    with Held(tmp_path / "progress"):
+        pass
+    removed(tmp_path / "progress")
+    assert open_files == [], "a network filesystem keeps open files, and so the folder"

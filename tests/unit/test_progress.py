@@ -157,10 +157,24 @@ def test_a_full_disk_keeps_the_older_states(tmp_path: Path, three: list[Path], m
     assert found.notes["step"] == 3
 
 
-@pytest.mark.usefixtures("three")
-def test_the_folder_goes_when_the_model_is_written(tmp_path: Path) -> None:
+def test_of_a_model_that_is_written_the_last_state_stays(tmp_path: Path, three: list[Path]) -> None:
     with keeper(tmp_path) as kept:
-        kept.clear()
+        kept.written()
+    assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == ["lock", three[1].name]
+
+
+def test_where_nothing_was_kept_no_folder_stays(tmp_path: Path) -> None:
+    with keeper(tmp_path) as kept:
+        kept.written()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_finished_state_of_another_training_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with keeper(tmp_path) as kept:
+        kept.save(state(1))
+        kept.save(State(state(2).tensors, {"over": True}))
+    assert latest(tmp_path, DECIDES | {"seed": 2}) is None
+    assert "of another training, which is finished (seed was 1 and is 2): dropped" in capsys.readouterr().out
     assert os.listdir(tmp_path) == []
 
 

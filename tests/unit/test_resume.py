@@ -119,3 +119,16 @@ def test_the_time_of_an_epoch_is_that_of_all_who_worked_on_it(tmp_path: Path) ->
         found = keeper.latest()
     assert found is not None
     assert run(tmp_path / "a", PLAIN, 0).history[0].seconds > found.notes["seconds"] > 0
+
+
+def test_a_state_from_another_device_or_torch_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path / "a", PLAIN, 2)
+    with Keeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9) as keeper:
+        found = keeper.latest()
+        assert found is not None
+        assert not found.notes["over"]
+        keeper.save(replace(found, notes={**found.notes, "device": "mps", "torch": "1.0"}))
+    assert "made elsewhere" not in capsys.readouterr().out
+    run(tmp_path / "a", PLAIN, 0)
+    assert f"made elsewhere (device mps, here cpu; torch 1.0, here {torch.__version__})" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Training: the same numbers for the same seed, weights of the best epoch, and honest refusals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,8 +80,6 @@ def test_another_seed_gives_other_weights(trained):
 
 
 def test_dropout_has_its_own_stream_for_every_epoch():
-    from dataclasses import replace
-
     images, labels = blobs()
     spec = replace(SPEC, options={"drop_rate": 0.5})
     one, other = (train(spec, RECIPE, Resident(images), labels, PARTS, seed=3) for _ in range(2))
@@ -154,3 +153,18 @@ def test_a_group_is_capped_evenly_and_others_are_left_alone():
     assert capped(torch.arange(13), labels, groups, 4).tolist() == [0, 3, 6, 9, 10, 11, 12]
     assert capped(torch.arange(13), labels, groups, None).tolist() == list(range(13))
     assert capped(torch.tensor([9, 8, 12]), labels, groups, 1).tolist() == [9, 12]
+
+
+@pytest.mark.parametrize(("side", "expected"), [(32, [18]), (65, [4, 4, 4, 4, 2])])
+def test_large_images_are_validated_by_a_pass_of_training_and_small_ones_at_once(side, expected):
+    seen: list[int] = []
+
+    class Seen(Resident):
+        def batches(self, indices):
+            seen.extend(map(len, indices))
+            return super().batches(indices)
+
+    images, labels = blobs(size=side)
+    recipe = replace(RECIPE, epochs=1, accumulate=4)
+    train(replace(SPEC, size=side), recipe, Seen(images), labels, PARTS, seed=0)
+    assert seen == [14, 14, 14, *expected]

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import trainer
 
+from gradfaith import job
 from gradfaith.models import checkpoint
 
 MOMENTS = ("in write", "before rename", "after rename")
@@ -65,7 +66,23 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(unbroken: Path, tmp_
         ]
         assert plain[0] == plain[1]
         left = {path.name for path in folder.iterdir()}
-        assert left == {"log", "history.csv", checkpoint.WEIGHTS, checkpoint.CARD}, "states, or drafts, were left"
+        assert left == {"log", "history.csv", checkpoint.WEIGHTS, checkpoint.CARD, "progress"}, "drafts were left"
+
+
+def test_a_model_that_nobody_accepted_is_written_again_and_no_epoch_trained(tmp_path: Path) -> None:
+    outputs = [tmp_path / name for name in (checkpoint.WEIGHTS, "history.csv")]
+    seen = []
+    for _ in range(2):
+        process = trainer.start(tmp_path)
+        process.join(300)
+        assert process.exitcode == 0, (tmp_path / "log").read_text()
+        seen.append([path.read_bytes() for path in outputs])
+        for path in outputs:
+            path.unlink()
+    assert seen[0] == seen[1], "with the seconds of every epoch"
+    assert len(list(tmp_path.glob("progress/state-*"))) == 1
+    job.accepted(str(tmp_path / checkpoint.CARD))
+    assert not (tmp_path / "progress").exists()
 
 
 def test_a_second_trainer_of_the_same_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:

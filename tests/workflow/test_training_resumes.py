@@ -39,9 +39,10 @@ def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
     with (fresh.folder / MODEL / "history.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 13))
     assert told == list(range(told[0], 13))
-    assert sorted(path.name for path in Path(fresh.folder / MODEL).iterdir()) == [
-        "card.json", "history.csv", "weights.safetensors",
-    ]  # fmt: skip
+    outputs = {"card.json", "history.csv", "weights.safetensors"}
+    assert {path.name for path in Path(fresh.folder / MODEL).iterdir()} == outputs | {"progress"}
+    fresh.snakemake("results/tiny/predictions/net-a/seed-0.parquet")
+    assert {path.name for path in Path(fresh.folder / MODEL).iterdir()} == outputs, "the model is accepted"
 
 
 def test_a_training_whose_snakemake_was_killed_keeps_its_state_and_ends(fresh: Workspace) -> None:

@@ -71,7 +71,7 @@ def work(folder: Path, die: tuple[str, int] | None = None) -> None:
                 writer.writeheader()
                 writer.writerows(asdict(row) for row in trained.history)
             checkpoint.save(folder, trained.classifier, {"best_epoch": trained.best_epoch})
-            keeper.clear()
+            keeper.written()
     except Refusal as refusal:
         sys.stdout.write(f"{refusal}\n")
         os._exit(1)

@@ -2,9 +2,10 @@
 
     digest = hash over the syntax trees of a script and of every numeric file it reaches
 
-Docstrings, comments, layout and the words of a `raise` are not in the tree that is hashed, so that editing them makes
-nothing stale. Plumbing (reading, writing, checking, choosing a device) is not followed: stores and tables carry a
-FORMAT_VERSION instead. Modules loaded by name are given as further roots.
+Docstrings, comments, layout, the words of a `raise` and what a script only tells `gradfaith.job` (a call whose answer nobody
+takes) are not in the tree that is hashed, so that editing them makes nothing stale. Plumbing (reading, writing, checking,
+choosing a device) is not followed: stores and tables carry a FORMAT_VERSION instead. Modules loaded by name are given as
+further roots.
 """
 
 import ast
@@ -95,7 +96,7 @@ def _file(dotted: str) -> Path | None:
 
 
 class _Essence(ast.NodeTransformer):
-    """Drops what cannot change a number: docstrings, and the words of a refusal."""
+    """Drops what cannot change a number: docstrings, the words of a refusal, and what is said to the frame of a job."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
@@ -108,6 +109,10 @@ class _Essence(ast.NodeTransformer):
         if {word.arg for word in node.keywords} == {"found", "why", "then"}:  # a refusal built before it is raised
             node.keywords = []
         return self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        told = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).startswith("gradfaith.job.")
+        return None if told else self.generic_visit(node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         node.msg = None

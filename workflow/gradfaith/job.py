@@ -20,7 +20,9 @@ from typing import IO
 
 import psutil
 
+from gradfaith import lock
 from gradfaith.errors import JobAlive, Refusal
+from gradfaith.layout import Layout
 
 GRACE = 8.0  # seconds between asking a job to end and ending it
 PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
@@ -55,6 +57,15 @@ def running(log: str) -> Iterator[None]:
         raise
     finally:
         sys.stdout = usual
+
+
+def accepted(card: str) -> None:
+    """A job that starts from a model knows that Snakemake has taken it: the states of its training are not needed any more.
+
+    They lie beside the card, which is always of the study at work (or its base, which it trains too); the weights may be
+    another study's, and what lies there is not touched. A folder that a trainer holds stays.
+    """
+    lock.removed(Layout.progress(card))
 
 
 def living(folder: Path) -> list[Path]:

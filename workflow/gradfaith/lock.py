@@ -2,13 +2,15 @@
 
 A process that ends lets go, however it ends. Where the filesystem has no locks, or the file is another machine's, what it
 says is asked: a process of this machine lives if one with that number began at that second; one of another machine if it
-touches the file, which every holder does every few seconds. A file that nobody holds is taken over.
+touches the file, which every holder does every few seconds. A file that nobody holds is taken over. A folder is removed
+only when its lock is closed: a network filesystem keeps a file that is open, under another name, and the folder with it.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -102,6 +104,21 @@ class Held:
             why="Two trainings in one folder would continue each other's states.",
             then="Wait until it ends, or end it; its hold goes with it.",
         )
+
+
+def removed(folder: Path) -> bool:
+    """Take a folder away that nobody needs any more, unless a process holds it; whether it is gone. What cannot be removed stays."""
+    if not folder.is_dir():
+        return True
+    try:
+        with Held(folder):
+            for path in folder.iterdir():
+                if path.name != NAME:
+                    path.unlink()
+    except (JobAlive, OSError):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _read(file: IO[str]) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """The scheduler's warning: SIGTERM or SIGUSR1 asks a training to save once more and to end.
 
-Only a flag is set when the signal comes; the loop looks at it between two batches, where its state is whole. SIGUSR1 is
-what `sbatch --signal` sends some time before a limit, SIGTERM what `scancel`, a time limit and a preemption send.
+Only a flag is set when the signal comes; the loop looks at it between two batches, where its state is whole. SIGTERM is
+what `scancel`, a time limit and a preemption send. For a warning some time before a limit ask `sbatch --signal` for SIGTERM
+too: the Snakemake between the scheduler and the trainer waits for its job then, and dies of SIGUSR1 at once. That one is
+for whoever sends it to the trainer itself.
 """
 
 import signal

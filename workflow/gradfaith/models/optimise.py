@@ -5,7 +5,8 @@
     average   = d * average + (1 - d) * weights,    d = min(ema, (1 + step) / (10 + step))
 
 Groups of layers are timm's own: for freezing the coarse ones (stem, stages), for the decay the fine ones (blocks). Frozen
-layers are in evaluation mode too, so their batch norms and dropouts stay as they were. The average runs over weights and
+layers are in evaluation mode too: their batch norms stay as they were, and the dropouts inside them rest. A dropout that
+stands straight under the network (a ViT's `pos_drop`) is in no layer and goes on. The average runs over weights and
 batch-norm statistics alike; its decay starts low, so that the random beginning is soon forgotten.
 """
 

@@ -5,12 +5,15 @@
 A state is written under another name, forced to disk and renamed, so a kill at any moment leaves the one before. One that
 was torn all the same (a disk that lied, a copy cut short) does not match its name: that is said, and the older one is
 taken. A whole one of another training is refused: what decides the weights stands in every state. Nothing is unpickled.
+
+The state of a finished training stays until its model is known to be accepted (`job.accepted`): between the last file that a
+trainer writes and Snakemake's record of it lie the end of the process and the wait for the filesystem, and who is killed
+there would train again from the start. A finished one of another training is worth nothing to anybody: it is dropped.
 """
 
 import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from torch import Tensor
 
 from gradfaith import atomic
 from gradfaith.errors import ForeignProgress
-from gradfaith.lock import Held
+from gradfaith.lock import Held, removed
 
 FORMAT_VERSION = 1
 KEPT = 2
@@ -38,11 +41,11 @@ class State:
     """A training at one moment."""
 
     tensors: Mapping[str, Tensor]
-    notes: Mapping[str, Any]
+    notes: Mapping[str, Any]  # `over`: the training is finished, and only its model has to be written
 
 
 class Keeper:
-    """Holds a progress folder while a training lasts: finds its last state, keeps new ones, and goes when the model is written."""
+    """Holds a progress folder while a training lasts: finds its last state and keeps new ones."""
 
     def __init__(self, folder: Path, decides: Decides, *, every: float) -> None:
         self.folder, self._decides, self._every = folder, json.loads(json.dumps(decides)), every
@@ -61,7 +64,11 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Nothing is kept of a model taken as it is, or of a training refused at its start.
+        empty = set(self.folder.glob("*")) <= {self._held.path}
         self._held.__exit__(kind, error, trace)
+        if empty:
+            removed(self.folder)
 
     @property
     def due(self) -> bool:
@@ -76,20 +83,18 @@ class Keeper:
         path = self.folder / f"state-{number:06d}-{_digest(content)}.safetensors"
         with atomic.replacing(path) as draft:
             draft.write_bytes(content)
-        for old in self._states()[:-KEPT]:
-            old.unlink()
+        self._drop(self._states()[:-KEPT])
         self._last = time.monotonic()
         return path
 
     def latest(self) -> State | None:
-        """The newest state that is whole, or none; one of another training is refused."""
+        """The newest state that is whole, or none; one of another training is refused, unless that is finished."""
         found = self._states()
         for path in sorted(set(self.folder.iterdir()) - {*found, self._held.path}):
             _say(f"{path} is not named as a state is, and is not read")
         for path in reversed(found):
             content = path.read_bytes()
             if _digest(content) == path.stem.split("-")[2]:
-                _say(f"continuing from {path.name}")
                 return self._opened(path, content)
             _say(f"{path} is torn, its SHA-256 is not the one in its name: deleted; an older state is looked for")
             path.unlink()
@@ -97,15 +102,19 @@ class Keeper:
             _say(f"no state in {self.folder} was whole: training begins anew")
         return None
 
-    def clear(self) -> None:
-        """The model is written: its states are not needed any more."""
-        shutil.rmtree(self.folder)
+    def written(self) -> None:
+        """The model is written: the last state is enough to write it again, should nobody have seen it."""
+        self._drop(self._states()[:-1])
+
+    def _drop(self, states: list[Path]) -> None:
+        for path in states:
+            path.unlink()
 
     def _states(self) -> list[Path]:
         """In the order they were written."""
         return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), key=_number)
 
-    def _opened(self, path: Path, content: bytes) -> State:
+    def _opened(self, path: Path, content: bytes) -> State | None:
         try:
             found = json.loads(_metadata(content)["gradfaith"])
             tensors = parse(content)
@@ -114,9 +123,13 @@ class Keeper:
         if found["format"] != FORMAT_VERSION:
             raise self._refused(f"{path} is a state of format {found['format']}, and this is {FORMAT_VERSION}.")
         if found["decides"] != self._decides:
-            raise self._refused(
-                f"{path} is a state of another training: {_differing(found['decides'], self._decides)}."
-            )
+            differing = _differing(found["decides"], self._decides)
+            if not found["notes"].get("over", False):
+                raise self._refused(f"{path} is a state of another training: {differing}.")
+            _say(f"{path.name} is of another training, which is finished ({differing}): dropped, training begins anew")
+            self._drop(self._states())
+            return None
+        _say(f"continuing from {path.name}")
         return State(tensors, found["notes"])
 
     def _refused(self, found: str) -> ForeignProgress:

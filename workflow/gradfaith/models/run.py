@@ -168,7 +168,9 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "scaler": self.scaler.state_dict(),
+            "over": self.over,
             "device": self.device.type,
+            "torch": torch.__version__,
         }
         return State({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, notes)
 
@@ -179,6 +181,7 @@ class Run:
             part, _, name = key.partition(":")
             parts.setdefault(part, {})[name] = value
         notes: Mapping[str, Any] = state.notes
+        _say_where(notes, self.device)
         self.classifier.load_state_dict(parts["model"])
         if self.average:
             self.average.classifier.load_state_dict(parts["average"])
@@ -198,6 +201,17 @@ def _pieces(many: int, pieces: int) -> Iterator[slice]:
     """`many` rows in pieces of nearly equal size."""
     size = math.ceil(many / pieces)
     return (slice(start, min(start + size, many)) for start in range(0, many, size))
+
+
+def _say_where(notes: Mapping[str, Any], device: torch.device) -> None:
+    """Bits are promised on one kind of device and by one version of torch only; that a state comes from others is said."""
+    here = {"device": device.type, "torch": torch.__version__}
+    if other := [f"{key} {notes[key]}, here {here[key]}" for key in here if notes.get(key, here[key]) != here[key]]:
+        print(  # noqa: T201 - a job's standard output is its log
+            f"the state was made elsewhere ({'; '.join(other)}): the weights may differ in their last bits from those "
+            "of a training that stayed where it was",
+            flush=True,
+        )
 
 
 def _dtype(recipe: Recipe) -> torch.dtype:

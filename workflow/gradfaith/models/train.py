@@ -4,7 +4,9 @@ The best epoch has the highest balanced accuracy on validation; among equals the
 first. On a CPU the weights are bit-equal for the same seed at the recipe's number of threads, whether the images lie on
 the device or are read as needed, and whether the training ran through or was killed and went on: `run.py` says what a
 state is made of, `progress.py` how it is kept. It is kept after every epoch, every so many seconds, and when the scheduler
-warns. Cost per epoch: one forward and backward per training image, one forward per validation image.
+warns. Cost per epoch: one forward and backward per training image, one forward per validation image. Large images are
+validated as many at once as a pass of training takes, which has to fit anyway and keeps more; small ones 256 at once, for
+they need little, and another number would move the last bit of the losses that choose among epochs.
 """
 
 import math
@@ -28,7 +30,8 @@ from gradfaith.models.recipe import Recipe
 from gradfaith.models.run import Data, EpochRow, Run
 from gradfaith.models.weighing import Weighing, capped, class_weights, group_weights
 
-CHUNK = 256  # images per forward of the validation part
+CHUNK = 256  # images per forward of the validation part, where they are small
+SMALL = 64  # pixels, the side of a small image
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def one_epoch(run: Run, watch: Watch) -> None:
 def _validated(run: Run, watch: Watch, loss: float) -> EpochRow:
     classifier, val = run.judged.eval(), run.data.val
     answers: list[Tensor] = []
-    for pixels in run.data.pixels.batches(torch.split(val, CHUNK)):
+    for pixels in run.data.pixels.batches(torch.split(val, _chunk(run))):
         if answers:
             watch.look()  # not after the last: with it the epoch is done
         answers.append(classifier(pixels.float() / 255).float().cpu())
@@ -140,6 +143,11 @@ def _validated(run: Run, watch: Watch, loss: float) -> EpochRow:
         val_balanced_accuracy=float(torch.stack(recalls).mean()),
         seconds=run.seconds,
     )
+
+
+def _chunk(run: Run) -> int:
+    recipe = run.recipe
+    return CHUNK if run.classifier.spec.size <= SMALL else max(1, math.ceil(recipe.batch / recipe.accumulate))
 
 
 def _data(
