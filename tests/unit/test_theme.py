@@ -1,9 +1,9 @@
-"""What is written under a figure."""
+"""What is written under a figure, and which metrics stand in one."""
 
 import numpy as np
 import pandas as pd
 
-from gradfaith.figures import theme
+from gradfaith.figures import rows, theme
 
 
 def test_reasons_that_differ_in_their_number_are_said_once() -> None:
@@ -21,3 +21,10 @@ def test_notes_are_no_longer_than_the_page_is_wide() -> None:
         lines = page.get_supxlabel().splitlines()
     assert max(map(len, lines)) <= 18 * theme.WIDTH
     assert " ".join(lines).split() == ("a sentence " * 40 + "another").split()
+
+
+def test_a_study_of_none_of_the_paper_s_metrics_is_shown_with_its_own() -> None:
+    table = pd.DataFrame({"metric": ["shortcut_share", "randomisation", "shortcut_lift", "shortcut_share"]})
+    assert rows.present(table) == ["shortcut_share", "shortcut_lift"]
+    assert rows.present(table, ["shortcut_lift", "faith"]) == ["shortcut_lift"]
+    assert rows.present(pd.concat([table, pd.DataFrame({"metric": ["faith"]})])) == ["faith"]
