@@ -1,5 +1,7 @@
 """SmoothGrad: noise of the stated size, averaged before its size is taken."""
 
+from dataclasses import replace
+
 import torch
 from torch import Generator
 from torch.testing import assert_close
@@ -39,9 +41,7 @@ def test_a_copy_built_twice_is_the_same_copy() -> None:
             seen.append(torch.cat([build(slice(0, 1)), build(slice(1, 4))]))
             return again
 
-        twice = type(given)(
-            given.images, given.target, given.generators, given.scores, gradients, given.slope, given.network
-        )
+        twice = replace(given, gradients=gradients)
         smoothgrad.attribute(twice, samples=4)
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0][0], seen[0][1])
