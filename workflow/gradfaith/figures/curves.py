@@ -45,7 +45,7 @@ def draw(given: Given, *, imputer: str = "", methods: tuple[str, ...] = (), cont
     for axes in panels[-1]:
         axes.set_xlabel(f"Pixels removed ({imputer})")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-    panels[0, 0].set(xlim=(0, 1), ylim=(0, None))
+    panels[0, 0].set(xlim=(0, 1), ylim=(0, 1.02))
     if look:
         theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
     basis = theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
