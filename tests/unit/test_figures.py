@@ -127,9 +127,8 @@ def test_controls_are_grey_and_methods_are_not(world: World) -> None:
 
 def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: World) -> None:
     table = pd.read_parquet(world.inputs["estimates"])
-    row = table.query(
-        "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
-    ).iloc[0]
+    wanted = "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
+    row = table.query(wanted).iloc[0]
     with theme.applied():
         figure = world.draw("controls", metrics=("locacc",))
         said = texts(figure)
@@ -222,8 +221,7 @@ def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(w
             np.testing.assert_allclose(curve.get_ydata(), [1, *own["value"]])
             assert (curve.get_linestyle() == "-") is (order == "top_down")
             expected += own[["low", "high"]].to_numpy().tolist()
-    assert ends == expected
-    assert next(curves, None) is None
+    assert (ends, list(curves)) == (expected, [])
     assert [0, 0] in [list(line.get_ydata()) for line in axes.lines], "a zero line"
     assert axes.get_ylim()[0] >= -1.1
 

@@ -74,7 +74,7 @@ def test_a_process_that_is_gone_or_another_under_its_number_is_taken_over_from(
 def test_half_a_lock_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with Held(tmp_path):
-        pass
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
 
 
 def test_a_holder_on_another_machine_lives_while_it_touches_the_file(tmp_path: Path) -> None:

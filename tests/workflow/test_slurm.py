@@ -4,12 +4,14 @@ Skipped, with the reason, where SLURM is not installed or a real one is.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from workspace import Workspace, plant
 
 from gradfaith import doctor
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once, and one SLURM is enough
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
 EDITS = {
     1: "jobs: 20",
@@ -41,14 +43,16 @@ SOON = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20"
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_node.Node]:
-    if why := slurm_node.missing():
-        pytest.skip(why)
-    node = slurm_node.Node(tmp_path_factory.mktemp("slurm"))
-    try:
-        node.start()
-        yield node
-    finally:
-        node.stop()
+    with (Path(tempfile.gettempdir()) / "gradfaith-slurm.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # there is one /etc/slurm, and several workers of pytest
+        if why := slurm_node.missing():
+            pytest.skip(why)
+        node = slurm_node.Node(tmp_path_factory.mktemp("slurm"))
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
 
 
 def ready(space: Workspace) -> None:

@@ -51,11 +51,11 @@ def markdown(defined: Defined) -> str:
     lines: list[str] = []
     for room, title in ROOMS.items():
         heads = (HEADS[0], "what it is", *HEADS[1:], "options", *defined)
-        lines += [f"### {title}", "", _line(heads), "|---" * len(heads) + "|"]
+        lines += [f"### {title}", "", line(heads), "|---" * len(heads) + "|"]
         for entry in registry.entries(room).values():
             name, *rest = cells(entry)
             verdicts = ("yes" if not why[entry.name] else f"no: {why[entry.name]}" for why in defined.values())
-            lines.append(_line((f"`{name}`", entry.summary, *rest, options(entry), *verdicts)))
+            lines.append(line((f"`{name}`", entry.summary, *rest, options(entry), *verdicts)))
         lines.append("")
     return "\n".join((*lines, *FOOT)) + "\n"
 
@@ -125,5 +125,6 @@ def _row(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradfaith import registry
+from gradfaith.catalogue import line
 from gradfaith.metrics.contract import RERUN
 from gradfaith.registry import Entry
 
@@ -22,8 +23,8 @@ def markdown() -> str:
     lines: list[str] = []
     for room, place in registry.ROOMS.items():
         if place.declaration == "METRIC":
-            lines += [f"### {room.capitalize()}", "", _line(HEADS), "|---" * len(HEADS) + "|"]
-            lines += [_line(_cells(entry)) for entry in registry.entries(room).values()] + [""]
+            lines += [f"### {room.capitalize()}", "", line(HEADS), "|---" * len(HEADS) + "|"]
+            lines += [line(_cells(entry)) for entry in registry.entries(room).values()] + [""]
     return "\n".join(lines)
 
 
@@ -56,7 +57,3 @@ def _cost(said: Mapping[str, Any]) -> str:
 
 def _words(said: Mapping[str, Any], key: str, meanings: Mapping[str, str]) -> str:
     return ", ".join(meanings.get(word, word) for word in said.get(key, ())) or "-"
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
