@@ -1,13 +1,12 @@
-"""TensorBoard's events, where the package is installed: a scalar per column and epoch, no epoch twice after going on."""
+"""TensorBoard's events: a scalar per column and epoch, no epoch twice after going on."""
 
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from gradfaith.models.events import Board
 from gradfaith.models.run import EpochRow
-
-accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
 
 def row(epoch: int, loss: float) -> EpochRow:
@@ -20,7 +19,7 @@ def test_every_epoch_is_shown_once(tmp_path: Path) -> None:
         first.show(row(epoch, epoch / 10))
     second = Board(tmp_path)  # the state was of the second epoch: the third was trained again
     second.show(row(3, 0.7))
-    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    events = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
     shown = [(scalar.step, scalar.value) for scalar in events.Scalars("val_loss")]
     assert shown == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2)), (3, pytest.approx(0.7))]
     assert set(events.Tags()["scalars"]) == {

@@ -1,11 +1,11 @@
 """What a study may say of its training, and of where its weights come from."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gradfaith import wording
 from gradfaith.plan import Plan
 from gradfaith.slices import Slices
 from refused import put, refusal
@@ -18,9 +18,13 @@ def test_half_precision_and_a_device_that_has_none_are_refused_together(tiny: di
     assert "training.precision: fp16 is for CUDA devices, and compute.device is cpu (bf16 runs there)" in found
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="TensorBoard is installed here")
-def test_tensorboard_is_refused_where_it_is_not_installed(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(tiny, "compute", {"tensorboard": True}), root).found
+def test_tensorboard_is_refused_where_it_is_not_installed(
+    tiny: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = put(tiny, "compute", {"tensorboard": True})
+    assert Plan.read(asked, root).study.compute.tensorboard
+    monkeypatch.setattr(wording, "find_spec", {}.get)
+    found = refusal(asked, root).found
     assert "compute.tensorboard: the package is not installed here (`pip install tensorboard`)" in found
 
 

@@ -1,4 +1,4 @@
-"""A real SLURM runs the tiny study: every job with a GPU gets one, what is killed comes back, the numbers are the local ones.
+"""A real SLURM runs a study: every job with a GPU gets one, what is killed comes back, the numbers are the local ones.
 
 Skipped, with the reason, where SLURM is not installed or a real one is.
 """
@@ -37,7 +37,8 @@ EDITS = {
 }
 GPU_RULES = {"train", "predict", "explain", "faithfulness"}
 PROFILE = "profiles/slurm/config.yaml"
-EPOCHS, STRUCK = 60, 4  # epochs of a training that is struck at this one
+STRUCK = 3  # the epoch at whose end a training is struck
+STRIKES = {"resnet_0": "CANCELLED", "resnet_1": "OUT_OF_MEMORY", "densenet_0": "TIMEOUT", "densenet_1": "FAILED"}
 SOON = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20")
 
 
@@ -71,13 +72,9 @@ def of_rule(rule: str) -> list[dict[str, str]]:
     return [job for job in slurm_node.jobs() if f"rule_{rule}/" in job.get("StdOut", "")]
 
 
-def said_in(space: Workspace, log: str) -> str:
-    return (space.folder / "results/tiny/logs" / log).read_text()
-
-
 def test_a_model_trained_by_slurm_is_the_one_trained_here(slurm: slurm_node.Node, spoilable: Workspace) -> None:
     ready(spoilable)
-    results, model = spoilable.folder / "results/tiny", "net-a/seed-0"
+    results, model = spoilable.results, "net-a/seed-0"
     before = pd.read_parquet(results / f"predictions/{model}.parquet").drop(columns="seconds")
     card = json.loads((results / f"models/{model}/card.json").read_text())
     shutil.rmtree(results / f"models/{model}")
@@ -86,9 +83,8 @@ def test_a_model_trained_by_slurm_is_the_one_trained_here(slurm: slurm_node.Node
     for rule in ("train", "predict"):
         (job,) = of_rule(rule)
         assert (job["JobState"], job["Partition"], job["TresPerJob"]) == ("COMPLETED", "gpu", "gres:gpu:fake:1")
-        assert re.search(
-            r"^device: .* \(GPU [01], the scheduler's choice\)$", said_in(spoilable, f"{rule}/net-a_0.log"), re.M
-        )
+        log = (results / f"logs/{rule}/net-a_0.log").read_text()
+        assert re.search(r"^device: .* \(GPU [01], the scheduler's choice\)$", log, re.M)
     again = json.loads((results / f"models/{model}/card.json").read_text())
     assert again["weights_sha256"] == card["weights_sha256"]  # one thread here, one thread there: the same bits
     after = pd.read_parquet(results / f"predictions/{model}.parquet").drop(columns="seconds")
@@ -106,22 +102,31 @@ def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_no
     assert found.mend.endswith("there are cpu, gpu.")
 
 
+def embedded(folder: Path) -> Workspace:
+    return Workspace(plant(folder).folder, "config/config.yaml")
+
+
 def harder(space: Workspace) -> None:
-    """Cells ride together, one training has too little time at first and one too little memory."""
+    """Cells ride together, and one training has little time at first."""
     file = space.folder / PROFILE
     profile = yaml.safe_load(re.sub(r"^# (group)", r"\1", file.read_text(), flags=re.M))
     assert {"groups", "group-components"} <= set(profile)
-    first = "attempt == 1 and wildcards.arch == 'net-b' and wildcards.seed == "
-    profile["set-resources"]["train"] = profile["set-resources"]["train"] | {
-        "runtime": f"1 if {first}'0' else 30",
-        "mem_mb": f"400 if {first}'1' else 2000",
-    }
+    short = "attempt == 1 and wildcards.arch == 'densenet' and wildcards.seed == '0'"
+    profile["set-resources"]["train"] = profile["set-resources"]["train"] | {"runtime": f"2 if {short} else 30"}
     file.write_text(yaml.safe_dump(profile))
 
 
-def attempts(model: str) -> list[str]:
-    """How the attempts at training a model ended, in their order."""
-    return [job["JobState"] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
+def leaky(folder: Path) -> str:
+    """A PYTHONPATH on which every Python takes three GB, and keeps them, when SIGUSR2 comes."""
+    (folder / "sitecustomize.py").write_text(
+        "import signal\nkept = []\nsignal.signal(signal.SIGUSR2, lambda *_: kept.append(b'.' * (3 << 30)))\n"
+    )
+    return str(folder)
+
+
+def attempts(model: str, key: str = "JobState") -> list[str]:
+    """What SLURM says of the attempts at training a model, in their order."""
+    return [job[key] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
 
 
 def processes(job: str) -> list[psutil.Process]:
@@ -135,61 +140,76 @@ def processes(job: str) -> list[psutil.Process]:
 
 
 def strike(space: Workspace, model: str) -> bool:
-    """Cancel, kill or stop a training that has come so far; the one with too little memory needs no help."""
-    log = space.folder / f"results/tiny/logs/train/{model}.log"
+    """What befalls a training that has come so far."""
+    log = space.results / f"logs/train/{model}.log"
     text = log.read_text() if log.is_file() else ""
     if f"epoch {STRUCK}:" not in text:
         return False
-    (job,) = [job["JobId"] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
-    if model == "net-a_0":
-        subprocess.run(["scancel", job], check=True)
-    elif model == "net-a_1":
-        for process in processes(job):
-            process.kill()
-    else:
-        os.kill(int(text.split()[1]), signal.SIGSTOP)  # one that hangs runs out of time
+    (job,), trainer = attempts(model, "JobId"), int(text.split()[1])
+    match STRIKES[model]:
+        case "CANCELLED":
+            subprocess.run(["scancel", job], check=True)
+        case "FAILED":
+            for process in processes(job):
+                process.kill()
+        case "TIMEOUT":
+            os.kill(trainer, signal.SIGSTOP)  # one that hangs runs out of time
+        case "OUT_OF_MEMORY":
+            os.kill(trainer, signal.SIGUSR2)
     return True
 
 
+def evidence(jobs: list[dict[str, str]]) -> str:
+    """A line per SLURM job, for a person to read."""
+    keys = ("JobId", "JobState", "ExitCode", "Partition", "TresPerJob", "RunTime", "TimeLimit", "MinMemoryNode")
+    lines = (
+        " ".join((*(job.get(key, "-") for key in keys), job["StdOut"].partition("slurm_logs/")[2])) for job in jobs
+    )
+    return "\n".join((" ".join(keys), *lines))
+
+
 @pytest.mark.slow
-def test_a_study_survives_what_happens_to_jobs_on_a_cluster(
-    slurm: slurm_node.Node, fresh: Workspace, tmp_path: Path
-) -> None:
-    fresh.edit("tiny.yaml", "epochs: 1,", f"epochs: {EPOCHS},")
-    here = plant(tmp_path / "here")
-    shutil.copy(fresh.folder / "tiny.yaml", here.folder)
+def test_the_embedded_study_survives_what_happens_to_jobs_on_a_cluster(slurm: slurm_node.Node, tmp_path: Path) -> None:
+    here, there = embedded(tmp_path / "here"), embedded(tmp_path / "there")
     here.snakemake()
-    ready(fresh)
-    harder(fresh)
+    ready(there)
+    harder(there)
     before = {job["JobId"] for job in slurm_node.jobs()}
     with (tmp_path / "said").open("w") as said:
-        command = fresh.command("--workflow-profile", "slurm", *SOON)
-        run = subprocess.Popen(command, cwd=fresh.folder, env=fresh.environment, stdout=said, stderr=said)
-        waiting = ["net-a_0", "net-a_1", "net-b_0"]
+        command = there.command("--profile", "profiles/slurm", *SOON)
+        environment = there.environment | {"PYTHONPATH": leaky(tmp_path)}
+        run = subprocess.Popen(command, cwd=there.folder, env=environment, stdout=said, stderr=said)
+        waiting = list(STRIKES)
         try:
             while run.poll() is None:
-                waiting = [model for model in waiting if not strike(fresh, model)]
+                waiting = [model for model in waiting if not strike(there, model)]
                 time.sleep(0.3)
         finally:
             run.kill()
+    jobs = [job for job in slurm_node.jobs() if job["JobId"] not in before]
+    (tmp_path / "scheduler.txt").write_text(evidence(jobs))
     assert run.returncode == 0, (tmp_path / "said").read_text()[-6000:]
     assert not waiting
 
-    assert attempts("net-a_0") == ["CANCELLED", "COMPLETED"]
-    assert attempts("net-a_1") == ["FAILED", "COMPLETED"]
-    assert attempts("net-b_0") == ["TIMEOUT", "COMPLETED"]
-    assert attempts("net-b_1") in (["FAILED", "COMPLETED"], ["OUT_OF_MEMORY", "COMPLETED"])
-    for model in ("net-a_0", "net-a_1", "net-b_0"):  # the log is the last attempt's
-        first = re.search(r" epoch (\d+):", said_in(fresh, f"train/{model}.log"))
-        assert first is not None
-        assert int(first[1]) >= STRUCK, f"{model} began again"
-    jobs = [job for job in slurm_node.jobs() if job["JobId"] not in before]
+    for model, end in STRIKES.items():
+        first, second = attempts(model)
+        assert first in {end, "FAILED"} if end == "OUT_OF_MEMORY" else first == end, model
+        assert second == "COMPLETED"
+        began = re.search(
+            r" epoch (\d+):", (there.results / f"logs/train/{model}.log").read_text()
+        )  # the last attempt's
+        assert began is not None
+        assert int(began[1]) > STRUCK, f"{model} began again"
+    little, more = attempts("resnet_1", "MinMemoryNode")
+    assert (little, more) == ("2000M", "4000M")
     assert {job["TresPerJob"] for job in jobs if job["Partition"] == "gpu"} == {"gres:gpu:fake:1"}
     assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} == {None}
     for rule in GPU_RULES:
-        for log in (fresh.folder / f"results/tiny/logs/{rule}").glob("*.log"):
+        logs = list((there.results / f"logs/{rule}").glob("*.log"))
+        assert logs
+        for log in logs:
             assert re.search(r"^device: .* \(GPU [01], the scheduler's choice\)$", log.read_text(), re.M), log
     grouped = [job for job in jobs if "group_" in job["StdOut"]]
-    assert 0 < len(grouped) < 8 + 8  # cells of maps and of faithfulness
+    assert 0 < len(grouped) < 12 + 12  # cells of maps and of faithfulness
     for table in TABLES:
-        same(*(pd.read_parquet(space.folder / f"results/tiny/{table}.parquet") for space in (fresh, here)))
+        same(*(pd.read_parquet(space.results / f"{table}.parquet") for space in (there, here)))

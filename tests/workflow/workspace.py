@@ -7,6 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "scripts", "envs", "config", "workflow", "profiles", "pyproject.toml")
 TINY = "tiny.yaml"
@@ -15,8 +17,12 @@ TINY = "tiny.yaml"
 class Workspace:
     """One such folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, study: str = TINY) -> None:
+        self.folder, self.study = folder, study
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / yaml.safe_load((self.folder / self.study).read_text())["study"]
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -26,7 +32,7 @@ class Workspace:
         return done
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", TINY]
+        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", self.study]
 
     @property
     def environment(self) -> dict[str, str]:
