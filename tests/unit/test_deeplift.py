@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from asked import TARGET, answer, bent, linear, noise
 from gradfaith.methods import deeplift
+from gradfaith.models.vision import timm
 
 IMAGES = noise(3, 1, 16, 16)
 
@@ -19,6 +20,13 @@ def test_nothing_of_the_difference_is_missing(pool: nn.Module, baseline: str) ->
     found = answer(deeplift, net, IMAGES, TARGET, how={"baseline": baseline}, mean=0.4, std=0.3)
     assert (found.notes["delta"] < 1e-10).all()
     assert found.maps.isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "width"), [("avgmax", 6), ("catavgmax", 12), ("max", 6)])
+def test_nothing_is_missing_behind_a_global_maximum(kind: str, width: int) -> None:
+    net = bent(timm.layers.SelectAdaptivePool2d(pool_type=kind), nn.Conv2d(width, 6, 1))
+    found = answer(deeplift, net, IMAGES, TARGET, how={}, mean=0.4, std=0.3)
+    assert (found.notes["delta"] < 1e-10).all()
 
 
 def test_a_relu_by_hand() -> None:

@@ -3,15 +3,18 @@
     map = sum_k m_k * (x_k - x'_k)          m: the gradient, but at every                               [shrikumar2017]
 
     ReLU            m <- m (f(z) - f(z')) / (z - z')
-    maximum pool    m <- m (max z - max z') / (z_i - z'_i) at the place i of the larger of both maxima, 0 elsewhere
+    maximum pool    m <- m (max z - max z') / (z_i - z'_i) at the place i of the larger of both maxima, 0 elsewhere,
+                    timm's global ones among them, beside an average or alone
 
 and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, wherever every
 nonlinearity is such a module. What is missing, as a share of that difference, is noted as `delta`; above `MOST` an image
 has no map, and its status is "failed". Signed; channels are summed. captum agrees, unless pools have windows that overlap or
 read a ReLU, as on VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
-difference is lost (2 % to 90 % on small random ones). Cost: a forward and a backward of the image and of the baseline.
+difference is lost (2 % to 90 % on small random ones); global maximum pools have no rule there. Cost: a forward and a backward of
+the image and of the baseline.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -24,6 +27,13 @@ from gradfaith.methods.contract import Asked, Method, Noted
 from gradfaith.methods.swapped import Rule, swapped
 
 MOST = 0.05
+OVERALL: dict[
+    str, Callable[[Tensor, Tensor], Tensor]
+] = {  # pools of the whole grid: what they make of its average and its maximum
+    "AdaptiveMaxPool2d": lambda _average, top: top,
+    "AdaptiveAvgMaxPool2d": lambda average, top: (average + top) / 2,
+    "AdaptiveCatAvgMaxPool2d": lambda average, top: torch.cat([average, top], dim=1),
+}
 METHOD = Method(
     needs=("image",),
     grid="input",
@@ -39,7 +49,7 @@ METHOD = Method(
 
 def attribute(asked: Asked, *, baseline: Literal["black", "mean", "blur"] = "black") -> Noted:
     start, count = baseline_of(asked, baseline), len(asked.images)
-    with swapped(asked.network, {nn.ReLU: lambda _relu: _Rescaled.apply, nn.MaxPool2d: _pool}), torch.enable_grad():
+    with swapped(asked.network, _rules(asked.network)), torch.enable_grad():
         both = torch.cat([asked.images, start]).requires_grad_()
         scores = asked.network(both).gather(1, asked.target.repeat(2)[:, None])[:, 0]
         (found,) = torch.autograd.grad(scores[:count].sum(), both)
@@ -49,10 +59,27 @@ def attribute(asked: Asked, *, baseline: Literal["black", "mean", "blur"] = "bla
     return Noted(maps.masked_fill(~(delta <= MOST)[:, None, None], torch.nan), {"delta": delta})
 
 
+def _rules(network: nn.Module) -> dict[type[nn.Module], Callable[..., Rule]]:
+    """By class; timm's are known by name, as nothing here depends on timm."""
+    overall = {type(module): _overall for module in network.modules() if type(module).__name__ in OVERALL}
+    return {nn.ReLU: lambda _relu: _Rescaled.apply, nn.MaxPool2d: _pool, **overall}
+
+
 def _pool(pool: nn.MaxPool2d) -> Rule:
     def rule(entering: Tensor) -> Tensor:
         pooled: Tensor = _RescaledPool.apply(entering, pool)  # type: ignore[no-untyped-call]
         return pooled
+
+    return rule
+
+
+def _overall(pool: nn.Module) -> Rule:
+    def rule(entering: Tensor) -> Tensor:
+        if pool.output_size not in {1, (1, 1)}:
+            plain: Tensor = type(pool).forward(pool, entering)
+            return plain
+        top: Tensor = _RescaledPool.apply(entering, nn.MaxPool2d(entering.shape[2:]))  # type: ignore[no-untyped-call]
+        return OVERALL[type(pool).__name__](entering.mean(dim=(2, 3), keepdim=True), top)
 
     return rule
 
