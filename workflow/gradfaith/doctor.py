@@ -176,8 +176,10 @@ def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     lines = cost.predicted(plan, root)[0] if plan else []
     coming = sum(line.coming or 0 for line in lines)
-    needed = coming or ROOM
-    said = f"{free / 1e9:.1f} GB free" + (f", about {coming / 1e9:.2f} GB to come" if coming else "")
+    unknown = any(line.unsized for line in lines)
+    needed = max(coming, ROOM) if unknown else coming or ROOM
+    about = "at least" if unknown else "about"
+    said = f"{free / 1e9:.1f} GB free" + (f", {about} {coming / 1e9:.2f} GB to come" if coming else "")
     state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"
     yield Finding(
         "disk",

@@ -165,6 +165,14 @@ class Plan:
             return self.layout.pretrained(spec.timm or arch)
         return None if said == "none" else said
 
+    @property
+    def pretrained(self) -> list[str]:
+        """The timm names whose weights are fetched."""
+        specs = self.study.architectures.items() if not self.study.external else ()
+        names = dict.fromkeys(spec.timm or arch for arch, spec in specs)
+        started = {self.starting_weights(arch) for arch, _ in specs}
+        return [name for name in names if self.layout.pretrained(name) in started]
+
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
         """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""
         given = use["layer"]
