@@ -101,7 +101,7 @@ def _sums(lines: Sequence[Line]) -> list[str]:
         f"{_least(unsized, left)}{_bytes(sum(line.coming for line in lines))} to come",
     ]
     if guessed:
-        said.append(f"{guessed:.2f} of these hours are from other networks: read them as an order of magnitude")
+        said.append(f"{guessed:.2f} of these hours are from other networks: too few where those are smaller")
     if unpriced:
         said.append(f"no record to predict from: {', '.join(line.rule for line in unpriced)}")
     if elsewhere:
