@@ -157,7 +157,8 @@ def test_an_architecture_without_methods_in_a_bundle_has_no_rate_and_harms_none(
     tiny: dict[str, Any], place: Path
 ) -> None:
     chain = {"methods": {"cam": {"only": ["net-a"]}}}
-    plan = Plan.read(put(tiny, "bundles/chain", chain), place)
+    plan = Plan.read(put(put(tiny, "bundles/chain", chain), "across", ["architectures"]), place)
+    assert not all(job.work for job in listed(plan))
     for job in listed(plan):
         if job.rule in {"explain", "faithfulness"} and job.kind != "cams":
             done(job, cost.START + 1)

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
 from types import ModuleType
 
 import pandas as pd
@@ -71,17 +70,6 @@ def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable:
     points = curves.pivot_table(index=cell, columns="order", values="probability", aggfunc="mean")
     found = scores[(scores["status"] == "ok") & (scores["copy"] == 0)].set_index(cell)["value"]
     assert (points["least"] - points["most"]).loc[found.index].sub(found).abs().max() < 1e-6
-
-
-def test_cost_counts_every_job_of_the_papers_study(fresh: Workspace, monkeypatch: pytest.MonkeyPatch):
-    """As many as the dry run, what is fetched among them; docs/cluster.md says the sum."""
-    monkeypatch.chdir(fresh.folder)
-    plan = Plan.read(yaml.safe_load((fresh.folder / PAPER).read_text()), fresh.folder)
-    size = work.sizes(plan)
-    assert size is not None
-    counted = Counter(job.rule for job in work.jobs(plan, size))
-    assert counted == Workspace(fresh.folder, PAPER).planned()
-    assert f"`{PAPER}` is {counted.total()} jobs" in (ROOT / "docs/cluster.md").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -58,9 +58,8 @@ def _check(asked: argparse.Namespace) -> None:
     print(
         f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
     )
-    print(
-        f"{models * len(plan.bundles)} cells of maps, {models * len(plan.bundles) * len(study.batteries)} of faithfulness"
-    )
+    cells = len(study.seeds) * sum(len(plan.cells(arch)) for arch in plan.architectures)
+    print(f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness")
 
 
 def _explain(asked: argparse.Namespace) -> None:

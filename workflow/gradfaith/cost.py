@@ -96,7 +96,8 @@ def _sums(lines: Sequence[Line]) -> list[str]:
     guessed = sum(line.guessed for line in priced)
     said = [
         f"{total} jobs, {total - left} done (their files are there; `snakemake -n` says which are stale), {left} left",
-        f"{_least(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours",
+        f"{_least(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
+        + " (jobs that share a GPU count each in full)" * bool(gpu),
         f"storage: {_bytes(sum(line.kept for line in lines))} there, "
         f"{_least(unsized, left)}{_bytes(sum(line.coming for line in lines))} to come",
     ]
@@ -139,10 +140,8 @@ def _basis(count: int, farthest: int | None, network: bool) -> str:
 
 
 def _price(job: Job, known: Sequence[Record]) -> Price:
-    for number, (_, near) in enumerate(NEAR):  # pragma: no branch - the last takes all
-        own = [record for record in known if near(record.job) == near(job)]
-        if own:
-            break
+    nearest = ([record for record in known if near(record.job) == near(job)] for _, near in NEAR)
+    number, own = next((number, found) for number, found in enumerate(nearest) if found)  # the last takes all
     rate = statistics.median(max(one.seconds - START, 0.1 * one.seconds) / one.work for one in own)
     foreign = number == OTHERS and job.rule in SIZED_BY_NETWORK
     sized = [one.size / one.job.amount for one in own if one.size and one.job.amount and not foreign]

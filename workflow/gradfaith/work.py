@@ -98,7 +98,7 @@ def jobs(plan: Plan, size: Sizes) -> Iterator[Job]:
             pairs = comb(len(plan.study.seeds), 2)
             yield _job(
                 plan, "agreement", [plan.layout.agreement], {"arch": arch},
-                size.explained * sum(_maps(plan, arch, bundle) for bundle in plan.bundles) * pairs,
+                size.explained * sum(_maps(plan, arch, bundle) for bundle in plan.cells(arch)) * pairs,
                 network=network, side=plan.study.image.size,
             )  # fmt: skip
     yield from _results(plan, size)
@@ -136,9 +136,14 @@ def _model(plan: Plan, size: Sizes, network: str, cell: Mapping[str, Any]) -> It
             settings={"epochs": epochs, "spec": spec | {"size": side}},
         )  # fmt: skip
     yield _job(plan, "predict", [layout.predictions], cell, size.images, home=True, network=network, side=side)
-    for bundle in plan.bundles:
+    for bundle in plan.cells(arch):
         maps, asked = _maps(plan, arch, bundle), 1 + sum(_passes(use) for use in plan.methods(arch, bundle).values())
-        maps_of = {"network": network, "side": side, "maps": layout.maps, "settings": slices.bundle(arch, bundle)}
+        maps_of: dict[str, Any] = {
+            "network": network,
+            "side": side,
+            "maps": layout.maps,
+            "settings": slices.bundle(arch, bundle),
+        }
         own, gone = {**cell, "bundle": bundle}, not study.keep.maps and Path(layout.scores).is_file()
         yield _job(
             plan, "explain", [] if gone else [layout.maps], own, size.explained * asked,
@@ -156,7 +161,7 @@ def _model(plan: Plan, size: Sizes, network: str, cell: Mapping[str, Any]) -> It
             steps = asks.steps * len(asks.orders)
             yield _job(plan, "randomise", [layout.randomisation], own, shown * steps * asked, kind=bundle, **maps_of)
     if study.localization:
-        maps = sum(_maps(plan, arch, bundle) for bundle in plan.bundles)
+        maps = sum(_maps(plan, arch, bundle) for bundle in plan.cells(arch))
         rows = size.explained * maps * len(study.localization)
         yield _job(plan, "localization", [layout.localization], cell, rows, side=side)
 
