@@ -198,13 +198,27 @@ def test_a_job_sees_one_device_and_asks_once(tmp_path: Path) -> None:
         "for _ in range(2): print(device.given({'device': 'auto', 'slots_per_gpu': '1'}, 1).type)\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'])"
     )
-    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks")}
+    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks"), claim.PRETEND: "yes"}
     environment.pop("SLURM_JOB_ID", None)
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()
     assert said[0].endswith(" (GPU 5 of 5,6, slot 0)")
     assert said[2] == said[0]
     assert said[-1] == "5"
+
+
+def test_without_a_gpu_no_slot_is_taken_whatever_is_named(tmp_path: Path) -> None:
+    script = (
+        "import torch; from gradfaith import device\n"
+        "torch.version.cuda = torch.version.hip = None\n"
+        "device.given({'device': 'auto'}, 1)"
+    )
+    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks")}
+    environment.pop(claim.PRETEND, None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("device: ")
+    assert "GPU 5" not in done.stdout
+    assert not (tmp_path / "locks").exists()
 
 
 def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
@@ -270,3 +284,60 @@ def test_a_folder_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(claim.fcntl, "flock", flock)
     with pytest.raises(claim.DeviceMissing, match="cannot be taken: Bad file descriptor"):
         taken(tmp_path / "0.0")
+
+
+def test_a_lock_whose_file_was_removed_before_it_was_taken_is_not_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed between opening and locking: the next job would lock another file of that name."""
+    path, really, times = tmp_path / "0.0", claim.fcntl.flock, list[int]()
+
+    def flock(file: int, how: int) -> None:
+        times.append(file)
+        if len(times) == 1:
+            path.unlink()
+        really(file, how)
+
+    monkeypatch.setattr(claim.fcntl, "flock", flock)
+    lock = claim._lock(path)
+    assert lock is not None
+    assert len(times) == 2
+    assert not taken(path)
+    os.close(lock)
+
+
+def test_a_lock_that_is_held_looks_used_and_is_made_anew_where_it_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "0.0"
+    path.write_text("")
+    os.utime(path, (0, 0))
+    lock = claim._lock(path)
+    assert lock is not None
+    locks = [lock]
+    assert path.stat().st_mtime > 0
+    os.utime(path, (0, 0))
+    claim._refresh(path, locks)
+    assert (path.stat().st_mtime > 0, len(locks)) == (True, 1)
+    path.unlink()
+    claim._refresh(path, locks)
+    assert not taken(path)
+    path.unlink()
+    other = claim._lock(path)  # a job that was faster
+    claim._refresh(path, locks)
+    assert (other is not None, len(locks)) == (True, 2)
+    for file in (*locks, *([other] if other else [])):
+        os.close(file)
+
+
+def test_a_job_keeps_its_lock_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(claim.LOCKS, str(tmp_path / "locks"))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(claim, "FRESH", 0.05)
+    monkeypatch.setattr(claim, "_held", {})
+    monkeypatch.setenv(claim.VISIBLE, "0")
+    claim.take(["0"])
+    (path,) = (tmp_path / "locks").iterdir()
+    os.utime(path, (0, 0))
+    end = time.monotonic() + 30
+    while path.stat().st_mtime == 0:
+        assert time.monotonic() < end, "nobody touched it"
+        time.sleep(0.02)
