@@ -100,9 +100,7 @@ int cuDeviceGetCount(int *count) { *count = 3; return 0; }
 """
 
 
-def test_gpus_are_counted_by_the_driver_in_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_counted_by_the_driver_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked here, CUDA would no longer heed the device that the job then takes."""
     if not (compiler := shutil.which("cc")):
         pytest.skip("no C compiler to pretend a driver with")

@@ -77,7 +77,9 @@ def test_a_profile_as_it_came_is_doubtful_and_an_edited_one_that_is_wrong_broken
     well, found = cluster.found()
     assert well.state == "well"
     assert found.state == "doubtful"
-    assert found.found.startswith("no partition cpu, gpu; no GPU model a100; no account of yours lab (so profiles/slurm")
+    assert found.found.startswith(
+        "no partition cpu, gpu; no GPU model a100; no account of yours lab (so profiles/slurm"
+    )
     assert found.mend.endswith(
         "slurm_partition: there are big, short; gpu_model: there are h100; slurm_account: there are thorax."
     )

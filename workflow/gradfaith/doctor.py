@@ -170,7 +170,9 @@ def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
     needed = coming if lines and not unknown else max(coming, ROOM)
     said = f"{free / 1e9:.1f} GB free"
     if coming:
-        said += f", about {coming / 1e9:.2f} GB to come" + (f" and what has no record: {', '.join(unknown)}" * bool(unknown))
+        said += f", about {coming / 1e9:.2f} GB to come" + (
+            f" and what has no record: {', '.join(unknown)}" * bool(unknown)
+        )
     elif unknown or not lines:
         said += ", and nothing is known of what is to come"
     state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"

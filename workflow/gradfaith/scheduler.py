@@ -76,7 +76,9 @@ def _known() -> dict[str, set[str] | None]:
     """What SLURM has of each kind; None, where it does not say."""
     answered, partitions = _asked("sinfo", "-a", "-h", "-o", "%P")
     saw, resources = _asked("sinfo", "-a", "-h", "-o", "%G")
-    listed, accounts = _asked("sacctmgr", "-n", "-P", "show", "associations", f"user={os.environ.get('USER', '')}", "format=account")
+    listed, accounts = _asked(
+        "sacctmgr", "-n", "-P", "show", "associations", f"user={os.environ.get('USER', '')}", "format=account"
+    )
     return {
         "slurm_partition": {name.rstrip("*") for name in partitions.split()} if answered else None,
         "gpu_model": set(re.findall(r"\bgpu:([A-Za-z][^:,(\s]*)", resources)) if saw else None,
