@@ -108,4 +108,6 @@ def _asked(*command: str) -> tuple[bool, str]:
         return False, f"there is no {command[0]}"
     except subprocess.TimeoutExpired:
         return False, f"{command[0]} said nothing for {PATIENCE} s"
-    return done.returncode == 0, done.stdout.strip() or done.stderr.strip()
+    if done.returncode == 0:
+        return True, done.stdout.strip()
+    return False, done.stdout.strip() or done.stderr.strip()
