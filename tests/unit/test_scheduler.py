@@ -11,6 +11,7 @@ from gradfaith.finding import Finding
 
 UP = "echo 'Slurmctld(primary) at head is UP'"
 NONE = "echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1"
+DOWN = "echo 'Slurmctld(primary) at head is DOWN'; echo '***'; echo '** RESTORE **'; exit 1"
 SILENT = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
 SINFO = r"""case "$*" in *%P*) printf 'short*\nbig\n';; *%G*) printf 'gpu:h100:4(S:0-1)\n(null)\n';; esac"""
 EDITED = {
@@ -53,6 +54,7 @@ def cluster(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Clus
     [
         (NONE, False, "well", "installed and not configured"),
         (SILENT, False, "doubtful", "Unable to contact slurm controller"),
+        (DOWN, False, "doubtful", "Slurmctld(primary) at head is DOWN"),
         (None, False, "doubtful", "there is no scontrol"),
         (SILENT, True, "broken", "this is one of its jobs"),
         (NONE, True, "broken", "this is one of its jobs"),

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def examine(root: Path) -> Iterator[Finding]:
         return
     _, answer = _asked("scontrol", "ping")
     if not re.search(r"\bUP\b", answer):  # with one of two controllers down it ends with an error
-        yield _silent(answer.rpartition("\n")[2] or "nothing said")
+        yield _silent([line for line in answer.splitlines() if not line.startswith("*")])  # no banners
         return
     try:
         version = importlib.metadata.version("snakemake-executor-plugin-slurm")
@@ -45,11 +45,11 @@ def examine(root: Path) -> Iterator[Finding]:
         yield from _compared(yaml.safe_load(profile.read_text(encoding="utf-8")) or {})
 
 
-def _silent(said: str) -> Finding:
-    found = f"no controller answers ({said})"
+def _silent(said: Sequence[str]) -> Finding:
+    found = f"no controller answers ({said[-1] if said else 'nothing said'})"
     if "SLURM_JOB_ID" in os.environ:
         return Finding("SLURM", "broken", f"{found}, and this is one of its jobs", "Ask who runs the cluster.")
-    if "configuration source" in said:  # its commands found no slurm.conf, and no host that has one
+    if said and "configuration source" in said[-1]:  # its commands found no slurm.conf, and no host that has one
         return Finding("SLURM", "well", "installed and not configured; none needed unless profiles/slurm is used")
     return Finding("SLURM", "doubtful", found, f"{UNUSED}: then ask who runs the cluster.")
 
