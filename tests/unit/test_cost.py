@@ -118,7 +118,8 @@ def test_only_records_of_a_gpu_make_gpu_hours_and_they_stand_first(tiny: dict[st
     found = line(plan, place, "train")
     assert found.device == "cuda"
     assert found.hours == pytest.approx(2 * (cost.START + 360) / 3600)
-    assert f"{2 * 365 / 3600:.2f} of them GPU-hours" in cost.text(*cost.predicted(plan, place))
+    said = cost.text(*cost.predicted(plan, place))
+    assert f"{2 * 365 / 3600:.2f} of them GPU-hours (jobs that share a GPU count each in full)" in said
 
 
 def test_maps_that_were_not_to_be_kept_are_done_when_the_scores_are_there(tiny: dict[str, Any], place: Path) -> None:
@@ -227,6 +228,8 @@ def test_larger_images_cost_by_their_pixels(tiny: dict[str, Any], place: Path) -
     assert (found.basis, found.guessed) == ("4 records, other image sizes", 0)
     assert found.hours == pytest.approx(4 * (cost.START + 4 * 10) / 3600)
     assert line(larger, place, "explain").hours == pytest.approx(8 * (cost.START + 4 * 10) / 3600)
+    done(next(job for job in listed(plan) if job.rule == "pack"), 7)
+    assert line(larger, place, "pack").basis == "1 record, same rule"
     assert found.coming == 4 * 3000  # weights are as large as ever
     assert line(larger, place, "explain").coming == pytest.approx(4 * line(plan, place, "explain").kept)
 

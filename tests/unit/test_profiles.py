@@ -85,3 +85,12 @@ def test_what_was_killed_on_a_cluster_is_resumed_there(root: Path) -> None:
     assert said(f"STUDY={study}", "PROFILE=slurm") == [
         f"gradfaith unlock {study}", f"snakemake --workflow-profile slurm --configfile {study}",
     ]  # fmt: skip
+
+
+def test_every_rule_that_is_submitted_asks_for_the_memory_that_a_study_says(root: Path) -> None:
+    """What does not fit a study's images or scores is raised in the study; the rules that stay on the submitting machine are small."""
+    for file in (root / "rules").glob("*.smk"):
+        for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]:
+            own = re.split(r"^\S.*:$", block, flags=re.M)[0]
+            if "script:" in own and "localrule: True" not in own:
+                assert "mem_mb=asks(study.compute.mem_mb)" in own, own.partition(":")[0]
