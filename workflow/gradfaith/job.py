@@ -1,7 +1,8 @@
 """What every job does around its work: hold its log, end with its parent, say refusals plainly.
 
 A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on the same
-outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. A thread
+outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. The log is that of
+the last attempt, and why earlier ones failed stands beside it in `<log>.earlier`. A thread
 watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included; a training has
 some seconds to keep its state. It begins when this module is imported, which scripts do before they import anything slow.
 """
@@ -24,6 +25,7 @@ from gradfaith import lock
 from gradfaith.errors import JobAlive, Refusal
 from gradfaith.layout import Layout
 
+EARLIER = 100_000  # characters that are kept of what earlier attempts said
 GRACE = 8.0  # seconds between asking a job to end and ending it
 PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
@@ -83,10 +85,19 @@ def _hold(log: Path) -> IO[str]:
         raise _alive(log) from None
     except OSError:
         pass  # a filesystem without locks: nothing to hold, the rest still works
+    _set_aside(log)
     file.truncate(0)
     file.write(f"pid {os.getpid()} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     file.flush()
     return file
+
+
+def _set_aside(log: Path) -> None:
+    """What earlier attempts said goes to a file beside the log, the latest last."""
+    if said := log.read_text(encoding="utf-8", errors="replace"):
+        beside = log.with_suffix(".earlier")
+        before = beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
+        beside.write_text((before + said)[-EARLIER:], encoding="utf-8")
 
 
 def _is_held(log: Path) -> bool:
