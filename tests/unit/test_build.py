@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,11 @@ PUBLISHED = {  # timm's names of a ConvNeXt, and those of the file that its auth
 
 def test_names_that_timm_translates_are_no_fault(tmp_path: Path) -> None:
     state = pretrained(tmp_path / "w.safetensors", "convnext_atto")
-    published = {}
-    for name, value in state.items():
-        for ours, theirs in PUBLISHED.items():
-            name = re.sub(ours, theirs, name)
-        published[name] = value
+
+    def translated(name: str) -> str:
+        return reduce(lambda so_far, names: re.sub(*names, so_far), PUBLISHED.items(), name)
+
+    published = {translated(name): value for name, value in state.items()}
     assert "stages.0.0.dwconv.weight" in published
     save_file(published, tmp_path / "w.safetensors")
     loaded = build(spec("convnext_atto"), weights=tmp_path / "w.safetensors").net.state_dict()

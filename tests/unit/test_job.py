@@ -145,3 +145,21 @@ def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:
     lines = log.read_text().splitlines()
     assert len(lines) == 2
     assert lines[1] == "said"
+
+
+def test_why_earlier_attempts_failed_stands_beside_the_log(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for why in ("first", "second", "third"):
+        with job._hold(log) as file:
+            file.write(f"{why} said\n")
+    assert log.read_text().endswith("third said\n")
+    earlier = log.with_suffix(".earlier")
+    lines = earlier.read_text().splitlines()
+    assert lines[1::2] == ["first said", "second said"]
+    assert all(line.startswith(f"pid {os.getpid()} on ") for line in lines[::2])
+    monkeypatch.setattr(job, "EARLIER", 20)
+    last = log.read_text()
+    job._hold(log).close()
+    assert earlier.read_text() == last[-20:], "not without bounds"
+    assert job.living(tmp_path) == []

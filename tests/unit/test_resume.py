@@ -27,7 +27,9 @@ SMALL = replace(SPEC, options={"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 16]
 PLAIN = replace(RECIPE, batch=15)
 RICH = replace(PLAIN, mixup=0.4, ema=0.8, accumulate=2, precision="bf16", channels_last=True, layer_decay=0.7)
 STILL = replace(PLAIN, freeze=2, class_weights=True, patience=1, epochs=4, lr=1e-5)
-GROUPED = replace(PLAIN, group_weights=True, max_slices_per_group=1, layer_decay=0.7, freeze=1, clip=0.1, epochs=3, batch=12)
+GROUPED = replace(
+    PLAIN, group_weights=True, max_slices_per_group=1, layer_decay=0.7, freeze=1, clip=0.1, epochs=3, batch=12
+)
 HALF = replace(PLAIN, precision="fp16", clip=1.0)
 STEPS = 4  # batches of an epoch: three of training, one of validation
 
@@ -78,7 +80,9 @@ def test_warned_at_any_batch_it_goes_on_to_the_same_bits(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "CHUNK", 9)  # validation has two batches, and can be interrupted between them
-    monkeypatch.setattr(training, "_check", lambda *_: None)  # half precision is refused here, and its scaler is the same
+    monkeypatch.setattr(
+        training, "_check", lambda *_: None
+    )  # half precision is refused here, and its scaler is the same
     whole, steps = through(recipe), STEPS + 1
     for at in range(1, steps * len(whole.history) - 1):
         folder = tmp_path / str(at)

@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_is_refused_with_what_to_do():
 def test_a_validation_loss_that_is_not_finite_is_refused(monkeypatch):
     """Trained to a finite loss, and yet it cannot answer: never the best epoch."""
     monkeypatch.setattr(Run, "judged", property(lambda run: Endless(run.classifier)))
-    with pytest.raises(ModelUnusable, match="the validation loss of test_resnet became (nan|inf) in epoch 1"):
+    with pytest.raises(ModelUnusable, match=r"the validation loss of test_resnet became (nan|inf) in epoch 1"):
         run()
 
 

@@ -47,7 +47,9 @@ class Training(Closed):
         description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
     )
     max_slices_per_group: int | None = Field(
-        None, ge=1, description="train on at most so many images of a group in each class, evenly spaced; empty: on all"
+        None,
+        ge=1,
+        description="train on at most so many images of a group in each class, evenly spaced (1: the middle one); empty: on all",
     )
     flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
     shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
@@ -66,7 +68,9 @@ class Training(Closed):
         1.0, gt=0, le=1, description="each group of layers learns so much slower than the one after it; 1: all alike"
     )
     clip: float = Field(
-        0.0, ge=0, description="largest norm of the gradient, of all weights together; a longer one is scaled down. 0: none"
+        0.0,
+        ge=0,
+        description="largest norm of the gradient, of all weights together; a longer one is scaled down. 0: none",
     )
     ema: float = Field(
         0.0,
@@ -78,7 +82,9 @@ class Training(Closed):
         None, ge=1, description="stop after so many epochs without a better one; empty: go through all epochs"
     )
     accumulate: int = Field(
-        1, ge=1, description="compute a batch in so many pieces, for less memory; only batch norms see the difference"
+        1,
+        ge=1,
+        description="compute a batch in so many pieces, for less memory, none of them of a single image; only batch norms see the difference",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"

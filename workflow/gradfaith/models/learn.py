@@ -103,7 +103,8 @@ def card(
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
         "classes": settings["classes"],
-        "recipe": settings["recipe"] and Recipe.from_dict(settings["recipe"]).to_dict(),  # with its version, defaults too
+        "recipe": settings["recipe"]
+        and Recipe.from_dict(settings["recipe"]).to_dict(),  # with its version, defaults too
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
