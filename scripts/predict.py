@@ -12,8 +12,10 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
     table = tables.read(job.input.manifest, tables.MANIFEST).merge(
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
-    gradfaith.job.accepted(job.input.card)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
+    gradfaith.job.accepted(
+        job.input.card
+    )  # and whole: who finds it torn must not have lost the state that writes it again
     model = model.to(device.given(job.resources, job.threads))
     own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
     most = device.most(job.resources.chunk)

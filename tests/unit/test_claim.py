@@ -198,13 +198,27 @@ def test_a_job_sees_one_device_and_asks_once(tmp_path: Path) -> None:
         "for _ in range(2): print(device.given({'device': 'auto', 'slots_per_gpu': '1'}, 1).type)\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'])"
     )
-    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks")}
+    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks"), claim.PRETEND: "yes"}
     environment.pop("SLURM_JOB_ID", None)
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()
     assert said[0].endswith(" (GPU 5 of 5,6, slot 0)")
     assert said[2] == said[0]
     assert said[-1] == "5"
+
+
+def test_without_a_gpu_no_slot_is_taken_whatever_is_named(tmp_path: Path) -> None:
+    script = (
+        "import torch; from gradfaith import device\n"
+        "torch.version.cuda = torch.version.hip = None\n"
+        "device.given({'device': 'auto'}, 1)"
+    )
+    environment = {**os.environ, claim.VISIBLE: "5,6", claim.LOCKS: str(tmp_path / "locks")}
+    environment.pop(claim.PRETEND, None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("device: ")
+    assert "GPU 5" not in done.stdout
+    assert not (tmp_path / "locks").exists()
 
 
 def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
@@ -214,59 +228,3 @@ def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
     monkeypatch.setenv(claim.LOCKS, str(tmp_path / "file/locks"))
     with pytest.raises(claim.DeviceMissing, match=r"folder of GPU locks .* cannot be made: Not a directory"):
         claim.take(["0", "1"])
-
-
-def taken(path: Path) -> bool:
-    lock = claim._lock(path)
-    if lock is not None:
-        os.close(lock)
-    return lock is not None
-
-
-def test_all_users_may_lock_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(claim.LOCKS, str(tmp_path / "deep/locks"))
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    before = os.umask(0o077)
-    try:
-        folder = claim._folder()
-        assert taken(folder / "0.0")
-        assert os.umask(0o077) == 0o077  # and is what it was
-    finally:
-        os.umask(before)
-    assert folder.stat().st_mode & 0o7777 == 0o1777
-    assert (folder / "0.0").stat().st_mode & 0o7777 == 0o666
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_file_is_opened_for_writing_else_for_reading_else_refused_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, ways, really = tmp_path / "0.0", list[int](), os.open
-
-    def denied(*ways_denied: int) -> None:
-        def opened(name: Path, flags: int, mode: int = 0o777) -> int:
-            ways.append(flags & os.O_ACCMODE)
-            if ways[-1] in ways_denied:
-                raise PermissionError(13, "Permission denied")
-            return really(name, flags, mode)
-
-        ways.clear()
-        monkeypatch.setattr(os, "open", opened)
-
-    path.write_text("")
-    denied()
-    assert (taken(path), ways) == (True, [os.O_RDWR])  # what NFS needs
-    denied(os.O_RDWR)
-    assert (taken(path), ways) == (True, [os.O_RDWR, os.O_RDONLY])
-    denied(os.O_RDWR, os.O_RDONLY)
-    with pytest.raises(claim.DeviceMissing, match=r"lock .*0\.0 of a GPU cannot be taken: Permission denied"):
-        taken(path)
-
-
-def test_a_folder_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(9, "Bad file descriptor")
-
-    monkeypatch.setattr(claim.fcntl, "flock", flock)
-    with pytest.raises(claim.DeviceMissing, match="cannot be taken: Bad file descriptor"):
-        taken(tmp_path / "0.0")

@@ -1,8 +1,13 @@
 """A chunk covers every row once, in order; when memory runs out it is halved for good, alone, and only if it may be."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 
+from gradfaith import device
 from gradfaith.device import Chunk, memory, most, out_of_memory
 
 CPU = torch.device("cpu")
@@ -87,3 +92,24 @@ def test_a_retry_inside_a_slurm_job_has_no_more_memory_than_the_job(
 
 def test_snakemake_hands_a_chunk_on_as_text() -> None:
     assert (most("auto"), most("16"), most(16)) == ("auto", 16, 16)
+
+
+DRIVER = """
+int cuInit(unsigned int flags) { return flags; }
+int cuDeviceGetCount(int *count) { *count = 3; return 0; }
+"""
+
+
+def test_gpus_are_counted_by_the_driver_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked here, CUDA would no longer heed the device that the job then takes."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("no C compiler to pretend a driver with")
+    (tmp_path / "driver.c").write_text(DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "driver.c"], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("asked in this process"))
+    monkeypatch.setattr(torch.version, "hip", None)
+    for built, found in (("13.0", 3), (None, 0)):
+        monkeypatch.setattr(torch.version, "cuda", built)
+        assert device.count() == found

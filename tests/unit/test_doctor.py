@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save
 
-from gradfaith import cli, doctor
+from gradfaith import cli, cost, doctor
 from gradfaith.plan import Plan
 
 
@@ -37,12 +39,13 @@ def test_a_study_that_can_run_here_is_well(
     for line in (
         "study: config/config.yaml is valid",
         "torch: torch ",
-        "file locks: results/ has them",
+        "file locks: the folder that results/ will be in has them",
         "weights: none needed",
         "SLURM: none here",
     ):
         assert f"well      {line}" in said, said
     assert "broken" not in said
+    assert not (place / "results").exists()
 
 
 def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(
@@ -54,12 +57,12 @@ def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(
     assert "broken    study: StudyInvalid: config/config.yaml: seeds: " in capsys.readouterr().out
     networks = {**tiny["architectures"], "net-a": {**tiny["architectures"]["net-a"], "weights": "own.safetensors"}}
     plan = Plan.read({**tiny, "architectures": networks}, place)
-    (found,) = doctor.weights(plan)
+    (found,) = doctor.weights(plan, "mine.yaml")
     assert (found.state, found.found) == ("broken", "own.safetensors is not there")
     pretrained = Plan.read({**tiny, "training": {**tiny["training"], "weights": "pretrained"}}, place)
-    (found,) = doctor.weights(pretrained)
+    (found,) = doctor.weights(pretrained, "mine.yaml")
     assert (found.state, found.found) == ("doubtful", "2 of 2 are not there yet")
-    assert "resources/weights/test_vit.r160_in1k.safetensors" in found.mend
+    assert found.mend.endswith("resources/weights/test_vit.r160_in1k.safetensors --configfile mine.yaml")
 
 
 def test_a_torch_that_cannot_be_imported_is_broken_and_the_rest_is_still_said(
@@ -94,7 +97,7 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
     ]
     assert (found["devices"].state, "too old" in found["devices"].found) == ("broken", True)
     assert "device: cpu" in found["devices"].mend
-    assert (found["file locks"].state, found["file locks"].found) == ("broken", "results/: File exists")
+    assert (found["file locks"].state, found["file locks"].found) == ("broken", "results/: Not a directory")
     assert found["weights"].state == "well"
 
 
@@ -109,6 +112,7 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
 def test_only_a_held_lock_is_an_answer(
     place: Path, monkeypatch: pytest.MonkeyPatch, child: str, state: str, said: str
 ) -> None:
+    (place / "results").mkdir()
     monkeypatch.setattr(doctor, "LOCK", child)
     monkeypatch.setattr(doctor, "MOUNTS", place / "none")
     (found,) = doctor.locking(place)
@@ -151,6 +155,83 @@ def test_a_full_disk_is_seen(
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage(int(2e11), int(2e11 - free), int(free)))
     (found,) = doctor.space(Plan.read(tiny, place), place)
     assert found.state == state
+    assert found.found.endswith(" GB free, and nothing is known of what is to come")
+
+
+def line(rule: str, left: int, coming: float | None) -> cost.Line:
+    return cost.Line(rule, 4, left, None, "", 0, coming, 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("lines", "free", "state", "said"),
+    [
+        ([line("explain", 4, 3e9)], 4e9, "doubtful", "4.0 GB free, about 3.00 GB to come"),
+        ([line("explain", 4, 1e6)], 1e9, "well", "1.0 GB free, about 0.00 GB to come"),
+        (
+            [line("predict", 4, 1e6), line("explain", 4, None)],
+            1e9,
+            "broken",
+            "1.0 GB free, about 0.00 GB to come and what has no record: explain",
+        ),
+        ([line("explain", 0, 0)], 1e8, "well", "0.1 GB free"),
+    ],
+)
+def test_what_has_no_record_is_not_taken_for_nothing(
+    place: Path,
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[cost.Line],
+    free: float,
+    state: str,
+    said: str,
+) -> None:
+    usage = type(doctor.shutil.disk_usage(place))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage(int(2e11), 0, int(free)))
+    monkeypatch.setattr(cost, "predicted", lambda *_: (lines, []))
+    (found,) = doctor.space(Plan.read(tiny, place), place)
+    assert (found.state, found.found) == (state, said)
+
+
+def test_the_disk_asked_is_the_one_that_results_lie_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "elsewhere").mkdir()
+    (place / "results").symlink_to(place / "elsewhere")
+    usage, asked = doctor.shutil.disk_usage(place), list[Path]()
+
+    def asks(path: Path) -> Any:
+        asked.append(path.resolve())
+        return usage
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", asks)
+    list(doctor.space(None, place))
+    assert asked == [place / "elsewhere"]
+
+
+def test_weights_that_a_training_would_refuse_are_broken(place: Path, tiny: dict[str, Any]) -> None:
+    plan = Plan.read({**tiny, "training": {**tiny["training"], "weights": "pretrained"}}, place)
+    whole = save({"weight": torch.zeros(8)})
+    folder = place / "resources/weights"
+    folder.mkdir(parents=True)
+    one, other = (folder / f"test_{name}.r160_in1k.safetensors" for name in ("resnet", "vit"))
+    one.write_bytes(whole)
+    other.write_bytes(whole)
+    (found,) = doctor.weights(plan, "mine.yaml")
+    assert (found.state, found.found) == ("well", "all 2 are there")
+    for spoilt in (b"", whole[:-1]):
+        other.write_bytes(spoilt)
+        (found,) = doctor.weights(plan, "mine.yaml")
+        assert (found.state, other.name in found.found) == ("broken", True)
+        assert found.mend.endswith(f"{other.name} --configfile mine.yaml")
+    one.with_suffix(".json").write_text('{"timm": "test_resnet.r160_in1k", "sha256": "0"}')
+    assert [found.state for found in doctor.weights(plan, "mine.yaml")] == ["broken", "broken"]
+
+
+def test_a_gpu_that_a_study_asks_for_and_nobody_sees_is_doubtful(
+    place: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(doctor.shutil, "which", lambda _name: None)
+    _, found = doctor.devices(Plan.read({**tiny, "compute": {**tiny.get("compute", {}), "gpus": 1}}, place))
+    assert (found.state, found.found) == ("doubtful", "compute.gpus: 1, and there is none here")
 
 
 def test_what_a_killed_run_left_is_seen(place: Path) -> None:

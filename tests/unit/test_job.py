@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from gradfaith import job
+from gradfaith.began import began
 
 SLEEPER = """
 import sys, time
@@ -86,9 +87,26 @@ def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) ->
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
     environment = {**os.environ, job.PARENT: f"{os.uname().nodename} {gone.pid} {time.time()}"}
-    done = subprocess.run([sys.executable, "-c", SLEEPER, str(log)], env=environment, check=False, timeout=30)
+    command = [sys.executable, "-c", SLEEPER, str(log)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
+    assert f"process {gone.pid}, is gone" in done.stderr
     assert not log.exists()
+
+
+def test_when_a_process_began_is_no_matter_of_the_clock(sleeper) -> None:
+    mine, theirs = began(os.getpid()), began(sleeper.pid)
+    assert mine
+    assert theirs
+    assert mine != theirs
+    assert began(os.getpid()) == mine
+    sleeper.kill()
+    sleeper.wait()
+    assert not began(sleeper.pid)
+    if sys.platform == "linux":
+        boot = psutil.boot_time()
+        assert mine.isdigit()
+        assert abs(boot + int(mine) / os.sysconf("SC_CLK_TCK") - psutil.Process().create_time()) < 5
 
 
 def test_a_job_ends_with_its_snakemake(log: Path, tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def test_code_counts_by_digest_wherever_it_runs(root: Path, name: str) -> None:
     assert profile["rerun-incomplete"] is True
 
 
+def test_the_default_profile_asks_for_nothing_in_a_rule_s_place(root: Path) -> None:
+    """With `--profile slurm` its keys are laid over that profile's: a GPU's partition would be gone."""
+    assert not {"set-resources", "default-resources"} & set(read(root, "default"))
+
+
 def test_slurm_is_ready_to_edit_in_five_lines(root: Path) -> None:
     text = (root / "profiles/slurm/config.yaml").read_text()
     assert re.findall(r"# EDIT (\d):", text) == ["1", "2", "3", "4", "5"]

@@ -27,4 +27,6 @@ def test_a_study_of_none_of_the_paper_s_metrics_is_shown_with_its_own() -> None:
     table = pd.DataFrame({"metric": ["shortcut_share", "randomisation", "shortcut_lift", "shortcut_share"]})
     assert rows.present(table) == ["shortcut_share", "shortcut_lift"]
     assert rows.present(table, ["shortcut_lift", "faith"]) == ["shortcut_lift"]
-    assert rows.present(pd.concat([table, pd.DataFrame({"metric": ["faith"]})])) == ["faith"]
+    both = pd.concat([table, pd.DataFrame({"metric": ["faith"]})])
+    assert rows.present(both) == rows.present(both, primary="faith") == ["faith"]
+    assert rows.present(both, primary="shortcut_lift") == ["shortcut_lift", "faith"]

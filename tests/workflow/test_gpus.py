@@ -22,7 +22,7 @@ class Box(Workspace):
 
     @property
     def environment(self) -> dict[str, str]:
-        box = {"CUDA_VISIBLE_DEVICES": self.devices, "GRADFAITH_LOCKS": str(self.locks)}
+        box = {"CUDA_VISIBLE_DEVICES": self.devices, "GRADFAITH_LOCKS": str(self.locks), "GRADFAITH_PRETEND": "yes"}
         plain = {key: value for key, value in super().environment.items() if key != "SLURM_JOB_ID"}
         return {**plain, **box}
 

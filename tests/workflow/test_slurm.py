@@ -24,7 +24,7 @@ import yaml
 from test_kill import TABLES, same
 from workspace import Workspace, plant
 
-from gradfaith import doctor
+from gradfaith import claim, scheduler
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -51,7 +51,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_node.Node]
         node = slurm_node.Node(tmp_path_factory.mktemp("slurm"))
         try:
             node.start()
-            yield node
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv(claim.PRETEND, "yes")  # sbatch hands the environment on
+                yield node
         finally:
             node.stop()
 
@@ -93,11 +95,11 @@ def test_a_model_trained_by_slurm_is_the_one_trained_here(slurm: slurm_node.Node
 
 def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_node.Node, fresh: Workspace) -> None:
     ready(fresh)
-    (found,) = doctor.slurm(fresh.folder)
+    (found,) = scheduler.examine(fresh.folder)
     assert found.state == "well"
     assert found.found.startswith("the controller answers, executor 2.")
     fresh.edit(PROFILE, "slurm_partition: gpu", "slurm_partition: a100")
-    _, found = doctor.slurm(fresh.folder)
+    _, found = scheduler.examine(fresh.folder)
     assert (found.state, found.found) == ("broken", "no partition a100")
     assert found.mend.endswith("there are cpu, gpu.")
 

@@ -3,6 +3,7 @@
 Snakemake counts GPUs on one machine but hands none out, so jobs take them themselves. Every slot of every device is a lock
 file in a folder that all runs on the machine share; who holds the lock has the slot. A lock goes with its process, kill -9
 included, so none is ever stale. Jobs spread over the devices first and over their slots second, and wait where all are taken.
+A lock file is touched every hour while it is held, so that what clears /tmp by age leaves it; one that is removed is made anew.
 
 Only the devices of CUDA_VISIBLE_DEVICES are handed out, under the names they have there: two runs that name one device
 differently (0, and GPU-5f6c...) do not see each other. What SLURM gave is shared out among the jobs inside that allocation, one
@@ -14,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from pathlib import Path
 from gradfaith.errors import DeviceMissing
 
 VISIBLE, LOCKS = "CUDA_VISIBLE_DEVICES", "GRADFAITH_LOCKS"
+PRETEND = "GRADFAITH_PRETEND"  # for tests: what CUDA_VISIBLE_DEVICES names is handed out though there is no GPU
 COMMON = "/tmp/gradfaith-gpus"  # not $TMPDIR, which may be another for every job
 PATIENCE = 0.5  # seconds between two looks
+FRESH = 3600.0  # seconds between two touches of a lock that is held
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Claim:
         return f"GPU {self.device} of {','.join(self.of)}, slot {self.slot}"
 
 
-_held: dict[str, Claim | int] = {}  # of this process: the claim, and the open file that is its lock
+_held: dict[str, Claim | list[int]] = {}  # of this process: the claim, and the open files that are its lock
 
 
 def visible(count: Callable[[], int]) -> tuple[str, ...]:
@@ -95,26 +99,60 @@ def _try(devices: Sequence[str], slots: int, folder: Path) -> Claim | None:
     names = given if plain else devices
     for slot in range(slots):
         for name, device in zip(names, devices, strict=True):
-            lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.{slot}")
+            path = folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.{slot}"
+            lock = _lock(path)
             if lock is not None:
-                _held["lock"] = lock  # open until the process ends
+                _held["locks"] = locks = [lock]  # open until the process ends
+                threading.Thread(target=_stay, args=(path, locks), daemon=True).start()
                 return Claim(device, slot, tuple(devices), scheduled=len(devices) == 1 and _allocation() is not None)
     return None
 
 
 def _lock(path: Path) -> int | None:
     try:
-        file = _open(path)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(file)
-            if isinstance(error, BlockingIOError):
-                return None
-            raise
+        while True:
+            file = _open(path)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(file)
+                if isinstance(error, BlockingIOError):
+                    return None
+                raise
+            if _is(file, path):
+                _touch(file)
+                return file
+            os.close(file)  # removed since it was opened: the next job would lock another file of this name
     except OSError as error:
         raise _refusal(f"the lock {path} of a GPU cannot be taken", error) from error
-    return file
+
+
+def _is(file: int, path: Path) -> bool:
+    """The open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _touch(file: int) -> None:
+    with contextlib.suppress(OSError):  # another user's file, on a file system that lets only its owner
+        os.utime(file)
+
+
+def _stay(path: Path, locks: list[int]) -> None:
+    while True:
+        time.sleep(FRESH)
+        with contextlib.suppress(OSError, DeviceMissing):  # looked at again in an hour
+            _refresh(path, locks)
+
+
+def _refresh(path: Path, locks: list[int]) -> None:
+    """The lock that is held looks used; where its file was removed, the new one of its name is held too, if no job was faster."""
+    if _is(locks[-1], path):
+        _touch(locks[-1])
+    elif (anew := _lock(path)) is not None:
+        locks.append(anew)
 
 
 def _open(path: Path) -> int:

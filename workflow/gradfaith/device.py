@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -15,6 +17,18 @@ Most = int | Literal["auto"]
 Answer = TypeVar("Answer")
 
 
+# What CUDA itself counts, without torch: a driver that is not there has no devices.
+CUDA = """
+import ctypes
+try:
+    driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    print(0 if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) else count.value)
+except OSError:
+    print(0)
+"""
+HIP = "import torch; print(torch.cuda.device_count())"
+
+
 class Resources(Protocol):
     """A job's resources as Snakemake hands them on."""
 
@@ -24,11 +38,29 @@ class Resources(Protocol):
 def given(resources: Resources, threads: int) -> torch.device:
     """The device of a job, which it says in its log: where there are GPUs, a slot of one of them that no other job has."""
     asked, held = resources.get("device", "auto"), ""
-    if asked in {"auto", "cuda"} and (devices := claim.visible(torch.cuda.device_count)):
+    if asked in {"auto", "cuda"} and (devices := _shared_out()):
         held = f" ({claim.take(devices, int(resources.get('slots_per_gpu', 1)), _say)})"
     found = choose(asked, threads)
     _say(f"device: {found.type}, {name(found)}{held}")
     return found
+
+
+def _shared_out() -> tuple[str, ...]:
+    """The devices of which a job takes one; none, where this torch or this machine has none."""
+    found = count()
+    return claim.visible(lambda: found) if found or claim.PRETEND in os.environ else ()
+
+
+def count() -> int:
+    """How many GPUs jobs see, asked in a child: a process that asks CUDA itself no longer heeds CUDA_VISIBLE_DEVICES afterwards.
+
+    torch counts by NVML, which leaves CUDA alone, but falls back to CUDA where NVML fails.
+    """
+    if not (torch.version.cuda or torch.version.hip):
+        return 0
+    script = HIP if torch.version.hip else CUDA
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else 0
 
 
 def choose(asked: str, threads: int) -> torch.device:

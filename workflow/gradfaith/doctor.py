@@ -12,18 +12,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import yaml
-
-from gradfaith import claim, cost, records, studies
+from gradfaith import claim, cost, records, scheduler, studies
 from gradfaith.errors import Refusal
+from gradfaith.finding import Finding, State
 from gradfaith.plan import Plan
 
-State = Literal["well", "doubtful", "broken"]
-SLURM_PROFILE = Path("profiles/slurm/config.yaml")
 TAKEN = 75  # how the child below says that the lock has a holder; another error of its own is no such answer
 LOCK = f"""
 import fcntl, sys
@@ -40,31 +35,19 @@ MENDS = {  # where a check itself fails
     "file locks": "results/ must be a folder that you may write to.",
     "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what was predicted from.",
     "weights": "resources/weights/ must be a folder that you may read.",
-    "SLURM": f"Mend {SLURM_PROFILE}, or ask who runs the cluster.",
+    "SLURM": f"Mend {scheduler.PROFILE}, or ask who runs the cluster.",
     "earlier run": "results/ and .snakemake/ must be folders that you may read.",
 }
 ROOM = 2e9  # bytes that a disk should have free where nothing is known of a study's size
-PATIENCE = 20  # seconds that SLURM may take to answer
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at."""
-
-    what: str
-    state: State
-    found: str
-    mend: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.state:<8}  {self.what}: {self.found}" + (f"\n          {self.mend}" if self.mend else "")
 
 
 def examine(study: str, root: Path) -> Iterator[Finding]:
     """All findings, the study's first."""
     plan: Plan | None = None
+    named = study
     try:
         path = studies.asked(study, root)
+        named = str(path)
         plan = Plan.read(studies.read(path), root, str(path))
         plan.raw_files()
         yield Finding("study", "well", f"{path} is valid")
@@ -72,7 +55,7 @@ def examine(study: str, root: Path) -> Iterator[Finding]:
         yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "torch": torch_pair, "devices": lambda: devices(plan), "file locks": lambda: locking(root),
-        "disk": lambda: space(plan, root), "weights": lambda: weights(plan), "SLURM": lambda: slurm(root),
+        "disk": lambda: space(plan, root), "weights": lambda: weights(plan, named), "SLURM": lambda: scheduler.examine(root),
         "earlier run": lambda: leftovers(root),
     }  # fmt: skip
     for what, check in checks.items():
@@ -126,31 +109,37 @@ def devices(plan: Plan | None) -> Iterator[Finding]:
             "devices", "doubtful", "compute.device: cuda, and there is none here",
             "Right where jobs run elsewhere; else say `device: auto`.",
         )  # fmt: skip
+    elif plan and plan.study.compute.gpus and not count:
+        yield Finding(
+            "devices", "doubtful", f"compute.gpus: {plan.study.compute.gpus}, and there is none here",
+            "Right where jobs run elsewhere; else leave `gpus` away: with conda it chooses envs/gpu.yaml.",
+        )  # fmt: skip
 
 
 def locking(root: Path) -> Iterator[Finding]:
     """A lock on a file of the results keeps another process out, here and, as far as the mount says, on other machines."""
     import fcntl
 
-    path = root / "results" / f".doctor-{os.getpid()}"
+    results = root / "results"
+    folder, where = (results, "results/") if os.path.lexists(results) else (root, "the folder that results/ will be in")
+    path = folder / f".doctor-{os.getpid()}"
     mend = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
     try:
-        path.parent.mkdir(exist_ok=True)
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             other = subprocess.run([sys.executable, "-c", LOCK, str(path)], capture_output=True, text=True, check=False)
-        mounted = alone(MOUNTS.read_text() if MOUNTS.is_file() else "", path.parent.resolve())
+        mounted = alone(MOUNTS.read_text() if MOUNTS.is_file() else "", folder.resolve())
         if other.returncode == 0:
-            yield Finding("file locks", "broken", "a second process took a lock that was held in results/", mend)
+            yield Finding("file locks", "broken", f"a second process took a lock that was held in {where}", mend)
         elif other.returncode != TAKEN:
             said = other.stderr.strip().rpartition("\n")[2]
-            yield Finding("file locks", "broken", f"a second process cannot try one in results/: {said}", mend)
+            yield Finding("file locks", "broken", f"a second process cannot try one in {where}: {said}", mend)
         elif mounted:  # no second machine to try from
-            yield Finding("file locks", "doubtful", f"results/ has them on this machine alone ({mounted})", mend)
+            yield Finding("file locks", "doubtful", f"{where} has them on this machine alone ({mounted})", mend)
         else:
-            yield Finding("file locks", "well", "results/ has them")
+            yield Finding("file locks", "well", f"{where} has them")
     except OSError as error:
-        yield Finding("file locks", "broken", f"results/: {error.strerror or error}", mend)
+        yield Finding("file locks", "broken", f"{where}: {error.strerror or error}", mend)
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -172,65 +161,64 @@ def alone(mounts: str, folder: Path) -> str:
 
 
 def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
-    """The disk holds what is to come, as far as past files say."""
-    free = shutil.disk_usage(root).free
+    """The disk that results lie on holds what is to come, as far as past files say."""
+    results = root / "results"
+    free = shutil.disk_usage(results if results.exists() else root).free
     lines = cost.predicted(plan, root)[0] if plan else []
     coming = sum(line.coming or 0 for line in lines)
-    needed = coming or ROOM
-    said = f"{free / 1e9:.1f} GB free" + (f", about {coming / 1e9:.2f} GB to come" if coming else "")
+    unknown = [line.rule for line in lines if line.left and line.coming is None]
+    needed = coming if lines and not unknown else max(coming, ROOM)
+    said = f"{free / 1e9:.1f} GB free"
+    if coming:
+        said += f", about {coming / 1e9:.2f} GB to come" + (
+            f" and what has no record: {', '.join(unknown)}" * bool(unknown)
+        )
+    elif unknown or not lines:
+        said += ", and nothing is known of what is to come"
     state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"
-    yield Finding(
-        "disk",
-        state,
-        said,
-        "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away.",
-    )
+    mend = "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away."
+    yield Finding("disk", state, said, mend)
 
 
-def weights(plan: Plan | None) -> Iterator[Finding]:
-    """The files that training starts from."""
+def weights(plan: Plan | None, named: str) -> Iterator[Finding]:
+    """The files that training starts from are there and whole; `named` is the study's own file."""
     if plan is None or plan.study.external:
         return
     files = {path: arch for arch in plan.architectures if (path := plan.starting_weights(arch))}
+    fetched = {plan.layout.pretrained(plan.study.architectures[arch].timm or arch) for arch in plan.architectures}
     missing = [path for path in files if not Path(path).is_file()]
-    own = [path for path in missing if plan.study.architectures[files[path]].weights]
-    if own:
+    if own := [path for path in missing if path not in fetched]:
         yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")
-    elif missing:
+    spoilt = {path: why for path in files if path not in missing and (why := _spoilt(Path(path)))}
+    for path, why in spoilt.items():
+        mend = f"Delete it; then, on a machine with a network: snakemake {path} --configfile {named}"
+        yield Finding("weights", "broken", why, mend if path in fetched else "Export or copy the file again.")
+    if missing := [path for path in missing if path in fetched]:
         yield Finding(
             "weights", "doubtful", f"{len(missing)} of {len(files)} are not there yet",
-            f"On a machine with a network: snakemake {' '.join(missing)} --configfile ...",
+            f"On a machine with a network: snakemake {' '.join(missing)} --configfile {named}",
         )  # fmt: skip
-    else:
+    if not (own or spoilt or missing):
         yield Finding("weights", "well", f"all {len(files)} are there" if files else "none needed")
 
 
-def slurm(root: Path) -> Iterator[Finding]:
-    """A controller answers, the executor is installed, and the profile's partitions exist."""
-    if shutil.which("sbatch") is None:
-        yield Finding("SLURM", "well", "none here, and none needed unless profiles/slurm is used")
-        return
-    answer = _asked("scontrol", "ping")
-    if "UP" not in answer:
-        yield Finding(
-            "SLURM",
-            "broken",
-            f"no controller answers ({answer.rpartition(chr(10))[2] or 'nothing said'})",
-            "Ask who runs the cluster.",
-        )
-        return
+def _spoilt(path: Path) -> str:
+    """Why a training would refuse a file of weights; of safetensors the header says whether all tensors are there."""
+    from safetensors import SafetensorError, safe_open
+
+    from gradfaith.models import weightfile
+
     try:
-        version = importlib.metadata.version("snakemake-executor-plugin-slurm")
-        yield Finding("SLURM", "well", f"the controller answers, executor {version}")
-    except importlib.metadata.PackageNotFoundError:
-        yield Finding("SLURM", "broken", "Snakemake's executor for it is not installed", "pip install -r envs/run.txt")
-    profile = root / SLURM_PROFILE
-    if profile.is_file():
-        known = {name.rstrip("*") for name in _asked("sinfo", "-h", "-o", "%P").split()}
-        strange = sorted(_partitions(yaml.safe_load(profile.read_text(encoding="utf-8"))) - known)
-        if strange:
-            mend = f"Edit {SLURM_PROFILE}: there are {', '.join(sorted(known))}."
-            yield Finding("SLURM", "broken", f"no partition {', '.join(strange)}", mend)
+        if weightfile.is_safetensors(path):
+            with safe_open(path, "np"):
+                weightfile.digest(path)
+        else:
+            weightfile.read(path)
+    except Refusal as refusal:
+        return refusal.found
+    except (OSError, SafetensorError) as error:
+        return f"{path} cannot be read: {error}"
+    return ""
 
 
 def leftovers(root: Path) -> Iterator[Finding]:
@@ -241,19 +229,3 @@ def leftovers(root: Path) -> Iterator[Finding]:
         yield Finding("earlier run", "doubtful", records.said(lost), records.MEND)
     else:
         yield Finding("earlier run", "well", "nothing is left of one")
-
-
-def _partitions(profile: dict[str, object]) -> set[str]:
-    defaults = profile.get("default-resources", [])
-    plain = dict(str(one).split("=", 1) for one in defaults) if isinstance(defaults, list) else dict(defaults)  # type: ignore[call-overload]
-    rules = profile.get("set-resources", {})
-    own = [rule.get("slurm_partition") for rule in rules.values()] if isinstance(rules, dict) else []
-    return {str(name) for name in (plain.get("slurm_partition"), *own) if name}
-
-
-def _asked(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} said nothing for {PATIENCE} s"
-    return done.stdout.strip() or done.stderr.strip()

@@ -4,7 +4,7 @@ A job keeps its log file open and locked while it lives, so a locked log means a
 outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. Snakemake
 deletes the log before each attempt: one that fails leaves its own under another name, `<log>.attempt-<time>-<pid>`. A thread
 watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included; a training has
-some seconds to keep its state. It begins when this module is imported, which scripts do before they import anything slow.
+a minute to keep its state. It begins when this module is imported, which scripts do before they import anything slow.
 """
 
 import contextlib
@@ -24,11 +24,12 @@ from typing import IO
 import psutil
 
 from gradfaith import lock
+from gradfaith.began import began
 from gradfaith.errors import JobAlive, Refusal
 from gradfaith.layout import Layout
 
 ATTEMPTS = 5  # that failed, whose logs are kept
-GRACE = 8.0  # seconds between asking a job to end and ending it
+GRACE = 60.0  # seconds between asking a job to end and ending it
 PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
 
@@ -37,8 +38,8 @@ def prepare(package: Path) -> None:
     inherited = filter(None, (str(package), os.environ.get("PYTHONPATH")))
     os.environ["PYTHONPATH"] = os.pathsep.join(inherited)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    own = psutil.Process()
-    os.environ[PARENT] = f"{os.uname().nodename} {own.pid} {own.create_time()}"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products are not deterministic
+    os.environ[PARENT] = f"{os.uname().nodename} {os.getpid()} {began(os.getpid())}"
 
 
 @contextmanager
@@ -130,14 +131,14 @@ def _leash() -> None:
     node, pid, start = os.environ.get(PARENT, "  ").split(" ")
     if node != os.uname().nodename or int(pid) == os.getpid():
         return  # not started by Snakemake, or the Snakemake itself
-    try:
+    with contextlib.suppress(psutil.Error):
         parent = psutil.Process(int(pid))
-        alive = abs(parent.create_time() - float(start)) < 1
-    except psutil.Error:
-        alive = False
-    if not alive:
-        os.kill(os.getpid(), signal.SIGKILL)
-    threading.Thread(target=_watch, args=(parent,), daemon=True, name="leash").start()
+        if began(parent.pid) == start:
+            threading.Thread(target=_watch, args=(parent,), daemon=True, name="leash").start()
+            return
+    sys.stderr.write(f"the Snakemake that started this job, process {pid}, is gone, and so is the job\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _watch(parent: psutil.Process) -> None:

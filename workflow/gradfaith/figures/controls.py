@@ -30,7 +30,8 @@ CROSSES = "Crosses: intervals of the shuffled copies are in maps.csv."
 
 def draw(given: Given, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     table = rows.whole(given.tables["estimates"])
-    shown, archs = rows.present(table, metrics), [name for name in given.architectures if name in set(table["arch"])]
+    shown = rows.present(table, metrics, given.primary["metric"])
+    archs = [name for name in given.architectures if name in set(table["arch"])]
     table = table[table["metric"].isin(shown)]
     every = rows.methods(table, given.controls)
     methods = [

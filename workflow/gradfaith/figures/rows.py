@@ -75,10 +75,13 @@ def of_metric(table: pd.DataFrame, metric: str, variant: str | None = None) -> p
     return table[(table["metric"] == metric) & (table["variant"] == wanted)]
 
 
-def present(table: pd.DataFrame, metrics: Sequence[str] = ()) -> list[str]:
-    """The metrics asked for that the table has; nothing asked: those of the paper and their companions, or else the first that it has."""
+def present(table: pd.DataFrame, metrics: Sequence[str] = (), primary: str = "") -> list[str]:
+    """The metrics asked for that the table has; nothing asked: the study's primary one if it is another, those of the paper
+    and their companions, or else the first that it has.
+    """
     there = [metric for metric in ordered(table) if metric != randomised.NAME]
-    found = [metric for metric in metrics or SHOWN if metric in there]
+    asked = metrics or (SHOWN if primary in {"", *SHOWN} else (primary, *SHOWN))
+    found = [metric for metric in asked if metric in there]
     return found if found or metrics else there[: len(SHOWN)]
 
 
