@@ -37,7 +37,7 @@ def study(architectures: int, seeds: int, bundles: int) -> dict[str, object]:
         "dataset": {"name": "phantom"},
         "architectures": {f"{timm}-{number}": {"timm": timm} for number, timm in enumerate(chosen)},
         "seeds": list(range(seeds)),
-        "training": {"epochs": 1},
+        "training": {"epochs": 2},
         "bundles": {label: {"methods": {label: {"use": method}}} for label, method in zip(labels, methods, strict=True)},
         "localization": ["saliency_score", "pointing_game"],
         "batteries": {"masking": {"metrics": ["faith"], "imputers": ["black"]}},

@@ -1,8 +1,10 @@
 """A classifier is what its specification says: same seed, same weights; stated normalisation; nothing half-loaded."""
 
 import json
+import re
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,62 @@ def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelUnusable, match=r"lacks weights of the network: layer3\.0\.conv1\.weight, "):
         build(spec(), weights=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("running_mean", "conv1.1.running_mean"), ("running_var", "bn1.running_var"), ("bias", "layer2.0.bn1.bias")],
+)
+def test_weights_that_lack_statistics_or_biases_are_refused(tmp_path: Path, kind: str, name: str) -> None:
+    """They begin as zeros and ones in every network, so that none looks random."""
+    state = pretrained(tmp_path / "w.safetensors")
+    assert name in state
+    lacking = "bn1.bias" if kind == "bias" else kind
+    save_file({n: v for n, v in state.items() if not n.endswith(lacking)}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelUnusable, match=rf"lacks weights of the network: .*\.{kind}"):
+        build(spec(), weights=tmp_path / "w.safetensors")
+
+
+def test_a_counter_of_batches_may_be_missing(tmp_path: Path) -> None:
+    state = pretrained(tmp_path / "w.safetensors")
+    save_file({n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}, tmp_path / "w.safetensors")
+    build(spec(), weights=tmp_path / "w.safetensors")
+
+
+def test_a_transformer_without_its_zero_biases_is_refused(tmp_path: Path) -> None:
+    state = pretrained(tmp_path / "w.safetensors", "vit_tiny_patch16_224", depth=1, img_size=64)
+    vit = spec("vit_tiny_patch16_224", options={"depth": 1})
+    build(vit, weights=tmp_path / "w.safetensors")
+    save_file({n: v for n, v in state.items() if n != "blocks.0.attn.qkv.bias"}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelUnusable, match=r"lacks weights of the network: blocks\.0\.attn\.qkv\.bias\."):
+        build(vit, weights=tmp_path / "w.safetensors")
+
+
+PUBLISHED = {  # timm's names of a ConvNeXt, and those of the file that its authors gave out
+    r"^stem\.": "downsample_layers.0.",
+    r"^stages\.(\d+)\.downsample\.": r"downsample_layers.\1.",
+    r"^stages\.(\d+)\.blocks\.": r"stages.\1.",
+    "conv_dw": "dwconv",
+    r"mlp\.fc": "pwconv",
+    r"^head\.norm\.": "norm.",
+    r"^head\.fc\.": "head.",
+}
+
+
+def test_names_that_timm_translates_are_no_fault(tmp_path: Path) -> None:
+    state = pretrained(tmp_path / "w.safetensors", "convnext_atto")
+
+    def translated(name: str) -> str:
+        return reduce(lambda so_far, names: re.sub(*names, so_far), PUBLISHED.items(), name)
+
+    published = {translated(name): value for name, value in state.items()}
+    assert "stages.0.0.dwconv.weight" in published
+    save_file(published, tmp_path / "w.safetensors")
+    loaded = build(spec("convnext_atto"), weights=tmp_path / "w.safetensors").net.state_dict()
+    assert torch.equal(loaded["stages.0.blocks.0.conv_dw.weight"], state["stages.0.blocks.0.conv_dw.weight"])
+    save_file({n: v for n, v in published.items() if n != "norm.bias"}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelUnusable, match=r"lacks weights of the network: head\.norm\.bias"):
+        build(spec("convnext_atto"), weights=tmp_path / "w.safetensors")
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

@@ -163,3 +163,36 @@ def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:
     lines = log.read_text().splitlines()
     assert len(lines) == 2
     assert lines[1] == "said"
+
+
+@pytest.mark.parametrize("end", ["1 / 0", "os.kill(os.getpid(), 9)"])
+def test_an_attempt_that_fails_leaves_its_log_whatever_ends_it_and_the_last_five_stay(
+    log: Path, tmp_path: Path, end: str
+) -> None:
+    """Snakemake deletes the log before the next attempt."""
+    script = f"import os\nfrom gradfaith.job import running\nwith running({str(log)!r}):\n    print('why', flush=True)\n    {end}\n"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60).returncode
+    log.unlink()
+    (left,) = log.parent.iterdir()
+    assert left.name.startswith("net_0.attempt-2")
+    assert "\nwhy\n" in left.read_text()
+    for number in range(7):
+        left.with_name(f"net_0.attempt-1970{number}").touch()
+    other = left.with_name("net_01.attempt-1970")
+    other.touch()
+    assert attempt(log).returncode == 0
+    assert {path.name for path in log.parent.iterdir()} == {
+        log.name, other.name, left.name, *(f"net_0.attempt-1970{number}" for number in (4, 5, 6)),
+    }  # fmt: skip
+    assert job.living(tmp_path) == []
+
+
+def test_where_a_file_has_one_name_only_a_job_works_as_before(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with job.running(str(log)):
+        sys.stdout.write("said\n")
+    assert log.read_text().endswith("\nsaid\n")
+    assert list(log.parent.iterdir()) == [log]

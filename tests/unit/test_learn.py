@@ -1,6 +1,8 @@
 """From the study's words to a classifier and its answers: weights as they are, layers probed first, calibrated predictions."""
 
+import gc
 import json
+import weakref
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gradfaith import stamp, uses
-from gradfaith.errors import LayerUnusable, ModelUnusable
+from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import answer, checkpoint, learn
+from gradfaith.models.recipe import RECIPE_VERSION, Recipe
+from gradfaith.models.train import Trained
 from gradfaith.models.vision import timm
 from gradfaith.stores import Images
 
@@ -101,6 +105,60 @@ def test_a_layer_without_maps_is_refused_before_any_training(images: Images, pre
         )
 
 
+def test_training_out_of_memory_is_refused_with_what_gives_room(
+    images: Images, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    def trained() -> None:
+        settings = SETTINGS | {"recipe": {"epochs": 1}}
+        learn.model(settings, images, known(predictions), probe=fine, seed=1, weights=None, device=CPU)
+
+    monkeypatch.setattr(learn, "train", full)
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore words.")
+    with pytest.raises(
+        OutOfMemory, match=r"ran out of memory on .*: CUDA out of memory\. Tried to allocate 2 GiB\.\n"
+    ) as refusal:
+        trained()
+    assert all(word in refusal.value.then for word in ("training.accumulate", "training.batch", "images: stream"))
+    error = RuntimeError("another fault")
+    with pytest.raises(RuntimeError, match="another fault"):
+        trained()
+
+
+def test_the_probed_network_is_gone_before_training_begins(
+    images: Images, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[weakref.ref[object]] = []
+
+    def train(*_: Any, **__: Any) -> None:
+        gc.collect()
+        assert [network() for network in probed] == [None]
+
+    monkeypatch.setattr(learn, "train", train)
+    learn.model(
+        SETTINGS | {"recipe": {"epochs": 1}},
+        images,
+        known(predictions),
+        probe=lambda network: probed.append(weakref.ref(network)),
+        seed=1,
+        weights=None,
+        device=CPU,
+    )
+    assert probed
+
+
+def test_a_card_holds_the_whole_recipe_with_its_version(classifier, images: Images) -> None:
+    recipe = {"epochs": 2, "threads": 3}
+    trained = Trained(classifier, (), 1)
+    card = learn.card(trained, SETTINGS | {"recipe": recipe}, images, SimpleNamespace(arch="net", seed="1"))
+    assert card["recipe"] == Recipe(epochs=2, threads=3).to_dict()
+    assert card["recipe"]["recipe_version"] == RECIPE_VERSION
+    assert card["threads"] == 3
+    assert learn.card(trained, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))["recipe"] is None
+
+
 def test_predictions_are_calibrated_without_changing_their_class(
     classifier, images: Images, predictions: pd.DataFrame
 ) -> None:
@@ -134,6 +192,7 @@ def test_everything_that_decides_the_weights_decides_whether_a_training_goes_on(
         "seed": decides(seed=2),
         "split": decides(table=moved),
         "weights": decides(weights=start),
+        "order of the classes": decides({"classes": CLASSES[::-1]}),
     }
     save_file({"w": torch.ones(2)}, tmp_path / "v.safetensors")
     others["other weights"] = decides(weights=tmp_path / "v.safetensors")

@@ -128,11 +128,101 @@ def test_a_folder_is_removed_unless_it_is_held(tmp_path: Path) -> None:
 def test_the_lock_is_closed_before_its_folder_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_files: list[str] = []
 
-    def seen(folder: Path, **_: Any) -> None:
-        open_files.extend(file.path for file in psutil.Process().open_files() if Path(file.path).parent == folder)
+    def seen(folder: Path) -> None:
+        open_files.extend(file.path for file in psutil.Process().open_files() if str(folder) in file.path)
+        rmdir(folder)
 
-    monkeypatch.setattr("shutil.rmtree", seen)
+    rmdir = Path.rmdir
+    monkeypatch.setattr(Path, "rmdir", seen)
     with Held(tmp_path / "progress"):
         pass
-    removed(tmp_path / "progress")
+    assert removed(tmp_path / "progress")
     assert open_files == [], "a network filesystem keeps open files, and so the folder"
+
+
+def test_a_folder_taken_as_it_is_removed_stays_with_its_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rmdir, taken = tmp_path / "progress", Path.rmdir, list[Held]()
+
+    def late(path: Path) -> None:
+        taken.append(Held(folder).__enter__())
+        (folder / "state").write_text("mine")
+        rmdir(path)
+
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rmdir", late)
+        assert not removed(folder)
+    assert (folder / "state").read_text() == "mine"
+    with pytest.raises(JobAlive), Held(folder):
+        pass
+    taken[0].__exit__(None, None, None)
+    assert removed(folder)
+
+
+@pytest.mark.parametrize("gone", ["lock", "folder"])
+def test_a_lock_that_is_removed_as_it_is_opened_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    folder, opened, seen = tmp_path / "progress", Path.open, list[int]()
+
+    def late(path: Path, *how: Any, **words: Any) -> Any:
+        if not seen and gone == "folder":
+            seen.append(0)
+            folder.rmdir()
+        file = opened(path, *how, **words)
+        if not seen:
+            seen.append(0)
+            path.unlink()
+        return file
+
+    monkeypatch.setattr(Path, "open", late)
+    with Held(folder) as held:
+        assert seen
+        assert json.loads(held.path.read_text())["pid"] == os.getpid()
+        with pytest.raises(JobAlive), Held(folder):
+            pass
+
+
+def test_of_two_that_begin_at_once_without_locks_the_first_written_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found nobody; the other's words came before, or after, ours."""
+
+    def none(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    for name, mine in (("before", False), ("after", True)):
+        folder, other = tmp_path / name, json.dumps({"host": "elsewhere", "pid": 7, "start": 1.0})
+
+        def wrote(_: float, folder: Path = folder, other: str = other, mine: bool = mine) -> None:
+            own = (folder / NAME).read_text()
+            (folder / NAME).write_text(own + other if mine else other + own)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("gradfaith.lock.time.sleep", wrote)
+            if mine:
+                with Held(folder):
+                    pass
+            else:
+                with pytest.raises(JobAlive, match="held by process 7 on elsewhere"), Held(folder):
+                    pass
+                assert (folder / NAME).read_text().startswith(other), "the holder's words are not wiped"
+
+
+def test_signs_of_life_go_on_when_a_server_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, utime = list[int](), os.utime
+
+    def stale(path: Path) -> None:
+        if len(failed) < 3:
+            failed.append(0)
+            raise OSError(116, "Stale file handle")
+        utime(path)
+
+    monkeypatch.setattr(os, "utime", stale)
+    with Held(tmp_path, beat=0.01):
+        before, end = (tmp_path / NAME).stat().st_mtime_ns, time.monotonic() + 10
+        while (tmp_path / NAME).stat().st_mtime_ns == before:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert len(failed) == 3

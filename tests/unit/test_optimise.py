@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 from test_train import PARTS, RECIPE, SPEC, blobs, equal, run
+from torch.optim import AdamW
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
 from gradfaith import rng
@@ -167,6 +169,35 @@ def test_half_precision_is_refused_where_it_has_no_device(monkeypatch: pytest.Mo
     )  # torch's CPU can do it slowly: enough to run the scaled steps
     scaled = run(recipe=half)
     assert scaled.history[0].train_loss == pytest.approx(run().history[0].train_loss, rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_a_long_gradient_is_cut_to_its_largest_norm_and_a_short_one_is_left(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Of the true gradient: the loss's own, however it is scaled and in however many pieces it comes."""
+    monkeypatch.setattr(training, "_check", lambda *_: None)
+    norms: list[float] = []
+
+    def seen(optimizer: AdamW, *_: object) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        scale = getattr(optimizer, "grad_scale", None)  # what a fused optimiser is still to divide by
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)) / float(1 if scale is None else scale))
+
+    hook = register_optimizer_step_pre_hook(seen)
+    recipe = replace(RECIPE, precision=precision, accumulate=2, freeze=1, clip=1e9)  # type: ignore[arg-type]
+    try:
+        free = run(recipe=recipe)
+        limit, found = sorted(norms)[len(norms) // 2], list(norms)
+        norms.clear()
+        cut = run(recipe=replace(recipe, clip=limit))
+    finally:
+        hook.remove()
+    assert norms[0] == pytest.approx(min(found[0], limit), rel=1e-4)
+    assert max(norms) == pytest.approx(limit, rel=1e-4)
+    assert not equal(free, cut)
+    if precision == "float32":
+        assert equal(free, run(recipe=replace(recipe, clip=0.0))), "none is cut, none is moved"
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def test_a_slip_is_refused_with_its_path(
     ("study", "changes", "said"),
     [
         (alone, {"class_map": GOOD | {"benign": ["benign"]}}, '"benign" is a name, and only with `external`'),
-        (alone, {"class_map": GOOD, "training": {"epochs": 1}}, "a map needs `training: none` or `external`"),
+        (alone, {"class_map": GOOD, "training": {"epochs": 2}}, "a map needs `training: none` or `external`"),
         (outside, {"class_map": GOOD | {"normal": ["norml"]}}, 'the models of tiny have no class "norml"; did you mean "normal"'),
         (outside, {"class_map": GOOD | {"normal": [3]}}, "output 3 does not exist, the models of tiny have 3 (from 0)"),
         (outside, {"class_map": GOOD | {"normal": ["benign"]}}, "class_map: output 2 (benign) stands twice"),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,19 @@ def test_without_a_network_it_is_said_what_to_do(tmp_path: Path, hub: Hub) -> No
 
 
 def test_a_file_that_lacks_tensors_or_holds_infinite_ones_is_not_kept(
-    tmp_path: Path, state: dict[str, torch.Tensor]
+    tmp_path: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "w.safetensors"
+    def comes(state: dict[str, torch.Tensor]) -> None:
+        given = partial(create, pretrained_cfg_overlay={"state_dict": state})
+        monkeypatch.setattr(timm, "create_model", given)
+
+    path, create = tmp_path / "w.safetensors", timm.create_model
     wrong = state | {"fc.bias": torch.full_like(state["fc.bias"], torch.inf)}
+    comes(wrong)
     with pytest.raises(ModelUnusable, match=r"not finite, in fc\.bias"):
-        pretrained.fetch(NAME, path, tmp_path / "w.json", {"state_dict": wrong})
+        pretrained.fetch(NAME, path, tmp_path / "w.json")
     short = {name: value for name, value in state.items() if not name.startswith("layer4")}
+    comes(short)
     with pytest.raises(ModelUnusable, match="could not be fetched: Error"):
-        pretrained.fetch(NAME, path, tmp_path / "w.json", {"state_dict": short})
+        pretrained.fetch(NAME, path, tmp_path / "w.json")
     assert not list(tmp_path.iterdir())

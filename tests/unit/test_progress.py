@@ -104,13 +104,15 @@ def renamed(path: Path) -> Path:
     return path.rename(path.with_name(f"state-000099-{digest}.safetensors"))
 
 
-@pytest.mark.parametrize("kind", ["weights", "bytes", "format"])
+@pytest.mark.parametrize("kind", ["weights", "bytes", "format", "no format", "no decides", "a list"])
 def test_a_whole_file_that_is_no_state_is_refused(tmp_path: Path, three: list[Path], kind: str) -> None:
     if kind == "bytes":
         three[1].write_bytes(b"{}" * 99)
     else:
-        about = {"gradfaith": json.dumps({"format": 99, "decides": DECIDES, "notes": {}})}
-        save_file({"a": torch.zeros(2)}, three[1], about if kind == "format" else None)
+        said: Any = {"format": 99 if kind == "format" else 1, "decides": DECIDES, "notes": {}}
+        said.pop(kind.removeprefix("no "), None) if kind.startswith("no ") else None
+        about = {"gradfaith": json.dumps([] if kind == "a list" else said)}
+        save_file({"a": torch.zeros(2)}, three[1], None if kind == "weights" else about)
     renamed(three[1])
     with pytest.raises(
         ForeignProgress, match="is a state of format 99" if kind == "format" else "is no state of a training"

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from gradfaith import wording
+from gradfaith.models.recipe import Recipe
 from gradfaith.plan import Plan
 from gradfaith.slices import Slices
+from gradfaith.training import LATER, Training
 from refused import put, refusal
 
 
@@ -58,3 +60,17 @@ def test_a_later_key_of_the_recipe_at_its_default_is_as_if_it_were_not_there(tin
         "max_slices_per_group", "flip", "shift", "rotate", "scale", "contrast", "threads",
     }  # fmt: skip
     assert Slices(Plan.read(put(tiny, "training/ema", 0.9), root)).model("net-a")["recipe"] == before | {"ema": 0.9}
+
+
+def test_a_later_key_that_is_left_out_is_read_back_as_it_was_meant() -> None:
+    whole = Training(epochs=3)
+    read = Recipe.from_dict(whole.deciding())
+    assert {key: getattr(read, key) for key in LATER} == {key: getattr(whole, key) for key in LATER}
+    assert set(read.to_dict()) - {"recipe_version"} == set(whole.model_dump()) - {"weights"}, "each key is in both"
+
+
+def test_a_warm_up_longer_than_the_training_is_refused(tiny: dict[str, Any], root: Path) -> None:
+    tiny["training"] |= {"epochs": 2, "warmup_epochs": 2}
+    assert Plan.read(tiny, root).study.training != "none"
+    found = refusal(put(tiny, "training/warmup_epochs", 2.5), root).found
+    assert "warmup_epochs: 2.5 of 2 epochs would never come to `lr`; say at most 2" in found

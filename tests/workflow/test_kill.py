@@ -26,7 +26,9 @@ def gradfaith(space: Workspace, *arguments: str) -> subprocess.CompletedProcess[
 
 def start(space: Workspace, *targets: str) -> subprocess.Popen[bytes]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(space.command(*targets), cwd=space.folder, env=space.environment, **quiet)
+    return subprocess.Popen(
+        space.command(*targets), cwd=space.folder, env=space.environment, start_new_session=True, **quiet
+    )
 
 
 def jobs_of(space: Workspace) -> list[psutil.Process]:

@@ -6,6 +6,8 @@ import time
 import pytest
 from workspace import Workspace
 
+from gradfaith.models.recipe import RECIPE_VERSION
+
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
 AFTER = {"collect": 1, "estimate": 1, "table": 3, "provenance": 1}
@@ -98,7 +100,9 @@ def test_the_recipe_makes_training_stale_and_all_after_it(spoilable: Workspace):
 def test_training_code_counts_by_its_version(spoilable: Workspace):
     spoilable.edit(f"{GRADFAITH}/models/train.py", "import math", "import math\n\nEXTRA = 1")
     assert spoilable.planned() == {}
-    spoilable.edit(f"{GRADFAITH}/models/recipe.py", "RECIPE_VERSION = 1", "RECIPE_VERSION = 2")
+    spoilable.edit(
+        f"{GRADFAITH}/models/recipe.py", f"RECIPE_VERSION = {RECIPE_VERSION}", f"RECIPE_VERSION = {RECIPE_VERSION + 1}"
+    )
     assert spoilable.planned()["train"] == MODELS
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from test_kill import gradfaith, jobs_of, start, wait_for
 from workspace import Workspace
 
@@ -55,3 +56,20 @@ def test_a_training_whose_snakemake_was_killed_keeps_its_state_and_ends(fresh: W
     assert unlocked.returncode == 0, unlocked.stderr
     fresh.snakemake(f"{MODEL}/weights.safetensors")
     assert "continuing from state-" in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_s_signal_reaches_all_and_the_trainer_keeps_its_state(
+    fresh: Workspace, number: signal.Signals
+) -> None:
+    """Ctrl-C, and a connection that is lost: both go to Snakemake and to all that it started."""
+    run, log = training(fresh)
+    os.killpg(run.pid, number)
+    run.wait(60)
+    assert wait_for(lambda: not jobs_of(fresh), 30), "the trainer outlived its Snakemake"
+    assert f"TrainingInterrupted: {number.name} came in epoch" in log.read_text()
+    gradfaith(fresh, "unlock")
+    fresh.snakemake(f"{MODEL}/weights.safetensors")
+    assert "continuing from state-" in log.read_text()
+    (first,) = log.parent.glob("net-a_0.attempt-*")
+    assert "TrainingInterrupted" in first.read_text(), "what it said stays when the log begins anew"

@@ -51,6 +51,7 @@ RECIPE = Recipe(
     accumulate=2,
     precision="bf16",
 )
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 EVERY = 0.1  # seconds between states: some epochs have two
 
 
@@ -126,7 +127,7 @@ def kill(process: ForkServerProcess, draw: random.Random) -> bool:
     process.join(draw.uniform(0.05, 0.8))
     alive = process.is_alive()
     if alive and process.pid is not None:
-        os.kill(process.pid, draw.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)))
+        os.kill(process.pid, draw.choice((signal.SIGKILL, *WARNINGS)))
     process.join(30)
     assert not process.is_alive()
     return alive

@@ -77,6 +77,10 @@ class DeviceMissing(Refusal):
     """The study asks for a device this machine does not offer."""
 
 
+class OutOfMemory(Refusal):
+    """What must lie in memory at once does not fit."""
+
+
 class TrainingInterrupted(Refusal):
     """A training was asked to end; its state is kept."""
 

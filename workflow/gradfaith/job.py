@@ -1,13 +1,15 @@
 """What every job does around its work: hold its log, end with its parent, say refusals plainly.
 
 A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on the same
-outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. A thread
+outputs is refused, and `gradfaith unlock` counts them. The lock goes with the process, however it ends. Snakemake
+deletes the log before each attempt: one that fails leaves its own under another name, `<log>.attempt-<time>-<pid>`. A thread
 watches the Snakemake process that started the job and ends the job when that is gone, kill -9 included; a training has
 a minute to keep its state. It begins when this module is imported, which scripts do before they import anything slow.
 """
 
 import contextlib
 import fcntl
+import glob
 import os
 import signal
 import sys
@@ -26,6 +28,7 @@ from gradfaith.began import began
 from gradfaith.errors import JobAlive, Refusal
 from gradfaith.layout import Layout
 
+ATTEMPTS = 5  # that failed, whose logs are kept
 GRACE = 60.0  # seconds between asking a job to end and ending it
 PARENT = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
@@ -47,8 +50,11 @@ def running(log: str) -> Iterator[None]:
     except JobAlive as refusal:
         sys.exit(str(refusal))
     usual, sys.stdout = sys.stdout, file
+    own = _second_name(Path(log))
     try:
         yield
+        with contextlib.suppress(OSError):
+            own.unlink()
     except Refusal as refusal:
         print(refusal, file=sys.stderr)  # noqa: T201 - Snakemake shows what a failed job said last
         print(refusal, file=file)
@@ -89,6 +95,16 @@ def _hold(log: Path) -> IO[str]:
     file.write(f"pid {os.getpid()} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     file.flush()
     return file
+
+
+def _second_name(log: Path) -> Path:
+    """One more name for the log of this attempt, and the oldest of earlier ones gone; none where a filesystem gives a file only one."""
+    name = log.with_name(f"{log.stem}.attempt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        for old in sorted(log.parent.glob(f"{glob.escape(log.stem)}.attempt-*"))[: -ATTEMPTS + 1]:
+            old.unlink()
+        os.link(log, name)
+    return name
 
 
 def _is_held(log: Path) -> bool:

@@ -2,15 +2,17 @@
 
 A process that ends lets go, however it ends. Where the filesystem has no locks, or the file is another machine's, what it
 says is asked: a process of this machine lives if one with that number began at that second; one of another machine if it
-touches the file, which every holder does every few seconds. A file that nobody holds is taken over. A folder is removed
-only when its lock is closed: a network filesystem keeps a file that is open, under another name, and the folder with it.
+touches the file, which every holder does every few seconds. A file that nobody holds is taken over. Two that begin at once
+where there are no locks both write, and the first to be read there holds it.
+
+A lock is removed by who holds it, and its folder when it is closed: a network filesystem keeps a file that is open, under
+another name, and the folder with it. Who opened the lock before that finds another file of its name, or none, and opens anew.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -23,6 +25,8 @@ from gradfaith.errors import JobAlive
 
 NAME = "lock"
 BEAT = 5.0  # seconds between two signs of life
+SETTLE = 0.5  # seconds after which two that began at once have both written, where there are no locks
+TRIES = 10  # at a lock that is removed as it is opened
 PATIENCE = 30.0  # seconds without one after which a holder on another machine is gone
 
 
@@ -34,13 +38,14 @@ class Held:
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+", encoding="utf-8")
-        try:
-            self._take(self._file)
-        except BaseException:
-            self._file.close()
-            raise
+        for _ in range(TRIES):
+            with contextlib.suppress(FileNotFoundError):  # the folder was removed as it was entered
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a+", encoding="utf-8")
+                if self._taken(self._file):
+                    break
+        else:
+            raise self._refused({})
         threading.Thread(target=self._show_life, daemon=True, name="lock").start()
         return self
 
@@ -48,24 +53,49 @@ class Held:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self.path.exists():
-            self._file.truncate(0)
-        self._file.close()
+        with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
+            if _is_at(self.path, self._file):
+                self._file.truncate(0)
 
-    def _take(self, file: IO[str]) -> None:
+    def _taken(self, file: IO[str]) -> bool:
+        """Whether the file is held now, and open; false where its name is another's, or nobody's, by now."""
+        try:
+            locks = self._locked(file)
+            if not _is_at(self.path, file):
+                file.close()
+                return False
+            self._write(file, locks=locks)
+        except BaseException:
+            file.close()
+            raise
+        return True
+
+    def _locked(self, file: IO[str]) -> bool:
+        """Whether there are locks here; one that another process has is refused."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise self._refused(_read(file)) from None
         except OSError:
-            pass  # a filesystem without locks: what the file says must do
-        holder = _read(file)
+            return False  # what the file says must do
+        return True
+
+    def _write(self, file: IO[str], *, locks: bool) -> None:
+        file.seek(0)
+        text = file.read()
+        holder = _first(text)
         if self._lives(holder):
             raise self._refused(holder)
-        file.truncate(0)
-        own = psutil.Process()
-        json.dump({"host": os.uname().nodename, "pid": own.pid, "start": own.create_time()}, file)
+        if text:
+            file.truncate(0)
+        process = psutil.Process()
+        own = {"host": os.uname().nodename, "pid": process.pid, "start": process.create_time()}
+        json.dump(own, file)
         file.flush()
+        if not locks:
+            time.sleep(SETTLE)
+            if (first := _first(self.path.read_text(encoding="utf-8"))) != own:
+                raise self._refused(first)
 
     def _lives(self, holder: dict[str, object]) -> bool:
         if not holder:
@@ -94,7 +124,7 @@ class Held:
 
     def _show_life(self) -> None:
         while not self._over.wait(self._beat):
-            with contextlib.suppress(FileNotFoundError):  # the folder is gone when its work is done
+            with contextlib.suppress(OSError):  # gone when the work is done, or a server that does not answer now
                 os.utime(self.path)
 
     def _refused(self, holder: dict[str, object]) -> JobAlive:
@@ -111,21 +141,34 @@ def removed(folder: Path) -> bool:
     if not folder.is_dir():
         return True
     try:
-        with Held(folder):
+        with Held(folder) as held:
             for path in folder.iterdir():
-                if path.name != NAME:
+                if path != held.path:
                     path.unlink()
-    except (JobAlive, OSError):
+            held.path.unlink()
+        folder.rmdir()
+    except (JobAlive, OSError):  # held, or taken again in this moment, or not ours to remove
         return False
-    shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
+    return True
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether this open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read(file: IO[str]) -> dict[str, object]:
-    """What a holder wrote; nothing, or half of it, is no holder."""
     file.seek(0)
+    return _first(file.read())
+
+
+def _first(text: str) -> dict[str, object]:
+    """What the first holder wrote; nothing, or half of it, is no holder."""
     try:
-        found = json.loads(file.read())
+        found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:
         return {}
     return found if isinstance(found, dict) and {"host", "pid", "start"} <= set(found) else {}

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LATER = frozenset(  # keys that came when models had been trained already
-    {"mixup", "freeze", "layer_decay", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
+    {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
 )
 
 
@@ -47,7 +47,9 @@ class Training(Closed):
         description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
     )
     max_slices_per_group: int | None = Field(
-        None, ge=1, description="train on at most so many images of a group, evenly spaced; empty: on all"
+        None,
+        ge=1,
+        description="train on at most so many images of a group in each class, evenly spaced (1: the middle one); empty: on all",
     )
     flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
     shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
@@ -65,6 +67,11 @@ class Training(Closed):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="each group of layers learns so much slower than the one after it; 1: all alike"
     )
+    clip: float = Field(
+        0.0,
+        ge=0,
+        description="largest norm of the gradient, of all weights together; a longer one is scaled down. 0: none",
+    )
     ema: float = Field(
         0.0,
         ge=0,
@@ -75,7 +82,9 @@ class Training(Closed):
         None, ge=1, description="stop after so many epochs without a better one; empty: go through all epochs"
     )
     accumulate: int = Field(
-        1, ge=1, description="compute a batch in so many pieces, for less memory; only batch norms see the difference"
+        1,
+        ge=1,
+        description="compute a batch in so many pieces, for less memory, none of them of a single image; only batch norms see the difference",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"
@@ -92,6 +101,14 @@ class Training(Closed):
     def _pieces(self) -> "Training":
         if self.accumulate > self.batch:
             raise ValueError(f"accumulate: {self.accumulate} pieces of a batch of {self.batch} would leave some empty")
+        return self
+
+    @model_validator(mode="after")
+    def _warmed_up(self) -> "Training":
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} of {self.epochs} epochs would never come to `lr`; say at most {self.epochs}"
+            )
         return self
 
     def deciding(self) -> dict[str, Any]:

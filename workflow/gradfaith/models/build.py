@@ -10,7 +10,10 @@ A class map lets a foreign classifier answer with the dataset's classes. An outp
 that probabilities are conditional on the mapped ones: softmax gives P(class | one of the mapped outputs).
 
 Pretrained weights go through timm's own loader: the head is dropped, the first convolution adapted to `in_chans`, and
-position embeddings resized. timm then loads what fits and is silent about the rest; here the rest is refused.
+position embeddings resized. timm then loads what fits and is silent about the rest; here the rest is refused. What was loaded
+is told by its value, for timm renames and reshapes: it is loaded twice, the second time with every number of the file
+changed, and what is the same both times (weights, biases, running statistics) did not come from there. A fixed table that
+the file has too is left to timm.
 """
 
 import difflib
@@ -100,13 +103,17 @@ def merged(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n,
 def build(spec: Spec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
     """Random weights of this seed, or pretrained ones under a head of this seed; the global generator is untouched."""
     _check(spec)
-    net = _create(spec, seed)
-    if weights is not None:
-        state = weightfile.read(weights)
-        pretrained = _create(spec, seed, weights, state)
-        _check_loaded(net, pretrained, weights, state)
-        net = pretrained
+    if weights is None:
+        return Classifier(_create(spec, seed), spec)
+    state = weightfile.read(weights)
+    net = _create(spec, seed, weights, state)
+    _check_loaded(net, _create(spec, seed, weights, _altered(state)), weights, state)
     return Classifier(net, spec)
+
+
+def _altered(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every number another one, whatever it was."""
+    return {name: value + value.abs() + 1 if value.is_floating_point() else value for name, value in state.items()}
 
 
 def _overlay(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -162,25 +169,25 @@ def _check(spec: Spec) -> None:
         )
 
 
-def _check_loaded(random: nn.Module, loaded: nn.Module, weights: Path, state: Mapping[str, Tensor]) -> None:
-    """Weights that are still the random ones, outside the head, were not in the file."""
+def _check_loaded(loaded: nn.Module, altered: nn.Module, weights: Path, state: Mapping[str, Tensor]) -> None:
+    """What does not change with the file, outside the head, was not in it."""
     heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
     heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
-    before = dict(random.named_parameters())
+    learnt, other = dict(loaded.named_parameters()), altered.state_dict()
     left = [
         name
-        for name, value in loaded.named_parameters()
-        if value.numel() > 1
+        for name, value in loaded.state_dict().items()
+        if value.is_floating_point()  # a counter of batches decides nothing
         and not name.startswith(tuple(f"{head}." for head in heads))
-        and value.std() > 0
-        and torch.equal(value, before[name])
+        and (name in learnt or name not in state)
+        and torch.equal(value, other[name])
     ]
     if left:
         more = sorted(set(state) - set(loaded.state_dict()))
         unknown = f", and has others: {_some(more)}" if more else ""
         raise ModelUnusable(
             found=f"{weights} lacks weights of the network: {_some(left)}{unknown}.",
-            why="They would stay random, and the network would only look pretrained.",
+            why="They would stay as they are drawn or set at first, and the network would only look pretrained.",
             then="Give the weights file of this very architecture.",
         )
 

@@ -7,7 +7,8 @@ every tensor must be in the file. Its head may then have outputs of its own, and
 import csv
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 
 from gradfaith import device as devices
 from gradfaith.atomic import replacing
-from gradfaith.errors import ModelUnusable
+from gradfaith.errors import ModelUnusable, OutOfMemory
 from gradfaith.models import weightfile
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.events import Board
@@ -57,23 +58,23 @@ def model(
     if class_map := settings.get("class_map"):
         assert weights is not None  # the study refuses a class map where a network is trained
         spec = as_in_file(spec, weights, class_map, settings["classes"])
-    untrained = build(spec, seed=seed).to(device)
-    probe(untrained)
+    probe(build(spec, seed=seed).to(device))  # nobody keeps it: training builds its own
     if settings["recipe"] is None:
         return _as_it_is(spec, weights)
     place = {name: number for number, name in enumerate(settings["classes"])}
-    return train(
-        spec,
-        Recipe.from_dict(settings["recipe"]),
-        opened(images, list(table["image_id"]), machine.images, device, machine.memory),
-        torch.tensor(table["label"].map(place).to_numpy()),
-        {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
-        seed=seed,
-        weights=weights,
-        groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
-        report=_reported(machine.events),
-        keeper=keeper,
-    )
+    with _fitting(device):
+        return train(
+            spec,
+            Recipe.from_dict(settings["recipe"]),
+            opened(images, list(table["image_id"]), machine.images, device, machine.memory),
+            torch.tensor(table["label"].map(place).to_numpy()),
+            {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
+            seed=seed,
+            weights=weights,
+            groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
+            report=_reported(machine.events),
+            keeper=keeper,
+        )
 
 
 def decides(
@@ -89,6 +90,7 @@ def decides(
         "images": images.digest,
         "split": hashlib.sha256(split.encode()).hexdigest(),
         "weights": weightfile.digest(weights) if weights else "",
+        "classes": list(settings["classes"]),  # in the order that numbers the labels
     }
 
 
@@ -101,7 +103,8 @@ def card(
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
         "classes": settings["classes"],
-        "recipe": settings["recipe"],
+        "recipe": settings["recipe"]
+        and Recipe.from_dict(settings["recipe"]).to_dict(),  # with its version, defaults too
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
@@ -133,6 +136,20 @@ def _spec(settings: Mapping[str, Any], images: Images) -> Spec:
         std=images.std if image["std"] == "train" else image["std"],
         options=asked["options"],
     )
+
+
+@contextmanager
+def _fitting(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not devices.out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            found=f"training ran out of memory on {devices.name(device)}: {str(error).partition(chr(10))[0]}",
+            why="Network, optimiser and the passes of a batch must fit, and the images where they are kept on the device.",
+            then="Raise training.accumulate (the same batch in more pieces), lower training.batch, or say `compute.images: stream`.",
+        ) from error
 
 
 def _as_it_is(spec: Spec, weights: Path | None) -> Trained:

@@ -7,10 +7,8 @@ weights come from and what their SHA-256 is; every training looks whether they a
 
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -23,10 +21,10 @@ from gradfaith.models.vision import timm
 SOURCES = ("hf_hub_id", "url", "tag", "license")
 
 
-def fetch(name: str, path: Path, record: Path, source: Mapping[str, Any] | None = None) -> None:
-    """Write timm's pretrained weights of an architecture to `path`, and what they are to `record`; `source` overrides where from."""
+def fetch(name: str, path: Path, record: Path) -> None:
+    """Write timm's pretrained weights of an architecture to `path`, and what they are to `record`."""
     try:
-        net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(source or {}))
+        net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises a dozen kinds, and all mean the same here
         raise ModelUnusable(
             found=f"pretrained weights of {name} could not be fetched: {str(error).splitlines()[0] if str(error) else type(error).__name__}",

@@ -32,6 +32,7 @@ from gradfaith.lock import Held, removed
 
 FORMAT_VERSION = 1
 KEPT = 2
+GIVEN_UP = "given up"  # the note of a state that says why its training came to nothing
 NAME = re.compile(r"state-(\d{6})-([0-9a-f]{32})\.safetensors")
 Decides = Mapping[str, Any]  # what decides the weights, as plain values
 
@@ -102,6 +103,11 @@ class Keeper:
             _say(f"no state in {self.folder} was whole: training begins anew")
         return None
 
+    def give_up(self, found: str) -> None:
+        """This training comes to nothing, and would again: of its states only that is kept. Another training may begin anew."""
+        self.save(State({}, {"over": True, GIVEN_UP: found}))
+        self.written()
+
     def written(self) -> None:
         """The model is written: the last state is enough to write it again, should nobody have seen it."""
         self._drop(self._states()[:-1])
@@ -117,22 +123,23 @@ class Keeper:
     def _opened(self, path: Path, content: bytes) -> State | None:
         try:
             found = json.loads(_metadata(content)["gradfaith"])
+            format_, decides, notes = found["format"], found["decides"], dict(found["notes"])
             tensors = parse(content)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise self._refused(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
-        if found["format"] != FORMAT_VERSION:
-            raise self._refused(f"{path} is a state of format {found['format']}, and this is {FORMAT_VERSION}.")
-        if found["decides"] != self._decides:
-            differing = _differing(found["decides"], self._decides)
-            if not found["notes"].get("over", False):
-                raise self._refused(f"{path} is a state of another training: {differing}.")
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise self.foreign(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
+        if format_ != FORMAT_VERSION:
+            raise self.foreign(f"{path} is a state of format {format_}, and this is {FORMAT_VERSION}.")
+        if decides != self._decides:
+            differing = _differing(decides, self._decides)
+            if not notes.get("over", False):
+                raise self.foreign(f"{path} is a state of another training: {differing}.")
             _say(f"{path.name} is of another training, which is finished ({differing}): dropped, training begins anew")
             self._drop(self._states())
             return None
         _say(f"continuing from {path.name}")
-        return State(tensors, found["notes"])
+        return State(tensors, notes)
 
-    def _refused(self, found: str) -> ForeignProgress:
+    def foreign(self, found: str) -> ForeignProgress:
         return ForeignProgress(
             found=found,
             why="Continued from there, the weights would be those of neither recipe.",

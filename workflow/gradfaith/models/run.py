@@ -5,6 +5,7 @@ stream that dropout and drop-path read. In mid-epoch the last two are kept as th
 """
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from gradfaith import device as devices
 from gradfaith import rng
 from gradfaith.models import optimise
 from gradfaith.models.augment import augment
@@ -21,6 +23,7 @@ from gradfaith.models.build import Classifier
 from gradfaith.models.pixels import Pixels
 from gradfaith.models.progress import State
 from gradfaith.models.recipe import Recipe
+from gradfaith.models.vision import timm
 from gradfaith.models.weighing import Blend, Weighing, blend
 
 
@@ -58,6 +61,7 @@ class Run:
         self.classifier, self.recipe, self.data, self.seed = classifier, recipe, data, seed
         self.device = data.pixels.device
         self.still = optimise.freeze(classifier, recipe.freeze)
+        self.trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
         self.optimizer = optimise.optimizer(classifier, recipe, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.average = optimise.Average(classifier, recipe.ema) if recipe.ema else None
@@ -127,6 +131,9 @@ class Run:
             loss = self._loss(logits.float(), whole, some, mix)
             torch.autograd.backward(self.scaler.scale(loss))
             self.total += loss.detach() * len(whole)
+        if recipe.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.trained, recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -169,8 +176,7 @@ class Run:
             "seconds": self.seconds,
             "scaler": self.scaler.state_dict(),
             "over": self.over,
-            "device": self.device.type,
-            "torch": torch.__version__,
+            **_where(self.device),
         }
         return State({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, notes)
 
@@ -198,14 +204,26 @@ class Run:
 
 
 def _pieces(many: int, pieces: int) -> Iterator[slice]:
-    """`many` rows in pieces of nearly equal size."""
-    size = math.ceil(many / pieces)
-    return (slice(start, min(start + size, many)) for start in range(0, many, size))
+    """`many` rows in so many pieces, none more than a row larger than another; in fewer where one would be of a single image."""
+    pieces = max(1, min(pieces, many // 2))
+    size, larger = divmod(many, pieces)
+    ends = [piece * size + min(piece, larger) for piece in range(pieces + 1)]
+    return (slice(start, end) for start, end in itertools.pairwise(ends))
+
+
+def _where(device: torch.device) -> dict[str, str]:
+    """What may move the last bits of a training."""
+    return {
+        "device": device.type,
+        "processor": devices.name(device),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
 
 
 def _say_where(notes: Mapping[str, Any], device: torch.device) -> None:
-    """Bits are promised on one kind of device and by one version of torch only; that a state comes from others is said."""
-    here = {"device": device.type, "torch": torch.__version__}
+    """Bits are promised on one device and by one version of torch and timm only; that a state comes from others is said."""
+    here = _where(device)
     if other := [f"{key} {notes[key]}, here {here[key]}" for key in here if notes.get(key, here[key]) != here[key]]:
         print(  # noqa: T201 - a job's standard output is its log
             f"the state was made elsewhere ({'; '.join(other)}): the weights may differ in their last bits from those "

@@ -25,7 +25,7 @@ from gradfaith.errors import DeviceMissing, ModelUnusable, TrainingInterrupted
 from gradfaith.models.build import Classifier, Spec, build
 from gradfaith.models.interrupt import Warned, listening
 from gradfaith.models.pixels import Pixels
-from gradfaith.models.progress import Keeper
+from gradfaith.models.progress import GIVEN_UP, Keeper, State
 from gradfaith.models.recipe import Recipe
 from gradfaith.models.run import Data, EpochRow, Run
 from gradfaith.models.weighing import Weighing, capped, class_weights, group_weights
@@ -56,19 +56,30 @@ class Watch:
             self.keeper.save(self.run.state())
 
     def look(self) -> None:
-        if self.keeper is not None and (self.warned.name or self.keeper.due):
+        warning = self.warned.name  # read once: one that comes while a state is written is for the next look
+        if self.keeper is not None and (warning or self.keeper.due):
             self.keep()
-        self.obey()
+        self.obey(warning)
 
-    def obey(self) -> None:
-        """End where the scheduler asked for it; the state is kept."""
-        if self.warned.name:
+    def obey(self, warning: str) -> None:
+        """End where that is asked for; the state is kept."""
+        if warning:
             run = self.run
             raise TrainingInterrupted(
-                found=f"{self.warned.name} came in epoch {run.epoch}, after {run.step} of its {run.steps} steps.",
-                why="The scheduler sends it some time before it ends a job.",
+                found=f"{warning} came in epoch {run.epoch}, after {run.step} of its {run.steps} steps.",
+                why="Who sends it wants the job to end: a scheduler before a limit, a terminal that is closed, a person.",
                 then="Run again, or let the workflow try again: training goes on from this very step.",
             )
+
+    def finite(self, which: str, loss: float) -> float:
+        """The loss, if it is a number; else training is over, and later attempts at the same one are told so."""
+        run = self.run
+        if not math.isfinite(loss):
+            found = f"the {which} loss of {run.classifier.spec.timm} became {loss} in epoch {run.epoch} (learning rate {run.rate:.2g})."
+            if self.keeper is not None:
+                self.keeper.give_up(found)
+            raise _diverged(found, self.keeper)
+        return loss
 
 
 def train(
@@ -95,9 +106,11 @@ def train(
         run = Run(classifier, recipe, data, seed)
         watch = Watch(run, keeper, warned)
         if keeper is not None and (state := keeper.latest()) is not None:
-            run.restore(state)
+            if said := state.notes.get(GIVEN_UP):
+                raise _diverged(said, keeper)
+            _restored(run, state, keeper)
         while not run.over:
-            watch.obey()
+            watch.obey(warned.name)
             one_epoch(run, watch)
             report(run.history[-1])
         classifier.load_state_dict(run.kept)
@@ -112,15 +125,26 @@ def one_epoch(run: Run, watch: Watch) -> None:
     for index, pixels in tqdm(zip(rest, run.data.pixels.batches(rest), strict=True), **shown):
         run.learn(index, pixels)
         watch.look()
-    loss = float(run.total) / len(run.data.train)  # the only wait for the device in an epoch
-    if not math.isfinite(loss):
-        raise ModelUnusable(
-            found=f"the training loss of {run.classifier.spec.timm} became {loss} in epoch {run.epoch} (learning rate {run.rate:.2g}).",
-            why="Weights that are not finite answer nothing, and no later epoch mends them.",
-            then="Lower recipe.lr, lengthen recipe.warmup_epochs, or start from pretrained weights.",
-        )
+    loss = watch.finite("training", float(run.total) / len(run.data.train))  # the only wait for the device in an epoch
     run.finish(_validated(run, watch, loss))
     watch.keep()
+
+
+def _diverged(found: str, keeper: Keeper | None) -> ModelUnusable:
+    again = f" The same recipe is tried again when {keeper.folder} is deleted." if keeper is not None else ""
+    return ModelUnusable(
+        found=found,
+        why="Weights that are not finite answer nothing, and no later epoch mends them.",
+        then="Lower training.lr, lengthen training.warmup_epochs, or start from pretrained weights." + again,
+    )
+
+
+def _restored(run: Run, state: State, keeper: Keeper) -> None:
+    try:
+        run.restore(state)
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise keeper.foreign(f"the last state in {keeper.folder} does not fit this training ({said}).") from error
 
 
 @torch.inference_mode()
@@ -138,7 +162,7 @@ def _validated(run: Run, watch: Watch, loss: float) -> EpochRow:
         epoch=run.epoch,
         lr=run.rate,
         train_loss=loss,
-        val_loss=float(functional.cross_entropy(logits, truth)),
+        val_loss=watch.finite("validation", float(functional.cross_entropy(logits, truth))),
         val_accuracy=float(right.mean()),
         val_balanced_accuracy=float(torch.stack(recalls).mean()),
         seconds=run.seconds,

@@ -76,14 +76,14 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def capped(index: Tensor, labels: Tensor, groups: Tensor | None, most: int | None) -> Tensor:
-    """At most `most` of the images in `index` of every group and class, evenly spaced."""
+    """At most `most` of the images in `index` of every group and class, evenly spaced from first to last; of one, the middle."""
     if groups is None or most is None:
         return index
     place, kept = _blocks(index, labels, groups), []
     for block in range(int(place.max()) + 1):
         own = index[place == block]
         step = torch.linspace(0, len(own) - 1, min(most, len(own))).round().long()
-        kept.append(own[step])
+        kept.append(own[step] if most > 1 else own[len(own) // 2, None])
     return torch.cat(kept).sort().values
 
 
