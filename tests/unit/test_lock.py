@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from gradfaith.began import began
 from gradfaith.errors import JobAlive
 from gradfaith.lock import NAME, Held, removed
 
@@ -39,7 +40,7 @@ def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 def says(folder: Path, **words: Any) -> None:
     own = psutil.Process()
-    said = {"host": os.uname().nodename, "pid": own.ppid(), "start": psutil.Process(own.ppid()).create_time()}
+    said = {"host": os.uname().nodename, "pid": own.ppid(), "start": began(own.ppid())}
     (folder / NAME).write_text(json.dumps(said | words))
 
 
@@ -61,7 +62,7 @@ def test_another_process_is_refused_while_it_lives_and_not_after(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("filesystem")
-@pytest.mark.parametrize("words", [{"start": 1.0}, {"pid": 2**22 + 5}])
+@pytest.mark.parametrize("words", [{"start": "1"}, {"pid": 2**22 + 5}])
 def test_a_process_that_is_gone_or_another_under_its_number_is_taken_over_from(
     tmp_path: Path, words: dict[str, Any]
 ) -> None:
@@ -193,7 +194,7 @@ def test_of_two_that_begin_at_once_without_locks_the_first_written_holds(
 
     monkeypatch.setattr(fcntl, "flock", none)
     for name, mine in (("before", False), ("after", True)):
-        folder, other = tmp_path / name, json.dumps({"host": "elsewhere", "pid": 7, "start": 1.0})
+        folder, other = tmp_path / name, json.dumps({"host": "elsewhere", "pid": 7, "start": "1"})
 
         def wrote(_: float, folder: Path = folder, other: str = other, mine: bool = mine) -> None:
             own = (folder / NAME).read_text()
@@ -208,6 +209,13 @@ def test_of_two_that_begin_at_once_without_locks_the_first_written_holds(
                 with pytest.raises(JobAlive, match="held by process 7 on elsewhere"), Held(folder):
                     pass
                 assert (folder / NAME).read_text().startswith(other), "the holder's words are not wiped"
+
+
+def test_who_was_taken_over_leaves_the_words_of_who_holds_now(tmp_path: Path) -> None:
+    other = json.dumps({"host": "elsewhere", "pid": 7, "start": "1"})
+    with Held(tmp_path):
+        (tmp_path / NAME).write_text(other)
+    assert (tmp_path / NAME).read_text() == other
 
 
 def test_signs_of_life_go_on_when_a_server_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def was_interrupted(folder: Path) -> bool:
 
 def broken(folder: Path, draw: random.Random) -> int:
     """Kill one attempt after another until one comes through; how many were killed."""
-    kills, seen = 0, []
+    kills, seen, reached = 0, [], (0, 0)
     for _ in range(ATTEMPTS):
         die = (draw.choice(MOMENTS), draw.randint(1, 4)) if draw.random() < 0.4 else None
         process = trainer.start(folder, die)
@@ -54,7 +54,8 @@ def broken(folder: Path, draw: random.Random) -> int:
         )
         kills += 1
         kept = trainer.kept(folder)
-        assert (len(kept["history"]), kept["step"]) >= (len(seen), 0)
+        before, reached = reached, (len(kept["history"]), kept["step"])
+        assert reached >= before, "a state was lost"
         assert kept["history"][: len(seen)] == seen, "an epoch that was finished was trained again"
         seen = kept["history"]
     else:

@@ -42,7 +42,13 @@ def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
     assert told == list(range(told[0], 13))
     outputs = {"card.json", "history.csv", "weights.safetensors"}
     assert {path.name for path in Path(fresh.folder / MODEL).iterdir()} == outputs | {"progress"}
-    fresh.snakemake("results/tiny/predictions/net-a/seed-0.parquet")
+    weights, answers = fresh.folder / MODEL / "weights.safetensors", "results/tiny/predictions/net-a/seed-0.parquet"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    assert "SHA-256" in fresh.snakemake(answers, check=False).stderr
+    assert (fresh.folder / MODEL / "progress").is_dir(), "with the state a torn model can be written again"
+    weights.write_bytes(whole)
+    fresh.snakemake(answers)
     assert {path.name for path in Path(fresh.folder / MODEL).iterdir()} == outputs, "the model is accepted"
 
 

@@ -1,7 +1,7 @@
 """One holder of a folder: a file in it names the process by host, number and start, and is locked while that lives.
 
 A process that ends lets go, however it ends. Where the filesystem has no locks, or the file is another machine's, what it
-says is asked: a process of this machine lives if one with that number began at that second; one of another machine if it
+says is asked: a process of this machine lives if one with that number began at that moment; one of another machine if it
 touches the file, which every holder does every few seconds. A file that nobody holds is taken over. Two that begin at once
 where there are no locks both write, and the first to be read there holds it.
 
@@ -19,8 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import psutil
-
+from gradfaith.began import began
 from gradfaith.errors import JobAlive
 
 NAME = "lock"
@@ -54,7 +53,9 @@ class Held:
     ) -> None:
         self._over.set()
         with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
-            if _is_at(self.path, self._file):
+            if (
+                _is_at(self.path, self._file) and _read(self._file).get("pid") == os.getpid()
+            ):  # not taken over meanwhile
                 self._file.truncate(0)
 
     def _taken(self, file: IO[str]) -> bool:
@@ -88,8 +89,7 @@ class Held:
             raise self._refused(holder)
         if text:
             file.truncate(0)
-        process = psutil.Process()
-        own = {"host": os.uname().nodename, "pid": process.pid, "start": process.create_time()}
+        own = {"host": os.uname().nodename, "pid": os.getpid(), "start": began(os.getpid())}
         json.dump(own, file)
         file.flush()
         if not locks:
@@ -102,12 +102,8 @@ class Held:
             return False
         if holder["host"] != os.uname().nodename:
             return self._beats()
-        try:
-            process = psutil.Process(int(str(holder["pid"])))
-            began = float(process.create_time())
-            return process.pid != os.getpid() and abs(began - float(str(holder["start"]))) < 1
-        except psutil.Error:
-            return False
+        pid = int(str(holder["pid"]))
+        return pid != os.getpid() and began(pid) == holder["start"]
 
     def _beats(self) -> bool:
         """Whether the file is touched while we look; clocks of two machines are not compared."""

@@ -84,7 +84,7 @@ class Training(Closed):
     accumulate: int = Field(
         1,
         ge=1,
-        description="compute a batch in so many pieces, for less memory, none of them of a single image; only batch norms see the difference",
+        description="compute a batch in so many pieces, for less memory, none of them of a single image; batch norms and dropout see the difference",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"

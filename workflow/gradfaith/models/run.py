@@ -200,7 +200,12 @@ class Run:
         self._spent, self._since = notes["seconds"], time.perf_counter()
         torch.set_rng_state(parts["stream"]["global"])
         self._changes.set_state(parts["stream"]["changes"])
-        _set_device_stream(self.device, parts["stream"].get(self.device.type))
+        own = parts["stream"].get(self.device.type)
+        if (
+            own is None
+        ):  # made on another kind of device: what is drawn here then comes from the epoch's stream, from its start
+            _seed_device_stream(self.device, rng.seed(self.seed, "dropout", self.epoch))
+        _set_device_stream(self.device, own)
 
 
 def _pieces(many: int, pieces: int) -> Iterator[slice]:
@@ -243,8 +248,14 @@ def _device_stream(device: torch.device) -> dict[str, Tensor]:
 
 
 def _set_device_stream(device: torch.device, state: Tensor | None) -> None:
-    """A state made on another kind of device has no stream for this one: what is drawn from it then begins with the epoch."""
     if device.type == "cuda" and state is not None:
         torch.cuda.set_rng_state(state, device)
     elif device.type == "mps" and state is not None:
         torch.mps.set_rng_state(state)
+
+
+def _seed_device_stream(device: torch.device, seed: int) -> None:
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
