@@ -11,9 +11,9 @@ demo: .venv/run
 	$(RUN) snakemake --report results/phantom/report.zip
 	@echo "Figures and tables: results/phantom/figures, results/phantom/tables. Report: results/phantom/report.zip"
 
-resume: .venv/run # after a crash or a kill, STUDY=config/studies/X.yaml for another study; refuses while a job still lives
-	$(RUN) gradfaith unlock
-	$(RUN) snakemake $(if $(STUDY),--configfile $(STUDY))
+resume: .venv/run # after a crash or a kill, STUDY=config/studies/X.yaml and PROFILE=slurm as they were; refuses while a job still lives
+	$(RUN) gradfaith unlock $(STUDY)
+	$(RUN) snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) $(if $(STUDY),--configfile $(STUDY))
 
 test: .venv/test
 	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup -m "not slow"

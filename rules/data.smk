@@ -44,7 +44,7 @@ rule group:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(2000),
+        mem_mb=asks(study.compute.mem_mb),
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.group(),
@@ -69,7 +69,7 @@ rule index:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(1000),
+        mem_mb=asks(study.compute.mem_mb),
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.index(),
@@ -98,7 +98,7 @@ rule audit:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(2000),
+        mem_mb=asks(study.compute.mem_mb),
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.audit(),
@@ -173,7 +173,7 @@ rule pack:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(1000),
+        mem_mb=asks(study.compute.mem_mb),
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.pack(),

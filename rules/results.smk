@@ -19,7 +19,7 @@ rule estimate:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=asks(2000),
+        mem_mb=asks(study.compute.mem_mb),
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.estimate(),

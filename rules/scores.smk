@@ -37,7 +37,9 @@ rule localization:
     input:
         images=layout.images,
         predictions=layout.predictions,
-        maps=expand(layout.maps, bundle=plan.bundles, allow_missing=True),
+        maps=lambda w: expand(
+            layout.maps, bundle=plan.cells(w.arch), arch=w.arch, seed=w.seed
+        ),
     output:
         layout.localization,
     log:
@@ -63,9 +65,7 @@ rule agreement:
     input:
         images=layout.images,
         predictions=expand(layout.predictions, seed=study.seeds[:1], allow_missing=True),
-        maps=expand(
-            layout.maps, seed=study.seeds, bundle=plan.bundles, allow_missing=True
-        ),
+        maps=lambda w: plan.maps(w.arch),
     output:
         layout.agreement,
     log:
@@ -80,7 +80,7 @@ rule agreement:
         runtime=asks(study.compute.short_runtime),
     params:
         settings=slices.metrics("agreement"),
-        bundles=list(plan.bundles),
+        bundles=lambda w: plan.cells(w.arch),
         seeds=study.seeds,
         code=slices.code("agreement"),
     message:

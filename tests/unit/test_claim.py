@@ -1,6 +1,7 @@
 """A slot of a GPU has one holder at a time, and none once its holder is gone. Processes are real, devices pretended."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -88,6 +89,7 @@ def test_two_jobs_never_share_and_the_slot_of_one_killed_is_free_again(start: St
     freed = first.device()
     first.kill()  # -9: nobody cleans up
     assert third.device() == freed
+    assert re.search(r"^waited \d+\.\d s$", third.log.read_text(), re.M)  # gradfaith cost takes it off
 
 
 def test_with_two_slots_two_jobs_share_a_device_and_a_fifth_waits(start: Start) -> None:

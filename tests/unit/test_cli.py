@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from test_job import SLEEPER, started
 
-from gradfaith import cli, document, registry
+from gradfaith import cli, compare, document, registry, tables
 from gradfaith.mapinfo import MapInfo
 from gradfaith.stores import MapWriter
 
@@ -36,7 +37,7 @@ def test_check_counts_models_and_cells(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "No such file"),
+        (None, "there is no file"),
         ("", "not a mapping"),
         ("- a\n", "not a mapping"),
         ("a: [\n", "cannot be read"),
@@ -76,8 +77,11 @@ def test_show_says_what_a_store_holds(
     ]
     assert json.loads(stamp) == {"arch": "net"}
     (tmp_path / "m.h5").write_bytes(b"cut")
-    with pytest.raises(SystemExit, match="BrokenStore"):
+    with pytest.raises(SystemExit, match=r"BrokenStore(.|\n)*Delete m\.h5"):
         ask(monkeypatch, tmp_path, "show", "m.h5")
+    with pytest.raises(SystemExit, match=r"there is no file nofile\.h5") as end:
+        ask(monkeypatch, tmp_path, "show", "nofile.h5")
+    assert "Delete" not in str(end.value)
 
 
 def test_methods_are_listed_within_the_width_of_a_page_and_without_torch(root: Path) -> None:
@@ -124,6 +128,29 @@ def test_a_study_is_found_by_its_name(
         ask(monkeypatch, root, "check", "phantm")
 
 
+@pytest.mark.parametrize("count", ["-5", "0", "many", "1.5"])
+def test_a_number_of_images_is_whole_and_above_0(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    with pytest.raises(SystemExit):
+        ask(monkeypatch, root, "cost", "--study", "phantom", f"--images={count}")
+    assert f"whole and above 0, found {count}" in capsys.readouterr().err
+
+
+def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = tables.empty(tables.ESTIMATES).reindex(columns=[*tables.ESTIMATES, *compare.KEYS, *compare.SHOWN])
+    nothing = nothing.loc[:, ~nothing.columns.duplicated()]
+    tables.write(tmp_path / "results/a/estimates.parquet", nothing, tables.ESTIMATES)
+    (tmp_path / "a.yaml").write_text("study: a\n")
+    ask(monkeypatch, tmp_path, "compare", "a", "a.yaml", "--csv", "new/table.csv")
+    assert (tmp_path / "new/table.csv").read_text().startswith("metric,")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match=r"CannotWrite: a\.yaml/table\.csv could not be written"):
+        ask(monkeypatch, tmp_path, "compare", "a", "a", "--csv", "a.yaml/table.csv")
+
+
 def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / document.README).parent.mkdir(parents=True)
     shutil.copy(root / document.README, tmp_path / document.README)
@@ -156,3 +183,22 @@ def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
     (tmp_path / "snakemake").unlink()
     ask(monkeypatch, tmp_path, "unlock")
     assert not locks.exists() or not list(locks.iterdir())
+
+
+def test_unlock_says_what_snakemake_said_and_takes_the_study_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"StillLocked: Snakemake did not unlock .*Snakefile"):
+        ask(monkeypatch, tmp_path, "unlock")
+    (tmp_path / "Snakefile").write_text("rule all:\n    output: config['out']\n")
+    with pytest.raises(SystemExit, match="StillLocked: Snakemake did not unlock"):
+        ask(monkeypatch, tmp_path, "unlock")  # no study, no key
+    (tmp_path / "mine.yaml").write_text("out: out.txt\n")
+    ask(monkeypatch, tmp_path, "unlock", "mine.yaml")
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_run(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""], cwd=tmp_path)
+    process = psutil.Process(gone.pid)
+    gone.wait()
+    assert cli._at_work(process, tmp_path) == ""

@@ -53,3 +53,38 @@ def test_a_study_that_is_not_finished_is_refused(tmp_path) -> None:
     with pytest.raises(NotInStudy, match=r"of study new there is no results/new/estimates\.parquet") as refusal:
         compare.read("new", tmp_path)
     assert refusal.value.then.endswith("old.")
+
+
+def test_a_study_is_named_by_its_file_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables.write("results/old/estimates.parquet", A, tables.ESTIMATES)
+    (tmp_path / "mine.yaml").write_text("study: old\n")
+    assert len(compare.read("mine.yaml", tmp_path)) == len(A)
+
+
+def test_a_metric_that_neither_has_is_refused() -> None:
+    both = compare.joined(A, B)
+    assert len(compare.only(both, "locacc")) == len(both)
+    with pytest.raises(NotInStudy, match='neither study has a metric "locac"; did you mean "locacc"'):
+        compare.only(both, "locac")
+
+
+def test_what_differs_in_a_key_that_is_not_shown_is_counted() -> None:
+    other = estimates([{"value": 0.75, "layer": "layer3"}, {"value": 0.1, "method": "layercam", "target": "predicted"}])
+    said = compare.text(compare.joined(A, other), ("old", "new"))
+    assert "2 of both differ only in layer layer4 and layer3, target true and predicted" in said
+    assert "differ only" not in compare.text(compare.joined(A, A), ("old", "old"))
+
+
+def test_the_reason_is_said_where_nothing_meets() -> None:
+    said = compare.text(compare.joined(A, A.assign(arch="vit")), ("old", "new"))
+    assert "They have no architecture in common: old net; new vit." in said
+    assert "no metric in common" not in said
+    assert "in common" not in compare.text(compare.joined(A, B), ("old", "new"))
+
+
+def test_terciles_are_each_study_s_own() -> None:
+    sized = estimates([{"value": 0.5, "by": "lesion_size", "stratum": "small"}])
+    both = compare.joined(sized, sized)
+    assert "terciles of each study's own images" in compare.text(both, ("a", "b"), by="lesion_size")
+    assert "terciles" not in compare.text(both, ("a", "b"))

@@ -159,7 +159,8 @@ def test_a_full_disk_is_seen(
 
 
 def line(rule: str, left: int, coming: float | None) -> cost.Line:
-    return cost.Line(rule, 4, left, None, "", 0, coming, 0.0, "")
+    unsized = left if coming is None else 0
+    return cost.Line(rule, 4, left, None, 0, "", 0, coming or 0, unsized, 0, "")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def line(rule: str, left: int, coming: float | None) -> cost.Line:
             [line("predict", 4, 1e6), line("explain", 4, None)],
             1e9,
             "broken",
-            "1.0 GB free, about 0.00 GB to come and what has no record: explain",
+            "1.0 GB free, about 0.00 GB to come and, of unknown size, what is of explain",
         ),
         ([line("explain", 0, 0)], 1e8, "well", "0.1 GB free"),
     ],

@@ -14,6 +14,7 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.plan import Plan
 from gradfaith.slices import Slices
 from gradfaith.study import TAKEN_FROM_BASE
+from gradfaith.work import Sizes, jobs
 
 ARCH = "net-a"
 
@@ -201,3 +202,17 @@ def test_the_primary_variant_is_the_first_asked_for(
     study = put(tiny, "localization", {"iou": {"options": options if metric == "iou" else {}}, "locacc": {}})
     plan = Plan.read(put(study, "primary/metric", metric), root)
     assert Slices(plan).estimate()["primary"]["variant"] == variant
+
+
+def test_a_bundle_has_cells_only_where_it_asks_something(tiny: dict[str, Any], root: Path) -> None:
+    """No job with a GPU for a store without maps, and none that waits for one."""
+    document = put(tiny, "randomisation", {"steps": 2})
+    document["bundles"]["chain"] = {"methods": {"cam": {"only": ["net-a"]}}}
+    document["figures"] = ["panels"]
+    plan = Plan.read(document, root)
+    assert (plan.cells("net-a"), plan.cells("net-b")) == (["cams", "chain", "controls"], ["cams", "controls"])
+    files = plan.score_tables() + plan.curve_tables() + list(plan.figure_inputs("panels")["maps"]) + plan.maps("net-b")
+    assert {path.split("/seed-")[0].rpartition("/")[2] for path in files if "chain" in path} == {"net-a"}
+    assert {job.kind for job in jobs(plan, Sizes(9, 9, 9, 9)) if "net-b" in "".join(job.outputs)}.isdisjoint({"chain"})
+    across = Plan.read(document | {"across": ["architectures"]}, root)  # opened by their place, bundle by bundle
+    assert across.cells("net-b") == ["cams", "chain", "controls"]

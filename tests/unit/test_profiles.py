@@ -1,6 +1,7 @@
 """Profiles say what the rules need: every rule that chooses a device has a GPU in each of them, and SLURM's has five lines to edit."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,27 @@ def test_every_key_is_explained(root: Path) -> None:
     keys = {key for name in (*PROFILES, "default") for key in read(root, name)} | {"groups", "group-components"}
     keys |= {"slurm_partition", "slurm_account", "gpu_model", "slots_per_gpu"}
     assert not [key for key in sorted(keys) if f"`{key}`" not in said]
+
+
+def test_what_was_killed_on_a_cluster_is_resumed_there(root: Path) -> None:
+    """Without its profile the whole study would compute on the login node."""
+
+    def said(*words: str) -> list[str]:
+        command = ["make", "-n", "-s", "-o", ".venv/run", "resume", *words]
+        lines = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [" ".join(line.partition('PATH"')[2].split()) for line in lines]
+
+    assert said() == ["gradfaith unlock", "snakemake"]
+    study = "config/studies/paper.yaml"
+    assert said(f"STUDY={study}", "PROFILE=slurm") == [
+        f"gradfaith unlock {study}", f"snakemake --workflow-profile slurm --configfile {study}",
+    ]  # fmt: skip
+
+
+def test_every_rule_that_is_submitted_asks_for_the_memory_that_a_study_says(root: Path) -> None:
+    """What does not fit a study's images or scores is raised in the study; the rules that stay on the submitting machine are small."""
+    for file in (root / "rules").glob("*.smk"):
+        for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]:
+            own = block.partition("\n\n\n")[0]
+            if "script:" in own and "localrule: True" not in own:
+                assert "mem_mb=asks(study.compute.mem_mb)" in own, own.partition(":")[0]

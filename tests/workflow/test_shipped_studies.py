@@ -1,9 +1,15 @@
-"""The studies that are shipped, on data that is computed: what they say of it passes their own gate."""
+"""The studies that are shipped: on data that is computed, what they say of it passes their own gate; all can be planned."""
+
+from collections import Counter
 
 import pytest
 import yaml
 from workspace import ROOT, Workspace
 
+from gradfaith import work
+from gradfaith.plan import Plan
+
+ALL = sorted(study.name for study in (ROOT / "config/studies").glob("*.yaml"))
 COMPUTED = sorted(
     study.name
     for study in (ROOT / "config/studies").glob("*.yaml")
@@ -22,3 +28,20 @@ def test_its_data_passes_its_gate(study: str, fresh: Workspace) -> None:
     gate = f"results/{document['study']}/data/gate.json"
     fresh.snakemake(gate, "--cores", "2")
     assert (fresh.folder / gate).exists()
+
+
+@pytest.mark.parametrize("study", ALL)
+def test_it_is_planned_to_its_end_and_cost_counts_the_same_jobs(
+    study: str, fresh: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is fetched, what is a base's, and no cell without a method; docs/cluster.md says how many the paper's are."""
+    monkeypatch.chdir(fresh.folder)
+    path = f"config/studies/{study}"
+    plan = Plan.read(yaml.safe_load((fresh.folder / path).read_text()), fresh.folder)
+    size = work.sizes(plan)
+    assert size is not None
+    counted = Counter(job.rule for job in work.jobs(plan, size))
+    assert counted["train"]
+    assert counted == Workspace(fresh.folder, path).planned()
+    if study == "paper.yaml":
+        assert f"`{path}` is {counted.total()} jobs" in (ROOT / "docs/cluster.md").read_text()

@@ -67,12 +67,16 @@ def take(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = la
     known = _held.get("claim")
     if isinstance(known, Claim):
         return known
-    folder, waits = _folder(), 0
+    folder, since = _folder(), 0.0
     while (found := _try(devices, slots, folder)) is None:
-        if not waits:
+        if not since:
+            since = time.monotonic()
             say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
-        waits += 1
         time.sleep(PATIENCE)
+    if since:
+        say(
+            f"waited {time.monotonic() - since:.1f} s"
+        )  # in the job's benchmark, and not its own: spent.py takes it off
     os.environ[VISIBLE] = found.device
     _held["claim"] = found
     return found

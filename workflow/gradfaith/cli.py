@@ -7,7 +7,7 @@ gradfaith show MAPS.h5         what a map store holds and where it comes from
 gradfaith doctor [STUDY]       look at what a run will need, and say the mend of what is broken
 gradfaith cost --study S       what is left to do, what it will take by past records, and what has none
 gradfaith compare A B          the estimates of two finished studies side by side
-gradfaith unlock               after a crash: refuse while a process of the earlier run lives, else let the next one in
+gradfaith unlock [STUDY]       after a crash: refuse while a process of the earlier run lives, else let the next one in
 gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from gradfaith import catalogue, document, job, records, studies
-from gradfaith.errors import JobAlive, Refusal
+from gradfaith import atomic, catalogue, document, job, records, studies
+from gradfaith.errors import CannotWrite, JobAlive, Refusal, StillLocked
 from gradfaith.plan import Plan
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     commands.add_parser("doctor").add_argument("study", nargs="?", default="config/config.yaml")
     _cost_words(commands.add_parser("cost"))
     _compare_words(commands.add_parser("compare"))
-    commands.add_parser("unlock")
+    commands.add_parser("unlock").add_argument("study", nargs="?", default="", help="its YAML file or its name")
     commands.add_parser("schema")
     asked = parser.parse_args()
     try:
@@ -58,9 +58,8 @@ def _check(asked: argparse.Namespace) -> None:
     print(
         f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
     )
-    print(
-        f"{models * len(plan.bundles)} cells of maps, {models * len(plan.bundles) * len(study.batteries)} of faithfulness"
-    )
+    cells = len(study.seeds) * sum(len(plan.cells(arch)) for arch in plan.architectures)
+    print(f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness")
 
 
 def _explain(asked: argparse.Namespace) -> None:
@@ -128,44 +127,57 @@ def _cost(asked: argparse.Namespace) -> None:
 def _compare(asked: argparse.Namespace) -> None:
     from gradfaith import compare
 
-    both = compare.joined(*(compare.read(study, Path.cwd()) for study in (asked.a, asked.b)))
+    both = compare.joined(*(compare.read(said, Path.cwd()) for said in (asked.a, asked.b)))
     if asked.metric:
-        both = both[both["metric"] == asked.metric]
+        both = compare.only(both, asked.metric)
     if asked.csv:
-        both.to_csv(asked.csv, index=False)
-    print(compare.text(both, (asked.a, asked.b), by=asked.by), end="")
+        try:
+            atomic.write_text(asked.csv, both.to_csv(index=False))
+        except OSError as error:
+            raise CannotWrite(
+                found=f"{asked.csv} could not be written: {error.strerror or error}.",
+                why="The table was asked for as a file.",
+                then="Name a file in a folder that you may write to.",
+            ) from error
+    print(compare.text(both, (studies.name(asked.a), studies.name(asked.b)), by=asked.by), end="")
 
 
-def _unlock(_asked: argparse.Namespace) -> None:
+def _unlock(asked: argparse.Namespace) -> None:
     here = Path.cwd()
-    running = [process for process in psutil.process_iter() if _works_here(process, here)]
-    held = job.living(here)
-    if running or held:
-        found = [f"{_kind(process)} (pid {process.pid})" for process in running] + [
-            f"the job that writes {log.relative_to(here)}" for log in held
-        ]
+    found = [at_work for process in psutil.process_iter() if (at_work := _at_work(process, here))]
+    found += [f"the job that writes {log.relative_to(here)}" for log in job.living(here)]
+    if found:
         raise JobAlive(
             found=f"of an earlier run there still lives {', '.join(found)}.",
             why="Unlocked now, a second run could write the same files at the same time.",
             then="Wait until it ends, or end it; then run `make resume` again.",
         )
-    subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], check=True, stdout=subprocess.DEVNULL)
+    study = ["--configfile", str(studies.asked(asked.study, here))] if asked.study else []
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--unlock", *study], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise StillLocked(
+            found=f"Snakemake did not unlock {here}: {said[-1].strip() if said else 'it said nothing'}",
+            why="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
+            then="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
+        )
     if lost := records.unrecorded(here):
         print(f"note: {records.said(lost)}. {records.MEND}")
 
 
-def _works_here(process: psutil.Process, here: Path) -> bool:
+def _at_work(process: psutil.Process, here: Path) -> str:
+    """What a process does in this folder; nothing, where it is no run's or has ended since it was listed."""
     try:
         words = process.cmdline()
-        snakemake = any(Path(word).name == "snakemake" for word in words[:4])
-        return (snakemake or any(".snakemake/scripts/" in word for word in words)) and Path(process.cwd()) == here
+        script = next((word for word in words if ".snakemake/scripts/" in word), "")
+        if not (script or any(Path(word).name == "snakemake" for word in words[:4])) or Path(process.cwd()) != here:
+            return ""
     except psutil.Error:
-        return False
-
-
-def _kind(process: psutil.Process) -> str:
-    script = next((word for word in process.cmdline() if ".snakemake/scripts/" in word), "")
-    return f"the job {script.rpartition('.')[0].rpartition('.')[2]}" if script else "snakemake"
+        return ""
+    kind = f"the job {script.rpartition('.')[0].rpartition('.')[2]}" if script else "snakemake"
+    return f"{kind} (pid {process.pid})"
 
 
 def _explain_words(parser: argparse.ArgumentParser) -> None:
@@ -187,11 +199,17 @@ def _methods_words(parser: argparse.ArgumentParser) -> None:
 
 def _cost_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
-    parser.add_argument("--images", type=int, help="how many there will be, where the dataset is not indexed yet")
+    parser.add_argument("--images", type=_count, help="how many there will be, where the dataset is not split yet")
+
+
+def _count(said: str) -> int:
+    if not said.isdecimal() or not int(said):
+        raise argparse.ArgumentTypeError(f"a number of images is whole and above 0, found {said}")
+    return int(said)
 
 
 def _compare_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", help="a finished study's name")
+    parser.add_argument("a", help="a finished study's name, or its YAML file")
     parser.add_argument("b", help="another's")
     parser.add_argument("--metric", default="", help="only this one")
     parser.add_argument(

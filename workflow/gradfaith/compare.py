@@ -11,10 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from gradfaith import tables
+from gradfaith import studies, tables
 from gradfaith.errors import NotInStudy
+from gradfaith.registry import did_you_mean
 
 KEYS = ["metric", "variant", "arch", "arch2", "method", "layer", "target", "by", "stratum"]
+UNSHOWN = ["layer", "target"]  # of the keys
+COMMON = {"metric": "metric", "arch": "architecture", "method": "method"}  # what two studies may have none of
+NAMED = 5  # values that a line names
 SHOWN = ["value", "low", "high", "n_groups", "n_seeds"]
 
 
@@ -30,8 +34,9 @@ def joined(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both.assign(difference=both["value_b"] - both["value_a"])
 
 
-def read(study: str, root: Path) -> pd.DataFrame:
-    """A finished study's estimates."""
+def read(said: str, root: Path) -> pd.DataFrame:
+    """The estimates of a finished study, by its name or its YAML file."""
+    study = studies.name(said)
     path = root / "results" / study / "estimates.parquet"
     if not path.is_file():
         done = sorted(found.parent.name for found in (root / "results").glob("*/estimates.parquet"))
@@ -41,6 +46,18 @@ def read(study: str, root: Path) -> pd.DataFrame:
             then=f"Finish that study, or name one of these: {', '.join(done) or 'none is finished here'}.",
         )
     return tables.read(path, tables.ESTIMATES)
+
+
+def only(both: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric, which at least one of the studies has."""
+    known = sorted(set(both["metric"]))
+    if metric not in known:
+        raise NotInStudy(
+            found=f'neither study has a metric "{metric}"{did_you_mean(metric, known)}',
+            why="A metric goes by the label that the study gives it.",
+            then=f"Name one of these: {', '.join(known)}.",
+        )
+    return both[both["metric"] == metric]
 
 
 def text(both: pd.DataFrame, names: tuple[str, str], *, by: str = "") -> str:
@@ -60,8 +77,39 @@ def text(both: pd.DataFrame, names: tuple[str, str], *, by: str = "") -> str:
     for side, name, other in (("a", names[0], "b"), ("b", names[1], "a")):
         alone = int((here[f"value_{side}"].notna() & here[f"value_{other}"].isna()).sum())
         lines.append(f"{alone} estimates have a number in {name} only")
+    lines += [*_near(here), *(_nothing(here, names) if known.empty else ())]
+    if by == "lesion_size":
+        lines.append("Sizes are terciles of each study's own images: the same word may mean other sizes.")
     lines.append("Intervals are each study's own. The difference has none: what the studies share is not known here.")
     return "\n".join(lines) + "\n"
+
+
+def _near(here: pd.DataFrame) -> list[str]:
+    """How many of these would meet, were it not for keys that are not shown."""
+    shown = [key for key in KEYS if key not in UNSHOWN]
+    alone = [here[here[f"value_{one}"].notna() & here[f"value_{other}"].isna()] for one, other in ("ab", "ba")]
+    pairs = alone[0][KEYS].merge(alone[1][KEYS], on=shown)
+    count = len(pairs.drop_duplicates(shown))
+    ways = {(key, x, y) for key in UNSHOWN for x, y in zip(pairs[f"{key}_x"], pairs[f"{key}_y"], strict=True) if x != y}
+    said = ", ".join(f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)[:NAMED])
+    more = f" and {len(ways) - NAMED} more" if len(ways) > NAMED else ""
+    return [f"{count} of both differ only in {said}{more}"] if count else []
+
+
+def _nothing(here: pd.DataFrame, names: tuple[str, str]) -> list[str]:
+    """Why no estimate is in both."""
+    a, b = (here[here[f"value_{side}"].notna()] for side in "ab")
+    said = [
+        f"They have no {word} in common: {names[0]} {_list(a[key])}; {names[1]} {_list(b[key])}."
+        for key, word in COMMON.items()
+        if not set(a[key]) & set(b[key])
+    ]
+    return said or ["They have no estimate in common: their metrics, architectures and methods do not meet."]
+
+
+def _list(values: "pd.Series[str]") -> str:
+    known = sorted(set(values))
+    return ", ".join(known[:NAMED]) + (f" and {len(known) - NAMED} more" if len(known) > NAMED else "") or "none"
 
 
 def _interval(row: Mapping[Any, Any], side: str) -> str:

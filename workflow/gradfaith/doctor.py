@@ -165,13 +165,13 @@ def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
     results = root / "results"
     free = shutil.disk_usage(results if results.exists() else root).free
     lines = cost.predicted(plan, root)[0] if plan else []
-    coming = sum(line.coming or 0 for line in lines)
-    unknown = [line.rule for line in lines if line.left and line.coming is None]
+    coming = sum(line.coming for line in lines)
+    unknown = [line.rule for line in lines if line.unsized]
     needed = coming if lines and not unknown else max(coming, ROOM)
     said = f"{free / 1e9:.1f} GB free"
     if coming:
         said += f", about {coming / 1e9:.2f} GB to come" + (
-            f" and what has no record: {', '.join(unknown)}" * bool(unknown)
+            f" and, of unknown size, what is of {', '.join(unknown)}" * bool(unknown)
         )
     elif unknown or not lines:
         said += ", and nothing is known of what is to come"

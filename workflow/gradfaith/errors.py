@@ -93,6 +93,10 @@ class JobAlive(Refusal):
     """A process of an earlier run still works on the files of this one."""
 
 
+class StillLocked(Refusal):
+    """Snakemake did not take the lock of an earlier run away."""
+
+
 class FetchFailed(Refusal):
     """A dataset's files could be had from none of its sources, or one download did not come whole."""
 

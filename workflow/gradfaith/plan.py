@@ -165,6 +165,14 @@ class Plan:
             return self.layout.pretrained(spec.timm or arch)
         return None if said == "none" else said
 
+    @property
+    def pretrained(self) -> list[str]:
+        """The timm names whose weights are fetched."""
+        specs = self.study.architectures.items() if not self.study.external else ()
+        names = dict.fromkeys(spec.timm or arch for arch, spec in specs)
+        started = {self.starting_weights(arch) for arch, _ in specs}
+        return [name for name in names if self.layout.pretrained(name) in started]
+
     def layer(self, arch: str, use: Mapping[str, Any]) -> str:
         """Where a use takes its maps from: the layer it is given for this architecture, its method's own, or the architecture's."""
         given = use["layer"]
@@ -180,6 +188,15 @@ class Plan:
             for label, use in self.bundles[bundle].items()
             if arch in (use["only"] or [arch])
         }
+
+    def cells(self, arch: str) -> list[str]:
+        """The bundles that ask an architecture something; all, where architectures are compared bundle by bundle."""
+        return [bundle for bundle in self.bundles if self.study.across or self.methods(arch, bundle)]
+
+    def maps(self, arch: str) -> list[str]:
+        """The stores of an architecture's models, seed by seed and bundle by bundle."""
+        words = product(self.study.seeds, self.cells(arch))
+        return [self.layout.maps.format(arch=arch, seed=seed, bundle=bundle) for seed, bundle in words]
 
     def probed(self, arch: str) -> str:
         """Every method that is asked of an architecture, as one word each: probed before anything is trained."""
@@ -207,7 +224,7 @@ class Plan:
         tables = self.every(layout.localization) if self.study.localization else []
         tables += self._cells(layout.faithfulness)
         for bundle in self.randomised:
-            tables += self.every(layout.randomisation.replace("{bundle}", bundle))
+            tables += self._of_bundle(layout.randomisation, bundle)
         if self.between_seeds:
             tables += [layout.agreement.format(arch=arch) for arch in self.architectures]
         return tables + ([layout.across] if self.study.across else [])
@@ -219,15 +236,18 @@ class Plan:
     def _cells(self, path: str) -> list[str]:
         cells = product(self.bundles, self.study.batteries)
         return [
-            file
-            for bundle, battery in cells
-            for file in self.every(path.replace("{bundle}", bundle).replace("{battery}", battery))
+            file for bundle, battery in cells for file in self._of_bundle(path.replace("{battery}", battery), bundle)
         ]
+
+    def _of_bundle(self, path: str, bundle: str) -> list[str]:
+        """One path per model that the bundle asks something of."""
+        archs = [arch for arch in self.architectures if bundle in self.cells(arch)]
+        return [path.format(arch=arch, seed=seed, bundle=bundle) for arch, seed in product(archs, self.study.seeds)]
 
     def figure_inputs(self, figure: str) -> dict[str, str | list[str]]:
         """The files that a figure says it needs."""
         layout = self.layout
-        maps = [path for bundle in self.bundles for path in self.every(layout.maps.replace("{bundle}", bundle))]
+        maps = [path for bundle in self.bundles for path in self._of_bundle(layout.maps, bundle)]
         offered: dict[str, str | list[str]] = {
             "estimates": layout.estimates, "meta": layout.meta, "contrasts": layout.contrasts, "classification": layout.classification,
             "predictions": self.every(layout.predictions), "scores": layout.scores, "curves": layout.curves, "manifest": layout.manifest,

@@ -164,6 +164,8 @@ class Reader:
     kind = ""
 
     def __init__(self, path: Path | str) -> None:
+        if not Path(path).is_file():
+            raise _missing(path)
         try:
             self._file = h5py.File(path, "r", locking=False)
         except OSError as error:
@@ -274,6 +276,14 @@ def _gaps(path: Path, found: str) -> BrokenStore:
         found=f"{path}: {found}.",
         why="What was not written would be read as zeros.",
         then="This is a fault of the workflow: please report it with the log.",
+    )
+
+
+def _missing(path: Path | str) -> BrokenStore:
+    return BrokenStore(
+        found=f"there is no file {path}.",
+        why="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
+        then="Name one that is there, or run the study that makes it.",
     )
 
 

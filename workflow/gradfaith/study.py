@@ -204,7 +204,7 @@ class Compute(Closed):
     tensorboard: bool = Field(
         False, description="write events for TensorBoard beside each model (needs the package tensorboard)"
     )
-    mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model")
+    mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model, images or scores")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")
     heavier: dict[Label, Annotated[float, Field(gt=0)]] = Field(
