@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +22,11 @@ import pytest
 import slurm_node
 import yaml
 from test_kill import TABLES, same
-from workspace import Workspace, plant
+from workspace import TINY, Workspace, plant
 
 from gradfaith import claim, scheduler
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = pytest.mark.xdist_group("slurm")  # there is one SLURM
 
 EDITS = {
     1: "jobs: 20",
@@ -35,10 +35,9 @@ EDITS = {
     4: "slurm_partition: gpu",
     5: "gpu_model: fake",
 }
-GPU_RULES = {"train", "predict", "explain", "faithfulness"}
 PROFILE = "profiles/slurm/config.yaml"
 STRUCK = 3  # the epoch at whose end a training is struck
-STRIKES = {"resnet_0": "CANCELLED", "resnet_1": "OUT_OF_MEMORY", "densenet_0": "TIMEOUT", "densenet_1": "FAILED"}
+FATES = ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT", "FAILED")
 SOON = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20")
 
 
@@ -74,25 +73,6 @@ def of_rule(rule: str) -> list[dict[str, str]]:
     return [job for job in slurm_node.jobs() if f"rule_{rule}/" in job.get("StdOut", "")]
 
 
-def test_a_model_trained_by_slurm_is_the_one_trained_here(slurm: slurm_node.Node, spoilable: Workspace) -> None:
-    ready(spoilable)
-    results, model = spoilable.results, "net-a/seed-0"
-    before = pd.read_parquet(results / f"predictions/{model}.parquet").drop(columns="seconds")
-    card = json.loads((results / f"models/{model}/card.json").read_text())
-    shutil.rmtree(results / f"models/{model}")
-    (results / f"predictions/{model}.parquet").unlink()
-    spoilable.snakemake("--profile", "profiles/slurm", *SOON, f"results/tiny/predictions/{model}.parquet")
-    for rule in ("train", "predict"):
-        (job,) = of_rule(rule)
-        assert (job["JobState"], job["Partition"], job["TresPerJob"]) == ("COMPLETED", "gpu", "gres:gpu:fake:1")
-        log = (results / f"logs/{rule}/net-a_0.log").read_text()
-        assert re.search(r"^device: .* \(GPU [01], the scheduler's choice\)$", log, re.M)
-    again = json.loads((results / f"models/{model}/card.json").read_text())
-    assert again["weights_sha256"] == card["weights_sha256"]  # one thread here, one thread there: the same bits
-    after = pd.read_parquet(results / f"predictions/{model}.parquet").drop(columns="seconds")
-    pd.testing.assert_frame_equal(before, after, rtol=1e-6)
-
-
 def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_node.Node, fresh: Workspace) -> None:
     ready(fresh)
     (found,) = scheduler.examine(fresh.folder)
@@ -104,16 +84,12 @@ def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_no
     assert found.mend.endswith("there are cpu, gpu.")
 
 
-def embedded(folder: Path) -> Workspace:
-    return Workspace(plant(folder).folder, "config/config.yaml")
-
-
-def harder(space: Workspace) -> None:
-    """Cells ride together, and one training has little time at first."""
-    file = space.folder / PROFILE
+def harder(space: Workspace, model: str) -> None:
+    """Cells ride together, and this training has little time at first."""
+    file, (arch, seed) = space.folder / PROFILE, model.split("_")
     profile = yaml.safe_load(re.sub(r"^# (group)", r"\1", file.read_text(), flags=re.M))
     assert {"groups", "group-components"} <= set(profile)
-    short = "attempt == 1 and wildcards.arch == 'densenet' and wildcards.seed == '0'"
+    short = f"attempt == 1 and wildcards.arch == '{arch}' and wildcards.seed == '{seed}'"
     profile["set-resources"]["train"] = profile["set-resources"]["train"] | {"runtime": f"2 if {short} else 30"}
     file.write_text(yaml.safe_dump(profile))
 
@@ -126,9 +102,9 @@ def leaky(folder: Path) -> str:
     return str(folder)
 
 
-def attempts(model: str, key: str = "JobState") -> list[str]:
+def attempts(model: str, key: str = "JobState", *, since: int = 0) -> list[str]:
     """What SLURM says of the attempts at training a model, in their order."""
-    return [job[key] for job in of_rule("train") if f"/{model}/" in job["StdOut"]]
+    return [job[key] for job in of_rule("train") if f"/{model}/" in job["StdOut"] and int(job["JobId"]) > since]
 
 
 def processes(job: str) -> list[psutil.Process]:
@@ -141,14 +117,14 @@ def processes(job: str) -> list[psutil.Process]:
     return found
 
 
-def strike(space: Workspace, model: str) -> bool:
+def strike(space: Workspace, model: str, fate: str) -> bool:
     """What befalls a training that has come so far."""
     log = space.results / f"logs/train/{model}.log"
     text = log.read_text() if log.is_file() else ""
     if f"epoch {STRUCK}:" not in text:
         return False
-    (job,), trainer = attempts(model, "JobId"), int(text.split()[1])
-    match STRIKES[model]:
+    job, trainer = attempts(model, "JobId")[-1], int(text.split()[1])
+    match fate:
         case "CANCELLED":
             subprocess.run(["scancel", job], check=True)
         case "FAILED":
@@ -170,47 +146,76 @@ def evidence(jobs: list[dict[str, str]]) -> str:
     return "\n".join((" ".join(keys), *lines))
 
 
-@pytest.mark.slow
-def test_the_embedded_study_survives_what_happens_to_jobs_on_a_cluster(slurm: slurm_node.Node, tmp_path: Path) -> None:
-    here, there = embedded(tmp_path / "here"), embedded(tmp_path / "there")
-    here.snakemake()
-    ready(there)
-    harder(there)
-    before = {job["JobId"] for job in slurm_node.jobs()}
-    with (tmp_path / "said").open("w") as said:
-        command = there.command("--profile", "profiles/slurm", *SOON)
-        environment = there.environment | {"PYTHONPATH": leaky(tmp_path)}
-        run = subprocess.Popen(command, cwd=there.folder, env=environment, stdout=said, stderr=said)
-        waiting = list(STRIKES)
+def under_fire(space: Workspace, fates: Mapping[str, str], folder: Path, *targets: str) -> list[dict[str, str]]:
+    """A run on SLURM in which every one of these trainings is struck once: all come back, and go on. Returns its jobs."""
+    ready(space)
+    harder(space, next(model for model, fate in fates.items() if fate == "TIMEOUT"))
+    last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
+    with (folder / "said").open("w") as said:
+        command = space.command("--profile", "profiles/slurm", *SOON, *targets)
+        environment = space.environment | {"PYTHONPATH": leaky(folder)}
+        run = subprocess.Popen(command, cwd=space.folder, env=environment, stdout=said, stderr=said)
+        waiting = dict(fates)
         try:
             while run.poll() is None:
-                waiting = [model for model in waiting if not strike(there, model)]
+                waiting = {model: fate for model, fate in waiting.items() if not strike(space, model, fate)}
                 time.sleep(0.3)
         finally:
             run.kill()
-    jobs = [job for job in slurm_node.jobs() if job["JobId"] not in before]
-    (tmp_path / "scheduler.txt").write_text(evidence(jobs))
-    assert run.returncode == 0, (tmp_path / "said").read_text()[-6000:]
+    jobs = [job for job in slurm_node.jobs() if int(job["JobId"]) > last]
+    (folder / "scheduler.txt").write_text(evidence(jobs))
+    assert run.returncode == 0, (folder / "said").read_text()[-6000:]
     assert not waiting
-
-    for model, end in STRIKES.items():
-        first, second = attempts(model)
-        assert first in {end, "FAILED"} if end == "OUT_OF_MEMORY" else first == end, model
+    for model, fate in fates.items():
+        first, second = attempts(model, since=last)
+        assert first in {fate, "FAILED"} if fate == "OUT_OF_MEMORY" else first == fate, model
         assert second == "COMPLETED"
-        began = re.search(
-            r" epoch (\d+):", (there.results / f"logs/train/{model}.log").read_text()
-        )  # the last attempt's
+        assert attempts(model, "MinMemoryNode", since=last) == ["2000M", "4000M"]
+        log = (space.results / f"logs/train/{model}.log").read_text()  # the last attempt's
+        began = re.search(r" epoch (\d+):", log)
         assert began is not None
         assert int(began[1]) > STRUCK, f"{model} began again"
-    assert attempts("resnet_1", "MinMemoryNode") == ["2000M", "4000M"]
-    assert "Exceeded job memory limit" in Path(attempts("resnet_1", "StdOut")[0]).read_text()
+        if fate == "OUT_OF_MEMORY":
+            own = attempts(model, "StdOut", since=last)[0]
+            assert "Exceeded job memory limit" in Path(own).read_text()
+    return jobs
+
+
+def given_one_gpu(space: Workspace, jobs: list[dict[str, str]], rules: set[str]) -> None:
+    """Every job of these rules was scheduled with one, and saw one; the others had none."""
     assert {job["TresPerJob"] for job in jobs if job["Partition"] == "gpu"} == {"gres:gpu:fake:1"}
     assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} == {None}
-    for rule in GPU_RULES:
-        logs = list((there.results / f"logs/{rule}").glob("*.log"))
+    for rule in rules:
+        logs = list((space.results / f"logs/{rule}").glob("*.log"))
         assert logs
         for log in logs:
             assert re.search(r"^device: .* \(GPU [01], the scheduler's choice\)$", log.read_text(), re.M), log
+
+
+def test_trainings_go_on_after_whatever_ends_them(slurm: slurm_node.Node, fresh: Workspace, tmp_path: Path) -> None:
+    """One thread here, one thread there: the same bits."""
+    fresh.edit(TINY, "epochs: 1,", "epochs: 100,")
+    here = plant(tmp_path / "here")
+    shutil.copy(fresh.folder / TINY, here.folder)
+    models = ("net-a/seed-0", "net-a/seed-1", "net-b/seed-0", "net-b/seed-1")
+    answers = [f"results/tiny/predictions/{model}.parquet" for model in models]
+    here.snakemake(*answers)
+    fates = dict(zip(("net-a_0", "net-a_1", "net-b_0", "net-b_1"), FATES, strict=True))
+    jobs = under_fire(fresh, fates, tmp_path, *answers)
+    given_one_gpu(fresh, jobs, {"train", "predict"})
+    for model, answer in zip(models, answers, strict=True):
+        cards = [json.loads((space.results / f"models/{model}/card.json").read_text()) for space in (here, fresh)]
+        assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
+        same(*(pd.read_parquet(space.folder / answer).drop(columns="seconds") for space in (here, fresh)))
+
+
+@pytest.mark.slow
+def test_the_embedded_study_survives_what_happens_to_jobs_on_a_cluster(slurm: slurm_node.Node, tmp_path: Path) -> None:
+    here, there = (Workspace(plant(tmp_path / name).folder, "config/config.yaml") for name in ("here", "there"))
+    here.snakemake()
+    fates = dict(zip(("resnet_0", "resnet_1", "densenet_0", "densenet_1"), FATES, strict=True))
+    jobs = under_fire(there, fates, tmp_path)
+    given_one_gpu(there, jobs, {"train", "predict", "explain", "faithfulness"})
     grouped = [job for job in jobs if "group_" in job["StdOut"]]
     assert 0 < len(grouped) < 12 + 12  # cells of maps and of faithfulness
     for table in TABLES:
