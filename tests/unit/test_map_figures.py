@@ -78,6 +78,15 @@ def test_every_method_stands_side_by_side_in_readable_words(given: Given) -> Non
     assert min(sizes) > 5
 
 
+def test_a_line_is_explained_where_one_is_drawn(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    for explained in (True, False):
+        with theme.applied():
+            said = "".join(texts(methods_side_by_side.draw(given, images=3)))
+        assert ("Cyan line: evidence." in said) == explained
+        nowhere = lambda _region, ids: (np.zeros((len(ids), 8, 8), dtype=bool), np.zeros(len(ids), dtype=bool))  # noqa: E731
+        monkeypatch.setattr(given.images, "mask", nowhere)
+
+
 def test_methods_that_are_named_stand_in_their_order_and_unknown_ones_are_refused(given: Given) -> None:
     with theme.applied():
         figure = methods_side_by_side.draw(given, images=3, arch="net-b", methods=("lime", "centre", "cam"))

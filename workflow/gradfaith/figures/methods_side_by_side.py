@@ -52,7 +52,12 @@ def draw(
             _answer(line[0], answers[image])
     metric = rows.words(given.primary["metric"])
     rule = {"median": f"nearest to their class's median {metric}", "random": "drawn at random"}[choice]
-    theme.note(figure, f"{arch}, seed {seed}; images {rule}, never chosen by eye. Cyan line: evidence.", overlay.SCALED)
+    outlined = overlay.key(given.images.mask("evidence", shown)[0])
+    theme.note(
+        figure,
+        f"{arch}, seed {seed}; images {rule}, never chosen by eye. {outlined}".rstrip(),
+        overlay.SCALED,
+    )
     return figure
 
 

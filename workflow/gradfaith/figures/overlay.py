@@ -33,6 +33,11 @@ def picture(images: Images, image: str) -> tuple[Picture, Region]:
     return upright(images.pixels([image])[0]), images.mask("evidence", [image])[0][0]
 
 
+def key(*evidence: Region) -> str:
+    """What the line is, where one is drawn."""
+    return "Cyan line: evidence." if any(region.any() for region in evidence) else ""
+
+
 def upright(pixels: NDArray[np.uint8]) -> Picture:  # (c, h, w)
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 

@@ -52,9 +52,10 @@ def draw(
     overlay.bar(figure, panels, f"{method}, share of the map's maximum")
     metric = rows.words(given.primary["metric"])
     rule = {"median": f"nearest to their class's median {metric}", "random": "drawn at random"}[choice]
+    outlined = overlay.key(given.images.mask("evidence", shown)[0])
     theme.note(
         figure,
-        f"Seed {seed}; images {rule}, never chosen by eye. Cyan line: evidence.",
+        f"Seed {seed}; images {rule}, never chosen by eye. {outlined}".rstrip(),
         overlay.SCALED,
     )
     return figure

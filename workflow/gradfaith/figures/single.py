@@ -95,7 +95,6 @@ def _read_from(info: MapInfo, letters: int) -> str:
 
 
 def _about(scene: Scene, width: float) -> tuple[str, ...]:
-    line = "Cyan line: evidence." if scene.evidence.any() else ""
-    explained = f"Explained: {scene.explained}. {line}".strip()
+    explained = f"Explained: {scene.explained}. {overlay.key(scene.evidence)}".rstrip()
     said = fill(f"{scene.name}: {scene.model} answers {scene.answer}.", int(15 * width))  # a file's name can be long
     return said, explained, overlay.SCALED
