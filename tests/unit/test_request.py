@@ -87,7 +87,7 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
     ("words", "kind", "said"),
     [
         ({"study": "phantm"}, StudyInvalid, 'did you mean "phantom"'),
-        ({"study": "nowhere.yaml"}, StudyInvalid, "cannot be read as a study"),
+        ({"study": "nowhere.yaml"}, StudyInvalid, "there is no file nowhere.yaml"),
         ({"arch": "net-c"}, NotInStudy, 'no architecture "net-c"; did you mean'),
         ({"seed": 7}, NotInStudy, 'no seed "7"'),
         ({"target": "maligant"}, NotInStudy, 'did you mean "malignant"'),

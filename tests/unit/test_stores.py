@@ -129,7 +129,8 @@ def test_foreign_old_unfinished_and_missing_stores_are_refused(maps_file: Path, 
     assert "kind None" in refused(tmp_path / "foreign.h5", Maps)
     (tmp_path / "text.h5").write_text("no store")
     refused(tmp_path / "text.h5", Maps)
-    refused(tmp_path / "nowhere.h5", Maps)
+    with pytest.raises(BrokenStore, match="there is no file"):
+        Maps(tmp_path / "nowhere.h5")
 
 
 def test_an_exception_leaves_neither_store_nor_draft(tmp_path: Path) -> None:

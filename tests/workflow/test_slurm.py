@@ -129,7 +129,8 @@ def strike(space: Workspace, model: str, fate: str) -> bool:
             subprocess.run(["scancel", job], check=True)
         case "FAILED":
             for process in processes(job):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # gone with its parent
+                    process.kill()
         case "TIMEOUT":
             os.kill(trainer, signal.SIGSTOP)  # one that hangs runs out of time
         case "OUT_OF_MEMORY":
