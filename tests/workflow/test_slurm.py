@@ -150,7 +150,7 @@ def evidence(jobs: list[dict[str, str]]) -> str:
 def under_fire(space: Workspace, fates: Mapping[str, str], folder: Path, *targets: str) -> list[dict[str, str]]:
     """A run on SLURM in which every one of these trainings is struck once: all come back, and go on. Returns its jobs."""
     ready(space)
-    harder(space, next(model for model, fate in fates.items() if fate == "TIMEOUT"))
+    harder(space, next((model for model, fate in fates.items() if fate == "TIMEOUT"), "none_none"))
     last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
     with (folder / "said").open("w") as said:
         command = space.command("--profile", "profiles/slurm", *SOON, *targets)
@@ -194,14 +194,14 @@ def given_one_gpu(space: Workspace, jobs: list[dict[str, str]], rules: set[str])
 
 
 def test_trainings_go_on_after_whatever_ends_them(slurm: slurm_node.Node, fresh: Workspace, tmp_path: Path) -> None:
-    """One thread here, one thread there: the same bits."""
+    """One thread here, one thread there: the same bits. A time limit takes minutes: it is the slow test's."""
     fresh.edit(TINY, "epochs: 1,", "epochs: 100,")
     here = plant(tmp_path / "here")
     shutil.copy(fresh.folder / TINY, here.folder)
     models = ("net-a/seed-0", "net-a/seed-1", "net-b/seed-0", "net-b/seed-1")
     answers = [f"results/tiny/predictions/{model}.parquet" for model in models]
     here.snakemake(*answers)
-    fates = dict(zip(("net-a_0", "net-a_1", "net-b_0", "net-b_1"), FATES, strict=True))
+    fates = {"net-a_0": "CANCELLED", "net-a_1": "OUT_OF_MEMORY", "net-b_1": "FAILED"}
     jobs = under_fire(fresh, fates, tmp_path, *answers)
     given_one_gpu(fresh, jobs, {"train", "predict"})
     for model, answer in zip(models, answers, strict=True):
