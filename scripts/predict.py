@@ -13,9 +13,8 @@ with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as image
         tables.read(job.input.splits, tables.SPLITS), on="image_id"
     )
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    gradfaith.job.accepted(
-        job.input.card
-    )  # and whole: who finds it torn must not have lost the state that writes it again
+    # Only now, as it is whole: who finds it torn must not have lost the state that writes it again.
+    gradfaith.job.accepted(job.input.card)
     model = model.to(device.given(job.resources, job.threads))
     own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
     most = device.most(job.resources.chunk)

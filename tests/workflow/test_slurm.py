@@ -84,12 +84,12 @@ def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_no
     assert found.mend.endswith("there are cpu, gpu.")
 
 
-def harder(space: Workspace, model: str) -> None:
-    """Cells ride together, and this training has little time at first."""
-    file, (arch, seed) = space.folder / PROFILE, model.split("_")
+def harder(space: Workspace, late: list[str]) -> None:
+    """Cells ride together, and these trainings have little time at first."""
+    file = space.folder / PROFILE
     profile = yaml.safe_load(re.sub(r"^# (group)", r"\1", file.read_text(), flags=re.M))
     assert {"groups", "group-components"} <= set(profile)
-    short = f"attempt == 1 and wildcards.arch == '{arch}' and wildcards.seed == '{seed}'"
+    short = f"attempt == 1 and wildcards.arch + '_' + wildcards.seed in {late}"
     profile["set-resources"]["train"] = profile["set-resources"]["train"] | {"runtime": f"2 if {short} else 30"}
     file.write_text(yaml.safe_dump(profile))
 
@@ -150,7 +150,7 @@ def evidence(jobs: list[dict[str, str]]) -> str:
 def under_fire(space: Workspace, fates: Mapping[str, str], folder: Path, *targets: str) -> list[dict[str, str]]:
     """A run on SLURM in which every one of these trainings is struck once: all come back, and go on. Returns its jobs."""
     ready(space)
-    harder(space, next((model for model, fate in fates.items() if fate == "TIMEOUT"), "none_none"))
+    harder(space, [model for model, fate in fates.items() if fate == "TIMEOUT"])
     last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
     with (folder / "said").open("w") as said:
         command = space.command("--profile", "profiles/slurm", *SOON, *targets)

@@ -74,9 +74,7 @@ def take(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = la
             say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
         time.sleep(PATIENCE)
     if since:
-        say(
-            f"waited {time.monotonic() - since:.1f} s"
-        )  # in the job's benchmark, and not its own: spent.py takes it off
+        say(f"waited {time.monotonic() - since:.1f} s")  # the benchmark has it too: spent.py takes it off
     os.environ[VISIBLE] = found.device
     _held["claim"] = found
     return found

@@ -53,9 +53,8 @@ class Held:
     ) -> None:
         self._over.set()
         with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
-            if (
-                _is_at(self.path, self._file) and _read(self._file).get("pid") == os.getpid()
-            ):  # not taken over meanwhile
+            mine = _read(self._file).get("pid") == os.getpid()  # not taken over meanwhile
+            if mine and _is_at(self.path, self._file):
                 self._file.truncate(0)
 
     def _taken(self, file: IO[str]) -> bool:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from gradfaith.errors import StudyInvalid
 from gradfaith.figures import overlay, rows, theme
 from gradfaith.figures.contract import Figure, Given
-from gradfaith.figures.typical import choose
+from gradfaith.figures.typical import account, choose
 from gradfaith.registry import SHUFFLED, did_you_mean
 from gradfaith.stores import Images, Maps
 
@@ -50,14 +50,7 @@ def draw(
         for line, image in zip(panels, shown, strict=True):
             _row(line, given.images, image, {label: stores[label] for label in block})
             _answer(line[0], answers[image])
-    metric = rows.words(given.primary["metric"])
-    rule = {"median": f"nearest to their class's median {metric}", "random": "drawn at random"}[choice]
-    outlined = overlay.key(given.images.mask("evidence", shown)[0])
-    theme.note(
-        figure,
-        f"{arch}, seed {seed}; images {rule}, never chosen by eye. {outlined}".rstrip(),
-        overlay.SCALED,
-    )
+    theme.note(figure, f"{arch}, seed {seed}; {account(shown, given.images, given.primary, choice)}", overlay.SCALED)
     return figure
 
 

@@ -33,9 +33,9 @@ def picture(images: Images, image: str) -> tuple[Picture, Region]:
     return upright(images.pixels([image])[0]), images.mask("evidence", [image])[0][0]
 
 
-def key(*evidence: Region) -> str:
-    """What the line is, where one is drawn."""
-    return "Cyan line: evidence." if any(region.any() for region in evidence) else ""
+def key(evidence: Region) -> str:
+    """What the line is, where one is drawn, on one image or several."""
+    return "Cyan line: evidence." if evidence.any() else ""
 
 
 def upright(pixels: NDArray[np.uint8]) -> Picture:  # (c, h, w)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradfaith.figures import overlay, rows, theme
+from gradfaith.figures import overlay, theme
 from gradfaith.figures.contract import Figure, Given
-from gradfaith.figures.typical import choose
+from gradfaith.figures.typical import account, choose
 from gradfaith.stores import Maps
 
 FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
@@ -50,14 +50,7 @@ def draw(
     for axes, name in zip(panels[0], ("image", *archs), strict=True):
         axes.set_title(name, loc="center", fontsize=letters)
     overlay.bar(figure, panels, f"{method}, share of the map's maximum")
-    metric = rows.words(given.primary["metric"])
-    rule = {"median": f"nearest to their class's median {metric}", "random": "drawn at random"}[choice]
-    outlined = overlay.key(given.images.mask("evidence", shown)[0])
-    theme.note(
-        figure,
-        f"Seed {seed}; images {rule}, never chosen by eye. {outlined}".rstrip(),
-        overlay.SCALED,
-    )
+    theme.note(figure, f"Seed {seed}; {account(shown, given.images, given.primary, choice)}", overlay.SCALED)
     return figure
 
 

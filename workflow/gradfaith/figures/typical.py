@@ -13,8 +13,9 @@ from typing import Literal
 
 import pandas as pd
 
-from gradfaith.figures import rows
+from gradfaith.figures import overlay, rows
 from gradfaith.rng import generator
+from gradfaith.stores import Images
 
 Choice = Literal["median", "random"]
 
@@ -45,6 +46,13 @@ def choose(
             order = away.to_frame("away").assign(image=away.index).sort_values(["away", "image"]).index.tolist()
         chosen += _apart(order, own["group"], max(1, wanted[name]))
     return chosen
+
+
+def account(shown: Sequence[str], images: Images, primary: Mapping[str, str], choice: Choice) -> str:
+    """How the images shown were chosen, and what the line upon them is, where one is drawn."""
+    rule = {"median": f"nearest to their class's median {rows.words(primary['metric'])}", "random": "drawn at random"}
+    line = overlay.key(images.mask("evidence", shown)[0])
+    return f"images {rule[choice]}, never chosen by eye. {line}".rstrip()
 
 
 def typicality(

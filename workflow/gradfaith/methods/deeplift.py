@@ -27,9 +27,8 @@ from gradfaith.methods.contract import Asked, Method, Noted
 from gradfaith.methods.swapped import Rule, swapped
 
 MOST = 0.05
-OVERALL: dict[
-    str, Callable[[Tensor, Tensor], Tensor]
-] = {  # pools of the whole grid: what they make of its average and its maximum
+# Pools of the whole grid: what they make of its average and its maximum.
+OVERALL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "AdaptiveMaxPool2d": lambda _average, top: top,
     "AdaptiveAvgMaxPool2d": lambda average, top: (average + top) / 2,
     "AdaptiveCatAvgMaxPool2d": lambda average, top: torch.cat([average, top], dim=1),

@@ -82,10 +82,9 @@ def decides(
 ) -> dict[str, Any]:
     """All that decides the weights: a state of a training is continued only where this is the same."""
     split = table[["image_id", "label", "group", "part"]].to_csv(index=False)
-    recipe = settings["recipe"]
     return {
         "spec": _spec(settings, images).to_json(),
-        "recipe": recipe and Recipe.from_dict(recipe).to_dict(),
+        "recipe": _whole(settings),
         "seed": seed,
         "images": images.digest,
         "split": hashlib.sha256(split.encode()).hexdigest(),
@@ -103,8 +102,7 @@ def card(
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
         "classes": settings["classes"],
-        "recipe": settings["recipe"]
-        and Recipe.from_dict(settings["recipe"]).to_dict(),  # with its version, defaults too
+        "recipe": _whole(settings),
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
@@ -122,6 +120,11 @@ def write_history(path: str, trained: Trained) -> None:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(asdict(row) for row in trained.history)
+
+
+def _whole(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The recipe with its version and its defaults; none, where nothing is trained."""
+    return settings["recipe"] and Recipe.from_dict(settings["recipe"]).to_dict()
 
 
 def _spec(settings: Mapping[str, Any], images: Images) -> Spec:

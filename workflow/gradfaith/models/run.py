@@ -200,12 +200,8 @@ class Run:
         self._spent, self._since = notes["seconds"], time.perf_counter()
         torch.set_rng_state(parts["stream"]["global"])
         self._changes.set_state(parts["stream"]["changes"])
-        own = parts["stream"].get(self.device.type)
-        if (
-            own is None
-        ):  # made on another kind of device: what is drawn here then comes from the epoch's stream, from its start
-            _seed_device_stream(self.device, rng.seed(self.seed, "dropout", self.epoch))
-        _set_device_stream(self.device, own)
+        afresh = rng.seed(self.seed, "dropout", self.epoch)
+        _set_device_stream(self.device, parts["stream"].get(self.device.type), afresh)
 
 
 def _pieces(many: int, pieces: int) -> Iterator[slice]:
@@ -247,15 +243,9 @@ def _device_stream(device: torch.device) -> dict[str, Tensor]:
     return {"mps": torch.mps.get_rng_state()} if device.type == "mps" else {}
 
 
-def _set_device_stream(device: torch.device, state: Tensor | None) -> None:
-    if device.type == "cuda" and state is not None:
-        torch.cuda.set_rng_state(state, device)
-    elif device.type == "mps" and state is not None:
-        torch.mps.set_rng_state(state)
-
-
-def _seed_device_stream(device: torch.device, seed: int) -> None:
+def _set_device_stream(device: torch.device, state: Tensor | None, afresh: int) -> None:
+    """A state made on another kind of device has no stream for this one: what is drawn from it then begins with the epoch."""
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        torch.cuda.manual_seed(afresh) if state is None else torch.cuda.set_rng_state(state, device)
     elif device.type == "mps":
-        torch.mps.manual_seed(seed)
+        torch.mps.manual_seed(afresh) if state is None else torch.mps.set_rng_state(state)
