@@ -119,7 +119,8 @@ def test_rows_may_be_wanted_of_some_methods_only_and_in_any_mixture(explainer, i
 
 
 def test_all_maps_of_a_layer_come_from_one_forward_and_one_backward(explainer, images, maps, monkeypatch) -> None:
-    """Five images, two methods of one layer and their copies, each wanted of other rows."""
+    """Five images, two methods of one layer and their copies, each wanted of other rows; grids were asked before, once per model."""
+    assert explainer.cells["trained"].grids
     seen, slopes = [], []
     network, taken = explainer.cells["trained"].classifier.net, torch.autograd.grad
     hook = network.register_forward_pre_hook(lambda _net, inputs: seen.append(len(inputs[0])))

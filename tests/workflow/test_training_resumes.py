@@ -64,7 +64,7 @@ def test_a_training_whose_snakemake_was_killed_keeps_its_state_and_ends(fresh: W
     assert "continuing from state-" in log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_terminal_s_signal_reaches_all_and_the_trainer_keeps_its_state(
     fresh: Workspace, number: signal.Signals
 ) -> None:
