@@ -185,7 +185,7 @@ def under_fire(space: Workspace, fates: Mapping[str, str], folder: Path, *target
 def given_one_gpu(space: Workspace, jobs: list[dict[str, str]], rules: set[str]) -> None:
     """Every job of these rules was scheduled with one, and saw one; the others had none."""
     assert {job["TresPerJob"] for job in jobs if job["Partition"] == "gpu"} == {"gres:gpu:fake:1"}
-    assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} == {None}
+    assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} <= {None}
     for rule in rules:
         logs = list((space.results / f"logs/{rule}").glob("*.log"))
         assert logs
@@ -196,18 +196,20 @@ def given_one_gpu(space: Workspace, jobs: list[dict[str, str]], rules: set[str])
 def test_trainings_go_on_after_whatever_ends_them(slurm: slurm_node.Node, fresh: Workspace, tmp_path: Path) -> None:
     """One thread here, one thread there: the same bits. A time limit takes minutes: it is the slow test's."""
     fresh.edit(TINY, "epochs: 1,", "epochs: 100,")
-    here = plant(tmp_path / "here")
-    shutil.copy(fresh.folder / TINY, here.folder)
     models = ("net-a/seed-0", "net-a/seed-1", "net-b/seed-1")
     answers = [f"results/tiny/predictions/{model}.parquet" for model in models]
-    here.snakemake(*answers)
+    fresh.snakemake(*answers)
+    there = Workspace(tmp_path / "there")
+    shutil.copytree(fresh.folder, there.folder, symlinks=True)  # with the data, which are no matter of a GPU
+    for made in ("models", "predictions", "logs"):
+        shutil.rmtree(there.results / made)
     fates = {"net-a_0": "CANCELLED", "net-a_1": "OUT_OF_MEMORY", "net-b_1": "FAILED"}
-    jobs = under_fire(fresh, fates, tmp_path, *answers)
-    given_one_gpu(fresh, jobs, {"train", "predict"})
+    jobs = under_fire(there, fates, tmp_path, *answers)
+    given_one_gpu(there, jobs, {"train", "predict"})
     for model, answer in zip(models, answers, strict=True):
-        cards = [json.loads((space.results / f"models/{model}/card.json").read_text()) for space in (here, fresh)]
+        cards = [json.loads((space.results / f"models/{model}/card.json").read_text()) for space in (fresh, there)]
         assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
-        same(*(pd.read_parquet(space.folder / answer).drop(columns="seconds") for space in (here, fresh)))
+        same(*(pd.read_parquet(space.folder / answer).drop(columns="seconds") for space in (fresh, there)))
 
 
 @pytest.mark.slow
