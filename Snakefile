@@ -11,11 +11,11 @@ min_version("9.20")
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
 
-from gradfaith.asks import Asks  # noqa: E402
+from gradfaith.dag.job_resources import Asks  # noqa: E402
 from gradfaith.errors import Refusal  # noqa: E402
-from gradfaith.job import prepare  # noqa: E402
-from gradfaith.plan import Plan  # noqa: E402
-from gradfaith.slices import Slices  # noqa: E402
+from gradfaith.runtime.job import prepare  # noqa: E402
+from gradfaith.dag.plan import Plan  # noqa: E402
+from gradfaith.dag.rule_params import Slices  # noqa: E402
 
 prepare(HERE / "workflow")
 

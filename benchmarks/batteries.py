@@ -23,12 +23,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from turns import line, take
 
-from gradfaith import again, explain, uses
-from gradfaith.device import Chunk
-from gradfaith.metrics import engine, rerun
+from gradfaith.attribution import bound_method
+from gradfaith.attribution import cell as cell_attribution
+from gradfaith.attribution import rerun as rerun_attribution
 from gradfaith.metrics.contract import Reruns, Stored
-from gradfaith.models.build import Classifier, Spec, build
-from gradfaith.rows import chosen
+from gradfaith.metrics.runners import masking, rerun
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.runtime.batching import Chunk
+from gradfaith.scoring.score_rows import chosen
 
 BATCH, SIZE, GOAL = 8, 224, 1.25
 BATTERIES = {
@@ -37,7 +39,7 @@ BATTERIES = {
     "rerun": ("coherency",),
 }
 CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam")
-Work = Callable[[], engine.Results]
+Work = Callable[[], masking.Results]
 
 
 def scans() -> Tensor:
@@ -47,16 +49,16 @@ def scans() -> Tensor:
     return 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
 
 
-def explainer(classifier: Classifier, methods: int) -> again.Explainer:
+def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Explainer:
     how = {"room": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    asked = uses.uses_of(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
-    cell = explain.Cell(
+    asked = bound_method.uses_of(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
+    cell = cell_attribution.Cell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probed=False
     )
-    return again.Explainer({"trained": cell}, Chunk(BATCH, torch.device("cpu")))
+    return rerun_attribution.Explainer({"trained": cell}, Chunk(BATCH, torch.device("cpu")))
 
 
-def stored(ask: again.Explainer, images: Tensor, target: Tensor) -> dict[Any, Stored]:
+def stored(ask: rerun_attribution.Explainer, images: Tensor, target: Tensor) -> dict[Any, Stored]:
     """The maps of every method, as a store would hand them on."""
     rows, ids = torch.arange(BATCH), [str(row) for row in range(BATCH)]
     wanted = {(use.label, 0): rows for use in ask.cells["trained"].uses}
@@ -82,16 +84,16 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, count: int
 
 def works(
     classifier: Classifier, images: Tensor, methods: int, imputer: str
-) -> dict[str, Callable[..., engine.Results]]:
+) -> dict[str, Callable[..., masking.Results]]:
     """A function per battery, that runs all of its metrics or those it is given."""
     target = torch.zeros(BATCH, dtype=torch.long)
     ask = explainer(classifier, methods)
     maps, fills = stored(ask, images, target), chosen("imputers", {imputer: {"use": imputer, "options": {}}})
 
-    def work(battery: str) -> Callable[..., engine.Results]:
-        def once(*names: str) -> engine.Results:
+    def work(battery: str) -> Callable[..., masking.Results]:
+        def once(*names: str) -> masking.Results:
             metrics = chosen("faithfulness", {n: {"use": n, "options": {}} for n in names or BATTERIES[battery]})
-            run, asked = (rerun.run, ask) if battery == "rerun" else (engine.run, classifier)
+            run, asked = (rerun.run, ask) if battery == "rerun" else (masking.run, classifier)
             mean = torch.full((1,), 0.4)
             return run(asked, images, maps, metrics, fills, mean=mean, chunk=BATCH)  # type: ignore[operator]
 
@@ -100,7 +102,7 @@ def works(
     return {battery: work(battery) for battery in BATTERIES}
 
 
-def counted(batteries: Mapping[str, Callable[..., engine.Results]]) -> dict[str, int]:
+def counted(batteries: Mapping[str, Callable[..., masking.Results]]) -> dict[str, int]:
     """How many images each battery runs; printed beside how many its metrics run one by one."""
     done = {name: run().done for name, run in batteries.items()}
     single = {name: sum(batteries[name](metric).done for metric in BATTERIES[name]) for name in batteries}

@@ -23,12 +23,13 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from turns import line, take
 
-from gradfaith.device import Chunk
-from gradfaith.methods.contract import Noted
-from gradfaith.models import layers, needs, speed
-from gradfaith.models.build import Classifier, Spec, build
-from gradfaith.models.taps import tapped
-from gradfaith.uses import Given, Use, uses_of
+from gradfaith.attribution import shared_passes
+from gradfaith.attribution.bound_method import Given, Use, uses_of
+from gradfaith.attribution.contract import Noted
+from gradfaith.attribution.taps import tapped
+from gradfaith.models import layers, speed
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.runtime.batching import Chunk
 
 peers = import_module(
     "pytorch_grad_cam"
@@ -58,7 +59,7 @@ def explain(classifier: Classifier, images: Tensor, uses: Sequence[Use]) -> list
     """As a job does it: one forward, one short backward, every method; hooks opened and closed."""
     curved = any("curvature" in use.wants for use in uses)
     taps = [layer for use in uses for layer in use.layers]
-    with needs.meeting(classifier, images, taps, chunk=Chunk(32, CPU), curved=curved) as meeting:
+    with shared_passes.meeting(classifier, images, taps, chunk=Chunk(32, CPU), curved=curved) as meeting:
         supply = meeting.asked(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
         answers = [use.attribute(Given(supply, [], (1, 1), None)) for use in uses]
     return [answer.maps if isinstance(answer, Noted) else answer for answer in answers]

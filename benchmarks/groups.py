@@ -14,8 +14,9 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from gradfaith.data import groups, listed, views
-from gradfaith.data.grouping import VERSION, Grouping
+from gradfaith.config.dataset import VERSION, Grouping
+from gradfaith.data import hand_lists
+from gradfaith.data.grouping import infer, similarity
 from gradfaith.data.manifest import pixel_hash
 
 ROOT = Path(__file__).parents[1]
@@ -23,15 +24,15 @@ ROOT = Path(__file__).parents[1]
 
 def main(folder: Path, table: Path | None) -> None:
     how = Grouping(**yaml.safe_load((ROOT / "config/datasets/iqothnccd.yaml").read_text())["groups"])
-    links = [tuple(line.cells) for line in listed.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
+    links = [tuple(line.cells) for line in hand_lists.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
     rows = pd.read_csv(folder / "manifest.csv")
     start = time.process_time()
     pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]
     decoded = time.process_time()
-    looks = views.gathered((views.look(picture, how.cues) for picture in pictures), len(pictures))
+    looks = similarity.gathered((similarity.look(picture, how.cues) for picture in pictures), len(pictures))
     looked = time.process_time()
     names = [Path(file).name for file in rows["file"]]
-    found = groups.infer(looks, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
+    found = infer.infer(looks, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
     ended = time.process_time()
     print(f"{len(rows)} images: decoded in {decoded - start:.1f} s, looked at in {looked - decoded:.1f} s,", end=" ")
     print(f"joined with 36 other settings in {ended - looked:.1f} s")

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradfaith import localization, registry, rows
-from gradfaith.mapinfo import MapInfo
-from gradfaith.stores import Images, ImageWriter, Maps, MapWriter
+from gradfaith import registry
+from gradfaith.scoring import localization, score_rows
+from gradfaith.storage.hdf5 import Images, ImageWriter, Maps, MapWriter
+from gradfaith.storage.map_info import MapInfo
 
 SIDE, GOAL = 224, 20.0
 REGIONS = ("evidence", "lungs", "body", "shortcut")
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     uses = {name: {"use": name, "options": {}} for name in registry.names("localization")}
-    metrics = rows.chosen("localization", uses)
+    metrics = score_rows.chosen("localization", uses)
     with tempfile.TemporaryDirectory() as folder:
         ids = write_images(Path(folder) / "images.h5", asked.images)
         write_maps(Path(folder) / "maps.h5", ids, asked.methods)

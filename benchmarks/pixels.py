@@ -33,11 +33,12 @@ from captum.attr._utils.lrp_rules import EpsilonRule, GammaRule
 from torch import Generator, Tensor, nn
 from turns import line, take
 
-from gradfaith.device import Chunk
-from gradfaith.methods.surrogate import cut
-from gradfaith.models import layers, needs
-from gradfaith.models.build import Classifier
-from gradfaith.uses import Given, Use
+from gradfaith.attribution import shared_passes
+from gradfaith.attribution.bound_method import Given, Use
+from gradfaith.attribution.support.surrogate import cut
+from gradfaith.models import layers
+from gradfaith.models.classifier import Classifier
+from gradfaith.runtime.batching import Chunk
 
 ROWS, GOAL = 32, 1.05
 STEPS, SAMPLES, WINDOW, STRIDE, SEGMENTS, COPIES = 16, 16, 64, 32, 20, 64
@@ -55,7 +56,7 @@ model = cache(network)
 def ours(classifier: Classifier, images: Tensor, uses: Sequence[Use]) -> None:
     layers_ = [layer for use in uses for layer in use.layers]
     streams = [Generator().manual_seed(row) for row in range(len(images))]
-    with needs.meeting(classifier, images, layers_, chunk=Chunk(ROWS, CPU)) as meeting:
+    with shared_passes.meeting(classifier, images, layers_, chunk=Chunk(ROWS, CPU)) as meeting:
         supply = meeting.asked(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
         for use in uses:
             use.attribute(Given(supply, streams, (1, 1), None))

@@ -90,7 +90,10 @@ def measured(*words: str, folder: Path = ROOT) -> Took:
 
 def start(rounds: int = 5) -> tuple[float, float]:
     """Seconds, by the clock and of computing, from a job's first line to a network, as `scripts/explain.py` begins."""
-    script = "import gradfaith.job; from gradfaith import device, explain, stores, tables, uses; from gradfaith.models import checkpoint"
+    script = (
+        "import gradfaith.runtime.job; from gradfaith.attribution import bound_method, cell; "
+        "from gradfaith.models import checkpoint; from gradfaith.storage import hdf5, parquet"
+    )
     clock, computing = [], []
     for _ in range(rounds):
         begun = time.perf_counter()

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from turns import line, take
 
-from gradfaith.imputers import noisy_linear
 from gradfaith.metrics.contract import Context, Removal
-from gradfaith.metrics.ranking import kept, ranks
-from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.metrics.imputers import noisy_linear
+from gradfaith.metrics.maps.pixel_order import kept, ranks
+from gradfaith.models.classifier import Classifier, Spec, build
 
 # Only now: beside a CPU torch, torchvision imports after gradfaith has helped it.
 peer = import_module("pytorch_grad_cam.metrics.road")

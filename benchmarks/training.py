@@ -1,6 +1,6 @@
 """Training against a bare loop: what reading, augmentation, scheduling and validation add to forward and backward.
 
-    ratio = computing time of the same steps on ready-made random batches / that of one epoch of gradfaith.models.train
+    ratio = computing time of the same steps on ready-made random batches / that of one epoch of gradfaith.models.training.loop
 
 Both sides have the same network, optimiser, precision and order of memory, and take turns in one process; the goal is of
 computing time, for machines are shared. Before that each side runs in a process of its own, whose peak memory is printed; at the end a
@@ -19,14 +19,13 @@ import torch
 from torch.nn import functional
 from turns import take
 
-from gradfaith.models import optimise, train
-from gradfaith.models.build import Spec, build
-from gradfaith.models.interrupt import Warned
-from gradfaith.models.pixels import Resident
-from gradfaith.models.progress import Keeper
-from gradfaith.models.recipe import Recipe
-from gradfaith.models.run import Data, Run
-from gradfaith.models.weighing import Weighing
+from gradfaith.config.training import Recipe
+from gradfaith.models.classifier import Spec, build
+from gradfaith.models.training import loop, optimiser
+from gradfaith.models.training.checkpoints import Keeper, Warned
+from gradfaith.models.training.image_source import Resident
+from gradfaith.models.training.optimiser import Weighing
+from gradfaith.models.training.training_run import Data, Run
 
 GOAL = 0.95
 CPU = torch.device("cpu")
@@ -41,12 +40,12 @@ def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], Run]:
     data = Data(Resident(images), torch.arange(n), torch.arange(n, n + asked.batch), weighing)
     classifier = build(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
     run = Run(classifier, recipe, data, seed=0)
-    watch = train.Watch(run, None, Warned())
+    watch = loop.Watch(run, None, Warned())
 
     def epoch() -> None:
         run.history.clear()
         run.best = 0
-        train.one_epoch(run, watch)
+        loop.one_epoch(run, watch)
 
     return epoch, run
 
@@ -55,7 +54,7 @@ def bare(asked: argparse.Namespace) -> Callable[[], object]:
     """The least that an epoch can be: steps on batches that lie ready, and one pass over validation."""
     recipe = recipe_of(asked)
     classifier = build(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
-    optimizer = optimise.optimizer(classifier, recipe, CPU)
+    optimizer = optimiser.optimizer(classifier, recipe, CPU)
     shape = (asked.batch, 1, asked.size, asked.size)
     batches = [(torch.rand(shape), torch.arange(asked.batch) % 3) for _ in range(asked.steps)]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gradfaith.metrics.evaluated import evaluate
-from gradfaith.rows import of_target
-from gradfaith.stores import Images, Maps
+from gradfaith.metrics.maps.evaluate import evaluate
+from gradfaith.scoring.score_rows import of_target
+from gradfaith.storage.hdf5 import Images, Maps
 
 RESULTS = "results/phantom"
 ASKED = [("resnet", "controls", "centre"), *((arch, "cams", "gradcam") for arch in ("resnet", "densenet", "levit"))]

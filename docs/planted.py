@@ -15,9 +15,10 @@ import torch
 from torch import Generator, Tensor
 
 from gradfaith import registry, rng
-from gradfaith.methods.contract import Scene
-from gradfaith.methods.shuffle import shuffled
-from gradfaith.metrics.contract import DECOY, Grid, Stored
+from gradfaith.attribution.contract import Scene
+from gradfaith.attribution.support.shuffle import shuffled
+from gradfaith.metrics.contract import DECOY, Stored
+from gradfaith.vocabulary import Grid
 
 SIDE, WINDOW, DECOYS, COUNT, COPIES = 32, 8, 7, 24, 5
 AMPLITUDE, GAIN = 0.4, 8.0

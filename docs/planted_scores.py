@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from gradfaith import registry
-from gradfaith.metrics import rerun
-from gradfaith.metrics.compose import compose
 from gradfaith.metrics.contract import RERUN, Reruns, Result
-from gradfaith.metrics.engine import run
-from gradfaith.metrics.evaluated import evaluate
-from gradfaith.metrics.localize import localize
-from gradfaith.metrics.located import Region
-from gradfaith.registry import SHUFFLED
+from gradfaith.metrics.maps.evaluate import evaluate
+from gradfaith.metrics.maps.located import Region
+from gradfaith.metrics.runners import rerun
+from gradfaith.metrics.runners.composite import compose
+from gradfaith.metrics.runners.localization import localize
+from gradfaith.metrics.runners.masking import run
+from gradfaith.vocabulary import SHUFFLED
 
 IMPUTERS = registry.names("imputers")
 FIRST = {

@@ -2,18 +2,21 @@
 
 from contextlib import ExitStack
 
-import gradfaith.job
-from gradfaith import across, rows, stores, tables
+import gradfaith.runtime.job
+from gradfaith.scoring import across_architectures, score_rows
+from gradfaith.storage import hdf5, parquet
 
 job = snakemake
 asked, bundles = job.params.settings, len(job.params.bundles)
 
-with gradfaith.job.running(job.log[0]), ExitStack() as stack:
-    images = stack.enter_context(stores.Images(job.input.images))
-    opened = rows.open_all(stack, job.input.maps, images)  # in the order of expand: model by model, bundle by bundle
+with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    images = stack.enter_context(hdf5.Images(job.input.images))
+    opened = score_rows.open_all(
+        stack, job.input.maps, images
+    )  # in the order of expand: model by model, bundle by bundle
     models = [(arch, seed) for arch in job.params.architectures for seed in job.params.seeds]
     maps = {model: opened[place * bundles : (place + 1) * bundles] for place, model in enumerate(models)}
-    predictions = tables.read_all(job.input.predictions, tables.PREDICTIONS)
-    metrics = rows.chosen("agreement", asked["metrics"])
-    found = across.scores(images, maps, predictions, metrics, asked["across"], asked["seed"])
-    tables.write(job.output[0], found, tables.SCORES)
+    predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
+    metrics = score_rows.chosen("agreement", asked["metrics"])
+    found = across_architectures.scores(images, maps, predictions, metrics, asked["across"], asked["seed"])
+    parquet.write(job.output[0], found, parquet.SCORES)

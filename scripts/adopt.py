@@ -3,18 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import tables, uses
-from gradfaith.models import checkpoint, foreign
+import gradfaith.runtime.job
+from gradfaith.attribution import bound_method
+from gradfaith.models import checkpoint
+from gradfaith.storage import parquet
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]):
-    predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
+with gradfaith.runtime.job.running(job.log[0]):
+    predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     weights, card, probe = (
         Path(job.input.weights),
         Path(job.input.card),
-        partial(uses.probed, words=job.resources.probed),
+        partial(bound_method.probed, words=job.resources.probed),
     )
-    own = foreign.adopted(weights, card, predictions, job.params.settings, probe)
+    own = checkpoint.adopted(weights, card, predictions, job.params.settings, probe)
     checkpoint.write_card(Path(job.output[0]), own)

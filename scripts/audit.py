@@ -3,22 +3,26 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import registry, stores, tables
-from gradfaith.atomic import write_text
-from gradfaith.data import audited
+import gradfaith.runtime.job
+from gradfaith import registry
+from gradfaith.data.audit import report
+from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
     raw = Path(asked["raw"]) if asked["raw"] else None
     groups = json.loads(Path(job.input.groups).read_text()) if job.input.get("groups") else None
-    manifest, splits = tables.read(job.input.manifest, tables.MANIFEST), tables.read(job.input.splits, tables.SPLITS)
+    manifest, splits = (
+        parquet.read(job.input.manifest, parquet.MANIFEST),
+        parquet.read(job.input.splits, parquet.SPLITS),
+    )
     trained = None
     if job.input.get("trained_manifest"):
-        trained = tables.read(job.input.trained_manifest, tables.MANIFEST)
-        trained = trained.merge(tables.read(job.input.trained_splits, tables.SPLITS), on="image_id")
+        trained = parquet.read(job.input.trained_manifest, parquet.MANIFEST)
+        trained = trained.merge(parquet.read(job.input.trained_splits, parquet.SPLITS), on="image_id")
     reader = registry.load("readers", asked["reader"])
-    found = audited.run(manifest, splits, images, reader, raw, asked, groups, trained=trained, threads=job.threads)
+    found = report.run(manifest, splits, images, reader, raw, asked, groups, trained=trained, threads=job.threads)
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

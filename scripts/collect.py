@@ -1,11 +1,12 @@
 """Every score of the study in one table, the composites made of them, and every point of its curves in another."""
 
-import gradfaith.job
-from gradfaith import composite, tables
+import gradfaith.runtime.job
+from gradfaith.scoring import composite
+from gradfaith.storage import parquet
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]):
-    scores = tables.read_all(job.input.get("scores", ()), tables.SCORES)
-    tables.write(job.output.scores, composite.added(scores, job.params.composite), tables.SCORES)
-    tables.write(job.output.curves, tables.read_all(job.input.get("curves", ()), tables.CURVES), tables.CURVES)
+with gradfaith.runtime.job.running(job.log[0]):
+    scores = parquet.read_all(job.input.get("scores", ()), parquet.SCORES)
+    parquet.write(job.output.scores, composite.added(scores, job.params.composite), parquet.SCORES)
+    parquet.write(job.output.curves, parquet.read_all(job.input.get("curves", ()), parquet.CURVES), parquet.CURVES)

@@ -2,30 +2,33 @@
 
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import choose, device, explain, stamp, stores, tables, uses
+import gradfaith.runtime.job
+from gradfaith.attribution import bound_method, image_selection, stamp
+from gradfaith.attribution.cell import Cell, map_rows
 from gradfaith.models import checkpoint, speed
+from gradfaith.runtime import batching, device
+from gradfaith.storage import hdf5, parquet
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
-    predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
-    chosen = choose.explained(predictions, **asked["explain"], seed=asked["seed"])
-    rows = explain.rows(chosen, job.params.classes)
+with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
+    predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
+    chosen = image_selection.explained(predictions, **asked["explain"], seed=asked["seed"])
+    rows = map_rows(chosen, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = speed.prepared(model.to(device.given(job.resources, job.threads)), asked["passes"])
     about = stamp.cell(job.wildcards, asked, job.params.code, images, Path(job.input.card), model)
-    cell = explain.Cell(
+    cell = Cell(
         model,
         images.pixels,
         rows,
-        uses.uses_of(model, asked["methods"]),
+        bound_method.uses_of(model, asked["methods"]),
         key=(asked["seed"], job.wildcards.arch, int(job.wildcards.seed)),
         copies=asked["copies"],
-        most=device.most(job.resources.chunk),
+        most=batching.most(job.resources.chunk),
         organ=(lambda ids: images.mask(asked["organ"], ids)[0]) if asked["organ"] else None,
     )
-    with stores.MapWriter(job.output[0], rows, about) as maps:
+    with hdf5.MapWriter(job.output[0], rows, about) as maps:
         for piece in cell.pieces():
             maps.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds, piece.notes)

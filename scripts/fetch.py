@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith.atomic import write_text
-from gradfaith.data.fetch import Source, fetch
+import gradfaith.runtime.job
+from gradfaith.config.dataset import Source
+from gradfaith.data.fetch.dataset_files import fetch
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     known = Path(asked["files"]) if asked["files"] else None
     record = fetch(
         [Source(**source) for source in asked["sources"]], Path(job.output[0]).parent, known, root=Path.cwd()

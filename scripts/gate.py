@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith.atomic import write_text
-from gradfaith.data.gate import verdict
+import gradfaith.runtime.job
+from gradfaith.data.audit.report import verdict
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     found = verdict(json.loads(Path(job.input.audit).read_text()), job.params.settings)
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

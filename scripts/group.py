@@ -3,18 +3,19 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import registry, tables
-from gradfaith.atomic import write_text
-from gradfaith.data import inference
+import gradfaith.runtime.job
+from gradfaith import registry
+from gradfaith.data.grouping import job as grouping_job
+from gradfaith.storage import parquet
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     reader = registry.load("readers", asked["reader"])
     raw, options = Path(asked["raw"]) if asked["raw"] else None, reader.Options(**asked["options"])
-    found = inference.run(reader, raw, options, asked["groups"], threads=job.threads)
-    tables.write(job.output.links, found.links, tables.LINKS)
+    found = grouping_job.run(reader, raw, options, asked["groups"], threads=job.threads)
+    parquet.write(job.output.links, found.links, parquet.LINKS)
     write_text(job.output.report, json.dumps(found.report, indent=2) + "\n")
-    tables.write(job.output.groups, found.groups, tables.GROUPS)
+    parquet.write(job.output.groups, found.groups, parquet.GROUPS)

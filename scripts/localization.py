@@ -2,15 +2,16 @@
 
 from contextlib import ExitStack
 
-import gradfaith.job
-from gradfaith import localization, rows, stores, tables
+import gradfaith.runtime.job
+from gradfaith.scoring import localization, score_rows
+from gradfaith.storage import hdf5, parquet
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]), ExitStack() as stack:
-    images = stack.enter_context(stores.Images(job.input.images))
-    maps = rows.open_all(stack, job.input.maps, images)
-    predictions = tables.read(job.input.predictions, tables.PREDICTIONS)
-    metrics = rows.chosen("localization", job.params.settings["metrics"])
+with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    images = stack.enter_context(hdf5.Images(job.input.images))
+    maps = score_rows.open_all(stack, job.input.maps, images)
+    predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
+    metrics = score_rows.chosen("localization", job.params.settings["metrics"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    tables.write(job.output[0], localization.scores(images, maps, predictions, metrics, cell), tables.SCORES)
+    parquet.write(job.output[0], localization.scores(images, maps, predictions, metrics, cell), parquet.SCORES)

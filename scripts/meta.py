@@ -1,10 +1,11 @@
 """Scores become a judgement of the metrics: how they rank methods beside the evidence, and which controls fool them."""
 
-import gradfaith.job
-from gradfaith import meta, tables
+import gradfaith.runtime.job
+from gradfaith.stats import meta_evaluation
+from gradfaith.storage import parquet
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]):
-    scores = tables.read(job.input.scores, tables.SCORES)
-    tables.write(job.output[0], meta.evaluation(scores, job.params.settings), tables.META)
+with gradfaith.runtime.job.running(job.log[0]):
+    scores = parquet.read(job.input.scores, parquet.SCORES)
+    parquet.write(job.output[0], meta_evaluation.evaluation(scores, job.params.settings), parquet.META)

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import registry, tables
+import gradfaith.runtime.job
+from gradfaith import registry
 from gradfaith.data.pack import pack
+from gradfaith.storage import parquet
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     reader = registry.load("readers", asked["reader"])
-    table = tables.read(job.input.manifest, tables.MANIFEST).merge(
-        tables.read(job.input.splits, tables.SPLITS), on="image_id"
+    table = parquet.read(job.input.manifest, parquet.MANIFEST).merge(
+        parquet.read(job.input.splits, parquet.SPLITS), on="image_id"
     )
     raw, options = Path(asked["raw"]) if asked["raw"] else None, reader.Options(**asked["options"])
     fit = {key: asked[key] for key in ("size", "fit", "channels", "harmonise")}

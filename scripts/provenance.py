@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import provenance, stores
-from gradfaith.atomic import write_text
+import gradfaith.runtime.job
+from gradfaith.reporting import provenance
+from gradfaith.storage import hdf5
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]), stores.Images(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
     audit, splits = (json.loads(Path(path).read_text()) for path in (job.input.audit, job.input.splits))
     found = provenance.gather(job.params.study, job.params.code, images, audit, splits, job.input.cards)
     write_text(job.output[0], json.dumps(found, indent=2) + "\n")

@@ -2,19 +2,19 @@
 
 import json
 
-import gradfaith.job
-from gradfaith import tables
-from gradfaith.atomic import write_text
+import gradfaith.runtime.job
 from gradfaith.data.manifest import usable
 from gradfaith.data.split import PARTS, report, split
+from gradfaith.storage import parquet
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 asked = job.params.settings
 
-with gradfaith.job.running(job.log[0]):
-    manifest = usable(tables.read(job.input[0], tables.MANIFEST))
+with gradfaith.runtime.job.running(job.log[0]):
+    manifest = usable(parquet.read(job.input[0], parquet.MANIFEST))
     shares = {part: asked[part] for part in PARTS}
     how = {key: asked[key] for key in ("classes", "tolerance", "seed", "by")}
     table = split(manifest, shares, **how)
     write_text(job.output.report, json.dumps(report(table, manifest, shares), indent=2) + "\n")
-    tables.write(job.output.table, table, tables.SPLITS)
+    parquet.write(job.output.table, table, parquet.SPLITS)

@@ -3,27 +3,29 @@
 import json
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith import across_sheet, meta_sheet, rank_sheet, sheets, summary, tables
-from gradfaith.atomic import write_text
+import gradfaith.runtime.job
+from gradfaith.reporting.tables import across, maps, meta, ranks
+from gradfaith.reporting.tables import sheet as sheet_tables
+from gradfaith.storage import parquet
+from gradfaith.storage.atomic import write_text
 
 job = snakemake
 about = job.params.about
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     if job.params.which == "classification":
-        predictions = tables.read_models(job.input.predictions, tables.PREDICTIONS)
-        sheet = summary.classification(tables.read(job.input.classification, tables.CLASSIFICATION), predictions, about)
+        predictions = parquet.read_models(job.input.predictions, parquet.PREDICTIONS)
+        sheet = maps.classification(parquet.read(job.input.classification, parquet.CLASSIFICATION), predictions, about)
     elif job.params.which == "ranks":
-        sheet = rank_sheet.ranks(tables.read(job.input.ranks, tables.RANKS), about)
+        sheet = ranks.ranks(parquet.read(job.input.ranks, parquet.RANKS), about)
     elif job.params.which == "across":
-        sheet = across_sheet.across(tables.read(job.input.estimates, tables.ESTIMATES), about)
+        sheet = across.across(parquet.read(job.input.estimates, parquet.ESTIMATES), about)
     elif job.params.which == "meta":
-        sheet = meta_sheet.meta(tables.read(job.input.meta, tables.META), about)
+        sheet = meta.meta(parquet.read(job.input.meta, parquet.META), about)
     else:
-        found = tables.read(job.input.estimates, tables.ESTIMATES)
-        sheet = summary.maps(found, tables.read(job.input.contrasts, tables.CONTRASTS), about)
-    sheet = sheets.warned(sheet, json.loads(Path(job.input.gate).read_text())["caution"])
-    write_text(job.output.md, sheets.markdown(sheet))
-    write_text(job.output.csv, sheets.csv(sheet))
-    write_text(job.output.tex, sheets.latex(sheet))
+        found = parquet.read(job.input.estimates, parquet.ESTIMATES)
+        sheet = maps.maps(found, parquet.read(job.input.contrasts, parquet.CONTRASTS), about)
+    sheet = sheet_tables.warned(sheet, json.loads(Path(job.input.gate).read_text())["caution"])
+    write_text(job.output.md, sheet_tables.markdown(sheet))
+    write_text(job.output.csv, sheet_tables.csv(sheet))
+    write_text(job.output.tex, sheet_tables.latex(sheet))

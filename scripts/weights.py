@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import gradfaith.job
-from gradfaith.models.pretrained import fetch
+import gradfaith.runtime.job
+from gradfaith.models.weight_file import fetch
 
 job = snakemake
 
-with gradfaith.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0]):
     fetch(job.wildcards.timm, Path(job.output.weights), Path(job.output.record))

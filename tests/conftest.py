@@ -13,10 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[1]
-CLASSES = ["normal", "benign", "malignant"]
-SIDE = 32
+from small_images import CLASSES, ROOT, SIDE
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,7 +51,7 @@ def predictions() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def images_file(tmp_path_factory: pytest.TempPathFactory, predictions: pd.DataFrame) -> Path:
     """images.h5 for the predictions: noise, and a bright square that is the evidence in all but the normal ones."""
-    from gradfaith.stores import ImageWriter
+    from gradfaith.storage.hdf5 import ImageWriter
 
     path, draw = tmp_path_factory.mktemp("images") / "images.h5", np.random.default_rng(5)
     with ImageWriter(path, list(predictions["image_id"]), ["evidence"], (1, SIDE, SIDE), {"size": SIDE}) as writer:
@@ -71,7 +68,7 @@ def images_file(tmp_path_factory: pytest.TempPathFactory, predictions: pd.DataFr
 @pytest.fixture(scope="session")
 def classifier() -> Any:
     """A small timm network of random weights: the plumbing around it is what is tested."""
-    from gradfaith.models.build import Spec, build
+    from gradfaith.models.classifier import Spec, build
 
     spec = Spec("test_resnet.r160_in1k", 3, 1, 1, SIDE, 0.3, 0.2, {"output_stride": 8})
     return build(spec, seed=3).eval()

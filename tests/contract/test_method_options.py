@@ -6,7 +6,8 @@ import pytest
 from networks import EVERY, network
 from test_methods import COUNT, asked, home, options, pictures, use_of
 
-from gradfaith import limits, registry
+from gradfaith import registry
+from gradfaith.config import option_limits
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
@@ -42,7 +43,7 @@ def test_it_works_at_the_limits_of_its_options(name: str) -> None:
     where, given = home(name), LEAST[name]
     classifier, images = network(where), pictures(where)
     study = {"size": EVERY[where].size, "seeds": 1}
-    assert limits.broken("methods", name, options("methods", name) | given, study) == []
+    assert option_limits.broken("methods", name, options("methods", name) | given, study) == []
     found = asked(classifier, use_of(classifier, "methods", name, **given), images, [0, 1])
     assert found.maps.isfinite().all()
     assert found.maps.shape[0] == COUNT

@@ -12,15 +12,15 @@ import torch
 from networks import EVERY, NETWORKS, network
 from torch import Generator, Tensor
 
-from gradfaith import registry, uses
-from gradfaith.device import Chunk
+from gradfaith import registry
+from gradfaith.attribution import bound_method, shared_passes
+from gradfaith.attribution.bound_method import Use
+from gradfaith.attribution.contract import Method, Noted
+from gradfaith.attribution.methods.occlusion import places
+from gradfaith.attribution.taps import tapped
 from gradfaith.errors import MethodUndefined
-from gradfaith.methods.contract import Method, Noted
-from gradfaith.methods.occlusion import places
-from gradfaith.models import needs
-from gradfaith.models.build import Classifier
-from gradfaith.models.taps import tapped
-from gradfaith.uses import Use
+from gradfaith.models.classifier import Classifier
+from gradfaith.runtime.batching import Chunk
 
 ROOT = Path(__file__).parents[2]
 FILES = [(room, name) for room in ("methods", "controls") for name in registry.names(room)]
@@ -61,7 +61,7 @@ def use_of(classifier: Classifier, room: str, name: str, score: str = "logit", *
         "score": score,
         "shuffled": False,
     }
-    (use,) = uses.uses_of(classifier, {name: how})
+    (use,) = bound_method.uses_of(classifier, {name: how})
     return use
 
 
@@ -74,12 +74,12 @@ def asked(classifier: Classifier, use: Use, images: Tensor, rows: list[int]) -> 
     """The method's maps for some of the same images, each with its own class and its own stream."""
     chosen = images[rows]
     organ = chosen[:, 0] > 0.5
-    with needs.meeting(
+    with shared_passes.meeting(
         classifier, chosen, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
     ) as meeting:
         supply = meeting.asked(torch.tensor(rows), torch.arange(len(rows)), use.score)
         streams = [Generator().manual_seed(row) for row in rows]
-        answer = use.attribute(uses.Given(supply, streams, (4, 4), organ))
+        answer = use.attribute(bound_method.Given(supply, streams, (4, 4), organ))
     return answer if isinstance(answer, Noted) else Noted(answer)
 
 
@@ -151,14 +151,14 @@ def test_it_explains_a_class_exactly_if_it_says_so(name: str) -> None:
     where = home(name)
     images = pictures(where)
     classifier, use = network(where), use_of(network(where), "methods", name)
-    with needs.meeting(
+    with shared_passes.meeting(
         classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
     ) as meeting:
         maps = []
         for target in (0, 1):
             supply = meeting.asked(torch.full((COUNT,), target), torch.arange(COUNT), use.score)
             streams = [Generator().manual_seed(row) for row in range(COUNT)]
-            answer = use.attribute(uses.Given(supply, streams, (4, 4), None))
+            answer = use.attribute(bound_method.Given(supply, streams, (4, 4), None))
             maps.append(answer.maps if isinstance(answer, Noted) else answer)
     assert torch.equal(*maps) != use.declared.targeted
 
@@ -171,11 +171,11 @@ def test_it_draws_random_numbers_exactly_if_it_says_so(room: str, name: str) -> 
     streams = [Generator().manual_seed(row) for row in range(COUNT)]
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    with needs.meeting(
+    with shared_passes.meeting(
         classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
     ) as meeting:
         supply = meeting.asked(torch.arange(COUNT), torch.arange(COUNT), use.score)
-        use.attribute(uses.Given(supply, streams, (4, 4), images[:, 0] > 0.5))
+        use.attribute(bound_method.Given(supply, streams, (4, 4), images[:, 0] > 0.5))
     untouched = [
         torch.equal(one.get_state(), Generator().manual_seed(row).get_state()) for row, one in enumerate(streams)
     ]

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradfaith import registry
-from gradfaith.imputers import black
-from gradfaith.metrics import rerun
 from gradfaith.metrics.contract import DECOY, NONE, RERUN, Again, Maps, Metric, Removal, Stored
-from gradfaith.metrics.engine import run
-from gradfaith.metrics.evaluated import evaluate
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.imputers import black
+from gradfaith.metrics.maps.evaluate import evaluate
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.runners import rerun
+from gradfaith.metrics.runners.masking import run
 
 FAMILIES = ("localization", "faithfulness", "agreement", "composite")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gradfaith.device import Chunk
-from gradfaith.methods.contract import Tap
-from gradfaith.models import needs
-from gradfaith.models.build import Classifier, Spec, build
-from gradfaith.models.taps import tapped
-from gradfaith.uses import Given, uses_of
+from gradfaith.attribution import shared_passes
+from gradfaith.attribution.bound_method import Given, uses_of
+from gradfaith.attribution.contract import Tap
+from gradfaith.attribution.taps import tapped
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.runtime.batching import Chunk
 
 TARGET, SIZE = 1, 96
 IMAGES = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
@@ -52,7 +52,7 @@ def ours(where: str, name: str, layer: str = "", **options: object) -> Tensor:
     classifier, path = model(where), layer or NETWORKS[where][2]
     how = {"room": "methods", "use": name, "layer": path, "options": options, "score": "logit", "shuffled": False}
     (use,) = uses_of(classifier, {name: how})
-    with needs.meeting(
+    with shared_passes.meeting(
         classifier, IMAGES, use.layers, chunk=Chunk(64, torch.device("cpu")), curved="curvature" in use.wants
     ) as meeting:
         found = use.attribute(Given(meeting.asked(torch.tensor([TARGET]), torch.arange(1), "logit"), [], (1, 1), None))

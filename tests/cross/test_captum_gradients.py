@@ -8,14 +8,21 @@ from functools import cache
 
 import pytest
 import torch
+from asked import noise
 from captum.attr import GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor
 
-from asked import noise
-from gradfaith.device import Chunk
-from gradfaith.methods import guided_backprop, guided_gradcam, input_x_gradient, integrated_gradients, saliency
-from gradfaith.models import layers, needs
-from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.attribution import shared_passes
+from gradfaith.attribution.methods import (
+    guided_backprop,
+    guided_gradcam,
+    input_x_gradient,
+    integrated_gradients,
+    saliency,
+)
+from gradfaith.models import layers
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.runtime.batching import Chunk
 
 SMALL = {
     "resnet10t": {"channels": [8, 16, 16, 24], "stem_width": 8},
@@ -34,7 +41,7 @@ def model(name: str) -> Classifier:
 def ours(name: str, method: object, **how: object) -> Tensor:
     layer = layers.default(model(name).net)
     tapped = [layer] if method is guided_gradcam else []
-    with needs.meeting(model(name), IMAGES, tapped, chunk=Chunk(8, IMAGES.device)) as meeting:
+    with shared_passes.meeting(model(name), IMAGES, tapped, chunk=Chunk(8, IMAGES.device)) as meeting:
         supply = meeting.asked(TARGET, torch.arange(2), "logit")
         given = [supply.tap(layer)] if tapped else []
         found = method.attribute(*given, supply.image([]), **how)  # type: ignore[attr-defined]

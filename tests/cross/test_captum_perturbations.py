@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from asked import TARGET, answer, bent, noise
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import KernelShap, Lime, Occlusion
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
-from asked import TARGET, answer, bent, noise
-from gradfaith.methods import kernel_shap, lime, occlusion
-from gradfaith.methods.surrogate import cut
+from gradfaith.attribution.methods import kernel_shap, lime, occlusion
+from gradfaith.attribution.support.surrogate import cut
 
 IMAGES = interpolate(noise(3, 1, 6, 6), (24, 24), mode="bicubic").clamp(0, 1)
 GREY = torch.full_like(IMAGES[:1], 0.5)

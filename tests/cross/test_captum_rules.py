@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from asked import TARGET, answer, bent, noise, weighed
 from captum.attr import LRP, DeepLift
 from captum.attr._utils.lrp_rules import EpsilonRule, GammaRule
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from asked import TARGET, answer, bent, noise, weighed
-from gradfaith.methods import deeplift, lrp
+from gradfaith.attribution.methods import deeplift, lrp
 
 IMAGES = noise(3, 1, 16, 16)
 pytestmark = pytest.mark.filterwarnings("ignore:Setting forward", "ignore:Input Tensor 0")

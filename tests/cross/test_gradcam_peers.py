@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gradfaith.methods.gradcam import attribute
+from gradfaith.attribution.methods.gradcam import attribute
+from gradfaith.attribution.taps import tapped
 from gradfaith.models import layers
-from gradfaith.models.build import Classifier, Spec, build
-from gradfaith.models.taps import tapped
+from gradfaith.models.classifier import Classifier, Spec, build
 
 CONVOLUTIONAL = ["resnet50", "densenet161", "efficientnet_b0"]
 CLASSES = 4

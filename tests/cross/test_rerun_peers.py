@@ -14,14 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gradfaith import again, explain, uses
-from gradfaith.device import Chunk
-from gradfaith.imputers import black, noisy_linear
-from gradfaith.metrics import engine, rerun
-from gradfaith.metrics.compose import compose
+from gradfaith.attribution import bound_method
+from gradfaith.attribution import cell as cell_attribution
+from gradfaith.attribution import rerun as rerun_attribution
 from gradfaith.metrics.composite import arcc, arcc_literature
 from gradfaith.metrics.contract import Reruns, Stored
-from gradfaith.metrics.evaluated import evaluate
 from gradfaith.metrics.faithfulness import (
     average_drop_pgc,
     coherency,
@@ -32,7 +29,13 @@ from gradfaith.metrics.faithfulness import (
     road,
     road_pgc,
 )
-from gradfaith.models.build import Classifier, Spec
+from gradfaith.metrics.imputers import black, noisy_linear
+from gradfaith.metrics.maps.evaluate import evaluate
+from gradfaith.metrics.runners import masking as masking_runners
+from gradfaith.metrics.runners import rerun
+from gradfaith.metrics.runners.composite import compose
+from gradfaith.models.classifier import Classifier, Spec
+from gradfaith.runtime.batching import Chunk
 
 SIZE, IMAGES, LAYER = 96, 6, "3"
 ROWS, IDS = torch.arange(IMAGES), [f"image {row}" for row in range(IMAGES)]
@@ -66,10 +69,12 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def explainer(classifier: Classifier) -> again.Explainer:
-    use = uses.uses_of(classifier, {"gradcam": GRADCAM})
-    cell = explain.Cell(classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False)
-    return again.Explainer({"trained": cell}, Chunk(32, torch.device("cpu")))
+def explainer(classifier: Classifier) -> rerun_attribution.Explainer:
+    use = bound_method.uses_of(classifier, {"gradcam": GRADCAM})
+    cell = cell_attribution.Cell(
+        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False
+    )
+    return rerun_attribution.Explainer({"trained": cell}, Chunk(32, torch.device("cpu")))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def target(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def stored(explainer: again.Explainer, images: Tensor, target: Tensor) -> Stored:
+def stored(explainer: rerun_attribution.Explainer, images: Tensor, target: Tensor) -> Stored:
     asked = Reruns(images, target, IDS, ["as it is"] * IMAGES, {("gradcam", 0): ROWS}, "trained")
     return Stored(explainer(asked)["gradcam", 0], "native", False, ROWS, target)
 
@@ -106,15 +111,17 @@ def _theirs(classifier: Classifier, images: Tensor, target: Tensor, name: str, *
 
 
 @pytest.fixture(scope="module")
-def parts(classifier: Classifier, images: Tensor, stored: Stored, explainer: again.Explainer) -> dict[str, Any]:
+def parts(
+    classifier: Classifier, images: Tensor, stored: Stored, explainer: rerun_attribution.Explainer
+) -> dict[str, Any]:
     """Everything that an ARCC is made of, as our batteries measure it."""
     maps = {("gradcam", 0): stored}
     masking = {"complexity": (complexity, {}), "drop": (average_drop_pgc, {}), "rise": (increase_in_confidence, {})}
     ranking = {"road": (road, {}), "road_pgc": (road_pgc, {})}
     again_ = {"coherency": (coherency, {}), "coherency_literature": (coherency_literature, {})}
     found = {
-        **engine.run(classifier, images, maps, masking, BLACK, image_ids=IDS).of["gradcam", 0],
-        **engine.run(classifier, images, maps, ranking, FILLED, image_ids=IDS).of["gradcam", 0],
+        **masking_runners.run(classifier, images, maps, masking, BLACK, image_ids=IDS).of["gradcam", 0],
+        **masking_runners.run(classifier, images, maps, ranking, FILLED, image_ids=IDS).of["gradcam", 0],
         **rerun.run(explainer, images, maps, again_, BLACK, image_ids=IDS).of["gradcam", 0],
     }
     return {metric: result for (metric, _), result in found.items()}

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
-from gradfaith.imputers import noisy_linear
 from gradfaith.metrics.contract import Context
-from gradfaith.models import vision  # noqa: F401 - beside a CPU torch, torchvision imports only after this
+from gradfaith.metrics.imputers import noisy_linear
+from gradfaith.models import timm_import  # noqa: F401 - beside a CPU torch, torchvision imports only after this
 
 NoisyLinearImputer = import_module("pytorch_grad_cam.metrics.road").NoisyLinearImputer
 SIZE = (64, 80)

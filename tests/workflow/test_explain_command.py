@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from workspace import TINY, Workspace
 
-from gradfaith import cli, visualise
+from gradfaith.cli import explain_image, main
+from gradfaith.cli.explain_request import Request
 from gradfaith.errors import MethodUndefined, ModelUnusable
-from gradfaith.figures import single
-from gradfaith.request import Request
-from gradfaith.stores import Images, Maps
+from gradfaith.reporting.figures import overlay
+from gradfaith.storage.hdf5 import Images, Maps
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 IMAGES = "results/tiny/data/images.h5"
@@ -28,7 +28,7 @@ def here(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def explained(out: Path, **words: object) -> list[str]:
     default = {"image": an_image(), "study": TINY, "arch": "net-b", "seed": 1, "out": out}
-    return list(visualise.run(Request(**(default | words)), Path.cwd()))
+    return list(explain_image.run(Request(**(default | words)), Path.cwd()))
 
 
 def an_image(role: str = "predicted") -> str:
@@ -61,7 +61,7 @@ def test_the_maps_are_the_study_s_own_and_everything_is_written(
         str(tmp_path / "a"),
     ]
     monkeypatch.setattr(sys, "argv", ["gradfaith", *words, "--methods", "gradcam", "random", "random-grid", "refine"])
-    cli.main()
+    main.main()
     first, *lines, last = capsys.readouterr().out.splitlines()
     told = pd.read_parquet("results/tiny/predictions/net-b/seed-1.parquet").set_index("image_id").loc[image]
     share = told[f"calibrated_{told['predicted']}"]
@@ -123,7 +123,7 @@ def test_a_fault_while_drawing_leaves_the_earlier_answer(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained(tmp_path / "a", methods=["eigencam"])
-    monkeypatch.setattr(single, "beside", lambda *_: 1 / 0)
+    monkeypatch.setattr(overlay, "beside", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         explained(tmp_path / "a")
     assert os.listdir(tmp_path) == ["a"]

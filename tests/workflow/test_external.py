@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from scipy.special import logsumexp
 from workspace import ROOT, TINY, Workspace, plant
 
-from gradfaith.models.vision import timm
-from gradfaith.stores import Images
+from gradfaith.models.timm_import import timm
+from gradfaith.storage.hdf5 import Images
 
 pytestmark = pytest.mark.xdist_group("external")
 

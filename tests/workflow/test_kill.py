@@ -19,7 +19,7 @@ TABLES = ("scores", "estimates", "contrasts")
 
 
 def gradfaith(space: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gradfaith.cli", *arguments]
+    command = [sys.executable, "-m", "gradfaith.cli.main", *arguments]
     environment = {**space.environment, "PYTHONPATH": str(space.folder / "workflow")}
     return subprocess.run(command, cwd=space.folder, env=environment, capture_output=True, text=True)
 

@@ -28,8 +28,8 @@ def test_metrics_are_judged_from_scores_alone(spoilable: Workspace):
     assert (results / "figures/curves.svg").read_text().count("the most relevant first") == 2
 
     assert spoilable.planned(*TARGETS) == {}
-    spoilable.edit("workflow/gradfaith/stats/fooled.py", "(1 + np.sign", "(1.0 + np.sign")
+    spoilable.edit("workflow/gradfaith/stats/meta_evaluation.py", "(1 + np.sign", "(1.0 + np.sign")
     assert spoilable.planned(*TARGETS) == {"meta": 1, "table": 1, "figure": 1}
-    spoilable.edit("workflow/gradfaith/stats/fooled.py", "(1.0 + np.sign", "(1 + np.sign")
+    spoilable.edit("workflow/gradfaith/stats/meta_evaluation.py", "(1.0 + np.sign", "(1 + np.sign")
     spoilable.edit("tiny.yaml", "meta: {against: road}", "meta: {truth: [iou_area_matched]}")
     assert spoilable.planned(*TARGETS) == {"meta": 1, "table": 1, "figure": 1}

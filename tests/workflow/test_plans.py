@@ -12,8 +12,8 @@ import pytest
 import yaml
 from workspace import ROOT, TINY, Workspace
 
-from gradfaith import work
-from gradfaith.plan import Plan
+from gradfaith.cli.cost import jobs as jobs_cost
+from gradfaith.dag.plan import Plan
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -111,9 +111,9 @@ def test_the_jobs_that_cost_is_counted_for_are_those_of_the_rules(finished: Work
     """Every file and every benchmark of the list was made by the run, and the run did no other job."""
     monkeypatch.chdir(finished.folder)
     plan = Plan.read(yaml.safe_load((finished.folder / "tiny.yaml").read_text()), finished.folder)
-    size = work.sizes(plan)
+    size = jobs_cost.sizes(plan)
     assert size is not None
-    jobs = list(work.jobs(plan, size))
+    jobs = list(jobs_cost.jobs(plan, size))
     made = [path for job in jobs for path in (*job.outputs, job.benchmark, job.log)]
     assert not [path for path in made if not (finished.folder / path).is_file()]
     counted = {rule: len([job for job in jobs if job.rule == rule]) for rule in {job.rule for job in jobs}}

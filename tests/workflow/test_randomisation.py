@@ -30,7 +30,7 @@ def test_the_check_adds_its_cells_scores_and_figure_to_a_finished_study(spoilabl
     drawn = (results / "figures/randomisation.svg").read_text()
     assert "from the image up" in drawn
 
-    spoilable.edit("workflow/gradfaith/figures/randomisation.py", "SPREAD = 0.4", "SPREAD = 0.3")
+    spoilable.edit("workflow/gradfaith/reporting/figures/randomisation.py", "SPREAD = 0.4", "SPREAD = 0.3")
     assert spoilable.planned(TARGET) == {"figure": 1}
     spoilable.edit("tiny.yaml", "steps: 1,", "steps: 2,")
     assert spoilable.planned(TARGET) == {"randomise": MODELS, "collect": 1, "estimate": 1, "figure": 1}

@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 from workspace import Workspace
 
-from gradfaith.stores import Images
+from gradfaith.storage.hdf5 import Images
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 

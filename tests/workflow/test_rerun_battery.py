@@ -50,6 +50,6 @@ def test_the_battery_and_the_composite_add_their_scores_and_go_stale_with_the_me
     assert spoilable.planned(SCORES) == {"collect": 1}
     spoilable.edit(f"{GRADFAITH}/metrics/faithfulness/coherency.py", "import torch\n", "import torch\n\nEXTRA = 1\n")
     assert spoilable.planned(SCORES) == {"faithfulness": BUNDLES, "collect": 1}
-    spoilable.edit(f"{GRADFAITH}/methods/gradcam.py", ".relu()", ".relu().mul(2.0)")
+    spoilable.edit(f"{GRADFAITH}/attribution/methods/gradcam.py", ".relu()", ".relu().mul(2.0)")
     cell = "results/tiny/scores/faithfulness/net-a/seed-0/cams.rerun.parquet"
     assert spoilable.planned(cell) == {"explain": 1, "faithfulness": 1}

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from workspace import ROOT, Workspace
 
-from gradfaith import work
-from gradfaith.plan import Plan
+from gradfaith.cli.cost import jobs
+from gradfaith.dag.plan import Plan
 
 ALL = sorted(study.name for study in (ROOT / "config/studies").glob("*.yaml"))
 COMPUTED = sorted(
@@ -38,9 +38,9 @@ def test_it_is_planned_to_its_end_and_cost_counts_the_same_jobs(
     monkeypatch.chdir(fresh.folder)
     path = f"config/studies/{study}"
     plan = Plan.read(yaml.safe_load((fresh.folder / path).read_text()), fresh.folder)
-    size = work.sizes(plan)
+    size = jobs.sizes(plan)
     assert size is not None
-    counted = Counter(job.rule for job in work.jobs(plan, size))
+    counted = Counter(job.rule for job in jobs.jobs(plan, size))
     assert counted["train"]
     assert counted == Workspace(fresh.folder, path).planned()
     if study == "paper.yaml":

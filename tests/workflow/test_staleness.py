@@ -6,7 +6,7 @@ import time
 import pytest
 from workspace import Workspace
 
-from gradfaith.models.recipe import RECIPE_VERSION
+from gradfaith.config.training import RECIPE_VERSION
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -23,10 +23,12 @@ def test_a_finished_study_has_nothing_to_do(finished: Workspace):
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        pytest.param(f"{GRADFAITH}/methods/gradcam.py", "\nfrom torch", "\n# a comment\nfrom torch", id="comment"),
-        pytest.param(f"{GRADFAITH}/methods/gradcam.py", '"""', '"""Another first line. ', id="docstring"),
+        pytest.param(
+            f"{GRADFAITH}/attribution/methods/gradcam.py", "\nfrom torch", "\n# a comment\nfrom torch", id="comment"
+        ),
+        pytest.param(f"{GRADFAITH}/attribution/methods/gradcam.py", '"""', '"""Another first line. ', id="docstring"),
         pytest.param(f"{GRADFAITH}/models/layers.py", "found=f", "found='again ' + f", id="error text"),
-        pytest.param(f"{GRADFAITH}/mapinfo.py", "return np.where(", "return 1 * np.where(", id="plumbing"),
+        pytest.param(f"{GRADFAITH}/storage/map_info.py", "return np.where(", "return 1 * np.where(", id="plumbing"),
         pytest.param("config/README.md", "# Configuration", "# The configuration", id="readme"),
     ],
 )
@@ -44,7 +46,7 @@ def test_touching_code_and_config_makes_nothing_stale(spoilable: Workspace):
 
 
 def test_a_method_makes_its_bundle_stale_and_what_is_collected_from_it(spoilable: Workspace):
-    spoilable.edit(f"{GRADFAITH}/methods/gradcam.py", ".relu()", ".relu().mul(2.0)")
+    spoilable.edit(f"{GRADFAITH}/attribution/methods/gradcam.py", ".relu()", ".relu().mul(2.0)")
     planned = spoilable.planned()
     assert planned.pop("figure") >= 3
     assert planned == {"explain": MODELS, "faithfulness": MODELS, "localization": MODELS, "agreement": 2, **AFTER}
@@ -59,7 +61,7 @@ def test_a_localization_metric_makes_localization_stale_and_no_model_job(spoilab
     assert planned == {"localization": MODELS, **AFTER}
 
 
-@pytest.mark.parametrize("path", ["metrics/faithfulness/faith.py", "imputers/black.py"])
+@pytest.mark.parametrize("path", ["metrics/faithfulness/faith.py", "metrics/imputers/black.py"])
 def test_a_faithfulness_metric_or_an_imputer_makes_its_battery_stale(spoilable: Workspace, path: str):
     spoilable.edit(f"{GRADFAITH}/{path}", "\nfrom ", "\nEXTRA = 1\nfrom ")
     planned = spoilable.planned()
@@ -98,10 +100,12 @@ def test_the_recipe_makes_training_stale_and_all_after_it(spoilable: Workspace):
 
 
 def test_training_code_counts_by_its_version(spoilable: Workspace):
-    spoilable.edit(f"{GRADFAITH}/models/train.py", "import math", "import math\n\nEXTRA = 1")
+    spoilable.edit(f"{GRADFAITH}/models/training/loop.py", "import math", "import math\n\nEXTRA = 1")
     assert spoilable.planned() == {}
     spoilable.edit(
-        f"{GRADFAITH}/models/recipe.py", f"RECIPE_VERSION = {RECIPE_VERSION}", f"RECIPE_VERSION = {RECIPE_VERSION + 1}"
+        f"{GRADFAITH}/config/training.py",
+        f"RECIPE_VERSION = {RECIPE_VERSION}",
+        f"RECIPE_VERSION = {RECIPE_VERSION + 1}",
     )
     assert spoilable.planned()["train"] == MODELS
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import trainer
 
-from gradfaith import job
 from gradfaith.models import checkpoint
+from gradfaith.runtime import job
 
 MOMENTS = ("in write", "before rename", "after rename")
 STRUCK = {-number for number in (signal.SIGKILL, *trainer.WARNINGS)}  # or 1: warned in time, and saved once more

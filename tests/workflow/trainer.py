@@ -22,13 +22,13 @@ import torch._dynamo  # AdamW imports it at its first step: here once, in the se
 from safetensors import safe_open
 from torch import Generator
 
+from gradfaith.config.training import Recipe
 from gradfaith.errors import Refusal
 from gradfaith.models import checkpoint
-from gradfaith.models.build import Spec
-from gradfaith.models.pixels import Resident
-from gradfaith.models.progress import Keeper
-from gradfaith.models.recipe import Recipe
-from gradfaith.models.train import train
+from gradfaith.models.classifier import Spec
+from gradfaith.models.training.checkpoints import Keeper
+from gradfaith.models.training.image_source import Resident
+from gradfaith.models.training.loop import train
 
 SPEC = Spec(
     "test_resnet",

@@ -1,7 +1,7 @@
 """A name is a file stem: what exists, what it declares, and the module behind it.
 
 A file belongs to a room when it assigns the room's declaration (`METHOD = Method(...)`, say). Declarations and options
-are read from the syntax tree, so a study is checked, and the schema written, without importing torch. `random_grid.py` is
+are read from the syntax tree, so a study is checked, and the schema written, without importing torch. `attribution/controls/random_grid.py` is
 called `random-grid`: names are written with hyphens.
 """
 
@@ -18,7 +18,6 @@ from typing import Any
 from gradfaith.errors import UnknownName
 
 PACKAGE = Path(__file__).parent
-SHUFFLED = "shuffled-"  # before the name of a method: its map with the cells permuted
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ class Room:
 
 
 ROOMS = {
-    "methods": Room("methods", "METHOD", "attribute", "method"),
-    "controls": Room("methods/controls", "METHOD", "attribute", "control"),
+    "methods": Room("attribution/methods", "METHOD", "attribute", "method"),
+    "controls": Room("attribution/controls", "METHOD", "attribute", "control"),
     "readers": Room("data/readers", "Options", "read", "reader"),
-    "imputers": Room("imputers", "IMPUTER", "fill", "imputer"),
+    "imputers": Room("metrics/imputers", "IMPUTER", "fill", "imputer"),
     "localization": Room("metrics/localization", "METRIC", "score", "localization metric"),
     "faithfulness": Room("metrics/faithfulness", "METRIC", "changes", "faithfulness metric"),
     "agreement": Room("metrics/agreement", "METRIC", "ready", "agreement metric"),
     "composite": Room("metrics/composite", "METRIC", "score", "composite metric"),
-    "figures": Room("figures", "FIGURE", "draw", "figure"),
+    "figures": Room("reporting/figures", "FIGURE", "draw", "figure"),
 }
 
 

@@ -10,18 +10,22 @@ Refused: more than 8 bits per channel (Pillow would silently keep the upper half
 image), more than 64 megapixels, PNGs whose checksums do not match, masks kept as JPEG, and whatever else Pillow cannot read to its end.
 Colour becomes grey by ITU-R 601-2 luma. Costs about 2 ms per JPEG of 512 x 512 pixels, and at most about 1 GiB of memory per call.
 Thread-safe: Pillow's plug-ins and the warnings of its parsers are settled once, when this file is imported.
+
+An image that is no part of a study, decoded, fitted and harmonised as the study's own images are (pack.py).
 """
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from gradfaith.data.fit import Fit, Harmonise
 from gradfaith.errors import LossyMask, MaskSizeMismatch, Refusal, UnreadableImage
 
 PIXELS = 64_000_000  # of one image
@@ -160,3 +164,9 @@ def _unreadable(path: Path, said: str) -> UnreadableImage:
         why="An image left out in silence would change the study's data without a trace.",
         then="Export it again as one 8-bit PNG, JPEG or TIFF, or take it out of its folder.",
     )
+
+
+def read(path: Path, image: Mapping[str, Any], *, colour: int) -> NDArray[np.uint8]:  # (c, size, size)
+    """`image` is the study's key of that name; `colour` is what the dataset's reader decodes: 1 grey, 3 colour."""
+    fitted = Fit(image["size"], image["fit"]).pixels(decode(path, colour), image["channels"])
+    return Harmonise(**image["harmonise"])(fitted)

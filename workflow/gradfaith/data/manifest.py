@@ -4,7 +4,7 @@ pixel_hash = BLAKE2 over shape and pixels: equal for exact duplicates, whatever 
 lesion_px, lesion_share: pixels of evidence, and their share of the image
 status: "ok", or "unreadable" with the reason; such an image has no hash, is in no part, and is in every count of the audit
 
-Groups that the dataset does not know come from a table (data/groups.py makes it).
+Groups that the dataset does not know come from a table (data/grouping/infer.py makes it).
 """
 
 import hashlib
@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.data.readers.contract import Picture, Reader, Record
-from gradfaith.data.reading import each
+from gradfaith.data.readers.contract import Picture, Reader, Record, each
 from gradfaith.errors import DatasetInvalid, UnreadableImage
 
 NAMED = 10  # unreadable files that a refusal names

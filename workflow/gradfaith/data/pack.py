@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.data.fit import Fit
-from gradfaith.data.harmonise import Harmonise
+from gradfaith.data.fit import Fit, Harmonise
 from gradfaith.data.manifest import records
-from gradfaith.data.readers.contract import Picture, Reader, Record
-from gradfaith.data.reading import each
+from gradfaith.data.readers.contract import Picture, Reader, Record, each
 from gradfaith.errors import UnreadableImage
-from gradfaith.stores import ImageWriter
+from gradfaith.storage.hdf5 import ImageWriter
 
 REGIONS = ("evidence", "lungs", "body", "shortcut")
 PARTS = "parts"  # a number per pixel, beside the regions that are true or false

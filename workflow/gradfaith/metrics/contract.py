@@ -1,15 +1,15 @@
 """What a metric is: a file whose stem is its name, a `METRIC`, and `score` (for faithfulness also `changes`).
 
-Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/located.py),
+Localization, numpy:   score(on, **options) -> Values                on: maps in [0, 1] beside the region (metrics/maps/located.py),
                        or a mapping of variants to Values            zeros for a constant map, whose number is not read
 Agreement, numpy:      ready(maps, **options) -> stack              what is kept of each map (m, h, w), once for all its pairs
                        score(first, second) -> Values               two such stacks, row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[Step]    which changed images the metric needs
                        score(base, after, **options) -> Values       how the model's answers become a number
-  of battery "rerun"   its steps ask for maps of changed images or models: `base` and `after` are maps (metrics/explained.py)
+  of battery "rerun"   its steps ask for maps of changed images or models: `base` and `after` are maps (metrics/maps/evaluate.py)
 Composite, numpy:      score(parts) -> Values                        part -> its numbers (m,), where all of them are ok
 
-A metric knows no model, no batch, no device and no file. Maps come in as `metrics/evaluated.py` makes them. Constant maps get
+A metric knows no model, no batch, no device and no file. Maps come in as `metrics/maps/evaluate.py` makes them. Constant maps get
 the status "degenerate" from the runner, whatever a metric says of them. A value that the formula does not have is `undefined`; a value
 that is not finite and not declared undefined is "failed". The options of a faithfulness metric are those of `changes`, and
 both of its functions take them.
@@ -27,16 +27,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfaith.vocabulary import EXTENDED, Evidence, Grid
+
 Family = Literal["localization", "faithfulness", "agreement", "composite"]
 Target = Literal["predicted", "true"]
 Better = Literal["higher", "lower", "neither"]
-Status = Literal["ok", "undefined", "degenerate", "failed"]
-Grid = Literal["native", "input"]
-Evidence = Literal["mask", "box", "point", "parts"]
 Chance = Literal["", "0", "1", "1/2", "area"]  # "area": the region's share of the image
 
 DECOY = 128  # the number of the first region that only looks like one
-EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 
 Model = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
 Chosen = Mapping[str, tuple[ModuleType, Mapping[str, Any]]]  # the study's label -> the file behind it and its options
@@ -57,7 +55,9 @@ class Metric:
     evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
     grid: Grid = "input"  # agreement: reads maps evaluated at the image's size, or raw ones on their own grid
     variants: str = ""  # the option whose values name its variants
-    regional: bool = False  # faithfulness: takes the regions of an image away, one at a time (metrics/regional.py)
+    regional: bool = (
+        False  # faithfulness: takes the regions of an image away, one at a time (metrics/maps/regions_removed.py)
+    )
     rival: bool = False  # faithfulness: reads the map of a second class of the image beside
     forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
     invariances: tuple[

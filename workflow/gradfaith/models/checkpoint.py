@@ -1,4 +1,9 @@
-"""A trained model on disk: `weights.safetensors` and, beside it, `card.json` that says what it is.
+"""Classifiers that were not trained in this study: a file of one's own with a head of its own, or another study's models.
+
+Their outputs become the dataset's classes by a class map, which is kept in the spec and so in the card. Another study's
+weights stay where they lie: what is written here is a card, with the temperature that was fitted there.
+
+A trained model on disk: `weights.safetensors` and, beside it, `card.json` that says what it is.
 
 The card holds what is needed to build the classifier again (its spec), where it comes from (recipe, seed, dataset
 digest, class names, best epoch, device, versions) and the SHA-256 of the weights, which is checked before they are
@@ -9,18 +14,73 @@ not there. Only safetensors is read: a pickle would run whatever code it carries
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 
-from gradfaith import atomic
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.build import Classifier, Spec, build
+from gradfaith.models import weight_file
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.timm_import import timm
+from gradfaith.storage import atomic
+
+
+def as_in_file(spec: Spec, weights: Path, class_map: Sequence[Sequence[int]], classes: Sequence[str]) -> Spec:
+    """The spec with the head that the file has, answering with `classes`."""
+    many = _head(weights, spec.timm)
+    for name, outputs in zip(classes, class_map, strict=True):
+        if max(outputs) >= many:
+            raise ModelUnusable(
+                found=f"class_map.{name}: output {max(outputs)} does not exist, the head in {weights} has {many} (from 0).",
+                why="A class is made of outputs that the classifier has.",
+                then="Look the outputs up where the classifier was trained, and mend class_map.",
+            )
+    return replace(spec, classes=many).mapped(class_map)
+
+
+def adopted(
+    weights: Path,
+    card: Path,
+    predictions: pd.DataFrame,
+    settings: Mapping[str, Any],
+    probe: Callable[[Classifier], None],
+) -> dict[str, Any]:
+    """The card of another study's model under this study's classes; `probe` refuses a network that a method has no map for."""
+    spec = load(weights, card).spec.mapped(settings["class_map"])
+    probe(build(spec))
+    return {
+        **read_card(card),
+        "spec": spec.to_json(),
+        "classes": list(settings["classes"]),
+        "external": settings["external"],
+        "temperature": float(predictions["temperature"].iloc[0]),
+    }
+
+
+def _head(weights: Path, name: str) -> int:
+    """How many outputs the classifier in a file has."""
+    heads = timm.get_pretrained_cfg(name).classifier
+    first = heads if isinstance(heads, str) else (heads or ("",))[0]
+    there = weight_file.read(weights)
+    if f"{first}.weight" in there:
+        return int(there[f"{first}.weight"].shape[0])
+    raise _no_head(weights, name, f"it has no {first}.weight")
+
+
+def _no_head(weights: Path, name: str, said: str) -> ModelUnusable:
+    return ModelUnusable(
+        found=f"{weights} is no classifier of the architecture {name}: {said}.",
+        why="With a class map the number of outputs is read off the head in the file.",
+        then="Give the weights of a network of this architecture, head included.",
+    )
+
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD = "weights.safetensors", "card.json"

@@ -23,9 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradfaith.models.build import Classifier, Spec, build
-from gradfaith.models.probe import noise, zeros_as_noise
-from gradfaith.models.taps import frozen
+from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.temporary_state import frozen, noise, zeros_as_noise
 
 Order = Literal["top_down", "bottom_up"]
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.build import Classifier
-from gradfaith.models.probe import noise
-from gradfaith.models.taps import frozen
+from gradfaith.models.classifier import Classifier
+from gradfaith.models.temporary_state import frozen, noise
 
 CLOSE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
 

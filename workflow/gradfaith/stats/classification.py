@@ -1,10 +1,19 @@
-"""How well each architecture classifies, with intervals over patients: Table I of the paper, by class and as macro means.
+"""What a confusion matrix and a ranking say about each class, for a whole part and for that part without each group.
+
+    sensitivity = recall = TP / (TP + FN)     specificity = TN / (TN + FP)     precision = TP / (TP + FP)
+    F1 = 2 TP / (2 TP + FP + FN)              AUROC = P(a positive scores above a negative), ties half
+
+Rows of a confusion matrix are true classes, columns predicted ones; a denominator of zero gives NaN, which the table turns
+into "undefined", never a 0. Everything is exact and batched: a matrix without a group is the difference of two counts, and
+the AUROC's wins come from one sort and are then taken away group by group. Cost: O(n log n) per class.
+
+How well each architecture classifies, with intervals over patients: Table I of the paper, by class and as macro means.
 
     macro X = mean over classes of X      balanced accuracy = macro sensitivity = macro recall      AUROC: one against rest
 
 The paper's rows fit these readings (its sensitivity equals its recall; its F1 is a mean of the classes' own). A number is
 computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
-(jackknife.py): a cluster-robust t like that of the scores; a macro mean loses k - 1 degrees of freedom to its k class
+(stats/intervals.py): a cluster-robust t like that of the scores; a macro mean loses k - 1 degrees of freedom to its k class
 means. A rate that has no value (a class never predicted has no precision) is "undefined" and makes its macro mean so; the
 mean is then over the seeds that have one, and n_undefined counts the others. Where every group gives the same number (all
 correct) there is no spread to build an interval on, so none is printed: one without width would promise perfection.
@@ -12,7 +21,7 @@ correct) there is no spread to build an interval on, so none is printed: one wit
 n_images and n_groups are those the number rests on; for a class's AUROC, those of the class. Cost: milliseconds per model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +29,90 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats import rates
-from gradfaith.stats.intervals import HOUSE, Rule, from_jackknife, nothing
-from gradfaith.stats.jackknife import Floats, Run
+from gradfaith.stats.intervals import HOUSE, Floats, Rule, Run, from_jackknife, nothing
+
+Codes = NDArray[np.int64]
+
+
+def true_positives(matrix: Floats) -> Floats:  # (..., k, k) -> (..., k)
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def of_class(matrix: Floats) -> Floats:  # images of the class
+    return np.asarray(matrix.sum(axis=-1))
+
+
+def as_class(matrix: Floats) -> Floats:  # images predicted as the class
+    return np.asarray(matrix.sum(axis=-2))
+
+
+def of_another(matrix: Floats) -> Floats:
+    return np.asarray(matrix.sum(axis=(-2, -1))[..., None] - of_class(matrix))
+
+
+def of_or_as_class(matrix: Floats) -> Floats:
+    return of_class(matrix) + as_class(matrix) - true_positives(matrix)
+
+
+def sensitivity(matrix: Floats) -> Floats:
+    return _ratio(true_positives(matrix), of_class(matrix))
+
+
+def specificity(matrix: Floats) -> Floats:
+    return _ratio(of_another(matrix) - as_class(matrix) + true_positives(matrix), of_another(matrix))
+
+
+def precision(matrix: Floats) -> Floats:
+    return _ratio(true_positives(matrix), as_class(matrix))
+
+
+def f1(matrix: Floats) -> Floats:
+    return _ratio(2 * true_positives(matrix), of_class(matrix) + as_class(matrix))
+
+
+def accuracy(matrix: Floats) -> Floats:  # (..., k, k) -> (...)
+    return _ratio(true_positives(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
+
+
+Rate = Callable[[Floats], Floats]
+# A rate, and the images it rests on: their share in a group is that group's pull.
+RATES: Mapping[str, tuple[Rate, Rate]] = {
+    "sensitivity": (sensitivity, of_class),
+    "specificity": (specificity, of_another),
+    "precision": (precision, as_class),
+    "recall": (sensitivity, of_class),
+    "f1": (f1, of_or_as_class),
+}
+
+
+def matrices(label: Codes, predicted: Codes, group: Codes, shape: tuple[int, int]) -> Floats:  # (g, k, k)
+    """The confusion matrix of every group; `shape`: groups, classes."""
+    g, k = shape
+    return np.bincount((group * k + label) * k + predicted, minlength=g * k * k).astype(np.float64).reshape(g, k, k)
+
+
+def auroc(score: Floats, positive: NDArray[np.bool_], group: Codes, groups: int) -> tuple[float, Floats]:
+    """The AUROC of one class, and what it is without each group (g)."""
+    above, below = np.sort(score[~positive]), np.sort(score[positive])
+    wins = _rank(above, score[positive])  # negatives that each positive beats
+    losses = len(below) - _rank(below, score[~positive])  # positives that beat each negative
+    own, other = group[positive], group[~positive]
+    won = np.bincount(own, wins, groups) + np.bincount(other, losses, groups)
+    for both in np.intersect1d(own, other):  # pairs within a group were taken away twice
+        won[both] -= _rank(np.sort(score[~positive & (group == both)]), score[positive & (group == both)]).sum()
+    pairs = (len(own) - np.bincount(own, minlength=groups)) * (len(other) - np.bincount(other, minlength=groups))
+    whole = _ratio(np.asarray(wins.sum()), np.asarray(float(len(own) * len(other))))
+    return float(whole), _ratio(wins.sum() - won, pairs.astype(np.float64))
+
+
+def _rank(ordered: Floats, score: Floats) -> Floats:
+    return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(whole > 0, part / whole, np.nan))
+
 
 MACRO = "macro"
 NO_SPREAD = "the same without any one group: no spread to build an interval on"
@@ -98,31 +188,43 @@ def _numbers(table: pd.DataFrame, classes: list[str]) -> Iterator[_Number]:
     )
     shape = (len(names), len(classes))
     models = [np.flatnonzero(run == code) for code in range(run.max() + 1)]
-    own = np.stack(
-        [rates.matrices(label[at], predicted[at], group[at], shape) for at in models], axis=1
-    )  # (g, r, k, k)
+    own = np.stack([matrices(label[at], predicted[at], group[at], shape) for at in models], axis=1)  # (g, r, k, k)
     whole = own.sum(axis=0)
     images = own.sum(axis=(2, 3))
     n = int(images.sum(axis=0).max())
-    yield _Number("accuracy", MACRO, rates.accuracy(whole), rates.accuracy(whole - own), images, n, lost=0)
-    balanced = rates.sensitivity(whole), rates.sensitivity(whole - own), rates.of_class(own)
+    yield _Number(
+        "accuracy",
+        MACRO,
+        accuracy(whole),
+        accuracy(whole - own),
+        images,
+        n,
+        lost=0,
+    )
+    balanced = (
+        sensitivity(whole),
+        sensitivity(whole - own),
+        of_class(own),
+    )
     yield _macro("balanced_accuracy", *balanced, n)
-    for metric, (rate, basis) in rates.RATES.items():
+    for metric, (rate, basis) in RATES.items():
         yield from _by_class(metric, classes, rate(whole), rate(whole - own), basis(own), n)
     columns = [f"probability_{name}" for name in classes]
     if set(columns) <= set(table):
         scores = table[columns].to_numpy(np.float64)
         theta, left = _auroc(scores, label, group, models, shape)
-        yield from _by_class("auroc", classes, theta, left, rates.of_class(own), n)
+        yield from _by_class("auroc", classes, theta, left, of_class(own), n)
 
 
 def _auroc(
-    scores: Floats, label: rates.Codes, group: rates.Codes, models: list[NDArray[np.int64]], shape: tuple[int, int]
+    scores: Floats,
+    label: Codes,
+    group: Codes,
+    models: list[NDArray[np.int64]],
+    shape: tuple[int, int],
 ) -> tuple[Floats, Floats]:
     """Per seed and class (r, k), and without each group (g, r, k)."""
-    found = [
-        [rates.auroc(scores[at, k], label[at] == k, group[at], shape[0]) for k in range(shape[1])] for at in models
-    ]
+    found = [[auroc(scores[at, k], label[at] == k, group[at], shape[0]) for k in range(shape[1])] for at in models]
     theta = np.array([[whole for whole, _ in row] for row in found])
     return theta, np.moveaxis(np.array([[left for _, left in row] for row in found]), 2, 0)
 

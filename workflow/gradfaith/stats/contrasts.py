@@ -1,6 +1,6 @@
 """Paired contrasts: is a method better than one that knows nothing, on the same images of the same models?
 
-    value = mean over images of (method - control)          the interval is that of the differences (intervals.py)
+    value = mean over images of (method - control)          the interval is that of the differences (stats/intervals.py)
     share_better: of the images where the method is better; ties count half
 
 Every method meets every control and its own shuffles (`shuffled-<method>`); a control meets its own shuffles too, where
@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from gradfaith.metrics.randomised import NAME as RANDOMISATION
-from gradfaith.registry import SHUFFLED
-from gradfaith.stats.cells import FOUND, RUN, Codes, check, codes, intervals
+from gradfaith.metrics.maps.randomisation import NAME as RANDOMISATION
+from gradfaith.stats.estimates import FOUND, RUN, Codes, check, codes, intervals
 from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
+from gradfaith.vocabulary import SHUFFLED
 
 CONTEXT = ("arch", "arch2", "target", "metric", "variant")
 KEYS = (*CONTEXT, "layer")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfaith.stats.jackknife import Floats
+from gradfaith.stats.intervals import Floats
 from gradfaith.stats.winrates import TIE
 
 FEWEST = 3

@@ -1,6 +1,6 @@
 """Mean curves: what the model says of the class as more and more of the image is taken away.
 
-    at each share removed: the mean over images of the class's probability, with the interval of any estimate (intervals.py)
+    at each share removed: the mean over images of the class's probability, with the interval of any estimate (stats/intervals.py)
 
 Along a curve the images are the same, so its intervals move together: they are a band for each point, not for the whole curve.
 Cost: 0.2 ms per point.
@@ -8,7 +8,7 @@ Cost: 0.2 ms per point.
 
 import pandas as pd
 
-from gradfaith.stats.cells import intervals
+from gradfaith.stats.estimates import intervals
 from gradfaith.stats.intervals import HOUSE, Rule
 
 KEYS = ("arch", "method", "imputer", "order", "fraction")

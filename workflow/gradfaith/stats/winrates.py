@@ -4,7 +4,7 @@
     win        1/t for each of the t methods that share the best score, else 0                       [pham2025]
     rank       1 + the methods that are better + half of those that tie
 
-A rate is the mean of the wins over images, its interval that of any estimate (intervals.py): over groups, or groups and
+A rate is the mean of the wins over images, its interval that of any estimate (stats/intervals.py): over groups, or groups and
 seeds. Wins of a contest add up to 1. Scores nearer than TIE are level: maps are single precision, so that two methods that
 are one by algebra differ by rounding. A contest counts where all who take part have a value; n_lost counts the others,
 n_ties those where the method shares the first place. Of copies of a map only the first takes part: an average of five is no
@@ -23,10 +23,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.registry import SHUFFLED
-from gradfaith.stats.cells import FOUND, RUN, check, codes, intervals
-from gradfaith.stats.estimates import WHOLE
+from gradfaith.stats.estimates import FOUND, RUN, WHOLE, check, codes, intervals
 from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
+from gradfaith.vocabulary import SHUFFLED
 
 CELL = ("arch", "arch2", "target", "metric", "variant")
 MEASURES = ("win_rate", "mean_rank")

@@ -13,8 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from gradfaith.data.phantom.anatomy import HEIGHT, Anatomy
-from gradfaith.data.phantom.frame import Ellipse, Field, Frame, cover, step
-from gradfaith.data.phantom.outline import ANGLE, Bins, bins, distance_to
+from gradfaith.data.phantom.geometry import ANGLE, Bins, Ellipse, Field, Frame, bins, cover, distance_to, step
 
 _MELT = 0.05  # width over which ellipses melt into one another
 Waves = tuple[tuple[float, float, float, float], ...]

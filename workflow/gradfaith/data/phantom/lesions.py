@@ -23,8 +23,7 @@ from scipy.ndimage import binary_dilation
 from gradfaith import rng
 from gradfaith.data.phantom import chest
 from gradfaith.data.phantom.anatomy import draw, waves
-from gradfaith.data.phantom.frame import Field, Frame, blend, cover, frame
-from gradfaith.data.phantom.outline import ANGLE, bins, distance_to
+from gradfaith.data.phantom.geometry import ANGLE, Field, Frame, bins, blend, cover, distance_to, frame
 
 Kind = Literal["benign", "malignant"]
 SPAN = 0.075  # z from a patient's first to last slice, at most

@@ -7,18 +7,30 @@
 The file's stem is the reader's name. `raw` is the folder the data lies in, None for a dataset that is computed. `part`
 is the image's part of the split ("train", "val", "test"; None before there is a split): only a reader that plants
 something in one part may look at it. A dataset that does not say which images share a patient leaves `group` empty: groups
-are then inferred from the pixels (data/groups.py), for all readers alike.
+are then inferred from the pixels (data/grouping/infer.py), for all readers alike.
+
+Reads the images of a dataset in several threads, in order, and never many at a time.
+
+    for record, found in each(reader, raw, options, wanted, work, threads): ...
+
+Decoding releases the interpreter's lock, so threads are enough. `work` is done in the thread as well, so that an image
+is dropped as soon as what is wanted of it is known: memory is bounded by AHEAD images per thread, whatever the dataset's
+size. An image that cannot be read comes as its UnreadableImage: the caller decides, and nothing is dropped in silence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from gradfaith.errors import UnreadableImage
 
 GroupKind = Literal["patient", "inferred"]
 Evidence = Literal["mask", "box", "point", "parts", "none"]
@@ -62,3 +74,40 @@ class Reader(Protocol):
     def index(self, raw: Path | None, options: Any) -> Iterator[Record]: ...
 
     def read(self, raw: Path | None, options: Any, record: Record, part: str | None) -> Picture: ...
+
+
+T = TypeVar("T")
+AHEAD = 4  # images under way per thread
+
+
+def each(
+    reader: Reader,
+    raw: Path | None,
+    options: Any,
+    wanted: Iterable[tuple[Record, str | None]],
+    work: Callable[[Record, Picture], T],
+    threads: int,
+) -> Iterator[tuple[Record, T | UnreadableImage]]:
+    """What `work` makes of every record's picture, or why there is none; `wanted` holds records and their parts."""
+
+    def one(record: Record, part: str | None) -> T | UnreadableImage:
+        try:
+            picture = reader.read(raw, options, record, part)
+        except UnreadableImage as error:
+            return error
+        return work(record, picture)
+
+    with ThreadPoolExecutor(threads) as pool:
+        under_way: deque[tuple[Record, Future[T | UnreadableImage]]] = deque()
+        try:
+            for record, part in wanted:
+                under_way.append((record, pool.submit(one, record, part)))
+                if len(under_way) >= AHEAD * threads:
+                    first, future = under_way.popleft()
+                    yield first, future.result()
+            while under_way:
+                first, future = under_way.popleft()
+                yield first, future.result()
+        finally:  # a caller that stops half-way waits for what is under way, and for no more
+            for _, future in under_way:
+                future.cancel()

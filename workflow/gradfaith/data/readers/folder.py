@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from gradfaith.data.decode import decode, decode_mask, decode_parts
-from gradfaith.data.listed import NOTES, Line, faulty, lines, natural
+from gradfaith.data.hand_lists import NOTES, Line, faulty, lines, natural
 from gradfaith.data.readers.contract import Evidence, Mask, Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradfaith.data.decode import decode
-from gradfaith.data.listed import NOTES, natural
+from gradfaith.data.hand_lists import NOTES, natural
 from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 

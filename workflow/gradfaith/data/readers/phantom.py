@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gradfaith.data.phantom import shortcut as planted
-from gradfaith.data.phantom import slices
+from gradfaith.data.phantom import ct_slices
+from gradfaith.data.phantom import scanner as planted
 from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
@@ -69,10 +69,10 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001
     """One slice, drawn and scanned."""
     cut = cut_of(options, record)
-    truth = slices.draw(cut)
+    truth = ct_slices.draw(cut)
     mark, seen = options.shortcut, options.shortcut.where == "both" or part != "test"
     tie = mark.strength if seen and mark.kind == "kernel" else 0.0
-    pixels = slices.expose(cut, truth, planted.kernel(cut.seed, cut.patient, cut.label, tie))
+    pixels = ct_slices.expose(cut, truth, planted.kernel(cut.seed, cut.patient, cut.label, tie))
     masks = {"lungs": truth.lungs, "body": truth.body}
     if truth.evidence is not None:
         masks["evidence"] = truth.evidence
@@ -81,7 +81,7 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     return Picture(pixels, masks)
 
 
-def cut_of(options: Options, record: Record) -> slices.Cut:
+def cut_of(options: Options, record: Record) -> ct_slices.Cut:
     """Which slice a record names. Patients are numbered through the classes, so a number never says the class."""
     found = _FILE.fullmatch(record.file)
     if not found or int(found[2]) >= options.patients_per_class or int(found[3]) >= options.slices_per_patient:
@@ -91,7 +91,7 @@ def cut_of(options: Options, record: Record) -> slices.Cut:
             then="Index the dataset again with the options it is read with.",
         )
     label: planted.Label = next(name for name in planted.LABELS if name == found[1])
-    return slices.Cut(
+    return ct_slices.Cut(
         seed=options.seed,
         patient=len(planted.LABELS) * int(found[2]) + planted.LABELS.index(label),
         label=label,

@@ -11,8 +11,8 @@ over images it would be another number: compare with published ones only if they
 from collections.abc import Mapping
 from typing import Any
 
-from gradfaith.metrics.compose import harmonic
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.runners.composite import harmonic
 
 METRIC = Metric(
     family="composite",

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gradfaith.metrics.compose import harmonic
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.runners.composite import harmonic
 
 METRIC = Metric(
     family="composite",

@@ -13,8 +13,8 @@ Cost: none.
 from collections.abc import Mapping
 from typing import Any
 
-from gradfaith.metrics.compose import harmonic
 from gradfaith.metrics.contract import Metric, Values
+from gradfaith.metrics.runners.composite import harmonic
 
 METRIC = Metric(
     family="composite",

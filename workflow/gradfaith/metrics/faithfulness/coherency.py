@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradfaith.metrics.contract import Again, Maps, Metric, Values
-from gradfaith.metrics.explained import Explained
+from gradfaith.metrics.maps.evaluate import Explained
 
 METRIC = Metric(
     family="faithfulness",

@@ -10,8 +10,8 @@ shows for which methods that matters. Cost: the re-run of coherency.
 from collections.abc import Iterator, Mapping
 
 from gradfaith.metrics.contract import Again, Maps, Metric, Values
-from gradfaith.metrics.explained import Explained
 from gradfaith.metrics.faithfulness import coherency
+from gradfaith.metrics.maps.evaluate import Explained
 
 METRIC = Metric(
     family="faithfulness",

@@ -3,7 +3,7 @@
     Spearman over the regions R of an image:   mean of u in R   with   f(x) - f(x without R)            [hesse2023]
 
 Regions are the parts of an image where the dataset knows them; else the evidence, a planted shortcut where there is one,
-and `decoys` copies of the evidence's shape elsewhere in the body (metrics/decoys.py). A region is taken away alone, by the
+and `decoys` copies of the evidence's shape elsewhere in the body (metrics/maps/regions_removed.py). A region is taken away alone, by the
 imputer. In FunnyBirds' terms this is the single deletion score, on [-1, 1] and not [0, 1]; a part's importance is the mean and
 not the sum of the map in it, which a large part would win by its size, and the part is not widened by its seam.
 
@@ -17,8 +17,8 @@ the model: undefined. Cost: a forward per region, image and imputer, whatever th
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics import regional
 from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.maps import regions_removed
 
 METRIC = Metric(
     family="faithfulness",
@@ -38,13 +38,13 @@ FEW, LEVEL = "the image has fewer than two regions", "all regions weigh the same
 
 
 def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
-    yield from regional.removals(maps, decoys)
+    yield from regions_removed.removals(maps, decoys)
 
 
 def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Values:  # noqa: ARG001 - both take all options
-    found = regional.regions(base, after)
+    found = regions_removed.regions(base, after)
     mean = found.share / found.area.where(found.there, 1.0)
-    mean = regional.levelled(mean, mean.amax(dim=0))
-    value, flat = regional.spearman(mean, found.drop, found.there)
+    mean = regions_removed.levelled(mean, mean.amax(dim=0))
+    value, flat = regions_removed.spearman(mean, found.drop, found.there)
     few = found.there.sum(dim=0) < 2
-    return Values(value, undefined=flat | few, reason=regional.why([(few, FEW), (flat, LEVEL)]))
+    return Values(value, undefined=flat | few, reason=regions_removed.why([(few, FEW), (flat, LEVEL)]))

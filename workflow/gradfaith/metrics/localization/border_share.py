@@ -11,7 +11,7 @@ is undefined. Cost: one pass over the pixels.
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.maps.located import Located
 
 METRIC = Metric(
     family="localization",

@@ -10,7 +10,7 @@ uniform control. An empty mask or an empty map has no direction: undefined. Cost
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.maps.located import Located
 
 METRIC = Metric(
     family="localization",

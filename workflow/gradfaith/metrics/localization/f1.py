@@ -1,6 +1,6 @@
 """F1: the harmonic mean of precision and recall; Dice.
 
-    F1 = 2 |A and M| / (|A| + |M|)         A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [dice1945]
+    F1 = 2 |A and M| / (|A| + |M|)         A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [dice1945]
 
 F1 = 2 IoU / (1 + IoU): the two rank maps alike and are one metric. From the counts F1 is 0 where nothing is hit, although
 the harmonic mean of 0 and 0 has no value. An empty mask is undefined. Cost: shared with precision, recall and IoU.
@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
-from gradfaith.metrics.marking import EMPTY, Marked, mark
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.marked_pixels import EMPTY, Marked, mark
 
 METRIC = Metric(
     family="localization",

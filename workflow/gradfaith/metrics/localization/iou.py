@@ -1,6 +1,6 @@
 """IoU: marked pixels and evidence, intersection over union.
 
-    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [everingham2010]
+    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [everingham2010]
 
 At the area-matched threshold it is o / (2 - o), o the Top-K overlap: the same number as iou_area_matched. A broad map loses at
 the fixed threshold, but so does a sharp one on a large lesion: only the area-matched form asks for nothing but order. Against a
@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
-from gradfaith.metrics.marking import EMPTY, Marked, mark
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.marked_pixels import EMPTY, Marked, mark
 
 METRIC = Metric(
     family="localization",

@@ -11,8 +11,8 @@ outright: read it beside saliency_score and iou_area_matched. Cost: one sort, sh
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
-from gradfaith.metrics.marking import EMPTY
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.marked_pixels import EMPTY
 
 METRIC = Metric(
     family="localization",

@@ -9,7 +9,7 @@ maps. To compare with others' numbers; locacc is the mended one. Cost: two binar
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.maps.located import Located
 
 METRIC = Metric(
     family="localization",

@@ -1,6 +1,6 @@
 """Precision: the share of the marked pixels that are evidence.
 
-    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [davis2006]
+    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [davis2006]
 
 Won by a map that marks a single sure pixel: read it beside recall. Chance is |M| / N at every threshold. A map that marks
 nothing (its peak lies below a `level` above 1, say) has no precision, and neither has an empty mask: undefined. The XAI report
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
-from gradfaith.metrics.marking import EMPTY, Marked, mark
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.marked_pixels import EMPTY, Marked, mark
 
 METRIC = Metric(
     family="localization",

@@ -1,6 +1,6 @@
 """Recall: the share of the evidence that the map marks.
 
-    R = |A and M| / |M|            A: the pixels marked, at each of `thresholds` (metrics/marking.py)     [davis2006]
+    R = |A and M| / |M|            A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [davis2006]
 
 At the fixed threshold this is LocAcc. It is won by whatever marks everything, the uniform control outright: read it beside
 precision. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the evidence's own area, where chance is
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
-from gradfaith.metrics.marking import EMPTY, Marked, mark
+from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.marked_pixels import EMPTY, Marked, mark
 
 METRIC = Metric(
     family="localization",

@@ -10,7 +10,7 @@ point: the share of the image below it. Undefined where the mask is empty or cov
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.maps.located import Located
 
 METRIC = Metric(
     family="localization",

@@ -11,7 +11,7 @@ and iou_area_matched are the mended ones. Cost: one selection per map.
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.located import Located
+from gradfaith.metrics.maps.located import Located
 
 METRIC = Metric(
     family="localization",

@@ -1,0 +1,79 @@
+"""What the registry reads from syntax trees is what the imported files say."""
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+
+from gradfaith import registry
+from gradfaith.config import option_limits
+from gradfaith.errors import UnknownName
+
+EVERY = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
+
+
+@pytest.mark.parametrize(("room", "name"), EVERY)
+def test_declaration_and_options_are_those_of_the_imported_file(room: str, name: str) -> None:
+    entry, module = registry.entry(room, name), registry.load(room, name)
+    assert module.__name__ == entry.module
+    declaration = getattr(module, registry.ROOMS[room].declaration)
+    if dataclasses.is_dataclass(declaration):
+        assert {key: getattr(declaration, key) for key in entry.declared} == entry.declared
+    function = inspect.signature(getattr(module, registry.ROOMS[room].function))
+    wanted = {word.name: word.default for word in function.parameters.values() if word.kind is word.KEYWORD_ONLY}
+    assert {key: option.default for key, option in entry.options.items()} == wanted
+    assert entry.summary
+
+
+def test_contracts_and_shared_code_are_no_entries() -> None:
+    named = {name for _, name in EVERY}
+    assert {
+        "gradcam",
+        "random-grid",
+        "phantom",
+        "folder",
+        "locacc",
+        "faith",
+        "consist",
+        "black",
+        "classification",
+    } <= named
+    assert not named & {"contract", "shuffle", "theme", "gather", "rows", "typical"}
+
+
+def test_a_control_is_called_with_hyphens_and_is_no_method() -> None:
+    assert registry.entry("controls", "random-grid").path.name == "random_grid.py"
+    assert "random-grid" not in registry.names("methods")
+    with pytest.raises(UnknownName):
+        registry.entry("controls", "random_grid")
+
+
+def test_an_unknown_name_is_refused_with_what_was_probably_meant() -> None:
+    with pytest.raises(UnknownName, match='no method called "gradcan"; did you mean "gradcam"') as refusal:
+        registry.load("methods", "gradcan")
+    assert "gradcam" in refusal.value.then
+    with pytest.raises(UnknownName, match=r'no imputer called "zzz"\.'):
+        registry.entry("imputers", "zzz")
+
+
+NUMBERS = [
+    (room, name, key)
+    for room, name in EVERY
+    for key, option in registry.entry(room, name).options.items()
+    if re.search(r"\b(int|float)\b", option.annotation)
+]
+
+
+@pytest.mark.parametrize(("room", "name", "key"), NUMBERS)
+def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room: str, name: str, key: str) -> None:
+    """Minus one works nowhere, and nothing declared lets it pass."""
+    study, entry = {"size": 224, "seeds": 1}, registry.entry(room, name)
+    defaults = {word: option.default for word, option in entry.options.items()}
+    assert option_limits.broken(room, name, defaults, study) == []
+    for limit in entry.declared["limits"]:
+        assert set(option_limits.words(limit)) <= {*defaults, *study}
+    below = (-1,) if isinstance(defaults[key], tuple) else -1
+    found = option_limits.broken(room, name, defaults | {key: below}, study)
+    assert any(line.startswith(f"{key}: {name} needs ") for line in found)
+    assert all(f"{key}: {below!r}" in line for line in found)

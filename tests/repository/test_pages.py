@@ -1,0 +1,82 @@
+"""What the pages of the site show is what is: files they include, studies they write out, the container's own command."""
+
+import html
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gradfaith.dag.plan import Plan
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+def pages(root: Path) -> list[Path]:
+    return sorted((root / "docs").glob("*.md"))
+
+
+def test_an_include_is_written_as_one(root: Path) -> None:
+    """Tidied as Python, it would be shown and not followed."""
+    found = [
+        (page.name, line)
+        for page in pages(root)
+        for line in page.read_text().splitlines()
+        if re.match(r"\s*--\s*8", line)
+    ]
+    assert ("extend.md", '--8<-- "workflow/gradfaith/attribution/methods/hirescam.py"') in found
+    for page, line in found:
+        named = re.fullmatch(r'--8<-- "(.+)"', line)
+        assert named, f"{page}: {line}"
+        assert (root / named[1]).is_file()
+
+
+def test_the_page_holds_the_text_of_the_file_it_includes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    markdown = pytest.importorskip("markdown", reason="`make docs` installs what builds the site")
+    pytest.importorskip("pymdownx", reason="`make docs` installs what builds the site")
+    monkeypatch.chdir(root)
+    names, options = list[str](), dict[str, Any]()
+    for one in yaml.safe_load((root / "mkdocs.yml").read_text())["markdown_extensions"]:
+        names.extend(one if isinstance(one, dict) else [one])
+        options.update(one if isinstance(one, dict) else {})
+    built = markdown.markdown((root / "docs/extend.md").read_text(), extensions=names, extension_configs=options)
+    assert (root / "workflow/gradfaith/attribution/methods/hirescam.py").read_text() in html.unescape(
+        re.sub(r"<[^>]+>", "", built)
+    )
+
+
+def test_every_room_of_names_is_in_the_page_on_extending(root: Path) -> None:
+    text = (root / "docs/extend.md").read_text()
+    package = root / "workflow/gradfaith"
+    rooms = {f"metrics/{one.name}/" for one in (package / "metrics").iterdir() if (one / "__init__.py").is_file()}
+    assert "metrics/composite/" in rooms
+    for room in {*rooms, "attribution/methods/", "attribution/controls/", "reporting/figures/", "data/readers/"}:
+        assert f"`{room}`" in text, room
+
+
+def test_the_studies_on_the_page_about_one_s_own_data_are_valid(root: Path, tmp_path: Path) -> None:
+    texts = [text for kind, text in FENCE.findall((root / "docs/your-data.md").read_text()) if kind == "yaml"]
+    files = {tmp_path / text.splitlines()[0].removeprefix("# "): text for text in texts}
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    studies = [path for path in files if path.parent.name == "studies"]
+    assert [path.name for path in studies] == ["mine.yaml", "own.yaml"]
+    for path in studies:
+        assert Plan.read(yaml.safe_load(path.read_text()), tmp_path, str(path)).study.study == path.stem
+
+
+def test_the_container_s_command_is_the_code_of_the_folder_one_stands_in(root: Path, tmp_path: Path) -> None:
+    post = (root / "envs/apptainer.def").read_text().split("%post\n")[1].split("\n%")[0]
+    lines = [line.strip() for line in post.splitlines() if "/usr/local/bin/gradfaith" in line]
+    command = tmp_path / "gradfaith"
+    script = "\n".join(lines).replace("/usr/local/bin/gradfaith", str(command))
+    subprocess.run(["sh", "-e", "-c", script], check=True)
+    folder = tmp_path / "here/workflow/gradfaith"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "cli.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    done = subprocess.run([command, "doctor", "a b"], cwd=tmp_path / "here", capture_output=True, text=True, check=True)
+    assert done.stdout == "['doctor', 'a b']\n"

@@ -1,0 +1,222 @@
+"""A small study for the figures: scores drawn at random around known levels, tables by the real statistics, stores on disk."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import small_meta
+from numpy.typing import NDArray
+
+from gradfaith import registry
+from gradfaith.reporting.figures import contract, theme
+from gradfaith.stats import meta_evaluation
+from gradfaith.stats.classification import classification
+from gradfaith.stats.contrasts import comparable, contrasts
+from gradfaith.stats.estimates import estimates, lesion_size
+from gradfaith.storage import hdf5, map_info, parquet
+
+CLASSES, ARCHS, SEEDS = ["normal", "benign", "malignant"], ["resnet10t", "efficientvit_b0"], [0, 1]
+CONTROLS = ["random-grid", "centre", "uniform"]
+METHODS = {"gradcam": 0.35, "shuffled-gradcam": 0.08} | dict.fromkeys(CONTROLS, 0.06)
+METRICS = {
+    "locacc": [""],
+    "saliency_score": [""],
+    "iou_area_matched": [""],
+    "faith": ["black", "mean"],
+    "consist": ["pairs", "between-images"],
+}
+RANDOMISED = {f"{order} {step}/2": 0.9 / step for order in ("top_down", "bottom_up") for step in (1, 2)}
+BETTER = dict.fromkeys(METRICS, "higher") | {"randomisation": "lower"}
+ABOUT = {
+    "title": "a phantom", "classes": CLASSES, "architectures": ARCHS, "seeds": SEEDS, "controls": CONTROLS, "level": 0.95,
+    "min_groups": 8, "better": BETTER, "primary": {"metric": "saliency_score", "method": "gradcam", "against": "random-grid"},
+}  # fmt: skip
+SIDE = 48
+
+
+def manifest(groups: int = 12) -> pd.DataFrame:
+    draw = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        [
+            (f"{label}-{g:02d}-{s}", label, f"{label}-{g:02d}")
+            for label in CLASSES
+            for g in range(groups)
+            for s in range(2)
+        ],
+        columns=["image_id", "label", "group"],
+    )
+    pixels = np.where(frame["label"] == "normal", 0, draw.integers(12, 200, len(frame)))
+    blank = dict.fromkeys(("file", "sha256", "pixel_hash"), "")
+    return frame.assign(
+        **blank,
+        group_kind="patient",
+        evidence="mask",
+        lesion_px=pixels,
+        lesion_share=pixels / SIDE**2,
+        width=SIDE,
+        height=SIDE,
+        bytes=0,
+        status="ok",
+        reason="",
+    )
+
+
+AUDIT = {
+    "images": 72, "unreadable": {}, "groups": 36, "group_size": {"largest": 2}, "release": "", "inferred": None, "claimed": {},
+    "classes": {name: {"images": 24, "groups": 12, "with_evidence": 0} for name in CLASSES},
+    "duplicates": {"images": 2, "across_classes": 0, "list": [["normal-00-0", "normal-00-1"]]},
+    "near_duplicates": {
+        "pairs": 3, "pairs_across_classes": 1, "pairs_across_parts": 0, "across_groups": [],
+        "across_classes": [["normal-01-0", "benign-01-0", 0.98]],
+    },
+    "seen_before": None,
+    "leakage": {
+        "reason": "", "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
+        "groups": [{"whole": 0.35, "rim": 0.2}, {"whole": 0.45, "rim": 0.35}], "side": 32,
+    },
+    "shortcuts": {
+        stage: {
+            kind: {"status": "ok", "balanced_accuracy": value, "null": 0.42, "chance": 1 / 3, "one_vs_rest": {"malignant": value + 0.2}}
+            for kind, value in (("noise", 0.6), ("border", 0.4))
+        } | {"size": {"status": "undefined", "reason": "a class has a single group"}}
+        for stage in ("in the files", "as the model sees it")
+    },
+}  # fmt: skip
+
+
+def predictions(about: pd.DataFrame) -> pd.DataFrame:
+    frames = []
+    for arch in ARCHS:
+        for seed in SEEDS:
+            draw = np.random.default_rng([seed, len(arch)])
+            place = about["label"].map(CLASSES.index).to_numpy()
+            logits = draw.normal(size=(len(about), 3)) + 2.2 * np.eye(3)[place]
+            share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            frame = about[["image_id", "group", "label"]].assign(
+                part="test", predicted=np.array(CLASSES)[logits.argmax(axis=1)], seconds=0.012
+            )
+            frame["correct"] = frame["predicted"] == frame["label"]
+            for number, name in enumerate(CLASSES):
+                frame[f"logit_{name}"], frame[f"calibrated_{name}"] = logits[:, number], share[:, number]
+            frames.append(frame.assign(arch=arch, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    frames = []
+    for (arch, seed), own in answers.groupby(["arch", "seed"]):
+        for method, level in METHODS.items():
+            asked = METRICS | ({"randomisation": list(RANDOMISED)} if method == "gradcam" else {})
+            for metric, variants in asked.items():
+                for variant in variants:
+                    draw = np.random.default_rng([int(seed), len(str(arch)), len(method), len(metric), len(variant)])
+                    pair = metric == "consist"
+                    if pair and seed != SEEDS[0]:
+                        continue
+                    mean = 0.05 if variant == "between-images" else RANDOMISED.get(variant, level)
+                    value = mean + draw.normal(0, 0.12, len(own))
+                    empty = (own["label"] == "normal").to_numpy() & (
+                        metric in ("locacc", "saliency_score", "iou_area_matched")
+                    )
+                    frames.append(
+                        own[["image_id", "group", "part", "label", "predicted", "correct"]].assign(
+                            arch=arch, seed=seed, arch2=arch if pair else "", seed2=SEEDS[1] if pair else pd.NA, method=method, copy=0,
+                            layer="", target="true" if pair else "predicted", metric=metric, variant=variant,
+                            value=np.where(empty, np.nan, value), status=np.where(empty, "undefined", "ok"), reason=""),
+                    )  # fmt: skip
+    frame = pd.concat(frames, ignore_index=True)
+    return frame.astype(dict(parquet.SCORES))
+
+
+class World:
+    """A small study: tables made by the real statistics, stores on disk."""
+
+    def __init__(self, folder: Path, groups: int = 12) -> None:
+        about = manifest(groups)
+        answers = predictions(about)
+        raw = scores(about, answers)
+        raw["lesion_size"] = raw["image_id"].map(lesion_size(about, raw["image_id"]))
+        self.inputs: dict[str, object] = {
+            name: str(folder / f"{name}.parquet")
+            for name in ("manifest", "scores", "estimates", "contrasts", "classification", "meta", "curves")
+        }
+        parquet.write(self.inputs["manifest"], about, parquet.MANIFEST)
+        parquet.write(self.inputs["scores"], raw, parquet.SCORES)
+        parquet.write(self.inputs["estimates"], estimates(raw, by=("label", "lesion_size")), parquet.ESTIMATES)
+        parquet.write(
+            self.inputs["contrasts"], contrasts(comparable(raw), CONTROLS, BETTER, ABOUT["primary"]), parquet.CONTRASTS
+        )
+        parquet.write(self.inputs["classification"], classification(answers, CLASSES), parquet.CLASSIFICATION)
+        judged = meta_evaluation.evaluation(small_meta.scores(about, ARCHS, SEEDS), small_meta.ASKED)
+        parquet.write(self.inputs["meta"], judged, parquet.META)
+        parquet.write(self.inputs["curves"], small_meta.curves(about, ARCHS, SEEDS), parquet.CURVES)
+        self.inputs["predictions"] = [
+            self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS
+        ]
+        parts = about[["image_id"]].assign(part=np.array(["train", "val", "test"])[np.arange(len(about)) // 2 % 3])
+        self.inputs["splits"], self.inputs["audit"] = str(folder / "splits.parquet"), str(folder / "audit.json")
+        parquet.write(folder / "splits.parquet", parts, parquet.SPLITS)
+        (folder / "audit.json").write_text(json.dumps(AUDIT))
+        self.inputs["images"] = self._images(folder, about)
+        self.inputs["maps"] = [self._maps(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
+
+    def _predictions(self, folder: Path, answers: pd.DataFrame, arch: str, seed: int) -> str:
+        path = folder / "predictions" / arch / f"seed-{seed}.parquet"
+        own = answers[(answers["arch"] == arch) & (answers["seed"] == seed)]
+        parquet.write(path, own.drop(columns=["arch", "seed"]), parquet.PREDICTIONS)
+        return str(path)
+
+    def _images(self, folder: Path, about: pd.DataFrame) -> str:
+        path, draw = folder / "images.h5", np.random.default_rng(2)
+        y, x = np.mgrid[:SIDE, :SIDE]
+        with hdf5.ImageWriter(path, list(about["image_id"]), ["evidence"], (1, SIDE, SIDE), {}) as writer:
+            for row, image in enumerate(about.itertuples()):
+                body = np.hypot(x - SIDE / 2, y - SIDE / 2) < SIDE * 0.45
+                spot = np.hypot(x - self.place(row)[0], y - self.place(row)[1]) < np.sqrt(image.lesion_px / np.pi)
+                grey = 70 * body + 90 * spot + draw.normal(0, 8, (SIDE, SIDE))
+                writer.put(row, grey.clip(0, 255).astype(np.uint8)[None], {"evidence": spot})
+            writer.describe(mean=0.4, std=0.2, digest="0")
+        return str(path)
+
+    @staticmethod
+    def place(row: int) -> tuple[float, float]:
+        return 14 + (row * 7) % 20, 14 + (row * 11) % 20
+
+    def _maps(self, folder: Path, answers: pd.DataFrame, arch: str, seed: int) -> str:
+        path, draw = folder / "maps" / arch / f"seed-{seed}" / "cams.h5", np.random.default_rng(seed)
+        own = answers[(answers["arch"] == arch) & (answers["seed"] == seed)]
+        y, x = np.mgrid[:6, :6] * 8 + 4
+        maps = np.stack(
+            [np.exp(-((x - self.place(r)[0]) ** 2 + (y - self.place(r)[1]) ** 2) / 160) for r in range(len(own))]
+        )
+        maps = (maps + draw.uniform(0, 0.2, maps.shape)).astype(np.float32)
+        maps[own["label"].to_numpy() == "normal"] = 1.0
+        rows_ = pd.DataFrame(
+            {"image_id": own["image_id"], "target": 0, "role": np.where(own["correct"], "both", "predicted")}
+        )
+        with hdf5.MapWriter(path, rows_, {}) as writer:
+            writer.put("gradcam", map_info.MapInfo("gradcam", "layer4", "native", False, 1), 0, maps[:, None], 0.1)
+            for number, method in enumerate(("lime", "kernel_shap")):
+                info, found = map_info.MapInfo(method, "", "input", True, 1, "logit"), self.weights(len(own), draw)
+                spread = 0.3 / (1 + number)
+                notes = {
+                    f"agreement_{m}": 1 - spread * draw.uniform(0.5, 2, len(own)) * 125 / m for m in (125, 250, 500)
+                }
+                notes |= {"superpixels": np.full(len(own), 36.0), "fit": np.full(len(own), 0.8)}
+                notes = {name: values.astype(np.float32) for name, values in notes.items()}
+                writer.put(method, info, 0, found[:, None], 0.1, notes)
+        return str(path)
+
+    @staticmethod
+    def weights(count: int, draw: np.random.Generator) -> NDArray[np.float32]:
+        """Maps of 6 x 6 superpixels of 8 x 8 pixels."""
+        return draw.normal(0, 1, (count, 6, 6)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+    def draw(self, name: str, **options: object) -> theme.Figure:
+        needs = registry.entry("figures", name).declared["needs"]
+        defaults = {key: option.default for key, option in registry.entry("figures", name).options.items()}
+        with ExitStack() as stack:
+            given = contract.given(stack, {need: self.inputs[need] for need in needs}, ABOUT)
+            return registry.load("figures", name).draw(given, **(defaults | options))

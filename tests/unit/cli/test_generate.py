@@ -1,0 +1,90 @@
+"""What editors complete from and what config/README.md explains are the models', word for word."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from gradfaith import registry
+from gradfaith.cli.reference import generate
+from gradfaith.dag.plan import Plan
+
+DRIFT = "it and the models have drifted apart: run `gradfaith schema`"
+
+
+def test_the_schema_is_the_one_the_models_give(root: Path) -> None:
+    assert (root / generate.SCHEMA).read_text(encoding="utf-8") == generate.schema(), f"{generate.SCHEMA}: {DRIFT}"
+
+
+def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
+    text = (root / generate.README).read_text(encoding="utf-8")
+    assert generate.readme(text) == text, f"{generate.README}: {DRIFT}"
+
+
+def test_the_list_of_methods_is_the_one_their_files_declare(root: Path) -> None:
+    assert (root / generate.METHODS).read_text(encoding="utf-8") == generate.methods(), f"{generate.METHODS}: {DRIFT}"
+
+
+def test_the_list_of_metrics_is_the_one_their_files_declare(root: Path) -> None:
+    text = (root / generate.METRICS).read_text(encoding="utf-8")
+    assert text == generate.metrics(), f"{generate.METRICS}: {DRIFT}"
+    for room in ("localization", "faithfulness", "agreement"):
+        assert all(f"| `{name}` |" in text for name in registry.names(room))
+
+
+def test_the_readme_keeps_its_prose_and_is_stable() -> None:
+    text = f"before\n{generate.BEGIN}\nold\n{generate.END}\nafter\n"
+    made = generate.readme(text)
+    assert made.startswith(f"before\n{generate.BEGIN}")
+    assert made.endswith(f"{generate.END}\nafter\n")
+    assert "\nold\n" not in made
+    assert generate.readme(made) == made
+
+
+def test_every_key_and_every_name_is_explained() -> None:
+    keys = generate.keys()
+    for key in (
+        "split.tolerance",
+        "training.epochs",
+        "bundles.<bundle>.methods",
+        "architectures.<architecture>.timm",
+        "explain.max_images",
+    ):
+        line = next(line for line in keys.splitlines() if line.startswith(f"| `{key}` |"))
+        assert len(line.rsplit("|", 2)[1].strip()) > 10
+    assert "`shortcut.kind`" in keys
+    assert "`gradcam`" in keys
+    empty = [line for line in keys.splitlines() if line.startswith("| `") and line.endswith("|  |")]
+    assert not empty
+
+
+def examples() -> list[Path]:
+    root = Path(__file__).parents[3]
+    return [
+        root / "config/config.yaml",
+        root / "tests/workflow/tiny.yaml",
+        *sorted((root / "config/studies").glob("*.yaml")),
+    ]
+
+
+@pytest.mark.parametrize("path", examples(), ids=lambda path: path.name)
+def test_every_example_satisfies_the_schema_and_the_plan(path: Path, root: Path) -> None:
+    study = yaml.safe_load(path.read_text())
+    if "base" not in study:
+        jsonschema.validate(study, json.loads(generate.schema()))
+    assert Plan.read(study, root, path.name).study.study == study["study"]
+
+
+@pytest.mark.parametrize(
+    "path", [("bundles", "cams", "methods"), ("localization",), ("batteries", "masking", "imputers")]
+)
+def test_the_schema_refuses_an_unknown_name_in_a_list(tiny: dict[str, Any], path: tuple[str, ...]) -> None:
+    place = tiny
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = ["nonesuch"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tiny, json.loads(generate.schema()))

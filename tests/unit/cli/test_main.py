@@ -1,0 +1,207 @@
+"""What a person asks at the prompt: answered in lines, refused without a traceback."""
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from sleeping_job import SLEEPER, started
+
+from gradfaith import registry
+from gradfaith.cli import compare, main
+from gradfaith.cli.reference import generate
+from gradfaith.storage import parquet
+from gradfaith.storage.hdf5 import MapWriter
+from gradfaith.storage.map_info import MapInfo
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, where: Path, *words: str) -> None:
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(sys, "argv", ["gradfaith", *words])
+    main.main()
+
+
+def test_check_counts_models_and_cells(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(monkeypatch, root, "check", "tests/workflow/tiny.yaml")
+    said = capsys.readouterr().out
+    assert "tiny: lung CT phantom, computed, evidence: mask" in said
+    assert "4 models (net-a, net-b; seeds [0, 1]), bundles cams, controls" in said
+    assert "8 cells of maps, 8 of faithfulness" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no file"),
+        ("", "not a mapping"),
+        ("- a\n", "not a mapping"),
+        ("a: [\n", "cannot be read"),
+        ("stdy: x\n", 'did you mean "study"'),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_refused_in_words(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        ask(monkeypatch, root, "check", str(path))
+    assert str(end.value).startswith("StudyInvalid: ")
+    assert said in str(end.value)
+
+
+def test_show_says_what_a_store_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 1, 4, 5)).astype(np.float32)
+    maps[1] = 0
+    rows = pd.DataFrame({"image_id": ["a", "b"], "target": 0, "role": "both"})
+    with MapWriter(tmp_path / "m.h5", rows, {"arch": "net", "settings": "long"}) as writer:
+        writer.put("cam", MapInfo("gradcam", "layer4", "native", False, 1, "log_odds"), 0, maps, 1.0)
+        notes = {"error": np.float32([0.5, 0.1]), "fit": np.float32([np.nan, 0.8]), "none": np.float32([np.nan] * 2)}
+        writer.put("pixels", MapInfo("saliency", "", "input", True, 1, "logit"), 0, maps, 1.0, notes)
+    ask(monkeypatch, tmp_path, "show", "m.h5")
+    *lines, stamp = capsys.readouterr().out.split("\n", 5)
+    assert lines == [
+        "cam: 2 maps x 1, 4 x 5, layer layer4, score log_odds, 1 not ok",
+        "pixels: 2 maps x 1, 4 x 5, layer -, score logit, 1 not ok",
+        "    error: mean 0.3, from 0.1 to 0.5",
+        "    fit: 0.8, 1 not finite",
+        "    none: no finite value",
+    ]
+    assert json.loads(stamp) == {"arch": "net"}
+    (tmp_path / "m.h5").write_bytes(b"cut")
+    with pytest.raises(SystemExit, match=r"BrokenStore(.|\n)*Delete m\.h5"):
+        ask(monkeypatch, tmp_path, "show", "m.h5")
+    with pytest.raises(SystemExit, match=r"there is no file nofile\.h5") as end:
+        ask(monkeypatch, tmp_path, "show", "nofile.h5")
+    assert "Delete" not in str(end.value)
+
+
+def test_methods_are_listed_within_the_width_of_a_page_and_without_torch(root: Path) -> None:
+    script = (
+        "import sys; from gradfaith.cli.main import main; sys.argv = ['gradfaith', 'methods']; main()\n"
+        "assert not {'torch', 'timm', 'h5py'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    started = {line.split()[0] for line in lines if line and not line.startswith(" ")}
+    assert {*registry.names("methods"), *registry.names("controls")} <= started
+
+
+def test_methods_say_for_which_networks_they_are(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(monkeypatch, root, "methods", "--arch", "test_resnet.r160_in1k", "--study", "tests/workflow/tiny.yaml")
+    said = capsys.readouterr().out
+    assert "not for net-b: more follows the layer than average pooling and one linear layer" in _lines_of(said, "cam")
+    assert "defined for test_resnet.r160_in1k, net-a" in _lines_of(said, "cam")
+    token = _lines_of(said, "token_gradcam")  # at a layer of its own
+    assert "defined for net-b" in token
+    assert "not for net-a: " in token
+    with pytest.raises(SystemExit, match=r"ModelUnusable: timm .* has no architecture"):
+        ask(monkeypatch, root, "methods", "--arch", "resnet5o")
+
+
+def _lines_of(said: str, name: str) -> str:
+    """What stands under a method, up to the next."""
+    lines = iter(said.splitlines())
+    next(line for line in lines if line.split()[:1] == [name])
+    return "\n".join(takewhile(lambda line: line.startswith(" "), lines))
+
+
+def test_a_study_is_found_by_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("phantom", "shortcut"):  # config/config.yaml, and one of config/studies/
+        ask(monkeypatch, root, "check", name)
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+    with pytest.raises(SystemExit, match=r'no study "phantm".*did you mean "phantom"'):
+        ask(monkeypatch, root, "check", "phantm")
+
+
+@pytest.mark.parametrize("count", ["-5", "0", "many", "1.5"])
+def test_a_number_of_images_is_whole_and_above_0(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    with pytest.raises(SystemExit):
+        ask(monkeypatch, root, "cost", "--study", "phantom", f"--images={count}")
+    assert f"whole and above 0, found {count}" in capsys.readouterr().err
+
+
+def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = parquet.empty(parquet.ESTIMATES).reindex(columns=[*parquet.ESTIMATES, *compare.KEYS, *compare.SHOWN])
+    nothing = nothing.loc[:, ~nothing.columns.duplicated()]
+    parquet.write(tmp_path / "results/a/estimates.parquet", nothing, parquet.ESTIMATES)
+    (tmp_path / "a.yaml").write_text("study: a\n")
+    ask(monkeypatch, tmp_path, "compare", "a", "a.yaml", "--csv", "new/table.csv")
+    assert (tmp_path / "new/table.csv").read_text().startswith("metric,")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match=r"CannotWrite: a\.yaml/table\.csv could not be written"):
+        ask(monkeypatch, tmp_path, "compare", "a", "a", "--csv", "a.yaml/table.csv")
+
+
+def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / generate.README).parent.mkdir(parents=True)
+    shutil.copy(root / generate.README, tmp_path / generate.README)
+    ask(monkeypatch, tmp_path, "schema")
+    assert (tmp_path / generate.SCHEMA).read_text() == generate.schema()
+    assert (tmp_path / generate.README).read_text().count(generate.BEGIN) == 1
+    assert (tmp_path / generate.METHODS).read_text() == generate.methods()
+
+
+def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Snakefile").write_text("rule all:\n    output: 'out.txt'\n    shell: 'touch {output}'\n")
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(f"{tmp_path / 'out.txt'}\n")
+    log = tmp_path / "results/tiny/logs/pack.log"
+    holder = started(log, sys.executable, "-c", SLEEPER, str(log))
+    with pytest.raises(SystemExit, match=r"the job that writes results/tiny/logs/pack\.log"):
+        ask(monkeypatch, tmp_path, "unlock")
+    holder.kill()
+    holder.wait()
+    (tmp_path / "snakemake").write_text("import time; time.sleep(60)")
+    above = subprocess.Popen([sys.executable, "snakemake"], cwd=tmp_path)
+    with pytest.raises(SystemExit, match=rf"snakemake \(pid {above.pid}\)"):
+        ask(monkeypatch, tmp_path, "unlock")
+    above.kill()
+    above.wait()
+    assert list(locks.iterdir())
+    (tmp_path / "snakemake").unlink()
+    ask(monkeypatch, tmp_path, "unlock")
+    assert not locks.exists() or not list(locks.iterdir())
+
+
+def test_unlock_says_what_snakemake_said_and_takes_the_study_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"StillLocked: Snakemake did not unlock .*Snakefile"):
+        ask(monkeypatch, tmp_path, "unlock")
+    (tmp_path / "Snakefile").write_text("rule all:\n    output: config['out']\n")
+    with pytest.raises(SystemExit, match="StillLocked: Snakemake did not unlock"):
+        ask(monkeypatch, tmp_path, "unlock")  # no study, no key
+    (tmp_path / "mine.yaml").write_text("out: out.txt\n")
+    ask(monkeypatch, tmp_path, "unlock", "mine.yaml")
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_run(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""], cwd=tmp_path)
+    process = psutil.Process(gone.pid)
+    gone.wait()
+    assert main._at_work(process, tmp_path) == ""

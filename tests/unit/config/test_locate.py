@@ -1,0 +1,48 @@
+"""A study is found by what its key says, whatever its file is called; a file that cannot be read hides no other."""
+
+from pathlib import Path
+
+import pytest
+
+from gradfaith.config import locate
+from gradfaith.errors import StudyInvalid
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Studies whose names are not those of their files, and files that are none."""
+    folder = tmp_path / locate.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "first.yaml").write_text("study: mine\n")
+    (folder / "plain.yaml").write_text("study: plain\n")
+    (folder / "cut.yaml").write_text("a: [\n")
+    (folder / "latin.yaml").write_bytes("study: caf\xe9\n".encode("latin-1"))
+    return tmp_path
+
+
+def test_a_study_is_found_by_its_key(place: Path) -> None:
+    assert locate.asked("mine", place) == place / locate.FOLDER / "first.yaml"
+    assert locate.asked("plain", place) == place / locate.FOLDER / "plain.yaml"
+    (place / locate.FOLDER / "mine.yaml").write_text("study: mine\n")
+    assert locate.asked("mine", place) == place / locate.FOLDER / "mine.yaml"  # its own file first
+    assert locate.asked("any/where.yaml", place) == Path("any/where.yaml")
+
+
+def test_a_misspelt_name_is_about_names_and_files_that_cannot_be_read_are_named(place: Path) -> None:
+    with pytest.raises(StudyInvalid) as refusal:
+        locate.asked("mime", place)
+    assert refusal.value.found == (
+        'there is no study "mime" in config/; did you mean "mine"? '
+        "config/studies/cut.yaml, config/studies/latin.yaml cannot be read."
+    )
+    assert "there are mine, plain." in refusal.value.why
+    with pytest.raises(StudyInvalid, match=r"cut\.yaml cannot be read as a study"):
+        locate.asked("cut", place)
+    with pytest.raises(StudyInvalid, match=r"latin\.yaml cannot be read as a study: .*utf-8"):
+        locate.read(place / locate.FOLDER / "latin.yaml")
+
+
+def test_a_file_that_is_not_there_has_no_indentation(tmp_path: Path) -> None:
+    with pytest.raises(StudyInvalid, match=r"there is no file .*none\.yaml") as refusal:
+        locate.read(tmp_path / "none.yaml")
+    assert "indentation" not in refusal.value.then

@@ -1,0 +1,221 @@
+"""A plan lists a study's files; a study may stand on another; each rule knows its slice and nothing else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from refused import put
+
+from gradfaith.cli.cost.jobs import Sizes, jobs
+from gradfaith.config.study import TAKEN_FROM_BASE
+from gradfaith.dag.plan import Plan
+from gradfaith.dag.rule_params import Slices
+from gradfaith.errors import StudyInvalid
+
+ARCH = "net-a"
+
+
+@pytest.fixture
+def place(tmp_path: Path, root: Path, tiny: dict[str, Any]) -> Path:
+    """A root with one study, `tiny`, to stand on."""
+    (tmp_path / "config/studies").mkdir(parents=True)
+    (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
+    (tmp_path / "config/studies/tiny.yaml").write_text(yaml.safe_dump(tiny))
+    return tmp_path
+
+
+def on_base(tiny: dict[str, Any], base: str = "tiny", **changes: Any) -> dict[str, Any]:
+    own = {key: value for key, value in tiny.items() if key not in TAKEN_FROM_BASE}
+    return own | {"study": "wider", "base": base} | changes
+
+
+def test_nothing_that_builds_the_dag_imports_torch() -> None:
+    script = (
+        "import sys; from gradfaith.cli.reference import generate; from gradfaith.dag import plan, rule_params; "
+        "from gradfaith.runtime import job; from gradfaith.storage import hdf5, parquet; generate.schema(); "
+        "assert not {'torch', 'timm', 'captum'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Path, tmp_path: Path) -> None:
+    document = yaml.safe_load((root / "config/studies/paper.yaml").read_text())
+    plan = Plan.read(document, root)
+    assert plan.starting_weights("resnet50") == "resources/weights/resnet50.safetensors"
+    assert len(plan.every(plan.layout.weights)) == 25
+    assert plan.dataset.fetched
+    assert plan.raw_files() == ["resources/iqothnccd/fetched.json"]
+    image = tmp_path / "own/Normal cases/Normal case (1).jpg"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"stand-in")
+    own = Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "own")}}, root)
+    assert not own.dataset.fetched
+    assert own.raw_files() == [str(image)]
+    image.unlink()
+    with pytest.raises(StudyInvalid, match="is empty or not there"):
+        own.raw_files()
+    with pytest.raises(StudyInvalid, match=r'dataset.source: ".*nowhere" is no folder and no zip file'):
+        Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "nowhere")}}, root)
+
+
+def test_every_study_has_every_control_and_shuffled_copies_of_its_methods(tiny: dict[str, Any], root: Path) -> None:
+    plan = Plan.read(tiny, root)
+    assert set(plan.bundles) == {"cams", "controls"}
+    assert {"random", "random-grid", "centre", "edges", "uniform", "half"} <= set(plan.bundles["controls"])
+    assert [name for name in plan.method_names if name.startswith("shuffled-")] == [
+        "shuffled-gradcam",
+        "shuffled-random-grid",
+    ]
+
+
+def test_score_tables_are_one_per_cell(tiny: dict[str, Any], root: Path) -> None:
+    tables = Plan.read(tiny, root).score_tables()
+    assert len(tables) == len(set(tables)) == 4 + 2 * 4 + 2  # localization, bundles x models, agreement
+    assert not [path for path in tables if "{" in path]
+    assert "results/tiny/scores/faithfulness/net-b/seed-1/controls.masking.parquet" in tables
+
+
+def test_a_study_on_a_base_shares_data_and_models_and_keeps_its_own_maps(place: Path, tiny: dict[str, Any]) -> None:
+    base = Plan.read(tiny, place)
+    own = Plan.read(on_base(tiny, figures=[]), place)
+    for shared in ("manifest", "splits", "images", "weights", "card", "predictions"):
+        assert getattr(own.layout, shared) == getattr(base.layout, shared)
+        assert getattr(own.layout, shared).startswith("results/tiny/")
+    for kept in ("maps", "faithfulness", "localization", "agreement", "scores", "estimates", "provenance"):
+        assert getattr(own.layout, kept).startswith("results/wider/")
+    for slice_ in ("data", "split", "pack"):
+        assert getattr(Slices(own), slice_)() == getattr(Slices(base), slice_)()
+    assert Slices(own).model(ARCH) == Slices(base).model(ARCH)
+    assert own.layout.home_log("index").startswith("results/tiny/")
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "said"),
+    [
+        ("tiny", {"seeds": [0, 1], "image": {"size": 64}}, "`base: tiny` and also says image, seeds"),
+        ("tiny", {"study": "tiny"}, "two names"),
+        ("wide", {}, "there is no study `wide` in config/"),
+        ("second", {}, "`second` stands on a base itself"),
+    ],
+)
+def test_a_base_that_cannot_be_stood_on_is_refused(
+    place: Path, tiny: dict[str, Any], base: str, changes: dict[str, Any], said: str
+) -> None:
+    (place / "config/studies/second.yaml").write_text(yaml.safe_dump(on_base(tiny, study="second")))
+    with pytest.raises(StudyInvalid) as refusal:
+        Plan.read(on_base(tiny, base, **changes), place, "wider.yaml")
+    assert "wider.yaml: base: " in refusal.value.found
+    assert said in refusal.value.found
+
+
+def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
+    """Every rule's slice, as the text that Snakemake compares."""
+    of = Slices(Plan.read(document, root))
+    found = {
+        "data": of.data(), "split": of.split(), "pack": of.pack(), "model": of.model(ARCH), "model b": of.model("net-b"),
+        "cams": of.bundle(ARCH, "cams"), "cams b": of.bundle("net-b", "cams"), "controls": of.bundle(ARCH, "controls"),
+        "masking": of.battery(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
+        "across": of.across(),
+        "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.about(), "whole": of.whole(),
+    }  # fmt: skip
+    return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
+
+
+BUNDLES = {"cams", "cams b", "controls"}
+DECIDED = [
+    ("compute", {"chunk": 8, "device": "cpu", "threads": 2, "mem_mb": 4000}, set()),
+    ("keep/maps", False, set()),
+    ("title", "another", {"about"}),
+    ("dataset/options/difficulty", 0.5, {"data", "pack"}),
+    ("split/tolerance", 0.3, {"split"}),
+    ("split/seed", 3, {"split"}),
+    ("image/size", 48, {"pack", "model", "model b"}),
+    ("image/mean", 0.5, {"model", "model b"}),
+    ("training/epochs", 2, {"model", "model b"}),
+    ("training/mixup", 0.2, {"model", "model b"}),
+    ("training/weights", "pretrained", set()),  # an input file, not a parameter
+    ("architectures/net-a/options/output_stride", 16, {"model"}),
+    ("seeds", [0, 1, 2], {"about"}),
+    ("explain/max_images", 5, BUNDLES),
+    ("controls/copies", 7, BUNDLES),
+    ("bundles/cams/methods", {"gradcam": {"layer": {"net-a": "layer3"}}}, {"cams"}),
+    ("bundles/cams/methods", {"gradcam": {"score": "margin"}}, {"cams", "cams b"}),
+    ("explain/precision", "bf16", BUNDLES),
+    ("batteries/masking/imputers", ["black"], {"masking"}),
+    ("batteries/masking/metrics", ["faith"], {"masking", "estimate", "about"}),
+    ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
+    ("agreement", [], {"agreement", "across", "estimate", "about"}),
+    ("across", ["architectures"], {"across"}),
+    ("statistics/min_groups", 9, {"estimate", "about"}),
+    ("statistics/rank_controls", "among", {"estimate", "about"}),
+    ("primary/against", "centre", {"estimate", "about"}),
+    ("seed", 3, {"split", "masking", "localization", "agreement", "across"} | BUNDLES),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "decided"), DECIDED, ids=[path for path, _, _ in DECIDED])
+def test_a_slice_changes_only_by_what_decides_it(
+    tiny: dict[str, Any], root: Path, path: str, value: Any, decided: set[str]
+) -> None:
+    before, after = slices(tiny, root), slices(put(tiny, path, value), root)
+    changed = {name for name in before if before[name] != after[name]}
+    machine = path in {"compute", "keep/maps"}
+    assert changed == decided | (set() if machine else {"whole"})
+
+
+def test_a_method_is_asked_only_of_the_architectures_it_is_for(tiny: dict[str, Any], root: Path) -> None:
+    methods = {"gradcam": {}, "exact": {"use": "cam", "only": ["net-b"]}, "fine": {"use": "refine", "layer": "layer2"}}
+    plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
+    assert set(plan.methods(ARCH, "cams")) == {"gradcam", "fine"}
+    assert set(plan.methods("net-b", "cams")) == {"gradcam", "exact", "fine"}
+    assert set(Slices(plan).bundle("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
+    assert "exact" not in plan.probed(ARCH)
+    assert {"exact:methods:cam:auto:", "fine:methods:refine:layer2:layercam"} <= set(plan.probed("net-b").split(" "))
+
+
+def test_a_method_of_maps_is_stale_when_the_method_it_combines_changes(tiny: dict[str, Any], root: Path) -> None:
+    methods = {"gradcam": {}, "fine": {"use": "refine", "options": {"of": "hirescam"}}}
+    plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
+    assert ("methods", "hirescam") in Slices(plan)._named("explain", "cams", "", "")
+
+
+def test_code_is_of_the_files_a_cell_uses(tiny: dict[str, Any], root: Path) -> None:
+    before = Slices(Plan.read(tiny, root)).codes()
+    assert before["explain cams"] != before["explain controls"]
+    after = Slices(Plan.read(put(tiny, "batteries/masking/imputers", ["black"]), root)).codes()
+    assert {name for name in before if before[name] != after[name]} == {"faithfulness masking"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "variant"),
+    [
+        ("iou", {}, "fixed"),
+        ("iou", {"thresholds": ["otsu", "fixed"]}, "otsu"),
+        ("locacc", {}, ""),
+        ("faith", {}, "black"),
+    ],
+)
+def test_the_primary_variant_is_the_first_asked_for(
+    tiny: dict[str, Any], root: Path, metric: str, options: dict[str, Any], variant: str
+) -> None:
+    study = put(tiny, "localization", {"iou": {"options": options if metric == "iou" else {}}, "locacc": {}})
+    plan = Plan.read(put(study, "primary/metric", metric), root)
+    assert Slices(plan).estimate()["primary"]["variant"] == variant
+
+
+def test_a_bundle_has_cells_only_where_it_asks_something(tiny: dict[str, Any], root: Path) -> None:
+    """No job with a GPU for a store without maps, and none that waits for one."""
+    document = put(tiny, "randomisation", {"steps": 2})
+    document["bundles"]["chain"] = {"methods": {"cam": {"only": ["net-a"]}}}
+    document["figures"] = ["panels"]
+    plan = Plan.read(document, root)
+    assert (plan.cells("net-a"), plan.cells("net-b")) == (["cams", "chain", "controls"], ["cams", "controls"])
+    files = plan.score_tables() + plan.curve_tables() + list(plan.figure_inputs("panels")["maps"]) + plan.maps("net-b")
+    assert {path.split("/seed-")[0].rpartition("/")[2] for path in files if "chain" in path} == {"net-a"}
+    assert {job.kind for job in jobs(plan, Sizes(9, 9, 9, 9)) if "net-b" in "".join(job.outputs)}.isdisjoint({"chain"})
+    across = Plan.read(document | {"across": ["architectures"]}, root)  # opened by their place, bundle by bundle
+    assert across.cells("net-b") == ["cams", "chain", "controls"]

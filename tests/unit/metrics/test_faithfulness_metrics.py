@@ -1,0 +1,81 @@
+"""Faith by hand: a model whose answer is known for every image."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from gradfaith.metrics.contract import Maps, Scores, Stored
+from gradfaith.metrics.faithfulness import faith, faith_logit
+from gradfaith.metrics.imputers import black, mean
+from gradfaith.metrics.runners.masking import run
+
+METRICS = {"faith": (faith, {}), "faith_logit": (faith_logit, {})}
+BLACK = {"black": (black, {})}
+
+
+def summing(images: Tensor) -> Tensor:
+    """Class 1 has the sum of the pixels for a logit, class 0 has nothing."""
+    total = images.sum(dim=(1, 2, 3))
+    return torch.stack([torch.zeros_like(total), total], dim=1)
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def stored(raw, target=1):
+    count = len(raw)
+    return Stored(raw, "input", False, torch.zeros(count, dtype=torch.long), torch.full((count,), target))
+
+
+def faith_of(raw, imputers=BLACK, target=1, **given):
+    image = torch.tensor([[[[0.8, 0.4], [0.6, 0.2]]]])
+    return run(summing, image, {"a": stored(raw, target)}, METRICS, imputers, **given).of["a"]
+
+
+def test_faith_by_hand():
+    """The map takes all of .8, half of .4 and nothing else from a sum of 2: the logit falls by 1."""
+    found = faith_of(torch.tensor([[[1.0, 0.5], [0.0, 0.0]]]))
+    assert found["faith_logit", "black"].value == pytest.approx([1.0])
+    assert found["faith", "black"].value == pytest.approx([sigmoid(2) - sigmoid(1)])
+
+
+def test_faith_of_the_other_class_is_the_opposite():
+    found = faith_of(torch.tensor([[[1.0, 0.5], [0.0, 0.0]]]), target=0)
+    assert found["faith_logit", "black"].value == pytest.approx([0.0])
+    assert found["faith", "black"].value == pytest.approx([sigmoid(1) - sigmoid(2)])
+
+
+def test_the_mean_takes_the_place_of_what_is_removed():
+    found = faith_of(torch.tensor([[[1.0, 0.5], [0.0, 0.0]]]), {"mean": (mean, {})}, mean=torch.tensor([0.3]))
+    assert found["faith_logit", "mean"].value == pytest.approx([2 - (0.3 + (0.2 + 0.15) + 0.6 + 0.2)])
+
+
+def test_an_all_ones_map_removes_the_whole_image():
+    """Faith(1) = p(x) - p(black), the most that removing can do here."""
+    (change,) = faith.changes(Maps(torch.ones(1, 2, 2), torch.zeros))
+    assert_close(change.keep(), torch.zeros(1, 2, 2))
+    base = Scores(torch.tensor([2.0]), torch.tensor([sigmoid(2)]))
+    after = {"removed": Scores(torch.tensor([0.0]), torch.tensor([0.5]))}
+    assert faith.score(base, after).value.tolist() == pytest.approx([sigmoid(2) - 0.5])
+    almost = torch.ones(1, 2, 2)
+    almost[0, 1, 1] = 0
+    assert faith_of(almost)["faith_logit", "black"].value == pytest.approx([1.8])
+
+
+def test_a_map_on_what_the_model_reads_is_more_faithful_than_its_mirror_image():
+    image = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    weights = torch.zeros(6, 6)
+    weights[:, :2] = 1
+
+    def left(images):
+        total = (images[:, 0] * weights).sum(dim=(1, 2))
+        return torch.stack([-total, total], dim=1)
+
+    maps = {"on": stored(weights[None]), "off": stored(weights.flip(1)[None])}
+    found = run(left, image, maps, METRICS, BLACK).of
+    assert found["on"]["faith", "black"].value[0] > 0.1
+    assert found["off"]["faith", "black"].value[0] == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,93 @@
+"""Fetching weights from a hub on this very machine: what comes is checked, kept and recorded; what does not come is said."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hub import NAME, Hub
+from safetensors.torch import load_file, save
+
+from gradfaith.errors import ModelUnusable
+from gradfaith.models import weight_file
+from gradfaith.models.timm_import import timm
+
+FETCH = """
+import sys
+from pathlib import Path
+from gradfaith.errors import Refusal
+from gradfaith.models.weight_file import fetch
+try:
+    fetch(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".json"))
+except Refusal as refusal:
+    sys.exit(str(refusal))
+"""
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    return {name: value.contiguous() for name, value in timm.create_model(NAME).state_dict().items()}
+
+
+@pytest.fixture
+def hub(state: dict[str, torch.Tensor]) -> Iterator[Hub]:
+    with Hub(save(state)) as server:
+        yield server
+
+
+def fetch(folder: Path, endpoint: str, offline: str = "0") -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the hub's address is read when its client is imported."""
+    command = [sys.executable, "-c", FETCH, NAME, str(folder / "w.safetensors")]
+    told = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(folder / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": offline,
+    }
+    return subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=120)
+
+
+def test_what_a_hub_gives_is_kept_with_a_record(tmp_path: Path, hub: Hub, state: dict[str, torch.Tensor]) -> None:
+    done = fetch(tmp_path, hub.endpoint)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "w.safetensors"
+    kept = load_file(path)
+    assert all(torch.equal(kept[name], value) for name, value in state.items())
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["sha256"] == weight_file.digest(path)
+    assert record["source"]["hf_hub_id"] == f"timm/{NAME}"
+    assert record["bytes"] == path.stat().st_size
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_without_a_network_it_is_said_what_to_do(tmp_path: Path, hub: Hub) -> None:
+    done = fetch(tmp_path, hub.endpoint, offline="1")
+    assert done.returncode == 1
+    assert f"ModelUnusable: pretrained weights of {NAME} could not be fetched: " in done.stderr
+    assert "where there is a network" in done.stderr
+    assert not list(tmp_path.glob("w.*"))
+
+
+def test_a_file_that_lacks_tensors_or_holds_infinite_ones_is_not_kept(
+    tmp_path: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def comes(state: dict[str, torch.Tensor]) -> None:
+        given = partial(create, pretrained_cfg_overlay={"state_dict": state})
+        monkeypatch.setattr(timm, "create_model", given)
+
+    path, create = tmp_path / "w.safetensors", timm.create_model
+    wrong = state | {"fc.bias": torch.full_like(state["fc.bias"], torch.inf)}
+    comes(wrong)
+    with pytest.raises(ModelUnusable, match=r"not finite, in fc\.bias"):
+        weight_file.fetch(NAME, path, tmp_path / "w.json")
+    short = {name: value for name, value in state.items() if not name.startswith("layer4")}
+    comes(short)
+    with pytest.raises(ModelUnusable, match="could not be fetched: Error"):
+        weight_file.fetch(NAME, path, tmp_path / "w.json")
+    assert not list(tmp_path.iterdir())

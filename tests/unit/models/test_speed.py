@@ -1,0 +1,125 @@
+"""A faster classifier answers the same up to its rounding, keeps its layers where they were, and says so in single precision."""
+
+import copy
+
+import pytest
+import torch
+from single import Single, moved
+from torch import Tensor, nn
+
+from gradfaith.attribution.methods import gradcam
+from gradfaith.attribution.taps import tapped
+from gradfaith.errors import ModelUnusable
+from gradfaith.models import layers, speed
+from gradfaith.models.classifier import Classifier, Spec, build
+
+PLAIN = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
+IMAGES = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+NETWORKS = {
+    "resnet10t": {},
+    "densenet121": {"growth_rate": 8, "block_config": [2, 2, 2]},
+    "test_efficientnet": {},
+    "levit_conv_128s": {"embed_dim": [32, 48], "num_heads": [2, 2], "depth": [1, 1], "key_dim": 8},
+    "vit_tiny_patch16_224": {"depth": 2, "embed_dim": 48, "num_heads": 2},
+}
+
+
+def trained(name: str) -> Classifier:
+    """Batch norms with statistics and gains of their own."""
+    classifier = build(Spec(name, 3, 1, 3, 96, 0.5, 0.25, NETWORKS[name]), seed=1)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for module in classifier.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.bias.normal_(0, 0.3, generator=generator)
+        for _ in range(3):
+            classifier.train()(torch.rand(8, 1, 96, 96, generator=generator))
+    return classifier.eval()
+
+
+def map_of(classifier: Classifier) -> Tensor:
+    with tapped(classifier, layers.default(classifier.net)) as tap:
+        tap.forward(IMAGES)
+        return gradcam.attribute(tap.target(torch.tensor([0, 1, 2])))
+
+
+def norms(classifier: Classifier) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
+
+
+def test_asked_for_nothing_it_is_the_same_object_untouched() -> None:
+    classifier = trained("resnet10t")
+    before = copy.deepcopy(classifier.state_dict())
+    assert speed.prepared(classifier, PLAIN) is classifier
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    assert not classifier.net._forward_hooks
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({"fold_batch_norm": True}, 1e-4),
+        ({"channels_last": True}, 1e-4),
+        ({"precision": "bf16"}, 0.06),
+        ({"precision": "bf16", "channels_last": True, "fold_batch_norm": True}, 0.06),
+    ],
+)
+def test_answers_and_maps_are_the_same_up_to_rounding(name: str, changes: dict[str, object], share: float) -> None:
+    classifier = trained(name)
+    quick = speed.prepared(copy.deepcopy(classifier), PLAIN | changes)
+    with torch.no_grad():
+        before, after = classifier(IMAGES), quick(IMAGES)
+    assert after.dtype == torch.float32
+    assert (after - before).abs().max() <= share * before.abs().max()
+    own, quicker = map_of(classifier), map_of(quick)
+    assert quicker.dtype == torch.float32
+    assert own.amax() > 0
+    assert (quicker - own).abs().max() <= max(2 * share, 1e-3) * own.abs().max()
+    assert layers.default(quick.net) == layers.default(classifier.net)
+    if "precision" in changes:
+        assert {parameter.dtype for parameter in quick.net.parameters()} == {torch.bfloat16}
+        assert (after - before).abs().max() > 0, "it really computes in bfloat16"
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "test_efficientnet", "levit_conv_128s"])
+def test_folding_leaves_no_norm_behind_a_convolution(name: str) -> None:
+    classifier = trained(name)
+    before = norms(classifier)
+    assert before > 3
+    assert norms(speed.prepared(classifier, PLAIN | {"fold_batch_norm": True})) <= (1 if "levit" in name else 0)
+
+
+class Shared(nn.Module):
+    """What the norm reads is also read by another: folding would change what the other gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
+        self.norm.running_mean.fill_(2.0)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return (self.norm(x) + 3 * x).mean(dim=(2, 3))
+
+
+def test_a_norm_that_cannot_be_folded_is_refused_not_folded_wrongly() -> None:
+    classifier = Classifier(Shared(), Spec("shared", 3, 1, 1, 32, 0.0, 1.0)).eval()
+    with pytest.raises(ModelUnusable, match="answers otherwise") as refusal:
+        speed.prepared(classifier, PLAIN | {"fold_batch_norm": True})
+    assert "fold_batch_norm: false" in refusal.value.then
+
+
+def test_folding_asks_no_double_precision_of_the_device() -> None:
+    """The sums are done on the CPU, in double precision all the same."""
+    images, plain = torch.rand(2, 1, 9, 9), nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).eval()
+    plain[1].running_mean.uniform_()  # type: ignore[union-attr, operator]
+    with torch.no_grad():
+        before = plain(images)
+        conv, norm = moved(copy.deepcopy(plain))
+        with pytest.raises(TypeError, match="no float64"):
+            norm.weight.double()
+        speed._absorb(conv, norm)
+        assert isinstance(conv.weight, Single)
+        torch.testing.assert_close(conv(images.as_subclass(Single)).cpu(), before)

@@ -1,0 +1,186 @@
+"""States of a training: the last two are kept, a torn one is said and passed over, one of another training is refused."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gradfaith.errors import CannotWrite, ForeignProgress, JobAlive
+from gradfaith.models.training.checkpoints import Keeper, State
+
+DECIDES: dict[str, Any] = {"recipe": {"lr": 1e-3, "epochs": 3}, "spec": {"mean": (0.1, 0.2)}, "seed": 1}
+
+
+def state(step: int) -> State:
+    return State({"a": torch.arange(5) + step, "b": torch.tensor(0.5)}, {"step": step, "history": [{"loss": 1 / 3}]})
+
+
+def keeper(folder: Path, decides: dict[str, Any] = DECIDES, every: float = 60) -> Keeper:
+    return Keeper(folder / "progress", decides, every=every)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Three states were saved; where the last two lie."""
+    with keeper(tmp_path) as kept:
+        return [kept.save(state(step)) for step in (1, 2, 3)][1:]
+
+
+def latest(folder: Path, decides: dict[str, Any] = DECIDES) -> State | None:
+    with keeper(folder, decides) as kept:
+        return kept.latest()
+
+
+def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path: Path, three: list[Path]) -> None:
+    assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == ["lock", *(path.name for path in three)]
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.notes == state(3).notes
+    assert found.tensors.keys() == {"a", "b"}
+    assert all(torch.equal(value, state(3).tensors[name]) for name, value in found.tensors.items())
+    assert torch.equal(load_file(three[1])["a"], state(3).tensors["a"]), "any reader of safetensors can look at it"
+
+
+def test_nothing_is_nothing(tmp_path: Path) -> None:
+    assert latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("fault", ["cut", "emptied", "one bit", "another's content"])
+def test_a_torn_state_is_said_and_the_older_one_is_taken(
+    tmp_path: Path, three: list[Path], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = three[1].read_bytes()
+    torn = {"cut": whole[:-7], "emptied": b"", "one bit": whole[:-1] + bytes([whole[-1] ^ 1])}
+    three[1].write_bytes(torn.get(fault, three[0].read_bytes()))
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.notes["step"] == 2
+    said = capsys.readouterr().out
+    assert f"{three[1]} is torn" in said
+    assert f"continuing from {three[0].name}" in said
+    with keeper(tmp_path) as kept:
+        kept.save(state(9))
+        assert len(list(kept.folder.glob("state-*"))) == 2, "two whole ones"
+
+
+def test_where_none_is_whole_training_begins_anew_and_says_so(
+    tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in three:
+        path.write_bytes(path.read_bytes()[:100])
+    assert latest(tmp_path) is None
+    assert "training begins anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": {"lr": 2e-3, "epochs": 3}}, "recipe.lr was 0.001 and is 0.002"),
+        ({"recipe": None}, 'recipe was {"epochs": 3, "lr": 0.001} and is null'),
+        ({"seed": 2, "spec": {"mean": 0.1}}, "seed was 1 and is 2; spec.mean was [0.1, 0.2] and is 0.1"),
+        ({"weights": "ab"}, 'weights was null and is "ab"'),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_a_state_of_another_training_is_refused_by_what_differs(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ForeignProgress, match="is a state of another training: ") as refusal:
+        latest(tmp_path, DECIDES | changes)
+    assert said in refusal.value.found
+    assert f"Delete {tmp_path / 'progress'}" in refusal.value.then
+    assert latest(tmp_path) is not None, "and nothing was lost by asking"
+
+
+def renamed(path: Path) -> Path:
+    """A whole file under the name that its content asks for."""
+    import hashlib
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return path.rename(path.with_name(f"state-000099-{digest}.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["weights", "bytes", "format", "no format", "no decides", "a list"])
+def test_a_whole_file_that_is_no_state_is_refused(tmp_path: Path, three: list[Path], kind: str) -> None:
+    if kind == "bytes":
+        three[1].write_bytes(b"{}" * 99)
+    else:
+        said: Any = {"format": 99 if kind == "format" else 1, "decides": DECIDES, "notes": {}}
+        said.pop(kind.removeprefix("no "), None) if kind.startswith("no ") else None
+        about = {"gradfaith": json.dumps([] if kind == "a list" else said)}
+        save_file({"a": torch.zeros(2)}, three[1], None if kind == "weights" else about)
+    renamed(three[1])
+    with pytest.raises(
+        ForeignProgress, match="is a state of format 99" if kind == "format" else "is no state of a training"
+    ):
+        latest(tmp_path)
+
+
+@pytest.mark.usefixtures("three")
+def test_another_file_in_the_folder_is_said_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stray = tmp_path / "progress/state.pt"
+    stray.write_text("x")
+    assert latest(tmp_path) is not None
+    assert f"{stray} is not named as a state is" in capsys.readouterr().out
+    assert stray.exists()
+
+
+@pytest.mark.usefixtures("three")
+def test_drafts_of_a_killed_trainer_go(tmp_path: Path) -> None:
+    drafts = [tmp_path / "progress/.state-000004-x.safetensors.77-ab.tmp", tmp_path / ".weights.safetensors.77-ab.tmp"]
+    for draft in drafts:
+        draft.write_bytes(b"half")
+    latest(tmp_path)
+    assert not any(draft.exists() for draft in drafts)
+
+
+def test_it_is_due_when_the_time_is_over(tmp_path: Path) -> None:
+    with keeper(tmp_path, every=1e-9) as kept:
+        assert kept.due
+    with keeper(tmp_path, every=1e9) as kept:
+        assert not kept.due
+
+
+def test_a_full_disk_keeps_the_older_states(tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with keeper(tmp_path) as kept, monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(CannotWrite):
+            kept.save(state(4))
+    assert all(path.exists() for path in three)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.notes["step"] == 3
+
+
+def test_of_a_model_that_is_written_the_last_state_stays(tmp_path: Path, three: list[Path]) -> None:
+    with keeper(tmp_path) as kept:
+        kept.written()
+    assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == ["lock", three[1].name]
+
+
+def test_where_nothing_was_kept_no_folder_stays(tmp_path: Path) -> None:
+    with keeper(tmp_path) as kept:
+        kept.written()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_finished_state_of_another_training_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with keeper(tmp_path) as kept:
+        kept.save(state(1))
+        kept.save(State(state(2).tensors, {"over": True}))
+    assert latest(tmp_path, DECIDES | {"seed": 2}) is None
+    assert "of another training, which is finished (seed was 1 and is 2): dropped" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_keepers_do_not_share_a_folder(tmp_path: Path) -> None:
+    with keeper(tmp_path), pytest.raises(JobAlive, match=f"is held by process {os.getpid()} on "), keeper(tmp_path):
+        pass
+    assert latest(tmp_path) is None

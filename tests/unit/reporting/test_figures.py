@@ -1,0 +1,304 @@
+"""Figures: drawn from small synthetic tables, and read back from what was drawn."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, World, manifest, predictions, scores
+
+from gradfaith import registry
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.figures import image_examples, theme
+from gradfaith.storage import parquet
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("few"), groups=2)
+
+
+def texts(figure: theme.Page) -> list[str]:
+    """Every word of a figure, as drawn."""
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+@pytest.fixture(scope="module", params=registry.names("figures"))
+def drawn(
+    request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, theme.Page, Path]:
+    """Each figure with its default options: its name, itself, and the folder it was saved in."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with theme.applied():
+        figure = world.draw(request.param)
+        theme.save(figure, folder / "a.svg", folder / "a.png")
+    return request.param, figure, folder
+
+
+def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(
+    drawn: tuple[str, theme.Page, Path], world: World
+) -> None:
+    name, _, folder = drawn
+    with theme.applied():
+        theme.save(world.draw(name), folder / "b.svg", folder / "b.png")
+    svg = (folder / "a.svg").read_text()
+    assert svg == (folder / "b.svg").read_text()
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+    assert "<text" in svg
+    assert "<dc:date>" not in svg
+    assert Image.open(folder / "a.png").width <= theme.WIDTH * theme.DPI + 1
+
+
+def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: tuple[str, theme.Page, Path]) -> None:
+    assert len(drawn[1].findobj(Text)) > 5
+    assert collisions(drawn[1]) == []
+
+
+def collisions(figure: theme.Page) -> list[tuple[str, ...]]:
+    """Texts that lie on each other, and texts that leave the page."""
+    figure.canvas.draw()
+    hidden = unseen(figure)
+    shown = [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden
+    ]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown if text.get_rotation() % 90 == 0]
+    found: list[tuple[str, ...]] = []
+    for (first, box), (second, other) in combinations(boxes, 2):
+        both = Bbox.intersection(box, other)
+        if both is not None and min(both.width, both.height) >= 1.5:
+            found.append((first, second))
+    page = figure.bbox.padded(1)
+    inside = (page.containsx, page.containsx, page.containsy, page.containsy)
+    return found + [
+        (text,)
+        for text, box in boxes
+        if not all(holds(end) for holds, end in zip(inside, (box.x0, box.x1, box.y0, box.y1), strict=True))
+    ]
+
+
+def unseen(figure: theme.Page) -> set[Text]:
+    """Labels of ticks beyond the ends of their axis: they exist and are not drawn."""
+    found = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        places = [(tick.label1, tick.get_loc()) for tick in axis.get_major_ticks()]
+        found |= {label for label, place in places if not low - 1e-9 <= place <= high + 1e-9}
+    return found
+
+
+@pytest.mark.parametrize("name", ["controls", "lesion_size", "classification", "accuracy_faithfulness", "meta"])
+def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: World, name: str) -> None:
+    with theme.applied():
+        figure = few.draw(name)
+        said = " ".join(texts(figure))
+    points = [
+        line
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() in theme.MARKERS and len(line.get_xdata()) == 1
+    ]
+    assert points
+    assert "an interval needs 8" in said
+    if name != "accuracy_faithfulness":
+        assert {line.get_markerfacecolor() for line in points} == {"white"}
+
+
+def test_controls_are_grey_and_methods_are_not(world: World) -> None:
+    with theme.applied():
+        figure = world.draw("controls", metrics=("locacc",))
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    colour = {names[round(line.get_ydata()[0])]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colour.pop("gradcam") == theme.COLOURS[0]
+    assert set(colour) == set(METHODS) - {"gradcam", "shuffled-gradcam"}
+    assert set(colour.values()) == {theme.GREY}
+
+
+def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: World) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    wanted = "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
+    row = table.query(wanted).iloc[0]
+    with theme.applied():
+        figure = world.draw("controls", metrics=("locacc",))
+        said = texts(figure)
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    assert names[cross.get_ydata()[0]] == "gradcam"
+    assert cross.get_xdata()[0] == row["value"]
+    assert "the line's own maps, shuffled" in said
+
+
+def test_twenty_methods_and_their_copies_fit_a_page_and_are_named_by_their_lines(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    own = table[table["method"].isin(["gradcam", "shuffled-gradcam"])]
+    several = [own.assign(method=own["method"] + f"-{number}") for number in range(19)]
+    parquet.write(tmp_path / "estimates.parquet", pd.concat([table, *several]), parquet.ESTIMATES)
+    monkeypatch.setitem(world.inputs, "estimates", str(tmp_path / "estimates.parquet"))
+    with theme.applied():
+        figure = world.draw("controls")
+        assert collisions(figure) == []
+    assert figure.get_size_inches()[1] < 9
+    assert len(figure.axes[0].get_yticklabels()) == 20 + len(CONTROLS)
+    (legend,) = figure.legends
+    assert "gradcam-7" not in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_point_stands_where_the_table_says(world: World) -> None:
+    table = pd.read_parquet(world.inputs["estimates"])
+    row = table.query(
+        "arch == 'resnet10t' and method == 'centre' and metric == 'faith' and variant == 'black' and stratum == 'all'"
+    ).iloc[0]
+    with theme.applied():
+        axes = world.draw("controls", metrics=("faith",)).axes[0]
+    place = [label.get_text() for label in axes.get_yticklabels()].index("centre")
+    drawn = [line.get_xdata() for line in axes.lines if set(line.get_ydata()) == {place}]
+    assert [list(ends) for ends in drawn] == [[row["low"], row["high"]], [row["value"]]]
+
+
+def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_nothing() -> None:
+    table = pd.DataFrame({"value": [0.2, 0.4, 0.6], "low": [0.1, -9.0, np.nan], "high": [0.3, 0.5, np.nan]})
+    low, high = theme.window(table)
+    assert -0.1 < low < 0.1
+    assert 0.6 < high < 0.7
+    assert theme.beyond(table, (low, high))
+    assert not theme.beyond(table[:1], (low, high))
+    with theme.applied():
+        axes = theme.page(2).subplots()
+        for at, row in enumerate(table.to_dict("records")):
+            theme.dot(axes, row, at, theme.ACCENT, shown=(low, high))
+    arrows = [
+        (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
+        for line in axes.lines
+        if line.get_marker() in "<>^v"
+    ]
+    assert arrows == [("<", low, 1)]
+
+
+def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
+    path = tmp_path / "audit.json"
+    path.write_text(
+        json.dumps(AUDIT | {"leakage": nothing, "seen_before": {"study": "there", "images": 0, "list": []}})
+    )
+    monkeypatch.setitem(world.inputs, "audit", str(path))
+    with theme.applied():
+        said = [" ".join(text.split()) for text in texts(world.draw("audit"))]
+    assert "slices at random" not in said
+    assert any(text.startswith("Not asked: this study trained no model") for text in said)
+    unseen = "None of them were, pixel by pixel, among those that the models of study there were trained on."
+    assert any(unseen in text for text in said)
+
+
+def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(world: World) -> None:
+    table = pd.read_parquet(world.inputs["estimates"]).query("metric == 'randomisation' and stratum == 'all'")
+    with theme.applied():
+        figure = world.draw("randomisation")
+    (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "gradcam"]
+    curves = iter([line for line in axes.lines if len(line.get_xdata()) == 3])
+    ends = [list(line.get_ydata()) for line in axes.lines if line.get_alpha() and len(line.get_xdata()) == 2]
+    expected = []
+    for arch in ARCHS:
+        for order in ("top_down", "bottom_up"):
+            own = table[(table["arch"] == arch) & table["variant"].str.startswith(order)].sort_values("variant")
+            curve = next(curves)
+            np.testing.assert_allclose(curve.get_xdata(), [0, 0.5, 1], atol=0.1)
+            np.testing.assert_allclose(curve.get_ydata(), [1, *own["value"]])
+            assert (curve.get_linestyle() == "-") is (order == "top_down")
+            expected += own[["low", "high"]].to_numpy().tolist()
+    assert (ends, list(curves)) == (expected, [])
+    assert [0, 0] in [list(line.get_ydata()) for line in axes.lines], "a zero line"
+    assert axes.get_ylim()[0] >= -1.1
+
+
+def test_confusion_counts_are_those_of_a_slow_count(world: World) -> None:
+    answers = predictions(manifest())
+    own = answers[answers["arch"] == ARCHS[1]]
+    pairs = list(zip(own["label"], own["predicted"], strict=True))
+    expected = [[pairs.count((true, said)) for said in CLASSES] for true in CLASSES]
+    with theme.applied():
+        figure = world.draw("confusion")
+    drawn = [int(text.get_text()) for text in figure.axes[1].texts]
+    assert drawn == [count for row in expected for count in row]
+
+
+def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: World) -> None:
+    with theme.applied():
+        said = texts(world.draw("panels", images=5))
+    assert {f"true: {name}" for name in CLASSES} <= set(said)
+    assert sum(text.startswith("true: ") for text in said) == 5
+    assert said.count("no map:\nit is constant") == len(ARCHS)  # the one normal image, and normal maps are constant
+
+
+def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> None:
+    about = manifest()
+    answers = predictions(about).query("seed == 0")
+    raw = scores(about, predictions(about))
+    chosen = image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=7)
+    assert [image.split("-")[0] for image in chosen] == ["normal"] * 2 + ["benign"] * 2 + ["malignant"] * 3
+    assert len({image.rsplit("-", 1)[0] for image in chosen}) == 7
+    own = (
+        raw.query("method == 'gradcam' and metric == 'saliency_score' and seed == 0 and label == 'benign'")
+        .groupby("image_id")["value"]
+        .mean()
+    )
+    assert next(image for image in chosen if image.startswith("benign")) == (own - own.median()).abs().idxmin()
+
+
+def test_random_images_do_not_depend_on_the_order_of_the_table() -> None:
+    about = manifest()
+    answers, raw = predictions(about).query("seed == 0"), scores(about, predictions(about))
+    first = image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=6, choice="random")
+    assert first == image_examples.choose(
+        answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, images=6, choice="random"
+    )
+    assert first != image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=6)
+
+
+def test_the_first_imputer_and_all_pairs_are_primary() -> None:
+    table = pd.DataFrame(
+        {"metric": ["faith", "faith", "consist", "consist"], "variant": ["blur", "black", "reference", "pairs"]}
+    )
+    assert metric_rows.primary_variant(table, "faith") == "blur"
+    assert metric_rows.primary_variant(table, "consist") == "pairs"
+
+
+def test_strata_are_labelled_with_their_own_bounds() -> None:
+    about = manifest()
+    labels = (registry.load("figures", "lesion_size")).labels(about, about[["image_id"]])
+    sizes = np.sort(about.loc[about["lesion_px"] > 0, "lesion_px"].to_numpy())
+    assert labels[0].startswith(f"small\n{sizes[0]}")
+    assert f"{sizes[-1]} px" in labels[2]
+    assert sum(int(label.split("\n")[2].split()[0]) for label in labels) == len(sizes)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize(
+    "name", [*registry.names("figures"), "classification-table", "maps-table", "ranks-table", "meta-table"]
+)
+def test_every_figure_and_table_has_a_caption_that_renders(name: str) -> None:
+    text = (registry.PACKAGE.parents[0] / "report" / f"{name}.rst").read_text()
+    use = name if name in registry.names("figures") else ""
+    options = {key: option.default for key, option in registry.entry("figures", use).options.items()} if use else {}
+    params = {"about": ABOUT, "settings": {"use": use, "options": options}}
+    plain = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"params": params})
+    body = publish_parts(plain, writer_name="html", settings_overrides={"report_level": 1, "halt_level": 2})["body"]
+    assert "a phantom" in body
+    assert "{" not in body

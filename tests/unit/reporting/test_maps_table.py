@@ -1,0 +1,176 @@
+"""Tables: what is written down is what was estimated, with the reason where there is no interval."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradfaith.reporting.tables import maps as maps_tables
+from gradfaith.reporting.tables import sheet as sheet_tables
+from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.stats.classification import classification
+from gradfaith.stats.contrasts import contrasts
+from gradfaith.stats.estimates import estimates
+
+CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
+PRIMARY = {"metric": "locacc", "method": "gradcam", "against": "centre"}
+ABOUT = {
+    "title": "a & b", "classes": CLASSES, "architectures": ["net_a", "net_b"], "seeds": [0], "controls": ["centre"], "level": 0.95,
+    "min_groups": 8, "better": BETTER, "primary": PRIMARY, "evidence": "mask", "notes": [],
+}  # fmt: skip
+
+
+def scores(groups: int) -> pd.DataFrame:
+    draw, rows = np.random.default_rng(0), []
+    for arch in ABOUT["architectures"]:
+        for method, level in {"centre": 0.1, "gradcam": 0.5, "shuffled-gradcam": 0.1}.items():
+            for metric, variant in (("locacc", ""), ("faith", "black"), ("faith", "mean")):
+                for image in range(2 * groups):
+                    lost = metric == "locacc" and image == 0
+                    value = np.nan if lost else level + draw.normal(0, 0.05)
+                    rows.append(
+                        (
+                            arch,
+                            method,
+                            metric,
+                            variant,
+                            f"i{image}",
+                            f"g{image // 2}",
+                            value,
+                            "undefined" if lost else "ok",
+                        )
+                    )
+    frame = pd.DataFrame(rows, columns=["arch", "method", "metric", "variant", "image_id", "group", "value", "status"])
+    return frame.assign(seed=0, arch2="", seed2="", copy=0, layer="", target="predicted", reason="")
+
+
+def maps(groups: int = 10) -> tuple[pd.DataFrame, Sheet]:
+    raw = scores(groups)
+    found = estimates(raw)
+    return found, maps_tables.maps(found, contrasts(raw, ["centre"], BETTER, PRIMARY), ABOUT)
+
+
+def predictions(groups: int = 10) -> pd.DataFrame:
+    draw, rows = np.random.default_rng(1), []
+    for arch in ABOUT["architectures"]:
+        for image in range(2 * groups):
+            label = CLASSES[image // 2 % 2]
+            rows.append(
+                (arch, 0, f"i{image}", f"g{image // 2}", "test", label, label if draw.random() < 0.8 else CLASSES[0])
+            )
+    frame = pd.DataFrame(rows, columns=["arch", "seed", "image_id", "group", "part", "label", "predicted"])
+    return frame.assign(seconds=0.0123, parameters=4_930_000)
+
+
+def pipes(text: str, after: str) -> list[dict[str, str]]:
+    """The rows of the first Markdown table under a heading."""
+    lines = text.split(f"## {after}\n", 1)[1].strip().split("\n\n")[0].split("\n")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+def test_a_cell_says_the_mean_and_the_interval_of_its_row() -> None:
+    found, sheet = maps()
+    row = found.query("arch == 'net_b' and method == 'gradcam' and metric == 'faith' and variant == 'black'").iloc[0]
+    line = next(line for line in pipes(sheet_tables.markdown(sheet), "net_b: estimates") if line["method"] == "gradcam")
+    assert line["Faith (black)"] == f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    assert "Faith (mean)" not in line
+
+
+def test_the_gain_over_shuffled_is_the_contrast_of_the_primary_variant() -> None:
+    raw = scores(10)
+    wide = raw.query("arch == 'net_a' and metric == 'faith' and variant == 'black'").pivot(
+        index="image_id", columns="method", values="value"
+    )
+    gain = (wide["gradcam"] - wide["shuffled-gradcam"]).mean()
+    line = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")[0]
+    assert line[maps_tables.GAIN].startswith(f"{gain:.3f} [")
+
+
+def test_what_was_lost_is_counted() -> None:
+    line = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")[0]
+    assert (line["images"], line["undefined"], line["failed"]) == ("19 to 20", "0 to 1", "0")
+
+
+def test_methods_come_before_controls_and_each_before_its_shuffles() -> None:
+    lines = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")
+    assert [line["method"] for line in lines] == ["gradcam", "shuffled-gradcam", "centre"]
+
+
+def test_the_primary_contrast_stands_on_top_in_the_study_order() -> None:
+    top = sheet_tables.markdown(maps()[1]).split("\n\n")[1]
+    assert top.startswith("Primary contrast, named beforehand: gradcam minus centre in LocAcc is net_a +0.")
+    assert top.index("net_a") < top.index("net_b")
+    assert "p < 0.001" in top
+
+
+def test_without_enough_groups_the_number_stands_alone_with_a_footnote() -> None:
+    text = sheet_tables.markdown(maps(groups=4)[1])
+    line = pipes(text, "net_a: estimates")[0]
+    assert "[" not in line["LocAcc"]
+    assert line["LocAcc"].endswith("<sup>a</sup>")
+    assert "<sup>a</sup> 4 groups, an interval needs 8" in text
+
+
+def test_the_csv_holds_every_estimate_and_every_contrast_in_full() -> None:
+    found, sheet = maps()
+    table = pd.read_csv(io.StringIO(sheet_tables.csv(sheet)), keep_default_na=False, na_values={"value": "", "low": ""})
+    own = table[table["against"] == ""]
+    assert own["value"].to_numpy() == pytest.approx(found["value"].to_numpy(), rel=1e-12)
+    assert len(table) == len(found) + 2 * 3 * 2  # architectures, metrics and variants, opponents of gradcam
+
+
+def test_the_classification_table_has_the_papers_columns_and_more() -> None:
+    answers = predictions()
+    text = sheet_tables.markdown(maps_tables.classification(classification(answers, CLASSES), answers, ABOUT))
+    line = pipes(text, "By architecture")[1]
+    correct = (answers["label"] == answers["predicted"])[answers["arch"] == "net_b"].mean()
+    assert line["architecture"] == "net_b"
+    assert line["Accuracy"].startswith(f"{correct:.2f} [")
+    assert line["Sensitivity"] == line["Recall"] == line["Balanced accuracy"]
+    assert (line["ms per image"], line["parameters (M)"]) == ("12.3", "4.93")
+    assert [line["class"] for line in pipes(text, "By class")] == CLASSES * 2
+
+
+def test_time_and_size_are_left_open_without_predictions() -> None:
+    text = sheet_tables.markdown(
+        maps_tables.classification(classification(predictions(), CLASSES), pd.DataFrame(), ABOUT)
+    )
+    assert pipes(text, "By architecture")[0]["ms per image"] == "-"
+
+
+def test_latex_escapes_what_latex_would_eat() -> None:
+    assert sheet_tables.escaped(r"a_b & 5 % {x} \ ~ ^ # $ < >") == (
+        r"a\_b \& 5 \% \{x\} \textbackslash{} \textasciitilde{} \textasciicircum{} \# \$ $<$ $>$"
+    )
+
+
+def test_latex_tables_are_rectangular() -> None:
+    for sheet in (maps()[1], maps(groups=4)[1]):
+        for block, part in zip(sheet.blocks, sheet_tables.latex(sheet).split(r"\begin{tabular}{")[1:], strict=True):
+            columns = part.split("}", 1)[0]
+            body = [line for line in part.split("\n") if line.endswith(r" \\")]
+            assert len(body) == len(block.rows) + 1
+            assert all(line.replace(r"\&", "").count("&") == len(columns) - 1 for line in body)
+
+
+def test_equal_reasons_share_a_footnote_and_the_27th_is_aa() -> None:
+    rows = [[Cell("1", f"why {number}"), Cell("2", "why 0")] for number in range(27)]
+    sheet = Sheet("t", [], [Block("b", ["x", "y"], rows)], pd.DataFrame())
+    assert len(sheet.footnotes) == 27
+    assert (sheet.footnotes["why 0"], sheet.footnotes["why 26"]) == ("a", "aa")
+
+
+def test_without_evidence_localization_is_undefined_and_never_a_number() -> None:
+    raw = scores(10).query("metric != 'locacc'").reset_index(drop=True)
+    primary = {**PRIMARY, "metric": "faith"}
+    about = {**ABOUT, "evidence": "none", "primary": primary}
+    sheet = maps_tables.maps(estimates(raw), contrasts(raw, ["centre"], BETTER, primary), about)
+    block = sheet.blocks[0]
+    place = list(block.header).index("LocAcc")
+    assert {row[place].text for row in block.rows} == {"undefined"}
+    assert all(row[place].why.startswith("undefined: no evidence") for row in block.rows)
+    own = sheet.data[sheet.data["metric"] == "locacc"]
+    assert len(own) == 2 * 3
+    assert own["value"].isna().all()

@@ -1,0 +1,139 @@
+"""The figures of judged metrics and of removal curves say what their tables say."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_meta
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Rectangle
+from small_study import ABOUT, ARCHS, World
+
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.figures import theme
+from gradfaith.stats.curves import mean_curves
+from gradfaith.storage import parquet
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(scope="module")
+def table(world: World) -> pd.DataFrame:
+    return pd.read_parquet(world.inputs["meta"])
+
+
+@pytest.fixture(scope="module")
+def judged(world: World) -> theme.Page:
+    with theme.applied():
+        return world.draw("meta")
+
+
+def labels(axes: Axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_metric_s_points_stand_where_the_table_says(judged: theme.Page, table: pd.DataFrame) -> None:
+    axes = judged.axes[0]
+    place = labels(axes).index("Deletion (noisy_linear)")
+    own = table.query(
+        "arch == '' and truth == 'saliency_score' and metric == 'deletion' and variant == 'noisy_linear' and measure == 'spearman'"
+    )
+    expected = [
+        own.query("view == @view and who == @who")["value"].iloc[0]
+        for view, who in (("image", "methods"), ("cells", "methods"), ("image", "together"))
+    ]
+    points = sorted(
+        (line.get_ydata()[0], line.get_xdata()[0])
+        for line in axes.lines
+        if line.get_marker() in "osD" and abs(line.get_ydata()[0] - place) < 0.4
+    )
+    assert [x for _, x in points] == pytest.approx(expected)
+
+
+def test_metrics_are_ordered_by_how_they_rank_and_the_truth_comes_last(judged: theme.Page, table: pd.DataFrame) -> None:
+    columns = metric_rows.judged(table, "saliency_score")
+    assert labels(judged.axes[0]) == [
+        metric_rows.words(metric) + (f" ({variant})" if variant else "") for metric, variant in columns
+    ]
+    assert columns[-1] == ("saliency_score", "")
+    assert ("road", "black") in metric_rows.judged(table, "saliency_score", primary=False)
+
+
+def test_a_fooled_metric_is_framed_and_no_other(judged: theme.Page) -> None:
+    axes = judged.axes[1]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    frames = {(round(p.get_x() + 0.46), round(p.get_y() + 0.44)) for p in axes.patches if isinstance(p, Rectangle)}
+    assert frames == {(names.index("uniform"), labels(judged.axes[0]).index("Average drop (black)"))}
+    assert axes.images[0].get_array()[labels(judged.axes[0]).index("Average drop (black)"), names.index("uniform")] == 1
+
+
+def test_another_truth_and_one_architecture_may_be_drawn(world: World, table: pd.DataFrame) -> None:
+    with theme.applied():
+        axes = world.draw("meta", truth="cosine", arch=ARCHS[0], coefficient="pearson").axes[0]
+    assert axes.get_xlabel() == "Pearson with Cosine"
+    row = table.query(
+        "arch == @ARCHS[0] and truth == 'cosine' and view == 'image' and who == 'methods' and measure == 'pearson' and metric == 'saliency_score'"
+    ).iloc[0]
+    assert row["value"] in [line.get_xdata()[0] for line in axes.lines]
+
+
+# removal curves
+def test_mean_curves_are_means_and_their_intervals_those_of_any_estimate() -> None:
+    images = pd.DataFrame({"image_id": list("abcd"), "group": ["g", "g", "h", "i"], "label": "x"})
+    points = small_meta.curves(images, ["net"], [0])
+    found = mean_curves(pd.concat([points, points.assign(part="val", probability=0.0)]))
+    row = found.query("method == 'gradcam' and imputer == 'black' and order == 'least' and fraction == 0.5").iloc[0]
+    own = points.query("method == 'gradcam' and imputer == 'black' and order == 'least' and fraction == 0.5")
+    assert row["value"] == pytest.approx(own["probability"].mean())
+    assert (row["n_images"], row["n_groups"], row["reason"]) == (4, 3, "3 groups, an interval needs 8")
+
+
+def test_a_curve_and_its_band_go_where_the_means_go(world: World) -> None:
+    points = pd.read_parquet(world.inputs["curves"])
+    means = mean_curves(points[points["imputer"] == "black"])
+    with theme.applied():
+        figure = world.draw("curves", imputer="black", methods=("gradcam", "saliency"), control="centre")
+    panels = iter(figure.axes)
+    for arch in ARCHS:
+        for order in ("most", "least"):
+            axes, here = next(panels), means[(means["arch"] == arch) & (means["order"] == order)]
+            for line, method in zip(axes.lines, ("gradcam", "saliency", "centre"), strict=True):
+                own = here[here["method"] == method]
+                np.testing.assert_allclose(line.get_ydata(), own["value"])
+                np.testing.assert_allclose(line.get_xdata(), own["fraction"])
+                assert (line.get_color() == theme.GREY) == (method == "centre")
+            bands = [band for band in axes.collections if isinstance(band, PolyCollection)]
+            reach = bands[0].get_paths()[0].get_extents()
+            own = here[here["method"] == "gradcam"]
+            assert (reach.y0, reach.y1) == pytest.approx((own["low"].min(), own["high"].max()))
+
+
+def test_every_method_and_one_control_unless_told(world: World) -> None:
+    with theme.applied():
+        figure = world.draw("curves")
+    assert len(figure.axes[0].lines) == len(small_meta.METHODS) + 1
+    assert figure.axes[-1].get_xlabel() == "Pixels removed (noisy_linear)"
+
+
+def test_a_study_without_curves_draws_none_and_says_so(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet.write(tmp_path / "curves.parquet", parquet.empty(parquet.CURVES), parquet.CURVES)
+    monkeypatch.setitem(world.inputs, "curves", str(tmp_path / "curves.parquet"))
+    with theme.applied():
+        figure = world.draw("curves")
+    assert not [line for axes in figure.axes for line in axes.lines]
+    assert "No value could be estimated" in figure._supxlabel.get_text()
+
+
+def test_too_few_groups_leave_lines_without_bands_and_say_why(tmp_path: Path) -> None:
+    with theme.applied():
+        figure = World(tmp_path, groups=2).draw("curves")
+    assert not [band for axes in figure.axes for band in axes.collections]
+    said = figure._supxlabel.get_text()
+    assert f"an interval needs {ABOUT['min_groups']}" in said

@@ -1,0 +1,181 @@
+"""A job holds its log while it lives, ends with its Snakemake, and says a refusal plainly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from sleeping_job import SLEEPER, started, wait
+
+from gradfaith.runtime import job
+from gradfaith.runtime.folder_lock import began
+
+PARENT = """#!{python}
+import subprocess, sys
+from pathlib import Path
+from gradfaith.runtime.job import prepare
+prepare(Path.cwd())
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
+"""
+
+
+def attempt(log: Path) -> subprocess.CompletedProcess[str]:
+    script = f"from gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    print('ran')\n"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "results/tiny/logs/explain/net_0.log"
+
+
+@pytest.fixture
+def sleeper(log: Path):
+    process = started(log, sys.executable, "-c", SLEEPER, str(log))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper, log: Path, tmp_path: Path) -> None:
+    before = log.read_text()
+    assert job.living(tmp_path) == [log]
+    second = attempt(log)
+    assert second.returncode == 1
+    assert second.stderr.startswith("JobAlive: ")
+    assert f"pid {sleeper.pid} on " in second.stderr
+    assert "make resume" in second.stderr
+    assert log.read_text() == before  # the holder's words were not wiped
+    sleeper.kill()  # -9: nobody cleans up
+    sleeper.wait()
+    assert job.living(tmp_path) == []
+    assert attempt(log).returncode == 0
+    assert log.read_text().endswith("\nran\n")
+
+
+def test_logs_of_the_dead_are_no_living_jobs(log: Path, tmp_path: Path) -> None:
+    log.parent.mkdir(parents=True)
+    log.write_text("pid 1 on here\n")
+    assert job.living(tmp_path) == []
+    assert log.read_text() == "pid 1 on here\n"
+
+
+def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    environment = {**os.environ, job.PARENT: f"{os.uname().nodename} {gone.pid} {time.time()}"}
+    command = [sys.executable, "-c", SLEEPER, str(log)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert f"process {gone.pid}, is gone" in done.stderr
+    assert not log.exists()
+
+
+def test_when_a_process_began_is_no_matter_of_the_clock(sleeper) -> None:
+    mine, theirs = began(os.getpid()), began(sleeper.pid)
+    assert mine
+    assert theirs
+    assert mine != theirs
+    assert began(os.getpid()) == mine
+    sleeper.kill()
+    sleeper.wait()
+    assert not began(sleeper.pid)
+    if sys.platform == "linux":
+        boot = psutil.boot_time()
+        assert mine.isdigit()
+        assert abs(boot + int(mine) / os.sysconf("SC_CLK_TCK") - psutil.Process().create_time()) < 5
+
+
+def test_a_job_ends_with_its_snakemake(log: Path, tmp_path: Path) -> None:
+    stand_in = tmp_path / "snakemake"
+    stand_in.write_text(PARENT.format(python=sys.executable))
+    stand_in.chmod(0o755)
+    parent = started(log, sys.executable, str(stand_in), str(log), SLEEPER)
+    child = psutil.Process(int(log.read_text().split()[1]))
+    assert child.ppid() == parent.pid
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    try:
+        wait(
+            lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
+            2,
+            "the job outlived its Snakemake",
+        )
+    finally:
+        if child.is_running():
+            child.kill()
+
+
+def test_a_job_started_by_hand_outlives_nobody_s_end(sleeper) -> None:
+    time.sleep(0.3)
+    assert sleeper.poll() is None
+
+
+def test_a_refusal_is_said_without_a_traceback_and_fails_the_job(log: Path) -> None:
+    script = f"""
+from gradfaith.errors import BrokenStore
+from gradfaith.runtime.job import running
+with running({str(log)!r}):
+    raise BrokenStore(found="half a file.", why="Because.", then="Do this.")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    said = "BrokenStore: half a file.\n  Because.\n  Do this.\n"
+    assert ended.returncode == 1
+    assert ended.stderr == said
+    assert log.read_text().split("\n", 1)[1] == said
+
+
+def test_another_exception_keeps_its_traceback(log: Path) -> None:
+    script = f"from gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    1 / 0\n"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr
+
+
+def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:
+    script = (
+        f"from gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    print('said')\nprint('outside')\n"
+    )
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+        assert ended.stdout == "outside\n"
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1] == "said"
+
+
+@pytest.mark.parametrize("end", ["1 / 0", "os.kill(os.getpid(), 9)"])
+def test_an_attempt_that_fails_leaves_its_log_whatever_ends_it_and_the_last_five_stay(
+    log: Path, tmp_path: Path, end: str
+) -> None:
+    """Snakemake deletes the log before the next attempt."""
+    script = f"import os\nfrom gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    print('why', flush=True)\n    {end}\n"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60).returncode
+    log.unlink()
+    (left,) = log.parent.iterdir()
+    assert left.name.startswith("net_0.attempt-2")
+    assert "\nwhy\n" in left.read_text()
+    for number in range(7):
+        left.with_name(f"net_0.attempt-1970{number}").touch()
+    other = left.with_name("net_01.attempt-1970")
+    other.touch()
+    assert attempt(log).returncode == 0
+    assert {path.name for path in log.parent.iterdir()} == {
+        log.name, other.name, left.name, *(f"net_0.attempt-1970{number}" for number in (4, 5, 6)),
+    }  # fmt: skip
+    assert job.living(tmp_path) == []
+
+
+def test_where_a_file_has_one_name_only_a_job_works_as_before(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with job.running(str(log)):
+        sys.stdout.write("said\n")
+    assert log.read_text().endswith("\nsaid\n")
+    assert list(log.parent.iterdir()) == [log]

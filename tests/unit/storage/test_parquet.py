@@ -1,0 +1,95 @@
+"""Tables come back as they went; what is cut, foreign, of another format or full is refused by name."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gradfaith.errors import BrokenTable, CannotWrite
+from gradfaith.storage import parquet
+
+SCHEMA = {"image_id": "str", "seed2": "Int64", "correct": "bool", "value": "float64"}
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "more": [1, 2],
+            "value": [0.1, np.nan],
+            "image_id": ["a", "ü b"],
+            "seed2": [3, pd.NA],
+            "correct": [True, False],
+        }
+    )
+
+
+def refused(path: Path, schema: parquet.Schema = SCHEMA) -> str:
+    with pytest.raises(BrokenTable) as refusal:
+        parquet.read(path, schema)
+    assert str(path) in refusal.value.found
+    assert f"Delete {path}" in refusal.value.then
+    return refusal.value.found
+
+
+def test_a_table_comes_back_with_its_types_and_its_further_columns(tmp_path: Path, frame: pd.DataFrame) -> None:
+    parquet.write(tmp_path / "t.parquet", frame, SCHEMA)
+    back = parquet.read(tmp_path / "t.parquet", SCHEMA)
+    assert list(back) == [*SCHEMA, "more"]
+    assert {name: str(kind) for name, kind in back.dtypes.items()} == {**SCHEMA, "more": "int64"}
+    pd.testing.assert_frame_equal(back, frame[[*SCHEMA, "more"]].astype(SCHEMA))
+
+
+def test_a_table_without_a_promised_column_is_never_written(tmp_path: Path, frame: pd.DataFrame) -> None:
+    with pytest.raises(BrokenTable, match="without value"):
+        parquet.write(tmp_path / "t.parquet", frame.drop(columns="value"), SCHEMA)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_truncated_table_is_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
+    path = tmp_path / "t.parquet"
+    parquet.write(path, frame, SCHEMA)
+    whole = path.read_bytes()
+    for size in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert "cannot be read" in refused(path)
+
+
+def test_a_foreign_a_missing_and_another_version_s_table_are_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
+    path = tmp_path / "t.parquet"
+    assert "cannot be read" in refused(path)
+    path.write_text("image_id,value\na,1\n")
+    assert "cannot be read" in refused(path)
+    pq.write_table(pa.Table.from_pandas(frame), path)
+    assert "its format is none" in refused(path)
+    parquet.write(path, frame, SCHEMA)
+    assert "it has no arch" in refused(path, {**SCHEMA, "arch": "str"})
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"gradfaith_format": b"99"}), path)
+    assert "its format is 99, this version reads 1" in refused(path)
+
+
+def test_a_full_disk_leaves_no_table(full) -> None:
+    folder, limit = full
+    big = pd.DataFrame({"value": np.random.default_rng(0).random(200_000)})
+    with limit(), pytest.raises(CannotWrite):
+        parquet.write(folder / "t.parquet", big, {"value": "float64"})
+    assert not [name for name in os.listdir(folder) if "parquet" in name]
+
+
+def test_models_tables_say_whose_they_are(tmp_path: Path, frame: pd.DataFrame) -> None:
+    paths = [tmp_path / arch / f"seed-{seed}.parquet" for arch in ("a", "b") for seed in (0, 10)]
+    for path in paths:
+        parquet.write(path, frame, SCHEMA)
+    back = parquet.read_models(paths, SCHEMA)
+    assert sorted(set(zip(back["arch"], back["seed"], strict=True))) == [("a", 0), ("a", 10), ("b", 0), ("b", 10)]
+
+
+def test_no_table_at_all_is_an_empty_one_with_its_columns() -> None:
+    empty = parquet.read_all([], SCHEMA)
+    assert len(empty) == 0
+    assert {name: str(kind) for name, kind in empty.dtypes.items()} == SCHEMA

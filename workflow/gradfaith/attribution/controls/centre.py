@@ -1,0 +1,20 @@
+"""Centre: a Gaussian blob in the middle, the same for every image.
+
+    map = exp( -(u^2 + v^2) / (2 width^2) )         u, v in [-1/2, 1/2]: a cell's distance from the middle
+
+Photographers, radiographers and crops put what matters in the middle; a map must point better than that. On the
+layer's grid, so that it is as coarse as a CAM. Cost: none.
+"""
+
+import torch
+from torch import Tensor
+
+from gradfaith.attribution.contract import Method, Scene
+
+METHOD = Method(needs=("nothing",), grid="native", signed=False, limits=("width > 0",))
+
+
+def attribute(scene: Scene, *, width: float = 0.25) -> Tensor:  # (n, h, w)
+    v, u = (((torch.arange(side) + 0.5) / side - 0.5) for side in scene.grid)
+    blob = torch.exp(-(v[:, None] ** 2 + u**2) / (2 * width**2))  # (h, w)
+    return blob.to(scene.images.device).repeat(len(scene.images), 1, 1)

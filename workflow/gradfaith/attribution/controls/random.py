@@ -1,0 +1,20 @@
+"""Random: independent uniform noise for every pixel; it knows nothing at all.
+
+    map = U(0, 1) per pixel, at the image's size
+
+Pixel noise has no structure a coarse map could be compared with: read it beside `random-grid`. Cost: none.
+"""
+
+import torch
+from torch import Tensor
+
+from gradfaith.attribution.contract import Method, Scene
+
+METHOD = Method(needs=("nothing",), grid="input", signed=False, seeded=True)
+
+
+def attribute(scene: Scene) -> Tensor:  # (n, h, w)
+    size = scene.images.shape[-2:]
+    return torch.stack([torch.rand(size, generator=g, device=g.device) for g in scene.generators]).to(
+        scene.images.device
+    )

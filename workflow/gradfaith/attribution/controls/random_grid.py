@@ -1,0 +1,19 @@
+"""Random on the layer's grid: a map as coarse and as smooth as a CAM's, that knows nothing.
+
+    map = U(0, 1) per cell of the layer's grid
+
+Whatever a CAM gains over this it gains by where it points, not by its resolution. Cost: none.
+"""
+
+import torch
+from torch import Tensor
+
+from gradfaith.attribution.contract import Method, Scene
+
+METHOD = Method(needs=("nothing",), grid="native", signed=False, seeded=True)
+
+
+def attribute(scene: Scene) -> Tensor:  # (n, h, w)
+    return torch.stack([torch.rand(scene.grid, generator=g, device=g.device) for g in scene.generators]).to(
+        scene.images.device
+    )

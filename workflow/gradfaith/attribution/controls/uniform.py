@@ -1,0 +1,18 @@
+"""Uniform: everything matters equally; the papers' All1s.
+
+    map = 1, but 0 at the first pixel, so that the map is not constant
+
+It wins every metric that only asks what is lost when what the map shows is kept. Cost: none.
+"""
+
+from torch import Tensor
+
+from gradfaith.attribution.contract import Method, Scene
+
+METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="domeniconi2026")
+
+
+def attribute(scene: Scene) -> Tensor:  # (n, h, w)
+    maps = scene.images.new_ones(len(scene.images), *scene.images.shape[-2:])
+    maps[:, 0, 0] = 0
+    return maps

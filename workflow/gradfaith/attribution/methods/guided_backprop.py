@@ -1,0 +1,44 @@
+"""Guided backpropagation: the gradient, stopped at every ReLU that it reaches with a negative sign.
+
+    map = sum_k g_k,    with g <- 1[z > 0] * relu(g) in the place of 1[z > 0] * g at every ReLU          [springenberg2015]
+
+It shows fine detail, but hardly depends on the class or on the upper layers [adebayo2018]: it is here to be measured
+against its controls. Where a network bends by anything but ReLU modules it would be only the gradient, and is refused.
+Signed; channels are summed. Cost: a forward and a backward.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from gradfaith.attribution.contract import Asked, Method
+from gradfaith.attribution.support.shuffle import swapped
+
+METHOD = Method(
+    needs=("image",), grid="input", signed=True, requires=("relu",), forwards=1, backwards=1, cite="springenberg2015"
+)  # fmt: skip
+
+
+def attribute(asked: Asked) -> Tensor:  # (n, h, w)
+    with swapped(asked.network, {nn.ReLU: lambda _relu: _BothWays.apply}), torch.enable_grad():
+        images = asked.images.detach().requires_grad_()
+        scores = asked.network(images).gather(1, asked.target[:, None])
+        (gradient,) = torch.autograd.grad(scores.sum(), images)
+    return gradient.sum(dim=1)
+
+
+class _BothWays(Function):
+    """A ReLU on the way forward, and one on the way back."""
+
+    @staticmethod
+    def forward(context: Any, entering: Tensor) -> Tensor:
+        context.save_for_backward(entering > 0)
+        return entering.relu()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (passed,) = context.saved_tensors
+        stopped: Tensor = gradients[0].relu() * passed
+        return stopped

@@ -1,0 +1,18 @@
+"""Input x gradient: what each pixel adds to the score, were the network linear with the slope it has here.
+
+    map = sum_k x_k * g_k                                                                   [shrikumar2017]
+
+Signed. Summed over channels before anything else: where channels pull in opposite directions, as much as cancels is gone.
+Black is the reference, so a black pixel never matters, whatever the slope. Some code takes absolute values instead, per
+channel or of the sum. Cost: the forward and the backward of the image, which `saliency` shares.
+"""
+
+from torch import Tensor
+
+from gradfaith.attribution.contract import Asked, Method
+
+METHOD = Method(needs=("image",), grid="input", signed=True, forwards=1, backwards=1, cite="shrikumar2017")
+
+
+def attribute(asked: Asked) -> Tensor:  # (n, h, w)
+    return (asked.images * asked.slope()).sum(dim=1)

@@ -1,0 +1,67 @@
+"""KernelSHAP: Shapley values of superpixels, as the weights of a linear model.
+
+    min over w of  sum_z p(z) (S_z - S_none - z . w)^2   subject to   sum_j w_j = S_all - S_none       [lundberg2017]
+    p(z) = (M - 1) / ( C(M, |z|) |z| (M - |z|) )
+
+The sum is exact, by construction: w = (S_all - S_none) / M + v, and only v, which sums to 0, is fitted. Copies are drawn by p
+itself and weigh alike, each followed by its complement, which adds no equation but steadies the fit [covert2021]; so two
+samples per superpixel are the least that determines the weights. Where there are no more subsets than samples, each is
+asked once, with weight p: the Shapley values themselves. A player that leaves is filled with its own mean, or with mid
+grey, so the game, and its values, depend on the fill. Signed.
+Notes, and what they say of the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
+"""
+
+from math import comb
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Generator
+
+from gradfaith.attribution.contract import Asked, Method, Noted
+from gradfaith.attribution.support.surrogate import Copies, Numbers, explained, superpixels
+
+METHOD = Method(
+    needs=("image",), grid="input", signed=True, forwards="samples + 2", seeded=True, cite="lundberg2017",
+    differs="the sum is a constraint, not two heavy samples; copies come with their complements",
+    limits=("segments >= 2", "samples >= 1", "samples >= 2 * segments or allow_underdetermined"),
+)  # fmt: skip
+
+
+def attribute(
+    asked: Asked,
+    *,
+    segments: int = 50,
+    samples: int = 1000,
+    fill: Literal["mean", "grey"] = "mean",
+    allow_underdetermined: bool = False,
+) -> Noted:
+    labels = superpixels(asked, segments, samples, allow_underdetermined)
+    return explained(asked, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
+
+
+def _copies(count: int, samples: int, generator: Generator) -> Copies:
+    """Nothing and everything, then subsets."""
+    ends, every = np.array([np.zeros(count), np.ones(count)]), 2**count - 2
+    if every <= samples:
+        subsets = (np.arange(1, every + 1)[:, None] >> np.arange(count)) & 1
+        sizes = subsets.sum(axis=1)
+        weights = np.array([(count - 1) / (comb(count, size) * size * (count - size)) for size in sizes.tolist()])
+        return Copies(np.vstack([ends, subsets]), np.concatenate([[0, 0], weights]), always=2, drawn=False)
+    sizes = torch.arange(1, count)
+    pairs = (samples + 1) // 2
+    chosen = torch.multinomial(1 / (sizes * (count - sizes)), pairs, replacement=True, generator=generator) + 1
+    ranks = torch.rand((pairs, count), generator=generator).argsort(dim=1).argsort(dim=1)
+    subsets = (ranks < chosen[:, None]).numpy()
+    both = np.stack([subsets, ~subsets], axis=1).reshape(-1, count)[:samples]
+    return Copies(np.vstack([ends, both]), np.concatenate([[0, 0], np.ones(samples)]), always=2)
+
+
+def _fit(kept: Numbers, scores: Numbers, weights: Numbers) -> Numbers:
+    """The least of all solutions has no part along (1, ..., 1), for the rows have none: it sums to 0."""
+    nothing, everything = scores[0], scores[1]
+    share = (everything - nothing) / kept.shape[1]
+    root = np.sqrt(weights)
+    left = root[:, None] * (kept - kept.mean(axis=1, keepdims=True))
+    right = root * (scores - nothing - share * kept.sum(axis=1))
+    return np.concatenate([[nothing], share + np.linalg.lstsq(left, right, rcond=None)[0]])

@@ -1,0 +1,64 @@
+"""Occlusion: how far the score falls when a window is covered.
+
+    map(p) = mean over the windows W that cover p of  S(x) - S(x with W covered)                [zeiler2014]
+
+Windows are square, `stride` apart, the last of a row flush with the border, so that every pixel is covered at least once.
+`window` and `stride` are shares of the shorter side, or pixels from 1 on. Signed: covering what speaks against the class
+raises the score. What a window is filled with is an assumption about what "nothing" looks like; black is air on CT.
+The windows' size is the finest detail the map can show. Cost: a forward for each window, and one.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradfaith.attribution.contract import Asked, Method
+from gradfaith.attribution.support.shuffle import baseline
+
+METHOD = Method(
+    needs=("image",),
+    grid="input",
+    signed=True,
+    forwards="windows + 1",
+    cite="zeiler2014",
+    differs="the mean over all windows that cover a pixel; the original gives the value to the window's middle",
+    limits=("0 < window <= size", "0 < stride <= size"),
+)
+
+
+def attribute(
+    asked: Asked, *, window: float = 0.125, stride: float = 0.0625, fill: Literal["black", "mean"] = "black"
+) -> Tensor:  # (n, h, w)
+    height, width = asked.images.shape[2:]
+    side = _pixels(window, min(height, width))
+    corners = places(height, width, window, stride)
+    cover, rows = baseline(asked, fill), torch.arange(len(asked.images), device=asked.images.device)
+    copies = rows.repeat_interleave(len(corners))
+
+    def covered(some: slice) -> Tensor:  # (m, c, h, w)
+        images = asked.images[copies[some]]
+        for image, number in zip(images, range(some.start, some.stop), strict=True):
+            row, (top, left) = number // len(corners), corners[number % len(corners)]
+            image[:, top : top + side, left : left + side] = cover[row, :, top : top + side, left : left + side]
+        return images
+
+    whole = asked.scores(lambda some: asked.images[some], rows)
+    drops = whole[:, None] - asked.scores(covered, copies).reshape(len(rows), len(corners))
+    total, times = drops.new_zeros(len(rows), height, width), drops.new_zeros(height, width)
+    for drop, (top, left) in zip(drops.T, corners, strict=True):
+        total[:, top : top + side, left : left + side] += drop[:, None, None]
+        times[top : top + side, left : left + side] += 1
+    return total / times
+
+
+def places(height: int, width: int, window: float, stride: float) -> list[tuple[int, int]]:
+    """The upper left corners of all windows."""
+    side, step = (_pixels(length, min(height, width)) for length in (window, stride))
+    step = min(step, side)  # no pixel between two windows
+    downs, acrosses = ([*range(0, length - side, step), length - side] for length in (height, width))
+    return [(down, across) for down in downs for across in acrosses]
+
+
+def _pixels(length: float, side: int) -> int:
+    return min(side, max(1, round(length if length >= 1 else length * side)))

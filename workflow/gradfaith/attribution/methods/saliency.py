@@ -1,0 +1,17 @@
+"""Saliency: how fast the score changes with each pixel, whichever way.
+
+    map = max_k |g_k|                       g: the gradient of the score with respect to the image    [simonyan2014]
+
+The gradient is that of the image in [0, 1], so a pixel counts in grey values, not in units of the network's normalisation.
+Cost: the forward and the backward of the image, which `input_x_gradient` shares.
+"""
+
+from torch import Tensor
+
+from gradfaith.attribution.contract import Asked, Method
+
+METHOD = Method(needs=("image",), grid="input", signed=False, forwards=1, backwards=1, cite="simonyan2014")
+
+
+def attribute(asked: Asked) -> Tensor:  # (n, h, w)
+    return asked.slope().abs().amax(dim=1)

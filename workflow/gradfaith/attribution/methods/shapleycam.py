@@ -1,0 +1,21 @@
+"""ShapleyCAM: a channel weighs what it contributes to the score to second order, as its Shapley value would.
+
+    map = relu( sum_k w_k * a_k ),   w_k = mean( g_k - (H a)_k / 2 )                            [cai2025]
+
+H a is the true product of the score's Hessian with the activations. Where all that follows the layer is piecewise linear
+(pooling, ReLUs, linear layers) the Hessian is zero and the map is Grad-CAM's. Published code detaches the activations
+first, so that its product is nothing and its map is Grad-CAM's everywhere.
+Cost: the forward and backward the bundle shares, kept differentiable, and one backward through that backward.
+"""
+
+from torch import Tensor
+
+from gradfaith.attribution.contract import Curvature, Method, Tap
+
+METHOD = Method(needs=("layer", "curvature"), grid="native", signed=False, backwards=2, cite="cai2025")
+
+
+def attribute(tap: Tap, curvature: Curvature) -> Tensor:  # (n, h, w)
+    slope = tap.gradient - curvature.along(tap.activation) / 2
+    weights = slope.mean(dim=(2, 3), keepdim=True)  # (n, c, 1, 1)
+    return (weights * tap.activation).sum(dim=1).relu()

@@ -1,0 +1,37 @@
+"""SmoothGrad: the gradient, averaged over noisy copies of the image.
+
+    map = max_k | mean_s g_k(x + e_s) |,    e_s ~ N(0, (noise * (max x - min x))^2) per pixel           [smilkov2017]
+
+The mean is taken of signed gradients, and its size afterwards, so directions that noise turns around cancel. (A mean of
+sizes is another method, and hardly smoother than one gradient.) Noise leaves [0, 1], as in the original. Each copy has a
+seed of its own, drawn from the image's generator, so that it is the same however often, and in whatever batch, it is made.
+Cost: a forward and a backward for each sample.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from gradfaith.attribution.contract import Asked, Method
+
+METHOD = Method(
+    needs=("image",), grid="input", signed=False, forwards="samples", backwards="samples", seeded=True, cite="smilkov2017",
+    limits=("samples >= 1", "noise >= 0"),
+)  # fmt: skip
+
+
+def attribute(asked: Asked, *, samples: int = 50, noise: float = 0.15) -> Tensor:  # (n, h, w)
+    slopes = [_slope(asked, row, samples, noise) for row in range(len(asked.images))]
+    return torch.stack(slopes).abs().amax(dim=1)
+
+
+def _slope(asked: Asked, row: int, samples: int, noise: float) -> Tensor:  # (c, h, w)
+    """The averaged gradient of one image."""
+    image = asked.images[row]
+    seeds = torch.randint(2**62, (samples,), generator=asked.generators[row]).tolist()
+    spread = noise * (image.max() - image.min())
+
+    def noisy(some: slice) -> Tensor:  # (m, c, h, w)
+        drawn = [torch.randn(image.shape, generator=Generator().manual_seed(seed)) for seed in seeds[some]]
+        return image + spread * torch.stack(drawn).to(image)
+
+    return asked.gradients(noisy, torch.full((samples,), row, device=image.device)).mean(dim=0)

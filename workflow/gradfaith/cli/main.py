@@ -1,0 +1,236 @@
+"""gradfaith: what a person asks beside running the study.
+
+gradfaith check [STUDY]        read a study as `snakemake` would, and say what it amounts to
+gradfaith explain --image X    one image explained by a trained model of a study: overlays, side by side, the maps
+gradfaith methods              every method and control: what it needs, gives and costs, and for which networks it is
+gradfaith show MAPS.h5         what a map store holds and where it comes from
+gradfaith doctor [STUDY]       look at what a run will need, and say the mend of what is broken
+gradfaith cost --study S       what is left to do, what it will take by past records, and what has none
+gradfaith compare A B          the estimates of two finished studies side by side
+gradfaith unlock [STUDY]       after a crash: refuse while a process of the earlier run lives, else let the next one in
+gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from gradfaith.cli.doctor import snakemake_metadata
+from gradfaith.cli.reference import generate, methods
+from gradfaith.config import locate
+from gradfaith.dag.plan import Plan
+from gradfaith.errors import CannotWrite, JobAlive, Refusal, StillLocked
+from gradfaith.runtime import job
+from gradfaith.storage import atomic
+
+
+def main() -> None:
+    """The entry point; a refusal is said without a traceback."""
+    parser = argparse.ArgumentParser(
+        prog="gradfaith", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check").add_argument("study", nargs="?", default="config/config.yaml")
+    _explain_words(commands.add_parser("explain"))
+    _methods_words(commands.add_parser("methods"))
+    commands.add_parser("show").add_argument("maps", type=Path)
+    commands.add_parser("doctor").add_argument("study", nargs="?", default="config/config.yaml")
+    _cost_words(commands.add_parser("cost"))
+    _compare_words(commands.add_parser("compare"))
+    commands.add_parser("unlock").add_argument("study", nargs="?", default="", help="its YAML file or its name")
+    commands.add_parser("schema")
+    asked = parser.parse_args()
+    try:
+        COMMANDS[asked.command](asked)
+    except Refusal as refusal:
+        sys.exit(str(refusal))
+
+
+def _check(asked: argparse.Namespace) -> None:
+    path = locate.asked(asked.study, Path.cwd())
+    plan = Plan.read(locate.read(path), Path.cwd(), str(path))
+    models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
+    print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
+    whose = f" of study {study.external}" if study.external else ""
+    print(
+        f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
+    )
+    cells = len(study.seeds) * sum(len(plan.cells(arch)) for arch in plan.architectures)
+    print(f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness")
+
+
+def _explain(asked: argparse.Namespace) -> None:
+    from gradfaith.cli import explain_image
+    from gradfaith.cli.explain_request import Request
+
+    words = {key: value for key, value in vars(asked).items() if key != "command"}
+    for line in explain_image.run(Request(**words), Path.cwd()):
+        print(line)
+
+
+def _methods(asked: argparse.Namespace) -> None:
+    defined: methods.Defined = {}
+    if asked.arch or asked.study:
+        from gradfaith.cli import method_support
+
+        defined = method_support.defined(asked.arch, asked.study, Path.cwd())
+    print(methods.methods_markdown(defined) if asked.markdown else methods.text(defined), end="")
+
+
+def _show(asked: argparse.Namespace) -> None:
+    from gradfaith.storage.hdf5 import Maps
+
+    with Maps(asked.maps) as maps:
+        for label, info in maps.methods.items():
+            lost = sum(int((maps.status(label, copy) != "ok").sum()) for copy in range(info.copies))
+            height, width = maps.maps(label, 0, slice(0, 1)).shape[1:]
+            layer, score = info.layer or "-", info.score or "-"
+            size = f"{len(maps.rows)} maps x {info.copies}, {height} x {width}"
+            print(f"{label}: {size}, layer {layer}, score {score}, {lost} not ok")
+            for name, values in maps.notes(label).items():
+                print(f"    {name}: {_range(values)}")
+        print(json.dumps({key: value for key, value in maps.stamp.items() if key != "settings"}, indent=2))
+
+
+def _range(values: NDArray[np.float32]) -> str:
+    """A note's mean and its ends: which end is the worse, only the method knows."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "no finite value"
+    unknown = f", {values.size - known.size} not finite" if known.size < values.size else ""
+    low, high = known.min(), known.max()
+    return f"{low:.4g}{unknown}" if low == high else f"mean {known.mean():.4g}, from {low:.4g} to {high:.4g}{unknown}"
+
+
+def _doctor(asked: argparse.Namespace) -> None:
+    from gradfaith.cli.doctor import checks
+
+    states = []
+    for finding in checks.examine(asked.study, Path.cwd()):
+        print(finding, flush=True)
+        states.append(finding.state)
+    if "broken" in states:
+        sys.exit(f"{states.count('broken')} broken")
+
+
+def _cost(asked: argparse.Namespace) -> None:
+    from gradfaith.cli.cost import forecast
+
+    path = locate.asked(asked.study, Path.cwd())
+    plan = Plan.read(locate.read(path), Path.cwd(), str(path))
+    print(forecast.text(*forecast.predicted(plan, Path.cwd(), asked.images)), end="")
+
+
+def _compare(asked: argparse.Namespace) -> None:
+    from gradfaith.cli import compare
+
+    both = compare.joined(*(compare.read(said, Path.cwd()) for said in (asked.a, asked.b)))
+    if asked.metric:
+        both = compare.only(both, asked.metric)
+    if asked.csv:
+        try:
+            atomic.write_text(asked.csv, both.to_csv(index=False))
+        except OSError as error:
+            raise CannotWrite(
+                found=f"{asked.csv} could not be written: {error.strerror or error}.",
+                why="The table was asked for as a file.",
+                then="Name a file in a folder that you may write to.",
+            ) from error
+    print(compare.text(both, (locate.name(asked.a), locate.name(asked.b)), by=asked.by), end="")
+
+
+def _unlock(asked: argparse.Namespace) -> None:
+    here = Path.cwd()
+    found = [at_work for process in psutil.process_iter() if (at_work := _at_work(process, here))]
+    found += [f"the job that writes {log.relative_to(here)}" for log in job.living(here)]
+    if found:
+        raise JobAlive(
+            found=f"of an earlier run there still lives {', '.join(found)}.",
+            why="Unlocked now, a second run could write the same files at the same time.",
+            then="Wait until it ends, or end it; then run `make resume` again.",
+        )
+    study = ["--configfile", str(locate.asked(asked.study, here))] if asked.study else []
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--unlock", *study], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise StillLocked(
+            found=f"Snakemake did not unlock {here}: {said[-1].strip() if said else 'it said nothing'}",
+            why="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
+            then="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
+        )
+    if lost := snakemake_metadata.unrecorded(here):
+        print(f"note: {snakemake_metadata.said(lost)}. {snakemake_metadata.MEND}")
+
+
+def _at_work(process: psutil.Process, here: Path) -> str:
+    """What a process does in this folder; nothing, where it is no run's or has ended since it was listed."""
+    try:
+        words = process.cmdline()
+        script = next((word for word in words if ".snakemake/scripts/" in word), "")
+        if not (script or any(Path(word).name == "snakemake" for word in words[:4])) or Path(process.cwd()) != here:
+            return ""
+    except psutil.Error:
+        return ""
+    kind = f"the job {script.rpartition('.')[0].rpartition('.')[2]}" if script else "snakemake"
+    return f"{kind} (pid {process.pid})"
+
+
+def _explain_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image", required=True, help="an image file, or an image id of the study")
+    parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
+    parser.add_argument("--arch", required=True, help="an architecture of the study")
+    parser.add_argument("--seed", required=True, type=int, help="one of its seeds")
+    parser.add_argument("--methods", nargs="+", default=[], help="labels of the study, or names; default: its bundles")
+    parser.add_argument("--target", default="", help="the class to explain; default: the one the model answers")
+    parser.add_argument("--out", type=Path, help="default: explained/<study>-<arch>-<seed>-<image>/")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def _methods_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--arch", nargs="+", default=[], help="timm names: for which of these each is defined")
+    parser.add_argument("--study", default="", help="the same for the architectures of a study")
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table")
+
+
+def _cost_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
+    parser.add_argument("--images", type=_count, help="how many there will be, where the dataset is not split yet")
+
+
+def _count(said: str) -> int:
+    if not said.isdecimal() or not int(said):
+        raise argparse.ArgumentTypeError(f"a number of images is whole and above 0, found {said}")
+    return int(said)
+
+
+def _compare_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", help="a finished study's name, or its YAML file")
+    parser.add_argument("b", help="another's")
+    parser.add_argument("--metric", default="", help="only this one")
+    parser.add_argument(
+        "--by", default="", choices=("", "label", "lesion_size"), help="by class or by size; default: overall"
+    )
+    parser.add_argument("--csv", type=Path, help="write the whole table there")
+
+
+def _schema(_asked: argparse.Namespace) -> None:
+    generate.write(Path.cwd())
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "check": _check, "explain": _explain, "methods": _methods, "show": _show, "unlock": _unlock,
+    "doctor": _doctor, "cost": _cost, "compare": _compare, "schema": _schema,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Which outputs of a classifier stand for which class of the dataset: `class_map:`, resolved to indices and checked.
+
+Without it, and without `external`, the outputs are the dataset's classes in their order. With `external` classes are
+found by name, in whatever order; where the names differ, the map must say what is what, and what it leaves out is left out.
+"""
+
+from collections.abc import Sequence
+
+from gradfaith.config.dataset import Dataset
+from gradfaith.config.study import Study
+from gradfaith.registry import did_you_mean
+
+Outputs = tuple[tuple[int, ...], ...]  # of each class of the dataset, in its order
+
+
+def resolved(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[Outputs, list[str]]:
+    """The map and what is wrong with it; `trained`: classes of the external study's models, none without one."""
+    if study.external and not study.class_map:
+        problems = _same_names(study, dataset, trained)
+        return (() if problems else tuple((trained.index(name),) for name in dataset.classes)), problems
+    if not study.class_map:
+        return (), []
+    if not study.external and study.training != "none":
+        said = "class_map: a network that is trained here answers with the dataset's classes; a map needs `training: none` or `external`"
+        return (), [said]
+    problems = _keys(study, dataset)
+    found = {name: [_index(output, trained) for output in named] for name, named in study.class_map.items()}
+    problems += [
+        f"class_map.{name}: {said}"
+        for name, indices in found.items()
+        for output, index in zip(study.class_map[name], indices, strict=True)
+        if (said := _fault(output, index, study, trained))
+    ]
+    used = [index for indices in found.values() for index in indices if index is not None]
+    twice = sorted({index for index in used if used.count(index) > 1})
+    problems += [
+        f"class_map: output {index}{f' ({trained[index]})' if index < len(trained) else ''} stands twice"
+        for index in twice
+    ]
+    if problems:
+        return (), problems
+    return tuple(tuple(index for index in found[name] if index is not None) for name in dataset.classes), []
+
+
+def described(study: Study, dataset: Dataset) -> str:
+    """The map in a sentence, for tables."""
+    if not study.class_map:
+        return ""
+    named = {
+        name: " + ".join(f"output {one}" if isinstance(one, int) else one for one in study.class_map[name])
+        for name in dataset.classes
+    }
+    made = ", ".join(f"{name} of {outputs}" for name, outputs in named.items())
+    return f"Classes are made of the classifier's outputs: {made}. Probabilities are conditional on these outputs."
+
+
+def _same_names(study: Study, dataset: Dataset, trained: Sequence[str]) -> list[str]:
+    if set(trained) == set(dataset.classes):
+        return []
+    return [
+        f"external: the models of {study.external} answer {', '.join(trained)}, and dataset {dataset.name} has the classes "
+        f"{', '.join(dataset.classes)}: say in class_map which outputs stand for which class"
+    ]
+
+
+def _keys(study: Study, dataset: Dataset) -> list[str]:
+    lines = [
+        f"class_map: no output stands for the class {name}" for name in dataset.classes if name not in study.class_map
+    ]
+    return lines + [
+        f"class_map.{name}: dataset {dataset.name} has no such class{did_you_mean(name, dataset.classes)}"
+        for name in study.class_map
+        if name not in dataset.classes
+    ]
+
+
+def _index(output: int | str, trained: Sequence[str]) -> int | None:
+    if isinstance(output, int):
+        return output
+    return trained.index(output) if output in trained else None
+
+
+def _fault(output: int | str, index: int | None, study: Study, trained: Sequence[str]) -> str:
+    if not study.external:
+        return (
+            f'"{output}" is a name, and only with `external` do outputs have names: give its index'
+            if index is None
+            else ""
+        )
+    if index is None:
+        return f'the models of {study.external} have no class "{output}"{did_you_mean(str(output), trained)}'
+    if index >= len(trained):
+        return f"output {index} does not exist, the models of {study.external} have {len(trained)} (from 0)"
+    return ""

@@ -1,0 +1,238 @@
+"""What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from gradfaith.config import composites, metric_consistency, option_limits
+from gradfaith.registry import did_you_mean, entry, names
+from gradfaith.vocabulary import EXTENDED, SHUFFLED
+
+if TYPE_CHECKING:
+    from gradfaith.config.dataset import Dataset
+    from gradfaith.config.study import Study
+
+
+NAME = "randomisation"
+WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
+
+
+def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    """Contradictions between keys, each as `key: what and why`."""
+    checks = (
+        _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
+    )  # fmt: skip
+    return [line for check in checks for line in check(study, dataset, methods)]
+
+
+def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
+    models = len(archs) * len(study.seeds)
+    lines = []
+    if labels and alone and not study.across:
+        lines.append(f"agreement: {labels} compares models of several seeds, and seeds: {study.seeds} is one")
+    if alone and study.primary.metric in study.agreement:
+        lines.append(f"primary.metric: {study.primary.metric} is read between seeds, and seeds: {study.seeds} is one")
+    if study.across and not labels:
+        lines.append("across: it compares models by the metrics of `agreement`, and there are none")
+    if "architectures" in study.across and len(archs) < 2:
+        lines.append(f"across: there is no other architecture than {archs[0]}")
+    if "ensemble" in study.across and models < 3:
+        lines.append(
+            f"across: an ensemble leaves one model out and needs two others, and the study has {models} in all"
+        )
+    taken = sorted({"across", "ensemble"} & set(archs)) if study.across else []
+    return lines + [f"architectures.{name}: `across` writes its own scores under this name" for name in taken]
+
+
+def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    declared = {label: entry("localization", use.use).declared for label, use in study.localization.items()}
+    reads = {
+        label: what.get("evidence", EXTENDED)
+        for label, what in declared.items()
+        if what.get("region", "evidence") == "evidence"
+    }
+    empty = [
+        f"localization.{label}.options.{option}: empty, so {label} would measure nothing"
+        for label, use in study.localization.items()
+        if (option := declared[label].get("variants")) and not use.options[option]
+    ]
+    if dataset.evidence == "none":
+        wanted = ", ".join(reads)
+        has = f"dataset {dataset.name} has none (evidence: none)"
+        return empty + ([f"localization: {wanted} compares maps with evidence, and {has}"] if reads else [])
+    return empty + [
+        f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
+        for label, kinds in reads.items()
+        if dataset.evidence not in kinds
+    ]
+
+
+def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    lines = []
+    for name, battery in study.batteries.items():
+        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
+        kinds = {label: what["battery"] for label, what in declared.items()}
+        filled = [label for label, what in declared.items() if what.get("imputed", True)]
+        if len(set(kinds.values())) > 1:
+            said = ", ".join(f"{label} ({kind})" for label, kind in kinds.items())
+            lines.append(
+                f"batteries.{name}.metrics: {said} are of several kinds, and the metrics of a battery share their changed "
+                "images; give each kind a battery of its own"
+            )
+        if filled and not battery.imputers:
+            lines.append(f"batteries.{name}.imputers: {', '.join(filled)} takes pixels away, and none says by what")
+        if battery.imputers and not filled:
+            lines.append(
+                f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be read by none of {', '.join(kinds)}"
+            )
+    return lines
+
+
+def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return option_limits.problems(study)
+
+
+def _composite(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return composites.problems(study)
+
+
+def _metrics(study: "Study") -> list[str]:
+    """The labels of all metrics, as often as they stand."""
+    faithfulness = (label for battery in study.batteries.values() for label in battery.metrics)
+    return [*study.localization, *study.agreement, *faithfulness, *study.composite]
+
+
+def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    lines = []
+    for name, battery in study.batteries.items():
+        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
+        where = f"batteries.{name}.metrics"
+        if dataset.evidence not in EXTENDED:
+            has = "has none" if dataset.evidence == "none" else "has points, without an extent"
+            lines += [
+                f"{where}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                for label, what in declared.items()
+                if what.get("regional")
+            ]
+        if study.explain.only_correct:
+            lines += [
+                f"{where}: {label} compares maps of the predicted and the true class, and explain.only_correct leaves only "
+                "images where they are one"
+                for label, what in declared.items()
+                if what.get("rival")
+            ]
+    return lines
+
+
+def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    twice = sorted({name for name in methods if methods.count(name) > 1})
+    lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
+    lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
+    for bundle, uses in study.bundles.items():
+        for label, use in uses.methods.items():
+            unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
+            lines += [
+                f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
+            ]
+            lines += [
+                f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
+                for arch in sorted(set(use.only) - set(study.architectures))
+            ]
+            lines += _combined(f"bundles.{bundle}.methods.{label}", use.options.get("of"))
+            lines += _scored(f"bundles.{bundle}.methods.{label}", use.use, use.score)
+    metrics = _metrics(study)
+    lines += [
+        f"metrics: the label {name} stands twice"
+        for name in sorted({name for name in metrics if metrics.count(name) > 1})
+    ]
+    return lines
+
+
+def _combined(path: str, of: str | None) -> list[str]:
+    """A method of maps names the method whose maps it combines: one that reads a layer."""
+    known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
+    return [f"{path}.options.of: {of} is none of {', '.join(known)}"] if of is not None and of not in known else []
+
+
+def _scored(path: str, name: str, score: str) -> list[str]:
+    """A method that can explain only some kinds of score says so."""
+    known = entry("methods", name).declared.get("scores", (score,))
+    return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
+
+
+def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+    metrics = _metrics(study)
+    primary = study.primary
+    own = [label for bundle in study.bundles.values() for label in bundle.methods]
+    controls = [name for name in methods if name not in own and not name.startswith(SHUFFLED)]
+    rivals = [*controls, SHUFFLED + primary.method]
+    offered = {"metric": metrics, "method": own, "against": rivals}
+    return [
+        f"primary.{key}: {name} is none of {', '.join(known)}{did_you_mean(name, known)}"
+        for key, known in offered.items()
+        if (name := getattr(primary, key)) not in known
+    ]
+
+
+def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    if study.training != "none":
+        return []
+    bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none")]
+    lines = [
+        f"architectures.{name}.weights: `training: none` takes weights as they are, and there are none" for name in bare
+    ]
+    if len(study.seeds) > 1:
+        lines.append(f"seeds: {study.seeds} would be the same weights {len(study.seeds)} times, with `training: none`")
+    return lines
+
+
+def _training(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    recipe, compute = study.training, study.compute
+    lines = []
+    if compute.tensorboard and find_spec("tensorboard") is None:
+        lines.append("compute.tensorboard: the package is not installed here (`pip install tensorboard`)")
+    if recipe == "none" or study.external:
+        return lines
+    if recipe.precision == "fp16" and compute.device in ("cpu", "mps"):
+        lines.append(
+            f"training.precision: fp16 is for CUDA devices, and compute.device is {compute.device} (bf16 runs there)"
+        )
+    random = [name for name, spec in study.architectures.items() if (spec.weights or recipe.weights) == "none"]
+    if recipe.freeze != 0 and random:
+        lines.append(
+            f"training.freeze: {recipe.freeze} would keep random weights, as {', '.join(random)} starts from none"
+        )
+    return lines
+
+
+def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
+    lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
+    reason = " (with `external` every image is test)" if study.external else ""
+    lines += [
+        f"explain.parts: {part} holds no image, as split.{part} is 0{reason}"
+        for part in study.explain.parts
+        if part not in needed and getattr(study.split, part) == 0
+    ]
+    if "test" not in study.explain.parts:
+        lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
+    return lines
+
+
+def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    asked = study.randomisation
+    if asked is None:
+        drawn = [label for label, figure in study.figures.items() if figure.use == NAME]
+        return [f"figures.{label}: it draws what `{NAME}:` measures, and the study has no such key" for label in drawn]
+    lines = [
+        f"{NAME}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
+        for name in asked.bundles
+        if name not in study.bundles
+    ]
+    taken = NAME in _metrics(study)
+    return lines + ([f"metrics: the label {NAME} is kept for the scores of `{NAME}:`"] if taken else [])
+
+
+def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+    return metric_consistency.problems(study, dataset)

@@ -1,0 +1,172 @@
+"""How groups are inferred: the thresholds of data/grouping/infer.py, apart from it because a study is read without its libraries.
+
+A dataset's card: config/datasets/<name>.yaml, checked, with what a study overrides of its reader's options.
+
+The reader itself lies in data/readers/; it declares its own options, so a wrong one is refused here, before any job.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gradfaith import registry
+from gradfaith.config.study import DatasetUse
+from gradfaith.config.training import Closed
+from gradfaith.config.validation_errors import invalid
+from gradfaith.errors import StudyInvalid, UnknownName
+
+KINDS = ("local", "url", "kagglehub", "manual")
+Cue = Literal["order", "couch", "duplicates", "lungs"]
+VERSION = 2  # of the algorithm: raised when another version may join other images
+
+
+class Grouping(BaseModel):
+    """What joins two images. The defaults are calibrated to IQ-OTH/NCCD, on its own files, and validated on no other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cues: list[Cue] = Field(
+        default=["order", "couch", "duplicates", "lungs"],
+        description="order: neighbours in the numbering look alike; couch: they lie on the same table; duplicates: any two "
+        "images are nearly the same; lungs: their lungs are. Identical images are always joined",
+    )
+    order_ncc: float = Field(0.93, gt=0, le=1, description="neighbours: correlation at 64 px, best of small shifts")
+    couch: float = Field(0.70, gt=0, le=1, description="cosine of what is bright and thin beside and below the body")
+    couch_energy: float = Field(
+        2.0e6, gt=0, description="less than this of it is no evidence for a couch or against one"
+    )
+    reach: int = Field(3, ge=1, description="runs of neighbours so far apart are joined by their couch")
+    duplicate_ncc: float = Field(0.90, gt=0, le=1, description="any two images: correlation at 128 px")
+    same_couch: float = Field(0.97, gt=0, le=1, description="any two images with a couch as like as this ...")
+    same_couch_ncc: float = Field(0.95, gt=0, le=1, description="... and a correlation at 64 px as high as this")
+    lungs_ncc: float = Field(0.92, gt=0, le=1, description="any two images: correlation of the lungs' boxes")
+    must_links: str = Field("", description="a table (a, b, reason) of file names that belong together by eye")
+
+
+class Source(BaseModel):
+    """One place a dataset's files may come from: exactly one of local, url, kagglehub and manual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    local: str | None = Field(
+        None, description="a folder or ZIP file; a relative path begins at the repository", min_length=1
+    )
+    url: str | None = Field(None, description="a ZIP file's address", pattern="^https?://")
+    kagglehub: str | None = Field(None, description="a Kaggle dataset's handle, owner/name", pattern="^[^/ ]+/[^ ]+$")
+    manual: str | None = Field(None, description="what to do by hand where all else has failed", min_length=1)
+    sha256: str | None = Field(
+        None, description="hash of the ZIP file; another one is refused", pattern="^[0-9a-f]{64}$"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "Source":
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a source is exactly one of {', '.join(KINDS)}; this has {' and '.join(given) or 'none'}")
+        if self.sha256 and given[0] not in {"local", "url"}:
+            raise ValueError(f"sha256 is the hash of a ZIP file, and a {given[0]} source has none")
+        return self
+
+    def __str__(self) -> str:
+        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return f"{kind} {getattr(self, kind)}" if kind != "manual" else "by hand"
+
+
+class Dataset(Closed):
+    """What the workflow must know of a dataset before it reads it."""
+
+    name: str = Field("", description="the file's stem; filled in")
+    title: str = Field(description="a line for tables and captions")
+    reader: str = Field(description="a file in workflow/gradfaith/data/readers/")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the reader")
+    raw: str | None = Field(
+        None,
+        description="the folder the images lie in; empty for a dataset that is computed, or fetched from `sources`",
+    )
+    sources: list[Source] = Field(
+        default_factory=list, description="where `snakemake fetch` takes the images from, tried in this order"
+    )
+    files: str = Field(
+        "", description="a table (name, sha256, compact_sha256) that tells which copy of a release this is"
+    )
+    groups: Grouping | None = Field(
+        None, description="how groups are inferred from the images, where the dataset does not say who is who"
+    )
+    classes: list[str] = Field(min_length=2, description="the labels, in the order of the model's outputs")
+    evidence: str = Field(
+        "none", pattern="^(mask|box|point|parts|none)$", description="what is known of where the truth lies"
+    )
+    organ: str = Field(
+        "", description="the region the reader knows as the organ, for the control that paints it evenly"
+    )
+    claimed: dict[str, int] = Field(
+        default_factory=dict, description="patients of each class as the dataset's authors state them, for the audit"
+    )
+    licence: str = Field(description="under which terms the images may be used")
+    citation: str = Field("", description="whom to cite")
+
+    @classmethod
+    def read(cls, use: DatasetUse, root: Path) -> "Dataset":
+        """The card a study names, with what the study changes of it."""
+        name = use.name
+        path = root / "config" / "datasets" / f"{name}.yaml"
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        if not path.is_file():
+            raise StudyInvalid(
+                found=f'dataset.name: there is no dataset "{name}"{registry.did_you_mean(name, known)}',
+                why=f"A dataset is a file in config/datasets/; there are {', '.join(known)}.",
+                then="Name one of these, or write the file: config/README.md shows how.",
+            )
+        try:
+            card = _placed(cls.model_validate((yaml.safe_load(path.read_text()) or {}) | {"name": name}), use.source)
+        except ValidationError as error:
+            raise invalid(f"config/datasets/{name}.yaml", error, cls) from None
+        try:
+            model = registry.load("readers", card.reader).Options
+        except UnknownName as error:
+            place = f"config/datasets/{name}.yaml: reader: "
+            raise StudyInvalid(found=place + error.found, why=error.why, then=error.then) from None
+        try:
+            options = model.model_validate(_merged(card.options, use.options))
+        except ValidationError as error:
+            raise invalid(f"the options of dataset {name}", error, model) from None
+        return card.model_copy(update={"options": options.model_dump()})
+
+    @property
+    def fetched(self) -> bool:
+        """Whether its images come in by `snakemake fetch`; else they lie ready, or are computed."""
+        return bool(self.sources)
+
+
+def _placed(card: Dataset, source: str) -> Dataset:
+    """Where the images will lie: the study's own source before the card's; a folder is read where it is."""
+    where = Path(source)
+    if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
+        raise StudyInvalid(
+            found=f'dataset.source: "{source}" is no folder and no zip file.',
+            why="It takes the place of the dataset's own sources.",
+            then="Give the folder that holds the images, or their zip; relative paths start where `snakemake` is run.",
+        )
+    if source and where.is_dir():
+        return card.model_copy(update={"raw": source, "sources": []})
+    if source:
+        card = card.model_copy(update={"raw": None, "sources": [Source(local=source)]})
+    if card.raw and card.sources:
+        raise StudyInvalid(
+            found=f"config/datasets/{card.name}.yaml: raw and sources are both given.",
+            why="Images either lie ready or are fetched into resources/.",
+            then="Leave one of them out.",
+        )
+    return card.model_copy(update={"raw": f"resources/{card.name}/raw"}) if card.sources else card
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on `under`, key by key, so that a study can change one option of a nested group."""
+    nested = {
+        key: _merged(under[key], over[key])
+        for key in under.keys() & over.keys()
+        if isinstance(under[key], dict) and isinstance(over[key], dict)
+    }
+    return under | over | nested

@@ -1,0 +1,185 @@
+"""A study that stands on another: what it takes from there, and that what it takes is there.
+
+base: S       data, split, recipe and models are those of S, the same files, made if they are not there yet
+external: S   the models of S, finished, are asked about other images; nothing of S is made, copied or changed
+
+A study by its name or its file: where its document lies, and the document.
+
+A study's name is what its key `study:` says. It is looked for in config/studies/<name>.yaml, in config/config.yaml, then in
+every other file of config/studies/; of these, one that cannot be read is passed over, and named where nothing was found.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradfaith.config.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
+from gradfaith.errors import StudyInvalid
+from gradfaith.registry import did_you_mean
+from gradfaith.storage.paths import Layout
+
+ALL_TEST = {"train": 0, "val": 0, "test": 1}
+NAMED = 3  # missing files that a refusal names
+WHY = {
+    "base": f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
+    "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test.",
+}
+
+
+def completed(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+    """The document with what it takes from the study it stands on; its own word on any of that is refused."""
+    base, external = own.get("base"), own.get("external")
+    if base and external:
+        raise _refused(
+            where,
+            f"base: {base} and external: {external} are both given",
+            "A base brings its images, and an external validation is on images of one's own.",
+            "Leave one of them out.",
+        )
+    if base:
+        return _taken(own, "base", str(base), TAKEN_FROM_BASE, root, where) | dict(own)
+    if external:
+        taken = _taken(own, "external", str(external), (*TAKEN_FROM_EXTERNAL, "split"), root, where)
+        return taken | dict(own) | {"split": ALL_TEST}
+    return dict(own)
+
+
+def trained_classes(study: Study, layout: Layout, where: str) -> list[str]:
+    """What the outputs of an external study's models are called, from their cards; models that are not there are refused."""
+    models = [(arch, seed) for arch in study.architectures for seed in study.seeds]
+    asked = [layout.weights, layout.trained_card, layout.trained_predictions]
+    paths = [path.format(arch=arch, seed=seed) for arch, seed in models for path in asked]
+    missing = [path for path in (layout.trained_manifest, layout.trained_splits, *paths) if not Path(path).is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        raise _refused(
+            where,
+            f"external: of study {study.external} there is no {', '.join(missing[:NAMED])}{more}",
+            "An external validation takes models as they are and trains none.",
+            f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
+        )
+    cards = [_card(layout.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
+    for (arch, seed), card in zip(models, cards, strict=True):
+        found = card["image"]
+        image = study.image.model_dump(include=set(found))
+        if found != image or card["classes"] != cards[0]["classes"]:
+            raise _refused(
+                where,
+                f"external: {arch} with seed {seed} of study {study.external} was trained with {found} and "
+                f"classes {card['classes']}, not with {image} and {cards[0]['classes']}",
+                "That study's file has changed since, so it no longer says what its models are.",
+                "Run that study again, or put its file back as it was.",
+            )
+    return list(cards[0]["classes"])
+
+
+def _card(path: str, where: str) -> dict[str, Any]:
+    """What a model's card says; read here without torch, and in full by models/checkpoint.py."""
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
+        return {"classes": list(card["classes"]), "image": seen}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(
+            where,
+            f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
+            "Without its card nobody knows what the weights belong to.",
+            "Run that study again.",
+        ) from error
+
+
+def _taken(
+    own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
+) -> dict[str, Any]:
+    """What the other study says on the keys that are taken from it."""
+    clash, path = [word for word in taken if word in own], find(name, root)
+    found = {} if path is None else read(path)
+    problems = {
+        f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
+        f"there is no study `{name}` in config/": path is None,
+        f"`{name}` stands on a base itself": bool(found.get("base")),
+        f"`{name}` stands on another study itself": bool(found.get("external")),
+        "it names itself, and two studies need two names": own.get("study") == name,
+    }
+    for problem, met in problems.items():
+        if met:
+            raise _refused(
+                where, f"{key}: {problem}", WHY[key],
+                f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
+            )  # fmt: skip
+    return {word: found[word] for word in taken if word in found}
+
+
+def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
+    return StudyInvalid(found=f"{where}: {found}.", why=why, then=then)
+
+
+EMBEDDED, FOLDER = Path("config/config.yaml"), Path("config/studies")
+
+
+def asked(said: str, root: Path) -> Path:
+    """The file that a person means by a name or a path."""
+    if Path(said).suffix in {".yaml", ".yml"}:
+        return Path(said)
+    path = find(said, root)
+    if path is None:
+        named, unread = _named(root)
+        known = sorted(set(named.values()))
+        passed = f" {', '.join(unread)} cannot be read." if unread else ""
+        raise StudyInvalid(
+            found=f'there is no study "{said}" in config/{did_you_mean(said, known)}{passed}',
+            why=f"A study is named by its key `study:`; there are {', '.join(known) or 'none'}.",
+            then="Name one of these, or give the path of its YAML file.",
+        )
+    return path
+
+
+def name(said: str) -> str:
+    """The name of the study that a person means by a name or a path."""
+    path = Path(said)
+    return str(read(path).get("study")) if path.suffix in {".yaml", ".yml"} else said
+
+
+def find(name: str, root: Path) -> Path | None:
+    """The file of the study of this name."""
+    own = root / FOLDER / f"{name}.yaml"
+    if own.is_file() and read(own).get("study") == name:
+        return own
+    return next((path for path, found in _named(root)[0].items() if found == name), None)
+
+
+def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
+    """The name of every study, and the files that cannot be read."""
+    named, unread = dict[Path, str](), list[str]()
+    for path in (root / EMBEDDED, *sorted((root / FOLDER).glob("*.yaml"))):
+        try:
+            named |= {path: str(read(path).get("study"))} if path.is_file() else {}
+        except StudyInvalid:
+            unread.append(path.relative_to(root).as_posix())
+    return named, unread
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A study's document, unchecked beyond being one."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyInvalid(
+            found=f"there is no file {path}.",
+            why="A study is one YAML file of keys and values.",
+            then="Name a file such as config/config.yaml, or a study by its name.",
+        ) from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        found, said = None, " ".join(str(error).split())
+    else:
+        said = "it is not a mapping of keys"
+    if not isinstance(found, dict):
+        raise StudyInvalid(
+            found=f"{path} cannot be read as a study: {said}.",
+            why="A study is one YAML file of keys and values, in UTF-8.",
+            then="Mend the file where that says so, or name another.",
+        )
+    return found

@@ -1,0 +1,257 @@
+"""The audit on one page: what is there, does the split leak, what gives the class away, and which pictures are suspicious.
+
+Leakage: balanced accuracy of one nearest neighbour at 32 px. Shortcuts: balanced accuracy of a shallow tree, groups kept
+whole; the tick is the 95th percentile with labels dealt anew. Pictures: pairs that are the same, or nearly, though their
+classes or groups differ; where there are none, exact copies within a group.
+"""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures.contract import Figure, Given
+from gradfaith.storage.hdf5 import Images
+
+FIGURE = Figure(needs=("audit", "manifest", "splits", "images"), limits=("0 <= limit <= 1",))
+PAIRS, PARTS = 4, ("train", "val", "test")
+TONES = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
+
+
+def draw(given: Given, *, limit: float = 0.75) -> theme.Page:
+    found, page = given.audit, theme.page(8.9)
+    head, rows, probes, pictures = list(
+        page.subfigures(4, 1, height_ratios=[1.55, 2.3, 3.3, 1.75], squeeze=False)[:, 0]
+    )
+    head.text(
+        0.012,
+        0.97,
+        "\n".join(fill(line, 118, subsequent_indent="   ") for line in _answers(given)),
+        va="top",
+        fontsize=8,
+        linespacing=1.4,
+    )
+    _sizes(rows, given)
+    left, right = probes.subplots(1, 2, width_ratios=[1, 1.25])
+    _leakage(left, found["leakage"], limit)
+    _shortcuts(right, found["shortcuts"])
+    _pictures(pictures, given)
+    return page
+
+
+def _answers(given: Given) -> list[str]:
+    """The page in sentences."""
+    found, kind = given.audit, theme.kind(given.tables["manifest"])
+    leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
+    lines = [
+        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
+        + (f" {found['release'][:1].upper()}{found['release'][1:]}." if found["release"] else "")
+    ]
+    if found["unreadable"]:
+        lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
+    if found["inferred"]:
+        lines.append(f"2  {found['inferred']['caution']} Over a grid of thresholds: {_ranges(found)}.")
+    else:
+        lines.append(f"2  {kind.capitalize()}s are those the dataset names.")
+    lines.append(
+        f"3  {same['images']} images are exact copies ({same['across_classes']} sets across classes); {near['pairs']} further pairs are nearly the "
+        f"same, {near['pairs_across_classes']} of them across classes, {near['pairs_across_parts']} across parts of the split."
+    )
+    if leak["this"]:
+        random = np.mean([one["whole"] for one in leak["random"]])
+        lines.append(
+            f"4  A nearest neighbour that knows nothing of disease reaches {random:.2f} when slices are split at random, {leak['this']['whole']:.2f} "
+            f"on this split (chance {leak['chance']:.2f}): the difference is memory of patients and scanners."
+        )
+    else:
+        lines.append(f"4  There is no split that could leak: {leak['reason']}.{_unseen(found['seen_before'])}")
+    lines.append(f"5  {_worst(found['shortcuts'])}")
+    return lines
+
+
+def _unseen(seen: Mapping[str, Any] | None) -> str:
+    """Whether the models come from a study that had these very pictures."""
+    if not seen:
+        return ""
+    many = seen["images"] or "None"
+    return (
+        f" {many} of them were, pixel by pixel, among those that the models of study {seen['study']} were trained on."
+    )
+
+
+def _ranges(found: Mapping[str, Any]) -> str:
+    """Groups of every class, their range, and what the dataset's own authors say."""
+    spread = found["inferred"]["spread"]["groups"]
+    said = [
+        f"{name} {row['groups']} ({spread[name][0]} to {spread[name][1]}"
+        + (f"; its authors say {found['claimed'][name]} patients)" if name in found["claimed"] else ")")
+        for name, row in found["classes"].items()
+        if name in spread
+    ]
+    return ", ".join(said)
+
+
+def _worst(stages: Mapping[str, Any]) -> str:
+    """The strongest shortcut, in words."""
+    told = [
+        (score, stage, kind, name)
+        for stage, kinds in stages.items()
+        for kind, row in kinds.items()
+        if row["status"] == "ok"
+        for name, score in (row["one_vs_rest"] or {"": row["balanced_accuracy"]}).items()
+    ]
+    if not told:
+        return "No shortcut could be probed: too few groups."
+    score, stage, kind, name = max(told)
+    what = f"{name} from the rest" if name else "the classes apart"
+    return f"The strongest shortcut: {kind} alone ({stage}) tells {what} with a balanced accuracy of {score:.2f} (chance 0.50), groups kept whole."
+
+
+def _sizes(part: SubFigure, given: Given) -> None:
+    """Every group as a block, class by class, coloured by the part it lies in."""
+    table = given.tables["manifest"].merge(given.tables["splits"], on="image_id")
+    axes = part.subplots()
+    for place, label in enumerate(given.classes):
+        own = table[table["label"] == label]
+        blocks = own.groupby(["part", "group"]).size().reset_index(name="n")
+        blocks["order"] = blocks["part"].map({name: number for number, name in enumerate(PARTS)})
+        start = 0
+        for row in blocks.sort_values(["order", "n"], ascending=[True, False]).to_dict("records"):
+            many = int(row["n"])
+            axes.barh(
+                place, many, left=start, color=TONES[str(row["part"])], edgecolor="white", linewidth=0.6, height=0.62
+            )
+            start += many
+        axes.text(start, place, f"  {len(own)} images, {own['group'].nunique()} groups", va="center", fontsize=7)
+    axes.set(yticks=range(len(given.classes)), yticklabels=given.classes, xlabel="images; every block is one group")
+    axes.set_xlim(0, 1.22 * table.groupby("label").size().max())
+    axes.invert_yaxis()
+    axes.set_title("What is there, and in which part of the split it lies")
+    names = [name for name in PARTS if name in set(table["part"])]
+    axes.legend(
+        handles=[Patch(color=TONES[name], label=name) for name in names],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=3,
+    )
+
+
+def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
+    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
+    if found["reason"]:
+        axes.set_axis_off()
+        axes.text(0, 0.5, fill(f"Not asked: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
+        return
+    groups = [
+        ("slices at random", found["random"]),
+        ("other splits by group", found["groups"]),
+        ("this split", [found["this"]] if found["this"] else []),
+    ]
+    looks = {"whole": (theme.ACCENT, "o", "whole image"), "rim": (theme.COLOURS[1], "s", "lungs cut away")}
+    for place, (_, probes) in enumerate(groups):
+        for shift, (what, (colour, marker, _)) in zip((-0.13, 0.13), looks.items(), strict=True):
+            values = [one[what] for one in probes]
+            axes.plot(
+                values,
+                [place + shift] * len(values),
+                marker,
+                color=colour,
+                markersize=5,
+                alpha=0.75,
+                linestyle="none",
+                clip_on=False,
+            )
+    axes.axvline(found["chance"], color=theme.GREY, linestyle=theme.DASHED)
+    axes.axvline(limit, color=theme.WRONG, linewidth=1)
+    axes.set(xlim=(0, 1), ylim=(2.6, -0.6), yticks=range(3), yticklabels=[name for name, _ in groups])
+    axes.set(xlabel="balanced accuracy; dashed: chance; red: the limit")
+    axes.legend(handles=[theme.swatch(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left")
+
+
+def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
+    kinds = list(dict.fromkeys(kind for found in stages.values() for kind in found))
+    palette = theme.palette(list(stages))
+    chance = 0.0
+    for number, (stage, found) in enumerate(stages.items()):
+        colour, marker = palette[stage]
+        for place, kind in enumerate(kinds):
+            row = found.get(kind)
+            if row is None or row["status"] != "ok":
+                continue
+            at = place + 0.22 * (number - (len(stages) - 1) / 2)
+            axes.plot(row["balanced_accuracy"], at, marker, color=colour, markersize=5, clip_on=False)
+            if row["one_vs_rest"]:
+                score = max(row["one_vs_rest"].values())
+                axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
+                _beside(axes, score, at, ", ".join(name for name, one in row["one_vs_rest"].items() if one == score))
+            axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
+            chance = row["chance"]
+    axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
+    axes.set(
+        xlim=(0, 1), ylim=(len(kinds) - 0.6 + 0.4 * len(stages), -0.7), yticks=range(len(kinds)), yticklabels=kinds
+    )
+    axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
+    axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
+    axes.legend(handles=[theme.swatch(stage, *palette[stage]) for stage in stages], loc="lower left")
+
+
+def _beside(axes: Axes, x: float, y: float, name: str) -> None:
+    """A small name next to a marker, on the side where there is room."""
+    side = -1 if x > 0.78 else 1
+    axes.annotate(
+        name,
+        (x, y),
+        (5 * side, 0),
+        textcoords="offset points",
+        fontsize=5.5,
+        ha="right" if side < 0 else "left",
+        va="center_baseline",
+        color=theme.GREY,
+    )
+
+
+def _pictures(part: SubFigure, given: Given) -> None:
+    assert given.images is not None
+    pairs, title = _suspects(given)
+    part.suptitle(title, x=0.012, ha="left", fontsize=8.5)
+    panels = part.subplots(1, 2 * PAIRS, gridspec_kw={"wspace": 0.04})
+    rows = given.tables["manifest"].to_dict("records")
+    about = {str(row["image_id"]): f"{row['label']!s}\n{{}}\n{row['group']!s}" for row in rows}
+    for place, axes in enumerate(panels):
+        axes.set(xticks=[], yticks=[])
+        axes.set_axis_off()
+        if place // 2 < len(pairs):
+            image = pairs[place // 2][place % 2]
+            axes.imshow(_picture(given.images, image), cmap="gray", vmin=0, vmax=255)
+            name = image.rsplit("/", 1)[-1]
+            axes.set_title(about[image].format(name[:22]), fontsize=5.8, loc="left")
+
+
+def _picture(images: Images, image: str) -> NDArray[np.uint8]:
+    picture: NDArray[np.uint8] = images.pixels([image])[0][0]
+    return picture
+
+
+def _suspects(given: Given) -> tuple[Sequence[Sequence[str]], str]:
+    """Pairs worth a look, most suspicious first, spread over different images."""
+    found = given.audit
+    near = found["near_duplicates"]
+    for pairs, title in (
+        (near["across_classes"], "Nearly the same picture, filed in two classes: one label of each pair is wrong"),
+        (near["across_groups"], "Nearly the same picture in two groups: one patient, perhaps, on both sides"),
+        ([one[:2] for one in found["duplicates"]["list"]], "Exact copies, kept together by the split"),
+    ):
+        chosen, seen = list[Sequence[str]](), set[str]()
+        for pair in pairs:
+            if not seen & set(pair[:2]) and len(chosen) < PAIRS:
+                chosen.append(pair[:2])
+                seen |= set(pair[:2])
+        if chosen:
+            return chosen, f"{title} ({len(pairs)} listed)"
+    return [], "No picture is there twice"

@@ -1,0 +1,78 @@
+"""The table across architectures: how far two architectures' maps agree, and each model's with the mean of all others.
+
+One block per pair and one per architecture beside the ensemble; every metric stands beside its chance level, the same maps
+compared between different images. A method that one side has and the other has not is named, not shown as a number. The
+CSV holds the same rows, classes and lesion sizes too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradfaith.metrics.runners.ensemble import ENSEMBLE
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.metric_rows import words
+from gradfaith.reporting.tables.maps import CSV, LOST, basis, one
+from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+
+WHAT = (
+    "Maps of the true class. Two architectures are compared seed by seed, on the images that both explained; the ensemble is "
+    "the mean of all other models' maps, each of unit mass. Chance: the same, between different images of a class. No contrast "
+    "is tested here."
+)
+
+
+def across(estimates: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
+    """Every pair of architectures, and every architecture with the ensemble, on every agreement metric."""
+    table, own = metric_rows.across(estimates), metric_rows.whole(estimates)
+    place = {name: number for number, name in enumerate(about["architectures"])}
+    pairs = sorted(
+        table[["arch", "arch2"]].drop_duplicates().itertuples(index=False, name=None),
+        key=lambda pair: (pair[1] == ENSEMBLE, place[pair[0]], place.get(pair[1], 0)),
+    )
+    blocks = [_block(table, arch, arch2, about["controls"]) for arch, arch2 in pairs]
+    alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
+    named = f"Not compared, as one side alone has a map: {'; '.join(alone)}." if alone else ""
+    lead = (WHAT, *([named] if named else []), basis(table, about), *about["notes"])
+    everything = estimates[~estimates.index.isin(metric_rows.within(estimates).index)]
+    data = everything[[name for name in CSV if name in everything]]
+    return Sheet(f"Agreement across architectures, {about['title']}", lead, tuple(blocks), data)
+
+
+def _block(table: pd.DataFrame, arch: str, arch2: str, controls: Sequence[str]) -> Block:
+    own = table[(table["arch"] == arch) & (table["arch2"] == arch2)]
+    metrics = metric_rows.ordered(own)
+    ensemble = arch2 == ENSEMBLE
+    models = table[table["arch2"] == ENSEMBLE].drop_duplicates(["arch", "method"]).groupby("method")["n_seeds"].sum()
+    lines = []
+    for method in metric_rows.methods(own, controls):
+        here = own[own["method"] == method]
+        cells = [one(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
+        voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
+        found = here[here["variant"] != metric_rows.CHANCE]
+        counts = [Cell(_range(found[f"n_{what}"])) for what in ("images", "groups", *LOST)]
+        lines.append([Cell(method), *cells, *voters, *counts])
+    head = ["method", *(text for metric in metrics for text in (words(metric), "chance"))]
+    caption = f"{arch} and the mean of all others" if ensemble else f"{arch} and {arch2}"
+    return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *LOST], lines)
+
+
+def _of(here: pd.DataFrame, metric: str, chance: bool) -> pd.DataFrame:
+    return here[(here["metric"] == metric) & ((here["variant"] == metric_rows.CHANCE) == chance)]
+
+
+def _alone(own: pd.DataFrame, arch: str, arch2: str) -> list[str]:
+    """The methods that one of two architectures has alone, counted and named."""
+    first, second = (list(dict.fromkeys(own.loc[own["arch"] == name, "method"])) for name in (arch, arch2))
+    lines = []
+    for name, methods, others in ((arch, first, second), (arch2, second, first)):
+        only = [method for method in methods if method not in others]
+        if only:
+            lines.append(f"{arch} and {arch2}, {len(only)} of {name} ({', '.join(only)})")
+    return lines
+
+
+def _range(numbers: pd.Series) -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -1,0 +1,132 @@
+"""The table of the meta-evaluation: which metrics rank methods as the evidence does, and which are fooled by maps that know nothing.
+
+Numbers are taken as they come from stats/rank_agreement.py and stats/meta_evaluation.py; metrics stand in the order in which they rank methods within an
+image, of all architectures. Primary variants first, the others in a block of their own; the CSV holds every row.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.metric_rows import Column, judged, words
+from gradfaith.reporting.tables.maps import basis, one
+from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+
+WHAT = (
+    "A metric is judged by how it ranks methods beside a localization metric, the truth, on images with evidence that the model gets "
+    "right. Within an image: the correlation over methods, averaged over images. Over cells: the correlation of means, a "
+    "cell being a method of a model. Methods look into the model, controls do not; the correlation of both together mostly says that "
+    "the two differ. A metric of which lower is better is negated."
+)
+FOOLED = (
+    "Fooled: a control lies over the median method of each image, or over the best method, with an interval above 0. On all images, with "
+    "evidence or not; intervals one by one, not adjusted for their number."
+)
+ORDER = "Order only: declared, and tested, to read the order of a map's values and nothing else."
+VIEWS = {"image": "within an image", "cells": "over cells"}
+
+
+def meta(table: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
+    """A block per view of each truth, then what controls score."""
+    truths = [name for name in dict.fromkeys(table["truth"]) if name]
+    whole = table[table["arch"] == ""]
+    blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
+    controls = whole[whole["view"] == "controls"]
+    neither = [words(name) for name, end in about["better"].items() if end == "neither"]
+    left = [f"Not judged, as neither of its ends is better: {', '.join(neither)}."] if neither else []
+    ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
+    lead = (WHAT, FOOLED, ORDER, *left, basis(ranked, about), _wrong(ranked), *about["notes"])
+    first = judged(table, truths[0])
+    return Sheet(
+        f"Metrics judged, {about['title']}", lead, (*blocks, _fooled(controls, first), _gains(controls, first)), table
+    )
+
+
+def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iterator[Block]:
+    own, name = table[table["truth"] == truth], words(truth)
+    columns, others = judged(own, truth), judged(own, truth, primary=False)
+    whole = own[own["arch"] == ""]
+    minus = [measure for measure in dict.fromkeys(own["measure"]) if measure.startswith("spearman minus ")]
+    for view, said in VIEWS.items():
+        measures = ["spearman", "pearson", *(minus if view == "image" else [])]
+        here = whole[whole["view"] == view]
+        head = ["metric", "order only", *(f"methods: {_measure(one)}" for one in measures)]
+        head += ["controls: Spearman", "together: Spearman", "methods", "images", "groups", "undefined"]
+        yield Block(f"Beside {name}, {said}", head, [_line(here, column, measures) for column in columns])
+    archs = [arch for arch in about["architectures"] if arch in set(own["arch"])]
+    yield Block(
+        f"Beside {name}, within an image, methods, Spearman: by architecture",
+        ["metric", *archs],
+        [
+            [
+                _name(column),
+                *(one(_number(own[(own["view"] == "image") & (own["arch"] == arch)], column)) for arch in archs),
+            ]
+            for column in columns
+        ],
+    )
+    if others:
+        lines = [
+            [_name(column), *(one(_number(whole[whole["view"] == view], column)) for view in VIEWS)]
+            for column in others
+        ]
+        yield Block(f"Beside {name}, other variants, methods, Spearman", ["metric", *VIEWS.values()], lines)
+
+
+def _line(here: pd.DataFrame, column: Column, measures: Sequence[str]) -> list[Cell]:
+    row = _number(here, column)
+    counts = [Cell("-")] * 4
+    if len(row):
+        counts = [Cell(str(row[f"n_{what}"].iloc[0])) for what in ("methods", "images", "groups", "undefined")]
+    order = here.loc[here["metric"] == column[0], "order_only"].any()
+    return [
+        _name(column), Cell("yes" if order else "no"), *(one(_number(here, column, measure=measure)) for measure in measures),
+        one(_number(here, column, "controls")), one(_number(here, column, "together")), *counts,
+    ]  # fmt: skip
+
+
+def _number(here: pd.DataFrame, column: Column, who: str = "methods", measure: str = "spearman") -> pd.DataFrame:
+    return metric_rows.of_metric(here[(here["who"] == who) & (here["measure"] == measure)], *column)
+
+
+def _fooled(controls: pd.DataFrame, columns: Sequence[Column]) -> Block:
+    levels = ("median", "best")
+    lines = [
+        [
+            _name(column),
+            *(Cell(_over(metric_rows.of_metric(controls, *column), f"over the {level}")) for level in levels),
+        ]
+        for column in columns
+    ]
+    return Block("Fooled by, all architectures", ["metric", *(f"over the {level} method" for level in levels)], lines)
+
+
+def _over(own: pd.DataFrame, measure: str) -> str:
+    """The controls that lie over the methods, surely."""
+    here = own[own["measure"] == measure]
+    return "no interval" if here["low"].isna().all() else ", ".join(here.loc[here["fooled"], "who"]) or "none"
+
+
+def _gains(controls: pd.DataFrame, columns: Sequence[Column]) -> Block:
+    names = list(dict.fromkeys(controls["who"]))
+    lines = [
+        [_name(column), *(one(_number(controls, column, name, "over the median"), signed=True) for name in names)]
+        for column in columns
+    ]
+    return Block("Controls, over the median method", ["metric", *names], lines)
+
+
+def _wrong(ranked: pd.DataFrame) -> str:
+    count = int(ranked["n_wrong"].max()) if len(ranked) else 0
+    return f"Left out, as a model gets them wrong: {count} images with evidence, counted once per model."
+
+
+def _measure(measure: str) -> str:
+    word, *other = measure.split(" minus ")
+    return word.capitalize() + (f" minus that of {words(other[0])}" if other else "")
+
+
+def _name(column: Column) -> Cell:
+    return Cell(words(column[0]) + (f" ({column[1]})" if column[1] else ""))

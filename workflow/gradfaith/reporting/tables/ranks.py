@@ -1,0 +1,88 @@
+"""The table of ranks: how often each method is the best on an image, its mean rank, and how many ties that hides.
+
+Numbers are taken as they come from stats/winrates.py, of each metric's primary variant; the CSV holds all of them, and the
+classes. By class the page shows the primary metric only.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.metric_rows import words
+from gradfaith.reporting.tables.maps import basis, one
+from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.stats.winrates import CELL
+
+KEPT = (
+    *CELL, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
+    "n_contests", "n_ties", "n_lost", "n_methods", "interval", "reason",
+)  # fmt: skip
+BESIDE = "Each control is measured alone against all methods, and the methods among themselves."
+AMONG = "Controls take part in every contest."
+WHAT = (
+    "A contest is one image of one model; methods that share the best score share the win. Contests where one of them has no "
+    "value do not count. Shuffled maps take part with their first copy."
+)
+
+
+def ranks(table: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
+    """Win rates, mean ranks and ties by architecture, on every metric of which one end is better."""
+    whole = metric_rows.whole(table)
+    blocks = [
+        block for arch in about["architectures"] for block in _of_arch(whole, table, arch, about) if len(block.rows)
+    ]
+    asked = about["ranks"]
+    who = BESIDE if asked["rank_controls"] == "beside" else AMONG
+    which = " Only images that the model gets right." if asked["rank_only_correct"] else ""
+    lead = (f"{WHAT} {who}{which}", basis(whole, about), *about["notes"])
+    return Sheet(f"Ranks, {about['title']}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
+
+
+def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping[str, Any]) -> list[Block]:
+    own = whole[whole["arch"] == arch]
+    metrics, methods = metric_rows.ordered(own), metric_rows.methods(own, about["controls"])
+    wins, places = (own[own["measure"] == measure] for measure in ("win_rate", "mean_rank"))
+    head = ["method", *map(words, metrics)]
+    primary = about["primary"]["metric"]
+    strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == "win_rate")]
+    strata = metric_rows.of_metric(strata, primary)
+    classes = [name for name in about["classes"] if name in set(strata["stratum"])]
+    by_class = [
+        [Cell(method), *(one(_row(strata[strata["stratum"] == name], method)) for name in classes)]
+        for method in methods
+    ]
+    return [
+        Block(f"{arch}: win rate", head, _lines(wins, methods, metrics)),
+        Block(f"{arch}: mean rank", head, _lines(places, methods, metrics, digits=2)),
+        Block(
+            f"{arch}: first places shared, of contests (contests without a value)", head, _ties(wins, methods, metrics)
+        ),
+        Block(f"{arch}: win rate in {words(primary)} by class", ["method", *classes], by_class if classes else []),
+    ]
+
+
+def _row(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    return table[table["method"] == method]
+
+
+def _lines(table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str], digits: int = 3) -> list[list[Cell]]:
+    return [
+        [Cell(method), *(one(_row(metric_rows.of_metric(table, metric), method), digits=digits) for metric in metrics)]
+        for method in methods
+    ]
+
+
+def _ties(table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -> list[list[Cell]]:
+    return [
+        [Cell(method), *(_shared(_row(metric_rows.of_metric(table, metric), method)) for metric in metrics)]
+        for method in methods
+    ]
+
+
+def _shared(here: pd.DataFrame) -> Cell:
+    if here.empty:
+        return Cell("-")
+    row = here.iloc[0]
+    return Cell(f"{row['n_ties']} of {row['n_contests']} ({row['n_lost']})")

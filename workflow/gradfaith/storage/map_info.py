@@ -1,0 +1,53 @@
+"""What is known of a method's stored maps as a whole, and of each map: whether it says anything at all.
+
+A map is constant, "degenerate", in one sense and asked of two things. The sense: its range is below a millionth of its size, the
+rounding of single precision (metrics/maps/evaluate.py). The things:
+
+    here             the map as its method gave it, raw, signed, on its own grid, before anybody reads it
+    metrics/maps/evaluate.py     what a metric reads of it: the positive part, at the image's size; all negative is constant there
+
+So a map that is degenerate here is so in every score, and one that is ok here may say nothing to metrics: its positive part is
+empty, or, as only evaluated maps are cut off there, smaller than 1e-12.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfaith.vocabulary import CONSTANT_RANGE, Grid
+
+STATUSES = ("ok", "degenerate", "failed")
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What a reader must know of a method's maps before it uses them."""
+
+    method: str
+    layer: str
+    grid: Grid
+    signed: bool
+    copies: int
+    score: str = ""  # what of the class's answer is explained: its logit, log-odds or margin; of controls nothing
+
+
+def from_attributes(attributes: Any) -> MapInfo:
+    return MapInfo(
+        str(attributes["method"]),
+        str(attributes["layer"]),
+        "input" if attributes["grid"] == "input" else "native",
+        bool(attributes["signed"]),
+        int(attributes["copies"]),
+        str(attributes["score"]),
+    )
+
+
+def status_of(maps: NDArray[np.float32]) -> NDArray[np.uint8]:  # (..., h, w) -> (...)
+    """The index in STATUSES of each map."""
+    with np.errstate(invalid="ignore"):
+        high, low = maps.max(axis=(-2, -1)), maps.min(axis=(-2, -1))
+        constant = (high - low) <= CONSTANT_RANGE * np.maximum(np.abs(high), np.abs(low))
+    failed = ~np.isfinite(maps).all(axis=(-2, -1))
+    return np.where(failed, 2, np.where(constant, 1, 0)).astype(np.uint8)

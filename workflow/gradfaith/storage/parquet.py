@@ -1,0 +1,118 @@
+"""The Parquet tables: their columns, written whole, read with a check.
+
+A schema names the columns a table must have; a further column is no surprise. The format version travels in the file.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradfaith.errors import BrokenTable
+from gradfaith.storage.atomic import replacing
+
+FORMAT_VERSION = "1"
+Schema = Mapping[str, str]
+
+MANIFEST: Schema = {
+    "image_id": "str", "file": "str", "sha256": "str", "pixel_hash": "str", "label": "str", "group": "str", "group_kind": "str",
+    "evidence": "str", "lesion_px": "int64", "lesion_share": "float64", "width": "int64", "height": "int64",
+    "bytes": "int64", "status": "str", "reason": "str",
+}  # fmt: skip
+GROUPS: Schema = {"image_id": "str", "group": "str", "version": "int64"}
+LINKS: Schema = {"a": "str", "b": "str", "cue": "str", "value": "float64"}
+SPLITS: Schema = {"image_id": "str", "part": "str"}
+PREDICTIONS: Schema = {
+    "image_id": "str", "group": "str", "part": "str", "label": "str", "predicted": "str", "correct": "bool", "seconds": "float64",
+}  # fmt: skip
+SCORES: Schema = {
+    "arch": "str", "seed": "int64", "arch2": "str", "seed2": "Int64", "method": "str", "copy": "int64", "layer": "str",
+    "target": "str", "metric": "str", "variant": "str", "image_id": "str", "group": "str", "part": "str", "label": "str",
+    "predicted": "str", "correct": "boolean", "value": "float64", "status": "str", "reason": "str",
+}  # fmt: skip
+CURVES: Schema = {
+    "arch": "str", "seed": "int64", "method": "str", "layer": "str", "target": "str", "image_id": "str", "group": "str", "part": "str",
+    "label": "str", "predicted": "str", "correct": "boolean", "imputer": "str", "order": "str", "fraction": "float64",
+    "probability": "float64",
+}  # fmt: skip
+ESTIMATES: Schema = {
+    "arch": "str",
+    "method": "str",
+    "metric": "str",
+    "variant": "str",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+}
+CLASSIFICATION: Schema = {"arch": "str", "metric": "str", "value": "float64", "low": "float64", "high": "float64"}
+CONTRASTS: Schema = {**ESTIMATES, "against": "str"}
+META: Schema = {
+    "view": "str", "truth": "str", "arch": "str", "metric": "str", "variant": "str", "who": "str", "measure": "str", "value": "float64",
+    "low": "float64", "high": "float64", "n_methods": "int64", "n_undefined": "int64", "n_wrong": "int64", "order_only": "bool",
+    "fooled": "bool",
+}  # fmt: skip
+RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
+
+
+def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
+    """Write a table whole, its schema's columns first and of their types."""
+    missing = [name for name in schema if name not in frame]
+    if missing:
+        raise BrokenTable(
+            found=f"{path} was to be written without {', '.join(missing)}.",
+            why="Its readers rely on these columns.",
+            then="This is a fault of the workflow: please report it with the log.",
+        )
+    ordered = frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
+    table = pa.Table.from_pandas(ordered, preserve_index=False)
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), b"gradfaith_format": FORMAT_VERSION.encode()}
+    )
+    with replacing(path) as draft:
+        pq.write_table(table, draft, compression="zstd")
+
+
+def read(path: Path | str, schema: Schema) -> pd.DataFrame:
+    """Read a table and check that it is one of ours, whole, and has its columns."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _broken(path, f"it cannot be read ({str(error).splitlines()[0]})") from error
+    version = (table.schema.metadata or {}).get(b"gradfaith_format", b"none").decode()
+    if version != FORMAT_VERSION:
+        raise _broken(path, f"its format is {version}, this version reads {FORMAT_VERSION}")
+    missing = [name for name in schema if name not in table.column_names]
+    if missing:
+        raise _broken(path, f"it has no {', '.join(missing)}")
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
+    """Several tables of one schema as one; no table at all is an empty one."""
+    frames = [read(path, schema) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else empty(schema)
+
+
+def empty(schema: Schema) -> pd.DataFrame:
+    """No rows, and every column."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.items()})
+
+
+def read_models(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
+    """Tables at .../<arch>/seed-<s>.parquet as one, with columns arch and seed."""
+    frames = []
+    for path in map(Path, paths):
+        seed = int(path.stem.removeprefix("seed-"))
+        frames.append(read(path, schema).assign(arch=path.parent.name, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _broken(path: Path | str, found: str) -> BrokenTable:
+    return BrokenTable(
+        found=f"{path}: {found}.",
+        why="A table is written whole or not at all, so this one was cut, edited, or made by another version.",
+        then=f"Delete {path} and run again: only what is missing is computed.",
+    )

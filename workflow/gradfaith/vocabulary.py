@@ -1,0 +1,15 @@
+"""Words that several rooms share: what may stand for a grid, a kind of evidence, a status, a score, and two fixed names.
+
+Each literal is defined here once, so that a configuration, a metric and a store cannot mean different things by one word.
+"""
+
+from typing import Literal
+
+Grid = Literal["native", "input"]  # of a map: the layer's own grid, or the image's pixels
+Evidence = Literal["mask", "box", "point", "parts"]  # where the truth lies in an image
+Status = Literal["ok", "undefined", "degenerate", "failed"]  # of a score
+Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a map explains
+
+EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
+SHUFFLED = "shuffled-"  # before the label of a method: its map with the cells permuted
+CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest absolute value is constant
