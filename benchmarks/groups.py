@@ -15,16 +15,16 @@ import yaml
 from PIL import Image
 
 from gradfaith.config.dataset import VERSION, Grouping
-from gradfaith.data import hand_lists
 from gradfaith.data.grouping import infer, similarity
 from gradfaith.data.manifest import pixel_hash
+from gradfaith.data.readers import contract
 
 ROOT = Path(__file__).parents[1]
 
 
 def main(folder: Path, table: Path | None) -> None:
     how = Grouping(**yaml.safe_load((ROOT / "config/datasets/iqothnccd.yaml").read_text())["groups"])
-    links = [tuple(line.cells) for line in hand_lists.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
+    links = [tuple(line.cells) for line in contract.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
     rows = pd.read_csv(folder / "manifest.csv")
     start = time.process_time()
     pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]

@@ -25,7 +25,7 @@ from turns import line, take
 
 from gradfaith.metrics.contract import Context, Removal
 from gradfaith.metrics.imputers import noisy_linear
-from gradfaith.metrics.maps.pixel_order import kept, ranks
+from gradfaith.metrics.maps.removals import kept, ranks
 from gradfaith.models.classifier import Classifier, Spec, build
 
 # Only now: beside a CPU torch, torchvision imports after gradfaith has helped it.

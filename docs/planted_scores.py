@@ -14,9 +14,9 @@ from gradfaith.metrics.contract import RERUN, Reruns, Result
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Region
 from gradfaith.metrics.runners import rerun
-from gradfaith.metrics.runners.composite import compose
 from gradfaith.metrics.runners.localization import localize
 from gradfaith.metrics.runners.masking import run
+from gradfaith.scoring.composite import compose
 from gradfaith.vocabulary import SHUFFLED
 
 IMPUTERS = registry.names("imputers")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.attribution import bound_method, image_selection, stamp
+from gradfaith.attribution import bound_method, image_selection
+from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution.cell import Cell, map_rows
 from gradfaith.models import checkpoint, speed
 from gradfaith.runtime import batching, device
@@ -18,7 +19,9 @@ with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as
     rows = map_rows(chosen, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = speed.prepared(model.to(device.given(job.resources, job.threads)), asked["passes"])
-    about = stamp.cell(job.wildcards, asked, job.params.code, images, Path(job.input.card), model)
+    about = cell_attribution.provenance_stamp(
+        job.wildcards, asked, job.params.code, images, Path(job.input.card), model
+    )
     cell = Cell(
         model,
         images.pixels,

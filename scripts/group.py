@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith import registry
-from gradfaith.data.grouping import job as grouping_job
+from gradfaith.data.grouping import infer as grouping_job
 from gradfaith.storage import parquet
 from gradfaith.storage.atomic import write_text
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith import registry
-from gradfaith.data.pack import pack
+from gradfaith.data.pack import pack_images
 from gradfaith.storage import parquet
 
 job = snakemake
@@ -17,4 +17,4 @@ with gradfaith.runtime.job.running(job.log[0]):
     )
     raw, options = Path(asked["raw"]) if asked["raw"] else None, reader.Options(**asked["options"])
     fit = {key: asked[key] for key in ("size", "fit", "channels", "harmonise")}
-    pack(job.output[0], table, reader, raw, options, **fit, threads=job.threads)
+    pack_images(job.output[0], table, reader, raw, options, **fit, threads=job.threads)

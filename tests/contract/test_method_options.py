@@ -7,7 +7,7 @@ from networks import EVERY, network
 from test_methods import COUNT, asked, home, options, pictures, use_of
 
 from gradfaith import registry
-from gradfaith.config import option_limits
+from gradfaith.config import options as study_options
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
@@ -43,7 +43,7 @@ def test_it_works_at_the_limits_of_its_options(name: str) -> None:
     where, given = home(name), LEAST[name]
     classifier, images = network(where), pictures(where)
     study = {"size": EVERY[where].size, "seeds": 1}
-    assert option_limits.broken("methods", name, options("methods", name) | given, study) == []
+    assert study_options.broken("methods", name, options("methods", name) | given, study) == []
     found = asked(classifier, use_of(classifier, "methods", name, **given), images, [0, 1])
     assert found.maps.isfinite().all()
     assert found.maps.shape[0] == COUNT

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gradfaith import registry
-from gradfaith.config import option_limits
+from gradfaith.config import options as study_options
 from gradfaith.errors import UnknownName
 
 EVERY = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
@@ -70,10 +70,10 @@ def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room:
     """Minus one works nowhere, and nothing declared lets it pass."""
     study, entry = {"size": 224, "seeds": 1}, registry.entry(room, name)
     defaults = {word: option.default for word, option in entry.options.items()}
-    assert option_limits.broken(room, name, defaults, study) == []
+    assert study_options.broken(room, name, defaults, study) == []
     for limit in entry.declared["limits"]:
-        assert set(option_limits.words(limit)) <= {*defaults, *study}
+        assert set(study_options.words(limit)) <= {*defaults, *study}
     below = (-1,) if isinstance(defaults[key], tuple) else -1
-    found = option_limits.broken(room, name, defaults | {key: below}, study)
+    found = study_options.broken(room, name, defaults | {key: below}, study)
     assert any(line.startswith(f"{key}: {name} needs ") for line in found)
     assert all(f"{key}: {below!r}" in line for line in found)

@@ -21,7 +21,7 @@ from sklearn.metrics import (
 from sklearn.metrics.pairwise import cosine_similarity
 
 from gradfaith import registry
-from gradfaith.metrics.maps import marked_pixels
+from gradfaith.metrics.maps import located
 from gradfaith.metrics.maps.located import Located
 
 every_kind_of_map = pytest.mark.parametrize("levels", [None, 2, 7])
@@ -77,7 +77,7 @@ def test_otsu_is_scikit_images_by_half_a_bin(levels):
     """It returns the middle of the lower side's last bin, we the bin's end: the same parting of the pixels' bins."""
     maps = cases(levels)[0].reshape(20, -1)
     maps[:, 0], maps[:, 1] = 0, 1
-    for map_, found in zip(maps, marked_pixels.otsu(np.sort(maps, axis=1)), strict=True):
+    for map_, found in zip(maps, located.otsu(np.sort(maps, axis=1)), strict=True):
         assert found - 1 / 512 == pytest.approx(threshold_otsu(map_, nbins=256), abs=1e-12)
 
 

@@ -33,9 +33,9 @@ from gradfaith.metrics.imputers import black, noisy_linear
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.runners import masking as masking_runners
 from gradfaith.metrics.runners import rerun
-from gradfaith.metrics.runners.composite import compose
 from gradfaith.models.classifier import Classifier, Spec
 from gradfaith.runtime.batching import Chunk
+from gradfaith.scoring.composite import compose
 
 SIZE, IMAGES, LAYER = 96, 6, "3"
 ROWS, IDS = torch.arange(IMAGES), [f"image {row}" for row in range(IMAGES)]

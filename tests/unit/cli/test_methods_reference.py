@@ -3,7 +3,7 @@
 import pytest
 
 from gradfaith import registry
-from gradfaith.cli.reference import methods
+from gradfaith.cli.reference import plugin_tables
 
 
 @pytest.mark.parametrize(
@@ -18,19 +18,19 @@ from gradfaith.cli.reference import methods
     ],
 )
 def test_passes_are_said_as_a_person_says_them(declared: dict, said: str) -> None:
-    assert methods.passes(declared) == said
+    assert plugin_tables.passes(declared) == said
 
 
 def test_every_requirement_has_words() -> None:
     asked = {trait for entry in registry.entries("methods").values() for trait in entry.declared.get("requires", ())}
-    assert asked <= set(methods.ONLY)
+    assert asked <= set(plugin_tables.ONLY)
 
 
 def test_where_a_method_is_not_defined_the_reason_stands_beside_it() -> None:
     why = dict.fromkeys((*registry.names("methods"), *registry.names("controls")), "") | {"cam": "a | reason"}
-    table = methods.methods_markdown({"net": why}).splitlines()
+    table = plugin_tables.methods_markdown({"net": why}).splitlines()
     assert next(line for line in table if line.startswith("| `cam`")).endswith("| no: a \\| reason |")
     assert next(line for line in table if line.startswith("| `gradcam`")).endswith("| yes |")
-    text = methods.text({"net": why})
+    text = plugin_tables.text({"net": why})
     assert text.count("not for net: a | reason") == 1
     assert text.count("defined for net") == len(why) - 1

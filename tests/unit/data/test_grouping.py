@@ -11,7 +11,7 @@ from PIL import Image
 
 from gradfaith.config.dataset import VERSION, Grouping
 from gradfaith.data.grouping import infer, similarity
-from gradfaith.data.grouping.job import run
+from gradfaith.data.grouping.infer import run
 from gradfaith.data.readers import iqothnccd, phantom
 
 HOW = Grouping()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gradfaith.data import decode
-from gradfaith.data.pack import pack
+from gradfaith.data.pack import pack_images
 from gradfaith.data.readers import folder, phantom
 from gradfaith.errors import MaskSizeMismatch
 from gradfaith.storage.hdf5 import Images
@@ -31,7 +31,7 @@ def packed(raw: Path, name: str, *parts: str, size: int = 32) -> Images:
     table = pd.DataFrame({"image_id": [f"a/{number}.png" for number in range(len(parts))], "part": parts})
     options = folder.Options(one_image_per_patient=True)
     path = raw.parent / name
-    pack(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise={})
+    pack_images(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise={})
     return Images(path)
 
 
@@ -76,7 +76,7 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
     options = phantom.Options(size=48, patients_per_class=2, slices_per_patient=1, shortcut=mark)
     ids = [record.image_id for record in phantom.index(None, options)]
     table = pd.DataFrame({"image_id": ids, "part": ["train", "test"] * 3})
-    pack(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise={})
+    pack_images(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise={})
     with Images(tmp_path / "i.h5") as images:
         _, known = images.mask("shortcut", ids)
     assert known[::2].any()
@@ -96,6 +96,6 @@ def test_an_image_from_elsewhere_is_made_as_the_study_s_own(raw: Path, channels:
     }
     options = folder.Options(one_image_per_patient=True, channels=colour)
     table = pd.DataFrame({"image_id": ["a/0.png"], "part": ["train"]})
-    pack(str(raw.parent / "i.h5"), table, folder, raw, options, **image)
+    pack_images(str(raw.parent / "i.h5"), table, folder, raw, options, **image)
     with Images(raw.parent / "i.h5") as images:
         np.testing.assert_array_equal(decode.read(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0])

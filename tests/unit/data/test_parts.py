@@ -9,7 +9,7 @@ from PIL import Image
 
 from gradfaith.data import manifest
 from gradfaith.data.fit import Fit
-from gradfaith.data.pack import pack
+from gradfaith.data.pack import pack_images
 from gradfaith.data.readers import folder
 from gradfaith.errors import DatasetInvalid, MaskSizeMismatch, Refusal, UnreadableImage
 from gradfaith.metrics.contract import DECOY
@@ -38,7 +38,7 @@ def raw(tmp_path: Path) -> Path:
 def packed(raw: Path, size: int = 30) -> Images:
     path = raw.parent / f"{size}.h5"
     table = pd.DataFrame({"image_id": IDS, "part": ["train", "test", "test"]})
-    pack(str(path), table, folder, raw, OPTIONS, size=size, fit="pad", channels=1, harmonise={})
+    pack_images(str(path), table, folder, raw, OPTIONS, size=size, fit="pad", channels=1, harmonise={})
     return Images(path)
 
 

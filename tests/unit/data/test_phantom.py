@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gradfaith.data.phantom import anatomy, lesions, organs, scanner
+from gradfaith.data.phantom import chest, lesions, organs, scanner
 from gradfaith.data.readers import phantom
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import DatasetInvalid
@@ -17,7 +17,7 @@ def marked(kind: str, strength: float, where: str = "both") -> phantom.Options:
 
 
 def forget() -> None:
-    for remembered in (anatomy.draw, anatomy.waves, organs.grow, lesions.nodule):
+    for remembered in (chest.draw, chest.waves, organs.grow, lesions.nodule):
         remembered.cache_clear()
 
 

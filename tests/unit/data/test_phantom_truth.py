@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gradfaith.data.phantom import anatomy, ct_slices, geometry, lesions, scanner
+from gradfaith.data.phantom import chest, ct_slices, geometry, lesions, scanner
 from gradfaith.data.phantom.ct_slices import Cut
 
 NODULES = [(kind, patient) for kind in ("benign", "malignant") for patient in range(8)]
@@ -154,7 +154,7 @@ def test_a_wave_is_its_own_formula():
 
 
 def test_anatomy_fills_its_ranges():
-    drawn = np.array([[getattr(anatomy.draw(0, i), name) for name in ("level", "width", "fat")] for i in range(200)])
+    drawn = np.array([[getattr(chest.draw(0, i), name) for name in ("level", "width", "fat")] for i in range(200)])
     low, high = drawn.min(axis=0), drawn.max(axis=0)
     assert (low < [0.28, 0.59, 0.03]).all()
     assert (high > [0.80, 0.68, 0.095]).all()

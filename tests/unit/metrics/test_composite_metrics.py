@@ -10,8 +10,7 @@ import pytest
 
 from gradfaith import registry
 from gradfaith.metrics.composite import adcc, adcc_literature, arcc, arcc_literature
-from gradfaith.metrics.contract import Result
-from gradfaith.metrics.runners import composite as composite_runners
+from gradfaith.metrics.contract import Result, harmonic_mean
 from gradfaith.scoring import composite
 from gradfaith.storage import parquet
 
@@ -26,27 +25,27 @@ def of(module: Any, *parts: float) -> float:
 
 def test_the_harmonic_mean_by_hand() -> None:
     """Of 1/2, 1/3 and 1/4: 3 / (2 + 3 + 4)."""
-    assert composite_runners.harmonic(*(np.array([1 / n]) for n in (2, 3, 4))) == pytest.approx([1 / 3])
+    assert harmonic_mean(*(np.array([1 / n]) for n in (2, 3, 4))) == pytest.approx([1 / 3])
 
 
 @pytest.mark.parametrize("value", [1e-300, 0.2, 1.0])
 def test_equal_terms_are_their_own_mean(value: float) -> None:
-    assert composite_runners.harmonic(*[np.array([value])] * 3) == pytest.approx([value])
+    assert harmonic_mean(*[np.array([value])] * 3) == pytest.approx([value])
 
 
 def test_it_goes_to_zero_with_its_smallest_term_and_is_zero_there() -> None:
     """3 / (1/t + 2) lies between 3 t - 6 t^2 and 3 t."""
     for small in (1e-1, 1e-4, 1e-6):
-        mean = composite_runners.harmonic(np.array([small]), np.array([1.0]), np.array([1.0]))[0]
+        mean = harmonic_mean(np.array([small]), np.array([1.0]), np.array([1.0]))[0]
         assert 3 * small - 6 * small**2 <= mean <= 3 * small
     with np.errstate(all="raise"):
-        lost = composite_runners.harmonic(np.array([0.0, -0.3, 0.0]), np.array([1.0, 1.0, 0.0]), np.ones(3))
+        lost = harmonic_mean(np.array([0.0, -0.3, 0.0]), np.array([1.0, 1.0, 0.0]), np.ones(3))
     assert lost.tolist() == [0, 0, 0]
 
 
 def test_order_does_not_matter_and_the_mean_lies_between_its_terms() -> None:
     terms = [np.array([0.3, 0.9]), np.array([0.5, 0.1]), np.array([0.8, 0.4])]
-    means = [composite_runners.harmonic(*order) for order in permutations(terms)]
+    means = [harmonic_mean(*order) for order in permutations(terms)]
     for mean in means:
         np.testing.assert_allclose(mean, means[0])
     assert (np.min(terms, axis=0) < means[0]).all()
@@ -98,7 +97,7 @@ def test_a_map_without_a_part_has_the_worst_part_s_status_and_every_part_s_reaso
         "complexity": result(OK, flat, OK, OK, OK),
         "average_drop": result(OK, flat, empty, empty, OK),
     }
-    found = composite_runners.compose(adcc, parts, {})
+    found = composite.compose(adcc, parts, {})
     assert found.status.tolist() == ["ok", "degenerate", "undefined", "failed", "undefined"]
     assert found.reason.tolist() == [
         "", "coherency: flat; complexity: flat; average_drop: flat", "average_drop: no drop", "coherency: NaN; average_drop: no drop",

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from gradfaith.metrics.agreement import consist, spearman
-from gradfaith.metrics.maps.common_grid import coarsest
 from gradfaith.metrics.maps.evaluate import evaluate
+from gradfaith.metrics.maps.rank_correlation import coarsest
 from gradfaith.metrics.runners.agreement import Shown, Side, choose_partners
 from gradfaith.metrics.runners.ensemble import Ensemble, against
 

@@ -6,7 +6,7 @@ from literal_localization import TWINS
 from literal_localization import otsu as literal_otsu
 from test_localization_metrics import number, random_case
 
-from gradfaith.metrics.maps import marked_pixels
+from gradfaith.metrics.maps import located
 
 
 def test_a_perfect_map_is_perfect_and_its_complement_hits_nothing():
@@ -103,11 +103,11 @@ def test_otsu_is_its_literal_twin(levels, dtype):
     maps, _ = random_case(12, levels=levels)
     maps = maps.astype(dtype).reshape(12, -1)
     maps[:, 0], maps[:, 1] = 0, 1  # an evaluated map spans [0, 1]
-    for map_, value in zip(maps, marked_pixels.otsu(np.sort(maps, axis=1)), strict=True):
+    for map_, value in zip(maps, located.otsu(np.sort(maps, axis=1)), strict=True):
         assert value == literal_otsu([float(one) for one in map_])
 
 
 def test_otsu_parts_two_humps_between_them():
     rng = np.random.default_rng(13)
     humps = np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)]).clip(0, 1)
-    assert 0.28 < marked_pixels.otsu(np.sort(humps)[None])[0] < 0.72
+    assert 0.28 < located.otsu(np.sort(humps)[None])[0] < 0.72

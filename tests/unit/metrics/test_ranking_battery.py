@@ -22,7 +22,7 @@ from gradfaith.metrics.faithfulness import (
     road_pgc,
 )
 from gradfaith.metrics.imputers import black, blur, mean
-from gradfaith.metrics.maps.pixel_order import kept, ranks, tied
+from gradfaith.metrics.maps.removals import kept, ranks, tied
 from gradfaith.metrics.runners.masking import run
 
 BLACK = {"black": (black, {})}

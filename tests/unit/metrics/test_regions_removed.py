@@ -14,7 +14,7 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import DECOY, Stored
 from gradfaith.metrics.faithfulness import contrastivity, region_correctness
 from gradfaith.metrics.imputers import black
-from gradfaith.metrics.maps.regions_removed import EVIDENCE, SHORTCUT, numbered
+from gradfaith.metrics.maps.removals import EVIDENCE, SHORTCUT, numbered
 from gradfaith.metrics.runners.masking import run
 
 BLACK = {"black": (black, {})}

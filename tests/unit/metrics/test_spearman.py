@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
 from gradfaith.metrics.agreement import spearman
-from gradfaith.metrics.maps.common_grid import coarsest, regrid
-from gradfaith.metrics.maps.rank_correlation import ranks
+from gradfaith.metrics.maps.rank_correlation import coarsest, ranks, regrid
 from gradfaith.metrics.runners.agreement import Shown, Side, agree
 
 seeds = st.integers(0, 2**32 - 1)

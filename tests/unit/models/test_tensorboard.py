@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from gradfaith.models.training.tensorboard import Board
+from gradfaith.models.training.train_job import Board
 from gradfaith.models.training.training_run import EpochRow
 
 

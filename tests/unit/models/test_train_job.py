@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradfaith.attribution import bound_method, stamp
+from gradfaith.attribution import bound_method, cell
 from gradfaith.config.training import RECIPE_VERSION, Recipe
 from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, predict
@@ -65,7 +65,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     train_job.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
-    about = stamp.cell(
+    about = cell.provenance_stamp(
         SimpleNamespace(arch="net", seed="1", bundle="cams"),
         {"passes": {"precision": "float32"}},
         "c",

@@ -16,7 +16,7 @@ from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, World, 
 
 from gradfaith import registry
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.figures import image_examples, theme
+from gradfaith.reporting.figures import overlay, theme
 from gradfaith.storage import parquet
 
 
@@ -251,7 +251,7 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
     about = manifest()
     answers = predictions(about).query("seed == 0")
     raw = scores(about, predictions(about))
-    chosen = image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=7)
+    chosen = overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=7)
     assert [image.split("-")[0] for image in chosen] == ["normal"] * 2 + ["benign"] * 2 + ["malignant"] * 3
     assert len({image.rsplit("-", 1)[0] for image in chosen}) == 7
     own = (
@@ -265,11 +265,9 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
 def test_random_images_do_not_depend_on_the_order_of_the_table() -> None:
     about = manifest()
     answers, raw = predictions(about).query("seed == 0"), scores(about, predictions(about))
-    first = image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=6, choice="random")
-    assert first == image_examples.choose(
-        answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, images=6, choice="random"
-    )
-    assert first != image_examples.choose(answers, raw, ABOUT["primary"], CLASSES, images=6)
+    first = overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=6, choice="random")
+    assert first == overlay.choose(answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, images=6, choice="random")
+    assert first != overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=6)
 
 
 def test_the_first_imputer_and_all_pairs_are_primary() -> None:

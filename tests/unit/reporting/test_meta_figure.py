@@ -13,7 +13,7 @@ from small_study import ABOUT, ARCHS, World
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
-from gradfaith.stats.curves import mean_curves
+from gradfaith.stats.estimates import mean_curves
 from gradfaith.storage import parquet
 
 

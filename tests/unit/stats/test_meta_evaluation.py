@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from winrate_tables import scores
 
-from gradfaith.stats.correlation import COEFFICIENTS, pearson, ranks, spearman
 from gradfaith.stats.intervals import mean_interval
 from gradfaith.stats.meta_evaluation import fooled
-from gradfaith.stats.rank_agreement import meta
+from gradfaith.stats.rank_agreement import COEFFICIENTS, meta, pearson, ranks, spearman
 
 METHODS, CONTROLS = "ABCD", ["centre", "uniform"]
 TRUTH = np.array([[4.0, 3, 2, 1], [4, 3, 2, 1], [1, 2, 3, 4]])  # images by methods

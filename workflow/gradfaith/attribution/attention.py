@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from gradfaith.attribution import layer_grids
 from gradfaith.attribution.contract import Attention, Rows, score
 from gradfaith.errors import LayerUnusable
-from gradfaith.models.classifier import Classifier
-from gradfaith.models.temporary_state import frozen, noise, zeros_as_noise
+from gradfaith.models.classifier import Classifier, frozen, noise, zeros_as_noise
 from gradfaith.vocabulary import Score
 
 READ: dict[str, Literal["class", "patches"]] = {"token": "class", "avg": "patches"}

@@ -7,11 +7,17 @@ its cells permuted. Whatever is random comes from a stream that depends on the s
 the model, the method, the image and the copy alone: no two models share their chance, and no order or batch changes it.
 
 Rows are one per (image, class): all predicted classes first, then the true classes where the model was wrong.
+
+The provenance stamp of a map store: what the maps stand on, so that a number can be traced back to its images and code.
 """
 
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,7 +33,9 @@ from gradfaith.attribution.probe import probe
 from gradfaith.attribution.support.shuffle import shuffled
 from gradfaith.attribution.taps import grid
 from gradfaith.attribution.time_ledger import Ledger, clock
+from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
+from gradfaith.runtime import device
 from gradfaith.runtime.batching import Chunk, Most
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import SHUFFLED, Score
@@ -176,3 +184,33 @@ class Cell:
 def _stored(maps: Tensor) -> NDArray[np.float32]:
     found: NDArray[np.float32] = maps.float().cpu().numpy()
     return found
+
+
+VERSIONED = ("torch", "timm", "numpy", "h5py")
+
+
+class Digested(Protocol):
+    """Images that say which they are."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+def provenance_stamp(
+    wildcards: Any, settings: Mapping[str, Any], code: str, images: Digested, card: Path, model: Classifier
+) -> dict[str, Any]:
+    """What a reader checks, and what a reviewer looks up."""
+    place = next(model.parameters()).device
+    return {
+        "arch": wildcards.arch,
+        "seed": int(wildcards.seed),
+        "bundle": wildcards.bundle,
+        "images_digest": images.digest,
+        "weights_sha256": read_card(card)["weights_sha256"],
+        "settings": dict(settings),
+        "code": code,
+        "device": device.name(place),
+        **settings["passes"],
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+    }

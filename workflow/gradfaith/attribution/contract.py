@@ -17,7 +17,7 @@ All are of one batch and one target class per image. `requires` names what a net
 defined (attribution/requirements.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
 "native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
 passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
-added ("steps + 2"). `limits` are what options must keep, as conditions on their names (config/option_limits.py). The maps are raw: nobody
+added ("steps + 2"). `limits` are what options must keep, as conditions on their names (config/options.py). The maps are raw: nobody
 rescales before `metrics/maps/evaluate.py`.
 """
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from gradfaith.models.classifier import Classifier
-from gradfaith.models.temporary_state import frozen
+from gradfaith.models.classifier import Classifier, frozen
 
 
 class Head:

@@ -19,9 +19,8 @@ from torch import nn
 
 from gradfaith.attribution.taps import tapped
 from gradfaith.errors import LayerUnusable, ModelUnusable
-from gradfaith.models.classifier import Classifier
+from gradfaith.models.classifier import PROBE_IMAGES, Classifier, noise, zeros_as_noise
 from gradfaith.models.layers import default, resolve
-from gradfaith.models.temporary_state import PROBE_IMAGES, noise, zeros_as_noise
 
 _NEIGHBOURS = 16
 

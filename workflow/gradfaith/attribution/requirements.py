@@ -20,8 +20,7 @@ from gradfaith.attribution import attention
 from gradfaith.attribution.contract import Trait
 from gradfaith.attribution.taps import tapped
 from gradfaith.errors import MethodUndefined
-from gradfaith.models.classifier import Classifier
-from gradfaith.models.temporary_state import frozen, noise, zeros_as_noise
+from gradfaith.models.classifier import Classifier, frozen, noise, zeros_as_noise
 
 Lack = Callable[[Classifier, str], str | None]  # a network and a layer -> what is missing, in words
 Run = tuple[nn.Module, Tensor, Tensor]  # a module, what entered it, what left it

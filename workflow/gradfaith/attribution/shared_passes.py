@@ -22,7 +22,7 @@ from gradfaith.attribution.attention import Attended, attend
 from gradfaith.attribution.contract import Asked, Build, Curvature, Rows, Tap
 from gradfaith.attribution.head import headed
 from gradfaith.attribution.time_ledger import Account, Ledger, Shared, clock
-from gradfaith.models import temporary_state
+from gradfaith.models import classifier as classifier_models
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime.batching import Chunk
 from gradfaith.vocabulary import Score
@@ -186,7 +186,7 @@ def meeting(
     """Images met by a classifier whose layers are tapped, parameters frozen, every module evaluating."""
     ledger = ledger or Ledger(partial(clock, images.device))
     if not layers:
-        with temporary_state.frozen(classifier):
+        with classifier_models.frozen(classifier):
             yield Meeting(classifier, images, chunk, ledger, None)
         return
     with taps.tapped(classifier, *layers, curved=curved) as tapped:

@@ -26,9 +26,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gradfaith.attribution import layer_grids
 from gradfaith.attribution.contract import Curvature, Rows, Tap, score
 from gradfaith.attribution.layer_grids import Layout, unusable
-from gradfaith.models.classifier import Classifier
+from gradfaith.models.classifier import Classifier, frozen
 from gradfaith.models.layers import resolve
-from gradfaith.models.temporary_state import frozen
 from gradfaith.vocabulary import Score
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from gradfaith import registry
-from gradfaith.attribution import bound_method, cell, stamp
+from gradfaith.attribution import bound_method, cell
 from gradfaith.attribution.cell import Cell, Piece
 from gradfaith.attribution.probe import probe
 from gradfaith.cli import explain_request
@@ -141,7 +141,7 @@ def _stamp(model: Classifier, case: Case) -> dict[str, object]:
     named = {(use["room"], use["use"]) for use in case.methods.values()}
     named |= {("methods", use["options"]["of"]) for use in case.methods.values() if "of" in use["options"]}
     files = [registry.entry(room, name).path for room, name in named]
-    return {"study": study.study, "image": asked.image} | stamp.cell(
+    return {"study": study.study, "image": asked.image} | cell.provenance_stamp(
         SimpleNamespace(arch=asked.arch, seed=asked.seed, bundle=""),
         {"seed": study.seed, "methods": case.methods, "passes": study.explain.model_dump(include=PASSES)},
         code_digest.code(Path(cell.__file__), *files),

@@ -23,7 +23,7 @@ import psutil
 from numpy.typing import NDArray
 
 from gradfaith.cli.doctor import snakemake_metadata
-from gradfaith.cli.reference import generate, methods
+from gradfaith.cli.reference import generate, plugin_tables
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import CannotWrite, JobAlive, Refusal, StillLocked
@@ -76,12 +76,12 @@ def _explain(asked: argparse.Namespace) -> None:
 
 
 def _methods(asked: argparse.Namespace) -> None:
-    defined: methods.Defined = {}
+    defined: plugin_tables.Defined = {}
     if asked.arch or asked.study:
         from gradfaith.cli import method_support
 
         defined = method_support.defined(asked.arch, asked.study, Path.cwd())
-    print(methods.methods_markdown(defined) if asked.markdown else methods.text(defined), end="")
+    print(plugin_tables.methods_markdown(defined) if asked.markdown else plugin_tables.text(defined), end="")
 
 
 def _show(asked: argparse.Namespace) -> None:

@@ -1,23 +1,19 @@
 """What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-from gradfaith.config import composites, metric_consistency, option_limits
+from gradfaith.config import derived_metrics, options
+from gradfaith.config.dataset import Dataset
+from gradfaith.config.study import Study, Uses
 from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import EXTENDED, SHUFFLED
-
-if TYPE_CHECKING:
-    from gradfaith.config.dataset import Dataset
-    from gradfaith.config.study import Study
-
 
 NAME = "randomisation"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
-def refusals(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+def find_contradictions(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
     """Contradictions between keys, each as `key: what and why`."""
     checks = (
         _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
@@ -90,11 +86,30 @@ def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> 
 
 
 def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    return option_limits.problems(study)
+    known = {"size": study.image.size, "seeds": len(study.seeds)}
+    return [
+        f"{path}.{label}.options.{line}"
+        for path, room, uses in _plugins_used(study)
+        for label, use in uses.items()
+        for line in options.broken(room, use.use, use.options, known)
+    ]
+
+
+def _plugins_used(study: "Study") -> Iterator[tuple[str, str, Mapping[str, "Uses"]]]:
+    """Where a study names files: the key, their room, and how they are used."""
+    yield "localization", "localization", study.localization
+    yield "agreement", "agreement", study.agreement
+    yield "composite", "composite", study.composite
+    yield "figures", "figures", study.figures
+    for name, bundle in study.bundles.items():
+        yield f"bundles.{name}.methods", "methods", bundle.methods
+    for name, battery in study.batteries.items():
+        yield f"batteries.{name}.metrics", "faithfulness", battery.metrics
+        yield f"batteries.{name}.imputers", "imputers", battery.imputers
 
 
 def _composite(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    return composites.problems(study)
+    return derived_metrics.composite_problems(study)
 
 
 def _metrics(study: "Study") -> list[str]:
@@ -235,4 +250,4 @@ def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str])
 
 
 def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
-    return metric_consistency.problems(study, dataset)
+    return derived_metrics.meta_problems(study, dataset)

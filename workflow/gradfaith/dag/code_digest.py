@@ -18,7 +18,7 @@ from gradfaith.registry import PACKAGE
 NUMERIC_ROOMS = frozenset(
     {"attribution", "data", "metrics", "models", "reporting", "rng", "scoring", "stats", "vocabulary"}
 )
-PLUMBING = frozenset({"attribution.stamp", "reporting.provenance"})  # files of these rooms that only describe results
+PLUMBING = frozenset({"reporting.provenance"})  # files of these rooms that only describe results
 
 
 def code(*roots: Path) -> str:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.class_map import Outputs, described, resolved
-from gradfaith.config.consistency import refusals
+from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.locate import completed, trained_classes
 from gradfaith.config.study import Bundle, MethodUse, Study, Uses
@@ -51,7 +51,7 @@ class Plan:
         plan = cls(study, dataset)
         trained = trained_classes(study, plan.layout, where) if study.external else []
         mapped, problems = resolved(study, dataset, trained)
-        problems += refusals(study, dataset, plan.method_names)
+        problems += find_contradictions(study, dataset, plan.method_names)
         if problems:
             raise StudyInvalid(
                 found=f"{where} contradicts itself: " + "; ".join(problems) + ".",

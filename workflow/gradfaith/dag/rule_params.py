@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradfaith import registry
-from gradfaith.config import composites
+from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.data.fetch.release import edited
@@ -118,7 +118,7 @@ class Slices:
 
     def composite(self) -> dict[str, Any]:
         """Of which scores each composite is made."""
-        return {label: composites.made_of(self.plan.study, label)[0] for label in self.plan.study.composite}
+        return {label: derived_metrics.made_of(self.plan.study, label)[0] for label in self.plan.study.composite}
 
     def metrics(self, family: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}

@@ -24,7 +24,7 @@ PARTS = "parts"  # a number per pixel, beside the regions that are true or false
 Fitted = tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]
 
 
-def pack(
+def pack_images(
     path: str,
     table: pd.DataFrame,
     reader: Reader,

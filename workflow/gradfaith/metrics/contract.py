@@ -229,3 +229,11 @@ def settle(values: Values, degenerate: NDArray[np.bool_], broken: NDArray[np.boo
     reason[lost], reason[degenerate] = "the score is not a finite number", "the map is constant"
     reason[broken] = "the map is not finite"
     return Result(np.where(status == "ok", value, np.nan), status, reason.astype(np.str_))
+
+
+def harmonic_mean(*terms: NDArray[np.float64]) -> NDArray[np.float64]:  # each (m,)
+    """The harmonic mean; a term that is 0 or below makes it 0."""
+    whole = np.stack(terms)
+    lost = (whole <= 0).any(axis=0)
+    mean: NDArray[np.float64] = np.where(lost, 0.0, len(terms) / (1 / np.where(lost, 1.0, whole)).sum(axis=0))
+    return mean

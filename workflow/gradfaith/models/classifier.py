@@ -14,10 +14,13 @@ position embeddings resized. timm then loads what fits and is silent about the r
 is told by its value, for timm renames and reshapes: it is loaded twice, the second time with every number of the file
 changed, and what is the same both times (weights, biases, running statistics) did not come from there. A fixed table that
 the file has too is left to timm.
+
+What a classifier is put into for a moment and comes out of unchanged: frozen, or without weights of zero; and noise to feed it.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradfaith import rng
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
@@ -194,3 +198,47 @@ def _check_loaded(loaded: nn.Module, altered: nn.Module, weights: Path, state: M
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+PROBE_IMAGES = 4
+
+
+def noise(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
+    spec, generator = classifier.spec, torch.Generator().manual_seed(rng.seed("probe"))
+    return torch.rand(PROBE_IMAGES, spec.channels, spec.size, spec.size, generator=generator).to(classifier.mean.device)
+
+
+@contextmanager
+def frozen(classifier: Classifier) -> Iterator[None]:
+    """Every module evaluates, no parameter asks for a gradient; on leaving, all is as it was."""
+    training = {module for module in classifier.modules() if module.training}
+    trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    try:
+        if training:
+            classifier.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        if training:
+            classifier.train()  # networks that keep something while evaluating drop it here
+            for module in classifier.modules():
+                module.training = module in training
+
+
+@contextmanager
+def zeros_as_noise(classifier: Classifier, *key: object) -> Iterator[None]:
+    """Parameters that are exactly zero are small noise, drawn for a key; on leaving they are zero again."""
+    zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
+    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
+    with torch.no_grad():
+        for parameter in zeros:
+            parameter.normal_(std=0.02, generator=generator)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter in zeros:
+                parameter.zero_()

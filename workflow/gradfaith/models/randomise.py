@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.models.temporary_state import frozen, noise, zeros_as_noise
+from gradfaith.models.classifier import Classifier, Spec, build, frozen, noise, zeros_as_noise
 
 Order = Literal["top_down", "bottom_up"]
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.classifier import Classifier
-from gradfaith.models.temporary_state import frozen, noise
+from gradfaith.models.classifier import Classifier, frozen, noise
 
 CLOSE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
 

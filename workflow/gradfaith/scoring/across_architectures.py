@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Result
-from gradfaith.metrics.maps.common_grid import Cells, coarsest
+from gradfaith.metrics.maps.rank_correlation import Cells, coarsest
 from gradfaith.metrics.runners.agreement import CHANCE, PARTNERS, Shown, Side, choose_partners, compare
 from gradfaith.metrics.runners.ensemble import ENSEMBLE, FEWEST, Ensemble, against
 from gradfaith.scoring.agreement import shown, side

@@ -1,15 +1,22 @@
-"""The composites of a study, from its scores: a row per map and variant, joined map by map, never of averages."""
+"""The composites of a study: a row per map and variant, made of what other metrics say of the same map.
+
+Always per map, never of averages: the harmonic mean of averages is another number, and a map that fails on one count would hide
+behind the others. A map of which a part has no number has no composite: the status is that of its worst part, the reason
+names every part that is missing. Cost: none to speak of; numpy only.
+"""
 
 from collections.abc import Mapping
+from functools import reduce
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradfaith import registry
-from gradfaith.metrics.contract import Result
-from gradfaith.metrics.runners.composite import compose
+from gradfaith.metrics.contract import Result, Values, settle
 
+WORST = ("failed", "degenerate", "undefined")
 MAP = ["arch", "seed", "method", "copy", "target", "image_id"]  # what names one map
 Made = Mapping[str, Any]  # use, options, parts (metric and variant of each), variants
 
@@ -46,3 +53,17 @@ def _result(rows: pd.DataFrame) -> Result:
     status = rows["status"].fillna("undefined").to_numpy(dtype=np.str_)
     reason = rows["reason"].fillna("it was not measured").to_numpy(dtype=np.str_)
     return Result(rows["value"].to_numpy(np.float64), status, reason)
+
+
+def compose(module: ModuleType, parts: Mapping[str, Result], options: Mapping[str, Any]) -> Result:
+    """A composite of some maps; the parts are in the maps' order."""
+    whole = reduce(np.logical_and, (part.status == "ok" for part in parts.values()))
+    values: Values = module.score({name: part.value[whole] for name, part in parts.items()}, **options)
+    rest = np.zeros(len(whole), dtype=bool)
+    found = settle(values, ~whole, rest)
+    status, reason = found.status.astype(object), found.reason.astype(object)
+    for row in np.flatnonzero(~whole):
+        missing = {name: part.status[row] for name, part in parts.items() if part.status[row] != "ok"}
+        status[row] = next(worst for worst in WORST if worst in missing.values())
+        reason[row] = "; ".join(f"{name}: {parts[name].reason[row]}" for name in missing)
+    return Result(found.value, status.astype(np.str_), reason.astype(np.str_))

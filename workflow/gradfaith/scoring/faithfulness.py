@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradfaith import rng
 from gradfaith.metrics.contract import Explain, Stored
-from gradfaith.metrics.maps.regions_removed import numbered
+from gradfaith.metrics.maps.removals import numbered
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.metrics.runners.masking import Results
 from gradfaith.models.classifier import Classifier

@@ -22,6 +22,13 @@ Strata of lesion size: terciles over the images of the study that have a lesion.
 
 The bounds are taken over images, not over scores, so that a stratum holds the same images for every method. An image
 without a lesion belongs to none.
+
+Mean curves: what the model says of the class as more and more of the image is taken away.
+
+    at each share removed: the mean over images of the class's probability, with the interval of any estimate (stats/intervals.py)
+
+Along a curve the images are the same, so its intervals move together: they are a band for each point, not for the whole curve.
+Cost: 0.2 ms per point.
 """
 
 from collections.abc import Mapping, Sequence
@@ -232,3 +239,14 @@ def lesion_size(manifest: pd.DataFrame, image_ids: pd.Series) -> pd.Series:
         return pd.Series(dtype=str)
     bounds = np.quantile(share, [1 / 3, 2 / 3])
     return pd.Series(np.array(SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
+
+
+CURVE_KEYS = ("arch", "method", "imputer", "order", "fraction")
+
+
+def mean_curves(points: pd.DataFrame, rule: Rule = HOUSE) -> pd.DataFrame:
+    """One row per architecture, method, imputer, order and share. `points`: a row per image, as in curves.parquet."""
+    test = points[points["part"] == "test"].reset_index(drop=True)
+    return intervals(test.assign(value=test["probability"]), CURVE_KEYS, rule).sort_values(
+        list(CURVE_KEYS), kind="stable"
+    )

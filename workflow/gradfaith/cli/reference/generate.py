@@ -12,8 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gradfaith import registry
-from gradfaith.cli.reference import methods as methods_reference
-from gradfaith.cli.reference import metrics as metrics_reference
+from gradfaith.cli.reference import plugin_tables as methods_reference
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.study import Study
 from gradfaith.storage.atomic import write_text
@@ -102,7 +101,7 @@ def methods() -> str:
 
 def metrics() -> str:
     """docs/metrics.md: every metric, family by family."""
-    return f"{METRICS_HEAD}\n{metrics_reference.metrics_markdown()}"
+    return f"{METRICS_HEAD}\n{methods_reference.metrics_markdown()}"
 
 
 def write(root: Path) -> None:

@@ -13,23 +13,31 @@ An inferred group is not a patient: several may be merged, and one who was scann
 found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD; `spread` says how the number
 of groups moves when they do. Cost: quadratic in images, by matrix products over tiles of them, so that memory grows with
 the images alone; benchmarks/groups.py measures both.
+
+Groups of a dataset, from its images to the tables the study keeps: who belongs together, what joined them, how sure that is.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from gradfaith.config.dataset import Grouping
+from gradfaith.config.dataset import VERSION, Grouping
 from gradfaith.data.grouping import similarity
 from gradfaith.data.grouping.similarity import Views
-from gradfaith.data.hand_lists import natural
+from gradfaith.data.manifest import pixel_hash
+from gradfaith.data.readers import contract
+from gradfaith.data.readers.contract import Picture, Reader, Record, each, natural
+from gradfaith.errors import UnreadableImage
 
 NEAR = 0.15  # unshifted correlation may be so much lower than the best of shifts: of the links found with all pairs none was lost
 GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
@@ -206,3 +214,65 @@ def _paired(lines: similarity.Lines, pairs: similarity.Pairs) -> similarity.Valu
     for first, rows, others in similarity.by_first(pairs):
         found[rows] = similarity.cosines(lines[[first]], lines[others])[0]
     return found
+
+
+@dataclass(frozen=True)
+class GroupingResult:
+    """Tables and report of one inference."""
+
+    groups: pd.DataFrame  # image_id, group, version
+    links: pd.DataFrame  # a, b (image ids), cue, value
+    report: dict[str, Any]
+
+
+def run(reader: Reader, raw: Path | None, options: Any, how: Mapping[str, Any], *, threads: int = 1) -> GroupingResult:
+    """Look at every image once, then join. An image that cannot be read has no group: the index names it."""
+    asked, records, hashes = Grouping(**how), list[Record](), list[str]()
+
+    def seen(_record: Record, picture: Picture) -> tuple[similarity.Views, str]:
+        grey = picture.pixels if picture.pixels.ndim == 2 else np.asarray(Image.fromarray(picture.pixels).convert("L"))
+        return similarity.look(grey, asked.cues), pixel_hash(picture.pixels)
+
+    def readable(every: Sequence[Record]) -> Iterator[similarity.Views]:
+        for record, found in each(reader, raw, options, ((record, None) for record in every), seen, threads):
+            if not isinstance(found, UnreadableImage):
+                records.append(record)
+                hashes.append(found[1])
+                yield found[0]
+
+    every = list(reader.index(raw, options))
+    looks = similarity.gathered(readable(every), len(every))
+    links = _must_links(Path(asked.must_links)) if asked.must_links else []
+    names, labels = [PurePosixPath(record.file).name for record in records], [record.label for record in records]
+    inferred = infer(looks, names, labels, hashes, asked, links)
+    ids = np.array([record.image_id for record in records], dtype=object)
+    table = pd.DataFrame({"image_id": ids, "group": inferred.group, "version": VERSION})
+    joined = inferred.links.assign(a=ids[inferred.links["a"]], b=ids[inferred.links["b"]])
+    return GroupingResult(table, joined, _report(table, labels, inferred, asked))
+
+
+def _must_links(table: Path) -> list[tuple[str, str, str]]:
+    why = "It names pairs of files that a person has seen to belong together."
+    return [
+        (a, b, reason) for a, b, reason in (line.cells for line in contract.lines(table, ("a", "b", "reason"), why))
+    ]
+
+
+def _report(table: pd.DataFrame, labels: list[str], found: Inferred, how: Grouping) -> dict[str, Any]:
+    listing = "".join(f"{image}\t{group}\n" for image, group in zip(table["image_id"], table["group"], strict=True))
+    per_class = table.assign(label=labels).groupby("label")["group"].nunique()
+    return {
+        "version": VERSION,
+        "parameters": how.model_dump(),
+        "images": len(table),
+        "groups": {
+            **{str(name): int(count) for name, count in per_class.items()},
+            "all": int(table["group"].nunique()),
+        },
+        "largest": int(table["group"].value_counts().iloc[0]),
+        "spread": found.spread,
+        "links": {str(cue): int(count) for cue, count in found.links["cue"].value_counts().items()},
+        "missing_must_links": found.missing_must_links,
+        "table_sha256": hashlib.sha256(listing.encode()).hexdigest(),
+        "caution": "Inferred groups are not patients: independence of patients is inferred from the images, not known.",
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith import rng
-from gradfaith.data.phantom import anatomy, chest, lesions, organs, scanner
+from gradfaith.data.phantom import chest, lesions, organs, scanner
 from gradfaith.data.phantom.geometry import Field, blend, frame
 from gradfaith.data.phantom.scanner import Label
 
@@ -48,7 +48,7 @@ class Truth:
 
 def draw(cut: Cut, *, nodule: bool = True) -> Truth:
     """The slice without noise; `nodule=False` leaves the nodule out and nothing else."""
-    patient, irregular = anatomy.draw(cut.seed, cut.patient), anatomy.waves(cut.seed, cut.patient)
+    patient, irregular = chest.draw(cut.seed, cut.patient), chest.waves(cut.seed, cut.patient)
     on = frame(cut.size, (patient.centre_x, patient.centre_y), patient.tilt)
     at = chest.section(patient, irregular, cut.z, on)
     image = organs.body(patient, irregular, cut.z, at, on)

@@ -22,7 +22,7 @@ from scipy.ndimage import binary_dilation
 
 from gradfaith import rng
 from gradfaith.data.phantom import chest
-from gradfaith.data.phantom.anatomy import draw, waves
+from gradfaith.data.phantom.chest import draw, waves
 from gradfaith.data.phantom.geometry import ANGLE, Field, Frame, bins, blend, cover, distance_to, frame
 
 Kind = Literal["benign", "malignant"]

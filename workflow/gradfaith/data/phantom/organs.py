@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from gradfaith import rng
 from gradfaith.data.phantom import chest
-from gradfaith.data.phantom.anatomy import Anatomy, draw
-from gradfaith.data.phantom.chest import Section, Waves
+from gradfaith.data.phantom.chest import Anatomy, Section, Waves, draw
 from gradfaith.data.phantom.geometry import ANGLE, Ellipse, Field, Frame, blend, cover, step
 
 _GENERATIONS, _BALLS, _SLAB = 6, 14, 0.004

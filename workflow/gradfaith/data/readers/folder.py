@@ -21,8 +21,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from gradfaith.data.decode import decode, decode_mask, decode_parts
-from gradfaith.data.hand_lists import NOTES, Line, faulty, lines, natural
-from gradfaith.data.readers.contract import Evidence, Mask, Picture, ReaderOptions, Record
+from gradfaith.data.readers.contract import (
+    NOTES,
+    Evidence,
+    Line,
+    Mask,
+    Picture,
+    ReaderOptions,
+    Record,
+    faulty,
+    lines,
+    natural,
+)
 from gradfaith.errors import DatasetInvalid
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradfaith.data.decode import decode
-from gradfaith.data.hand_lists import NOTES, natural
-from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
+from gradfaith.data.readers.contract import NOTES, Picture, ReaderOptions, Record, natural
 from gradfaith.errors import DatasetInvalid
 
 FOLDER = re.compile(r"(bengin|benign|malignant|normal)( cases)?", re.IGNORECASE)

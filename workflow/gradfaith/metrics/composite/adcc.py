@@ -11,8 +11,7 @@ over images it would be another number: compare with published ones only if they
 from collections.abc import Mapping
 from typing import Any
 
-from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.runners.composite import harmonic
+from gradfaith.metrics.contract import Metric, Values, harmonic_mean
 
 METRIC = Metric(
     family="composite",
@@ -27,4 +26,4 @@ METRIC = Metric(
 
 
 def score(parts: Mapping[str, Any]) -> Values:
-    return Values(harmonic(parts["coherency"], 1 - parts["complexity"], 1 - parts["average_drop"]))
+    return Values(harmonic_mean(parts["coherency"], 1 - parts["complexity"], 1 - parts["average_drop"]))

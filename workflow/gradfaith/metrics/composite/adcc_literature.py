@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.runners.composite import harmonic
+from gradfaith.metrics.contract import Metric, Values, harmonic_mean
 
 METRIC = Metric(
     family="composite",
@@ -29,4 +28,6 @@ METRIC = Metric(
 
 def score(parts: Mapping[str, Any]) -> Values:
     terms = np.stack([parts["coherency"], 1 - parts["complexity"], 1 - parts["average_drop"]])
-    return Values(harmonic(*terms), undefined=(terms <= 0).any(axis=0), reason="a part is at its worst: division by 0")
+    return Values(
+        harmonic_mean(*terms), undefined=(terms <= 0).any(axis=0), reason="a part is at its worst: division by 0"
+    )

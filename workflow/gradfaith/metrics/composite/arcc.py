@@ -13,8 +13,7 @@ Cost: none.
 from collections.abc import Mapping
 from typing import Any
 
-from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.runners.composite import harmonic
+from gradfaith.metrics.contract import Metric, Values, harmonic_mean
 
 METRIC = Metric(
     family="composite",
@@ -28,4 +27,4 @@ METRIC = Metric(
 
 
 def score(parts: Mapping[str, Any]) -> Values:
-    return Values(harmonic(parts["coherency"], 1 - parts["complexity"], parts["road"].clip(0, 1)))
+    return Values(harmonic_mean(parts["coherency"], 1 - parts["complexity"], parts["road"].clip(0, 1)))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
-from gradfaith.metrics.maps import regions_removed
+from gradfaith.metrics.maps import removals
 
 METRIC = Metric(
     family="faithfulness",
@@ -41,20 +41,20 @@ NONE, SAME = "no region's removal costs one of the two classes anything", "one r
 
 
 def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
-    yield from regions_removed.removals(maps, decoys)
+    yield from removals.removals(maps, decoys)
 
 
 def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Values:  # noqa: ARG001 - both take all options
     if base.rival is None:
         alone = torch.ones_like(base.logit, dtype=torch.bool)
         return Values(torch.zeros_like(base.logit), undefined=alone, reason=ONE_MAP)
-    own = regions_removed.regions(base, after)
-    rival = regions_removed.regions(base.rival, {name: _rival(answer) for name, answer in after.items()})
+    own = removals.regions(base, after)
+    rival = removals.regions(base.rival, {name: _rival(answer) for name, answer in after.items()})
     (here, costs), (there, costs2) = _dearest(own), _dearest(rival)
     first = _ahead(_at(own.share, here), _at(rival.share, here))
     second = _ahead(_at(rival.share, there), _at(own.share, there))
     alone, none, same = ~rival.share.isfinite().all(dim=0), ~(costs & costs2), here == there
-    reason = regions_removed.why([(alone, ONE_MAP), (none, NONE), (same, SAME)])
+    reason = removals.why([(alone, ONE_MAP), (none, NONE), (same, SAME)])
     return Values((first + second) / 2, undefined=alone | none | same, reason=reason)
 
 
@@ -63,7 +63,7 @@ def _rival(answer: Scores) -> Scores:
     return answer.rival
 
 
-def _dearest(found: regions_removed.Regions) -> tuple[Tensor, Tensor]:  # (m,), (m,)
+def _dearest(found: removals.Regions) -> tuple[Tensor, Tensor]:  # (m,), (m,)
     """The region that costs the class most, and whether it costs anything."""
     most = found.drop.masked_fill(~found.there, -torch.inf).max(dim=0)
     return most.indices, most.values > 0
@@ -76,5 +76,5 @@ def _at(values: Tensor, row: Tensor) -> Tensor:  # (k, m), (m,) -> (m,)
 def _ahead(one: Tensor, other: Tensor) -> Tensor:  # (m,)
     """1 where the first is larger, 1/2 where they are level."""
     away = one - other
-    close = away.abs() <= regions_removed.LEVEL * torch.maximum(one.abs(), other.abs())
+    close = away.abs() <= removals.LEVEL * torch.maximum(one.abs(), other.abs())
     return torch.where(close, 0.5, (away > 0).double())

@@ -18,7 +18,7 @@ the model: undefined. Cost: a forward per region, image and imputer, whatever th
 from collections.abc import Iterator, Mapping
 
 from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
-from gradfaith.metrics.maps import regions_removed
+from gradfaith.metrics.maps import removals
 
 METRIC = Metric(
     family="faithfulness",
@@ -38,13 +38,13 @@ FEW, LEVEL = "the image has fewer than two regions", "all regions weigh the same
 
 
 def changes(maps: Maps, *, decoys: int = 5) -> Iterator[Change]:
-    yield from regions_removed.removals(maps, decoys)
+    yield from removals.removals(maps, decoys)
 
 
 def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Values:  # noqa: ARG001 - both take all options
-    found = regions_removed.regions(base, after)
+    found = removals.regions(base, after)
     mean = found.share / found.area.where(found.there, 1.0)
-    mean = regions_removed.levelled(mean, mean.amax(dim=0))
-    value, flat = regions_removed.spearman(mean, found.drop, found.there)
+    mean = removals.levelled(mean, mean.amax(dim=0))
+    value, flat = removals.spearman(mean, found.drop, found.there)
     few = found.there.sum(dim=0) < 2
-    return Values(value, undefined=flat | few, reason=regions_removed.why([(few, FEW), (flat, LEVEL)]))
+    return Values(value, undefined=flat | few, reason=removals.why([(few, FEW), (flat, LEVEL)]))

@@ -10,8 +10,7 @@ small lesion's easy pairs outweigh what lies above it. An empty mask is undefine
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY
+from gradfaith.metrics.maps.located import EMPTY, Located
 
 METRIC = Metric(
     family="localization",

@@ -13,8 +13,7 @@ that of the expected overlap. Cost: one sort of the pixels.
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY, highest
+from gradfaith.metrics.maps.located import EMPTY, Located, highest
 
 METRIC = Metric(
     family="localization",

@@ -11,8 +11,7 @@ outright: read it beside saliency_score and iou_area_matched. Cost: one sort, sh
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY
+from gradfaith.metrics.maps.located import EMPTY, Located
 
 METRIC = Metric(
     family="localization",

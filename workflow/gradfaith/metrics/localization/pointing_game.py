@@ -12,8 +12,7 @@ all methods.
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY
+from gradfaith.metrics.maps.located import EMPTY, Located
 
 METRIC = Metric(
     family="localization",

@@ -12,8 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY, Marked, mark
+from gradfaith.metrics.maps.located import EMPTY, Located, Marked, mark
 
 METRIC = Metric(
     family="localization",

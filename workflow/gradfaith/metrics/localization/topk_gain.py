@@ -9,8 +9,7 @@ Cohen's kappa [cohen1960]. Undefined where the mask is empty or covers the image
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import highest
+from gradfaith.metrics.maps.located import Located, highest
 
 METRIC = Metric(
     family="localization",

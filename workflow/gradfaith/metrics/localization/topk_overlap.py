@@ -12,8 +12,7 @@ mask is undefined. Cost: one sort, shared.
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located
-from gradfaith.metrics.maps.marked_pixels import EMPTY, highest
+from gradfaith.metrics.maps.located import EMPTY, Located, highest
 
 METRIC = Metric(
     family="localization",

@@ -32,9 +32,8 @@ from numpy.typing import NDArray
 
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import Chosen, Result, Values, settle
-from gradfaith.metrics.maps.common_grid import Cells, coarsest, regrid
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
-from gradfaith.metrics.maps.rank_correlation import level
+from gradfaith.metrics.maps.rank_correlation import Cells, coarsest, level, regrid
 from gradfaith.rng import generator
 from gradfaith.vocabulary import Grid
 

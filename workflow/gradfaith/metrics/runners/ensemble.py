@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Chosen, Result
-from gradfaith.metrics.maps.common_grid import Cells
 from gradfaith.metrics.maps.evaluate import evaluate
-from gradfaith.metrics.maps.rank_correlation import level
+from gradfaith.metrics.maps.rank_correlation import Cells, level
 from gradfaith.metrics.runners.agreement import CHUNK, Kept, OneMetric, Side, between_images, on_same_images
 from gradfaith.vocabulary import Grid
 

@@ -36,7 +36,7 @@ from gradfaith.metrics.contract import (
     settle,
 )
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
-from gradfaith.metrics.maps.pixel_order import kept, ranks
+from gradfaith.metrics.maps.removals import kept, ranks
 from gradfaith.metrics.runners.masking_block import Asked, Asker, Battery, Block, Known, one_mask
 from gradfaith.runtime.batching import Most
 

@@ -2,6 +2,11 @@
 
 With a recipe the network is probed (does its layer yield maps at all?) and trained; without one its weights are taken as they are, so
 every tensor must be in the file. Its head may then have outputs of its own, and a class map says which stand for which class.
+
+Epochs for TensorBoard, where the study asks for it: one scalar per column of the history.
+
+The package is no dependency: it is imported when the first epoch is shown, and a study that asks for it where it is not
+installed is refused as it is read. A training that goes on writes over what came after its state.
 """
 
 import csv
@@ -25,12 +30,13 @@ from gradfaith.models.classifier import Classifier, Spec, build
 from gradfaith.models.training.checkpoints import Keeper
 from gradfaith.models.training.image_source import opened
 from gradfaith.models.training.loop import Trained, train
-from gradfaith.models.training.tensorboard import Board
 from gradfaith.models.training.training_run import EpochRow
 from gradfaith.runtime import batching
 from gradfaith.runtime import device as devices
 from gradfaith.storage.atomic import replacing
 from gradfaith.storage.hdf5 import Images
+
+pass
 
 
 @dataclass(frozen=True)
@@ -193,3 +199,26 @@ def _say(row: EpochRow) -> None:
         f"val balanced accuracy {row.val_balanced_accuracy:.3f}, {row.seconds:.1f} s",
         flush=True,
     )
+
+
+class Board:
+    """The event file of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def show(self, row: EpochRow) -> None:
+        writer = self._open(row.epoch)
+        values = asdict(row)
+        epoch = values.pop("epoch")
+        for name, value in values.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    def _open(self, epoch: int) -> Any:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder), purge_step=epoch)
+        return self._writer

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.stats.curves import mean_curves
+from gradfaith.stats.estimates import mean_curves
 from gradfaith.stats.intervals import Rule
 
 FIGURE = Figure(needs=("curves", "manifest"))

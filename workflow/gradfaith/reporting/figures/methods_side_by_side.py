@@ -17,7 +17,7 @@ from gradfaith.registry import did_you_mean
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import overlay, theme
 from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.reporting.figures.image_examples import account, choose
+from gradfaith.reporting.figures.overlay import account, choose
 from gradfaith.storage.hdf5 import Images, Maps
 from gradfaith.vocabulary import SHUFFLED
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from gradfaith.reporting.figures import overlay, theme
 from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.reporting.figures.image_examples import account, choose
+from gradfaith.reporting.figures.overlay import account, choose
 from gradfaith.storage.hdf5 import Maps
 
 FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))

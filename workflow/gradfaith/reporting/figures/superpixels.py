@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gradfaith.reporting.figures import overlay, panels, theme
 from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.reporting.figures.image_examples import choose
+from gradfaith.reporting.figures.overlay import choose
 from gradfaith.storage.hdf5 import Maps
 
 FIGURE = Figure(

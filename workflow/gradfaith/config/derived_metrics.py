@@ -3,15 +3,19 @@
 A part is named by the metric's file. Where several labels of the study use that file, the one called like it is meant. A part is
 read with the composite's own imputer, or with one that the composite names: the variants of a composite are the
 imputers that all parts of the first kind are measured with.
+
+What `meta:` judges in a study, and what is wrong with it: no torch is needed to know either.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.dataset import Dataset
 from gradfaith.config.study import Battery, Study, Uses
+from gradfaith.registry import did_you_mean, entry
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def made_of(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
     return {"use": use.use, "options": use.options, "parts": parts, "variants": variants}, problems
 
 
-def problems(study: Study) -> list[str]:
+def composite_problems(study: Study) -> list[str]:
     """Of all composites, each as `key: what and why`."""
     return [line for label in study.composite for line in made_of(study, label)[1]]
 
@@ -88,3 +92,56 @@ def _plain(imputer: str) -> dict[str, Any]:
 def _common(named: Sequence[Mapping[str, Uses]]) -> list[str]:
     """The imputers that mean the same everywhere, in the first one's order."""
     return [key for key, use in (named[0] if named else {}).items() if all(other.get(key) == use for other in named)]
+
+
+META = "meta"
+FEWEST = 3  # methods that can be ranked
+
+
+def judged_labels(study: "Study") -> list[str]:
+    """The metrics of single maps; those that compare models are not judged."""
+    faithfulness = (name for battery in study.batteries.values() for name in battery.metrics)
+    return [*study.localization, *faithfulness, *study.composite]
+
+
+def meta_problems(study: "Study", dataset: "Dataset") -> list[str]:
+    """Contradictions with the rest of the study, each as `key: what and why`."""
+    if study.meta is None:
+        drawn = [label for label, figure in study.figures.items() if figure.use == META]
+        return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
+    if dataset.evidence == "none":
+        return [f"{META}: it judges metrics by evidence, and dataset {dataset.name} has none (evidence: none)"]
+    truths = study.meta.truth
+    return [*_truths(study, truths), *_judged(study, truths, study.meta.against), *_drawn(study, truths)]
+
+
+def _truths(study: "Study", truths: list[str]) -> Iterator[str]:
+    for name in truths:
+        if name not in study.localization:
+            meant = did_you_mean(name, study.localization)
+            yield f"{META}.truth: {name} is no localization metric of the study{meant}"
+            continue
+        declared = entry("localization", study.localization[name].use).declared
+        if declared["better"] == "neither" or declared.get("region", "evidence") != "evidence":
+            yield f"{META}.truth: {name} does not say how well a map shows the evidence"
+
+
+def _judged(study: "Study", truths: list[str], against: str) -> Iterator[str]:
+    rivals = [name for name in judged_labels(study) if name not in truths]
+    if not rivals:
+        yield f"{META}: beside {', '.join(truths)} the study has no metric to judge"
+    elif against and against not in rivals:
+        yield f"{META}.against: {against} is none of {', '.join(rivals)}"
+    own = sum(len(bundle.methods) for bundle in study.bundles.values())
+    if own < FEWEST:
+        yield f"{META}: it ranks methods, three at least, and the study has {own}"
+
+
+def _drawn(study: "Study", truths: list[str]) -> Iterator[str]:
+    """Figures that would be empty."""
+    for label, figure in study.figures.items():
+        offered = {"truth": truths, "arch": list(study.architectures)} if figure.use == META else {}
+        for option, known in offered.items():
+            asked = figure.options[option]
+            if asked and asked not in known:
+                yield f"figures.{label}.options.{option}: {asked} is none of {', '.join(known)}"
