@@ -1,4 +1,4 @@
-"""GradFaith: how far can the heat maps of a classifier be believed? Reads and checks the study, names the targets."""
+"""GradFaith: how far can the heat maps of a classifier be believed? Read and check the study, name the targets."""
 
 import sys
 from pathlib import Path
@@ -11,13 +11,13 @@ min_version("9.20")
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
 
-from gradfaith.dag.job_resources import Asks  # noqa: E402
-from gradfaith.errors import Refusal  # noqa: E402
-from gradfaith.runtime.job import prepare  # noqa: E402
+from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
-from gradfaith.dag.rule_params import Slices  # noqa: E402
+from gradfaith.dag.rule_params import RuleParams  # noqa: E402
+from gradfaith.errors import GradFaithError  # noqa: E402
+from gradfaith.runtime.job import prepare_environment  # noqa: E402
 
-prepare(HERE / "workflow")
+prepare_environment(HERE / "workflow")
 
 if not workflow.configfiles:
 
@@ -26,12 +26,11 @@ if not workflow.configfiles:
 
 try:
     plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
-except Refusal as refusal:
-    raise WorkflowError(str(refusal)) from None
+except GradFaithError as error:
+    raise WorkflowError(str(error)) from None
 
-study, layout, slices = plan.study, plan.layout, Slices(plan)
-asks = Asks(study.compute.heavier)
-TABLES = plan.tables
+study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
+job_resources = JobResources(study.compute)
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
 
 
@@ -52,7 +51,7 @@ include: "rules/results.smk"
 rule all:
     default_target: True
     input:
-        layout.audit,
-        layout.provenance,
-        [layout.figure(figure, "svg") for figure in plan.figures],
-        [layout.table(table, "md") for table in TABLES],
+        paths.audit,
+        paths.provenance,
+        [paths.figure(figure, "svg") for figure in plan.figures],
+        [paths.table(table, "md") for table in plan.tables],

@@ -26,11 +26,11 @@ from turns import line, take
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun as rerun_attribution
-from gradfaith.metrics.contract import Reruns, Stored
+from gradfaith.metrics.contract import MethodMaps, RerunBatch
 from gradfaith.metrics.runners import masking, rerun
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
-from gradfaith.scoring.score_rows import chosen
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.scoring.score_rows import load_plugins
 
 BATCH, SIZE, GOAL = 8, 224, 1.25
 BATTERIES = {
@@ -39,7 +39,7 @@ BATTERIES = {
     "rerun": ("coherency",),
 }
 CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam")
-Work = Callable[[], masking.Results]
+Work = Callable[[], masking.BatteryResults]
 
 
 def scans() -> Tensor:
@@ -49,21 +49,21 @@ def scans() -> Tensor:
     return 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
 
 
-def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Explainer:
-    how = {"room": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    asked = bound_method.uses_of(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
-    cell = cell_attribution.Cell(
-        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probed=False
+def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Reexplainer:
+    how = {"group": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    asked = bound_method.bind_methods(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
+    cell = cell_attribution.MapCell(
+        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probe_layers=False
     )
-    return rerun_attribution.Explainer({"trained": cell}, Chunk(BATCH, torch.device("cpu")))
+    return rerun_attribution.Reexplainer({"trained": cell}, AdaptiveBatch(BATCH, torch.device("cpu")))
 
 
-def stored(ask: rerun_attribution.Explainer, images: Tensor, target: Tensor) -> dict[Any, Stored]:
+def stored(ask: rerun_attribution.Reexplainer, images: Tensor, target: Tensor) -> dict[Any, MethodMaps]:
     """The maps of every method, as a store would hand them on."""
     rows, ids = torch.arange(BATCH), [str(row) for row in range(BATCH)]
-    wanted = {(use.label, 0): rows for use in ask.cells["trained"].uses}
-    maps = ask(Reruns(images, target, ids, ["none"] * BATCH, wanted, "trained"))
-    return {whose: Stored(raw, "native", False, rows, target) for whose, raw in maps.items()}
+    wanted = {(use.label, 0): rows for use in ask.cells["trained"].methods}
+    maps = ask(RerunBatch(images, target, ids, ["none"] * BATCH, wanted, "trained"))
+    return {whose: MethodMaps(raw, "native", False, rows, target) for whose, raw in maps.items()}
 
 
 def forwards(classifier: Classifier, images: Tensor, count: int) -> None:
@@ -84,16 +84,16 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, count: int
 
 def works(
     classifier: Classifier, images: Tensor, methods: int, imputer: str
-) -> dict[str, Callable[..., masking.Results]]:
+) -> dict[str, Callable[..., masking.BatteryResults]]:
     """A function per battery, that runs all of its metrics or those it is given."""
     target = torch.zeros(BATCH, dtype=torch.long)
     ask = explainer(classifier, methods)
-    maps, fills = stored(ask, images, target), chosen("imputers", {imputer: {"use": imputer, "options": {}}})
+    maps, fills = stored(ask, images, target), load_plugins("imputers", {imputer: {"use": imputer, "options": {}}})
 
-    def work(battery: str) -> Callable[..., masking.Results]:
-        def once(*names: str) -> masking.Results:
-            metrics = chosen("faithfulness", {n: {"use": n, "options": {}} for n in names or BATTERIES[battery]})
-            run, asked = (rerun.run, ask) if battery == "rerun" else (masking.run, classifier)
+    def work(battery: str) -> Callable[..., masking.BatteryResults]:
+        def once(*names: str) -> masking.BatteryResults:
+            metrics = load_plugins("faithfulness", {n: {"use": n, "options": {}} for n in names or BATTERIES[battery]})
+            run, asked = (rerun.run_battery, ask) if battery == "rerun" else (masking.run_battery, classifier)
             mean = torch.full((1,), 0.4)
             return run(asked, images, maps, metrics, fills, mean=mean, chunk=BATCH)  # type: ignore[operator]
 
@@ -102,10 +102,10 @@ def works(
     return {battery: work(battery) for battery in BATTERIES}
 
 
-def counted(batteries: Mapping[str, Callable[..., masking.Results]]) -> dict[str, int]:
+def counted(batteries: Mapping[str, Callable[..., masking.BatteryResults]]) -> dict[str, int]:
     """How many images each battery runs; printed beside how many its metrics run one by one."""
-    done = {name: run().done for name, run in batteries.items()}
-    single = {name: sum(batteries[name](metric).done for metric in BATTERIES[name]) for name in batteries}
+    done = {name: run().passes_run for name, run in batteries.items()}
+    single = {name: sum(batteries[name](metric).passes_run for metric in BATTERIES[name]) for name in batteries}
     for name, count in [*done.items(), ("all", sum(done.values()))]:
         alone = single.get(name, sum(single.values()))
         print(f"{name:10} {count:6d} images through the network, {alone} if each metric ran by itself")
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--imputer", default="black")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    classifier, images = build(Spec("resnet18", 3, 1, 3, SIZE, 0.5, 0.25)).eval(), scans()
+    classifier, images = build_classifier(ClassifierSpec("resnet18", 3, 1, 3, SIZE, 0.5, 0.25)).eval(), scans()
     for parameter in classifier.parameters():
         parameter.requires_grad_(False)
     batteries = works(classifier, images, asked.methods, asked.imputer)

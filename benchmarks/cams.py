@@ -24,12 +24,12 @@ from torch import Tensor
 from turns import line, take
 
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, Use, uses_of
-from gradfaith.attribution.contract import Noted
-from gradfaith.attribution.taps import tapped
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
+from gradfaith.attribution.contract import MapsWithDiagnostics
+from gradfaith.attribution.taps import tap_layers
 from gradfaith.models import layers, speed
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
 
 peers = import_module(
     "pytorch_grad_cam"
@@ -43,26 +43,26 @@ CPU = torch.device("cpu")
 
 
 def network(name: str) -> Classifier:
-    return build(Spec(name, 3, 1, 3, 224, 0.5, 0.25)).eval()
+    return build_classifier(ClassifierSpec(name, 3, 1, 3, 224, 0.5, 0.25)).eval()
 
 
 def scans(batch: int) -> Tensor:
     return torch.rand(batch, 1, 224, 224, generator=torch.Generator().manual_seed(0))
 
 
-def used(classifier: Classifier, *names: str, layer: str = "auto", **options: object) -> list[Use]:
-    how = {"room": "methods", "layer": layer, "options": options, "score": "logit", "shuffled": False}
-    return uses_of(classifier, {name: how | {"use": name} for name in names})
+def used(classifier: Classifier, *names: str, layer: str = "auto", **options: object) -> list[BoundMethod]:
+    how = {"group": "methods", "layer": layer, "options": options, "score": "logit", "shuffled": False}
+    return bind_methods(classifier, {name: how | {"use": name} for name in names})
 
 
-def explain(classifier: Classifier, images: Tensor, uses: Sequence[Use]) -> list[Tensor]:
+def explain(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod]) -> list[Tensor]:
     """As a job does it: one forward, one short backward, every method; hooks opened and closed."""
-    curved = any("curvature" in use.wants for use in uses)
+    curved = any("curvature" in use.needs for use in uses)
     taps = [layer for use in uses for layer in use.layers]
-    with shared_passes.meeting(classifier, images, taps, chunk=Chunk(32, CPU), curved=curved) as meeting:
-        supply = meeting.asked(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
-        answers = [use.attribute(Given(supply, [], (1, 1), None)) for use in uses]
-    return [answer.maps if isinstance(answer, Noted) else answer for answer in answers]
+    with shared_passes.open_shared_passes(classifier, images, taps, chunk=AdaptiveBatch(32, CPU), curved=curved) as shared:
+        inputs = shared.for_target(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
+        answers = [use.attribute(MethodCall(inputs, [], (1, 1), None)) for use in uses]
+    return [answer.maps if isinstance(answer, MapsWithDiagnostics) else answer for answer in answers]
 
 
 def bare(classifier: Classifier, images: Tensor) -> None:
@@ -75,7 +75,7 @@ def on_grid(tokens: Tensor) -> Tensor:
 
 
 def peer(classifier: Classifier, images: Tensor, classes: Sequence[str]) -> None:
-    module = classifier.net.get_submodule(layers.default(classifier.net))
+    module = classifier.net.get_submodule(layers.default_layer(classifier.net))
     reshape = on_grid if classifier.spec.timm.startswith("vit") else None
     for cls in classes:
         with getattr(peers, cls)(classifier, [module], reshape_transform=reshape) as cam:
@@ -90,7 +90,7 @@ def gradcam(rounds: int) -> None:
             "ours": partial(explain, classifier, images, used(classifier, "gradcam")),
         }
         if not name.startswith("vit"):  # captum has no adapter for tokens: what it returns there is no map
-            module = classifier.net.get_submodule(layers.default(classifier.net))
+            module = classifier.net.get_submodule(layers.default_layer(classifier.net))
             turns["captum"] = partial(LayerGradCam(classifier, module).attribute, images, 0, relu_attributions=True)
         took = take(turns, rounds)
         line(f"Grad-CAM / forward, {name} x {batch}", took.ratio("ours", "forward"), 1.10)
@@ -134,11 +134,11 @@ def refine(rounds: int) -> None:
     classifier, images = network("resnet50"), scans(8)
 
     def floor() -> None:
-        with tapped(classifier, "layer1") as tap:
+        with tap_layers(classifier, "layer1") as tap:
             tap.forward(images)
-            tap.target(torch.zeros(8, dtype=torch.long))
+            tap.single_tap(torch.zeros(8, dtype=torch.long))
 
-    stack = [classifier.net.get_submodule(layer) for layer in layers.stack(classifier.net)]
+    stack = [classifier.net.get_submodule(layer) for layer in layers.layer_stack(classifier.net)]
 
     def theirs() -> None:
         RefineCAM(classifier, stack, base_method=peers.LayerCAM)(images, [ClassifierOutputTarget(0)] * 8)
@@ -153,7 +153,7 @@ def fast(rounds: int) -> None:
     classifier, images = network("resnet50"), scans(8)
     for fold in (False, True):
         passes = {"precision": "bf16", "channels_last": True, "fold_batch_norm": fold}
-        quick = speed.prepared(copy.deepcopy(classifier), passes)
+        quick = speed.prepare_for_speed(copy.deepcopy(classifier), passes)
         ours = {"plain": partial(explain, classifier, images, used(classifier, "gradcam"))}
         ours["quick"] = partial(explain, quick, images, used(quick, "gradcam"))
         took = take(ours, rounds)

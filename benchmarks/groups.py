@@ -24,15 +24,15 @@ ROOT = Path(__file__).parents[1]
 
 def main(folder: Path, table: Path | None) -> None:
     how = Grouping(**yaml.safe_load((ROOT / "config/datasets/iqothnccd.yaml").read_text())["groups"])
-    links = [tuple(line.cells) for line in contract.lines(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
+    links = [infer.MustLink(*line.cells) for line in contract.read_table(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
     rows = pd.read_csv(folder / "manifest.csv")
     start = time.process_time()
     pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]
     decoded = time.process_time()
-    looks = similarity.gathered((similarity.look(picture, how.cues) for picture in pictures), len(pictures))
+    looks = similarity.stack_views((similarity.view_image(picture, how.cues) for picture in pictures), len(pictures))
     looked = time.process_time()
     names = [Path(file).name for file in rows["file"]]
-    found = infer.infer(looks, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
+    found = infer.infer_groups(looks, names, list(rows["label"]), list(map(pixel_hash, pictures)), how, links)
     ended = time.process_time()
     print(f"{len(rows)} images: decoded in {decoded - start:.1f} s, looked at in {looked - decoded:.1f} s,", end=" ")
     print(f"joined with 36 other settings in {ended - looked:.1f} s")

@@ -20,7 +20,7 @@ import pandas as pd
 
 from gradfaith import registry
 from gradfaith.scoring import localization, score_rows
-from gradfaith.storage.hdf5 import Images, ImageWriter, Maps, MapWriter
+from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 SIDE, GOAL = 224, 20.0
@@ -81,18 +81,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     uses = {name: {"use": name, "options": {}} for name in registry.names("localization")}
-    metrics = score_rows.chosen("localization", uses)
+    metrics = score_rows.load_plugins("localization", uses)
     with tempfile.TemporaryDirectory() as folder:
         ids = write_images(Path(folder) / "images.h5", asked.images)
         write_maps(Path(folder) / "maps.h5", ids, asked.methods)
         about = predictions(ids)
 
         def score() -> pd.DataFrame:
-            with Images(Path(folder) / "images.h5") as images, Maps(Path(folder) / "maps.h5") as maps:
-                return localization.scores(images, [maps], about, metrics, {"arch": "net", "seed": 0})
+            with ImageStore(Path(folder) / "images.h5") as images, MapStore(Path(folder) / "maps.h5") as maps:
+                return localization.score_localization(images, [maps], about, metrics, {"arch": "net", "seed": 0})
 
         def read() -> None:
-            with Images(Path(folder) / "images.h5") as images, Maps(Path(folder) / "maps.h5") as maps:
+            with ImageStore(Path(folder) / "images.h5") as images, MapStore(Path(folder) / "maps.h5") as maps:
                 for region in ("evidence", "body", "shortcut"):
                     images.mask(region, ids)
                 for label in maps.methods:

@@ -34,11 +34,11 @@ from torch import Generator, Tensor, nn
 from turns import line, take
 
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, Use
-from gradfaith.attribution.support.surrogate import cut
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall
+from gradfaith.attribution.support.surrogate import cut_superpixels
 from gradfaith.models import layers
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 
 ROWS, GOAL = 32, 1.05
 STEPS, SAMPLES, WINDOW, STRIDE, SEGMENTS, COPIES = 16, 16, 64, 32, 20, 64
@@ -53,18 +53,18 @@ ON_VGG = ("deeplift", "lrp")
 model = cache(network)
 
 
-def ours(classifier: Classifier, images: Tensor, uses: Sequence[Use]) -> None:
+def ours(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod]) -> None:
     layers_ = [layer for use in uses for layer in use.layers]
     streams = [Generator().manual_seed(row) for row in range(len(images))]
-    with shared_passes.meeting(classifier, images, layers_, chunk=Chunk(ROWS, CPU)) as meeting:
-        supply = meeting.asked(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
+    with shared_passes.open_shared_passes(classifier, images, layers_, chunk=AdaptiveBatch(ROWS, CPU)) as shared:
+        inputs = shared.for_target(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
         for use in uses:
-            use.attribute(Given(supply, streams, (1, 1), None))
+            use.attribute(MethodCall(inputs, streams, (1, 1), None))
 
 
 def gradients(classifier: Classifier, images: Tensor) -> dict[str, Callable[[], object]]:
     """captum's methods of gradients."""
-    deep = classifier.net.get_submodule(layers.default(classifier.net))
+    deep = classifier.net.get_submodule(layers.default_layer(classifier.net))
     black = torch.zeros_like(images)
     return {
         "saliency": partial(Saliency(classifier).attribute, images, 0),
@@ -100,7 +100,7 @@ def perturbations(classifier: Classifier, images: Tensor) -> dict[str, Callable[
 def surrogate(method: Lime | KernelShap, images: Tensor, copies: int) -> None:
     """One image after the other, as captum has it."""
     for image in images:
-        mask, grey = cut(image, SEGMENTS)[None, None], torch.full_like(image[None], 0.5)
+        mask, grey = cut_superpixels(image, SEGMENTS)[None, None], torch.full_like(image[None], 0.5)
         asked = {"feature_mask": mask, "n_samples": copies, "perturbations_per_eval": ROWS}
         method.attribute(image[None], grey, 0, **asked)
 

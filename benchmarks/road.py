@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from turns import line, take
 
-from gradfaith.metrics.contract import Context, Removal
+from gradfaith.metrics.contract import Context, RankedRemoval
 from gradfaith.metrics.imputers import noisy_linear
-from gradfaith.metrics.maps.removals import kept, ranks
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 # Only now: beside a CPU torch, torchvision imports after gradfaith has helped it.
 peer = import_module("pytorch_grad_cam.metrics.road")
@@ -40,7 +40,7 @@ GOALS = {"grey": 8, "grey in three channels": 8, "colour": 5}  # how many times 
 
 
 def network(kind: str) -> Classifier:
-    return build(Spec("resnet18", 3, KINDS[kind], 3, SIZE, 0.5, 0.25)).eval()
+    return build_classifier(ClassifierSpec("resnet18", 3, KINDS[kind], 3, SIZE, 0.5, 0.25)).eval()
 
 
 def scans(kind: str) -> Tensor:
@@ -59,10 +59,10 @@ def maps() -> Tensor:  # (n, h, w) in [0, 1]
 
 def keeps(unit: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The eight masks of every map, exactly so many pixels each."""
-    rank = ranks(unit, TIES.expand(len(unit), -1, -1))
+    rank = rank_pixels(unit, TIES.expand(len(unit), -1, -1))
     for order, share in product(ORDERS, SHARES):
-        removal = Removal(order, share / 100)
-        yield removal.name, kept(rank, removal)
+        removal = RankedRemoval(order, share / 100)
+        yield removal.name, keep_mask(rank, removal)
 
 
 def changed(images: Tensor, unit: Tensor) -> Iterator[Tensor]:

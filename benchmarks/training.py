@@ -20,32 +20,32 @@ from torch.nn import functional
 from turns import take
 
 from gradfaith.config.training import Recipe
-from gradfaith.models.classifier import Spec, build
+from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training import loop, optimiser
-from gradfaith.models.training.checkpoints import Keeper, Warned
-from gradfaith.models.training.image_source import Resident
-from gradfaith.models.training.optimiser import Weighing
-from gradfaith.models.training.training_run import Data, Run
+from gradfaith.models.training.checkpoints import CheckpointKeeper, SignalListener
+from gradfaith.models.training.image_source import ImagesOnDevice
+from gradfaith.models.training.optimiser import LossWeights
+from gradfaith.models.training.training_run import TrainingData, TrainingRun
 
 GOAL = 0.95
 CPU = torch.device("cpu")
 
 
-def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], Run]:
+def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], TrainingRun]:
     """One epoch, again and again."""
     recipe, n = recipe_of(asked), asked.steps * asked.batch
     draw = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (n + asked.batch, 1, asked.size, asked.size), dtype=torch.uint8, generator=draw)
-    weighing = Weighing(torch.arange(n + asked.batch) % 3, torch.ones(3), None, 0.0)
-    data = Data(Resident(images), torch.arange(n), torch.arange(n, n + asked.batch), weighing)
-    classifier = build(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
-    run = Run(classifier, recipe, data, seed=0)
-    watch = loop.Watch(run, None, Warned())
+    weighing = LossWeights(torch.arange(n + asked.batch) % 3, torch.ones(3), None, 0.0)
+    data = TrainingData(ImagesOnDevice(images), torch.arange(n), torch.arange(n, n + asked.batch), weighing)
+    classifier = build_classifier(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
+    run = TrainingRun(classifier, recipe, data, seed=0)
+    watch = loop.TrainingWatch(run, None, SignalListener())
 
     def epoch() -> None:
         run.history.clear()
-        run.best = 0
-        loop.one_epoch(run, watch)
+        run.best_epoch = 0
+        loop.train_epoch(run, watch)
 
     return epoch, run
 
@@ -53,8 +53,8 @@ def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], Run]:
 def bare(asked: argparse.Namespace) -> Callable[[], object]:
     """The least that an epoch can be: steps on batches that lie ready, and one pass over validation."""
     recipe = recipe_of(asked)
-    classifier = build(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
-    optimizer = optimiser.optimizer(classifier, recipe, CPU)
+    classifier = build_classifier(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
+    optimizer = optimiser.build_optimizer(classifier, recipe, CPU)
     shape = (asked.batch, 1, asked.size, asked.size)
     batches = [(torch.rand(shape), torch.arange(asked.batch) % 3) for _ in range(asked.steps)]
 
@@ -74,8 +74,8 @@ def bare(asked: argparse.Namespace) -> Callable[[], object]:
     return epoch
 
 
-def spec_of(asked: argparse.Namespace) -> Spec:
-    return Spec(asked.arch, 3, 1, 3, asked.size, 0.4, 0.25)
+def spec_of(asked: argparse.Namespace) -> ClassifierSpec:
+    return ClassifierSpec(asked.arch, 3, 1, 3, asked.size, 0.4, 0.25)
 
 
 def recipe_of(asked: argparse.Namespace) -> Recipe:
@@ -124,7 +124,7 @@ def main() -> None:
         f"goal {GOAL}: {met}; {asked.steps * asked.batch / took.seconds('ours'):.1f} images/s, {asked.rounds} rounds of {asked.steps} steps"
     )
     print(f"peak memory: {memory['ours']} MB, the bare loop's {memory['bare']} MB")
-    with tempfile.TemporaryDirectory() as folder, Keeper(Path(folder), {}, every=1) as keeper:
+    with tempfile.TemporaryDirectory() as folder, CheckpointKeeper(Path(folder), {}, every=1) as keeper:
         started = time.perf_counter()
         path = keeper.save(run.state())
         print(f"a state: {path.stat().st_size / 1e6:.0f} MB, {time.perf_counter() - started:.2f} s to save")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from gradfaith.metrics.maps.evaluate import evaluate
-from gradfaith.scoring.score_rows import of_target
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.scoring.score_rows import rows_of_target
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 RESULTS = "results/phantom"
 ASKED = [("resnet", "controls", "centre"), *((arch, "cams", "gradcam") for arch in ("resnet", "densenet", "levit"))]
@@ -12,10 +12,10 @@ ASKED = [("resnet", "controls", "centre"), *((arch, "cams", "gradcam") for arch 
 print(
     "| map | marked share of the image | of the lungs | LocAcc | marked pixels that are lesion |\n|---|---|---|---|---|"
 )
-with Images(f"{RESULTS}/data/images.h5") as images:
+with ImageStore(f"{RESULTS}/data/images.h5") as images:
     for arch, bundle, method in [*ASKED, ("resnet", "controls", "random-grid")]:
-        with Maps(f"{RESULTS}/maps/{arch}/seed-0/{bundle}.h5") as maps:
-            rows = of_target(maps.rows, "true")
+        with MapStore(f"{RESULTS}/maps/{arch}/seed-0/{bundle}.h5") as maps:
+            rows = rows_of_target(maps.rows, "true")
             ids = list(maps.rows["image_id"].iloc[rows])
             lesion, known = images.mask("evidence", ids)
             lungs, _ = images.mask("lungs", ids)

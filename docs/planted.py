@@ -15,9 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from gradfaith import registry, rng
-from gradfaith.attribution.contract import Scene
-from gradfaith.attribution.support.shuffle import shuffled
-from gradfaith.metrics.contract import DECOY, Stored
+from gradfaith.attribution.contract import ControlInputs
+from gradfaith.attribution.support.shuffle import shuffle_maps
+from gradfaith.metrics.contract import FIRST_DECOY, MethodMaps
 from gradfaith.vocabulary import Grid
 
 SIDE, WINDOW, DECOYS, COUNT, COPIES = 32, 8, 7, 24, 5
@@ -49,7 +49,7 @@ class Planted:
     def regions(self) -> Tensor:  # (1, h, w): the window is 1, decoys follow
         numbers = self.evidence.long()[None]
         for place, decoy in enumerate(self.decoys):
-            numbers[(0, *decoy)] = DECOY + place
+            numbers[(0, *decoy)] = FIRST_DECOY + place
         return numbers
 
     def seen(self, images: Tensor, window: Place) -> Tensor:  # (n, 1, h, w) -> (n, 8, 8)
@@ -97,7 +97,7 @@ def maps(planted: Planted, draw: int = 0) -> dict[str, tuple[Tensor, Grid]]:
     found: dict[str, tuple[Tensor, Grid]] = {TRUE: (planted.evidence.float()[None], "input")}
     for name in registry.names("controls"):
         module = registry.load("controls", name)
-        scene = Scene(planted.image, GRID, [planted.stream(name, draw)], planted.organ[None])
+        scene = ControlInputs(planted.image, GRID, [planted.stream(name, draw)], planted.organ[None])
         found[name] = module.attribute(scene), module.METHOD.grid
     return found
 
@@ -112,7 +112,7 @@ def again(planted: Planted, changed: Tensor, trained: bool, name: str) -> Tensor
         return found
     module = registry.load("controls", name)
     streams = [planted.stream(name, 0) for _ in range(count)]
-    scene = Scene(changed, GRID, streams, planted.organ.expand(count, SIDE, SIDE))
+    scene = ControlInputs(changed, GRID, streams, planted.organ.expand(count, SIDE, SIDE))
     maps: Tensor = module.attribute(scene)
     return maps
 
@@ -124,12 +124,12 @@ def copies(planted: Planted, name: str, raw: Tensor, grid: Grid) -> list[Tensor]
 
 def copied(planted: Planted, name: str, raw: Tensor, grid: Grid, copy: int) -> Tensor:  # (n, h, w) -> (n, h, w)
     """One copy of a map, or of several that its maker gave: all permuted alike."""
-    return torch.cat([shuffled(map_[None], [planted.stream("shuffle", name, copy)], grid) for map_ in raw])
+    return torch.cat([shuffle_maps(map_[None], [planted.stream("shuffle", name, copy)], grid) for map_ in raw])
 
 
-def stored(raw: Tensor, grid: Grid) -> Stored:
+def stored(raw: Tensor, grid: Grid) -> MethodMaps:
     """As the engine takes it, of one image."""
-    return Stored(raw, grid, signed=False, image_of=torch.tensor([0]), target=torch.tensor([CLASS]))
+    return MethodMaps(raw, grid, signed=False, image_of=torch.tensor([0]), target=torch.tensor([CLASS]))
 
 
 Bend = Callable[[Tensor], Tensor]

@@ -10,23 +10,23 @@ import torch
 from numpy.typing import NDArray
 
 from gradfaith import registry
-from gradfaith.metrics.contract import RERUN, Reruns, Result
+from gradfaith.metrics.contract import RerunBatch, Result
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Region
 from gradfaith.metrics.runners import rerun
 from gradfaith.metrics.runners.localization import localize
-from gradfaith.metrics.runners.masking import run
-from gradfaith.scoring.composite import compose
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.metrics.runners.masking import run_battery
+from gradfaith.scoring.composite import score_composite
+from gradfaith.vocabulary import RERUN_BATTERY, SHUFFLED
 
 IMPUTERS = registry.names("imputers")
 FIRST = {
     "masking": "black",
     "ranking": "noisy_linear",
-    RERUN: "black",
+    RERUN_BATTERY: "black",
     "": "black",
 }  # kind -> the imputer whose numbers are shown
-FAMILIES = tuple(name for name, room in registry.ROOMS.items() if room.declaration == "METRIC")
+FAMILIES = tuple(name for name, room in registry.PLUGIN_GROUPS.items() if room.declaration == "METRIC")
 GAIN = "faith, gain over shuffled"
 SHUFFLES = SHUFFLED.removesuffix("-")
 HOW: Mapping[str, Any] = {"mean": torch.tensor([0.4]), "key": ("planted",), "chunk": 64}
@@ -87,14 +87,14 @@ def _masked_and_ranked(image: planted.Planted, maps: Maps, metrics: Any = None) 
     stored = {key: planted.stored(*pair) for key, pair in maps.items()}
     metrics = metrics or asked("faithfulness", "masking", "ranking")
     how = {"image_ids": [image.name], "regions": image.regions, **HOW}
-    found = run(image.model, image.image, stored, metrics, _imputers(), **how).of
+    found = run_battery(image.model, image.image, stored, metrics, _imputers(), **how).by_method
     return _by_name("faithfulness", found)
 
 
 def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
     """The map's maker is asked about changed images, and once as it would answer for a model that reads a decoy."""
 
-    def explain(wanted: Reruns) -> dict[Key, torch.Tensor]:
+    def explain(wanted: RerunBatch) -> dict[Key, torch.Tensor]:
         found = {}
         for (name, copy), rows in wanted.wanted.items():
             maker = planted.TRUE if name == SHUFFLES else name
@@ -103,9 +103,9 @@ def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
         return found
 
     stored = {key: planted.stored(*pair) for key, pair in maps.items()}
-    metrics = asked("faithfulness", RERUN)
+    metrics = asked("faithfulness", RERUN_BATTERY)
     return _by_name(
-        "faithfulness", rerun.run(explain, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).of
+        "faithfulness", rerun.run_battery(explain, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).by_method
     )
 
 
@@ -156,7 +156,7 @@ def _composed(found: Numbers) -> Numbers:
         parts = {part: found["faithfulness", part, own or imputer] for part, own in module.METRIC.parts.items()}
         keys = list(next(iter(parts.values())))
         keys = [key for key in keys if all(key in part for part in parts.values())]
-        result = compose(module, {name: _result([part[key] for key in keys]) for name, part in parts.items()}, options)
+        result = score_composite(module, {name: _result([part[key] for key in keys]) for name, part in parts.items()}, options)
         made["composite", metric, imputer] = dict(zip(keys, map(float, result.value), strict=True))
     return made
 

@@ -4,19 +4,18 @@ if plan.dataset.fetched:
 
     rule fetch:
         output:
-            layout.fetched(plan.dataset.name),
+            paths.fetched(plan.dataset.name),
         log:
-            f"resources/{plan.dataset.name}/fetch.log",
+            paths.fetch_log(plan.dataset.name),
         benchmark:
-            f"resources/{plan.dataset.name}/fetch.benchmark"
+            paths.fetch_benchmark(plan.dataset.name)
         localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=asks(1000),
-            runtime=asks(study.compute.runtime),
+            **job_resources.light(minutes=study.compute.runtime),
         params:
-            settings=slices.fetch(),
+            settings=rule_params.fetch(),
         message:
             "fetch {plan.dataset.name}"
         script:
@@ -26,29 +25,28 @@ else:  # what lies ready, or is computed
 
     rule fetch:
         input:
-            plan.raw_files(),
+            plan.raw_inputs(),
 
 
 rule group:
     input:
-        plan.raw_files(),
+        plan.raw_inputs(),
     output:
-        groups=layout.groups,
-        links=layout.links,
-        report=layout.groups_report,
+        groups=paths.groups,
+        links=paths.links,
+        report=paths.groups_report,
     log:
-        layout.home_log("group"),
+        paths.home_log("group"),
     benchmark:
-        layout.home_benchmark("group")
+        paths.home_benchmark("group")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.group(),
-        code=slices.code("group"),
+        settings=rule_params.group(),
+        code=rule_params.code_digest("group"),
     message:
         "groups of {plan.dataset.name}, inferred from its images"
     script:
@@ -57,23 +55,22 @@ rule group:
 
 rule index:
     input:
-        plan.raw_files(),
-        **({"groups": layout.groups} if plan.dataset.groups else {}),
+        plan.raw_inputs(),
+        **({"groups": paths.groups} if plan.dataset.groups else {}),
     output:
-        layout.manifest,
+        paths.manifest,
     log:
-        layout.home_log("index"),
+        paths.home_log("index"),
     benchmark:
-        layout.home_benchmark("index")
+        paths.home_benchmark("index")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.index(),
-        code=slices.code("index"),
+        settings=rule_params.index(),
+        code=rule_params.code_digest("index"),
     message:
         "index of {plan.dataset.name}"
     script:
@@ -82,103 +79,99 @@ rule index:
 
 rule audit:
     input:
-        **({"groups": layout.groups_report} if plan.dataset.groups else {}),
-        **plan.trained_on(),
-        raw=plan.raw_files(),
-        manifest=layout.manifest,
-        splits=layout.splits,
-        images=layout.images,
+        **({"groups": paths.groups_report} if plan.dataset.groups else {}),
+        **plan.external_training_data(),
+        raw=plan.raw_inputs(),
+        manifest=paths.manifest,
+        splits=paths.splits,
+        images=paths.images,
     output:
-        layout.audit,
+        paths.audit,
     log:
-        layout.home_log("audit"),
+        paths.home_log("audit"),
     benchmark:
-        layout.home_benchmark("audit")
+        paths.home_benchmark("audit")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.audit(),
-        code=slices.code("audit"),
+        settings=rule_params.audit(),
+        code=rule_params.code_digest("audit"),
     message:
         "audit of {plan.dataset.name}"
     script:
         "../scripts/audit.py"
 
 
-rule gate:  # a split that leaks ends the study here, before anything is trained
+rule leakage_check:  # a split that leaks ends the study here, before anything is trained
     input:
-        audit=layout.audit,
+        audit=paths.audit,
     output:
-        layout.gate,
+        paths.leakage_check,
     log:
-        layout.home_log("gate"),
+        paths.home_log("leakage_check"),
     benchmark:
-        layout.home_benchmark("gate")
+        paths.home_benchmark("leakage_check")
     localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=asks(1000),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.light(),
     params:
-        settings=slices.gate(),
-        code=slices.code("gate"),
+        settings=rule_params.leakage_check(),
+        code=rule_params.code_digest("leakage_check"),
     message:
         "does the split leak?"
     script:
-        "../scripts/gate.py"
+        "../scripts/leakage_check.py"
 
 
 rule split:
     input:
-        layout.manifest,
+        paths.manifest,
     output:
-        table=layout.splits,
-        report=layout.split_report,
+        table=paths.splits,
+        report=paths.split_report,
     log:
-        layout.home_log("split"),
+        paths.home_log("split"),
     benchmark:
-        layout.home_benchmark("split")
+        paths.home_benchmark("split")
     localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=asks(1000),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.light(),
     params:
-        settings=slices.split(),
-        code=slices.code("split"),
+        settings=rule_params.split(),
+        code=rule_params.code_digest("split"),
     message:
         "split by {study.split.by}"
     script:
         "../scripts/split.py"
 
 
-rule pack:
+rule pack_images:
     input:
-        raw=plan.raw_files(),
-        manifest=layout.manifest,
-        splits=layout.splits,
+        raw=plan.raw_inputs(),
+        manifest=paths.manifest,
+        splits=paths.splits,
     output:
-        layout.images,
+        paths.images,
     log:
-        layout.home_log("pack"),
+        paths.home_log("pack_images"),
     benchmark:
-        layout.home_benchmark("pack")
+        paths.home_benchmark("pack_images")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.data_threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.pack(),
-        code=slices.code("pack"),
+        settings=rule_params.pack_images(),
+        code=rule_params.code_digest("pack_images"),
     message:
         "images at {study.image.size} px"
     script:
-        "../scripts/pack.py"
+        "../scripts/pack_images.py"

@@ -3,29 +3,25 @@
 
 rule explain:
     input:
-        images=layout.images,
-        weights=layout.weights,
-        card=layout.card,
-        predictions=layout.predictions,
+        images=paths.images,
+        weights=paths.weights,
+        card=paths.card,
+        predictions=paths.predictions,
     output:
-        layout.maps if study.keep.maps else temp(layout.maps),
+        paths.maps if study.keep.maps else temp(paths.maps),
     log:
-        layout.log("explain", "arch", "seed", "bundle"),
+        paths.log("explain", "arch", "seed", "bundle"),
     benchmark:
-        layout.benchmark("explain", "arch", "seed", "bundle")
+        paths.benchmark("explain", "arch", "seed", "bundle")
     conda:
         GPU_ENV
     threads: study.compute.threads
     resources:
-        gpu=study.compute.gpus,
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
-        device=study.compute.device,
-        chunk=study.compute.chunk,
+        **job_resources.gpu(),
     params:
-        settings=lambda w: slices.bundle(w.arch, w.bundle),
+        settings=lambda w: rule_params.explain(w.arch, w.bundle),
         classes=plan.dataset.classes,
-        code=lambda w: slices.code("explain", bundle=w.bundle),
+        code=lambda w: rule_params.code_digest("explain", bundle=w.bundle),
     message:
         "maps: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:

@@ -3,19 +3,18 @@
 
 rule weights:
     output:
-        weights=protected(layout.pretrained("{timm}")),
-        record=layout.pretrained_record("{timm}"),
+        weights=protected(paths.pretrained("{timm}")),
+        record=paths.pretrained_record("{timm}"),
     log:
-        "resources/weights/{timm}.log",
+        paths.pretrained_log("{timm}"),
     benchmark:
-        "resources/weights/{timm}.benchmark"
+        paths.pretrained_benchmark("{timm}")
     retries: 2
     localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     message:
         "pretrained weights of {wildcards.timm}"
     script:
@@ -26,23 +25,21 @@ if study.external:
 
     rule adopt:  # another study's weights stay where they are; what they answer here is on a card of this study
         input:
-            weights=layout.weights,
-            card=layout.trained_card,
-            predictions=layout.trained_predictions,
+            weights=paths.weights,
+            card=paths.trained_card,
+            predictions=paths.trained_predictions,
         output:
-            layout.card,
+            paths.card,
         log:
-            layout.home_log("adopt", "arch", "seed"),
+            paths.home_log("adopt", "arch", "seed"),
         benchmark:
-            layout.home_benchmark("adopt", "arch", "seed")
+            paths.home_benchmark("adopt", "arch", "seed")
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=asks(study.compute.mem_mb),
-            runtime=asks(study.compute.short_runtime),
-            probed=lambda w: plan.probed(w.arch),  # methods
+            **job_resources.cpu(),
         params:
-            settings=slices.adopt(),
+            settings=rule_params.adopt(),
         message:
             "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
         script:
@@ -52,35 +49,28 @@ else:
 
     rule train:
         input:
-            images=layout.images,
-            manifest=layout.manifest,
-            splits=layout.splits,
-            gate=ancient(layout.gate),  # must be passed, and decides no weight
+            images=paths.images,
+            manifest=paths.manifest,
+            splits=paths.splits,
+            leakage_check=ancient(paths.leakage_check),  # must be passed, and decides no weight
             weights=lambda w: plan.starting_weights(w.arch) or [],
         output:
-            weights=layout.weights,
-            card=layout.card,
-            history=layout.history,
+            weights=paths.weights,
+            card=paths.card,
+            history=paths.history,
         log:
-            layout.home_log("train", "arch", "seed"),
+            paths.home_log("train", "arch", "seed"),
         benchmark:
-            layout.home_benchmark("train", "arch", "seed")
+            paths.home_benchmark("train", "arch", "seed")
         # Each goes on where the last one ended. Inside a submitted job none: its memory and minutes stay what they are.
         retries: 2 if workflow.is_main_process else 0
         conda:
             GPU_ENV
-        threads: plan.recipe_threads
+        threads: plan.training_threads
         resources:
-            gpu=study.compute.gpus,
-            mem_mb=asks(study.compute.mem_mb),
-            runtime=asks(study.compute.runtime),
-            device=study.compute.device,
-            probed=lambda w: plan.probed(w.arch),  # methods, probed before training; they decide no weight
-            images=study.compute.images,
-            save_seconds=study.compute.save_seconds,
-            tensorboard=int(study.compute.tensorboard),
+            **job_resources.training(),
         params:
-            settings=lambda w: slices.model(w.arch),
+            settings=lambda w: rule_params.train(w.arch),
             recipe_version=plan.recipe_version,
         message:
             "train {wildcards.arch}, seed {wildcards.seed}"
@@ -90,29 +80,25 @@ else:
 
 rule predict:
     input:
-        images=layout.images,
-        weights=layout.weights,
-        card=layout.card,
-        manifest=layout.manifest,
-        splits=layout.splits,
+        images=paths.images,
+        weights=paths.weights,
+        card=paths.card,
+        manifest=paths.manifest,
+        splits=paths.splits,
     output:
-        layout.predictions,
+        paths.predictions,
     log:
-        layout.home_log("predict", "arch", "seed"),
+        paths.home_log("predict", "arch", "seed"),
     benchmark:
-        layout.home_benchmark("predict", "arch", "seed")
+        paths.home_benchmark("predict", "arch", "seed")
     conda:
         GPU_ENV
     threads: study.compute.threads
     resources:
-        gpu=study.compute.gpus,
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
-        device=study.compute.device,
-        chunk=study.compute.chunk,
+        **job_resources.gpu(),
     params:
         classes=plan.dataset.classes,
-        code=slices.code("predict"),
+        code=rule_params.code_digest("predict"),
     message:
         "predict with {wildcards.arch}, seed {wildcards.seed}"
     script:

@@ -3,28 +3,27 @@
 
 rule estimate:
     input:
-        scores=layout.scores,
-        manifest=layout.manifest,
-        predictions=plan.every(layout.predictions),
+        scores=paths.scores,
+        manifest=paths.manifest,
+        predictions=plan.per_model(paths.predictions),
     output:
-        estimates=layout.estimates,
-        contrasts=layout.contrasts,
-        ranks=layout.ranks,
-        classification=layout.classification,
+        estimates=paths.estimates,
+        contrasts=paths.contrasts,
+        ranks=paths.ranks,
+        classification=paths.classification,
     log:
-        layout.log("estimate"),
+        paths.log("estimate"),
     benchmark:
-        layout.benchmark("estimate")
+        paths.benchmark("estimate")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.estimate(),
+        settings=rule_params.estimate(),
         classes=plan.dataset.classes,
-        code=slices.code("estimate"),
+        code=rule_params.code_digest("estimate"),
     message:
         "estimates, contrasts and ranks, over groups and seeds"
     script:
@@ -35,22 +34,21 @@ if study.meta:
 
     rule meta:
         input:
-            scores=layout.scores,
+            scores=paths.scores,
         output:
-            layout.meta,
+            paths.meta,
         log:
-            layout.log("meta"),
+            paths.log("meta"),
         benchmark:
-            layout.benchmark("meta")
+            paths.benchmark("meta")
         conda:
             "../envs/cpu.yaml"
         threads: study.compute.threads
         resources:
-            mem_mb=asks(study.compute.mem_mb),
-            runtime=asks(study.compute.short_runtime),
+            **job_resources.cpu(),
         params:
-            settings=slices.meta(),
-            code=slices.code("meta"),
+            settings=rule_params.meta(),
+            code=rule_params.code_digest("meta"),
         message:
             "the metrics, judged by the evidence"
         script:
@@ -64,72 +62,65 @@ for figure, use in plan.figures.items():
         name:
             f"figure_{figure}"
         input:
-            **plan.figure_inputs(figure),
-            gate=[] if use.use == "audit" else layout.gate,
+            **plan.report_inputs("figures", use.use),
+            leakage_check=[] if use.use == "audit" else paths.leakage_check,
         output:
             svg=report(
-                layout.figure(figure, "svg"),
-                caption=f"../workflow/report/{use.use}.rst",
+                paths.figure(figure, "svg"),
+                caption=f"../workflow/report/figures/{use.use}.rst",
                 category="Figures",
                 labels={"figure": figure.replace("_", " ")},
             ),
-            png=layout.figure(figure, "png"),
+            png=paths.figure(figure, "png"),
         log:
-            layout.log(f"figure_{figure}"),
+            paths.log(f"figure_{figure}"),
         benchmark:
-            layout.benchmark(f"figure_{figure}")
+            paths.benchmark(f"figure_{figure}")
         localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=asks(1000),
-            runtime=asks(study.compute.short_runtime),
+            **job_resources.light(),
         params:
-            settings=slices.figure(figure),
-            about=slices.about(figure),
-            code=slices.code("figure", figure=figure),
+            settings=rule_params.figure(figure),
+            about=rule_params.study_description(figure),
+            code=rule_params.code_digest("figure", figure=figure),
         message:
             f"figure {figure}"
         script:
             "../scripts/figure.py"
 
 
-for table in TABLES:
+for table in plan.tables:
 
     rule:
         name:
             f"table_{table}"
         input:
-            estimates=layout.estimates,
-            contrasts=layout.contrasts,
-            ranks=layout.ranks,
-            classification=layout.classification,
-            meta=layout.meta if table == "meta" else [],
-            predictions=plan.every(layout.predictions),
-            gate=layout.gate,
+            **plan.report_inputs("tables", table),
+            leakage_check=paths.leakage_check,
         output:
             md=report(
-                layout.table(table, "md"),
-                caption=f"../workflow/report/{table}-table.rst",
+                paths.table(table, "md"),
+                caption=f"../workflow/report/tables/{table}.rst",
                 category="Tables",
                 labels={"table": table},
             ),
-            csv=layout.table(table, "csv"),
-            tex=layout.table(table, "tex"),
+            csv=paths.table(table, "csv"),
+            tex=paths.table(table, "tex"),
         log:
-            layout.log(f"table_{table}"),
+            paths.log(f"table_{table}"),
         benchmark:
-            layout.benchmark(f"table_{table}")
+            paths.benchmark(f"table_{table}")
         localrule: True
         conda:
             "../envs/cpu.yaml"
         resources:
-            mem_mb=asks(1000),
-            runtime=asks(study.compute.short_runtime),
+            **job_resources.light(),
         params:
-            which=table,
-            about=slices.about(),
-            code=slices.code("table"),
+            settings={"use": table},
+            about=rule_params.study_description(),
+            code=rule_params.code_digest("table", table=table),
         message:
             f"table {table}"
         script:
@@ -138,26 +129,25 @@ for table in TABLES:
 
 rule provenance:
     input:
-        estimates=layout.estimates,
-        splits=layout.split_report,
-        audit=layout.audit,
-        images=layout.images,
-        cards=plan.every(layout.card),
+        estimates=paths.estimates,
+        splits=paths.split_report,
+        audit=paths.audit,
+        images=paths.images,
+        cards=plan.per_model(paths.card),
     output:
-        layout.provenance,
+        paths.provenance,
     log:
-        layout.log("provenance"),
+        paths.log("provenance"),
     benchmark:
-        layout.benchmark("provenance")
+        paths.benchmark("provenance")
     localrule: True
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=asks(1000),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.light(),
     params:
-        study=slices.whole(),
-        code=slices.codes(),
+        study=rule_params.provenance(),
+        code=rule_params.code_digests(),
     message:
         "where every number comes from"
     script:

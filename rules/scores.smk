@@ -3,30 +3,26 @@
 
 rule faithfulness:
     input:
-        images=layout.images,
-        weights=layout.weights,
-        card=layout.card,
-        predictions=layout.predictions,
-        maps=layout.maps,
+        images=paths.images,
+        weights=paths.weights,
+        card=paths.card,
+        predictions=paths.predictions,
+        maps=paths.maps,
     output:
-        scores=layout.faithfulness,
-        curves=layout.faithfulness_curves,
+        scores=paths.faithfulness,
+        curves=paths.faithfulness_curves,
     log:
-        layout.log("faithfulness", "arch", "seed", "bundle", "battery"),
+        paths.log("faithfulness", "arch", "seed", "bundle", "battery"),
     benchmark:
-        layout.benchmark("faithfulness", "arch", "seed", "bundle", "battery")
+        paths.benchmark("faithfulness", "arch", "seed", "bundle", "battery")
     conda:
         GPU_ENV
     threads: study.compute.threads
     resources:
-        gpu=study.compute.gpus,
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
-        device=study.compute.device,
-        chunk=study.compute.chunk,
+        **job_resources.gpu(),
     params:
-        settings=lambda w: slices.battery(w.arch, w.bundle, w.battery),
-        code=lambda w: slices.code("faithfulness", bundle=w.bundle, battery=w.battery),
+        settings=lambda w: rule_params.faithfulness(w.arch, w.bundle, w.battery),
+        code=lambda w: rule_params.code_digest("faithfulness", bundle=w.bundle, battery=w.battery),
     message:
         "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -35,26 +31,25 @@ rule faithfulness:
 
 rule localization:
     input:
-        images=layout.images,
-        predictions=layout.predictions,
+        images=paths.images,
+        predictions=paths.predictions,
         maps=lambda w: expand(
-            layout.maps, bundle=plan.cells(w.arch), arch=w.arch, seed=w.seed
+            paths.maps, bundle=plan.bundles_of(w.arch), arch=w.arch, seed=w.seed
         ),
     output:
-        layout.localization,
+        paths.localization,
     log:
-        layout.log("localization", "arch", "seed"),
+        paths.log("localization", "arch", "seed"),
     benchmark:
-        layout.benchmark("localization", "arch", "seed")
+        paths.benchmark("localization", "arch", "seed")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.metrics("localization"),
-        code=slices.code("localization"),
+        settings=rule_params.metrics("localization"),
+        code=rule_params.code_digest("localization"),
     message:
         "localization on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -63,26 +58,25 @@ rule localization:
 
 rule agreement:
     input:
-        images=layout.images,
-        predictions=expand(layout.predictions, seed=study.seeds[:1], allow_missing=True),
-        maps=lambda w: plan.maps(w.arch),
+        images=paths.images,
+        predictions=expand(paths.predictions, seed=study.seeds[:1], allow_missing=True),
+        maps=lambda w: plan.map_stores(w.arch),
     output:
-        layout.agreement,
+        paths.agreement,
     log:
-        layout.log("agreement", "arch"),
+        paths.log("agreement", "arch"),
     benchmark:
-        layout.benchmark("agreement", "arch")
+        paths.benchmark("agreement", "arch")
     conda:
         "../envs/cpu.yaml"
     threads: study.compute.threads
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        settings=slices.metrics("agreement"),
-        bundles=lambda w: plan.cells(w.arch),
+        settings=rule_params.metrics("agreement"),
+        bundles=lambda w: plan.bundles_of(w.arch),
         seeds=study.seeds,
-        code=slices.code("agreement"),
+        code=rule_params.code_digest("agreement"),
     message:
         "agreement between the seeds of {wildcards.arch}"
     script:
@@ -93,32 +87,31 @@ if study.across:
 
     rule across:
         input:
-            images=layout.images,
-            predictions=plan.every(layout.predictions)[:1],
+            images=paths.images,
+            predictions=plan.per_model(paths.predictions)[:1],
             maps=expand(
-                layout.maps,
+                paths.maps,
                 arch=plan.architectures,
                 seed=study.seeds,
                 bundle=plan.bundles,
             ),
         output:
-            layout.across,
+            paths.across,
         log:
-            layout.log("across"),
+            paths.log("across"),
         benchmark:
-            layout.benchmark("across")
+            paths.benchmark("across")
         conda:
             "../envs/cpu.yaml"
         threads: study.compute.threads
         resources:
-            mem_mb=asks(study.compute.mem_mb),
-            runtime=asks(study.compute.short_runtime),
+            **job_resources.cpu(),
         params:
-            settings=slices.across(),
+            settings=rule_params.across(),
             bundles=list(plan.bundles),
             architectures=plan.architectures,
             seeds=study.seeds,
-            code=slices.code("across"),
+            code=rule_params.code_digest("across"),
         message:
             "agreement across architectures"
         script:
@@ -129,55 +122,50 @@ if study.randomisation:
 
     rule randomise:
         input:
-            images=layout.images,
-            weights=layout.weights,
-            card=layout.card,
-            predictions=layout.predictions,
-            maps=layout.maps,
+            images=paths.images,
+            weights=paths.weights,
+            card=paths.card,
+            predictions=paths.predictions,
+            maps=paths.maps,
         output:
-            layout.randomisation,
+            paths.randomisation,
         log:
-            layout.log("randomise", "arch", "seed", "bundle"),
+            paths.log("randomise", "arch", "seed", "bundle"),
         benchmark:
-            layout.benchmark("randomise", "arch", "seed", "bundle")
+            paths.benchmark("randomise", "arch", "seed", "bundle")
         conda:
             GPU_ENV
         threads: study.compute.threads
         resources:
-            gpu=study.compute.gpus,
-            mem_mb=asks(study.compute.mem_mb),
-            runtime=asks(study.compute.short_runtime),
-            device=study.compute.device,
-            chunk=study.compute.chunk,
+            **job_resources.gpu(),
         params:
-            settings=lambda w: slices.randomisation(w.arch, w.bundle),
-            code=lambda w: slices.code("randomise", bundle=w.bundle),
+            settings=lambda w: rule_params.randomise(w.arch, w.bundle),
+            code=lambda w: rule_params.code_digest("randomise", bundle=w.bundle),
         message:
             "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
         script:
             "../scripts/randomise.py"
 
 
-rule collect:
+rule merge_scores:
     input:
         scores=plan.score_tables(),
         curves=plan.curve_tables(),
     output:
-        scores=layout.scores,
-        curves=layout.curves,
+        scores=paths.scores,
+        curves=paths.curves,
     log:
-        layout.log("collect"),
+        paths.log("merge_scores"),
     benchmark:
-        layout.benchmark("collect")
+        paths.benchmark("merge_scores")
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=asks(study.compute.mem_mb),
-        runtime=asks(study.compute.short_runtime),
+        **job_resources.cpu(),
     params:
-        composite=slices.composite(),
-        code=slices.code("collect"),
+        composite=rule_params.merge_scores(),
+        code=rule_params.code_digest("merge_scores"),
     message:
         "all scores in one table"
     script:
-        "../scripts/collect.py"
+        "../scripts/merge_scores.py"

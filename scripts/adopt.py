@@ -1,21 +1,25 @@
-"""Take another study's trained model as it is: a card of one's own for weights that stay where they lie."""
+"""Write a card of this study for another study's trained model, whose weights stay where they are."""
 
 from functools import partial
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.attribution import bound_method
+from gradfaith.attribution.bound_method import probe_methods
+from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
 from gradfaith.storage import parquet
+from gradfaith.storage.paths import PROJECT
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]):
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
-    weights, card, probe = (
+    methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)
+    card = checkpoint.adopt_card(
         Path(job.input.weights),
         Path(job.input.card),
-        partial(bound_method.probed, words=job.resources.probed),
+        predictions,
+        job.params.settings,
+        partial(probe_methods, settings=methods),
     )
-    own = checkpoint.adopted(weights, card, predictions, job.params.settings, probe)
-    checkpoint.write_card(Path(job.output[0]), own)
+    checkpoint.write_card(Path(job.output[0]), card)

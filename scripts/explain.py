@@ -1,37 +1,37 @@
-"""One cell: ask every method of the bundle for every image, and keep the maps."""
+"""Compute the maps of one cell: every method of a bundle, for every image that one model explains."""
 
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.attribution import bound_method, image_selection
-from gradfaith.attribution import cell as cell_attribution
-from gradfaith.attribution.cell import Cell, map_rows
-from gradfaith.models import checkpoint, speed
-from gradfaith.runtime import batching, device
+from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp
+from gradfaith.attribution.image_selection import select_images
+from gradfaith.config.study import Compute
+from gradfaith.models import checkpoint
+from gradfaith.models.speed import prepare_for_speed
+from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
 
 job = snakemake
-asked = job.params.settings
+settings, compute = job.params.settings, Compute.of_config(job.config)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
-    chosen = image_selection.explained(predictions, **asked["explain"], seed=asked["seed"])
-    rows = map_rows(chosen, job.params.classes)
+    selected = select_images(predictions, **settings["explain"], seed=settings["seed"])
+    rows = map_rows(selected, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = speed.prepared(model.to(device.given(job.resources, job.threads)), asked["passes"])
-    about = cell_attribution.provenance_stamp(
-        job.wildcards, asked, job.params.code, images, Path(job.input.card), model
-    )
-    cell = Cell(
+    model = prepare_for_speed(model.to(device_for_job(compute.device, job.threads, job.resources)), settings["passes"])
+    stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
+    cell = MapCell(
         model,
         images.pixels,
         rows,
-        bound_method.uses_of(model, asked["methods"]),
-        key=(asked["seed"], job.wildcards.arch, int(job.wildcards.seed)),
-        copies=asked["copies"],
-        most=batching.most(job.resources.chunk),
-        organ=(lambda ids: images.mask(asked["organ"], ids)[0]) if asked["organ"] else None,
+        bind_methods(model, settings["methods"]),
+        key=(settings["seed"], job.wildcards.arch, int(job.wildcards.seed)),
+        copies=settings["copies"],
+        batch_limit=compute.chunk,
+        organ=(lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None,
     )
-    with hdf5.MapWriter(job.output[0], rows, about) as maps:
-        for piece in cell.pieces():
-            maps.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds, piece.notes)
+    with hdf5.MapWriter(job.output[0], rows, stamp) as maps:
+        for chunk in cell.map_chunks():
+            maps.put(chunk.label, chunk.info, chunk.start, chunk.maps, chunk.seconds, chunk.diagnostics)

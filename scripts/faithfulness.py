@@ -1,38 +1,35 @@
-"""One cell: what the model, or a method asked again, says of changed images."""
+"""Score the maps of one cell with a battery of faithfulness metrics: what the model answers to changed images."""
 
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
 import gradfaith.runtime.job
+from gradfaith.config.study import Compute
 from gradfaith.models import checkpoint
-from gradfaith.runtime import batching, device
-from gradfaith.scoring import faithfulness, score_rows
-from gradfaith.storage import hdf5, parquet
+from gradfaith.runtime.device import device_for_job
+from gradfaith.scoring import score_rows
+from gradfaith.scoring.faithfulness import score_faithfulness
+from gradfaith.storage import parquet
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 job = snakemake
-asked = job.params.settings
+settings, compute = job.params.settings, Compute.of_config(job.config)
 
-with (
-    gradfaith.runtime.job.running(job.log[0]),
-    hdf5.Images(job.input.images) as images,
-    hdf5.Maps(job.input.maps) as maps,
-):
-    score_rows.made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
+with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    images, maps = stack.enter_context(ImageStore(job.input.images)), stack.enter_context(MapStore(job.input.maps))
+    score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device.given(job.resources, job.threads))
-    metrics, imputers = (
-        score_rows.chosen("faithfulness", asked["metrics"]),
-        score_rows.chosen("imputers", asked["imputers"]),
-    )
+    model = model.to(device_for_job(compute.device, job.threads, job.resources))
+    metrics = score_rows.load_plugins("faithfulness", settings["metrics"])
+    imputers = score_rows.load_plugins("imputers", settings["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    most = batching.most(job.resources.chunk)
     explain = None
-    if "methods" in asked:  # loaded by name, so that only batteries that explain again stand on its code
-        again = import_module("gradfaith.attribution.rerun")
-        explain = again.explainer(model, images, maps, metrics, asked, cell, most=most)
-    found, curves = faithfulness.scores(
-        model, images, maps, predictions, metrics, imputers, cell, asked["seed"], chunk=most, explain=explain
-    )
-    parquet.write(job.output.scores, found, parquet.SCORES)
+    if "methods" in settings:  # imported by name, so that only batteries that run methods again depend on its code
+        rerun = import_module("gradfaith.attribution.rerun")
+        explain = rerun.build_reexplainer(model, images, maps, metrics, settings, cell, batch_limit=compute.chunk)
+    inputs = (model, images, maps, predictions, metrics, imputers, cell)
+    scores, curves = score_faithfulness(*inputs, settings["seed"], chunk=compute.chunk, explain=explain)
+    parquet.write(job.output.scores, scores, parquet.SCORES)
     parquet.write(job.output.curves, curves, parquet.CURVES)

@@ -9,11 +9,11 @@ from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
 
 job = snakemake
-asked = job.params.settings
+settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack, theme.applied():
-    given = contract.given(stack, dict(job.input.items()), job.params.about)
-    figure = registry.load("figures", asked["use"]).draw(given, **asked["options"])
-    if job.input.get("gate"):
-        theme.caution(figure, json.loads(Path(job.input.gate).read_text())["caution"])
+with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack, theme.use_theme():
+    inputs = contract.open_inputs(stack, dict(job.input.items()), job.params.about)
+    figure = registry.load("figures", settings["use"]).draw(inputs, **settings["options"])
+    if job.input.get("leakage_check"):
+        theme.add_caution(figure, json.loads(Path(job.input.leakage_check).read_text())["caution"])
     theme.save(figure, job.output.svg, job.output.png)

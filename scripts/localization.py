@@ -1,4 +1,4 @@
-"""How well the maps of one model lie on the evidence."""
+"""Score how well the maps of one model lie on the evidence."""
 
 from contextlib import ExitStack
 
@@ -9,9 +9,11 @@ from gradfaith.storage import hdf5, parquet
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
-    images = stack.enter_context(hdf5.Images(job.input.images))
-    maps = score_rows.open_all(stack, job.input.maps, images)
+    images = stack.enter_context(hdf5.ImageStore(job.input.images))
+    maps = score_rows.open_map_stores(stack, job.input.maps, images)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
-    metrics = score_rows.chosen("localization", job.params.settings["metrics"])
+    metrics = score_rows.load_plugins("localization", job.params.settings["metrics"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    parquet.write(job.output[0], localization.scores(images, maps, predictions, metrics, cell), parquet.SCORES)
+    parquet.write(
+        job.output[0], localization.score_localization(images, maps, predictions, metrics, cell), parquet.SCORES
+    )

@@ -1,4 +1,4 @@
-"""Scores become a judgement of the metrics: how they rank methods beside the evidence, and which controls fool them."""
+"""Judge the metrics: do they rank methods as the evidence does, and which controls fool them?"""
 
 import gradfaith.runtime.job
 from gradfaith.stats import meta_evaluation
@@ -8,4 +8,4 @@ job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]):
     scores = parquet.read(job.input.scores, parquet.SCORES)
-    parquet.write(job.output[0], meta_evaluation.evaluation(scores, job.params.settings), parquet.META)
+    parquet.write(job.output[0], meta_evaluation.evaluate_metrics(scores, job.params.settings), parquet.META)

@@ -1,23 +1,25 @@
-"""What one model answers for every image, and how long an image takes."""
+"""Predict every image with one model, and measure how long an image takes."""
 
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.models import checkpoint, predict
-from gradfaith.runtime import batching, device
+from gradfaith.config.study import Compute
+from gradfaith.models import checkpoint
+from gradfaith.models.predict import prediction_table
+from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
 
 job = snakemake
+compute = Compute.of_config(job.config)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
-    table = parquet.read(job.input.manifest, parquet.MANIFEST).merge(
-        parquet.read(job.input.splits, parquet.SPLITS), on="image_id"
-    )
+with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+    table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    # Only now, as it is whole: who finds it torn must not have lost the state that writes it again.
-    gradfaith.runtime.job.accepted(job.input.card)
-    model = model.to(device.given(job.resources, job.threads))
-    own = checkpoint.read_card(Path(job.input.card)).get("temperature")  # of a model that was trained in another study
-    most = batching.most(job.resources.chunk)
-    found = predict.predictions(model, images, table, job.params.classes, chunk=most, own_temperature=own)
-    parquet.write(job.output[0], found, parquet.PREDICTIONS)
+    # Only after the weights could be read: torn ones are written again from the training's state.
+    gradfaith.runtime.job.discard_training_state(job.input.card)
+    model = model.to(device_for_job(compute.device, job.threads, job.resources))
+    temperature = checkpoint.read_card(Path(job.input.card)).get("temperature")  # if it was trained in another study
+    predictions = prediction_table(
+        model, images, table, job.params.classes, chunk=compute.chunk, adopted_temperature=temperature
+    )
+    parquet.write(job.output[0], predictions, parquet.PREDICTIONS)

@@ -1,4 +1,4 @@
-"""Where every number of the study comes from: its keys, data, models, code and versions."""
+"""Record where every number of the study comes from: its keys, data, models, code and versions."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from gradfaith.storage.atomic import write_text
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
     audit, splits = (json.loads(Path(path).read_text()) for path in (job.input.audit, job.input.splits))
-    found = provenance.gather(job.params.study, job.params.code, images, audit, splits, job.input.cards)
-    write_text(job.output[0], json.dumps(found, indent=2) + "\n")
+    record = provenance.collect_provenance(job.params.study, job.params.code, images, audit, splits, job.input.cards)
+    write_text(job.output[0], json.dumps(record, indent=2) + "\n")

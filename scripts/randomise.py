@@ -1,26 +1,27 @@
-"""One cell: the methods of a bundle asked again, of models that forget step by step."""
+"""Score one cell's sanity check: the methods of a bundle on models whose weights become random step by step."""
 
 from pathlib import Path
 
 import gradfaith.runtime.job
+from gradfaith.config.study import Compute
 from gradfaith.models import checkpoint
-from gradfaith.runtime import batching, device
-from gradfaith.scoring import randomisation, score_rows
+from gradfaith.runtime.device import device_for_job
+from gradfaith.scoring import score_rows
+from gradfaith.scoring.randomisation import score_randomisation
 from gradfaith.storage import hdf5, parquet
 
 job = snakemake
+compute = Compute.of_config(job.config)
 
 with (
     gradfaith.runtime.job.running(job.log[0]),
-    hdf5.Images(job.input.images) as images,
-    hdf5.Maps(job.input.maps) as maps,
+    hdf5.ImageStore(job.input.images) as images,
+    hdf5.MapStore(job.input.maps) as maps,
 ):
-    score_rows.made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
+    score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device.given(job.resources, job.threads))
+    model = model.to(device_for_job(compute.device, job.threads, job.resources))
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    found = randomisation.scores(
-        model, images, maps, predictions, job.params.settings, cell, most=batching.most(job.resources.chunk)
-    )
-    parquet.write(job.output[0], found, parquet.SCORES)
+    scores = score_randomisation(model, images, maps, predictions, job.params.settings, cell, batch_limit=compute.chunk)
+    parquet.write(job.output[0], scores, parquet.SCORES)

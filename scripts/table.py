@@ -1,31 +1,21 @@
 """Write one table as Markdown, CSV and LaTeX."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.reporting.tables import across, maps, meta, ranks
-from gradfaith.reporting.tables import sheet as sheet_tables
-from gradfaith.storage import parquet
+from gradfaith import registry
+from gradfaith.reporting.figures.contract import open_inputs
+from gradfaith.reporting.tables import sheet as sheets
 from gradfaith.storage.atomic import write_text
 
 job = snakemake
-about = job.params.about
 
-with gradfaith.runtime.job.running(job.log[0]):
-    if job.params.which == "classification":
-        predictions = parquet.read_models(job.input.predictions, parquet.PREDICTIONS)
-        sheet = maps.classification(parquet.read(job.input.classification, parquet.CLASSIFICATION), predictions, about)
-    elif job.params.which == "ranks":
-        sheet = ranks.ranks(parquet.read(job.input.ranks, parquet.RANKS), about)
-    elif job.params.which == "across":
-        sheet = across.across(parquet.read(job.input.estimates, parquet.ESTIMATES), about)
-    elif job.params.which == "meta":
-        sheet = meta.meta(parquet.read(job.input.meta, parquet.META), about)
-    else:
-        found = parquet.read(job.input.estimates, parquet.ESTIMATES)
-        sheet = maps.maps(found, parquet.read(job.input.contrasts, parquet.CONTRASTS), about)
-    sheet = sheet_tables.warned(sheet, json.loads(Path(job.input.gate).read_text())["caution"])
-    write_text(job.output.md, sheet_tables.markdown(sheet))
-    write_text(job.output.csv, sheet_tables.csv(sheet))
-    write_text(job.output.tex, sheet_tables.latex(sheet))
+with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
+    sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)
+    sheet = sheets.add_caution(sheet, json.loads(Path(job.input.leakage_check).read_text())["caution"])
+    write_text(job.output.md, sheets.markdown(sheet))
+    write_text(job.output.csv, sheets.csv(sheet))
+    write_text(job.output.tex, sheets.latex(sheet))

@@ -1,42 +1,36 @@
-"""Train one architecture with one seed, or go on with it, or take its weights as they are."""
+"""Train one architecture with one seed, resume its training, or take its weights as they are."""
 
 from functools import partial
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.attribution import bound_method
+from gradfaith.attribution.bound_method import probe_methods
+from gradfaith.config.study import Compute
+from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
-from gradfaith.models.training import train_job
-from gradfaith.models.training.checkpoints import Keeper
+from gradfaith.models.training import checkpoints, train_job
 from gradfaith.runtime import device
-from gradfaith.storage import hdf5, parquet, paths
+from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.paths import PROJECT, StudyPaths
 
 job = snakemake
-resources, settings, seed = job.resources, job.params.settings, int(job.wildcards.seed)
+settings, compute, seed = job.params.settings, Compute.of_config(job.config), int(job.wildcards.seed)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.Images(job.input.images) as images:
-    table = parquet.read(job.input.manifest, parquet.MANIFEST).merge(
-        parquet.read(job.input.splits, parquet.SPLITS), on="image_id"
-    )
+with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+    table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     weights = Path(job.input.weights) if job.input.get("weights") else None
-    decides = train_job.decides(settings, images, table, seed=seed, weights=weights)
-    with Keeper(paths.Layout.progress(job.output.weights), decides, every=resources.save_seconds) as keeper:
-        trained = train_job.model(
-            settings,
-            images,
-            table,
-            probe=partial(bound_method.probed, words=resources.probed),
-            seed=seed,
-            weights=weights,
-            device=device.given(resources, job.threads),
-            machine=train_job.Machine(
-                resources.images,
-                device.memory(resources.mem_mb),
-                paths.Layout.events(job.output.weights) if resources.tensorboard else None,
-            ),
-            keeper=keeper,
-        )
+    identity = train_job.training_identity(settings, images, table, seed=seed, weights=weights)
+    state = StudyPaths.training_state(job.output.weights)
+    events = StudyPaths.tensorboard_events(job.output.weights) if compute.tensorboard else None
+    methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)  # they decide no weight
+    probe = partial(probe_methods, settings=methods)
+    with checkpoints.CheckpointKeeper(state, identity, every=compute.save_seconds) as keeper:
+        trained = train_job.train_model(
+            settings, images, table, probe=probe, seed=seed, weights=weights, keeper=keeper,
+            device=device.device_for_job(compute.device, job.threads, job.resources),
+            machine=train_job.MachineSettings(compute.images, device.memory_limit(job.resources.mem_mb), events),
+        )  # fmt: skip
         train_job.write_history(job.output.history, trained)
-        about = train_job.card(trained, settings, images, job.wildcards, weights)
-        checkpoint.save(Path(job.output.weights).parent, trained.classifier, about)
-        keeper.written()
+        card = train_job.model_card(trained, settings, images, job.wildcards, weights)
+        checkpoint.save(Path(job.output.weights).parent, trained.classifier, card)
+        keeper.drop_all_but_last_state()

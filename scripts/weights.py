@@ -1,11 +1,11 @@
-"""Fetch pretrained weights, once, where there is a network."""
+"""Fetch pretrained weights from the hub, once."""
 
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.models.weight_file import fetch
+from gradfaith.models.weight_file import fetch_pretrained
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]):
-    fetch(job.wildcards.timm, Path(job.output.weights), Path(job.output.record))
+    fetch_pretrained(job.wildcards.timm, Path(job.output.weights), Path(job.output.record))

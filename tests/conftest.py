@@ -68,10 +68,10 @@ def images_file(tmp_path_factory: pytest.TempPathFactory, predictions: pd.DataFr
 @pytest.fixture(scope="session")
 def classifier() -> Any:
     """A small timm network of random weights: the plumbing around it is what is tested."""
-    from gradfaith.models.classifier import Spec, build
+    from gradfaith.models.classifier import ClassifierSpec, build_classifier
 
-    spec = Spec("test_resnet.r160_in1k", 3, 1, 1, SIDE, 0.3, 0.2, {"output_stride": 8})
-    return build(spec, seed=3).eval()
+    spec = ClassifierSpec("test_resnet.r160_in1k", 3, 1, 1, SIDE, 0.3, 0.2, {"output_stride": 8})
+    return build_classifier(spec, seed=3).eval()
 
 
 @pytest.fixture(params=["disk", "file size"])

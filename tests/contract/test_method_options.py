@@ -43,7 +43,7 @@ def test_it_works_at_the_limits_of_its_options(name: str) -> None:
     where, given = home(name), LEAST[name]
     classifier, images = network(where), pictures(where)
     study = {"size": EVERY[where].size, "seeds": 1}
-    assert study_options.broken("methods", name, options("methods", name) | given, study) == []
+    assert study_options.broken_limits("methods", name, options("methods", name) | given, study) == []
     found = asked(classifier, use_of(classifier, "methods", name, **given), images, [0, 1])
     assert found.maps.isfinite().all()
     assert found.maps.shape[0] == COUNT

@@ -14,13 +14,13 @@ from torch import Generator, Tensor
 
 from gradfaith import registry
 from gradfaith.attribution import bound_method, shared_passes
-from gradfaith.attribution.bound_method import Use
-from gradfaith.attribution.contract import Method, Noted
-from gradfaith.attribution.methods.occlusion import places
-from gradfaith.attribution.taps import tapped
+from gradfaith.attribution.bound_method import BoundMethod
+from gradfaith.attribution.contract import MapsWithDiagnostics, Method
+from gradfaith.attribution.methods.occlusion import window_corners
+from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 
 ROOT = Path(__file__).parents[2]
 FILES = [(room, name) for room in ("methods", "controls") for name in registry.names(room)]
@@ -52,16 +52,16 @@ def options(room: str, name: str) -> dict[str, Any]:
     return defaults | FEW.get(name, {})
 
 
-def use_of(classifier: Classifier, room: str, name: str, score: str = "logit", **given: Any) -> Use:
+def use_of(classifier: Classifier, room: str, name: str, score: str = "logit", **given: Any) -> BoundMethod:
     how = {
-        "room": room,
+        "group": room,
         "use": name,
         "layer": "auto",
         "options": options(room, name) | given,
         "score": score,
         "shuffled": False,
     }
-    (use,) = bound_method.uses_of(classifier, {name: how})
+    (use,) = bound_method.bind_methods(classifier, {name: how})
     return use
 
 
@@ -70,17 +70,17 @@ def pictures(where: str) -> Tensor:
     return torch.rand(COUNT, 1, side, side, generator=Generator().manual_seed(4), dtype=torch.double)
 
 
-def asked(classifier: Classifier, use: Use, images: Tensor, rows: list[int]) -> Noted:
+def asked(classifier: Classifier, use: BoundMethod, images: Tensor, rows: list[int]) -> MapsWithDiagnostics:
     """The method's maps for some of the same images, each with its own class and its own stream."""
     chosen = images[rows]
     organ = chosen[:, 0] > 0.5
-    with shared_passes.meeting(
-        classifier, chosen, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
-    ) as meeting:
-        supply = meeting.asked(torch.tensor(rows), torch.arange(len(rows)), use.score)
+    with shared_passes.open_shared_passes(
+        classifier, chosen, use.layers, chunk=AdaptiveBatch(7, torch.device("cpu")), curved="curvature" in use.needs
+    ) as shared:
+        inputs = shared.for_target(torch.tensor(rows), torch.arange(len(rows)), use.score)
         streams = [Generator().manual_seed(row) for row in rows]
-        answer = use.attribute(bound_method.Given(supply, streams, (4, 4), organ))
-    return answer if isinstance(answer, Noted) else Noted(answer)
+        answer = use.attribute(bound_method.MethodCall(inputs, streams, (4, 4), organ))
+    return answer if isinstance(answer, MapsWithDiagnostics) else MapsWithDiagnostics(answer)
 
 
 @dataclass
@@ -137,13 +137,13 @@ def test_it_keeps_its_contract(room: str, name: str, where: str) -> None:
     assert not maps.requires_grad
     assert declared.signed or not (maps < 0).any()
     assert (maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))).any(), "not all constant"
-    assert all(note.shape == (COUNT,) for note in together.notes.values())
+    assert all(note.shape == (COUNT,) for note in together.diagnostics.values())
     assert torch.equal(asked(classifier, use, images, [0, 1]).maps, maps), "the same again"
     for rows in ([1], [1, 0]):
         few = asked(classifier, use, images, rows)
         assert (few.maps - maps[rows]).abs().max() <= 1e-6 * maps.abs().max(), "whatever the batch and the order"
-        for note, values in few.notes.items():
-            torch.testing.assert_close(values, together.notes[note][rows], rtol=1e-5, atol=1e-8, equal_nan=True)
+        for note, values in few.diagnostics.items():
+            torch.testing.assert_close(values, together.diagnostics[note][rows], rtol=1e-5, atol=1e-8, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))
@@ -151,15 +151,15 @@ def test_it_explains_a_class_exactly_if_it_says_so(name: str) -> None:
     where = home(name)
     images = pictures(where)
     classifier, use = network(where), use_of(network(where), "methods", name)
-    with shared_passes.meeting(
-        classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
-    ) as meeting:
+    with shared_passes.open_shared_passes(
+        classifier, images, use.layers, chunk=AdaptiveBatch(7, torch.device("cpu")), curved="curvature" in use.needs
+    ) as shared:
         maps = []
         for target in (0, 1):
-            supply = meeting.asked(torch.full((COUNT,), target), torch.arange(COUNT), use.score)
+            inputs = shared.for_target(torch.full((COUNT,), target), torch.arange(COUNT), use.score)
             streams = [Generator().manual_seed(row) for row in range(COUNT)]
-            answer = use.attribute(bound_method.Given(supply, streams, (4, 4), None))
-            maps.append(answer.maps if isinstance(answer, Noted) else answer)
+            answer = use.attribute(bound_method.MethodCall(inputs, streams, (4, 4), None))
+            maps.append(answer.maps if isinstance(answer, MapsWithDiagnostics) else answer)
     assert torch.equal(*maps) != use.declared.targeted
 
 
@@ -171,11 +171,11 @@ def test_it_draws_random_numbers_exactly_if_it_says_so(room: str, name: str) -> 
     streams = [Generator().manual_seed(row) for row in range(COUNT)]
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    with shared_passes.meeting(
-        classifier, images, use.layers, chunk=Chunk(7, torch.device("cpu")), curved="curvature" in use.wants
-    ) as meeting:
-        supply = meeting.asked(torch.arange(COUNT), torch.arange(COUNT), use.score)
-        use.attribute(bound_method.Given(supply, streams, (4, 4), images[:, 0] > 0.5))
+    with shared_passes.open_shared_passes(
+        classifier, images, use.layers, chunk=AdaptiveBatch(7, torch.device("cpu")), curved="curvature" in use.needs
+    ) as shared:
+        inputs = shared.for_target(torch.arange(COUNT), torch.arange(COUNT), use.score)
+        use.attribute(bound_method.MethodCall(inputs, streams, (4, 4), images[:, 0] > 0.5))
     untouched = [
         torch.equal(one.get_state(), Generator().manual_seed(row).get_state()) for row, one in enumerate(streams)
     ]
@@ -220,7 +220,9 @@ def test_it_costs_what_it_declares(name: str) -> None:
     shared = COUNT if use.layers else 0
     declared, words = use.declared, options("methods", name)
     words |= (
-        {"windows": len(places(*images.shape[2:], words["window"], words["stride"]))} if name == "occlusion" else {}
+        {"windows": len(window_corners(*images.shape[2:], words["window"], words["stride"]))}
+        if name == "occlusion"
+        else {}
     )
     if use.layers:
         words["channels"] = words.get("channels") or channels_of(classifier, use.layer)
@@ -229,14 +231,14 @@ def test_it_costs_what_it_declares(name: str) -> None:
         """A number, or a sum of words: options, and what is there to be counted."""
         return COUNT * (eval(said, {"__builtins__": {}}, words) if isinstance(said, str) else said)
 
-    assert counted.heads == times(declared.heads)
+    assert counted.heads == times(declared.head_passes)
     assert counted.plain + counted.deep == shared + times(declared.forwards)
 
 
 def channels_of(classifier: Classifier, layer: str) -> int:
-    with tapped(classifier, layer) as tap:
+    with tap_layers(classifier, layer) as tap:
         tap.forward(torch.zeros(1, 1, classifier.spec.size, classifier.spec.size, dtype=torch.double))
-        return tap.target(torch.zeros(1, dtype=torch.long)).activation.shape[1]
+        return tap.single_tap(torch.zeros(1, dtype=torch.long)).activation.shape[1]
 
 
 def home(name: str) -> str:

@@ -10,12 +10,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradfaith import registry
-from gradfaith.metrics.contract import DECOY, NONE, RERUN, Again, Maps, Metric, Removal, Stored
+from gradfaith.metrics.contract import (
+    FIRST_DECOY,
+    NOTHING_REMOVED,
+    BatteryMaps,
+    MethodMaps,
+    MethodRerun,
+    Metric,
+    RankedRemoval,
+)
 from gradfaith.metrics.imputers import black
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Located
 from gradfaith.metrics.runners import rerun
-from gradfaith.metrics.runners.masking import run
+from gradfaith.metrics.runners.masking import run_battery
+from gradfaith.vocabulary import RERUN_BATTERY
 
 FAMILIES = ("localization", "faithfulness", "agreement", "composite")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
@@ -24,7 +33,7 @@ SIZE, COUNT = (12, 15), 6
 MIRRORED = (..., slice(None, None, -1))
 seeds = st.integers(0, 2**32 - 1)
 REGIONS = np.zeros((COUNT, *SIZE), dtype=np.uint8)  # one on either side, and two decoys on either side
-for place, number in enumerate((1, DECOY, DECOY + 1, DECOY + 2, DECOY + 3, DECOY + 4)):
+for place, number in enumerate((1, FIRST_DECOY, FIRST_DECOY + 1, FIRST_DECOY + 2, FIRST_DECOY + 3, FIRST_DECOY + 4)):
     REGIONS[:, 1 + 3 * (place // 2) : 3 + 3 * (place // 2), 1 + 8 * (place % 2) : 5 + 8 * (place % 2)] = number
 every_metric = pytest.mark.parametrize(("family", "name"), EVERY)
 
@@ -55,7 +64,7 @@ def unit(raw: np.ndarray) -> np.ndarray:
 
 def localized(name: str, maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """A localization metric's numbers by variant, the primary one first."""
-    found = registry.load("localization", name).score(Located.of(maps, masks))
+    found = registry.load("localization", name).score(Located.from_maps(maps, masks))
     return {key: part.value for key, part in (found if isinstance(found, dict) else {"": found}).items()}
 
 
@@ -71,12 +80,12 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
         return np.asarray(module.score(shares(module.METRIC, here, there)).value)
     images = torch.rand(COUNT, 1, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.arange(COUNT)
-    if module.METRIC.battery == RERUN:
+    if module.METRIC.battery == RERUN_BATTERY:
         return explained_again(module, images, torch.from_numpy(first))
     rival, against = torch.from_numpy(there), 1 - rows % 2
-    stored = Stored(torch.from_numpy(here), "input", False, rows, rows % 2, rival, against)
+    stored = MethodMaps(torch.from_numpy(here), "input", False, rows, rows % 2, rival, against)
     asked = {"m": stored}, {"x": (module, {})}, {"black": (black, {})}
-    return run(model, images, *asked, regions=torch.from_numpy(REGIONS)).of["m"]["x", "black"].value
+    return run_battery(model, images, *asked, regions=torch.from_numpy(REGIONS)).by_method["m"]["x", "black"].value
 
 
 def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
@@ -90,8 +99,8 @@ def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
 
     rows = torch.arange(COUNT)
     plain = SimpleNamespace(images=images, image_ids=list(map(str, range(COUNT))), wanted={"m": rows}, model="trained")
-    stored = Stored(ask(plain)["m"], "native", False, rows, rows % 2)
-    found = rerun.run(ask, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).of["m"]
+    stored = MethodMaps(ask(plain)["m"], "native", False, rows, rows % 2)
+    found = rerun.run_battery(ask, images, {"m": stored}, {"x": (module, {})}, {"black": (black, {})}).by_method["m"]
     return next(iter(found.values())).value
 
 
@@ -193,16 +202,20 @@ def test_maps_know_nothing_of_each_other(name):
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
 def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
     module, unit = registry.load("faithfulness", name), torch.rand(COUNT, *SIZE)
-    changes = list(module.changes(Maps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS))))
-    names = {change.name for change in changes} - {NONE}
+    changes = list(
+        module.changes(BatteryMaps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS)))
+    )
+    names = {change.name for change in changes} - {NOTHING_REMOVED}
     assert len(names) == module.METRIC.forwards
-    assert (module.METRIC.battery == RERUN) == all(isinstance(change, Again) for change in changes)
-    assert module.METRIC.imputed == any(not isinstance(change, Again) or not change.of_image for change in changes)
+    assert (module.METRIC.battery == RERUN_BATTERY) == all(isinstance(change, MethodRerun) for change in changes)
+    assert module.METRIC.imputed == any(
+        not isinstance(change, MethodRerun) or not change.per_image for change in changes
+    )
     for change in changes:
-        if isinstance(change, Removal):
+        if isinstance(change, RankedRemoval):
             assert 0 <= change.share <= 1
             continue
-        if isinstance(change, Again) and change.of_image:
+        if isinstance(change, MethodRerun) and change.per_image:
             assert change.shift is None or change.shift(2).shape == (COUNT, 2, *SIZE)
             continue
         keep = change.keep()

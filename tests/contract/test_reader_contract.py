@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from gradfaith import registry
-from gradfaith.data.readers.contract import Evidence, GroupKind, Picture, ReaderOptions
+from gradfaith.data.readers.contract import DecodedImage, EvidenceKind, GroupKind, ReaderOptions
 from gradfaith.errors import DatasetInvalid
 
 NOISE = np.random.default_rng(3).integers(1, 255, (4, 20, 24), dtype=np.uint8)
@@ -61,7 +61,7 @@ def given(request: pytest.FixtureRequest, tmp_path: Path) -> Given:
     return module, raw, module.Options(**options)
 
 
-def same(one: Picture, other: Picture) -> bool:
+def same(one: DecodedImage, other: DecodedImage) -> bool:
     return (
         np.array_equal(one.pixels, other.pixels)
         and one.masks.keys() == other.masks.keys()
@@ -84,7 +84,7 @@ def test_records_are_unique_stable_and_complete(given: Given) -> None:
         assert record.label
         assert record.group_kind in get_args(GroupKind)
         assert record.group or record.group_kind == "inferred", "only groups to be inferred may be left open"
-        assert record.evidence in get_args(Evidence)
+        assert record.evidence in get_args(EvidenceKind)
         for file in (record.file, *record.masks.values()):
             assert not Path(file).is_absolute()
             assert ".." not in Path(file).parts
@@ -125,5 +125,5 @@ def test_unknown_options_and_missing_folders_are_refused(given: Given, tmp_path:
         for missing in (None, tmp_path / "nowhere"):
             with pytest.raises(DatasetInvalid, match="is not there") as raised:
                 list(module.index(missing, options))
-            assert raised.value.why
-            assert raised.value.then
+            assert raised.value.reason
+            assert raised.value.fix

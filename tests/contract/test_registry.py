@@ -10,17 +10,17 @@ from gradfaith import registry
 from gradfaith.config import options as study_options
 from gradfaith.errors import UnknownName
 
-EVERY = [(room, name) for room in registry.ROOMS for name in registry.names(room)]
+EVERY = [(room, name) for room in registry.PLUGIN_GROUPS for name in registry.names(room)]
 
 
 @pytest.mark.parametrize(("room", "name"), EVERY)
 def test_declaration_and_options_are_those_of_the_imported_file(room: str, name: str) -> None:
     entry, module = registry.entry(room, name), registry.load(room, name)
     assert module.__name__ == entry.module
-    declaration = getattr(module, registry.ROOMS[room].declaration)
+    declaration = getattr(module, registry.PLUGIN_GROUPS[room].declaration)
     if dataclasses.is_dataclass(declaration):
         assert {key: getattr(declaration, key) for key in entry.declared} == entry.declared
-    function = inspect.signature(getattr(module, registry.ROOMS[room].function))
+    function = inspect.signature(getattr(module, registry.PLUGIN_GROUPS[room].function))
     wanted = {word.name: word.default for word in function.parameters.values() if word.kind is word.KEYWORD_ONLY}
     assert {key: option.default for key, option in entry.options.items()} == wanted
     assert entry.summary
@@ -52,7 +52,7 @@ def test_a_control_is_called_with_hyphens_and_is_no_method() -> None:
 def test_an_unknown_name_is_refused_with_what_was_probably_meant() -> None:
     with pytest.raises(UnknownName, match='no method called "gradcan"; did you mean "gradcam"') as refusal:
         registry.load("methods", "gradcan")
-    assert "gradcam" in refusal.value.then
+    assert "gradcam" in refusal.value.fix
     with pytest.raises(UnknownName, match=r'no imputer called "zzz"\.'):
         registry.entry("imputers", "zzz")
 
@@ -70,10 +70,10 @@ def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room:
     """Minus one works nowhere, and nothing declared lets it pass."""
     study, entry = {"size": 224, "seeds": 1}, registry.entry(room, name)
     defaults = {word: option.default for word, option in entry.options.items()}
-    assert study_options.broken(room, name, defaults, study) == []
+    assert study_options.broken_limits(room, name, defaults, study) == []
     for limit in entry.declared["limits"]:
-        assert set(study_options.words(limit)) <= {*defaults, *study}
+        assert set(study_options.names_in(limit)) <= {*defaults, *study}
     below = (-1,) if isinstance(defaults[key], tuple) else -1
-    found = study_options.broken(room, name, defaults | {key: below}, study)
+    found = study_options.broken_limits(room, name, defaults | {key: below}, study)
     assert any(line.startswith(f"{key}: {name} needs ") for line in found)
     assert all(f"{key}: {below!r}" in line for line in found)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, uses_of
+from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.attribution.contract import Tap
-from gradfaith.attribution.taps import tapped
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
+from gradfaith.attribution.taps import tap_layers
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
 
 TARGET, SIZE = 1, 96
 IMAGES = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
@@ -38,7 +38,7 @@ RELATIVE = 1e-5
 def model(where: str) -> Classifier:
     """Logits of tens, as a trained network has: some peers guard divisions by a constant that would otherwise decide the map."""
     name, options, _ = NETWORKS[where]
-    classifier = build(Spec(name, 3, 1, 3, SIZE, 0.5, 0.25, options), seed=2).eval()
+    classifier = build_classifier(ClassifierSpec(name, 3, 1, 3, SIZE, 0.5, 0.25, options), seed=2).eval()
     with torch.no_grad():
         classifier.net.get_classifier().weight.mul_(300)  # type: ignore[operator, union-attr]
     return classifier
@@ -50,21 +50,23 @@ def layer(where: str) -> nn.Module:
 
 def ours(where: str, name: str, layer: str = "", **options: object) -> Tensor:
     classifier, path = model(where), layer or NETWORKS[where][2]
-    how = {"room": "methods", "use": name, "layer": path, "options": options, "score": "logit", "shuffled": False}
-    (use,) = uses_of(classifier, {name: how})
-    with shared_passes.meeting(
-        classifier, IMAGES, use.layers, chunk=Chunk(64, torch.device("cpu")), curved="curvature" in use.wants
-    ) as meeting:
-        found = use.attribute(Given(meeting.asked(torch.tensor([TARGET]), torch.arange(1), "logit"), [], (1, 1), None))
+    how = {"group": "methods", "use": name, "layer": path, "options": options, "score": "logit", "shuffled": False}
+    (use,) = bind_methods(classifier, {name: how})
+    with shared_passes.open_shared_passes(
+        classifier, IMAGES, use.layers, chunk=AdaptiveBatch(64, torch.device("cpu")), curved="curvature" in use.needs
+    ) as shared:
+        found = use.attribute(
+            MethodCall(shared.for_target(torch.tensor([TARGET]), torch.arange(1), "logit"), [], (1, 1), None)
+        )
     assert isinstance(found, Tensor)
     assert found.amax() > 0, "a map of nothing would agree with anything"
     return found
 
 
 def tap_of(where: str) -> Tap:
-    with tapped(model(where), NETWORKS[where][2]) as tap:
+    with tap_layers(model(where), NETWORKS[where][2]) as tap:
         tap.forward(IMAGES)
-        return tap.target(torch.tensor([TARGET]))
+        return tap.single_tap(torch.tensor([TARGET]))
 
 
 def on_grid(tokens: Tensor) -> Tensor:  # (n, 1 + h w, c) -> (n, c, h, w)

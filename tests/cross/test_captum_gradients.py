@@ -21,8 +21,8 @@ from gradfaith.attribution.methods import (
     saliency,
 )
 from gradfaith.models import layers
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
 
 SMALL = {
     "resnet10t": {"channels": [8, 16, 16, 24], "stem_width": 8},
@@ -35,16 +35,16 @@ every = pytest.mark.parametrize("name", SMALL)
 
 @cache
 def model(name: str) -> Classifier:
-    return build(Spec(name, 3, 3, 3, 64, 0.5, 0.25, SMALL[name]), seed=2).eval()
+    return build_classifier(ClassifierSpec(name, 3, 3, 3, 64, 0.5, 0.25, SMALL[name]), seed=2).eval()
 
 
 def ours(name: str, method: object, **how: object) -> Tensor:
-    layer = layers.default(model(name).net)
+    layer = layers.default_layer(model(name).net)
     tapped = [layer] if method is guided_gradcam else []
-    with shared_passes.meeting(model(name), IMAGES, tapped, chunk=Chunk(8, IMAGES.device)) as meeting:
-        supply = meeting.asked(TARGET, torch.arange(2), "logit")
-        given = [supply.tap(layer)] if tapped else []
-        found = method.attribute(*given, supply.image([]), **how)  # type: ignore[attr-defined]
+    with shared_passes.open_shared_passes(model(name), IMAGES, tapped, chunk=AdaptiveBatch(8, IMAGES.device)) as shared:
+        inputs = shared.for_target(TARGET, torch.arange(2), "logit")
+        given = [inputs.tap(layer)] if tapped else []
+        found = method.attribute(*given, inputs.image([]), **how)  # type: ignore[attr-defined]
     return found if isinstance(found, Tensor) else found.maps
 
 
@@ -77,7 +77,7 @@ def test_guided_backprop(name: str) -> None:
 
 def test_guided_gradcam_where_captum_enlarges_bilinearly() -> None:
     net = model("resnet10t").net
-    peer = GuidedGradCam(model("resnet10t"), net.get_submodule(layers.default(net)))
+    peer = GuidedGradCam(model("resnet10t"), net.get_submodule(layers.default_layer(net)))
     theirs = peer.attribute(IMAGES, TARGET, interpolate_mode="bilinear").detach().sum(dim=1)
     same(ours("resnet10t", guided_gradcam), theirs)
     nearest = peer.attribute(IMAGES, TARGET).detach().sum(dim=1)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from asked import TARGET, answer, bent, noise, weighed
+from asked import TARGET, compute_maps, draw_weights, noise, relu_network
 from captum.attr import LRP, DeepLift
 from captum.attr._utils.lrp_rules import EpsilonRule, GammaRule
 from torch import Tensor, nn
@@ -27,17 +27,19 @@ class Apart(nn.Module):
 
 
 def pooled(between: type[nn.Module]) -> nn.Module:
-    return bent(between(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), between(), nn.MaxPool2d(2))
+    return relu_network(
+        between(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), between(), nn.MaxPool2d(2)
+    )
 
 
 def test_deeplift_agrees_where_nothing_is_pooled_by_its_maximum() -> None:
-    net = bent(nn.AvgPool2d(2), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
-    assert_close(answer(deeplift, net, IMAGES, TARGET, how={}).maps, theirs(net), rtol=1e-5, atol=1e-9)
+    net = relu_network(nn.AvgPool2d(2), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+    assert_close(compute_maps(deeplift, net, IMAGES, TARGET, how={}).maps, theirs(net), rtol=1e-5, atol=1e-9)
 
 
 def test_deeplift_agrees_where_no_pool_reads_a_relu() -> None:
     net = pooled(Apart)
-    assert_close(answer(deeplift, net, IMAGES, TARGET, how={}).maps, theirs(net), rtol=1e-5, atol=1e-9)
+    assert_close(compute_maps(deeplift, net, IMAGES, TARGET, how={}).maps, theirs(net), rtol=1e-5, atol=1e-9)
 
 
 def test_captum_forgets_its_rule_for_a_pool_that_reads_a_relu_and_we_do_not() -> None:
@@ -45,10 +47,10 @@ def test_captum_forgets_its_rule_for_a_pool_that_reads_a_relu_and_we_do_not() ->
     net = pooled(nn.Identity)
     whole = (net(IMAGES) - net(torch.zeros_like(IMAGES))).gather(1, TARGET[:, None])[:, 0].detach()
     missing = (theirs(net).sum(dim=(1, 2)) - whole).abs() / whole.abs()
-    found = answer(deeplift, net, IMAGES, TARGET, how={})
+    found = compute_maps(deeplift, net, IMAGES, TARGET, how={})
     assert missing.max() > 1e-3
-    assert (found.notes["delta"] < 1e-10).all()
-    assert_close(found.maps, answer(deeplift, pooled(Apart), IMAGES, TARGET, how={}).maps)
+    assert (found.diagnostics["delta"] < 1e-10).all()
+    assert_close(found.maps, compute_maps(deeplift, pooled(Apart), IMAGES, TARGET, how={}).maps)
 
 
 def relevance(net: nn.Sequential, gamma: float) -> Tensor:
@@ -67,14 +69,14 @@ def chain() -> nn.Sequential:
         nn.Conv2d(1, 6, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Identity(), nn.Conv2d(6, 6, 3), nn.ReLU(),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 3),
     )  # fmt: skip
-    weighed(net)
+    draw_weights(net)
     return net
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.25])
 def test_relevance_agrees_on_a_chain_without_norms(gamma: float) -> None:
     """captum's gamma is not meant for a batch norm by itself: ours folds it, so there is nothing to compare."""
-    found = answer(lrp, chain(), IMAGES, TARGET, how={"gamma": gamma, "epsilon": 0.0}).maps
+    found = compute_maps(lrp, chain(), IMAGES, TARGET, how={"gamma": gamma, "epsilon": 0.0}).maps
     peer = relevance(chain(), gamma)
     assert (found - peer).abs().max() <= 1e-5 * peer.abs().max()
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gradfaith.attribution.methods.gradcam import attribute
-from gradfaith.attribution.taps import tapped
+from gradfaith.attribution.taps import tap_layers
 from gradfaith.models import layers
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 CONVOLUTIONAL = ["resnet50", "densenet161", "efficientnet_b0"]
 CLASSES = 4
@@ -24,24 +24,24 @@ IMAGES = torch.rand(1, 1, 224, 224, generator=torch.Generator().manual_seed(1))
 
 @cache
 def model(name: str) -> Classifier:
-    return build(Spec(name, CLASSES, 1, 3, 224, 0.5, 0.25), seed=1).eval()
+    return build_classifier(ClassifierSpec(name, CLASSES, 1, 3, 224, 0.5, 0.25), seed=1).eval()
 
 
 @cache
 def ours(name: str) -> tuple[int, Tensor]:
     """The first class with a map that says something, and that map."""
     classifier = model(name)
-    with tapped(classifier, layers.default(classifier.net)) as tap:
+    with tap_layers(classifier, layers.default_layer(classifier.net)) as tap:
         tap.forward(IMAGES)
         for number in range(CLASSES):
-            map_ = attribute(tap.target(torch.tensor([number])))
+            map_ = attribute(tap.single_tap(torch.tensor([number])))
             if (map_ > 0).float().mean() >= 0.25 and map_.amax() - map_.amin() > 1e-3 * map_.amax():
                 return number, map_
     raise AssertionError("every class has an empty map: choose another seed")
 
 
 def module(name: str) -> nn.Module:
-    return model(name).net.get_submodule(layers.default(model(name).net))
+    return model(name).net.get_submodule(layers.default_layer(model(name).net))
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)

@@ -38,7 +38,7 @@ def cases(levels: int | None, count: int = 20) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(name: str, maps: np.ndarray, masks: np.ndarray, variant: str = "") -> np.ndarray:
-    found = registry.load("localization", name).score(Located.of(maps, masks))
+    found = registry.load("localization", name).score(Located.from_maps(maps, masks))
     return (found[variant] if variant else found).value
 
 
@@ -77,7 +77,7 @@ def test_otsu_is_scikit_images_by_half_a_bin(levels):
     """It returns the middle of the lower side's last bin, we the bin's end: the same parting of the pixels' bins."""
     maps = cases(levels)[0].reshape(20, -1)
     maps[:, 0], maps[:, 1] = 0, 1
-    for map_, found in zip(maps, located.otsu(np.sort(maps, axis=1)), strict=True):
+    for map_, found in zip(maps, located.otsu_thresholds(np.sort(maps, axis=1)), strict=True):
         assert found - 1 / 512 == pytest.approx(threshold_otsu(map_, nbins=256), abs=1e-12)
 
 
@@ -126,9 +126,9 @@ class TestQuantus:
         """Its NaN is written into an array of truth values, where it becomes true."""
         maps, empty = cases(None, count=1)[0], np.zeros((1, 16, 16), dtype=bool)
         assert judged(quantus, "PointingGame", maps, empty).tolist() == [1]
-        assert registry.load("localization", "pointing_game").score(Located.of(maps, empty)).undefined.tolist() == [
-            True
-        ]
+        assert registry.load("localization", "pointing_game").score(
+            Located.from_maps(maps, empty)
+        ).undefined.tolist() == [True]
 
     def test_its_pointing_game_takes_any_of_the_tied_pixels(self, quantus):
         """A flat map points everywhere, and hits whatever there is; in expectation it hits by area."""

@@ -18,7 +18,7 @@ from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun as rerun_attribution
 from gradfaith.metrics.composite import arcc, arcc_literature
-from gradfaith.metrics.contract import Reruns, Stored
+from gradfaith.metrics.contract import MethodMaps, RerunBatch
 from gradfaith.metrics.faithfulness import (
     average_drop_pgc,
     coherency,
@@ -33,13 +33,13 @@ from gradfaith.metrics.imputers import black, noisy_linear
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.runners import masking as masking_runners
 from gradfaith.metrics.runners import rerun
-from gradfaith.models.classifier import Classifier, Spec
-from gradfaith.runtime.batching import Chunk
-from gradfaith.scoring.composite import compose
+from gradfaith.models.classifier import Classifier, ClassifierSpec
+from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.scoring.composite import score_composite
 
 SIZE, IMAGES, LAYER = 96, 6, "3"
 ROWS, IDS = torch.arange(IMAGES), [f"image {row}" for row in range(IMAGES)]
-GRADCAM = {"room": "methods", "use": "gradcam", "layer": LAYER, "options": {}, "score": "logit", "shuffled": False}
+GRADCAM = {"group": "methods", "use": "gradcam", "layer": LAYER, "options": {}, "score": "logit", "shuffled": False}
 BLACK, FILLED = {"black": (black, {})}, {"noisy_linear": (noisy_linear, {})}
 
 
@@ -57,7 +57,7 @@ def classifier() -> Classifier:
     )  # fmt: skip
     with torch.no_grad():
         net[-1].weight.mul_(60)  # type: ignore[operator, union-attr]
-    return Classifier(net, Spec("a test's own", 3, 1, 1, SIZE, 0.0, 1.0)).eval()
+    return Classifier(net, ClassifierSpec("a test's own", 3, 1, 1, SIZE, 0.0, 1.0)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def explainer(classifier: Classifier) -> rerun_attribution.Explainer:
-    use = bound_method.uses_of(classifier, {"gradcam": GRADCAM})
-    cell = cell_attribution.Cell(
-        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probed=False
+def explainer(classifier: Classifier) -> rerun_attribution.Reexplainer:
+    use = bound_method.bind_methods(classifier, {"gradcam": GRADCAM})
+    cell = cell_attribution.MapCell(
+        classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probe_layers=False
     )
-    return rerun_attribution.Explainer({"trained": cell}, Chunk(32, torch.device("cpu")))
+    return rerun_attribution.Reexplainer({"trained": cell}, AdaptiveBatch(32, torch.device("cpu")))
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +84,16 @@ def target(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def stored(explainer: rerun_attribution.Explainer, images: Tensor, target: Tensor) -> Stored:
-    asked = Reruns(images, target, IDS, ["as it is"] * IMAGES, {("gradcam", 0): ROWS}, "trained")
-    return Stored(explainer(asked)["gradcam", 0], "native", False, ROWS, target)
+def stored(explainer: rerun_attribution.Reexplainer, images: Tensor, target: Tensor) -> MethodMaps:
+    asked = RerunBatch(images, target, IDS, ["as it is"] * IMAGES, {("gradcam", 0): ROWS}, "trained")
+    return MethodMaps(explainer(asked)["gradcam", 0], "native", False, ROWS, target)
 
 
 def test_coherency_is_grad_cam_s_by_a_complete_re_run(classifier, images, stored, explainer, target) -> None:
     metrics = {"mended": (coherency, {}), "theirs": (coherency_literature, {})}
-    ours = rerun.run(explainer, images, {("gradcam", 0): stored}, metrics, BLACK, image_ids=IDS).of["gradcam", 0]
+    ours = rerun.run_battery(explainer, images, {("gradcam", 0): stored}, metrics, BLACK, image_ids=IDS).by_method[
+        "gradcam", 0
+    ]
     assert (ours["mended", "black"].status == "ok").all()
     theirs = _theirs(classifier, images, target, "Coherency", with_method=True)
     np.testing.assert_allclose(ours["mended", "black"].value, theirs, atol=1e-4)
@@ -112,7 +114,7 @@ def _theirs(classifier: Classifier, images: Tensor, target: Tensor, name: str, *
 
 @pytest.fixture(scope="module")
 def parts(
-    classifier: Classifier, images: Tensor, stored: Stored, explainer: rerun_attribution.Explainer
+    classifier: Classifier, images: Tensor, stored: MethodMaps, explainer: rerun_attribution.Reexplainer
 ) -> dict[str, Any]:
     """Everything that an ARCC is made of, as our batteries measure it."""
     maps = {("gradcam", 0): stored}
@@ -120,9 +122,9 @@ def parts(
     ranking = {"road": (road, {}), "road_pgc": (road_pgc, {})}
     again_ = {"coherency": (coherency, {}), "coherency_literature": (coherency_literature, {})}
     found = {
-        **masking_runners.run(classifier, images, maps, masking, BLACK, image_ids=IDS).of["gradcam", 0],
-        **masking_runners.run(classifier, images, maps, ranking, FILLED, image_ids=IDS).of["gradcam", 0],
-        **rerun.run(explainer, images, maps, again_, BLACK, image_ids=IDS).of["gradcam", 0],
+        **masking_runners.run_battery(classifier, images, maps, masking, BLACK, image_ids=IDS).by_method["gradcam", 0],
+        **masking_runners.run_battery(classifier, images, maps, ranking, FILLED, image_ids=IDS).by_method["gradcam", 0],
+        **rerun.run_battery(explainer, images, maps, again_, BLACK, image_ids=IDS).by_method["gradcam", 0],
     }
     return {metric: result for (metric, _), result in found.items()}
 
@@ -140,11 +142,11 @@ def test_arcc_of_the_literature_is_grad_cam_s_up_to_the_noise_of_its_filling(cla
     """grad-cam makes map, parts and composite itself; its noise has no seed of ours, and a steep head shows that a little."""
     torch.manual_seed(0)
     theirs = _theirs(classifier, images, target, "ARCC", with_method=False)
-    literature = compose(arcc_literature, {name: parts[name] for name in arcc_literature.METRIC.parts}, {})
+    literature = score_composite(arcc_literature, {name: parts[name] for name in arcc_literature.METRIC.parts}, {})
     assert (literature.status == "ok").all()
     np.testing.assert_allclose(literature.value, theirs, atol=0.01)
     assert 0.1 < theirs.min() < theirs.max() < 0.9
-    mended = compose(arcc, {name: parts[name] for name in arcc.METRIC.parts}, {})
+    mended = score_composite(arcc, {name: parts[name] for name in arcc.METRIC.parts}, {})
     np.testing.assert_allclose(mended.value, literature.value, atol=0.02)  # a dense map without ties
 
 
@@ -157,13 +159,13 @@ def test_the_minimal_case_against_grad_cam_s_coherency_a_map_that_vanishes() -> 
         return (0.9 - images[:, 0]).clamp(min=0) * (images[:, 0].amax(dim=(1, 2), keepdim=True) > 0.9)
 
     raw = dark(image)
-    alone = {"dark": Stored(raw, "input", False, torch.arange(1), torch.arange(1))}
+    alone = {"dark": MethodMaps(raw, "input", False, torch.arange(1), torch.arange(1))}
 
-    def ask(asked: Reruns) -> dict[str, Tensor]:
+    def ask(asked: RerunBatch) -> dict[str, Tensor]:
         return {"dark": dark(asked.images[asked.wanted["dark"]])}
 
     metrics = {"coherency": (coherency, {}), "literature": (coherency_literature, {})}
-    found = rerun.run(ask, image, alone, metrics, BLACK).of["dark"]
+    found = rerun.run_battery(ask, image, alone, metrics, BLACK).by_method["dark"]
     unit = (raw / raw.max()).numpy()
     theirs = peer(".metrics.arcc", "Coherency")()
     said = theirs(image, unit, [None], None, lambda input_tensor, targets: dark(input_tensor).numpy())
@@ -171,17 +173,17 @@ def test_the_minimal_case_against_grad_cam_s_coherency_a_map_that_vanishes() -> 
     assert found["coherency", "black"].status.tolist() == ["undefined"]
 
 
-def noise_of(explain_: Any, images: Tensor, stored: Stored, draws: int, radius: float) -> tuple[Any, list[Tensor]]:
+def noise_of(explain_: Any, images: Tensor, stored: MethodMaps, draws: int, radius: float) -> tuple[Any, list[Tensor]]:
     """Our number, and every draw's noise by image."""
     seen: list[Tensor] = []
 
-    def ask(asked: Reruns) -> Any:
+    def ask(asked: RerunBatch) -> Any:
         seen.append(asked.images)
         return explain_(asked)
 
     metrics = {"s": (max_sensitivity, {"draws": draws, "radius": radius})}
-    found = rerun.run(ask, images, {("gradcam", 0): stored}, metrics, {}, image_ids=IDS, chunk=draws * IMAGES)
-    return found.of["gradcam", 0]["s", ""], list(torch.cat(seen).reshape(draws, IMAGES, 1, SIZE, SIZE) - images)
+    found = rerun.run_battery(ask, images, {("gradcam", 0): stored}, metrics, {}, image_ids=IDS, chunk=draws * IMAGES)
+    return found.by_method["gradcam", 0]["s", ""], list(torch.cat(seen).reshape(draws, IMAGES, 1, SIZE, SIZE) - images)
 
 
 def test_max_sensitivity_is_captum_s_under_the_same_noise(classifier, images, stored, explainer, target) -> None:
@@ -213,7 +215,7 @@ def test_the_minimal_case_against_captum_s_sensitivity_a_map_of_nothing() -> Non
     image = torch.zeros(1, 1, 1, 2)
     theirs = sensitivity_max(lambda given: given, image, lambda given, _radius: given + torch.tensor([0.3, 0.0]))
     assert theirs.tolist() == pytest.approx([0.3])
-    alone = {"m": Stored(image[:, 0], "input", True, torch.arange(1), torch.arange(1))}
+    alone = {"m": MethodMaps(image[:, 0], "input", True, torch.arange(1), torch.arange(1))}
     ask = SimpleNamespace(of=lambda asked: {"m": asked.images[asked.wanted["m"]][:, 0]}).of
-    found = rerun.run(ask, image, alone, {"s": (max_sensitivity, {"draws": 2})}, {}).of["m"]["s", ""]
+    found = rerun.run_battery(ask, image, alone, {"s": (max_sensitivity, {"draws": 2})}, {}).by_method["m"]["s", ""]
     assert found.status.tolist() == ["degenerate"]

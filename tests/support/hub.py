@@ -1,4 +1,4 @@
-"""A hub of one model on a free port of this machine, as the Hugging Face client asks one: a HEAD for what it is, then a GET."""
+"""Serve one model on a free local port like the Hugging Face hub: a HEAD request for its metadata, then a GET."""
 
 from server import Handler, Server, whole
 
@@ -6,13 +6,13 @@ NAME = "test_resnet.r160_in1k"
 COMMIT = "0" * 40
 
 
-class Answers(Handler):
+class HubHandler(Handler):
     def do_HEAD(self) -> None:
         hub = self.server
         assert isinstance(hub, Hub)
-        there = self.path == f"/timm/{NAME}/resolve/main/model.safetensors"
-        known = {"ETag": '"v1"', "X-Repo-Commit": COMMIT, "Content-Length": len(hub.content)}
-        self.head(200 if there else 404, known if there else {"Content-Length": 0, "X-Error-Code": "EntryNotFound"})
+        exists = self.path == f"/timm/{NAME}/resolve/main/model.safetensors"
+        found = {"ETag": '"v1"', "X-Repo-Commit": COMMIT, "Content-Length": len(hub.content)}
+        self.head(200 if exists else 404, found if exists else {"Content-Length": 0, "X-Error-Code": "EntryNotFound"})
 
 
 class Hub(Server):
@@ -20,7 +20,7 @@ class Hub(Server):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(whole(content))
-        self.content, self.RequestHandlerClass = content, Answers
+        self.content, self.RequestHandlerClass = content, HubHandler
 
     @property
     def endpoint(self) -> str:

@@ -8,15 +8,15 @@ from math import dist, inf, nextafter, sqrt
 
 import numpy as np
 
-Grid = np.ndarray
+Array2D = np.ndarray
 Number = float | None
 
 
-def flat(map_: Grid, mask: Grid) -> tuple[list[float], list[bool]]:
+def flat(map_: Array2D, mask: Array2D) -> tuple[list[float], list[bool]]:
     return [float(value) for row in map_ for value in row], [bool(value) for row in mask for value in row]
 
 
-def counts(map_: Grid, mask: Grid, threshold: str) -> tuple[float, float, float]:
+def counts(map_: Array2D, mask: Array2D, threshold: str) -> tuple[float, float, float]:
     """Hits, marked, area."""
     values, inside = flat(map_, mask)
     area = sum(inside)
@@ -52,48 +52,48 @@ def otsu(values: list[float]) -> float:
     return threshold
 
 
-def recall(map_: Grid, mask: Grid, threshold: str = "fixed") -> Number:
+def recall(map_: Array2D, mask: Array2D, threshold: str = "fixed") -> Number:
     hits, _, area = counts(map_, mask, threshold)
     return hits / area if area else None
 
 
-def precision(map_: Grid, mask: Grid, threshold: str = "fixed") -> Number:
+def precision(map_: Array2D, mask: Array2D, threshold: str = "fixed") -> Number:
     hits, marked, area = counts(map_, mask, threshold)
     return hits / marked if area and marked else None
 
 
-def f1(map_: Grid, mask: Grid, threshold: str = "fixed") -> Number:
+def f1(map_: Array2D, mask: Array2D, threshold: str = "fixed") -> Number:
     p, r = precision(map_, mask, threshold), recall(map_, mask, threshold)
     if r is None:
         return None
     return 2 * p * r / (p + r) if p and r else 0.0
 
 
-def iou(map_: Grid, mask: Grid, threshold: str = "fixed") -> Number:
+def iou(map_: Array2D, mask: Array2D, threshold: str = "fixed") -> Number:
     hits, marked, area = counts(map_, mask, threshold)
     return hits / (marked + area - hits) if area else None
 
 
-def locacc_literature(map_: Grid, mask: Grid) -> Number:
+def locacc_literature(map_: Array2D, mask: Array2D) -> Number:
     hits, _, area = counts(map_, mask, "fixed")
     return hits / (area + 1e-8)
 
 
-def topk_overlap(map_: Grid, mask: Grid) -> Number:
+def topk_overlap(map_: Array2D, mask: Array2D) -> Number:
     return recall(map_, mask, "area-matched")
 
 
-def topk_gain(map_: Grid, mask: Grid) -> Number:
+def topk_gain(map_: Array2D, mask: Array2D) -> Number:
     overlap, chance = topk_overlap(map_, mask), mask.sum() / mask.size
     return None if overlap is None or chance == 1 else (overlap - chance) / (1 - chance)
 
 
-def iou_area_matched(map_: Grid, mask: Grid) -> Number:
+def iou_area_matched(map_: Array2D, mask: Array2D) -> Number:
     overlap = topk_overlap(map_, mask)
     return None if overlap is None else overlap / (2 - overlap)
 
 
-def tko_literature(map_: Grid, mask: Grid) -> Number:
+def tko_literature(map_: Array2D, mask: Array2D) -> Number:
     """The published lines, in words: the last K places of argpartition, and the IoU of two sets."""
     values = np.asarray(map_).ravel()
     wanted = int(mask.sum())
@@ -102,23 +102,23 @@ def tko_literature(map_: Grid, mask: Grid) -> Number:
     return len(top & truth) / len(top | truth)
 
 
-def saliency_score(map_: Grid, mask: Grid) -> Number:
+def saliency_score(map_: Array2D, mask: Array2D) -> Number:
     values, inside = flat(map_, mask)
     mass = sum(values)
     return sum(v for v, i in zip(values, inside, strict=True) if i) / mass if mass and any(inside) else None
 
 
-def gain(map_: Grid, mask: Grid) -> Number:
+def gain(map_: Array2D, mask: Array2D) -> Number:
     share = saliency_score(map_, mask)
     return None if share is None else share / (mask.sum() / mask.size)
 
 
-def outside(map_: Grid, mask: Grid) -> Number:
+def outside(map_: Array2D, mask: Array2D) -> Number:
     share = saliency_score(map_, mask)
     return None if share is None else 1 - share
 
 
-def border_share(map_: Grid, mask: Grid, width: float = 0.05) -> Number:
+def border_share(map_: Array2D, mask: Array2D, width: float = 0.05) -> Number:
     (height, breadth), mass, rim = map_.shape, 0.0, 0.0
     down, across = max(1, round(width * height)), max(1, round(width * breadth))
     for y in range(height):
@@ -129,7 +129,7 @@ def border_share(map_: Grid, mask: Grid, width: float = 0.05) -> Number:
     return rim / mass if mass else None
 
 
-def pointing_game(map_: Grid, mask: Grid, tolerance: int = 0) -> Number:
+def pointing_game(map_: Array2D, mask: Array2D, tolerance: int = 0) -> Number:
     places = [(y, x) for y in range(map_.shape[0]) for x in range(map_.shape[1])]
     peaks = [place for place in places if map_[place] == map_.max()]
     truth = [place for place in places if mask[place]]
@@ -137,14 +137,14 @@ def pointing_game(map_: Grid, mask: Grid, tolerance: int = 0) -> Number:
     return hits / len(peaks) if truth else None
 
 
-def cosine(map_: Grid, mask: Grid) -> Number:
+def cosine(map_: Array2D, mask: Array2D) -> Number:
     values, inside = flat(map_, mask)
     dot = sum(value * truth for value, truth in zip(values, inside, strict=True))
     lengths = sqrt(sum(value**2 for value in values)) * sqrt(sum(inside))
     return dot / lengths if lengths else None
 
 
-def roc_auc(map_: Grid, mask: Grid) -> Number:
+def roc_auc(map_: Array2D, mask: Array2D) -> Number:
     values, inside = flat(map_, mask)
     high = [value for value, truth in zip(values, inside, strict=True) if truth]
     low = [value for value, truth in zip(values, inside, strict=True) if not truth]
@@ -152,7 +152,7 @@ def roc_auc(map_: Grid, mask: Grid) -> Number:
     return wins / (len(high) * len(low)) if high and low else None
 
 
-def average_precision(map_: Grid, mask: Grid) -> Number:
+def average_precision(map_: Array2D, mask: Array2D) -> Number:
     """Steps of the precision-recall curve, a threshold at every value from the highest down."""
     values, inside = flat(map_, mask)
     if not any(inside):
@@ -169,11 +169,11 @@ def average_precision(map_: Grid, mask: Grid) -> Number:
 THRESHOLDS = ("fixed", "otsu", "area-matched")
 
 
-def each(twin: Callable[..., Number]) -> dict[str, Callable[[Grid, Grid], Number]]:
+def each(twin: Callable[..., Number]) -> dict[str, Callable[[Array2D, Array2D], Number]]:
     return {name: (lambda map_, mask, name=name: twin(map_, mask, name)) for name in THRESHOLDS}
 
 
-TWINS: dict[str, dict[str, Callable[[Grid, Grid], Number]]] = {
+TWINS: dict[str, dict[str, Callable[[Array2D, Array2D], Number]]] = {
     "locacc": {"": recall},
     "locacc_literature": {"": locacc_literature},
     "recall": each(recall),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 SIZE = 64
 
@@ -52,7 +52,9 @@ EVERY = NETWORKS | CHAINS
 def network(name: str) -> Classifier:
     """In double precision, every weight alive, batch norms with statistics of their own."""
     asked = EVERY[name]
-    classifier = build(Spec(asked.timm, 3, 1, 3, asked.size, 0.5, 0.25, dict(asked.options)), seed=asked.seed).double()
+    classifier = build_classifier(
+        ClassifierSpec(asked.timm, 3, 1, 3, asked.size, 0.5, 0.25, dict(asked.options)), seed=asked.seed
+    ).double()
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in classifier.parameters():

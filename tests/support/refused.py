@@ -25,6 +25,6 @@ def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 def refusal(document: dict[str, Any], root: Path) -> StudyInvalid:
     with pytest.raises(StudyInvalid) as raised:
         Plan.read(document, root, "study.yaml")
-    assert raised.value.why
-    assert raised.value.then
+    assert raised.value.reason
+    assert raised.value.fix
     return raised.value

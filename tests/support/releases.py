@@ -12,7 +12,7 @@ from PIL import Image
 
 from gradfaith.data.phantom import ct_slices, scanner
 
-CLASSES: dict[str, scanner.Label] = {"Bengin": "benign", "Malignant": "malignant", "Normal": "normal"}
+CLASSES: dict[str, scanner.PhantomClass] = {"Bengin": "benign", "Malignant": "malignant", "Normal": "normal"}
 NESTED = "The IQ-OTHNCCD lung cancer dataset"
 
 
@@ -39,8 +39,10 @@ def release(
         folder.mkdir()
         for number in range(patients * per_patient):
             patient = place + 3 * (number // per_patient)
-            cut = ct_slices.Cut(seed, patient, label, number % per_patient, per_patient, size, 0.35)
-            pixels = ct_slices.expose(cut, ct_slices.draw(cut), scanner.kernel(seed, patient, label, 0.0))
+            cut = ct_slices.SliceSpec(seed, patient, label, number % per_patient, per_patient, size, 0.35)
+            pixels = ct_slices.scan_slice(
+                cut, ct_slices.draw_slice(cut), scanner.draw_kernel(seed, patient, label, 0.0)
+            )
             path = folder / f"{word} case ({number + 1}).jpg"
             Image.fromarray(np.stack([pixels] * 3, axis=-1)).save(path, quality=98)
             found.append(Slice(path.relative_to(raw).as_posix(), label, number + 1, f"{label}-{patient}"))

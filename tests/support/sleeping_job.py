@@ -13,14 +13,14 @@ with running(sys.argv[1]):
 """
 
 
-def started(log: Path, *command: str) -> subprocess.Popen[bytes]:
+def start_job(log: Path, *command: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, start_new_session=True)
-    wait(lambda: log.is_file() and "working" in log.read_text(), 20, "the job did not start")
+    wait_until(lambda: log.is_file() and "working" in log.read_text(), 20, "the job did not start")
     return process
 
 
-def wait(until, seconds: float, said: str) -> None:
+def wait_until(condition, seconds: float, message: str) -> None:
     end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, said
+    while not condition():
+        assert time.monotonic() < end, message
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Scores and curves of several methods of known quality, drawn at random, for what judges metrics and draws curves."""
+"""Random scores and curves of several methods of known quality, for tests of the meta-evaluation and of curve figures."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -9,9 +9,9 @@ import pandas as pd
 from gradfaith.storage import parquet
 
 METHODS = {"gradcam": 0.6, "layercam": 0.5, "eigencam": 0.3, "saliency": 0.4, "refine-layercam": 0.7}
-KNOWING_NOTHING = {"random-grid": 0.1, "centre": 0.2, "uniform": 0.05}
-EVERY = {**METHODS, **KNOWING_NOTHING, **dict.fromkeys((f"shuffled-{name}" for name in METHODS), 0.1)}
-# metric -> what quality is worth to it, noise, variants, which end is better
+CONTROLS = {"random-grid": 0.1, "centre": 0.2, "uniform": 0.05}
+QUALITY = {**METHODS, **CONTROLS, **dict.fromkeys((f"shuffled-{name}" for name in METHODS), 0.1)}
+# metric -> weight of the quality in its value, noise, variants, which end is better
 METRICS = {
     "saliency_score": (1.0, 0.05, ("",), "higher"),
     "cosine": (1.0, 0.1, ("",), "higher"),
@@ -21,17 +21,17 @@ METRICS = {
     "border_share": (0.0, 0.1, ("",), "neither"),
 }
 BETTER = {name: end for name, (*_, end) in METRICS.items()}
-ASKED = {
+SETTINGS = {
     "truth": ["saliency_score", "cosine"], "against": "road", "better": BETTER, "order_only": ["road", "deletion"],
-    "controls": list(KNOWING_NOTHING), "level": 0.95, "min_groups": 8,
+    "controls": list(CONTROLS), "level": 0.95, "min_groups": 8,
 }  # fmt: skip
 
 
 def scores(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """Every method on every metric; the uniform map loses nothing, so Average Drop takes it for the best."""
+    """Return score rows of every method on every metric; Average Drop ranks the uniform map first, as it loses nothing."""
     draw, frames, count = np.random.default_rng(4), [], len(images)
     about = images[["image_id", "group", "label"]].assign(part="test", predicted=images["label"], copy=0, layer="")
-    for (arch, seed), (method, quality) in product(product(archs, seeds), EVERY.items()):
+    for (arch, seed), (method, quality) in product(product(archs, seeds), QUALITY.items()):
         own = quality + draw.normal(0, 0.1, count)
         wrong = np.random.default_rng([seed, len(arch)]).random(count) < 0.1
         for metric, (worth, noise, variants, _) in METRICS.items():
@@ -48,13 +48,13 @@ def scores(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> 
 
 
 def curves(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """A falling probability for every method: at once where quality is 1, evenly where it is 0, and from the other end likewise."""
+    """Return curves of a falling probability: at once for a method of quality 1, evenly for one of quality 0."""
     draw, frames = np.random.default_rng(5), []
     about = images[["image_id", "group", "label"]].assign(
         part="test", predicted=images["label"], correct=True, layer=""
     )
     shares = np.linspace(0, 1, 11)
-    for arch, seed, (method, quality) in product(archs, seeds, EVERY.items()):
+    for arch, seed, (method, quality) in product(archs, seeds, QUALITY.items()):
         for order, imputer, share in product(("most", "least"), ("noisy_linear", "black"), shares):
             bent = (1 - share) ** (1 + 3 * quality) if order == "most" else 1 - share ** (1 + 3 * quality)
             value = np.clip(0.1 + 0.8 * bent + draw.normal(0, 0.05, len(images)), 0, 1)

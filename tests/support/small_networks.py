@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 
 def make(name: str, size: int, **options: Any) -> Classifier:
-    spec = Spec(name, classes=3, channels=1, in_chans=3, size=size, mean=0.5, std=0.25, options=options)
-    classifier = build(spec, seed=3)
+    spec = ClassifierSpec(name, classes=3, channels=1, in_chans=3, size=size, mean=0.5, std=0.25, options=options)
+    classifier = build_classifier(spec, seed=3)
     with torch.no_grad():  # some heads start at zero, and nothing would have a gradient
         for parameter in classifier.parameters():
             if not parameter.any():

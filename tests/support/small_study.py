@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.stats import meta_evaluation
-from gradfaith.stats.classification import classification
-from gradfaith.stats.contrasts import comparable, contrasts
-from gradfaith.stats.estimates import estimates, lesion_size
+from gradfaith.stats.classification import estimate_classification
+from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
+from gradfaith.stats.estimates import estimate_scores, lesion_size
 from gradfaith.storage import hdf5, map_info, parquet
 
 CLASSES, ARCHS, SEEDS = ["normal", "benign", "malignant"], ["resnet10t", "efficientvit_b0"], [0, 1]
@@ -130,8 +130,8 @@ def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict(parquet.SCORES))
 
 
-class World:
-    """A small study: tables made by the real statistics, stores on disk."""
+class SmallStudy:
+    """A small study on disk: `inputs` maps the needs of figures and tables to the paths of their files."""
 
     def __init__(self, folder: Path, groups: int = 12) -> None:
         about = manifest(groups)
@@ -144,12 +144,14 @@ class World:
         }
         parquet.write(self.inputs["manifest"], about, parquet.MANIFEST)
         parquet.write(self.inputs["scores"], raw, parquet.SCORES)
-        parquet.write(self.inputs["estimates"], estimates(raw, by=("label", "lesion_size")), parquet.ESTIMATES)
+        parquet.write(self.inputs["estimates"], estimate_scores(raw, by=("label", "lesion_size")), parquet.ESTIMATES)
         parquet.write(
-            self.inputs["contrasts"], contrasts(comparable(raw), CONTROLS, BETTER, ABOUT["primary"]), parquet.CONTRASTS
+            self.inputs["contrasts"],
+            estimate_contrasts(select_comparable(raw), CONTROLS, BETTER, ABOUT["primary"]),
+            parquet.CONTRASTS,
         )
-        parquet.write(self.inputs["classification"], classification(answers, CLASSES), parquet.CLASSIFICATION)
-        judged = meta_evaluation.evaluation(small_meta.scores(about, ARCHS, SEEDS), small_meta.ASKED)
+        parquet.write(self.inputs["classification"], estimate_classification(answers, CLASSES), parquet.CLASSIFICATION)
+        judged = meta_evaluation.evaluate_metrics(small_meta.scores(about, ARCHS, SEEDS), small_meta.SETTINGS)
         parquet.write(self.inputs["meta"], judged, parquet.META)
         parquet.write(self.inputs["curves"], small_meta.curves(about, ARCHS, SEEDS), parquet.CURVES)
         self.inputs["predictions"] = [
@@ -218,5 +220,5 @@ class World:
         needs = registry.entry("figures", name).declared["needs"]
         defaults = {key: option.default for key, option in registry.entry("figures", name).options.items()}
         with ExitStack() as stack:
-            given = contract.given(stack, {need: self.inputs[need] for need in needs}, ABOUT)
+            given = contract.open_inputs(stack, {need: self.inputs[need] for need in needs}, ABOUT)
             return registry.load("figures", name).draw(given, **(defaults | options))

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from workspace import Workspace
 
-from gradfaith.stats.estimates import KEYS
+from gradfaith.stats.estimates import ESTIMATE_KEYS
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
-AFTER = {"collect": 1, "estimate": 1, "provenance": 1}
+AFTER = {"merge_scores": 1, "estimate": 1, "provenance": 1}
 
 
 def test_architectures_and_the_ensemble_are_compared_without_any_model_job(spoilable: Workspace):
@@ -23,7 +23,7 @@ def test_architectures_and_the_ensemble_are_compared_without_any_model_job(spoil
     assert set(found["variant"]) == {"architectures", "ensemble", "between-images"}
     pairs = found[found["variant"] == "architectures"]
     assert set(zip(pairs["seed"], pairs["seed2"], strict=True)) == {(0, 0), (1, 1)}
-    assert not found.duplicated([*KEYS, "seed", "image_id"]).any()
+    assert not found.duplicated([*ESTIMATE_KEYS, "seed", "image_id"]).any()
     cells = pd.read_parquet(results / "estimates.parquet").query("arch2 == 'net-b' and by == ''")
     assert set(cells["seeds"]) == {"0 1"}
     assert {"gradcam", "shuffled-gradcam", "centre"} <= set(cells["method"])

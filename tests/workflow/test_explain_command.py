@@ -11,10 +11,10 @@ from PIL import Image
 from workspace import TINY, Workspace
 
 from gradfaith.cli import explain_image, main
-from gradfaith.cli.explain_request import Request
+from gradfaith.cli.explain_request import ExplainRequest
 from gradfaith.errors import MethodUndefined, ModelUnusable
 from gradfaith.reporting.figures import overlay
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 IMAGES = "results/tiny/data/images.h5"
@@ -28,17 +28,17 @@ def here(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def explained(out: Path, **words: object) -> list[str]:
     default = {"image": an_image(), "study": TINY, "arch": "net-b", "seed": 1, "out": out}
-    return list(explain_image.run(Request(**(default | words)), Path.cwd()))
+    return list(explain_image.run(ExplainRequest(**(default | words)), Path.cwd()))
 
 
 def an_image(role: str = "predicted") -> str:
     """One whose prediction is wrong, so that it has two maps of every method."""
-    with Maps("results/tiny/maps/net-b/seed-1/cams.h5") as maps:
+    with MapStore("results/tiny/maps/net-b/seed-1/cams.h5") as maps:
         return str(maps.rows.loc[maps.rows["role"] == role, "image_id"].iloc[0])
 
 
 def stored(bundle: str, label: str, image: str, role: str) -> np.ndarray:
-    with Maps(f"results/tiny/maps/net-b/seed-1/{bundle}.h5") as maps:
+    with MapStore(f"results/tiny/maps/net-b/seed-1/{bundle}.h5") as maps:
         row = int(np.flatnonzero((maps.rows["image_id"] == image) & (maps.rows["role"] == role))[0])
         return maps.maps(label, 0, slice(row, row + 1))
 
@@ -77,7 +77,7 @@ def test_the_maps_are_the_study_s_own_and_everything_is_written(
     assert set(os.listdir(tmp_path / "a")) == names | {"maps.h5", "side-by-side.png", "side-by-side.svg"}
     for name in names | {"side-by-side.png"}:
         assert min(Image.open(tmp_path / "a" / name).size) > 250
-    with Maps(tmp_path / "a/maps.h5") as maps:
+    with MapStore(tmp_path / "a/maps.h5") as maps:
         for bundle, label in (("cams", "gradcam"), ("controls", "random"), ("controls", "random-grid")):
             own = stored(bundle, label, image, "predicted")
             np.testing.assert_allclose(maps.maps(label, 0), own, rtol=1e-5, atol=1e-5 * np.abs(own).max())
@@ -88,14 +88,14 @@ def test_the_maps_are_the_study_s_own_and_everything_is_written(
 
 def test_a_file_gives_the_maps_of_the_same_image_of_the_study_for_any_class(here: Path, tmp_path: Path) -> None:
     image = an_image()
-    with Images(IMAGES) as images:
+    with ImageStore(IMAGES) as images:
         Image.fromarray(images.pixels([image])[0, 0]).save(tmp_path / "x.png")
     true = pd.read_parquet("results/tiny/predictions/net-b/seed-1.parquet").set_index("image_id").loc[image, "label"]
     by_id = explained(tmp_path / "id", target=true)
     by_file = explained(tmp_path / "file", target=true, image=str(tmp_path / "x.png"))
     assert f"explained: {true}" in by_id[0]
     assert by_file[0] == by_id[0].replace(image, "x.png").replace(f" true class: {true};", "")
-    with Maps(tmp_path / "id/maps.h5") as one, Maps(tmp_path / "file/maps.h5") as other:
+    with MapStore(tmp_path / "id/maps.h5") as one, MapStore(tmp_path / "file/maps.h5") as other:
         np.testing.assert_array_equal(one.maps("gradcam", 0), other.maps("gradcam", 0))
         own = stored("cams", "gradcam", image, "true")
         np.testing.assert_allclose(one.maps("gradcam", 0), own, rtol=1e-5, atol=1e-5 * np.abs(own).max())
@@ -123,10 +123,10 @@ def test_a_fault_while_drawing_leaves_the_earlier_answer(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained(tmp_path / "a", methods=["eigencam"])
-    monkeypatch.setattr(overlay, "beside", lambda *_: 1 / 0)
+    monkeypatch.setattr(overlay, "draw_maps_side_by_side", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         explained(tmp_path / "a")
     assert os.listdir(tmp_path) == ["a"]
     assert "eigencam.png" in os.listdir(tmp_path / "a")
-    with Maps(tmp_path / "a/maps.h5") as maps:
+    with MapStore(tmp_path / "a/maps.h5") as maps:
         assert list(maps.methods) == ["eigencam"]

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from workspace import ROOT, TINY, Workspace, plant
 
 from gradfaith.models.timm_import import timm
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
 pytestmark = pytest.mark.xdist_group("external")
 
@@ -89,7 +89,7 @@ def test_what_is_said_of_it_is_said_of_models_that_were_trained_elsewhere(outsid
         "reason": "this study trained no model on these images", "this": None, "random": [], "groups": []
     }  # fmt: skip
     assert audit["seen_before"] == {"study": "tiny", "images": 0, "list": []}
-    assert json.loads((results / "data/gate.json").read_text())["leaky"] is False
+    assert json.loads((results / "data/leakage.json").read_text())["leaky"] is False
     page = (results / "figures/audit.svg").read_text()
     assert "Not asked" in page
     about = json.loads((results / "provenance.json").read_text())
@@ -115,7 +115,7 @@ def test_a_classifier_with_other_outputs_answers_through_a_class_map(outside: Wo
     spec = json.loads((outside.folder / f"results/mine/models/{MODEL}/card.json").read_text())["spec"]
     assert (spec["classes"], spec["class_map"]) == (5, [[1], [3], [4, 0]])
     found = pd.read_parquet(outside.folder / f"results/mine/predictions/{MODEL}.parquet")
-    with Images(outside.folder / "results/mine/data/images.h5") as images:
+    with ImageStore(outside.folder / "results/mine/data/images.h5") as images:
         outputs = whole((images.pixels(list(found["image_id"])) / 255 - 0.4) / 0.2)
     for name, mapped in (("normal", [1]), ("benign", [3]), ("malignant", [4, 0])):
         np.testing.assert_allclose(found[f"logit_{name}"], logsumexp(outputs[:, mapped], axis=1), atol=1e-4)

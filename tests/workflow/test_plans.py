@@ -56,9 +56,9 @@ def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable:
     }
     (spoilable.folder / "tiny.yaml").write_text(yaml.safe_dump({"study": "layers", "base": "tiny", **own}))
     planned = spoilable.planned()
-    assert not {"index", "split", "pack", "train", "predict"} & set(planned)
+    assert not {"index", "split", "pack_images", "train", "predict"} & set(planned)
     assert planned["explain"] == planned["faithfulness"] == 4 * 2
-    spoilable.snakemake("--until", "collect")
+    spoilable.snakemake("--until", "merge_scores")
     results = spoilable.folder / "results/layers"
     assert (results / "maps/net-a/seed-0/late.h5").exists()
     assert not (results / "models").exists()
@@ -111,9 +111,9 @@ def test_the_jobs_that_cost_is_counted_for_are_those_of_the_rules(finished: Work
     """Every file and every benchmark of the list was made by the run, and the run did no other job."""
     monkeypatch.chdir(finished.folder)
     plan = Plan.read(yaml.safe_load((finished.folder / "tiny.yaml").read_text()), finished.folder)
-    size = jobs_cost.sizes(plan)
+    size = jobs_cost.count_images(plan)
     assert size is not None
-    jobs = list(jobs_cost.jobs(plan, size))
+    jobs = list(jobs_cost.plan_jobs(plan, size))
     made = [path for job in jobs for path in (*job.outputs, job.benchmark, job.log)]
     assert not [path for path in made if not (finished.folder / path).is_file()]
     counted = {rule: len([job for job in jobs if job.rule == rule]) for rule in {job.rule for job in jobs}}

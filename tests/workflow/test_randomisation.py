@@ -14,7 +14,7 @@ def test_the_check_adds_its_cells_scores_and_figure_to_a_finished_study(spoilabl
     spoilable.edit("tiny.yaml", "figures: [", "figures: [randomisation, ")
     with (spoilable.folder / "tiny.yaml").open("a") as file:
         file.write("randomisation: {steps: 1, max_images: 4}\n")
-    assert spoilable.planned(TARGET) == {"randomise": MODELS, "collect": 1, "estimate": 1, "figure": 1}
+    assert spoilable.planned(TARGET) == {"randomise": MODELS, "merge_scores": 1, "estimate": 1, "figure": 1}
     spoilable.snakemake(TARGET)
 
     results = spoilable.folder / "results/tiny"
@@ -33,4 +33,4 @@ def test_the_check_adds_its_cells_scores_and_figure_to_a_finished_study(spoilabl
     spoilable.edit("workflow/gradfaith/reporting/figures/randomisation.py", "SPREAD = 0.4", "SPREAD = 0.3")
     assert spoilable.planned(TARGET) == {"figure": 1}
     spoilable.edit("tiny.yaml", "steps: 1,", "steps: 2,")
-    assert spoilable.planned(TARGET) == {"randomise": MODELS, "collect": 1, "estimate": 1, "figure": 1}
+    assert spoilable.planned(TARGET) == {"randomise": MODELS, "merge_scores": 1, "estimate": 1, "figure": 1}

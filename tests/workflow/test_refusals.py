@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 from workspace import Workspace
 
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -82,7 +82,7 @@ def test_a_wrong_study_is_refused_before_any_job(fresh: Workspace, old: str, new
 
 def test_the_users_own_images_run_through_the_data_rules(own_images: Workspace):
     own_images.snakemake("results/tiny/data/images.h5")
-    with Images(own_images.folder / "results/tiny/data/images.h5") as images:
+    with ImageStore(own_images.folder / "results/tiny/data/images.h5") as images:
         lesion, known = images.mask("evidence", images.ids)
         pixels = images.pixels(images.ids)[:, 0]
     assert len(images.ids) == 24
@@ -132,7 +132,7 @@ def test_a_raw_file_that_changes_makes_the_index_stale_and_a_touch_does_not(own_
     image.touch()
     assert own_images.planned("results/tiny/data/images.h5") == {}
     Image.fromarray(np.full((64, 64), 7, dtype=np.uint8)).save(image)
-    assert own_images.planned("results/tiny/data/images.h5") == {"index": 1, "split": 1, "pack": 1}
+    assert own_images.planned("results/tiny/data/images.h5") == {"index": 1, "split": 1, "pack_images": 1}
 
 
 def test_a_truncated_map_store_is_refused_by_name(spoilable: Workspace):

@@ -20,7 +20,7 @@ def test_the_battery_and_the_composite_add_their_scores_and_go_stale_with_the_me
     spoilable.edit("tiny.yaml", "seeds: [0, 1]", "seeds: [0]")  # one model is enough
     spoilable.edit("tiny.yaml", "agreement: [consist]\n", "")
     spoilable.edit("tiny.yaml", "masking: {metrics: [faith, faith_logit], imputers: [black, mean]}\n", BATTERIES)
-    assert spoilable.planned(SCORES) == {"faithfulness": 2 * BUNDLES, "collect": 1}
+    assert spoilable.planned(SCORES) == {"faithfulness": 2 * BUNDLES, "merge_scores": 1}
     spoilable.snakemake("results/tiny/estimates.parquet")
 
     scores = pd.read_parquet(spoilable.folder / SCORES)
@@ -47,9 +47,9 @@ def test_the_battery_and_the_composite_add_their_scores_and_go_stale_with_the_me
 
     assert spoilable.planned(SCORES) == {}
     spoilable.edit(f"{GRADFAITH}/metrics/composite/adcc.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
-    assert spoilable.planned(SCORES) == {"collect": 1}
+    assert spoilable.planned(SCORES) == {"merge_scores": 1}
     spoilable.edit(f"{GRADFAITH}/metrics/faithfulness/coherency.py", "import torch\n", "import torch\n\nEXTRA = 1\n")
-    assert spoilable.planned(SCORES) == {"faithfulness": BUNDLES, "collect": 1}
+    assert spoilable.planned(SCORES) == {"faithfulness": BUNDLES, "merge_scores": 1}
     spoilable.edit(f"{GRADFAITH}/attribution/methods/gradcam.py", ".relu()", ".relu().mul(2.0)")
     cell = "results/tiny/scores/faithfulness/net-a/seed-0/cams.rerun.parquet"
     assert spoilable.planned(cell) == {"explain": 1, "faithfulness": 1}

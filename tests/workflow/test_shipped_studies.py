@@ -1,4 +1,4 @@
-"""The studies that are shipped: on data that is computed, what they say of it passes their own gate; all can be planned."""
+"""The studies that are shipped: on data that is computed, what they say of it passes the leakage check; all can be planned."""
 
 from collections import Counter
 
@@ -22,12 +22,12 @@ def test_some_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("study", COMPUTED)
-def test_its_data_passes_its_gate(study: str, fresh: Workspace) -> None:
+def test_its_data_passes_its_leakage_check(study: str, fresh: Workspace) -> None:
     document = yaml.safe_load((ROOT / "config/studies" / study).read_text())
     (fresh.folder / "tiny.yaml").write_text(yaml.safe_dump(document))
-    gate = f"results/{document['study']}/data/gate.json"
-    fresh.snakemake(gate, "--cores", "2")
-    assert (fresh.folder / gate).exists()
+    report = f"results/{document['study']}/data/leakage.json"
+    fresh.snakemake(report, "--cores", "2")
+    assert (fresh.folder / report).exists()
 
 
 @pytest.mark.parametrize("study", ALL)
@@ -38,9 +38,9 @@ def test_it_is_planned_to_its_end_and_cost_counts_the_same_jobs(
     monkeypatch.chdir(fresh.folder)
     path = f"config/studies/{study}"
     plan = Plan.read(yaml.safe_load((fresh.folder / path).read_text()), fresh.folder)
-    size = jobs.sizes(plan)
+    size = jobs.count_images(plan)
     assert size is not None
-    counted = Counter(job.rule for job in jobs.jobs(plan, size))
+    counted = Counter(job.rule for job in jobs.plan_jobs(plan, size))
     assert counted["train"]
     assert counted == Workspace(fresh.folder, path).planned()
     if study == "paper.yaml":

@@ -52,7 +52,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_node.Node]
         try:
             node.start()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv(gpu_slots.PRETEND, "yes")  # sbatch hands the environment on
+                patch.setenv(gpu_slots.PRETEND_VARIABLE, "yes")  # sbatch hands the environment on
                 yield node
         finally:
             node.stop()
@@ -76,11 +76,11 @@ def of_rule(rule: str) -> list[dict[str, str]]:
 
 def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_node.Node, fresh: Workspace) -> None:
     ready(fresh)
-    (found,) = slurm_doctor.examine(fresh.folder)
+    (found,) = slurm_doctor.check_slurm(fresh.folder)
     assert found.state == "well"
     assert found.found.startswith("the controller answers, executor 2.")
     fresh.edit(PROFILE, "slurm_partition: gpu", "slurm_partition: a100")
-    _, found = slurm_doctor.examine(fresh.folder)
+    _, found = slurm_doctor.check_slurm(fresh.folder)
     assert (found.state, found.found) == ("broken", "no partition a100")
     assert found.mend.endswith("there are cpu, gpu.")
 

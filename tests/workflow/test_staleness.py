@@ -10,7 +10,7 @@ from gradfaith.config.training import RECIPE_VERSION
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
-AFTER = {"collect": 1, "estimate": 1, "table": 3, "provenance": 1}
+AFTER = {"merge_scores": 1, "estimate": 1, "table": 3, "provenance": 1}
 FIGURES = {"classification", "confusion", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
 MODELS, BUNDLES = 4, 2
 GRADFAITH = "workflow/gradfaith"
@@ -27,7 +27,7 @@ def test_a_finished_study_has_nothing_to_do(finished: Workspace):
             f"{GRADFAITH}/attribution/methods/gradcam.py", "\nfrom torch", "\n# a comment\nfrom torch", id="comment"
         ),
         pytest.param(f"{GRADFAITH}/attribution/methods/gradcam.py", '"""', '"""Another first line. ', id="docstring"),
-        pytest.param(f"{GRADFAITH}/models/layers.py", "found=f", "found='again ' + f", id="error text"),
+        pytest.param(f"{GRADFAITH}/models/layers.py", "problem=f", "problem='again ' + f", id="error text"),
         pytest.param(f"{GRADFAITH}/storage/map_info.py", "return np.where(", "return 1 * np.where(", id="plumbing"),
         pytest.param("config/README.md", "# Configuration", "# The configuration", id="readme"),
     ],
@@ -96,7 +96,7 @@ def test_the_recipe_makes_training_stale_and_all_after_it(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "lr: 1.0e-3", "lr: 2.0e-3")
     planned = spoilable.planned()
     assert {"train": MODELS, "predict": MODELS, "explain": MODELS * BUNDLES}.items() <= planned.items()
-    assert not {"index", "audit", "split", "pack"} & set(planned)
+    assert not {"index", "audit", "split", "pack_images"} & set(planned)
 
 
 def test_training_code_counts_by_its_version(spoilable: Workspace):

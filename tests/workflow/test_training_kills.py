@@ -70,7 +70,9 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(unbroken: Path, tmp_
     while kills < wanted:
         folder = tmp_path / f"run-{number}"
         kills, number = kills + broken(folder, draw), number + 1
-        assert checkpoint.digest(folder / checkpoint.WEIGHTS) == checkpoint.digest(unbroken / checkpoint.WEIGHTS)
+        assert checkpoint.file_sha256(folder / checkpoint.WEIGHTS) == checkpoint.file_sha256(
+            unbroken / checkpoint.WEIGHTS
+        )
         timed = {"seconds"}
         plain = [
             [{k: v for k, v in row.items() if k not in timed} for row in rows(place)] for place in (folder, unbroken)
@@ -92,7 +94,7 @@ def test_a_model_that_nobody_accepted_is_written_again_and_no_epoch_trained(tmp_
             path.unlink()
     assert seen[0] == seen[1], "with the seconds of every epoch"
     assert len(list(tmp_path.glob("progress/state-*"))) == 1
-    job.accepted(str(tmp_path / checkpoint.CARD))
+    job.discard_training_state(str(tmp_path / checkpoint.CARD))
     assert not (tmp_path / "progress").exists()
 
 

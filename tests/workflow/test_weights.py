@@ -32,7 +32,7 @@ def test_two_arms_differ_in_where_they_start(fresh: Workspace, monkeypatch: pyte
             monkeypatch.setenv(name, value)
         fresh.snakemake(fetched)
     record = json.loads((fresh.folder / fetched).with_suffix(".json").read_text())
-    assert record["sha256"] == weight_file.digest(fresh.folder / fetched)
+    assert record["sha256"] == weight_file.checked_sha256(fresh.folder / fetched)
     assert not (fresh.folder / fetched).stat().st_mode & 0o222, "a fetched file is protected"
     models = [Path(f"results/tiny/models/{arm}/seed-0") for arm in ARMS]
     fresh.snakemake(*(f"{model}/weights.safetensors" for model in models))  # the hub is closed

@@ -23,14 +23,14 @@ from safetensors import safe_open
 from torch import Generator
 
 from gradfaith.config.training import Recipe
-from gradfaith.errors import Refusal
+from gradfaith.errors import GradFaithError
 from gradfaith.models import checkpoint
-from gradfaith.models.classifier import Spec
-from gradfaith.models.training.checkpoints import Keeper
-from gradfaith.models.training.image_source import Resident
+from gradfaith.models.classifier import ClassifierSpec
+from gradfaith.models.training.checkpoints import CheckpointKeeper
+from gradfaith.models.training.image_source import ImagesOnDevice
 from gradfaith.models.training.loop import train
 
-SPEC = Spec(
+SPEC = ClassifierSpec(
     "test_resnet",
     3,
     1,
@@ -61,19 +61,19 @@ def work(folder: Path, die: tuple[str, int] | None = None) -> None:
     if die:
         _die(*die)
     draw = Generator().manual_seed(5)
-    pixels = Resident(torch.randint(0, 256, (56, 1, 32, 32), dtype=torch.uint8, generator=draw))
+    pixels = ImagesOnDevice(torch.randint(0, 256, (56, 1, 32, 32), dtype=torch.uint8, generator=draw))
     labels, parts = torch.arange(56) % 3, {"train": torch.arange(40), "val": torch.arange(40, 56)}
     decides = {"spec": SPEC.to_json(), "recipe": RECIPE.to_dict()}
     try:
-        with Keeper(folder / "progress", decides, every=EVERY) as keeper:
+        with CheckpointKeeper(folder / "progress", decides, every=EVERY) as keeper:
             trained = train(SPEC, RECIPE, pixels, labels, parts, seed=3, groups=torch.arange(56) // 4, keeper=keeper)
             with (folder / "history.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(asdict(trained.history[0])))
                 writer.writeheader()
                 writer.writerows(asdict(row) for row in trained.history)
             checkpoint.save(folder, trained.classifier, {"best_epoch": trained.best_epoch})
-            keeper.written()
-    except Refusal as refusal:
+            keeper.drop_all_but_last_state()
+    except GradFaithError as refusal:
         sys.stdout.write(f"{refusal}\n")
         os._exit(1)
     except BaseException:

@@ -1,121 +1,131 @@
-"""Errors in three parts: what was found, why that cannot be, what to do next.
+"""Errors in three parts: the problem with the values found, the reason, and the fix.
 
     raise MaskSizeMismatch(
-        found='mask of "a.png" is 512 x 511, its image is 512 x 512.',
-        why="A mask must lie on its image pixel by pixel; resizing it here would move the evidence.",
-        then="Re-export the mask at 512 x 512, or leave it out.",
+        problem='the mask of "a.png" is 512 x 512 pixels, the image is 512 x 511.',
+        reason="Masks are compared with the image pixel by pixel, so they are not resized.",
+        fix="Export the mask at 512 x 511, or leave it out.",
     )
 
-The class name is the error's name in logs and documents, so there is one class per kind of refusal.
+The class name appears in logs and documents, so each kind of error has one class.
 """
 
 
-class Refusal(Exception):
-    """Something the workflow will not do, said so that its reader can mend it."""
+class GradFaithError(Exception):
+    """Base of all errors that a user can fix; printed without a traceback.
 
-    def __init__(self, *, found: str, why: str, then: str) -> None:
-        super().__init__(found)
-        self.found, self.why, self.then = found, why, then
+    Args:
+        problem: what is wrong, with the values found.
+        reason: why that is an error, if it is not obvious.
+        fix: the command or edit that fixes it.
+    """
+
+    def __init__(self, *, problem: str, reason: str, fix: str) -> None:
+        super().__init__(problem)
+        self.problem, self.reason, self.fix = problem, reason, fix
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}: {self.found}\n  {self.why}\n  {self.then}"
+        return f"{type(self).__name__}: {self.problem}\n  {self.reason}\n  {self.fix}"
 
 
-class StudyInvalid(Refusal):
+class StudyInvalid(GradFaithError):
     """The study file asks for something that is misspelt, unknown or contradictory."""
 
 
-class UnknownName(Refusal):
+class UnknownName(GradFaithError):
     """No method, metric, reader, imputer or figure has this name."""
 
 
-class DatasetInvalid(Refusal):
+class BrokenPlugin(GradFaithError):
+    """The declaration or an option of a plug-in file cannot be read."""
+
+
+class DatasetInvalid(GradFaithError):
     """The raw data is not what its reader expects: an empty class, a missing folder, no groups."""
 
 
-class UnreadableImage(Refusal):
+class UnreadableImage(GradFaithError):
     """A file that should be an image cannot be decoded."""
 
 
-class MaskSizeMismatch(Refusal):
+class MaskSizeMismatch(GradFaithError):
     """An evidence mask and its image differ in size."""
 
 
-class LossyMask(Refusal):
+class LossyMask(GradFaithError):
     """An evidence mask was kept in a way that changes its pixels."""
 
 
-class SplitImpossible(Refusal):
+class SplitImpossible(GradFaithError):
     """No split by group can honour what the study asks for."""
 
 
-class BrokenStore(Refusal):
+class BrokenStore(GradFaithError):
     """An HDF5 store is truncated, incomplete, foreign, or of another format."""
 
 
-class BrokenTable(Refusal):
+class BrokenTable(GradFaithError):
     """A Parquet table cannot be read, or its columns are not those of its schema."""
 
 
-class CannotWrite(Refusal):
+class CannotWrite(GradFaithError):
     """An output could not be written whole; nothing of it was left behind."""
 
 
-class LayerUnusable(Refusal):
+class LayerUnusable(GradFaithError):
     """A layer yields no map: no grid, no gradient, or not a finite one."""
 
 
-class MethodUndefined(Refusal):
+class MethodUndefined(GradFaithError):
     """An attribution method means nothing on this network, or cannot be asked this way."""
 
 
-class ModelUnusable(Refusal):
+class ModelUnusable(GradFaithError):
     """A model cannot be built, loaded or trained as the study asks."""
 
 
-class DeviceMissing(Refusal):
+class DeviceMissing(GradFaithError):
     """The study asks for a device this machine does not offer."""
 
 
-class OutOfMemory(Refusal):
+class OutOfMemory(GradFaithError):
     """What must lie in memory at once does not fit."""
 
 
-class TrainingInterrupted(Refusal):
+class TrainingInterrupted(GradFaithError):
     """A training was asked to end; its state is kept."""
 
 
-class ForeignProgress(Refusal):
+class ForeignProgress(GradFaithError):
     """The states beside a model are of a training that this one is not."""
 
 
-class JobAlive(Refusal):
+class JobAlive(GradFaithError):
     """A process of an earlier run still works on the files of this one."""
 
 
-class StillLocked(Refusal):
+class StillLocked(GradFaithError):
     """Snakemake did not take the lock of an earlier run away."""
 
 
-class FetchFailed(Refusal):
+class FetchFailed(GradFaithError):
     """A dataset's files could be had from none of its sources, or one download did not come whole."""
 
 
-class UnsafeArchive(Refusal):
+class UnsafeArchive(GradFaithError):
     """A ZIP file would write outside its folder, make links, or swell beyond its limits."""
 
 
-class BrokenArchive(Refusal):
+class BrokenArchive(GradFaithError):
     """A ZIP file is damaged, encrypted, or packed in a way that is not read here."""
 
 
-class LeakySplit(Refusal):
+class LeakySplit(GradFaithError):
     """The split puts on both sides what a nearest neighbour recognises."""
 
 
-class NotInStudy(Refusal):
+class NotInStudy(GradFaithError):
     """What was asked for by name, an architecture, a seed, a class or an image, is not the study's."""
 
 
-class ImputationFailed(Refusal):
+class ImputationFailed(GradFaithError):
     """The pixels taken from an image could not be filled from those that stayed."""

@@ -1,45 +1,46 @@
-"""A name is a file stem: what exists, what it declares, and the module behind it.
+"""Find plug-ins by name: which files exist, what each declares, and how to import it.
 
-A file belongs to a room when it assigns the room's declaration (`METHOD = Method(...)`, say). Declarations and options
-are read from the syntax tree, so a study is checked, and the schema written, without importing torch. `attribution/controls/random_grid.py` is
-called `random-grid`: names are written with hyphens.
+A plug-in is a file in the folder of its group that assigns the group's declaration (`METHOD = Method(...)`, say). Its name is
+the file's stem; controls write hyphens for underscores (`random_grid.py` is `random-grid`). Declarations and options are read
+from the syntax tree, so a study is checked, and the schema written, without importing torch.
 """
 
 import ast
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradfaith.errors import UnknownName
+from gradfaith.errors import BrokenPlugin, UnknownName
 
 PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Room:
-    """A folder of interchangeable files: where, what each must assign, and which function carries its options."""
+class PluginGroup:
+    """A folder of interchangeable files: what each must assign, and which function carries its options."""
 
-    folder: str
-    declaration: str
-    function: str
+    folder: str  # relative to the package
+    declaration: str  # the name that makes a file a plug-in
+    function: str  # its keyword-only arguments are the plug-in's options
     singular: str
 
 
-ROOMS = {
-    "methods": Room("attribution/methods", "METHOD", "attribute", "method"),
-    "controls": Room("attribution/controls", "METHOD", "attribute", "control"),
-    "readers": Room("data/readers", "Options", "read", "reader"),
-    "imputers": Room("metrics/imputers", "IMPUTER", "fill", "imputer"),
-    "localization": Room("metrics/localization", "METRIC", "score", "localization metric"),
-    "faithfulness": Room("metrics/faithfulness", "METRIC", "changes", "faithfulness metric"),
-    "agreement": Room("metrics/agreement", "METRIC", "ready", "agreement metric"),
-    "composite": Room("metrics/composite", "METRIC", "score", "composite metric"),
-    "figures": Room("reporting/figures", "FIGURE", "draw", "figure"),
+PLUGIN_GROUPS = {
+    "methods": PluginGroup("attribution/methods", "METHOD", "attribute", "method"),
+    "controls": PluginGroup("attribution/controls", "METHOD", "attribute", "control"),
+    "readers": PluginGroup("data/readers", "Options", "read", "reader"),  # `Options` is a pydantic model
+    "imputers": PluginGroup("metrics/imputers", "IMPUTER", "fill", "imputer"),
+    "localization": PluginGroup("metrics/localization", "METRIC", "score", "localization metric"),
+    "faithfulness": PluginGroup("metrics/faithfulness", "METRIC", "changes", "faithfulness metric"),
+    "agreement": PluginGroup("metrics/agreement", "METRIC", "ready", "agreement metric"),
+    "composite": PluginGroup("metrics/composite", "METRIC", "score", "composite metric"),
+    "figures": PluginGroup("reporting/figures", "FIGURE", "draw", "figure"),
+    "tables": PluginGroup("reporting/tables", "TABLE", "tabulate", "table"),
 }
 
 
@@ -53,82 +54,111 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a room, as its syntax tree tells it."""
+    """One plug-in, as its syntax tree describes it."""
 
     name: str
     path: Path
-    declared: Mapping[str, Any]
+    declared: Mapping[str, Any]  # the keywords of its declaration
     options: Mapping[str, Option]
-    summary: str
+    summary: str  # the first paragraph of its docstring
 
     @property
     def module(self) -> str:
+        """Return the dotted name to import it by."""
         return ".".join(("gradfaith", *self.path.relative_to(PACKAGE).with_suffix("").parts))
 
 
 @cache
-def entries(room: str) -> Mapping[str, Entry]:
-    """Every file of a room by name, sorted."""
-    place = ROOMS[room]
-    found = (_entry(path, place) for path in sorted((PACKAGE / place.folder).glob("*.py")))
+def entries(group: str) -> Mapping[str, Entry]:
+    """Return every plug-in of a group by name, in the order of the file names."""
+    about = PLUGIN_GROUPS[group]
+    found = (_entry(path, about) for path in sorted((PACKAGE / about.folder).glob("*.py")))
     return {entry.name: entry for entry in found if entry is not None}
 
 
-def names(room: str) -> tuple[str, ...]:
-    return tuple(entries(room))
+def names(group: str) -> tuple[str, ...]:
+    """Return the names of a group's plug-ins."""
+    return tuple(entries(group))
 
 
-def entry(room: str, name: str) -> Entry:
-    """The entry of a name, or a refusal that says what was probably meant."""
-    known = entries(room)
+def entry(group: str, name: str) -> Entry:
+    """Return one plug-in; raise UnknownName with the nearest name if there is none."""
+    known = entries(group)
     if name not in known:
-        kind = ROOMS[room].singular
+        about = PLUGIN_GROUPS[group]
         raise UnknownName(
-            found=f'there is no {kind} called "{name}"{did_you_mean(name, known)}',
-            why=f"A {kind} is a file in workflow/gradfaith/{ROOMS[room].folder}/, and its stem is its name.",
-            then=f"Use one of: {', '.join(known) or 'none yet'}.",
+            problem=f'there is no {about.singular} called "{name}"{did_you_mean(name, known)}',
+            reason=f"A {about.singular} is a file in workflow/gradfaith/{about.folder}/, and its stem is its name.",
+            fix=f"Use one of: {', '.join(known) or 'none yet'}.",
         )
     return known[name]
 
 
-def load(room: str, name: str) -> ModuleType:
-    """The module behind a name."""
-    return importlib.import_module(entry(room, name).module)
+def load(group: str, name: str) -> ModuleType:
+    """Import the module of a plug-in."""
+    return importlib.import_module(entry(group, name).module)
 
 
-def did_you_mean(name: str, known: Any) -> str:
-    """A question for the end of a sentence; a full stop where nothing is near."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question for the end of a sentence, or a full stop if no known name is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else "."
 
 
-def _entry(path: Path, place: Room) -> Entry | None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _entry(path: Path, group: PluginGroup) -> Entry | None:
+    """Read one file; None if it does not declare a plug-in."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise _broken(path, getattr(error, "lineno", None), f"it cannot be parsed ({error})") from error
     declared: Mapping[str, Any] | None = None
     options: Mapping[str, Option] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and _names(node) == [place.declaration] and isinstance(node.value, ast.Call):
-            declared = {word.arg: ast.literal_eval(word.value) for word in node.value.keywords if word.arg}
-        elif isinstance(node, ast.ClassDef) and node.name == place.declaration:
+        if isinstance(node, ast.Assign) and _targets(node) == [group.declaration] and isinstance(node.value, ast.Call):
+            declared = {
+                word.arg: _literal(path, word.value, f"{group.declaration}({word.arg}=...)")
+                for word in node.value.keywords
+                if word.arg
+            }
+        elif isinstance(node, ast.ClassDef) and node.name == group.declaration:
             declared = {}
-        elif isinstance(node, ast.FunctionDef) and node.name == place.function:
-            options = _options(node)
+        elif isinstance(node, ast.FunctionDef) and node.name == group.function:
+            options = _options(path, node)
     if declared is None:
         return None
     summary = (ast.get_docstring(tree) or "").split("\n\n", 1)[0].replace("\n", " ")
-    return Entry(
-        path.stem.replace("_", "-") if place.singular == "control" else path.stem, path, declared, options, summary
-    )
+    name = path.stem.replace("_", "-") if group.singular == "control" else path.stem
+    return Entry(name, path, declared, options, summary)
 
 
-def _names(node: ast.Assign) -> list[str]:
+def _targets(node: ast.Assign) -> list[str]:
     return [target.id for target in node.targets if isinstance(target, ast.Name)]
 
 
-def _options(function: ast.FunctionDef) -> dict[str, Option]:
+def _options(path: Path, function: ast.FunctionDef) -> dict[str, Option]:
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     return {
-        word.arg: Option(ast.unparse(word.annotation) if word.annotation else "Any", ast.literal_eval(default))
+        word.arg: Option(
+            ast.unparse(word.annotation) if word.annotation else "Any",
+            _literal(path, default, f"the default of {word.arg}"),
+        )
         for word, default in pairs
         if default is not None
     }
+
+
+def _literal(path: Path, node: ast.expr, what: str) -> Any:
+    """Evaluate a literal; declarations are read without running the file, so nothing else is possible."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise _broken(path, node.lineno, f"{what} is not a literal: {ast.unparse(node)}") from error
+
+
+def _broken(path: Path, line: int | None, problem: str) -> BrokenPlugin:
+    where = path.relative_to(PACKAGE.parents[1]) if path.is_relative_to(PACKAGE.parents[1]) else path
+    return BrokenPlugin(
+        problem=f"{where}{f', line {line}' if line else ''}: {problem}.",
+        reason="Declarations and option defaults are read from the source, without running it.",
+        fix="Write them as plain numbers, strings, tuples, lists or dictionaries.",
+    )

@@ -13,3 +13,5 @@ Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a m
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 SHUFFLED = "shuffled-"  # before the label of a method: its map with the cells permuted
 CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest absolute value is constant
+RANDOMISATION = "randomisation"  # the metric of the sanity check: agreement with the maps of a randomised model; lower is better
+RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again

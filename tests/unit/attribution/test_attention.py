@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from gradfaith.attribution import attention, shared_passes
-from gradfaith.attribution.bound_method import Given, Use, uses_of
-from gradfaith.attribution.contract import score
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
+from gradfaith.attribution.contract import target_score
 from gradfaith.attribution.methods import token_gradcam
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 
 SIDE, GRID, CLASSES = 96, 6, torch.tensor([2, 0])
 SMALL = {"depth": 3, "embed_dim": 48, "num_heads": 3}
@@ -57,17 +57,21 @@ def network(kind: Kind) -> Classifier:
     return make(kind.timm, SIDE, **kind.options).double().eval()
 
 
-def use(classifier: Classifier, name: str, **options: Any) -> Use:
-    how = {"room": "methods", "use": name, "layer": "auto", "options": options, "score": "logit", "shuffled": False}
-    how["layer"] = token_gradcam.METHOD.at if name == "token_gradcam" else "auto"
-    return uses_of(classifier, {name: how})[0]
+def use(classifier: Classifier, name: str, **options: Any) -> BoundMethod:
+    how = {"group": "methods", "use": name, "layer": "auto", "options": options, "score": "logit", "shuffled": False}
+    how["layer"] = token_gradcam.METHOD.default_layer if name == "token_gradcam" else "auto"
+    return bind_methods(classifier, {name: how})[0]
 
 
-def maps(one: Use, classifier: Classifier, images: Tensor, classes: Tensor, rows: Tensor | None = None) -> Tensor:
+def maps(
+    one: BoundMethod, classifier: Classifier, images: Tensor, classes: Tensor, rows: Tensor | None = None
+) -> Tensor:
     """As a cell asks for them."""
     rows = torch.arange(len(images)) if rows is None else rows
-    with shared_passes.meeting(classifier, images, one.layers, chunk=Chunk(8, images.device)) as meeting:
-        found = one.attribute(Given(meeting.asked(classes, rows, one.score), [], (1, 1), None))
+    with shared_passes.open_shared_passes(
+        classifier, images, one.layers, chunk=AdaptiveBatch(8, images.device)
+    ) as shared:
+        found = one.attribute(MethodCall(shared.for_target(classes, rows, one.score), [], (1, 1), None))
     assert isinstance(found, Tensor)
     return found
 
@@ -79,16 +83,16 @@ def test_weights_are_rows_of_shares_and_logits_are_the_fused_ones(kind: Kind) ->
     flags = [getattr(module, "fused_attn", None) for module in classifier.modules()]
     assert True in flags
     fused = classifier(images)
-    found = attention.attend(classifier, images)
+    found = attention.record_attention(classifier, images)
     assert_close(found.logits, fused, rtol=1e-9, atol=1e-12)
-    asked = found.ask(CLASSES)
+    asked = found.for_target(CLASSES)
     tokens = kind.prefix + GRID**2
     assert [weights.shape for weights in asked.weights] == [(2, kind.options["num_heads"], tokens, tokens)] * 3
     for weights in asked.weights:
         assert_close(weights.sum(dim=-1), torch.ones_like(weights[..., 0]))
         assert (weights >= 0).all()
-    assert (asked.prefix, asked.grid) == (kind.prefix, (GRID, GRID))
-    assert asked.reader()[0].nonzero()[:, 0].tolist() == kind.read
+    assert (asked.prefix_tokens, asked.grid) == (kind.prefix, (GRID, GRID))
+    assert asked.read_weights()[0].nonzero()[:, 0].tolist() == kind.read
     assert state(classifier) == before
     assert [getattr(module, "fused_attn", None) for module in classifier.modules()] == flags
     assert torch.equal(images, untouched)
@@ -106,7 +110,7 @@ def test_weights_are_the_softmax_of_queries_and_keys(kind: Kind) -> None:
     for hook in hooks:
         hook.remove()
     for block, x, weights in zip(
-        classifier.net.blocks, entered, attention.attend(classifier, images).weights, strict=True
+        classifier.net.blocks, entered, attention.record_attention(classifier, images).weights, strict=True
     ):
         width = x.shape[-1] // block.attn.num_heads
         query, key, _ = block.attn.qkv(x).chunk(3, dim=-1)
@@ -121,7 +125,7 @@ def test_gradients_are_those_of_nudging_a_weight(kind: Kind) -> None:
     """Only forwards: one weight of one block a little more, a little less."""
     classifier, images, step = network(kind), noise(1, SIDE).double(), 1e-3
     classes = torch.tensor([1])
-    found = attention.attend(classifier, images).ask(classes, kind="margin").gradients()
+    found = attention.record_attention(classifier, images).for_target(classes, kind="margin").gradients()
     draw = np.random.default_rng(0)
     for block, gradient in enumerate(found):
         assert gradient.abs().amax() > 0
@@ -145,7 +149,7 @@ def nudged(
     module.fused_attn = False
     try:
         with torch.no_grad():
-            return score(classifier(images), classes, "margin")[0]
+            return target_score(classifier(images), classes, "margin")[0]
     finally:
         module.fused_attn = True
         hook.remove()
@@ -172,7 +176,7 @@ def by_hand(kind: Kind, weights: list[Array], of_block: Any, shortcut: float) ->
 @pytest.mark.parametrize("heads", ["mean", "max", "min"])
 def test_rollout_is_the_formula_in_loops(kind: Kind, heads: str) -> None:
     classifier, images = network(kind), noise(1, SIDE).double()
-    weights = [one[0].detach().numpy() for one in attention.attend(classifier, images).weights]
+    weights = [one[0].detach().numpy() for one in attention.record_attention(classifier, images).weights]
     fuse = {"mean": lambda values: sum(values) / len(values), "max": max, "min": min}[heads]
     expected = by_hand(
         kind, weights, lambda block, i, j: 0.5 * fuse([head[i, j] for head in weights[block]]), shortcut=0.5
@@ -185,7 +189,7 @@ def test_rollout_is_the_formula_in_loops(kind: Kind, heads: str) -> None:
 @every_kind
 def test_gradient_attention_is_the_formula_in_loops(kind: Kind) -> None:
     classifier, images = network(kind), noise(1, SIDE).double()
-    asked = attention.attend(classifier, images).ask(CLASSES[:1])
+    asked = attention.record_attention(classifier, images).for_target(CLASSES[:1])
     weights, gradients = ([one[0].numpy() for one in many] for many in (asked.weights, asked.gradients()))
 
     def raised(block: int, i: int, j: int) -> float:

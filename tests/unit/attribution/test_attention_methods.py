@@ -11,7 +11,7 @@ from gradfaith.attribution import attention, shared_passes
 from gradfaith.attribution.methods import attention_rollout, gradient_attention, token_gradcam
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import MethodUndefined
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 
 
 def test_rollout_is_of_no_class_and_the_others_are() -> None:
@@ -31,13 +31,13 @@ def test_a_forward_is_shared_by_targets_and_a_backward_by_methods(monkeypatch: p
     monkeypatch.setattr(
         torch.autograd, "grad", lambda *words, **more: passes.append("backward") or grad(*words, **more)
     )
-    with shared_passes.meeting(classifier, images, (), chunk=Chunk(8, images.device)) as meeting:
+    with shared_passes.open_shared_passes(classifier, images, (), chunk=AdaptiveBatch(8, images.device)) as shared:
         for classes in (CLASSES, 2 - CLASSES):
-            supply = meeting.asked(classes, torch.arange(2), "logit")
-            attention_rollout.attribute(supply.attention(""))
+            inputs = shared.for_target(classes, torch.arange(2), "logit")
+            attention_rollout.attribute(inputs.attention(""))
             assert passes.count("backward") == (0 if classes is CLASSES else 1), "rollout asks for no gradient"
             for _ in range(2):
-                gradient_attention.attribute(supply.attention(""))
+                gradient_attention.attribute(inputs.attention(""))
     hook.remove()
     assert (passes.count("forward"), passes.count("backward")) == (1, 2)
 
@@ -46,7 +46,7 @@ def test_nothing_is_left_behind_after_an_error() -> None:
     classifier = network(KINDS[0])
     before, flags = state(classifier), [getattr(module, "fused_attn", None) for module in classifier.modules()]
     with pytest.raises(AssertionError):
-        attention.attend(classifier, noise(1, SIDE + 16).double())
+        attention.record_attention(classifier, noise(1, SIDE + 16).double())
     assert state(classifier) == before
     assert [getattr(module, "fused_attn", None) for module in classifier.modules()] == flags
 
@@ -90,5 +90,5 @@ def test_token_gradcam_s_layer_is_its_own_unless_the_study_names_one(tiny: dict[
         }
     }
     plan = Plan.read(tiny, root)
-    chosen = {label: plan.layer("net-b", how) for label, how in plan.bundles["tokens"].items()}
+    chosen = {label: plan.layer_of("net-b", how) for label, how in plan.bundles["tokens"].items()}
     assert chosen == {"token_gradcam": "residual", "early": "blocks.1", "attention_rollout": "blocks.3"}

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, uses_of
+from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.errors import MethodUndefined
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
 
 POSITIONS, CLASSES = 9, torch.tensor([2, 0])
 
@@ -20,7 +20,7 @@ POSITIONS, CLASSES = 9, torch.tensor([2, 0])
 @pytest.fixture(scope="module", params=["resnet10t", "test_efficientnet", "densenet121"])
 def classifier(request: pytest.FixtureRequest) -> Classifier:
     """Activations after ReLU, after SiLU (negative too), and after a norm's own ReLU."""
-    return build(Spec(request.param, 3, 1, 3, 96, 0.5, 0.25), seed=3).eval().double()
+    return build_classifier(ClassifierSpec(request.param, 3, 1, 3, 96, 0.5, 0.25), seed=3).eval().double()
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def images() -> Tensor:
 
 def ours(classifier: Classifier, images: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """The map, the activation and the linear layer's weights of each image's class."""
-    how = {"room": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    (use,) = uses_of(classifier, {name: how})
-    with shared_passes.meeting(
-        classifier, images, use.layers, chunk=Chunk(64, torch.device("cpu")), curved="curvature" in use.wants
-    ) as meeting:
-        supply = meeting.asked(CLASSES, torch.arange(2), "logit")
-        found = use.attribute(Given(supply, [], (3, 3), None))
-        activation = supply.tap(use.layer).activation
+    how = {"group": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    (use,) = bind_methods(classifier, {name: how})
+    with shared_passes.open_shared_passes(
+        classifier, images, use.layers, chunk=AdaptiveBatch(64, torch.device("cpu")), curved="curvature" in use.needs
+    ) as shared:
+        inputs = shared.for_target(CLASSES, torch.arange(2), "logit")
+        found = use.attribute(MethodCall(inputs, [], (3, 3), None))
+        activation = inputs.tap(use.layer).activation
     weights = classifier.net.get_classifier().weight.detach()[CLASSES]  # type: ignore[operator, union-attr]
     assert isinstance(found, Tensor)
     return found, activation, weights
@@ -79,8 +79,8 @@ def test_gradcam_pp_has_one_denominator_per_channel(classifier: Classifier, imag
 @pytest.mark.parametrize("name", ["convnext_atto", "vgg11", "vit_tiny_patch16_224"])
 def test_cam_is_refused_where_more_follows_than_one_linear_layer(name: str) -> None:
     options = {"vgg11": {"mlp_ratio": 0.01}, "vit_tiny_patch16_224": {"depth": 2}}.get(name, {})
-    classifier = build(Spec(name, 3, 1, 3, 96, 0.5, 0.25, options), seed=1).eval()
-    how = {"room": "methods", "use": "cam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    classifier = build_classifier(ClassifierSpec(name, 3, 1, 3, 96, 0.5, 0.25, options), seed=1).eval()
+    how = {"group": "methods", "use": "cam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
     with pytest.raises(MethodUndefined, match=r'"heat" is not defined for .* one linear layer') as refusal:
-        uses_of(classifier, {"heat": how})
-    assert "`only:` of heat" in refusal.value.then
+        bind_methods(classifier, {"heat": how})
+    assert "`only:` of heat" in refusal.value.fix

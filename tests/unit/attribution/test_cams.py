@@ -17,13 +17,13 @@ from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, uses_of
-from gradfaith.attribution.contract import Layered, Tap, score
+from gradfaith.attribution.bound_method import MethodCall, bind_methods
+from gradfaith.attribution.contract import LayerMaps, Tap, target_score
 from gradfaith.attribution.methods.eigencam import attribute as eigencam_of
 from gradfaith.attribution.methods.refine import attribute as refine
 from gradfaith.errors import MethodUndefined
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.runtime.batching import Chunk
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.runtime.batching import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
 CHANNELS, GRID, CLASSES, IMAGES = 5, 4, 3, 2
@@ -66,30 +66,30 @@ class Case:
 
     def tail(self, n: int) -> Callable[[Tensor], Tensor]:
         """The score as a function of the activation of one image."""
-        return lambda a: score(self.net.rest(a[None]), self.target[n : n + 1], self.kind)[0]
+        return lambda a: target_score(self.net.rest(a[None]), self.target[n : n + 1], self.kind)[0]
 
     def gradient(self, n: int) -> Tensor:  # (c, h, w)
         return jacobian(self.tail(n), self.activation(n))
 
     def ours(self, name: str, **options: object) -> Tensor:
         how = {
-            "room": "methods",
+            "group": "methods",
             "use": name,
             "layer": "layer",
             "options": options,
             "score": self.kind,
             "shuffled": False,
         }
-        (use,) = uses_of(self.classifier, {name: how})
-        with shared_passes.meeting(
+        (use,) = bind_methods(self.classifier, {name: how})
+        with shared_passes.open_shared_passes(
             self.classifier,
             self.images,
             use.layers,
-            chunk=Chunk(3, torch.device("cpu")),
-            curved="curvature" in use.wants,
-        ) as meeting:
-            supply = meeting.asked(self.target, torch.arange(IMAGES), use.score)
-            found = use.attribute(Given(supply, [], (GRID, GRID), None))
+            chunk=AdaptiveBatch(3, torch.device("cpu")),
+            curved="curvature" in use.needs,
+        ) as shared:
+            inputs = shared.for_target(self.target, torch.arange(IMAGES), use.score)
+            found = use.attribute(MethodCall(inputs, [], (GRID, GRID), None))
         assert isinstance(found, Tensor)
         return found
 
@@ -103,7 +103,7 @@ def case(request: pytest.FixtureRequest) -> Case:
         for parameter in net.parameters():
             nn.init.normal_(parameter, std=0.5)
         images = torch.rand(IMAGES, 1, 16, 16, dtype=torch.double)
-    classifier = Classifier(net, Spec("small", CLASSES, 1, 1, 16, 0.0, 1.0))
+    classifier = Classifier(net, ClassifierSpec("small", CLASSES, 1, 1, 16, 0.0, 1.0))
     return Case(classifier.eval(), net, images, torch.tensor([2, 0]), kind)
 
 
@@ -192,7 +192,7 @@ def scorecam(case: Case, n: int) -> Tensor:
                 continue
             mask = (mask - mask.min()) / (mask.max() - mask.min())
             logits = case.classifier(case.images[n : n + 1] * mask)
-            scores.append(score(logits, case.target[n : n + 1], case.kind)[0])
+            scores.append(target_score(logits, case.target[n : n + 1], case.kind)[0])
     return weighted(list(torch.stack(scores).softmax(dim=0)), case.activation(n))
 
 
@@ -228,7 +228,7 @@ def test_score_cam_with_fewer_channels_asks_those_that_vary_most(case: Case) -> 
 def test_refined_maps_by_hand(combine: str) -> None:
     """Two layers whose maps are already at the image's size and on [0, 1]."""
     fine, deep = torch.tensor([[[0.0, 1.0], [0.5, 0.25]]]), torch.tensor([[[1.0, 0.5], [0.5, 0.0]]])
-    found = refine(Layered([fine, deep], (2, 2)), combine=combine)  # type: ignore[arg-type]
+    found = refine(LayerMaps([fine, deep], (2, 2)), combine=combine)  # type: ignore[arg-type]
     by_hand = {
         "product": [[0.0, 0.5], [0.25, 0.0]],
         "geometric": [[0.0, 0.5**0.5], [0.5, 0.0]],
@@ -240,12 +240,12 @@ def test_refined_maps_by_hand(combine: str) -> None:
 def test_the_inverse_exponential_mean_does_not_overflow() -> None:
     """Written out in single precision, exp(1 / u) is infinite below u = 0.0113; the mean of two equal maps is the map."""
     small = torch.tensor([[[0.0, 1.0], [0.001, 1e-30]]])
-    assert_close(refine(Layered([small, small], (2, 2)), combine="inverse_exp"), small, rtol=1e-6, atol=0)
+    assert_close(refine(LayerMaps([small, small], (2, 2)), combine="inverse_exp"), small, rtol=1e-6, atol=0)
 
 
 def test_refined_maps_of_one_layer_are_that_layer_s_map_scaled(case: Case) -> None:
     own = case.ours("layercam")
-    scaled = refine(Layered([own], (GRID, GRID)))
+    scaled = refine(LayerMaps([own], (GRID, GRID)))
     low, high = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)
     assert_close(scaled, (own - low) / (high - low))
 
@@ -255,15 +255,15 @@ def test_a_map_that_is_not_finite_refines_to_none() -> None:
     fine = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
     broken = fine.clone()
     broken[1, 0, 0] = torch.nan
-    found = refine(Layered([fine, broken], (8, 8)))
+    found = refine(LayerMaps([fine, broken], (8, 8)))
     assert found[0].isfinite().all()
     assert found[1].isnan().all()
 
 
 def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> None:
-    classifier = build(Spec("resnet10t", 3, 1, 3, 64, 0.5, 0.25), seed=3).eval()
+    classifier = build_classifier(ClassifierSpec("resnet10t", 3, 1, 3, 64, 0.5, 0.25), seed=3).eval()
     how = {
-        "room": "methods",
+        "group": "methods",
         "use": "refine",
         "layer": "auto",
         "options": {"of": "cam"},
@@ -271,8 +271,8 @@ def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> Non
         "shuffled": False,
     }
     with pytest.raises(MethodUndefined, match='at layer "layer1"'):
-        uses_of(classifier, {"fine": how})
-    (use,) = uses_of(classifier, {"fine": how | {"layer": "layer4"}})
+        bind_methods(classifier, {"fine": how})
+    (use,) = bind_methods(classifier, {"fine": how | {"layer": "layer4"}})
     assert use.layers == ("layer4",)
 
 

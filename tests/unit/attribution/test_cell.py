@@ -12,32 +12,34 @@ from gradfaith.attribution import bound_method, image_selection
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.scoring import agreement, faithfulness, localization
 from gradfaith.scoring import score_rows as between
-from gradfaith.storage.hdf5 import Images, Maps, MapWriter
+from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 CLASSES, KEY, COPIES = ["normal", "benign", "malignant"], (0, "net", 1), 3
-PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+PLAIN = {"group": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 METHODS = {
     "gradcam": PLAIN | {"shuffled": True},
     "early": PLAIN | {"layer": "layer2"},
     "odds": PLAIN | {"score": "log_odds"},
     "ablated": PLAIN | {"use": "ablationcam"},
-    "random-grid": PLAIN | {"room": "controls", "use": "random-grid", "shuffled": True},
-    "random": PLAIN | {"room": "controls", "use": "random"},
+    "random-grid": PLAIN | {"group": "controls", "use": "random-grid", "shuffled": True},
+    "random": PLAIN | {"group": "controls", "use": "random"},
 }
 
 
-def cell(classifier, images: Images, table: pd.DataFrame, **options) -> cell_attribution.Cell:
+def cell(classifier, images: ImageStore, table: pd.DataFrame, **options) -> cell_attribution.MapCell:
     rest = {"key": KEY, "copies": COPIES} | options
-    return cell_attribution.Cell(classifier, images.pixels, table, bound_method.uses_of(classifier, METHODS), **rest)
+    return cell_attribution.MapCell(
+        classifier, images.pixels, table, bound_method.bind_methods(classifier, METHODS), **rest
+    )
 
 
 def asked(
-    classifier, images: Images, table: pd.DataFrame, chunk: int, key=KEY
+    classifier, images: ImageStore, table: pd.DataFrame, chunk: int, key=KEY
 ) -> dict[tuple[str, str, int], np.ndarray]:
     """(label, image, target) -> (copies, h, w)."""
     found: dict[tuple[str, str, int], np.ndarray] = {}
-    for piece in cell(classifier, images, table, key=key, most=chunk).pieces():
+    for piece in cell(classifier, images, table, key=key, batch_limit=chunk).map_chunks():
         for row, maps in enumerate(piece.maps, start=piece.start):
             name = (piece.label, str(table["image_id"][row]), int(table["target"][row]))
             assert name not in found
@@ -47,19 +49,19 @@ def asked(
 
 @pytest.fixture(scope="module")
 def images(images_file: Path):
-    with Images(images_file) as opened:
+    with ImageStore(images_file) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     return cell_attribution.map_rows(
-        image_selection.explained(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
+        image_selection.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
     )
 
 
 @pytest.fixture(scope="module")
-def maps(classifier, images: Images, table: pd.DataFrame) -> dict[tuple[str, str, int], np.ndarray]:
+def maps(classifier, images: ImageStore, table: pd.DataFrame) -> dict[tuple[str, str, int], np.ndarray]:
     return asked(classifier, images, table, 3)
 
 
@@ -96,7 +98,7 @@ def assert_same(maps, again, share: float) -> None:
 
 @pytest.mark.parametrize(("double", "share"), [(True, 1e-6), (False, 1e-4)])
 def test_maps_are_the_same_whatever_the_batch_and_the_order_of_images(
-    classifier, images: Images, table: pd.DataFrame, double: bool, share: float
+    classifier, images: ImageStore, table: pd.DataFrame, double: bool, share: float
 ) -> None:
     """In single precision untrained weights cancel to a few ten-thousandths of their terms, so rounding weighs more."""
     net = copy.deepcopy(classifier).double() if double else classifier
@@ -138,7 +140,7 @@ def test_another_model_shuffles_otherwise_and_the_true_class_has_its_own_map(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, images: Images, table: pd.DataFrame) -> Path:
+def store(tmp_path_factory, images: ImageStore, table: pd.DataFrame) -> Path:
     """Maps that know the truth (`oracle`: the evidence itself), its negative, and none."""
     path = tmp_path_factory.mktemp("cell") / "cams.h5"
     truth = images.mask("evidence", list(table["image_id"]))[0][:, None].astype(np.float32)
@@ -153,13 +155,13 @@ def test_localization_rows_know_their_image_and_say_why_there_is_no_number(
 ) -> None:
     uses = {"best": {"use": "saliency_score", "options": {}}}
     model = {"arch": "net", "seed": 1}
-    with Maps(store) as opened:
-        found = localization.scores(
-            images, [opened], predictions, between.chosen("localization", uses), model
+    with MapStore(store) as opened:
+        found = localization.score_localization(
+            images, [opened], predictions, between.load_plugins("localization", uses), model
         ).set_index(["method", "image_id"])
     assert not found.index.duplicated().any()
     target = found["target"].iloc[0]
-    assert len(found) == 3 * len(between.of_target(table, target))
+    assert len(found) == 3 * len(between.rows_of_target(table, target))
     known = predictions.set_index("image_id")
     for (method, image), row in found.iterrows():
         assert (row["group"], row["label"], row["correct"]) == tuple(known.loc[image, ["group", "label", "correct"]])
@@ -189,9 +191,9 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
         order = [2, 0, 1] if seed else [0, 1, 2]
         with MapWriter(tmp_path / f"{seed}.h5", rows.iloc[order].reset_index(drop=True), {}) as writer:
             writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps[order], 1.0)
-        opened[seed] = [Maps(tmp_path / f"{seed}.h5")]
-    uses = between.chosen("agreement", {"consist": {"use": "consist", "options": {}}})
-    found = agreement.scores(images, opened, predictions, uses, {"arch": "net"}, seed=0)
+        opened[seed] = [MapStore(tmp_path / f"{seed}.h5")]
+    uses = between.load_plugins("agreement", {"consist": {"use": "consist", "options": {}}})
+    found = agreement.score_agreement(images, opened, predictions, uses, {"arch": "net"}, seed=0)
     same = found[found["variant"].isin(["reference", "pairs"])]
     assert set(same["image_id"]) == {"image-06", "image-09"}
     assert (same["status"] == "ok").all()
@@ -201,12 +203,12 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
 def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     store: Path, classifier, images, table, predictions
 ) -> None:
-    metrics = between.chosen("faithfulness", {"faith": {"use": "faith", "options": {}}})
-    imputers = between.chosen(
+    metrics = between.load_plugins("faithfulness", {"faith": {"use": "faith", "options": {}}})
+    imputers = between.load_plugins(
         "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
     )
-    with Maps(store) as opened:
-        found, _ = faithfulness.scores(
+    with MapStore(store) as opened:
+        found, _ = faithfulness.score_faithfulness(
             classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
         )
     assert len(found) == 3 * 7 * 2
@@ -222,13 +224,13 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
 def test_curves_are_kept_by_map_and_share_and_agree_with_the_scores(
     store: Path, classifier, images, table, predictions
 ) -> None:
-    metrics = between.chosen(
+    metrics = between.load_plugins(
         "faithfulness",
         {"road": {"use": "road", "options": {}}, "deletion": {"use": "deletion", "options": {"steps": 5}}},
     )
-    imputers = between.chosen("imputers", {"black": {"use": "black", "options": {}}})
-    with Maps(store) as opened:
-        scores, curves = faithfulness.scores(
+    imputers = between.load_plugins("imputers", {"black": {"use": "black", "options": {}}})
+    with MapStore(store) as opened:
+        scores, curves = faithfulness.score_faithfulness(
             classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk="auto"
         )
     assert set(curves["method"]) == {"oracle", "inverse"}, "a blank map has no order"

@@ -10,15 +10,15 @@ import torch
 
 from gradfaith.attribution import bound_method, cell, image_selection
 from gradfaith.attribution.support import surrogate
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
 CLASSES, KEY = ["normal", "benign", "malignant"], (0, "net", 1)
-PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+PLAIN = {"group": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 
 
 @pytest.fixture(scope="module")
-def images(images_file: Path) -> Iterator[Images]:
-    with Images(images_file) as opened:
+def images(images_file: Path) -> Iterator[ImageStore]:
+    with ImageStore(images_file) as opened:
         yield opened
 
 
@@ -26,7 +26,7 @@ def images(images_file: Path) -> Iterator[Images]:
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Seven images, some of them answered wrong."""
     return cell.map_rows(
-        image_selection.explained(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
+        image_selection.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
     )
 
 
@@ -46,20 +46,30 @@ class Slow:
 
 
 def test_what_is_shared_is_paid_for_by_every_map_made_from_it_and_nothing_twice(
-    classifier, images: Images, table: pd.DataFrame
+    classifier, images: ImageStore, table: pd.DataFrame
 ) -> None:
     """Two roles, seven and a few images; one forward for two CAMs, a slope for two pixel methods, passes of one's own."""
     asked = {name: PLAIN | {"use": name} for name in ("saliency", "gradcam", "input_x_gradient", "layercam")}
     asked["smoothgrad"] = PLAIN | {"use": "smoothgrad", "options": {"samples": 3}}
-    asked["random"] = PLAIN | {"room": "controls", "use": "random"}
+    asked["random"] = PLAIN | {"group": "controls", "use": "random"}
     slow, many = Slow(classifier.net), len(table)
     few = many - 7
     assert few > 0
-    uses_ = bound_method.uses_of(classifier, asked)
-    one = cell.Cell(classifier, images.pixels, table, uses_, key=KEY, copies=1, most=99, probed=False, now=slow.clock)
+    uses_ = bound_method.bind_methods(classifier, asked)
+    one = cell.MapCell(
+        classifier,
+        images.pixels,
+        table,
+        uses_,
+        key=KEY,
+        copies=1,
+        batch_limit=99,
+        probe_layers=False,
+        read_clock=slow.clock,
+    )
     assert one.grids
     slow.waiting = 0.0  # the grids were asked for
-    found = list(one.pieces())
+    found = list(one.map_chunks())
     slow.hook.remove()
     seconds = {(piece.label, len(piece.maps)): piece.seconds for piece in found}
     for count in (7, few):
@@ -76,7 +86,7 @@ def test_what_is_shared_is_paid_for_by_every_map_made_from_it_and_nothing_twice(
 class Tight:
     """A network that holds so much: each image of the batch takes three rows' place."""
 
-    def __init__(self, net: torch.nn.Module, images: Images, room: int) -> None:
+    def __init__(self, net: torch.nn.Module, images: ImageStore, room: int) -> None:
         self.images, self.room, self.held, self.tried = images, room, 0, list[tuple[int, int, bool]]()
         self.hook = net.register_forward_pre_hook(self._enter)
 
@@ -93,18 +103,22 @@ class Tight:
 
 
 def test_memory_that_the_batch_holds_is_given_back_before_passes_crawl(
-    classifier, images: Images, table: pd.DataFrame
+    classifier, images: ImageStore, table: pd.DataFrame
 ) -> None:
     """Beside seven images four rows fit, beside three sixteen: the batch is halved, and passes begin anew."""
     asked = {"smoothgrad": PLAIN | {"use": "smoothgrad", "options": {"samples": 20}}}
-    options = {"key": KEY, "copies": 1, "probed": False}
-    easy = cell.Cell(classifier, images.pixels, table, bound_method.uses_of(classifier, asked), most=20, **options)
-    wanted = {piece.start: piece.maps for piece in easy.pieces()}
+    options = {"key": KEY, "copies": 1, "probe_layers": False}
+    easy = cell.MapCell(
+        classifier, images.pixels, table, bound_method.bind_methods(classifier, asked), batch_limit=20, **options
+    )
+    wanted = {piece.start: piece.maps for piece in easy.map_chunks()}
     tight = Tight(classifier.net, images, 25)
-    hard = cell.Cell(classifier, tight.pixels, table, bound_method.uses_of(classifier, asked), most="auto", **options)
+    hard = cell.MapCell(
+        classifier, tight.pixels, table, bound_method.bind_methods(classifier, asked), batch_limit="auto", **options
+    )
     assert hard.grids
     tight.tried.clear()
-    found = list(hard.pieces())
+    found = list(hard.map_chunks())
     tight.hook.remove()
     assert [piece.start for piece in found if piece.start < 7] == [0, 3, 6]
     assert [(held, rows) for held, rows, fits in tight.tried if not fits] == [(7, 20), (7, 10), (7, 8), (3, 20)]
@@ -115,10 +129,10 @@ def test_memory_that_the_batch_holds_is_given_back_before_passes_crawl(
 
 
 def test_an_image_is_cut_once_and_its_organ_read_once_for_all_who_need_it(
-    classifier, images: Images, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    classifier, images: ImageStore, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuts, reads = list[tuple[bytes, int]](), list[list[str]]()
-    cut = surrogate.cut
+    cut = surrogate.cut_superpixels
 
     def counted(image: torch.Tensor, segments: int) -> torch.Tensor:
         cuts.append((image.numpy().tobytes(), segments))
@@ -128,22 +142,22 @@ def test_an_image_is_cut_once_and_its_organ_read_once_for_all_who_need_it(
         reads.append(list(ids))
         return images.mask("evidence", ids)[0]
 
-    monkeypatch.setattr(surrogate, "cut", counted)
+    monkeypatch.setattr(surrogate, "cut_superpixels", counted)
     few = {"segments": 4, "samples": 10, "fill": "mean"}
     asked = {name: PLAIN | {"use": name, "options": few} for name in ("lime", "kernel_shap")}
     asked["finer"] = asked["lime"] | {"options": few | {"segments": 5}}
-    asked |= {name: PLAIN | {"room": "controls", "use": name} for name in ("lungs", "centre", "edges")}
-    one = cell.Cell(
+    asked |= {name: PLAIN | {"group": "controls", "use": name} for name in ("lungs", "centre", "edges")}
+    one = cell.MapCell(
         classifier,
         images.pixels,
         table,
-        bound_method.uses_of(classifier, asked),
+        bound_method.bind_methods(classifier, asked),
         key=KEY,
         copies=1,
-        most=4,
+        batch_limit=4,
         organ=organ,
     )
-    maps = {(piece.label, piece.start): piece.maps for piece in one.pieces()}
+    maps = {(piece.label, piece.start): piece.maps for piece in one.map_chunks()}
     assert len(cuts) == len(set(cuts)) == 2 * 7
     assert [len(ids) for ids in reads] == [4, 3]
     ids = list(table["image_id"])

@@ -7,19 +7,19 @@ from torch.testing import assert_close
 
 from gradfaith.attribution.contract import Tap
 from gradfaith.attribution.methods.gradcam import attribute
-from gradfaith.attribution.taps import tapped
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.attribution.taps import tap_layers
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 
 @pytest.fixture(scope="module")
 def last() -> tuple[Classifier, Tap, Tensor]:
     """A ResNet's last layer (positions: 9), two images, classes 2 and 0."""
-    classifier = build(Spec("resnet10t", 3, 1, 3, 96, 0.5, 0.25), seed=3)
+    classifier = build_classifier(ClassifierSpec("resnet10t", 3, 1, 3, 96, 0.5, 0.25), seed=3)
     images = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([2, 0])
-    with tapped(classifier, "layer4") as tap:
+    with tap_layers(classifier, "layer4") as tap:
         tap.forward(images)
-        return classifier, tap.target(classes), classes
+        return classifier, tap.single_tap(classes), classes
 
 
 def test_by_hand() -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gradfaith.attribution.image_selection import explained
+from gradfaith.attribution.image_selection import select_images
 from gradfaith.errors import StudyInvalid
 
 ALL = {"parts": ["test"], "max_images": None, "only_correct": False, "seed": 0}
@@ -23,7 +23,7 @@ def table() -> pd.DataFrame:
 
 
 def chosen(table: pd.DataFrame, **changes: object) -> pd.DataFrame:
-    return explained(table, **(ALL | changes))  # type: ignore[arg-type]
+    return select_images(table, **(ALL | changes))  # type: ignore[arg-type]
 
 
 def test_parts_and_correctness_are_as_asked(table: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from asked import TARGET, answer, asking, bent, noise, weighed
+from asked import TARGET, compute_maps, draw_weights, noise, open_image_inputs, relu_network
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -12,7 +12,7 @@ IMAGES = noise(3, 2, 12, 12)
 
 
 def smooth() -> nn.Module:
-    return weighed(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(400, 3)))
+    return draw_weights(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(400, 3)))
 
 
 def gained(net: nn.Module, start: Tensor) -> Tensor:
@@ -22,16 +22,16 @@ def gained(net: nn.Module, start: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("rule", ["midpoint", "gauss"])
 def test_a_map_sums_to_what_the_score_gains_over_the_baseline(rule: str) -> None:
-    found = answer(integrated_gradients, smooth(), IMAGES, TARGET, how={"steps": 200, "rule": rule})
+    found = compute_maps(integrated_gradients, smooth(), IMAGES, TARGET, how={"steps": 200, "rule": rule})
     assert_close(found.maps.sum(dim=(1, 2)), gained(smooth(), torch.zeros_like(IMAGES)), rtol=2e-4, atol=0)
 
 
 @pytest.mark.parametrize("rule", ["midpoint", "gauss"])
 def test_what_is_missing_is_noted(rule: str) -> None:
-    found = answer(integrated_gradients, bent(channels=2), IMAGES, TARGET, how={"steps": 3, "rule": rule})
-    whole = gained(bent(channels=2), torch.zeros_like(IMAGES))
-    assert_close(found.notes["completeness"], (found.maps.sum(dim=(1, 2)) - whole).abs() / whole.abs())
-    assert (found.notes["completeness"] > 1e-4).all()
+    found = compute_maps(integrated_gradients, relu_network(channels=2), IMAGES, TARGET, how={"steps": 3, "rule": rule})
+    whole = gained(relu_network(channels=2), torch.zeros_like(IMAGES))
+    assert_close(found.diagnostics["completeness"], (found.maps.sum(dim=(1, 2)) - whole).abs() / whole.abs())
+    assert (found.diagnostics["completeness"] > 1e-4).all()
 
 
 def test_gauss_is_exact_where_the_midpoint_is_not() -> None:
@@ -42,7 +42,7 @@ def test_gauss_is_exact_where_the_midpoint_is_not() -> None:
             return x.flatten(1).pow(6).sum(dim=1, keepdim=True).expand(-1, 3)
 
     errors = {
-        rule: answer(integrated_gradients, Sixth(), IMAGES, TARGET, how={"steps": 3, "rule": rule}).notes[
+        rule: compute_maps(integrated_gradients, Sixth(), IMAGES, TARGET, how={"steps": 3, "rule": rule}).diagnostics[
             "completeness"
         ]
         for rule in ("midpoint", "gauss")
@@ -52,7 +52,7 @@ def test_gauss_is_exact_where_the_midpoint_is_not() -> None:
 
 
 def test_it_is_the_sum_written_out() -> None:
-    net, slow = bent(channels=2), torch.zeros(3, 12, 12, dtype=torch.float64)
+    net, slow = relu_network(channels=2), torch.zeros(3, 12, 12, dtype=torch.float64)
     start = torch.full_like(IMAGES, 0.5)
     for row in range(3):
         for step in range(5):
@@ -60,20 +60,20 @@ def test_it_is_the_sum_written_out() -> None:
             (slope,) = torch.autograd.grad(net((between - 0.5) / 0.25)[0, TARGET[row]], between)
             slow[row] += ((IMAGES[row] - start[row]) * slope[0]).sum(dim=0) / 5
     how = {"steps": 5, "rule": "midpoint", "baseline": "mean"}
-    assert_close(answer(integrated_gradients, net, IMAGES, TARGET, how=how, mean=0.5, std=0.25).maps, slow)
+    assert_close(compute_maps(integrated_gradients, net, IMAGES, TARGET, how=how, mean=0.5, std=0.25).maps, slow)
 
 
 def test_a_pixel_like_the_baseline_does_not_matter() -> None:
     flat = IMAGES.clone()
     flat[:, :, :6] = 0.5
-    maps = answer(
-        integrated_gradients, bent(channels=2), flat, TARGET, how={"baseline": "mean", "steps": 2}, mean=0.5
+    maps = compute_maps(
+        integrated_gradients, relu_network(channels=2), flat, TARGET, how={"baseline": "mean", "steps": 2}, mean=0.5
     ).maps
     assert not maps[:, :6].any()
     assert maps[:, 6:].all()
 
 
 def test_a_blurred_image_is_its_own_kind_of_nothing() -> None:
-    with asking(bent(channels=2), IMAGES, TARGET) as given:
+    with open_image_inputs(relu_network(channels=2), IMAGES, TARGET) as given:
         black, blur = (integrated_gradients.attribute(given, steps=2, baseline=kind).maps for kind in ("black", "blur"))
     assert (black - blur).abs().max() > 0.1 * black.abs().max()

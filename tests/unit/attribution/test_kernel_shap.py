@@ -7,14 +7,14 @@ from math import factorial
 import numpy as np
 import pytest
 import torch
-from asked import TARGET, answer, bent, linear, noise
+from asked import TARGET, compute_maps, linear_network, noise, relu_network
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith.attribution.methods import kernel_shap
-from gradfaith.attribution.support.surrogate import cut
+from gradfaith.attribution.support.surrogate import cut_superpixels
 
 IMAGES = interpolate(noise(3, 1, 4, 4), (24, 24), mode="bicubic").clamp(0, 1)
 
@@ -42,36 +42,36 @@ def shapley(net: nn.Module, image: Tensor, labels: Tensor, target: int) -> NDArr
 
 
 def test_few_superpixels_get_their_shapley_values() -> None:
-    net = bent()
-    found = answer(kernel_shap, net, IMAGES, TARGET, how={"segments": 8, "samples": 300})
-    for row, labels in enumerate([cut(image, 8) for image in IMAGES]):
+    net = relu_network()
+    found = compute_maps(kernel_shap, net, IMAGES, TARGET, how={"segments": 8, "samples": 300})
+    for row, labels in enumerate([cut_superpixels(image, 8) for image in IMAGES]):
         assert 6 <= labels.max() + 1 <= 8
         expected = torch.from_numpy(shapley(net, IMAGES[row], labels, int(TARGET[row])))[labels]
         assert_close(found.maps[row], expected, rtol=1e-9, atol=1e-12)
-        assert found.notes["superpixels"][row] == labels.max() + 1
-    assert found.notes["agreement_150"].isnan().all(), "nothing is drawn"
+        assert found.diagnostics["superpixels"][row] == labels.max() + 1
+    assert found.diagnostics["agreement_150"].isnan().all(), "nothing is drawn"
 
 
 @pytest.mark.parametrize("samples", [25, 40, 400])
 def test_the_sum_is_exact_however_few_the_samples(samples: int) -> None:
-    net, how = bent(), {"segments": 30, "samples": samples, "fill": "grey", "allow_underdetermined": True}
-    found = answer(kernel_shap, net, IMAGES, TARGET, how=how)
+    net, how = relu_network(), {"segments": 30, "samples": samples, "fill": "grey", "allow_underdetermined": True}
+    found = compute_maps(kernel_shap, net, IMAGES, TARGET, how=how)
     whole = (net(IMAGES) - net(torch.full_like(IMAGES, 0.5))).gather(1, TARGET[:, None])[:, 0].detach()
-    for row, labels in enumerate([cut(image, 30) for image in IMAGES]):
+    for row, labels in enumerate([cut_superpixels(image, 30) for image in IMAGES]):
         values = [float(found.maps[row][labels == number][0]) for number in range(int(labels.max()) + 1)]
         assert len(values) > 12
         assert sum(values) == pytest.approx(float(whole[row]), rel=1e-10)
 
 
 def test_of_a_linear_network_the_values_are_found_as_soon_as_they_are_determined() -> None:
-    net, weight = linear(24)
-    found = answer(kernel_shap, net, IMAGES, TARGET, how={"segments": 30, "samples": 160, "fill": "grey"})
-    for row, labels in enumerate([cut(image, 30) for image in IMAGES]):
+    net, weight = linear_network(24)
+    found = compute_maps(kernel_shap, net, IMAGES, TARGET, how={"segments": 30, "samples": 160, "fill": "grey"})
+    for row, labels in enumerate([cut_superpixels(image, 30) for image in IMAGES]):
         parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
         own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
         assert_close(found.maps[row], own[labels], rtol=1e-8, atol=1e-10)
-    assert_close(found.notes["fit"], torch.ones(3), rtol=0, atol=1e-6)
-    assert_close(found.notes["agreement_80"], torch.ones(3), rtol=0, atol=1e-6)
+    assert_close(found.diagnostics["fit"], torch.ones(3), rtol=0, atol=1e-6)
+    assert_close(found.diagnostics["agreement_80"], torch.ones(3), rtol=0, atol=1e-6)
 
 
 def test_copies_come_in_pairs_of_sizes_drawn_by_the_kernel() -> None:
@@ -86,12 +86,17 @@ def test_copies_come_in_pairs_of_sizes_drawn_by_the_kernel() -> None:
 
 
 def test_more_samples_come_nearer_to_the_shapley_values() -> None:
-    exact = answer(kernel_shap, bent(), IMAGES, TARGET, how={"segments": 16, "samples": 2**11}).maps
+    exact = compute_maps(kernel_shap, relu_network(), IMAGES, TARGET, how={"segments": 16, "samples": 2**11}).maps
     errors = []
     for samples in (40, 320):
         tries = [
-            answer(
-                kernel_shap, bent(), IMAGES, TARGET, how={"segments": 16, "samples": samples}, seeds=[s, s + 1, s + 2]
+            compute_maps(
+                kernel_shap,
+                relu_network(),
+                IMAGES,
+                TARGET,
+                how={"segments": 16, "samples": samples},
+                seeds=[s, s + 1, s + 2],
             )
             for s in (1, 11, 21, 31)
         ]

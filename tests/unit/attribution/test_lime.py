@@ -2,26 +2,26 @@
 
 import numpy as np
 import torch
-from asked import TARGET, answer, bent, linear, noise
+from asked import TARGET, compute_maps, linear_network, noise, relu_network
 from sklearn.linear_model import Ridge
 from torch import Generator
 from torch.testing import assert_close
 
 from gradfaith.attribution.methods import lime
-from gradfaith.attribution.support.surrogate import cut
+from gradfaith.attribution.support.surrogate import cut_superpixels
 
 IMAGES = noise(3, 1, 24, 24)
 
 
 def test_the_weights_of_a_linear_network_come_back() -> None:
-    net, weight = linear(24)
+    net, weight = linear_network(24)
     how = {"segments": 12, "samples": 80, "ridge": 0.0, "fill": "grey"}
-    found = answer(lime, net, IMAGES, TARGET, how=how)
-    for row, labels in enumerate([cut(image, 12) for image in IMAGES]):
+    found = compute_maps(lime, net, IMAGES, TARGET, how=how)
+    for row, labels in enumerate([cut_superpixels(image, 12) for image in IMAGES]):
         parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
         own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
         assert_close(found.maps[row], own[labels], rtol=1e-8, atol=1e-10)
-    assert_close(found.notes["fit"], torch.ones(3), rtol=0, atol=1e-6)
+    assert_close(found.diagnostics["fit"], torch.ones(3), rtol=0, atol=1e-6)
 
 
 def test_the_fit_is_scikit_learn_s_ridge() -> None:
@@ -43,7 +43,9 @@ def test_copies_are_the_image_and_fair_coins_weighed_by_the_cosine_kernel() -> N
 
 def test_a_heavier_ridge_makes_smaller_weights() -> None:
     sizes = [
-        answer(lime, bent(), IMAGES, TARGET, how={"segments": 12, "samples": 60, "ridge": ridge}).maps.abs().sum()
+        compute_maps(lime, relu_network(), IMAGES, TARGET, how={"segments": 12, "samples": 60, "ridge": ridge})
+        .maps.abs()
+        .sum()
         for ridge in (0.0, 10.0, 1000.0)
     ]
     assert sizes[0] > sizes[1] > 2 * sizes[2]

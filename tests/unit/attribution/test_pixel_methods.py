@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from asked import TARGET, answer, bent, linear, noise
+from asked import TARGET, compute_maps, linear_network, noise, relu_network
 from torch.testing import assert_close
 
 from gradfaith import registry
 from gradfaith.attribution import bound_method
 from gradfaith.errors import MethodUndefined
-from gradfaith.models.classifier import Spec, build
+from gradfaith.models.classifier import ClassifierSpec, build_classifier
 
 HOW: dict[str, dict[str, Any]] = {
     "saliency": {},
@@ -34,21 +34,21 @@ def maps(name: str, **asked: Any) -> torch.Tensor:
     rows = asked.pop("rows", slice(None))
     seeds = [7, 8, 9][rows]
     method = registry.load("methods", name)
-    return answer(method, bent(), images[rows], TARGET[rows], how=HOW[name], seeds=seeds, **asked).maps
+    return compute_maps(method, relu_network(), images[rows], TARGET[rows], how=HOW[name], seeds=seeds, **asked).maps
 
 
 @pytest.mark.parametrize("name", ["input_x_gradient", "integrated_gradients", "deeplift"])
 def test_of_a_linear_network_the_map_is_weight_times_pixel(name: str) -> None:
-    net, weight = linear(16, channels=3)
+    net, weight = linear_network(16, channels=3)
     coloured = noise(3, 3, 16, 16)
-    found = answer(registry.load("methods", name), net, coloured, TARGET, how=HOW[name]).maps
+    found = compute_maps(registry.load("methods", name), net, coloured, TARGET, how=HOW[name]).maps
     assert_close(found, (weight * coloured).sum(dim=1), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["saliency", "smoothgrad"])
 def test_of_a_linear_network_the_map_is_the_largest_weight(name: str) -> None:
-    net, weight = linear(16, channels=3)
-    found = answer(registry.load("methods", name), net, noise(3, 3, 16, 16), TARGET, how=HOW[name]).maps
+    net, weight = linear_network(16, channels=3)
+    found = compute_maps(registry.load("methods", name), net, noise(3, 3, 16, 16), TARGET, how=HOW[name]).maps
     assert_close(found, weight.abs().amax(dim=1), rtol=1e-12, atol=1e-12)
 
 
@@ -64,18 +64,18 @@ def test_neither_batch_nor_chunk_nor_neighbours_change_a_map(name: str) -> None:
 @every
 def test_only_what_is_drawn_depends_on_the_seed(name: str) -> None:
     method = registry.load("methods", name)
-    other = answer(method, bent(), images, TARGET, how=HOW[name], seeds=[17, 18, 19]).maps
+    other = compute_maps(method, relu_network(), images, TARGET, how=HOW[name], seeds=[17, 18, 19]).maps
     assert torch.equal(maps(name), other) != (name in SEEDED)
     assert method.METHOD.seeded == (name in SEEDED)
 
 
 @every
 def test_nothing_is_left_on_the_network_nor_on_the_images(name: str) -> None:
-    net, before = bent(), images.clone()
+    net, before = relu_network(), images.clone()
     state = [
         (set(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in net.modules()
     ]
-    answer(registry.load("methods", name), net, images, TARGET, how=HOW[name])
+    compute_maps(registry.load("methods", name), net, images, TARGET, how=HOW[name])
     after = [
         (set(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in net.modules()
     ]
@@ -90,11 +90,11 @@ def test_signs_are_as_declared(name: str) -> None:
 
 
 def refused(name: str, timm: str, **options: Any) -> str:
-    classifier = build(Spec(timm, 3, 1, 3, 64, 0.5, 0.25, options), seed=0).eval()
-    how = {"room": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    classifier = build_classifier(ClassifierSpec(timm, 3, 1, 3, 64, 0.5, 0.25, options), seed=0).eval()
+    how = {"group": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
     with pytest.raises(MethodUndefined) as refusal:
-        bound_method.uses_of(classifier, {name: how})
-    return refusal.value.found
+        bound_method.bind_methods(classifier, {name: how})
+    return refusal.value.problem
 
 
 @pytest.mark.parametrize("name", ["guided_backprop", "guided_gradcam", "deeplift"])

@@ -9,12 +9,12 @@ from torch import nn
 from gradfaith.attribution import layer_grids
 from gradfaith.attribution.probe import probe
 from gradfaith.errors import LayerUnusable, ModelUnusable
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.models.layers import default
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.models.layers import default_layer
 
 
 def make(name: str, size: int = 96, **options: Any) -> Classifier:
-    return build(Spec(name, 3, 1, 3, size, 0.5, 0.25, options), seed=1)
+    return build_classifier(ClassifierSpec(name, 3, 1, 3, size, 0.5, 0.25, options), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def vit() -> Classifier:
 def test_the_last_block_of_a_class_token_network_has_no_gradient_and_its_norm_is_named(vit: Classifier) -> None:
     with pytest.raises(LayerUnusable, match="exactly zero at 36 of its 36 positions") as refusal:
         probe(vit, "blocks.-1")
-    assert refusal.value.then == '"blocks.2.norm1" works: set `layer: blocks.2.norm1`.'
+    assert refusal.value.fix == '"blocks.2.norm1" works: set `layer: blocks.2.norm1`.'
     assert probe(vit, "blocks.2.norm1") == (6, 6)
     assert probe(vit, "blocks.1") == (6, 6)
 
@@ -34,7 +34,7 @@ def test_the_last_block_of_a_class_token_network_has_no_gradient_and_its_norm_is
 def test_any_other_dead_end_of_it_names_the_same_layer(vit: Classifier, layer: str) -> None:
     with pytest.raises(LayerUnusable) as refusal:
         probe(vit, layer)
-    assert "blocks.2.norm1" in refusal.value.then
+    assert "blocks.2.norm1" in refusal.value.fix
 
 
 def test_where_all_tokens_are_averaged_the_last_block_is_fine() -> None:
@@ -45,7 +45,7 @@ def test_where_all_tokens_are_averaged_the_last_block_is_fine() -> None:
 def test_a_layer_without_a_grid_names_the_nearest_with_one() -> None:
     with pytest.raises(LayerUnusable, match="no grid") as refusal:
         probe(make("resnet10t"), "fc")
-    assert '"layer4" works' in refusal.value.then
+    assert '"layer4" works' in refusal.value.fix
 
 
 def test_a_grid_coarser_than_asked_for_names_a_finer_layer() -> None:
@@ -53,7 +53,7 @@ def test_a_grid_coarser_than_asked_for_names_a_finer_layer() -> None:
     assert probe(classifier, "layer4", minimum_grid=3) == (3, 3)
     with pytest.raises(LayerUnusable, match="3 x 3, coarser than 6 x 6") as refusal:
         probe(classifier, "layer4", minimum_grid=6)
-    assert '"layer3" works' in refusal.value.then
+    assert '"layer3" works' in refusal.value.fix
 
 
 def test_a_head_that_starts_at_zero_is_not_blamed_on_the_layer_and_stays_zero() -> None:
@@ -61,7 +61,7 @@ def test_a_head_that_starts_at_zero_is_not_blamed_on_the_layer_and_stays_zero() 
     head = classifier.net.head.weight  # type: ignore[union-attr]
     assert not head.any(), "the case bites: with this head every gradient is zero"  # type: ignore[operator]
     before = [value.clone() for value in classifier.state_dict().values()]
-    assert probe(classifier, default(classifier.net)) == (6, 6)
+    assert probe(classifier, default_layer(classifier.net)) == (6, 6)
     assert all(torch.equal(one, two) for one, two in zip(before, classifier.state_dict().values(), strict=True))
 
 
@@ -88,7 +88,7 @@ class Overflowing(nn.Module):
 
 
 def test_a_gradient_that_is_not_finite_is_refused() -> None:
-    classifier = Classifier(Overflowing(), Spec("planted", 4, 1, 1, 8, 0.0, 1.0))
+    classifier = Classifier(Overflowing(), ClassifierSpec("planted", 4, 1, 1, 8, 0.0, 1.0))
     with pytest.raises(LayerUnusable, match="not finite"):
         probe(classifier, "scale")
 

@@ -15,18 +15,18 @@ from torch import Tensor
 from gradfaith.attribution import bound_method, image_selection, rerun
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.errors import MethodUndefined
-from gradfaith.metrics.contract import Reruns, Trained
+from gradfaith.metrics.contract import RerunBatch, WeightState
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 from gradfaith.scoring import faithfulness, randomisation
 from gradfaith.scoring import score_rows as between
-from gradfaith.storage.hdf5 import Images, Maps, MapWriter
+from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 
 CLASSES, COPIES, MODEL = ["normal", "benign", "malignant"], 3, {"arch": "net", "seed": 1}
-CHUNK = Chunk(16, torch.device("cpu"))
-PLAIN = {"room": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-CONTROL = PLAIN | {"room": "controls"}
+CHUNK = AdaptiveBatch(16, torch.device("cpu"))
+PLAIN = {"group": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+CONTROL = PLAIN | {"group": "controls"}
 METHODS: dict[str, dict[str, Any]] = {
     "gradcam": PLAIN | {"shuffled": True},
     "early": PLAIN | {"layer": "layer2", "score": "log_odds"},
@@ -43,8 +43,8 @@ PASSES = {"precision": "float32", "channels_last": False, "fold_batch_norm": Fal
 SETTINGS = {"seed": 0, "passes": PASSES, "organ": "", "methods": METHODS}
 
 
-def chosen(room: str, **options: dict[str, Any]) -> between.Chosen:
-    return between.chosen(room, {name: {"use": name, "options": own} for name, own in options.items()})
+def chosen(room: str, **options: dict[str, Any]) -> between.BoundPlugins:
+    return between.load_plugins(room, {name: {"use": name, "options": own} for name, own in options.items()})
 
 
 METRICS = chosen("faithfulness", coherency={}, max_sensitivity={"draws": 2}, randomisation_sensitivity={})
@@ -52,44 +52,46 @@ BLACK = chosen("imputers", black={})
 
 
 @pytest.fixture(scope="module")
-def images(images_file: Path) -> Iterator[Images]:
-    with Images(images_file) as opened:
+def images(images_file: Path) -> Iterator[ImageStore]:
+    with ImageStore(images_file) as opened:
         yield opened
 
 
 def cell(
     classifier: Classifier, pixels: Any, table: pd.DataFrame, methods: dict[str, Any] = METHODS
-) -> cell_attribution.Cell:
-    asked = bound_method.uses_of(classifier, methods)
-    return cell_attribution.Cell(classifier, pixels, table, asked, (0, "net", 1), COPIES, 3, probed=False)
+) -> cell_attribution.MapCell:
+    asked = bound_method.bind_methods(classifier, methods)
+    return cell_attribution.MapCell(classifier, pixels, table, asked, (0, "net", 1), COPIES, 3, probe_layers=False)
 
 
 @pytest.fixture(scope="module")
-def maps(tmp_path_factory: Any, classifier: Classifier, images: Images, predictions: pd.DataFrame) -> Iterator[Maps]:
+def maps(
+    tmp_path_factory: Any, classifier: Classifier, images: ImageStore, predictions: pd.DataFrame
+) -> Iterator[MapStore]:
     path = tmp_path_factory.mktemp("again") / "cams.h5"
-    few = image_selection.explained(predictions, parts=["test"], max_images=5, only_correct=False, seed=0)
+    few = image_selection.select_images(predictions, parts=["test"], max_images=5, only_correct=False, seed=0)
     table = cell_attribution.map_rows(few, CLASSES)
     with MapWriter(path, table, {}) as writer:
-        for piece in cell(classifier, images.pixels, table).pieces():
+        for piece in cell(classifier, images.pixels, table).map_chunks():
             writer.put(piece.label, piece.info, piece.start, piece.maps, piece.seconds)
-    with Maps(path) as opened:
+    with MapStore(path) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def explainer(classifier: Classifier, images: Images, maps: Maps) -> rerun.Explainer:
-    return rerun.explainer(classifier, images, maps, METRICS, SETTINGS, MODEL, most=16)
+def explainer(classifier: Classifier, images: ImageStore, maps: MapStore) -> rerun.Reexplainer:
+    return rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, MODEL, batch_limit=16)
 
 
 def batch(
-    images: Images, maps: Maps, *, change: str = "kept", model: Trained = "trained", wanted: Any = None
-) -> Reruns:
+    images: ImageStore, maps: MapStore, *, change: str = "kept", model: WeightState = "trained", wanted: Any = None
+) -> RerunBatch:
     """The stored images as they are; every map is wanted of every row, unless told."""
     rows = maps.rows[maps.rows["role"] != "true"]
     ids, every = list(rows["image_id"]), torch.arange(len(rows))
-    names = [(label, copy) for label, info, copy in between.every_map(maps)]
+    names = [(label, copy) for label, info, copy in between.method_copies(maps)]
     pixels, target = torch.from_numpy(images.pixels(ids)).float() / 255, torch.tensor(rows["target"].to_numpy())
-    return Reruns(pixels, target, ids, [change] * len(ids), wanted or dict.fromkeys(names, every), model)
+    return RerunBatch(pixels, target, ids, [change] * len(ids), wanted or dict.fromkeys(names, every), model)
 
 
 def close(found: Any, expected: Any, share: float = 1e-5) -> None:
@@ -154,7 +156,7 @@ def test_controls_alone_ask_the_network_nothing(explainer, images, maps) -> None
 
 def test_chance_is_drawn_anew_for_a_changed_image_and_kept_for_another_model(classifier, images, maps) -> None:
     cells = cell(classifier, images.pixels, maps.rows)
-    same = rerun.Explainer({"trained": cells, "randomised": cells}, CHUNK)  # one network: only the chance can differ
+    same = rerun.Reexplainer({"trained": cells, "randomised": cells}, CHUNK)  # one network: only the chance can differ
     kept, shown = maps.maps("smooth", 0)[:5], ("smooth", 0)
     first, second, third = (same(batch(images, maps, change=name))[shown].numpy() for name in ("a", "a", "b"))
     close(first, second)
@@ -171,11 +173,11 @@ def test_a_row_that_a_method_refuses_has_no_finite_map_and_the_others_keep_their
 
     def refuse(given: Any) -> Tensor:
         if any(torch.equal(image, asked.images[2]) for image in given.images):
-            raise MethodUndefined(found="it does not add up.", why="", then="")
+            raise MethodUndefined(problem="it does not add up.", reason="", fix="")
         return attribute(given)
 
     monkeypatch.setattr(saliency, "attribute", refuse)
-    found = rerun.Explainer({"trained": cell(classifier, images.pixels, maps.rows)}, CHUNK)(asked)["saliency", 0]
+    found = rerun.Reexplainer({"trained": cell(classifier, images.pixels, maps.rows)}, CHUNK)(asked)["saliency", 0]
     assert torch.isfinite(found).flatten(1).all(dim=1).tolist() == [True, False, True]
     close(found[[0, 2]].numpy(), maps.maps("saliency", 0)[[0, 4]])
     assert f"saliency, kept, {asked.image_ids[2]}: it does not add up." in capsys.readouterr().out
@@ -183,9 +185,9 @@ def test_a_row_that_a_method_refuses_has_no_finite_map_and_the_others_keep_their
 
 @pytest.fixture(scope="module")
 def scores(
-    classifier: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, explainer: Any
+    classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, explainer: Any
 ) -> pd.DataFrame:
-    found, curves = faithfulness.scores(
+    found, curves = faithfulness.score_faithfulness(
         classifier, images, maps, predictions, METRICS, BLACK, MODEL, 0, chunk=16, explain=explainer
     )
     assert curves.empty
@@ -205,7 +207,7 @@ def test_scores_are_one_row_per_map_metric_and_imputer_that_is_read(scores: pd.D
 
 @pytest.mark.parametrize("label", ["gradcam", "fine", "ablated", "curved", "saliency", "shuffled-gradcam", "shuffled-fine"])  # fmt: skip
 def test_coherency_is_of_the_whole_method_the_slow_way(
-    classifier: Classifier, images: Images, maps: Maps, scores: pd.DataFrame, label: str
+    classifier: Classifier, images: ImageStore, maps: MapStore, scores: pd.DataFrame, label: str
 ) -> None:
     """Every image masked by its own map and explained as a cell explains: all layers anew, permuted alike; numpy's correlation."""
     info, table = maps.methods[label], maps.rows[maps.rows["role"] != "true"].assign(role="both").reset_index(drop=True)
@@ -219,7 +221,7 @@ def test_coherency_is_of_the_whole_method_the_slow_way(
 
     own = label.removeprefix("shuffled-")
     slow = cell(classifier, masked, table, {own: METHODS[own]})
-    raw = np.concatenate([piece.maps[:, copy] for piece in slow.pieces() if piece.label == label])
+    raw = np.concatenate([piece.maps[:, copy] for piece in slow.map_chunks() if piece.label == label])
     second = evaluate(torch.from_numpy(raw), **given)
     found = scores[(scores["method"] == label) & (scores["metric"] == "coherency") & (scores["copy"] == copy)]
     found, compared = found.set_index("image_id"), 0
@@ -232,7 +234,7 @@ def test_coherency_is_of_the_whole_method_the_slow_way(
 
 
 def test_a_control_repeats_itself_and_a_shuffled_map_is_asked_again_and_moved_alike(
-    scores: pd.DataFrame, images: Images, maps: Maps, explainer: rerun.Explainer
+    scores: pd.DataFrame, images: ImageStore, maps: MapStore, explainer: rerun.Reexplainer
 ) -> None:
     value = scores[scores["status"] == "ok"].set_index(["metric", "method"])["value"]
     for control in ("random-grid", "shuffled-random-grid"):
@@ -248,10 +250,10 @@ def test_a_control_repeats_itself_and_a_shuffled_map_is_asked_again_and_moved_al
 
 
 def test_the_randomised_model_is_the_last_of_the_sanity_check(
-    classifier: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, scores: pd.DataFrame
+    classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, scores: pd.DataFrame
 ) -> None:
     asked = SETTINGS | {"orders": ["top_down"], "steps": 2, "max_images": None}
-    check = randomisation.scores(classifier, images, maps, predictions, asked, MODEL, most=16)
+    check = randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=16)
     last = check[check["variant"] == "top_down 2/2"].set_index(["method", "image_id"])
     own = scores[(scores["metric"] == "randomisation_sensitivity") & (scores["copy"] == 0)].set_index(
         ["method", "image_id"]
@@ -264,19 +266,19 @@ def test_the_randomised_model_is_the_last_of_the_sanity_check(
 
 
 def test_a_random_network_that_cannot_be_prepared_costs_only_the_metrics_that_ask_it(
-    classifier: Classifier, images: Images, maps: Maps, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, images: ImageStore, maps: MapStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(network: Classifier, _passes: dict[str, Any]) -> Classifier:
         if network is classifier:
             return network
-        raise MethodUndefined(found="it cannot be folded.", why="", then="")
+        raise MethodUndefined(problem="it cannot be folded.", reason="", fix="")
 
-    monkeypatch.setattr(rerun, "prepared", refuse)
+    monkeypatch.setattr(rerun, "prepare_for_speed", refuse)
     ids = list(maps.rows["image_id"][:2])
-    asking = rerun.explainer(classifier, images, maps, METRICS, SETTINGS, MODEL, most=16)
+    asking = rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, MODEL, batch_limit=16)
     pixels = torch.from_numpy(images.pixels(ids) / 255).float()
     wanted = {("gradcam", 0): torch.arange(2), ("saliency", 0): torch.arange(1)}
-    asked = Reruns(pixels, torch.zeros(2, dtype=torch.long), ids, ["kept"] * 2, wanted, "randomised")
+    asked = RerunBatch(pixels, torch.zeros(2, dtype=torch.long), ids, ["kept"] * 2, wanted, "randomised")
     lost, kept = asking(asked), asking(replace(asked, model="trained"))
     bare = {whose: (found.shape, bool(found.isfinite().all())) for whose, found in kept.items()}
     assert {whose: (found.shape, bool(found.isnan().all())) for whose, found in lost.items()} == bare
@@ -284,14 +286,21 @@ def test_a_random_network_that_cannot_be_prepared_costs_only_the_metrics_that_as
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_the_numbers_do_not_depend_on_the_chunk(
-    classifier: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, scores: pd.DataFrame, chunk: int
+    classifier: Classifier,
+    images: ImageStore,
+    maps: MapStore,
+    predictions: pd.DataFrame,
+    scores: pd.DataFrame,
+    chunk: int,
 ) -> None:
     few = {label: METHODS[label] for label in ("gradcam", "smooth", "edges")}
-    explainer = rerun.explainer(classifier, images, maps, METRICS, SETTINGS | {"methods": few}, MODEL, most=chunk)
+    explainer = rerun.build_reexplainer(
+        classifier, images, maps, METRICS, SETTINGS | {"methods": few}, MODEL, batch_limit=chunk
+    )
     kept = SimpleNamespace(
         rows=maps.rows, maps=maps.maps, methods={label: replace(maps.methods[label], copies=1) for label in few}
     )
-    found, _ = faithfulness.scores(
+    found, _ = faithfulness.score_faithfulness(
         classifier, images, kept, predictions, METRICS, BLACK, MODEL, 0, chunk=chunk, explain=explainer
     )
     keys = ["method", "copy", "metric", "image_id"]

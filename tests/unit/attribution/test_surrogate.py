@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from asked import TARGET, answer, asking, bent, noise
+from asked import TARGET, compute_maps, noise, open_image_inputs, relu_network
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -21,20 +21,20 @@ both = pytest.mark.parametrize("name", ["lime", "kernel_shap"])
 
 
 def cuts(images: Tensor, segments: int) -> list[Tensor]:
-    return [surrogate.cut(image, segments) for image in images]
+    return [surrogate.cut_superpixels(image, segments) for image in images]
 
 
 def net() -> torch.nn.Module:
-    return bent(channels=2)
+    return relu_network(channels=2)
 
 
 @both
 def test_fewer_than_two_samples_for_each_superpixel_are_refused_unless_asked_for(name: str) -> None:
     method, how = registry.load("methods", name), {"segments": 40, "samples": 30}
     with pytest.raises(MethodUndefined, match="30 samples are asked for, of images of about 40 superpixels"):
-        answer(method, net(), IMAGES, TARGET, how=how)
-    found = answer(method, net(), IMAGES, TARGET, how=how | {"allow_underdetermined": True})
-    assert (found.notes["superpixels"] > 15).all()
+        compute_maps(method, net(), IMAGES, TARGET, how=how)
+    found = compute_maps(method, net(), IMAGES, TARGET, how=how | {"allow_underdetermined": True})
+    assert (found.diagnostics["superpixels"] > 15).all()
     assert found.maps.isfinite().all()
 
 
@@ -42,15 +42,15 @@ def test_fewer_than_two_samples_for_each_superpixel_are_refused_unless_asked_for
 def test_an_image_of_more_superpixels_than_its_samples_can_fit_has_no_map_and_stops_nobody(name: str) -> None:
     """20 are asked for and 25 come, which is known only of each image: 44 samples are too few, 50 are enough."""
     method = registry.load("methods", name)
-    short = answer(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 44})
-    assert (short.notes["superpixels"] == 25).all()
+    short = compute_maps(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 44})
+    assert (short.diagnostics["superpixels"] == 25).all()
     assert short.maps.isnan().all()
-    assert answer(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 50}).maps.isfinite().all()
+    assert compute_maps(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 50}).maps.isfinite().all()
 
 
 @both
 def test_a_map_has_one_value_for_each_superpixel(name: str) -> None:
-    found = answer(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 20, "samples": 100})
+    found = compute_maps(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 20, "samples": 100})
     for map_, labels in zip(found.maps, cuts(IMAGES, 20), strict=True):
         values = [map_[labels == number].unique() for number in range(int(labels.max()) + 1)]
         assert all(len(own) == 1 for own in values)
@@ -69,24 +69,27 @@ def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None
 
     plain = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
     draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
-    with asking(net(), IMAGES[:1], TARGET[:1]) as given:
-        noted = surrogate.explained(given, labels[:1], 200, "mean", draw, fit, underdetermined=False)
-    always = draw(5, 200, torch.Generator()).always
+    with open_image_inputs(net(), IMAGES[:1], TARGET[:1]) as given:
+        noted = surrogate.explain_by_surrogate(given, labels[:1], 200, "mean", draw, fit, underdetermined=False)
+    always = draw(5, 200, torch.Generator()).in_every_fit
     for size in (25, 50, 100):
         first, second = (np.round(one[1:] / np.abs(one[1:]).max(), 9) for one in found[size + always])
-        assert float(noted.notes[f"agreement_{size}"][0]) == pytest.approx(spearmanr(first, second)[0], abs=1e-6)
+        assert float(noted.diagnostics[f"agreement_{size}"][0]) == pytest.approx(spearmanr(first, second)[0], abs=1e-6)
         assert not np.allclose(first, second)
 
 
 def test_more_samples_agree_better() -> None:
-    found = answer(lime, net(), IMAGES, TARGET, how={"segments": 20, "samples": 1600})
-    assert (found.notes["agreement_800"] > 0.9).all()
-    assert found.notes["agreement_200"].mean() < found.notes["agreement_800"].mean()
+    found = compute_maps(lime, net(), IMAGES, TARGET, how={"segments": 20, "samples": 1600})
+    assert (found.diagnostics["agreement_800"] > 0.9).all()
+    assert found.diagnostics["agreement_200"].mean() < found.diagnostics["agreement_800"].mean()
 
 
 def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
     labels = cuts(IMAGES, 9)
-    filled, grey = surrogate._filled(IMAGES, labels, "mean"), surrogate._filled(IMAGES, labels, "grey")
+    filled, grey = (
+        surrogate._fill_superpixels(IMAGES, labels, "mean"),
+        surrogate._fill_superpixels(IMAGES, labels, "grey"),
+    )
     assert (grey == 0.5).all()
     for image, own, without in zip(IMAGES, labels, filled, strict=True):
         for number in range(int(own.max()) + 1):
@@ -96,7 +99,7 @@ def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
 
 def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
     labels, seen = cuts(IMAGES, 6), []
-    with asking(net(), IMAGES, TARGET, seeds=[1, 2, 3]) as given:
+    with open_image_inputs(net(), IMAGES, TARGET, seeds=[1, 2, 3]) as given:
 
         def scores(build, rows: Tensor) -> Tensor:
             seen.append((build(slice(0, len(rows))), rows))
@@ -104,7 +107,7 @@ def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
 
         lime.attribute(replace(given, scores=scores), segments=6, samples=40)
     (images, rows), draws = seen[0], [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
-    filled, start = surrogate._filled(IMAGES, labels, "mean"), 0
+    filled, start = surrogate._fill_superpixels(IMAGES, labels, "mean"), 0
     for row, draw in enumerate(draws):
         kept = lime._copies(int(labels[row].max()) + 1, 40, draw, width=0.25).kept
         for number in (0, 5, 40):

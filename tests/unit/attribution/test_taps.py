@@ -10,10 +10,10 @@ from small_networks import make, noise, slow_route, state
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from gradfaith.attribution.taps import grid, tapped
+from gradfaith.attribution.taps import layer_grid, tap_layers
 from gradfaith.errors import LayerUnusable
 from gradfaith.models import layers
-from gradfaith.models.classifier import Classifier, Spec
+from gradfaith.models.classifier import Classifier, ClassifierSpec
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def test_activation_and_gradient_are_those_of_the_slow_route(family: Family) -> 
     """In double precision, where two routes differ by rounding only if they are the same."""
     classifier = make(family.timm, family.size, **family.options).double()
     images, classes = noise(2, family.size).double(), torch.tensor([2, 0])
-    layer, untouched = layers.default(classifier.net), images.clone()
+    layer, untouched = layers.default_layer(classifier.net), images.clone()
     logits, raw, gradient = slow_route(classifier, layer, images, classes)
-    with tapped(classifier, layer) as tap:
+    with tap_layers(classifier, layer) as tap:
         assert_close(tap.forward(images), logits)
-        found = tap.target(classes)
+        found = tap.single_tap(classes)
     assert found.activation.shape[2:] == (family.grid, family.grid)
     assert_close(found.activation, by_hand(raw, family))
     assert_close(found.gradient, by_hand(gradient, family), rtol=1e-6, atol=1e-12)
@@ -101,14 +101,14 @@ def test_activation_and_gradient_are_those_of_the_slow_route(family: Family) -> 
 def test_a_change_in_a_corner_shows_in_that_corner(family: Family) -> None:
     """Neither flipped nor transposed nor scrambled: the layout means places, whatever else fits the shape."""
     classifier = make(family.timm, family.size, **family.options).double()
-    images, layer = noise(1, family.size).double(), family.local or layers.default(classifier.net)
+    images, layer = noise(1, family.size).double(), family.local or layers.default_layer(classifier.net)
     corners = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
     changed = images.repeat(4, 1, 1, 1)
     for number, corner in enumerate(corners):
         quarter(changed[number], corner, family.size // 4).mul_(0.2)
-    with tapped(classifier, layer) as tap:
+    with tap_layers(classifier, layer) as tap:
         tap.forward(torch.cat([images, changed]))
-        activation = tap.target(torch.zeros(5, dtype=torch.long)).activation
+        activation = tap.single_tap(torch.zeros(5, dtype=torch.long)).activation
     moved = (activation[1:] - activation[0]).norm(dim=1)  # (4, h, w)
     moved /= moved.sum(dim=(1, 2), keepdim=True)
     moved -= moved.mean(dim=0)  # what every change moves, wherever it is
@@ -116,7 +116,7 @@ def test_a_change_in_a_corner_shows_in_that_corner(family: Family) -> None:
     for number, corner in enumerate(corners):
         strength = [float(quarter(moved[number], other, side).mean()) for other in corners]
         assert strength.index(max(strength)) == number, f"the change at {corner} shows elsewhere: {strength}"
-    assert grid(classifier, layers.default(classifier.net)) == (family.grid, family.grid)
+    assert layer_grid(classifier, layers.default_layer(classifier.net)) == (family.grid, family.grid)
 
 
 def quarter(maps: Tensor, corner: tuple[int, int], side: int) -> Tensor:  # (..., h, w) -> (..., side, side), a view
@@ -132,9 +132,9 @@ def small() -> Classifier:
 def test_two_targets_of_one_forward_equal_two_forwards(small: Classifier) -> None:
     images, calls = noise(3, 64), list[int]()
     handle = small.net.register_forward_hook(lambda *_: calls.append(1))
-    with tapped(small, "layer3") as tap:
+    with tap_layers(small, "layer3") as tap:
         tap.forward(images)
-        both = [tap.target(torch.full((3,), number)) for number in (0, 1)]
+        both = [tap.single_tap(torch.full((3,), number)) for number in (0, 1)]
     handle.remove()
     assert len(calls) == 1
     for number, found in enumerate(both):
@@ -144,12 +144,12 @@ def test_two_targets_of_one_forward_equal_two_forwards(small: Classifier) -> Non
 
 def test_a_batch_equals_its_images_one_by_one(small: Classifier) -> None:
     images, classes = noise(5, 64), torch.tensor([0, 1, 2, 1, 0])
-    with tapped(small, "layer4") as tap:
+    with tap_layers(small, "layer4") as tap:
         tap.forward(images)
-        together = tap.target(classes)
+        together = tap.single_tap(classes)
         for number in range(5):
             tap.forward(images[number : number + 1])
-            alone = tap.target(classes[number : number + 1])
+            alone = tap.single_tap(classes[number : number + 1])
             for one, many in ((alone.activation, together.activation), (alone.gradient, together.gradient)):
                 assert (one[0] - many[number]).abs().max() <= 1e-6 * many[number].abs().max()
 
@@ -167,9 +167,9 @@ def test_in_place_activations_after_the_layer_change_nothing_stored(small: Class
     for handle in handles:
         handle.remove()
     assert not torch.equal(naive[0], truth[0]), "the case bites: a hook that only detaches is corrupted"
-    with tapped(small, layer) as tap:
+    with tap_layers(small, layer) as tap:
         assert_close(tap.forward(images), plain, rtol=1e-5, atol=1e-6)
-        assert_close(tap.target(torch.tensor([0, 1])).activation, truth[0], rtol=1e-5, atol=1e-6)
+        assert_close(tap.single_tap(torch.tensor([0, 1])).activation, truth[0], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_left_behind(small: Classifier) -> None:
@@ -177,33 +177,33 @@ def test_nothing_is_left_behind(small: Classifier) -> None:
     small.net.layer2.eval()  # type: ignore[union-attr, operator] - modes are restored module by module
     small.net.conv1.requires_grad_(False)  # type: ignore[union-attr]
     before = state(small)
-    with tapped(small, "layer4") as tap:
+    with tap_layers(small, "layer4") as tap:
         tap.forward(noise(1, 64))
-        tap.target(torch.tensor([0]))
+        tap.single_tap(torch.tensor([0]))
     assert state(small) == before
-    with pytest.raises(RuntimeError), tapped(small, "layer4") as tap:
+    with pytest.raises(RuntimeError), tap_layers(small, "layer4") as tap:
         tap.forward(torch.rand(1, 5, 64, 64))
     assert state(small) == before
-    with pytest.raises(RuntimeError, match="out of bounds"), tapped(small, "layer4") as tap:
-        tap.target(tap.forward(noise(1, 64)).argmax(1) + 3)
+    with pytest.raises(RuntimeError, match="out of bounds"), tap_layers(small, "layer4") as tap:
+        tap.single_tap(tap.forward(noise(1, 64)).argmax(1) + 3)
     assert state(small) == before
     small.eval().requires_grad_(True)
 
 
 def test_a_tap_is_of_no_use_before_its_forward_or_after_its_with(small: Classifier) -> None:
-    with tapped(small, "layer4") as tap:
+    with tap_layers(small, "layer4") as tap:
         with pytest.raises(RuntimeError):
-            tap.target(torch.tensor([0]))
+            tap.single_tap(torch.tensor([0]))
         tap.forward(noise(1, 64))
     with pytest.raises(RuntimeError):
-        tap.target(torch.tensor([0]))
+        tap.single_tap(torch.tensor([0]))
 
 
 def test_many_calls_keep_memory_and_hooks_flat(small: Classifier) -> None:
     def once() -> int:
-        with tapped(small, "layer4") as tap:
+        with tap_layers(small, "layer4") as tap:
             tap.forward(noise(1, 64))
-            tap.target(torch.tensor([0]))
+            tap.single_tap(torch.tensor([0]))
         gc.collect()
         return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
 
@@ -229,11 +229,11 @@ class Planted(nn.Module):
 
 @pytest.mark.parametrize("last", [False, True])
 def test_seven_channels_on_seven_by_seven_are_told_apart_by_a_wider_image(last: bool) -> None:
-    classifier = Classifier(Planted(last), Spec("planted", 7, 1, 1, 14, 0.0, 1.0))
+    classifier = Classifier(Planted(last), ClassifierSpec("planted", 7, 1, 1, 14, 0.0, 1.0))
     images = noise(2, 14)
-    with tapped(classifier, "tap") as tap:
+    with tap_layers(classifier, "tap") as tap:
         tap.forward(images)
-        found = tap.target(torch.tensor([2, 5]))
+        found = tap.single_tap(torch.tensor([2, 5]))
     with torch.no_grad():
         assert_close(found.activation, classifier.net.stem(images))  # type: ignore[operator]
     expected = torch.zeros(2, 7, 7, 7)
@@ -255,12 +255,12 @@ def tokens() -> Classifier:
     ],
 )
 def test_a_layer_without_a_map_is_refused(tokens: Classifier, layer: str, what: str) -> None:
-    with pytest.raises(LayerUnusable, match=what), tapped(tokens, layer) as tap:
-        tap.target(tap.forward(noise(1, 96)).argmax(1))
+    with pytest.raises(LayerUnusable, match=what), tap_layers(tokens, layer) as tap:
+        tap.single_tap(tap.forward(noise(1, 96)).argmax(1))
 
 
 def test_windows_are_no_images() -> None:
     """Attention inside windows returns several rows per image; no layout makes a map of them."""
     classifier = make("swin_tiny_patch4_window7_224", 112, embed_dim=24, depths=(1, 1, 1, 1))
     with pytest.raises(LayerUnusable, match="windows"):
-        grid(classifier, "layers.0.blocks.0.attn")
+        layer_grid(classifier, "layers.0.blocks.0.attn")

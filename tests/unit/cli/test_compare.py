@@ -25,7 +25,7 @@ B = estimates([{"value": 0.75}, {"value": 0.2, "method": "lime"}, {"value": 0.1,
 
 
 def test_the_difference_is_b_minus_a_where_both_have_a_number() -> None:
-    both = compare.joined(A, B)
+    both = compare.join_estimates(A, B)
     assert len(both) == 5
     known = both.dropna(subset="difference")
     assert list(known["method"]) == ["gradcam"]
@@ -35,13 +35,13 @@ def test_the_difference_is_b_minus_a_where_both_have_a_number() -> None:
 
 
 def test_joining_a_study_with_itself_gives_no_difference() -> None:
-    both = compare.joined(A, A)
+    both = compare.join_estimates(A, A)
     assert len(both) == len(A)
     assert (both["difference"].dropna() == 0).all()
 
 
 def test_the_table_says_what_only_one_study_has() -> None:
-    said = compare.text(compare.joined(A, B), ("old", "new")).splitlines()
+    said = compare.format_comparison(compare.join_estimates(A, B), ("old", "new")).splitlines()
     assert said[0].split() == ["metric", "variant", "arch", "method", "old", "new", "difference"]
     assert said[1].split() == ["locacc", "net", "gradcam", "0.5000", "[0.4000,", "0.6000]", "0.7500", "+0.2500"]
     assert said[2:4] == ["1 estimates have a number in old only", "2 estimates have a number in new only"]
@@ -50,42 +50,42 @@ def test_the_table_says_what_only_one_study_has() -> None:
 
 def test_a_study_that_is_not_finished_is_refused(tmp_path) -> None:
     parquet.write(tmp_path / "results/old/estimates.parquet", A, parquet.ESTIMATES)
-    assert len(compare.read("old", tmp_path)) == len(A)
+    assert len(compare.read_estimates("old", tmp_path)) == len(A)
     with pytest.raises(NotInStudy, match=r"of study new there is no results/new/estimates\.parquet") as refusal:
-        compare.read("new", tmp_path)
-    assert refusal.value.then.endswith("old.")
+        compare.read_estimates("new", tmp_path)
+    assert refusal.value.fix.endswith("old.")
 
 
 def test_a_study_is_named_by_its_file_too(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     parquet.write("results/old/estimates.parquet", A, parquet.ESTIMATES)
     (tmp_path / "mine.yaml").write_text("study: old\n")
-    assert len(compare.read("mine.yaml", tmp_path)) == len(A)
+    assert len(compare.read_estimates("mine.yaml", tmp_path)) == len(A)
 
 
 def test_a_metric_that_neither_has_is_refused() -> None:
-    both = compare.joined(A, B)
-    assert len(compare.only(both, "locacc")) == len(both)
+    both = compare.join_estimates(A, B)
+    assert len(compare.select_metric(both, "locacc")) == len(both)
     with pytest.raises(NotInStudy, match='neither study has a metric "locac"; did you mean "locacc"'):
-        compare.only(both, "locac")
+        compare.select_metric(both, "locac")
 
 
 def test_what_differs_in_a_key_that_is_not_shown_is_counted() -> None:
     other = estimates([{"value": 0.75, "layer": "layer3"}, {"value": 0.1, "method": "layercam", "target": "predicted"}])
-    said = compare.text(compare.joined(A, other), ("old", "new"))
+    said = compare.format_comparison(compare.join_estimates(A, other), ("old", "new"))
     assert "2 of both differ only in layer layer4 and layer3, target true and predicted" in said
-    assert "differ only" not in compare.text(compare.joined(A, A), ("old", "old"))
+    assert "differ only" not in compare.format_comparison(compare.join_estimates(A, A), ("old", "old"))
 
 
 def test_the_reason_is_said_where_nothing_meets() -> None:
-    said = compare.text(compare.joined(A, A.assign(arch="vit")), ("old", "new"))
+    said = compare.format_comparison(compare.join_estimates(A, A.assign(arch="vit")), ("old", "new"))
     assert "They have no architecture in common: old net; new vit." in said
     assert "no metric in common" not in said
-    assert "in common" not in compare.text(compare.joined(A, B), ("old", "new"))
+    assert "in common" not in compare.format_comparison(compare.join_estimates(A, B), ("old", "new"))
 
 
 def test_terciles_are_each_study_s_own() -> None:
     sized = estimates([{"value": 0.5, "by": "lesion_size", "stratum": "small"}])
-    both = compare.joined(sized, sized)
-    assert "terciles of each study's own images" in compare.text(both, ("a", "b"), by="lesion_size")
-    assert "terciles" not in compare.text(both, ("a", "b"))
+    both = compare.join_estimates(sized, sized)
+    assert "terciles of each study's own images" in compare.format_comparison(both, ("a", "b"), by="lesion_size")
+    assert "terciles" not in compare.format_comparison(both, ("a", "b"))

@@ -59,12 +59,12 @@ def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(
     assert "broken    study: StudyInvalid: config/config.yaml: seeds: " in capsys.readouterr().out
     networks = {**tiny["architectures"], "net-a": {**tiny["architectures"]["net-a"], "weights": "own.safetensors"}}
     plan = Plan.read({**tiny, "architectures": networks}, place)
-    (found,) = checks.weights(plan, "mine.yaml")
+    (found,) = checks.check_weights(plan, "mine.yaml")
     assert (found.state, found.found) == ("broken", "own.safetensors is not there")
     pretrained = Plan.read({**tiny, "training": {**tiny["training"], "weights": "pretrained"}}, place)
-    (found,) = checks.weights(pretrained, "mine.yaml")
+    (found,) = checks.check_weights(pretrained, "mine.yaml")
     assert (found.state, found.found) == ("doubtful", "2 of 2 are not there yet")
-    assert found.mend.endswith("resources/weights/test_vit.r160_in1k.safetensors --configfile mine.yaml")
+    assert found.fix.endswith("resources/weights/test_vit.r160_in1k.safetensors --configfile mine.yaml")
 
 
 def test_a_torch_that_cannot_be_imported_is_broken_and_the_rest_is_still_said(
@@ -73,21 +73,21 @@ def test_a_torch_that_cannot_be_imported_is_broken_and_the_rest_is_still_said(
     (place / "torchvision").mkdir()
     (place / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.setenv("PYTHONPATH", f"{place}:{Path(checks.__file__).parents[1]}")
-    (found,) = checks.torch_pair()
+    (found,) = checks.check_torch()
     assert found.state == "broken"
     assert "nms does not exist" in found.found
-    assert "envs/run.txt" in found.mend
+    assert "envs/run.txt" in found.fix
 
 
 def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def old(_plan: object) -> None:
         raise RuntimeError("The NVIDIA driver on your system is too old")
 
-    monkeypatch.setattr(checks, "devices", old)
+    monkeypatch.setattr(checks, "check_devices", old)
     (place / "results").write_text("a file, where a folder should be")
-    said = list(checks.examine("config/config.yaml", place))
-    found = {one.what: one for one in said}
-    assert [one.what for one in said] == [
+    said = list(checks.run_checks("config/config.yaml", place))
+    found = {one.check: one for one in said}
+    assert [one.check for one in said] == [
         "study",
         "torch",
         "devices",
@@ -98,7 +98,7 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
         "earlier run",
     ]
     assert (found["devices"].state, "too old" in found["devices"].found) == ("broken", True)
-    assert "device: cpu" in found["devices"].mend
+    assert "device: cpu" in found["devices"].fix
     assert (found["file locks"].state, found["file locks"].found) == ("broken", "results/: Not a directory")
     assert found["weights"].state == "well"
 
@@ -108,16 +108,16 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
     [
         ("pass", "broken", "a second process took a lock"),
         ("raise OSError(9, 'Bad file descriptor')", "broken", "cannot try one in results/: OSError: [Errno 9]"),
-        (checks.LOCK, "well", "has them"),
+        (checks.LOCK_SCRIPT, "well", "has them"),
     ],
 )
 def test_only_a_held_lock_is_an_answer(
     place: Path, monkeypatch: pytest.MonkeyPatch, child: str, state: str, said: str
 ) -> None:
     (place / "results").mkdir()
-    monkeypatch.setattr(checks, "LOCK", child)
+    monkeypatch.setattr(checks, "LOCK_SCRIPT", child)
     monkeypatch.setattr(checks, "MOUNTS", place / "none")
-    (found,) = checks.locking(place)
+    (found,) = checks.check_file_locks(place)
     assert found.state == state
     assert said in found.found
 
@@ -142,10 +142,10 @@ def test_a_mount_whose_locks_stay_on_one_machine_is_seen(
     place: Path, monkeypatch: pytest.MonkeyPatch, mount: str, said: str
 ) -> None:
     mounts = f"/dev/root / ext4 rw 0 0\n{mount}\n"
-    assert checks.alone(mounts, Path("/home/a b/results")) == said
+    assert checks.find_local_locks(mounts, Path("/home/a b/results")) == said
     (place / "mounts").write_text(mounts.replace("/home/a\\040b", str(place)).replace("/home ", f"{place} "))
     monkeypatch.setattr(checks, "MOUNTS", place / "mounts")
-    (found,) = checks.locking(place)
+    (found,) = checks.check_file_locks(place)
     assert found.state == ("doubtful" if said else "well")
 
 
@@ -155,14 +155,14 @@ def test_a_full_disk_is_seen(
 ) -> None:
     usage = type(checks.shutil.disk_usage(place))
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage(int(2e11), int(2e11 - free), int(free)))
-    (found,) = checks.space(Plan.read(tiny, place), place)
+    (found,) = checks.check_disk(Plan.read(tiny, place), place)
     assert found.state == state
     assert found.found.endswith(" GB free, and nothing is known of what is to come")
 
 
-def line(rule: str, left: int, coming: float | None) -> forecast.Line:
+def line(rule: str, left: int, coming: float | None) -> forecast.RuleForecast:
     unsized = left if coming is None else 0
-    return forecast.Line(rule, 4, left, None, 0, "", 0, coming or 0, unsized, 0, "")
+    return forecast.RuleForecast(rule, 4, left, None, 0, "", 0, coming or 0, unsized, 0, "")
 
 
 @pytest.mark.parametrize(
@@ -183,15 +183,15 @@ def test_what_has_no_record_is_not_taken_for_nothing(
     place: Path,
     tiny: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    lines: list[forecast.Line],
+    lines: list[forecast.RuleForecast],
     free: float,
     state: str,
     said: str,
 ) -> None:
     usage = type(checks.shutil.disk_usage(place))
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage(int(2e11), 0, int(free)))
-    monkeypatch.setattr(forecast, "predicted", lambda *_: (lines, []))
-    (found,) = checks.space(Plan.read(tiny, place), place)
+    monkeypatch.setattr(forecast, "forecast_study", lambda *_: (lines, []))
+    (found,) = checks.check_disk(Plan.read(tiny, place), place)
     assert (found.state, found.found) == (state, said)
 
 
@@ -205,7 +205,7 @@ def test_the_disk_asked_is_the_one_that_results_lie_on(place: Path, monkeypatch:
         return usage
 
     monkeypatch.setattr(checks.shutil, "disk_usage", asks)
-    list(checks.space(None, place))
+    list(checks.check_disk(None, place))
     assert asked == [place / "elsewhere"]
 
 
@@ -217,15 +217,15 @@ def test_weights_that_a_training_would_refuse_are_broken(place: Path, tiny: dict
     one, other = (folder / f"test_{name}.r160_in1k.safetensors" for name in ("resnet", "vit"))
     one.write_bytes(whole)
     other.write_bytes(whole)
-    (found,) = checks.weights(plan, "mine.yaml")
+    (found,) = checks.check_weights(plan, "mine.yaml")
     assert (found.state, found.found) == ("well", "all 2 are there")
     for spoilt in (b"", whole[:-1]):
         other.write_bytes(spoilt)
-        (found,) = checks.weights(plan, "mine.yaml")
+        (found,) = checks.check_weights(plan, "mine.yaml")
         assert (found.state, other.name in found.found) == ("broken", True)
-        assert found.mend.endswith(f"{other.name} --configfile mine.yaml")
+        assert found.fix.endswith(f"{other.name} --configfile mine.yaml")
     one.with_suffix(".json").write_text('{"timm": "test_resnet.r160_in1k", "sha256": "0"}')
-    assert [found.state for found in checks.weights(plan, "mine.yaml")] == ["broken", "broken"]
+    assert [found.state for found in checks.check_weights(plan, "mine.yaml")] == ["broken", "broken"]
 
 
 def test_a_gpu_that_a_study_asks_for_and_nobody_sees_is_doubtful(
@@ -233,19 +233,19 @@ def test_a_gpu_that_a_study_asks_for_and_nobody_sees_is_doubtful(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(checks.shutil, "which", lambda _name: None)
-    _, found = checks.devices(Plan.read({**tiny, "compute": {**tiny.get("compute", {}), "gpus": 1}}, place))
+    _, found = checks.check_devices(Plan.read({**tiny, "compute": {**tiny.get("compute", {}), "gpus": 1}}, place))
     assert (found.state, found.found) == ("doubtful", "compute.gpus: 1, and there is none here")
 
 
 def test_what_a_killed_run_left_is_seen(place: Path) -> None:
-    (found,) = checks.leftovers(place)
+    (found,) = checks.check_earlier_run(place)
     assert found.state == "well"
     (place / "Snakefile").write_text("rule all:\n    output: 'results/s/scores.parquet'\n    shell: 'touch {output}'\n")
     subprocess.run([sys.executable, "-m", "snakemake", "-c1"], cwd=place, check=True, capture_output=True)
     (place / "results/s/curves.parquet").write_text("")
-    (found,) = checks.leftovers(place)
+    (found,) = checks.check_earlier_run(place)
     assert (found.state, "results/s/curves.parquet" in found.found) == ("doubtful", True)
     (place / ".snakemake/locks").mkdir(exist_ok=True)
     (place / ".snakemake/locks/0.output.lock").write_text("")
-    (found,) = checks.leftovers(place)
-    assert "make resume" in found.mend
+    (found,) = checks.check_earlier_run(place)
+    assert "make resume" in found.fix

@@ -39,7 +39,7 @@ class Cluster:
         (self.folder / slurm.PROFILE).write_text(yaml.safe_dump(said))
 
     def found(self) -> list[Finding]:
-        return list(slurm.examine(self.folder))
+        return list(slurm.check_slurm(self.folder))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_commands_without_a_controller_break_nothing_outside_a_job(
         monkeypatch.setenv("SLURM_JOB_ID", "7")
     (found,) = cluster.found()
     assert (found.state, said in found.found) == (state, True), found
-    assert ("--workflow-profile slurm" in found.mend) == (state == "doubtful")
+    assert ("--workflow-profile slurm" in found.fix) == (state == "doubtful")
 
 
 def test_a_profile_as_it_came_is_doubtful_and_an_edited_one_that_is_wrong_broken(cluster: Cluster) -> None:
@@ -82,7 +82,7 @@ def test_a_profile_as_it_came_is_doubtful_and_an_edited_one_that_is_wrong_broken
     assert found.found.startswith(
         "no partition cpu, gpu; no GPU model a100; no account of yours lab (so profiles/slurm"
     )
-    assert found.mend.endswith(
+    assert found.fix.endswith(
         "slurm_partition: there are big, short; gpu_model: there are h100; slurm_account: there are thorax."
     )
     cluster.profile(EDITED)
@@ -118,10 +118,10 @@ def test_names_are_read_as_slurm_reads_them(said: str, names: set[str]) -> None:
         {"default-resources": {"slurm_partition": said}},
         {"set-resources": {"train": {"slurm_partition": said}}},
     ):
-        assert slurm.named(profile, "slurm_partition") == names
-    assert slurm.named({"default-resources": None, "set-resources": None}, "slurm_partition") == set()
+        assert slurm.names_in_profile(profile, "slurm_partition") == names
+    assert slurm.names_in_profile({"default-resources": None, "set-resources": None}, "slurm_partition") == set()
 
 
 def test_the_shipped_values_are_those_of_the_profile(root: Path) -> None:
     profile = yaml.safe_load((root / slurm.PROFILE).read_text())
-    assert {key: slurm.named(profile, key) for key in slurm.SHIPPED} == slurm.SHIPPED
+    assert {key: slurm.names_in_profile(profile, key) for key in slurm.SHIPPED_VALUES} == slurm.SHIPPED_VALUES

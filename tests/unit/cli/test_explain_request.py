@@ -8,9 +8,17 @@ import pytest
 from PIL import Image
 
 from gradfaith.cli import explain_request
-from gradfaith.cli.explain_request import Request
+from gradfaith.cli.explain_request import ExplainRequest
 from gradfaith.dag.plan import Plan
-from gradfaith.errors import CannotWrite, ModelUnusable, NotInStudy, Refusal, StudyInvalid, UnknownName, UnreadableImage
+from gradfaith.errors import (
+    CannotWrite,
+    GradFaithError,
+    ModelUnusable,
+    NotInStudy,
+    StudyInvalid,
+    UnknownName,
+    UnreadableImage,
+)
 from gradfaith.storage.hdf5 import ImageWriter
 
 MODEL = "results/tiny/models/net-a/seed-1"
@@ -34,35 +42,35 @@ def here(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def asked(root: Path, **words: object) -> explain_request.Case:
+def resolve(root: Path, **words: object) -> explain_request.ResolvedRequest:
     default = {"image": "a/2", "study": "tests/workflow/tiny.yaml", "arch": "net-a", "seed": 1}
-    return explain_request.look_up(Request(**(default | words)), root)
+    return explain_request.resolve(ExplainRequest(**(default | words)), root)
 
 
 def test_an_image_of_the_study_comes_with_what_is_known_of_it(here: Path) -> None:
-    case = asked(here)
-    assert (case.subject.image_id, case.subject.digest, case.subject.known) == ("a/2", "d7", True)
-    assert case.subject.pixels.shape == (1, 64, 64)
-    assert case.subject.evidence.all()
-    assert case.subject.organ is not None
-    assert case.subject.organ.all()
-    assert case.out == Path("explained/tiny-net-a-1-a-2")
+    resolved = resolve(here)
+    assert (resolved.image.image_id, resolved.image.digest, resolved.image.in_study) == ("a/2", "d7", True)
+    assert resolved.image.pixels.shape == (1, 64, 64)
+    assert resolved.image.evidence.all()
+    assert resolved.image.organ is not None
+    assert resolved.image.organ.all()
+    assert resolved.out == Path("explained/tiny-net-a-1-a-2")
     assert not Path("explained").exists()
 
 
 def test_a_file_is_fitted_and_nothing_is_known_of_it(here: Path) -> None:
-    case = asked(here, image="x.png")
-    assert case.subject.pixels.shape == (1, 64, 64)
-    assert set(case.subject.pixels.ravel()) == {77}
-    assert not case.subject.evidence.any()
-    assert (case.subject.known, case.subject.organ) == (False, None)
-    assert case.out == Path("explained/tiny-net-a-1-x")
+    resolved = resolve(here, image="x.png")
+    assert resolved.image.pixels.shape == (1, 64, 64)
+    assert set(resolved.image.pixels.ravel()) == {77}
+    assert not resolved.image.evidence.any()
+    assert (resolved.image.in_study, resolved.image.organ) == (False, None)
+    assert resolved.out == Path("explained/tiny-net-a-1-x")
 
 
 def test_methods_are_the_study_s_or_any_that_exists_with_its_defaults(here: Path) -> None:
-    assert list(asked(here).methods) == ["gradcam"]
-    methods = asked(here, methods=["gradcam", "refine", "random-grid"]).methods
-    assert [(use["room"], use["use"], use["layer"], use["shuffled"]) for use in methods.values()] == [
+    assert list(resolve(here).methods) == ["gradcam"]
+    methods = resolve(here, methods=["gradcam", "refine", "random-grid"]).methods
+    assert [(use["group"], use["use"], use["layer"], use["shuffled"]) for use in methods.values()] == [
         ("methods", "gradcam", "auto", False), ("methods", "refine", "auto", False), ("controls", "random-grid", "auto", False),
     ]  # fmt: skip
     assert methods["refine"]["options"] == {"of": "layercam", "combine": "product"}
@@ -76,11 +84,11 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
         }
     }
     plan = Plan.read(tiny, root)
-    assert list(explain_request._methods(plan, "net-a", [])) == ["gradcam", "early"]
-    early = explain_request._methods(plan, "net-a", ["early"])["early"]
+    assert list(explain_request._resolve_methods(plan, "net-a", [])) == ["gradcam", "early"]
+    early = explain_request._resolve_methods(plan, "net-a", ["early"])["early"]
     assert (early["layer"], early["options"]["of"], early["score"]) == ("layer2", "gradcam", "margin")
-    assert explain_request._methods(plan, "net-b", ["early"])["early"]["layer"] == "auto"
-    assert list(explain_request._methods(plan, "net-a", ["flat"])) == ["flat"]  # asked by name it is tried
+    assert explain_request._resolve_methods(plan, "net-b", ["early"])["early"]["layer"] == "auto"
+    assert list(explain_request._resolve_methods(plan, "net-a", ["flat"])) == ["flat"]  # asked by name it is tried
 
 
 @pytest.mark.parametrize(
@@ -101,29 +109,29 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
     ],
 )
 def test_what_is_not_there_is_refused_and_nothing_is_written(
-    here: Path, words: dict, kind: type[Refusal], said: str
+    here: Path, words: dict, kind: type[GradFaithError], said: str
 ) -> None:
     before = sorted(os.listdir())
     with pytest.raises(kind) as refused:
-        asked(here, **words)
-    assert said in refused.value.found
-    assert refused.value.why
-    assert refused.value.then
+        resolve(here, **words)
+    assert said in refused.value.problem
+    assert refused.value.reason
+    assert refused.value.fix
     assert sorted(os.listdir()) == before
 
 
 def test_without_images_only_a_file_can_be_asked_for(here: Path) -> None:
     Path("results/tiny/data/images.h5").unlink()
-    assert asked(here, image="x.png").subject.image_id == "x.png"
+    assert resolve(here, image="x.png").image.image_id == "x.png"
     with pytest.raises(NotInStudy, match=r'no file "a/2", and no results/tiny/data/images\.h5'):
-        asked(here)
+        resolve(here)
 
 
 def test_an_earlier_answer_may_be_replaced(here: Path) -> None:
     Path("mine").mkdir()
-    assert asked(here, out=Path("mine")).out == Path("mine")
+    assert resolve(here, out=Path("mine")).out == Path("mine")
     (Path("mine") / "notes.txt").write_text("")
     with pytest.raises(CannotWrite):
-        asked(here, out=Path("mine"))
-    (Path("mine") / explain_request.MAPS).write_text("")
-    assert asked(here, out=Path("mine")).out == Path("mine")
+        resolve(here, out=Path("mine"))
+    (Path("mine") / explain_request.MAPS_FILE).write_text("")
+    assert resolve(here, out=Path("mine")).out == Path("mine")

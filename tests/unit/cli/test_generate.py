@@ -16,36 +16,40 @@ DRIFT = "it and the models have drifted apart: run `gradfaith schema`"
 
 
 def test_the_schema_is_the_one_the_models_give(root: Path) -> None:
-    assert (root / generate.SCHEMA).read_text(encoding="utf-8") == generate.schema(), f"{generate.SCHEMA}: {DRIFT}"
+    assert (root / generate.SCHEMA).read_text(encoding="utf-8") == generate.study_schema(), (
+        f"{generate.SCHEMA}: {DRIFT}"
+    )
 
 
 def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
     text = (root / generate.README).read_text(encoding="utf-8")
-    assert generate.readme(text) == text, f"{generate.README}: {DRIFT}"
+    assert generate.update_readme(text) == text, f"{generate.README}: {DRIFT}"
 
 
 def test_the_list_of_methods_is_the_one_their_files_declare(root: Path) -> None:
-    assert (root / generate.METHODS).read_text(encoding="utf-8") == generate.methods(), f"{generate.METHODS}: {DRIFT}"
+    assert (root / generate.METHODS).read_text(encoding="utf-8") == generate.methods_page(), (
+        f"{generate.METHODS}: {DRIFT}"
+    )
 
 
 def test_the_list_of_metrics_is_the_one_their_files_declare(root: Path) -> None:
     text = (root / generate.METRICS).read_text(encoding="utf-8")
-    assert text == generate.metrics(), f"{generate.METRICS}: {DRIFT}"
+    assert text == generate.metrics_page(), f"{generate.METRICS}: {DRIFT}"
     for room in ("localization", "faithfulness", "agreement"):
         assert all(f"| `{name}` |" in text for name in registry.names(room))
 
 
 def test_the_readme_keeps_its_prose_and_is_stable() -> None:
     text = f"before\n{generate.BEGIN}\nold\n{generate.END}\nafter\n"
-    made = generate.readme(text)
+    made = generate.update_readme(text)
     assert made.startswith(f"before\n{generate.BEGIN}")
     assert made.endswith(f"{generate.END}\nafter\n")
     assert "\nold\n" not in made
-    assert generate.readme(made) == made
+    assert generate.update_readme(made) == made
 
 
 def test_every_key_and_every_name_is_explained() -> None:
-    keys = generate.keys()
+    keys = generate.config_keys()
     for key in (
         "split.tolerance",
         "training.epochs",
@@ -74,7 +78,7 @@ def examples() -> list[Path]:
 def test_every_example_satisfies_the_schema_and_the_plan(path: Path, root: Path) -> None:
     study = yaml.safe_load(path.read_text())
     if "base" not in study:
-        jsonschema.validate(study, json.loads(generate.schema()))
+        jsonschema.validate(study, json.loads(generate.study_schema()))
     assert Plan.read(study, root, path.name).study.study == study["study"]
 
 
@@ -87,4 +91,4 @@ def test_the_schema_refuses_an_unknown_name_in_a_list(tiny: dict[str, Any], path
         place = place[part]
     place[path[-1]] = ["nonesuch"]
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(tiny, json.loads(generate.schema()))
+        jsonschema.validate(tiny, json.loads(generate.study_schema()))

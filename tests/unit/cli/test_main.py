@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from sleeping_job import SLEEPER, started
+from sleeping_job import SLEEPER, start_job
 
 from gradfaith import registry
 from gradfaith.cli import compare, main
@@ -143,7 +143,9 @@ def test_a_number_of_images_is_whole_and_above_0(
 def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nothing = parquet.empty(parquet.ESTIMATES).reindex(columns=[*parquet.ESTIMATES, *compare.KEYS, *compare.SHOWN])
+    nothing = parquet.empty(parquet.ESTIMATES).reindex(
+        columns=[*parquet.ESTIMATES, *compare.JOIN_KEYS, *compare.COMPARED_COLUMNS]
+    )
     nothing = nothing.loc[:, ~nothing.columns.duplicated()]
     parquet.write(tmp_path / "results/a/estimates.parquet", nothing, parquet.ESTIMATES)
     (tmp_path / "a.yaml").write_text("study: a\n")
@@ -158,9 +160,9 @@ def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: py
     (tmp_path / generate.README).parent.mkdir(parents=True)
     shutil.copy(root / generate.README, tmp_path / generate.README)
     ask(monkeypatch, tmp_path, "schema")
-    assert (tmp_path / generate.SCHEMA).read_text() == generate.schema()
+    assert (tmp_path / generate.SCHEMA).read_text() == generate.study_schema()
     assert (tmp_path / generate.README).read_text().count(generate.BEGIN) == 1
-    assert (tmp_path / generate.METHODS).read_text() == generate.methods()
+    assert (tmp_path / generate.METHODS).read_text() == generate.methods_page()
 
 
 def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
@@ -171,7 +173,7 @@ def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text(f"{tmp_path / 'out.txt'}\n")
     log = tmp_path / "results/tiny/logs/pack.log"
-    holder = started(log, sys.executable, "-c", SLEEPER, str(log))
+    holder = start_job(log, sys.executable, "-c", SLEEPER, str(log))
     with pytest.raises(SystemExit, match=r"the job that writes results/tiny/logs/pack\.log"):
         ask(monkeypatch, tmp_path, "unlock")
     holder.kill()
@@ -204,4 +206,4 @@ def test_a_process_that_ends_while_it_is_looked_at_is_no_run(tmp_path: Path) -> 
     gone = subprocess.Popen([sys.executable, "-c", ""], cwd=tmp_path)
     process = psutil.Process(gone.pid)
     gone.wait()
-    assert main._at_work(process, tmp_path) == ""
+    assert main._describe_live_process(process, tmp_path) == ""

@@ -28,7 +28,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_what_snakemake_made_has_its_record_and_what_is_beside_it_has_none(made: Path) -> None:
-    assert snakemake_metadata.unrecorded(made) == []
+    assert snakemake_metadata.find_unrecorded(made) == []
     for path in (
         "results/s/data/audit.json",
         "results/s/models/a/seed-0/progress/state.safetensors",
@@ -36,23 +36,23 @@ def test_what_snakemake_made_has_its_record_and_what_is_beside_it_has_none(made:
     ):
         (made / path).parent.mkdir(parents=True, exist_ok=True)
         (made / path).write_text("")
-    assert snakemake_metadata.unrecorded(made) == [Path("results/s/data/audit.json")]
+    assert snakemake_metadata.find_unrecorded(made) == [Path("results/s/data/audit.json")]
     for record in (made / snakemake_metadata.METADATA).rglob("*"):
         if record.is_file():
             record.write_text("{")  # cut as it was written
-    lost = snakemake_metadata.unrecorded(made)
+    lost = snakemake_metadata.find_unrecorded(made)
     assert {path.as_posix() for path in lost} == {"results/s/data/audit.json", "results/s/scores.parquet", LONG}
-    assert snakemake_metadata.said(lost).startswith("of results/s/data/audit.json, ")
+    assert snakemake_metadata.describe_unrecorded(lost).startswith("of results/s/data/audit.json, ")
 
 
 def test_results_that_no_snakemake_made_here_are_nobody_s_fault(tmp_path: Path) -> None:
     (tmp_path / "results/s").mkdir(parents=True)
     (tmp_path / "results/s/scores.parquet").write_text("")
-    assert snakemake_metadata.unrecorded(tmp_path) == []
+    assert snakemake_metadata.find_unrecorded(tmp_path) == []
 
 
 def test_many_are_counted() -> None:
     assert (
-        snakemake_metadata.said([Path(str(n)) for n in range(7)])
+        snakemake_metadata.describe_unrecorded([Path(str(n)) for n in range(7)])
         == "of 0, 1, 2, 3, 4 and 2 more there is no record of how they were made"
     )

@@ -9,7 +9,7 @@ import yaml
 
 from gradfaith.config.study import TAKEN_FROM_EXTERNAL
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.rule_params import Slices
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
 
 CLASSES = ["normal", "benign", "malignant"]
@@ -58,41 +58,41 @@ def alone(tiny: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def refusal(document: dict[str, Any], place: Path) -> str:
     with pytest.raises(StudyInvalid) as refused:
         Plan.read(document, place, "mine.yaml")
-    return refused.value.found
+    return refused.value.problem
 
 
 def test_classes_of_another_order_are_found_by_name(place: Path, tiny: dict[str, Any]) -> None:
     plan = Plan.read(outside(tiny), place)
-    assert plan.outputs == ((1,), (2,), (0,))
-    assert plan.layout.weights.startswith("results/tiny/models/")
+    assert plan.class_outputs == ((1,), (2,), (0,))
+    assert plan.paths.weights.startswith("results/tiny/models/")
     for own in ("card", "predictions", "manifest", "splits", "images", "maps"):
-        assert getattr(plan.layout, own).startswith("results/outside/")
+        assert getattr(plan.paths, own).startswith("results/outside/")
     assert (plan.study.split.train, plan.study.split.val, plan.study.split.test) == (0, 0, 1)
     assert plan.study.seeds == [0, 1]
-    assert "train" not in Slices(plan).codes()
-    assert "study tiny" in plan.notes[0]
+    assert "train" not in RuleParams(plan).code_digests()
+    assert "study tiny" in plan.table_notes[0]
 
 
 def test_names_and_indices_may_be_mixed_and_outputs_left_out(place: Path, tiny: dict[str, Any]) -> None:
     mapped = {"normal": [1], "benign": ["benign"], "malignant": [0]}
-    assert Plan.read(outside(tiny, class_map=mapped), place).outputs == ((1,), (2,), (0,))
+    assert Plan.read(outside(tiny, class_map=mapped), place).class_outputs == ((1,), (2,), (0,))
     finish(place, ["other", *CLASSES, "nothing"])
     assert "say in class_map" in refusal(outside(tiny), place)
     mapped = {"normal": ["normal", "nothing"], "benign": ["benign"], "malignant": [3]}
     plan = Plan.read(outside(tiny, class_map=mapped), place)
-    assert plan.outputs == ((1, 4), (2,), (3,))
-    assert plan.notes[1].startswith(
+    assert plan.class_outputs == ((1, 4), (2,), (3,))
+    assert plan.table_notes[1].startswith(
         "Classes are made of the classifier's outputs: normal of normal + nothing, benign of"
     )
-    assert Slices(plan).about()["notes"] == plan.notes
+    assert RuleParams(plan).study_description()["notes"] == plan.table_notes
 
 
 def test_a_classifier_as_it_is_takes_indices(place: Path, tiny: dict[str, Any]) -> None:
     mapped = {"normal": [7], "benign": [0, 2], "malignant": [1]}
     plan = Plan.read(alone(tiny, class_map=mapped), place)
-    assert plan.outputs == ((7,), (0, 2), (1,))
-    assert Slices(plan).model("net-a")["class_map"] == plan.outputs
-    assert "class_map" not in Slices(Plan.read(alone(tiny), place)).model("net-a")
+    assert plan.class_outputs == ((7,), (0, 2), (1,))
+    assert RuleParams(plan).train("net-a")["class_map"] == plan.class_outputs
+    assert "class_map" not in RuleParams(Plan.read(alone(tiny), place)).train("net-a")
 
 
 GOOD = {"normal": [1], "benign": [2], "malignant": [0]}
@@ -158,4 +158,4 @@ def test_a_base_brings_its_class_map(place: Path, tiny: dict[str, Any]) -> None:
     put(place / "config/studies/mine.yaml", yaml.safe_dump(alone(tiny, study="mine", class_map=GOOD)))
     own = {key: tiny[key] for key in ("bundles", "primary", "localization")}
     plan = Plan.read(own | {"study": "wider", "base": "mine"}, place)
-    assert plan.outputs == ((1,), (2,), (0,))
+    assert plan.class_outputs == ((1,), (2,), (0,))

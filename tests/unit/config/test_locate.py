@@ -6,12 +6,13 @@ import pytest
 
 from gradfaith.config import locate
 from gradfaith.errors import StudyInvalid
+from gradfaith.storage import paths
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Studies whose names are not those of their files, and files that are none."""
-    folder = tmp_path / locate.FOLDER
+    folder = tmp_path / paths.STUDIES
     folder.mkdir(parents=True)
     (folder / "first.yaml").write_text("study: mine\n")
     (folder / "plain.yaml").write_text("study: plain\n")
@@ -21,28 +22,28 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_study_is_found_by_its_key(place: Path) -> None:
-    assert locate.asked("mine", place) == place / locate.FOLDER / "first.yaml"
-    assert locate.asked("plain", place) == place / locate.FOLDER / "plain.yaml"
-    (place / locate.FOLDER / "mine.yaml").write_text("study: mine\n")
-    assert locate.asked("mine", place) == place / locate.FOLDER / "mine.yaml"  # its own file first
-    assert locate.asked("any/where.yaml", place) == Path("any/where.yaml")
+    assert locate.study_file("mine", place) == place / paths.STUDIES / "first.yaml"
+    assert locate.study_file("plain", place) == place / paths.STUDIES / "plain.yaml"
+    (place / paths.STUDIES / "mine.yaml").write_text("study: mine\n")
+    assert locate.study_file("mine", place) == place / paths.STUDIES / "mine.yaml"  # its own file first
+    assert locate.study_file("any/where.yaml", place) == Path("any/where.yaml")
 
 
 def test_a_misspelt_name_is_about_names_and_files_that_cannot_be_read_are_named(place: Path) -> None:
     with pytest.raises(StudyInvalid) as refusal:
-        locate.asked("mime", place)
-    assert refusal.value.found == (
+        locate.study_file("mime", place)
+    assert refusal.value.problem == (
         'there is no study "mime" in config/; did you mean "mine"? '
         "config/studies/cut.yaml, config/studies/latin.yaml cannot be read."
     )
-    assert "there are mine, plain." in refusal.value.why
+    assert "there are mine, plain." in refusal.value.reason
     with pytest.raises(StudyInvalid, match=r"cut\.yaml cannot be read as a study"):
-        locate.asked("cut", place)
+        locate.study_file("cut", place)
     with pytest.raises(StudyInvalid, match=r"latin\.yaml cannot be read as a study: .*utf-8"):
-        locate.read(place / locate.FOLDER / "latin.yaml")
+        locate.read_document(place / paths.STUDIES / "latin.yaml")
 
 
 def test_a_file_that_is_not_there_has_no_indentation(tmp_path: Path) -> None:
     with pytest.raises(StudyInvalid, match=r"there is no file .*none\.yaml") as refusal:
-        locate.read(tmp_path / "none.yaml")
-    assert "indentation" not in refusal.value.then
+        locate.read_document(tmp_path / "none.yaml")
+    assert "indentation" not in refusal.value.fix

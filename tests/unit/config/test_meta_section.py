@@ -8,7 +8,7 @@ import pytest
 from refused import put
 
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.rule_params import Slices
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
 
 BUNDLES = {"cams": {"methods": ["gradcam", "layercam", "eigencam"]}}
@@ -22,7 +22,7 @@ def several(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_it_judges_every_metric_of_a_map_and_none_of_models(several: dict[str, Any], root: Path) -> None:
-    of = Slices(Plan.read(several, root))
+    of = RuleParams(Plan.read(several, root))
     asked = of.meta()
     assert asked["truth"] == ["saliency_score"]
     assert asked["better"] == {
@@ -31,11 +31,11 @@ def test_it_judges_every_metric_of_a_map_and_none_of_models(several: dict[str, A
     }
     assert asked["order_only"] == ["iou_area_matched", "road", "deletion"]
     assert {"uniform", "random-grid", "lungs"} <= set(asked["controls"])
-    assert "meta" in of.codes()
+    assert "meta" in of.code_digests()
 
 
 def test_without_the_key_there_is_no_such_code(tiny: dict[str, Any], root: Path) -> None:
-    assert "meta" not in Slices(Plan.read(tiny, root)).codes()
+    assert "meta" not in RuleParams(Plan.read(tiny, root)).code_digests()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_it_is_stale_by_what_decides_it(
     several: dict[str, Any], root: Path, path: str, value: Any, stale: bool
 ) -> None:
     def asked(document: dict[str, Any]) -> str:
-        return json.dumps(Slices(Plan.read(document, root)).meta(), sort_keys=True)
+        return json.dumps(RuleParams(Plan.read(document, root)).meta(), sort_keys=True)
 
     before = asked(several)
     after = asked(put(several, path, value))

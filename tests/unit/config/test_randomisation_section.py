@@ -8,37 +8,37 @@ import pytest
 from refused import put
 
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.rule_params import Slices
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
 
 ASKED = {"steps": 2, "max_images": 4}
 
 
 def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
-    of = Slices(Plan.read(document, root))
+    of = RuleParams(Plan.read(document, root))
     found = {
-        "randomise": of.randomisation("net-a", "cams"), "cams": of.bundle("net-a", "cams"), "model": of.model("net-a"),
-        "masking": of.battery("net-a", "cams", "masking"), "localization": of.metrics("localization"), "estimate": of.estimate(),
+        "randomise": of.randomise("net-a", "cams"), "cams": of.explain("net-a", "cams"), "model": of.train("net-a"),
+        "masking": of.faithfulness("net-a", "cams", "masking"), "localization": of.metrics("localization"), "estimate": of.estimate(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 
 
 def test_without_the_key_there_is_no_such_table(tiny: dict[str, Any], root: Path) -> None:
     plan = Plan.read(tiny, root)
-    assert plan.randomised == []
+    assert plan.randomised_bundles == []
     assert not [path for path in plan.score_tables() if "randomisation" in path]
-    assert "randomisation" not in Slices(plan).estimate()["better"]
+    assert "randomisation" not in RuleParams(plan).estimate()["better"]
 
 
 def test_every_bundle_but_the_controls_is_asked_unless_some_are_named(tiny: dict[str, Any], root: Path) -> None:
     tiny["bundles"]["late"] = {"methods": {"deep": {"use": "gradcam"}}}
     plan = Plan.read(tiny | {"randomisation": {}}, root)
-    assert plan.randomised == ["cams", "late"]
+    assert plan.randomised_bundles == ["cams", "late"]
     added = [path for path in plan.score_tables() if path.startswith("results/tiny/scores/randomisation/")]
     assert len(added) == 2 * 4
-    assert Slices(plan).estimate()["better"]["randomisation"] == "lower"
-    assert "randomise late" in Slices(plan).codes()
-    assert Plan.read(tiny | {"randomisation": {"bundles": ["late"]}}, root).randomised == ["late"]
+    assert RuleParams(plan).estimate()["better"]["randomisation"] == "lower"
+    assert "randomise late" in RuleParams(plan).code_digests()
+    assert Plan.read(tiny | {"randomisation": {"bundles": ["late"]}}, root).randomised_bundles == ["late"]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ BEYOND = [
 def test_it_is_refused_with_its_path(
     tiny: dict[str, Any], root: Path, path: str, value: Any, said: str, meant: str
 ) -> None:
-    found = refusal(put(tiny, path, value), root).found
+    found = refusal(put(tiny, path, value), root).problem
     assert said in found
     assert meant in found
 
@@ -113,25 +113,25 @@ def test_it_is_refused_with_its_path(
 def test_an_option_that_nothing_can_be_computed_with_is_refused_by_its_key(
     tiny: dict[str, Any], root: Path, path: str, name: str, options: dict[str, Any], needed: str, beyond: str
 ) -> None:
-    found = refusal(put(tiny, path, {"mine": {"use": name, "options": options}}), root).found
+    found = refusal(put(tiny, path, {"mine": {"use": name, "options": options}}), root).problem
     key = f"{path.replace('/', '.')}.mine.options.{beyond.partition(':')[0]}"
     assert f"{key}: {name} needs {needed}, found {beyond}" in found
 
 
 def test_all_slips_are_told_at_once(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(put(tiny, "splitt", {}), "image/size", 8), root).found
+    found = refusal(put(put(tiny, "splitt", {}), "image/size", 8), root).problem
     assert "splitt" in found
     assert "image.size" in found
 
 
 def test_only_the_branch_that_was_meant_is_told(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(put(tiny, "training/epoch", 3), "image/mean", "trn"), root).found
+    found = refusal(put(put(tiny, "training/epoch", 3), "image/mean", "trn"), root).problem
     assert "should be 'none'" not in found
     assert "constrained" not in found
 
 
 def test_localization_without_evidence_is_refused(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(tiny, "dataset", {"name": "iqothnccd"}), root).found
+    found = refusal(put(tiny, "dataset", {"name": "iqothnccd"}), root).problem
     assert "localization: locacc, saliency_score, iou_area_matched compares maps with evidence" in found
     assert "(evidence: none)" in found
 
@@ -149,7 +149,7 @@ def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
     study["batteries"]["regions"] = {"metrics": ["region_correctness", "contrastivity"], "imputers": ["black"]}
     study["primary"] = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
     if said:
-        found = refusal(study, tmp_path).found
+        found = refusal(study, tmp_path).problem
         assert (
             f"batteries.regions.metrics: region_correctness takes regions of evidence away, and dataset mine {said}"
             in found
@@ -158,13 +158,13 @@ def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
         assert "faith takes" not in found
     else:
         assert Plan.read(study, tmp_path).dataset.evidence == evidence
-        found = refusal(study | {"explain": {"only_correct": True}}, tmp_path).found
+        found = refusal(study | {"explain": {"only_correct": True}}, tmp_path).problem
         assert "batteries.regions.metrics: contrastivity compares maps of the predicted and the true class" in found
         assert "region_correctness" not in found
 
 
 def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:
-    found = refusal(put(tiny, "localization", {"iou": {"options": {"thresholds": []}}}), root).found
+    found = refusal(put(tiny, "localization", {"iou": {"options": {"thresholds": []}}}), root).problem
     assert "localization.iou.options.thresholds: empty" in found
 
 
@@ -192,7 +192,7 @@ def test_a_metric_is_asked_only_of_evidence_it_can_read(
     study = put(tiny, "dataset", {"name": "mine"}) | {"localization": metrics}
     study["primary"] = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
     if said:
-        found = refusal(study, tmp_path).found
+        found = refusal(study, tmp_path).problem
         assert said in found
         assert "localization: roc_auc" not in found
         assert "border_share" not in found
@@ -204,11 +204,11 @@ def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_pat
     card = tmp_path / "config/datasets/mine.yaml"
     card.parent.mkdir(parents=True)
     card.write_text("{title: t, reader: foldr, classes: [a, b], licence: mine}")
-    found = refusal(put(tiny, "dataset", {"name": "mine"}), tmp_path).found
+    found = refusal(put(tiny, "dataset", {"name": "mine"}), tmp_path).problem
     assert "config/datasets/mine.yaml: reader: " in found
     assert 'did you mean "folder"' in found
     card.write_text("")
-    assert "reader: Field required" in refusal(tiny, tmp_path).found
+    assert "reader: Field required" in refusal(tiny, tmp_path).problem
 
 
 def test_weights_taken_as_they_are_need_no_recipe(tiny: dict[str, Any], root: Path) -> None:
@@ -219,7 +219,7 @@ def test_weights_taken_as_they_are_need_no_recipe(tiny: dict[str, Any], root: Pa
         Plan.read(tiny, root)
     plan = Plan.read(tiny | {"seeds": [0], "agreement": []}, root)
     assert plan.starting_weights("net-a") == "resources/mine.safetensors"
-    assert plan.recipe_threads == 1
+    assert plan.training_threads == 1
 
 
 def test_defaults_are_filled_in_and_a_label_may_rename_a_method(tiny: dict[str, Any], root: Path) -> None:
@@ -243,7 +243,7 @@ def test_too_few_samples_are_taken_where_they_are_asked_for_and_a_window_may_fil
         "lime": {"options": few},
         "occlusion": {"options": {"window": 64}},
     }
-    assert "lime" in Plan.read(tiny, root).method_names
+    assert "lime" in Plan.read(tiny, root).map_labels
 
 
 NET_A = {"net-a": {"timm": "test_resnet.r160_in1k"}}
@@ -266,7 +266,7 @@ ALONE = {"seeds": [0], "agreement": ["consist"], "across": ["architectures"]}
 def test_what_cannot_be_compared_across_is_refused(
     tiny: dict[str, Any], root: Path, changes: dict[str, Any], said: str
 ) -> None:
-    assert said in refusal(tiny | changes, root).found
+    assert said in refusal(tiny | changes, root).problem
 
 
 def test_one_seed_of_several_architectures_can_be_compared_across_alone(tiny: dict[str, Any], root: Path) -> None:

@@ -9,7 +9,7 @@ from refused import put, refusal
 
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.rule_params import RERUN_CODE, SCRIPTS, Slices
+from gradfaith.dag.rule_params import RERUN_CODE, SCRIPTS, RuleParams
 
 RERUN = {"metrics": {"coherency": {}, "max_sensitivity": {"options": {"draws": 2}}}, "imputers": ["black", "mean"]}
 MASKING = {"metrics": ["faith", "complexity", "average_drop"], "imputers": ["mean", "black", "blur"]}
@@ -32,7 +32,7 @@ def whole(tiny: dict[str, Any], *composites: str, **batteries: Any) -> dict[str,
 )
 def test_a_battery_of_two_kinds_is_refused(tiny: dict[str, Any], root: Path, metrics: list[str]) -> None:
     found = refusal(put(tiny, "batteries/both", {"metrics": metrics, "imputers": ["black"]}) | {"localization": ["locacc"],
-        "primary": {"metric": "locacc", "method": "gradcam", "against": "centre"}}, root).found  # fmt: skip
+        "primary": {"metric": "locacc", "method": "gradcam", "against": "centre"}}, root).problem  # fmt: skip
     assert "batteries.both.metrics: " in found
     assert all(f"{name} (" in found for name in metrics)
     assert "give each kind a battery of its own" in found
@@ -61,7 +61,7 @@ def test_imputers_are_named_where_they_are_read_and_only_there(
 ) -> None:
     tiny["batteries"] = {"rerun": battery}
     tiny["primary"] |= {"metric": "saliency_score"}
-    assert said in refusal(tiny, root).found
+    assert said in refusal(tiny, root).problem
 
 
 def test_a_battery_that_fills_nothing_needs_no_imputer(tiny: dict[str, Any], root: Path) -> None:
@@ -93,20 +93,20 @@ def test_a_battery_that_fills_nothing_needs_no_imputer(tiny: dict[str, Any], roo
 def test_a_composite_whose_parts_are_not_measured_is_refused_with_what_to_add(
     tiny: dict[str, Any], root: Path, name: str, batteries: dict[str, Any], said: str
 ) -> None:
-    assert said in refusal(whole(tiny, name, **batteries), root).found
+    assert said in refusal(whole(tiny, name, **batteries), root).problem
 
 
 def test_a_composite_s_label_may_not_stand_twice(tiny: dict[str, Any], root: Path) -> None:
     document = whole(tiny) | {"composite": {"faith": {"use": "adcc"}}}
-    assert "metrics: the label faith stands twice" in refusal(document, root).found
+    assert "metrics: the label faith stands twice" in refusal(document, root).problem
 
 
 def test_a_composite_reads_its_parts_under_the_study_s_labels(tiny: dict[str, Any], root: Path) -> None:
     """Variants are what all parts of the composite's own imputer share, in the order of the first one's battery."""
     rerun = {"metrics": {"again": {"use": "coherency"}}, "imputers": ["mean", "black"]}
     document = whole(tiny, "arcc", rerun=rerun) | {"primary": tiny["primary"] | {"metric": "arcc"}}
-    slices = Slices(Plan.read(document, root))
-    assert slices.composite() == {
+    slices = RuleParams(Plan.read(document, root))
+    assert slices.merge_scores() == {
         "arcc": {
             "use": "arcc", "options": {}, "variants": ["mean", "black"],
             "parts": {
@@ -126,14 +126,14 @@ def test_the_primary_variant_is_the_first_imputer_where_one_is_read(
     tiny: dict[str, Any], root: Path, metric: str, variant: str
 ) -> None:
     document = whole(tiny, "adcc") | {"primary": tiny["primary"] | {"metric": metric}}
-    assert Slices(Plan.read(document, root)).estimate()["primary"]["variant"] == variant
+    assert RuleParams(Plan.read(document, root)).estimate()["primary"]["variant"] == variant
 
 
 def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
-    of = Slices(Plan.read(document, root))
-    cells = {name: of.battery("net-a", bundle, name.split()[0]) for bundle in ("cams", "controls") for name in
+    of = RuleParams(Plan.read(document, root))
+    cells = {name: of.faithfulness("net-a", bundle, name.split()[0]) for bundle in ("cams", "controls") for name in
         (f"masking {bundle}", f"rerun {bundle}")}  # fmt: skip
-    cells |= {"rerun cams b": of.battery("net-b", "cams", "rerun"), "collect": of.composite()}
+    cells |= {"rerun cams b": of.faithfulness("net-b", "cams", "rerun"), "merge_scores": of.merge_scores()}
     return {name: json.dumps(value, sort_keys=True) for name, value in cells.items()}
 
 
@@ -147,9 +147,9 @@ RERUNS = {"rerun cams", "rerun cams b", "rerun controls"}
         ("bundles/cams/methods", {"gradcam": {"score": "margin"}}, {"rerun cams", "rerun cams b"}),
         ("explain/precision", "bf16", RERUNS),
         ("explain/max_images", 5, set()),  # the maps say which images
-        ("batteries/rerun/imputers", ["black"], RERUNS | {"collect"}),
-        ("batteries/masking/imputers", ["mean"], {"masking cams", "masking controls", "collect"}),
-        ("composite", [], {"collect"}),
+        ("batteries/rerun/imputers", ["black"], RERUNS | {"merge_scores"}),
+        ("batteries/masking/imputers", ["mean"], {"masking cams", "masking controls", "merge_scores"}),
+        ("composite", [], {"merge_scores"}),
         ("seed", 3, RERUNS | {"masking cams", "masking controls"}),
     ],
 )
@@ -173,24 +173,24 @@ def test_what_explains_again_is_no_code_of_the_other_batteries() -> None:
 
 def test_the_code_of_a_re_run_is_that_of_its_methods_too(tiny: dict[str, Any], root: Path) -> None:
     methods = {"gradcam": {}, "fine": {"use": "refine", "options": {"of": "hirescam"}}}
-    of = Slices(Plan.read(whole(put(tiny, "bundles/cams/methods", methods), "adcc"), root))
-    named = set(of._named("faithfulness", "cams", "rerun", ""))
+    of = RuleParams(Plan.read(whole(put(tiny, "bundles/cams/methods", methods), "adcc"), root))
+    named = set(of._plugins("faithfulness", "cams", "rerun", "", ""))
     assert {
         ("methods", "gradcam"),
         ("methods", "hirescam"),
         ("faithfulness", "coherency"),
         ("imputers", "mean"),
     } <= named
-    assert not [room for room, _ in of._named("faithfulness", "cams", "masking", "") if room == "methods"]
-    assert {room for room, _ in of._named("faithfulness", "controls", "rerun", "")} == {
+    assert not [room for room, _ in of._plugins("faithfulness", "cams", "masking", "", "") if room == "methods"]
+    assert {room for room, _ in of._plugins("faithfulness", "controls", "rerun", "", "")} == {
         "controls",
         "faithfulness",
         "imputers",
     }
-    assert of._named("collect", "", "", "") == [("composite", "adcc")]
-    codes = of.codes()
-    assert of.code("faithfulness", bundle="cams", battery="masking") == codes["faithfulness masking"]
-    assert {"faithfulness masking", "faithfulness rerun of cams", "faithfulness rerun of controls", "collect"} <= set(
+    assert of._plugins("merge_scores", "", "", "", "") == [("composite", "adcc")]
+    codes = of.code_digests()
+    assert of.code_digest("faithfulness", bundle="cams", battery="masking") == codes["faithfulness masking"]
+    assert {"faithfulness masking", "faithfulness rerun of cams", "faithfulness rerun of controls", "merge_scores"} <= set(
         codes
     )
     assert codes["faithfulness rerun of cams"] != codes["faithfulness rerun of controls"]

@@ -26,12 +26,12 @@ def value(x):
     # why
     assert x is not None, "no x"
     if x < 0:
-        raise Broken(found=f"{x} is negative", why="no", then="positive")
+        raise Broken(problem=f"{x} is negative", reason="no", fix="positive")
     return 2 * x
 
 
 def refused(x):
-    return Broken(found=f"{x}", why="so", then="else")
+    return Broken(problem=f"{x}", reason="so", fix="else")
 '''
 
 
@@ -55,7 +55,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def code(package: Path, *more: str) -> str:
     for cached in (code_digest._parsed, code_digest._tree_digest, code_digest._imports):
         cached.cache_clear()
-    return code_digest.code(package / "job.py", *(package / "gradfaith" / name for name in more))
+    return code_digest.digest_code(package / "job.py", *(package / "gradfaith" / name for name in more))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -72,8 +72,8 @@ def edit(path: Path, old: str, new: str) -> None:
         ('    """Twice x."""\n', ""),
         ('"""What it computes."""\n', ""),
         ("    return 2 * x", "\n\n    return (2 * x)"),
-        ('f"{x} is negative", why="no"', '"below zero", why="never"'),
-        ('f"{x}", why="so"', '"other words", why="thus"'),
+        ('f"{x} is negative", reason="no"', '"below zero", reason="never"'),
+        ('f"{x}", reason="so"', '"other words", reason="thus"'),
         ('"no x"', '"x is missing"'),
     ],
 )
@@ -117,9 +117,17 @@ def test_plumbing_and_what_only_plumbing_reaches_is_not(package: Path) -> None:
 
 def test_what_a_script_tells_the_frame_of_a_job_is_not_and_what_it_asks_is(package: Path) -> None:
     before = code(package)
-    edit(package / "job.py", "job = snakemake\n", "job = snakemake\ngradfaith.job.accepted(job.input.card)\n")
+    edit(
+        package / "job.py",
+        "job = snakemake\n",
+        "job = snakemake\ngradfaith.runtime.job.discard_training_state(job.input.card)\n",
+    )
     assert code(package) == before
-    edit(package / "job.py", "gradfaith.runtime.job.accepted(", "x = gradfaith.runtime.job.accepted(")
+    edit(
+        package / "job.py",
+        "gradfaith.runtime.job.discard_training_state(",
+        "x = gradfaith.runtime.job.discard_training_state(",
+    )
     assert code(package) != before
 
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from refused import put
 
-from gradfaith.cli.cost.jobs import Sizes, jobs
+from gradfaith.cli.cost.jobs import ImageCounts, plan_jobs
 from gradfaith.config.study import TAKEN_FROM_BASE
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.rule_params import Slices
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
 
 ARCH = "net-a"
@@ -36,7 +36,7 @@ def on_base(tiny: dict[str, Any], base: str = "tiny", **changes: Any) -> dict[st
 def test_nothing_that_builds_the_dag_imports_torch() -> None:
     script = (
         "import sys; from gradfaith.cli.reference import generate; from gradfaith.dag import plan, rule_params; "
-        "from gradfaith.runtime import job; from gradfaith.storage import hdf5, parquet; generate.schema(); "
+        "from gradfaith.runtime import job; from gradfaith.storage import hdf5, parquet; generate.study_schema(); "
         "assert not {'torch', 'timm', 'captum'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
@@ -46,18 +46,18 @@ def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Pat
     document = yaml.safe_load((root / "config/studies/paper.yaml").read_text())
     plan = Plan.read(document, root)
     assert plan.starting_weights("resnet50") == "resources/weights/resnet50.safetensors"
-    assert len(plan.every(plan.layout.weights)) == 25
+    assert len(plan.per_model(plan.paths.weights)) == 25
     assert plan.dataset.fetched
-    assert plan.raw_files() == ["resources/iqothnccd/fetched.json"]
+    assert plan.raw_inputs() == ["resources/iqothnccd/fetched.json"]
     image = tmp_path / "own/Normal cases/Normal case (1).jpg"
     image.parent.mkdir(parents=True)
     image.write_bytes(b"stand-in")
     own = Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "own")}}, root)
     assert not own.dataset.fetched
-    assert own.raw_files() == [str(image)]
+    assert own.raw_inputs() == [str(image)]
     image.unlink()
     with pytest.raises(StudyInvalid, match="is empty or not there"):
-        own.raw_files()
+        own.raw_inputs()
     with pytest.raises(StudyInvalid, match=r'dataset.source: ".*nowhere" is no folder and no zip file'):
         Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "nowhere")}}, root)
 
@@ -66,7 +66,7 @@ def test_every_study_has_every_control_and_shuffled_copies_of_its_methods(tiny: 
     plan = Plan.read(tiny, root)
     assert set(plan.bundles) == {"cams", "controls"}
     assert {"random", "random-grid", "centre", "edges", "uniform", "half"} <= set(plan.bundles["controls"])
-    assert [name for name in plan.method_names if name.startswith("shuffled-")] == [
+    assert [name for name in plan.map_labels if name.startswith("shuffled-")] == [
         "shuffled-gradcam",
         "shuffled-random-grid",
     ]
@@ -83,14 +83,14 @@ def test_a_study_on_a_base_shares_data_and_models_and_keeps_its_own_maps(place: 
     base = Plan.read(tiny, place)
     own = Plan.read(on_base(tiny, figures=[]), place)
     for shared in ("manifest", "splits", "images", "weights", "card", "predictions"):
-        assert getattr(own.layout, shared) == getattr(base.layout, shared)
-        assert getattr(own.layout, shared).startswith("results/tiny/")
+        assert getattr(own.paths, shared) == getattr(base.paths, shared)
+        assert getattr(own.paths, shared).startswith("results/tiny/")
     for kept in ("maps", "faithfulness", "localization", "agreement", "scores", "estimates", "provenance"):
-        assert getattr(own.layout, kept).startswith("results/wider/")
-    for slice_ in ("data", "split", "pack"):
-        assert getattr(Slices(own), slice_)() == getattr(Slices(base), slice_)()
-    assert Slices(own).model(ARCH) == Slices(base).model(ARCH)
-    assert own.layout.home_log("index").startswith("results/tiny/")
+        assert getattr(own.paths, kept).startswith("results/wider/")
+    for rule in ("index", "split", "pack_images"):
+        assert getattr(RuleParams(own), rule)() == getattr(RuleParams(base), rule)()
+    assert RuleParams(own).train(ARCH) == RuleParams(base).train(ARCH)
+    assert own.paths.home_log("index").startswith("results/tiny/")
 
 
 @pytest.mark.parametrize(
@@ -108,19 +108,19 @@ def test_a_base_that_cannot_be_stood_on_is_refused(
     (place / "config/studies/second.yaml").write_text(yaml.safe_dump(on_base(tiny, study="second")))
     with pytest.raises(StudyInvalid) as refusal:
         Plan.read(on_base(tiny, base, **changes), place, "wider.yaml")
-    assert "wider.yaml: base: " in refusal.value.found
-    assert said in refusal.value.found
+    assert "wider.yaml: base: " in refusal.value.problem
+    assert said in refusal.value.problem
 
 
 def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
     """Every rule's slice, as the text that Snakemake compares."""
-    of = Slices(Plan.read(document, root))
+    of = RuleParams(Plan.read(document, root))
     found = {
-        "data": of.data(), "split": of.split(), "pack": of.pack(), "model": of.model(ARCH), "model b": of.model("net-b"),
-        "cams": of.bundle(ARCH, "cams"), "cams b": of.bundle("net-b", "cams"), "controls": of.bundle(ARCH, "controls"),
-        "masking": of.battery(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
+        "data": of.index(), "split": of.split(), "pack": of.pack_images(), "model": of.train(ARCH), "model b": of.train("net-b"),
+        "cams": of.explain(ARCH, "cams"), "cams b": of.explain("net-b", "cams"), "controls": of.explain(ARCH, "controls"),
+        "masking": of.faithfulness(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
         "across": of.across(),
-        "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.about(), "whole": of.whole(),
+        "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.study_description(), "whole": of.provenance(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 
@@ -170,23 +170,25 @@ def test_a_slice_changes_only_by_what_decides_it(
 def test_a_method_is_asked_only_of_the_architectures_it_is_for(tiny: dict[str, Any], root: Path) -> None:
     methods = {"gradcam": {}, "exact": {"use": "cam", "only": ["net-b"]}, "fine": {"use": "refine", "layer": "layer2"}}
     plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
-    assert set(plan.methods(ARCH, "cams")) == {"gradcam", "fine"}
-    assert set(plan.methods("net-b", "cams")) == {"gradcam", "exact", "fine"}
-    assert set(Slices(plan).bundle("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
-    assert "exact" not in plan.probed(ARCH)
-    assert {"exact:methods:cam:auto:", "fine:methods:refine:layer2:layercam"} <= set(plan.probed("net-b").split(" "))
+    assert set(plan.method_settings(ARCH, "cams")) == {"gradcam", "fine"}
+    assert set(plan.method_settings("net-b", "cams")) == {"gradcam", "exact", "fine"}
+    assert set(RuleParams(plan).explain("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
+    assert "exact" not in plan.all_method_settings(ARCH)
+    probed = plan.all_method_settings("net-b")
+    assert (probed["exact"]["use"], probed["exact"]["layer"]) == ("cam", "auto")
+    assert (probed["fine"]["layer"], probed["fine"]["options"]["of"]) == ("layer2", "layercam")
 
 
 def test_a_method_of_maps_is_stale_when_the_method_it_combines_changes(tiny: dict[str, Any], root: Path) -> None:
     methods = {"gradcam": {}, "fine": {"use": "refine", "options": {"of": "hirescam"}}}
     plan = Plan.read(put(tiny, "bundles/cams/methods", methods), root)
-    assert ("methods", "hirescam") in Slices(plan)._named("explain", "cams", "", "")
+    assert ("methods", "hirescam") in RuleParams(plan)._plugins("explain", "cams", "", "", "")
 
 
 def test_code_is_of_the_files_a_cell_uses(tiny: dict[str, Any], root: Path) -> None:
-    before = Slices(Plan.read(tiny, root)).codes()
+    before = RuleParams(Plan.read(tiny, root)).code_digests()
     assert before["explain cams"] != before["explain controls"]
-    after = Slices(Plan.read(put(tiny, "batteries/masking/imputers", ["black"]), root)).codes()
+    after = RuleParams(Plan.read(put(tiny, "batteries/masking/imputers", ["black"]), root)).code_digests()
     assert {name for name in before if before[name] != after[name]} == {"faithfulness masking"}
 
 
@@ -204,7 +206,7 @@ def test_the_primary_variant_is_the_first_asked_for(
 ) -> None:
     study = put(tiny, "localization", {"iou": {"options": options if metric == "iou" else {}}, "locacc": {}})
     plan = Plan.read(put(study, "primary/metric", metric), root)
-    assert Slices(plan).estimate()["primary"]["variant"] == variant
+    assert RuleParams(plan).estimate()["primary"]["variant"] == variant
 
 
 def test_a_bundle_has_cells_only_where_it_asks_something(tiny: dict[str, Any], root: Path) -> None:
@@ -213,9 +215,16 @@ def test_a_bundle_has_cells_only_where_it_asks_something(tiny: dict[str, Any], r
     document["bundles"]["chain"] = {"methods": {"cam": {"only": ["net-a"]}}}
     document["figures"] = ["panels"]
     plan = Plan.read(document, root)
-    assert (plan.cells("net-a"), plan.cells("net-b")) == (["cams", "chain", "controls"], ["cams", "controls"])
-    files = plan.score_tables() + plan.curve_tables() + list(plan.figure_inputs("panels")["maps"]) + plan.maps("net-b")
+    assert (plan.bundles_of("net-a"), plan.bundles_of("net-b")) == (["cams", "chain", "controls"], ["cams", "controls"])
+    files = (
+        plan.score_tables()
+        + plan.curve_tables()
+        + list(plan.report_inputs("figures", "panels")["maps"])
+        + plan.map_stores("net-b")
+    )
     assert {path.split("/seed-")[0].rpartition("/")[2] for path in files if "chain" in path} == {"net-a"}
-    assert {job.kind for job in jobs(plan, Sizes(9, 9, 9, 9)) if "net-b" in "".join(job.outputs)}.isdisjoint({"chain"})
+    assert {job.kind for job in plan_jobs(plan, ImageCounts(9, 9, 9, 9)) if "net-b" in "".join(job.outputs)}.isdisjoint(
+        {"chain"}
+    )
     across = Plan.read(document | {"across": ["architectures"]}, root)  # opened by their place, bundle by bundle
-    assert across.cells("net-b") == ["cams", "chain", "controls"]
+    assert across.bundles_of("net-b") == ["cams", "chain", "controls"]

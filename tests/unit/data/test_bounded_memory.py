@@ -15,7 +15,7 @@ MANY, MOST = 20_000, 1536  # slices, MiB
 START = """
 import resource, sys, time
 from pathlib import Path
-from gradfaith.data.grouping import job as inference
+from gradfaith.data.grouping import infer
 from gradfaith.data import manifest
 from gradfaith.data import pack
 from gradfaith.config.dataset import Grouping
@@ -42,19 +42,19 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("step", "work"),
     [
-        ("indexed", ALONE + "found = manifest.build(folder, raw, options, ['a', 'b'], threads=2)"),
+        ("indexed", ALONE + "found = manifest.build_manifest(folder, raw, options, ['a', 'b'], threads=2)"),
         (
             "packed",
             ALONE
             + "import pandas as pd\n"
             + "found = pd.DataFrame({'image_id': [record.image_id for record in folder.index(raw, options)], 'part': 'train'})\n"
             + "asked = dict(size=224, fit='pad', channels=1, harmonise={}, threads=2)\n"
-            + "pack.pack(sys.argv[2], found, folder, raw, options, **asked)",
+            + "pack.pack_images(sys.argv[2], found, folder, raw, options, **asked)",
         ),
         (
             "grouped",
             "options = folder.Options(infer_groups=True)\n"
-            "found = inference.run(folder, raw, options, Grouping().model_dump(), threads=2).groups",
+            "found = infer.group_dataset(folder, raw, options, Grouping().model_dump(), threads=2).groups",
         ),
     ],
 )

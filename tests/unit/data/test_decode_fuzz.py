@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from gradfaith.data.decode import PIXELS, decode, quieten
+from gradfaith.data.decode import MAX_PIXELS, decode, silence_pillow_warnings
 from gradfaith.errors import UnreadableImage
 
 SIDE, LIMIT = (33, 47), 5.0  # pixels; seconds per file, hundreds of times what one takes
@@ -145,7 +145,7 @@ def timed(path: Path, channels: int) -> np.ndarray | UnreadableImage:
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        quieten()  # as importing the module does outside of pytest, which forgets filters
+        silence_pillow_warnings()  # as importing the module does outside of pytest, which forgets filters
         try:
             found: np.ndarray | UnreadableImage = decode(path, channels)
         except UnreadableImage as error:
@@ -179,13 +179,13 @@ def test_harmful_mutations_read_to_an_array_or_are_refused_by_name(tmp_path: Pat
         path.write_bytes(harmed(bytearray(whole), suffix, draw, place))
         found = timed(path, 1)
         if isinstance(found, UnreadableImage):
-            assert str(path) in found.found
-            assert "\n" not in found.found
+            assert str(path) in found.problem
+            assert "\n" not in found.problem
             refused += 1
         else:
             assert found.dtype == np.uint8
             assert found.ndim == 2
-            assert 0 < found.size <= PIXELS
+            assert 0 < found.size <= MAX_PIXELS
             if suffix == "png":
                 truth = PIXELS_OF[name]
                 np.testing.assert_array_equal(
@@ -229,7 +229,7 @@ def test_stacks_bombs_foreign_and_empty_files_are_refused(tmp_path: Path) -> Non
     for name in ("animal.png", "empty.jpg", "folder.png", "larger.png", *words):
         with pytest.raises(UnreadableImage, match=words.get(name, "cannot be read")) as raised:
             decode(tmp_path / name, 1)
-        assert name in raised.value.found
+        assert name in raised.value.problem
 
 
 def test_no_flipped_bit_of_a_png_passes_for_another_picture(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_no_flipped_bit_of_a_png_passes_for_another_picture(tmp_path: Path) -> N
         try:
             np.testing.assert_array_equal(decode(path, 1), GREY)
         except UnreadableImage as error:
-            assert "a.png" in error.found  # noqa: PT017 - either is right
+            assert "a.png" in error.problem  # noqa: PT017 - either is right
 
 
 def test_pillow_s_warnings_do_not_leak_from_a_process_of_its_own(tmp_path: Path) -> None:

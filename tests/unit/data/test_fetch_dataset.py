@@ -29,7 +29,7 @@ from gradfaith.errors import CannotWrite, FetchFailed
 def _near(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy stands before this machine, pieces are small, and nobody waits."""
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(http, "CHUNK", web.PIECE)
+    monkeypatch.setattr(http, "CHUNK_BYTES", web.PIECE)
     monkeypatch.setattr(http, "download", partial(download, timeout=0.2, sleep=lambda _: None, progress=False))
 
 
@@ -54,8 +54,8 @@ def test_a_download_fails_in_plain_words_and_in_time(name: str, tmp_path: Path) 
     step, said, requests = web.FAILS[name]
     with web.Server(step) as server, pytest.raises(FetchFailed) as refused:
         get(server, tmp_path / "d/a.zip", attempts=3, max_bytes=80_000)
-    assert said in refused.value.found
-    assert server.url() in refused.value.found
+    assert said in refused.value.problem
+    assert server.url() in refused.value.problem
     assert len(server.seen) == requests
     assert not (tmp_path / "d/a.zip").exists()
 
@@ -71,7 +71,7 @@ def test_pauses_grow_and_vary_and_a_server_may_ask_for_longer_ones(tmp_path: Pat
 
 
 def test_a_weak_line_brings_a_large_file_in_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "NEWS", 3 * web.PIECE)
+    monkeypatch.setattr(http, "PROGRESS_BYTES", 3 * web.PIECE)
     body = web.zipped(1, 200_000)
     pieces = [web.limited(web.careless(body), 4 * web.PIECE)] * 12
     with web.Server(web.cut(body, 5 * web.PIECE), *pieces, web.whole(body)) as server:
@@ -85,7 +85,7 @@ def test_what_is_said_holds_no_secret_and_nothing_of_the_run(tmp_path: Path) -> 
         with web.Server(step) as server, pytest.raises(FetchFailed) as refused:
             address = server.url("x.zip?key=secret").replace("http://", "http://me:password@")
             download(address, tmp_path / place / "x", attempts=1, timeout=0.2, progress=False)
-        said.append(refused.value.found.replace(str(server.server_port), "PORT"))
+        said.append(refused.value.problem.replace(str(server.server_port), "PORT"))
     with pytest.raises(FetchFailed, match="no connection could be made"):  # nobody listens there any more
         download(server.url(), tmp_path / "x", attempts=1, timeout=0.2, progress=False)
     assert said[0::2] == said[1::2]
@@ -105,7 +105,7 @@ def test_a_full_disk_stops_a_download_which_goes_on_later(full) -> None:
         with limit(), pytest.raises(CannotWrite) as refused:
             get(server, folder / "a.zip")
         assert len(server.seen) == 1
-        assert "a.zip" in refused.value.found
+        assert "a.zip" in refused.value.problem
         kept = (folder / "a.zip.part").stat().st_size
         assert kept > 0
         if not os.path.ismount(folder):
@@ -259,12 +259,12 @@ def test_where_all_fails_all_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "kagglehub", None)  # as if it were not installed
     with pytest.raises(FetchFailed) as refused:
         fill(tmp_path / "x", {"local": "no"}, {"kagglehub": "a/b"}, {"manual": "Ask the authors."})
-    assert "local no: no is not there" in refused.value.found
-    assert "kagglehub a/b: the package kagglehub is not installed" in refused.value.found
-    assert refused.value.then == "Ask the authors."
+    assert "local no: no is not there" in refused.value.problem
+    assert "kagglehub a/b: the package kagglehub is not installed" in refused.value.problem
+    assert refused.value.fix == "Ask the authors."
     with pytest.raises(FetchFailed) as refused:
         fill(tmp_path / "x", {"local": "no"})
-    assert "one more source" in refused.value.then
+    assert "one more source" in refused.value.fix
 
 
 def test_kagglehub_serves_or_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

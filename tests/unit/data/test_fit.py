@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradfaith.data.fit import Fit, border
+from gradfaith.data.fit import SquareFit, border_grey
 
 
 @pytest.mark.parametrize("mode", ["pad", "crop"])
@@ -14,7 +14,7 @@ def test_the_mask_of_a_bright_square_stays_on_the_square(mode, shape, size: int)
     top, left = shape[0] // 2 - 4, shape[1] // 2 - 9  # off the centre, inside every crop
     mask[top : top + 12, left : left + 14] = True
     image[mask] = 210
-    fit = Fit(size, mode)
+    fit = SquareFit(size, mode)
     pixels, fitted = fit.pixels(image, 1), fit.mask(mask)
     assert pixels.shape == (1, size, size)
     bright = pixels[0] >= 110
@@ -31,7 +31,7 @@ def test_what_has_the_size_passes_to_the_bit() -> None:
     draw = np.random.default_rng(0)
     image, mask = draw.integers(0, 255, (40, 40), dtype=np.uint8), draw.random((40, 40)) > 0.5
     for mode in ("pad", "crop"):
-        fit = Fit(40, mode)
+        fit = SquareFit(40, mode)
         np.testing.assert_array_equal(fit.pixels(image, 1)[0], image)
         np.testing.assert_array_equal(fit.mask(mask), mask)
 
@@ -40,7 +40,7 @@ def test_a_tiny_lesion_never_vanishes() -> None:
     for row in range(0, 200, 7):
         mask = np.zeros((200, 260), dtype=bool)
         mask[row, row + 3] = True
-        fitted = Fit(32, "pad").mask(mask)
+        fitted = SquareFit(32, "pad").mask(mask)
         assert 1 <= fitted.sum() <= 4
         y, x = np.argwhere(fitted).mean(axis=0)
         assert abs(y - (row + 30.5) * 32 / 260 + 0.5) <= 1
@@ -49,24 +49,24 @@ def test_a_tiny_lesion_never_vanishes() -> None:
 
 def test_nothing_stays_nothing_and_a_lesion_outside_the_crop_is_gone() -> None:
     mask = np.zeros((50, 100), dtype=bool)
-    assert not Fit(32, "pad").mask(mask).any()
+    assert not SquareFit(32, "pad").mask(mask).any()
     mask[:, :5] = True
-    assert not Fit(32, "crop").mask(mask).any()
-    assert not Fit(50, "crop").mask(mask).any()
-    assert Fit(32, "pad").mask(mask).any()
+    assert not SquareFit(32, "crop").mask(mask).any()
+    assert not SquareFit(50, "crop").mask(mask).any()
+    assert SquareFit(32, "pad").mask(mask).any()
 
 
 def test_padding_takes_the_picture_s_own_border() -> None:
     image = np.full((20, 40), 77, dtype=np.uint8)
     image[5:15, 5:35] = 200
-    assert border(image) == 77
-    assert (Fit(40, "pad").pixels(image, 1)[0, :10] == 77).all()
-    assert not Fit(40, "pad").mask(image > 100)[:10].any()
+    assert border_grey(image) == 77
+    assert (SquareFit(40, "pad").pixels(image, 1)[0, :10] == 77).all()
+    assert not SquareFit(40, "pad").mask(image > 100)[:10].any()
 
 
 def test_grey_is_repeated_and_colour_becomes_grey() -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    np.testing.assert_array_equal(Fit(8, "pad").pixels(grey, 3), np.stack([grey] * 3))
+    np.testing.assert_array_equal(SquareFit(8, "pad").pixels(grey, 3), np.stack([grey] * 3))
     colour = np.stack([grey, grey, grey], axis=-1)
-    np.testing.assert_array_equal(Fit(8, "pad").pixels(colour, 1)[0], grey)
-    np.testing.assert_array_equal(Fit(8, "pad").pixels(colour + np.arange(3, dtype=np.uint8), 3)[2], grey + 2)
+    np.testing.assert_array_equal(SquareFit(8, "pad").pixels(colour, 1)[0], grey)
+    np.testing.assert_array_equal(SquareFit(8, "pad").pixels(colour + np.arange(3, dtype=np.uint8), 3)[2], grey + 2)

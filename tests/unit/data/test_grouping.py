@@ -11,7 +11,7 @@ from PIL import Image
 
 from gradfaith.config.dataset import VERSION, Grouping
 from gradfaith.data.grouping import infer, similarity
-from gradfaith.data.grouping.infer import run
+from gradfaith.data.grouping.infer import group_dataset
 from gradfaith.data.readers import iqothnccd, phantom
 
 HOW = Grouping()
@@ -28,8 +28,8 @@ def pictures() -> dict[str, np.ndarray]:
 
 def inferred(pictures: dict[str, np.ndarray], how: Grouping = HOW, must=(), order=None) -> dict[str, str]:
     names = [list(pictures)[place] for place in (order if order is not None else range(len(pictures)))]
-    looks = similarity.gathered((similarity.look(pictures[name], how.cues) for name in names), len(names))
-    found = infer.infer(
+    looks = similarity.stack_views((similarity.view_image(pictures[name], how.cues) for name in names), len(names))
+    found = infer.infer_groups(
         looks,
         names,
         [name.split("-")[0] for name in names],
@@ -70,12 +70,12 @@ def test_a_must_link_joins_and_one_to_a_missing_file_is_counted(pictures: dict[s
     names = list(pictures)
     apart = inferred(pictures, Grouping(cues=[]))
     assert apart[names[0]] != apart[names[-1]]
-    joined = inferred(pictures, Grouping(cues=[]), [(names[0], names[-1], "seen")])
+    joined = inferred(pictures, Grouping(cues=[]), [infer.MustLink(names[0], names[-1], "seen")])
     assert joined[names[0]] == joined[names[-1]]
-    look = similarity.gathered([similarity.look(pictures[names[0]], [])], 1)
+    look = similarity.stack_views([similarity.view_image(pictures[names[0]], [])], 1)
     assert (
-        infer.infer(
-            look, names[:1], ["a"], ["h"], HOW.model_copy(update={"cues": []}), [("a", "b", "c")]
+        infer.infer_groups(
+            look, names[:1], ["a"], ["h"], HOW.model_copy(update={"cues": []}), [infer.MustLink("a", "b", "c")]
         ).missing_must_links
         == 1
     )
@@ -87,14 +87,14 @@ def test_noise_constants_and_small_images_have_no_couch_no_lungs_and_no_trouble(
     odd |= {"b-0": np.full((40, 90), 7, np.uint8), "b-1": np.full((64, 64), 200, np.uint8)}
     found = inferred(odd, Grouping(cues=["order", "duplicates", "lungs"]))
     assert len({found[f"a-{number}"] for number in range(3)}) == 3
-    assert all(not similarity.look(image, HOW.cues).lungs.any() for image in odd.values())
+    assert all(not similarity.view_image(image, HOW.cues).lungs.any() for image in odd.values())
 
 
 def test_best_is_the_best_of_all_shifts_both_ways() -> None:
     draw = np.random.default_rng(2)
     pictures = draw.normal(size=(3, 20, 24)).astype(np.float32)
     pictures[1] = np.roll(pictures[0], (2, -3), axis=(0, 1))
-    found = similarity.best(pictures, np.array([[0, 1], [0, 2]]))
+    found = similarity.best_correlation(pictures, np.array([[0, 1], [0, 2]]))
     slow = []
     for a, b in ((0, 1), (0, 2)):
         values = []
@@ -120,7 +120,7 @@ def release(root: Path) -> Path:
 
 def test_the_table_of_groups_is_made_again_from_the_images(release: Path, root: Path) -> None:
     how = Grouping(must_links=str(root / "resources/iqothnccd/must_links.tsv"))
-    found = run(iqothnccd, release, iqothnccd.Options(), how.model_dump(), threads=2)
+    found = group_dataset(iqothnccd, release, iqothnccd.Options(), how.model_dump(), threads=2)
     own = found.groups.assign(name=found.groups["image_id"].str.rsplit("/", n=1).str[-1]).set_index("name")
     with (root / "resources/iqothnccd/groups.tsv").open() as file:
         listed = pd.DataFrame(csv.DictReader(file, delimiter="\t")).set_index("name")
@@ -149,7 +149,7 @@ def _neighbours_stay_together(release: Path, about: pd.DataFrame) -> None:
     about = about.sort_values(["label", "number"]).reset_index(drop=True)
     with ThreadPoolExecutor(2) as pool:
         thumbs = np.stack(list(pool.map(lambda file: _at128(release / file), about["file"])))
-    unit = similarity.unit(thumbs)
+    unit = similarity.standardise(thumbs)
     near = (unit[:-1] * unit[1:]).sum(axis=1) >= 0.95
     same = (about["label"][:-1].to_numpy() == about["label"][1:].to_numpy()) & near
     assert same.sum() > 500

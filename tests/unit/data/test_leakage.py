@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.data.audit import checks, report
-from gradfaith.data.audit.checks import seen_before
+from gradfaith.data.audit.checks import overlap_with_training
 from gradfaith.errors import LeakySplit
 
 CLASSES = ["a", "b", "c"]
@@ -32,7 +32,7 @@ def parts(table: pd.DataFrame, by: str) -> np.ndarray:
 
 def probed(by: str) -> dict:
     thumbs, table = world(5, 0.3)
-    return checks.probe(thumbs, np.zeros((32, 32), np.float32), table.assign(part=parts(table, by)), HOW, 0)
+    return checks.leakage_probe(thumbs, np.zeros((32, 32), np.float32), table.assign(part=parts(table, by)), HOW, 0)
 
 
 def test_slices_of_one_group_on_both_sides_are_recognised_and_groups_kept_whole_are_not() -> None:
@@ -40,7 +40,7 @@ def test_slices_of_one_group_on_both_sides_are_recognised_and_groups_kept_whole_
     assert leaky["this"]["whole"] > 0.95
     assert np.mean([one["whole"] for one in whole["random"]]) > 0.95
     assert abs(whole["this"]["whole"] - 1 / 3) < 0.2
-    assert len(whole["groups"]) == checks.SEEDS
+    assert len(whole["groups"]) == checks.GROUP_SPLITS
     assert abs(np.mean([one["whole"] for one in whole["groups"]]) - 1 / 3) < 0.15
     assert whole["chance"] == pytest.approx(1 / 3)
 
@@ -50,7 +50,7 @@ def test_what_lies_in_the_lungs_is_cut_away_for_all_alike() -> None:
     air = np.zeros((32, 32), np.float32)
     air[8:24, 4:28] = 0.5
     thumbs[:, 10:22, 8:24] += 100 * pd.factorize(table["label"])[0][:, None, None]
-    found = checks.probe(thumbs, air, table.assign(part=parts(table, "group")), HOW, 0)["this"]
+    found = checks.leakage_probe(thumbs, air, table.assign(part=parts(table, "group")), HOW, 0)["this"]
     assert found["whole"] == 1
     assert found["rim"] < 0.7
 
@@ -64,12 +64,12 @@ def test_the_nearest_neighbour_is_that_of_a_slow_search() -> None:
         near = min(np.flatnonzero(train), key=lambda other: ((flat[row] - flat[other]) ** 2).sum())
         right[int(label[row])].append(label[near] == label[row])
     slow = np.mean([np.mean(hits) for hits in right.values() if hits])
-    assert checks.nearest(flat, label, train, ~train) == pytest.approx(slow)
+    assert checks.nearest_neighbour_accuracy(flat, label, train, ~train) == pytest.approx(slow)
 
 
 def test_a_study_that_trains_nothing_has_a_reason_and_no_number() -> None:
     thumbs, table = world(1, 0.3)
-    found = checks.probe(thumbs, np.zeros((32, 32), np.float32), table.assign(part="test"), HOW, 0)
+    found = checks.leakage_probe(thumbs, np.zeros((32, 32), np.float32), table.assign(part="test"), HOW, 0)
     assert found == {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
 
 
@@ -81,14 +81,14 @@ def audit(whole: float | None, seen: dict | None = None) -> dict:
 
 def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> None:
     asked = {"by": "group", "leak_limit": 0.75, "allow_leaky_split": False}
-    assert report.verdict(audit(0.75), asked)["caution"] == ""
-    assert not report.verdict(audit(None), asked)["leaky"]
+    assert report.check_leakage(audit(0.75), asked)["caution"] == ""
+    assert not report.check_leakage(audit(None), asked)["leaky"]
     with pytest.raises(LeakySplit, match=r"0\.800 .* split\.leak_limit 0\.75"):
-        report.verdict(audit(0.8), asked)
-    allowed = report.verdict(audit(0.8), asked | {"allow_leaky_split": True})
+        report.check_leakage(audit(0.8), asked)
+    allowed = report.check_leakage(audit(0.8), asked | {"allow_leaky_split": True})
     assert allowed["leaky"]
     assert "LEAKY SPLIT" in allowed["caution"]
-    sliced = report.verdict(audit(0.1), asked | {"by": "slice", "allow_leaky_split": True})
+    sliced = report.check_leakage(audit(0.1), asked | {"by": "slice", "allow_leaky_split": True})
     assert "both sides" in sliced["caution"]
 
 
@@ -96,10 +96,10 @@ def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_stud
     asked = {"by": "group", "leak_limit": 0.75, "allow_leaky_split": False}
     theirs = pd.DataFrame({"pixel_hash": list("abcd"), "part": ["train", "val", "test", "train"]})
     ours = pd.DataFrame({"pixel_hash": list("cxbd"), "image_id": ["one", "two", "three", "four"]})
-    seen = seen_before(ours, "there", theirs)
+    seen = overlap_with_training(ours, "there", theirs)
     assert seen == {"study": "there", "images": 2, "list": ["four", "three"]}
     with pytest.raises(LeakySplit, match=r"2 images are, pixel by pixel, .* study there .*: four, three"):
-        report.verdict(audit(None, seen), asked)
-    unseen = seen_before(ours[:2], "there", theirs)
-    assert not report.verdict(audit(None, unseen), asked)["leaky"]
-    assert seen_before(ours, "", None) is None
+        report.check_leakage(audit(None, seen), asked)
+    unseen = overlap_with_training(ours[:2], "there", theirs)
+    assert not report.check_leakage(audit(None, unseen), asked)["leaky"]
+    assert overlap_with_training(ours, "", None) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradfaith.data.lungs import body, lungs, otsu
+from gradfaith.data.lungs import body_mask, lung_mask, otsu_threshold
 
 SIDE = 256
 DOWN, ACROSS = np.mgrid[:SIDE, :SIDE]
@@ -27,13 +27,13 @@ def chest(contrast: float = 1.0, noise: float = 0.0) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize(("contrast", "noise"), [(1.0, 0.0), (0.3, 4.0), (1.0, 20.0)])
 def test_drawn_lungs_are_found_at_any_window_and_the_gullet_is_not(contrast: float, noise: float) -> None:
-    found = lungs(chest(contrast, noise))
+    found = lung_mask(chest(contrast, noise))
     assert (found & DRAWN).sum() / (found | DRAWN).sum() > 0.9
     assert not found[ellipse(180, 128, 5, 5)].any()
 
 
 def test_the_couch_is_no_body() -> None:
-    whole = body(chest())
+    whole = body_mask(chest())
     assert not (whole & COUCH).any()
     assert whole[DRAWN].all()
 
@@ -51,11 +51,11 @@ def test_the_couch_is_no_body() -> None:
     ids=["black", "grey", "white", "one pixel", "noise", "a body without air"],
 )
 def test_what_has_no_lungs_yields_none(image: NDArray[np.uint8]) -> None:
-    found = lungs(image)
+    found = lung_mask(image)
     assert found.shape == image.shape
     assert not found.any()
 
 
 def test_the_threshold_lies_between_two_greys() -> None:
     image = np.repeat([30, 31, 199, 200], 25).reshape(10, 10).astype(np.uint8)
-    assert 31 <= otsu(image) < 199
+    assert 31 <= otsu_threshold(image) < 199

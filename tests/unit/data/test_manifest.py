@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gradfaith.data import manifest
-from gradfaith.data.audit.checks import counts, duplicates
+from gradfaith.data.audit.checks import count_images, exact_duplicates
 from gradfaith.data.readers import folder
 from gradfaith.errors import DatasetInvalid
 from gradfaith.stats.estimates import lesion_size
@@ -35,7 +35,7 @@ def raw(tmp_path: Path) -> Path:
 
 
 def built(raw: Path, *classes: str) -> pd.DataFrame:
-    return manifest.build(folder, raw, OPTIONS, classes or ("normal", "benign")).set_index("image_id")
+    return manifest.build_manifest(folder, raw, OPTIONS, classes or ("normal", "benign")).set_index("image_id")
 
 
 def test_hashes_are_of_the_file_and_of_its_pixels(raw: Path) -> None:
@@ -75,11 +75,11 @@ def test_an_empty_and_a_foreign_class_are_refused(raw: Path) -> None:
 
 def test_the_audit_counts_classes_groups_and_duplicates(raw: Path) -> None:
     table = built(raw).reset_index().assign(group=["g", "g", "h", "k"])
-    said = counts(table)
+    said = count_images(table)
     assert said["classes"] == {
         "benign": {"images": 2, "groups": 1, "with_evidence": 1}, "normal": {"images": 2, "groups": 2, "with_evidence": 0},
     }  # fmt: skip
-    assert duplicates(table) == {
+    assert exact_duplicates(table) == {
         "sets": 1, "images": 2, "across_groups": 1, "across_classes": 0, "list": [["normal/c.png", "normal/d.bmp"]],
     }  # fmt: skip
     assert said["group_size"] == {"smallest": 1, "median": 1.0, "largest": 2}

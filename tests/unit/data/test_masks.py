@@ -27,7 +27,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     Image.fromarray(NOISE[:, :-1]).save(mask)
     with pytest.raises(MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12, its image is 16 x 12') as raised:
         decode_mask(mask, image, (12, 16))
-    assert str(mask) in raised.value.then
+    assert str(mask) in raised.value.fix
 
 
 def test_what_is_transparent_is_black_and_no_evidence(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_jpeg_would_widen_the_evidence_so_it_is_refused(tmp_path: Path, name: 
         assert (decode(mask, 1) > 0).sum() > 13 * 13, "there is nothing to refuse"
     with pytest.raises(LossyMask, match=rf"{name} is a JPEG") as raised:
         decode_mask(mask, tmp_path / "i.png", (40, 40))
-    assert "PNG" in raised.value.then
+    assert "PNG" in raised.value.fix
 
 
 @pytest.mark.parametrize("how", [{"compression": "raw"}, {"compression": "tiff_lzw"}])

@@ -11,7 +11,7 @@ from gradfaith.data import decode
 from gradfaith.data.pack import pack_images
 from gradfaith.data.readers import folder, phantom
 from gradfaith.errors import MaskSizeMismatch
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def raw(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-def packed(raw: Path, name: str, *parts: str, size: int = 32) -> Images:
+def packed(raw: Path, name: str, *parts: str, size: int = 32) -> ImageStore:
     table = pd.DataFrame({"image_id": [f"a/{number}.png" for number in range(len(parts))], "part": parts})
     options = folder.Options(one_image_per_patient=True)
     path = raw.parent / name
     pack_images(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise={})
-    return Images(path)
+    return ImageStore(path)
 
 
 def test_mean_and_std_are_those_of_the_training_part(raw: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
     ids = [record.image_id for record in phantom.index(None, options)]
     table = pd.DataFrame({"image_id": ids, "part": ["train", "test"] * 3})
     pack_images(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise={})
-    with Images(tmp_path / "i.h5") as images:
+    with ImageStore(tmp_path / "i.h5") as images:
         _, known = images.mask("shortcut", ids)
     assert known[::2].any()
     assert not known[1::2].any()
@@ -97,5 +97,7 @@ def test_an_image_from_elsewhere_is_made_as_the_study_s_own(raw: Path, channels:
     options = folder.Options(one_image_per_patient=True, channels=colour)
     table = pd.DataFrame({"image_id": ["a/0.png"], "part": ["train"]})
     pack_images(str(raw.parent / "i.h5"), table, folder, raw, options, **image)
-    with Images(raw.parent / "i.h5") as images:
-        np.testing.assert_array_equal(decode.read(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0])
+    with ImageStore(raw.parent / "i.h5") as images:
+        np.testing.assert_array_equal(
+            decode.read_as_in_study(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0]
+        )

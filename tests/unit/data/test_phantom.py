@@ -17,14 +17,16 @@ def marked(kind: str, strength: float, where: str = "both") -> phantom.Options:
 
 
 def forget() -> None:
-    for remembered in (chest.draw, chest.waves, organs.grow, lesions.nodule):
+    for remembered in (chest.draw_anatomy, chest.draw_waves, organs.grow_vessels, lesions.draw_nodule):
         remembered.cache_clear()
 
 
 def test_the_index_names_every_slice_once_and_keeps_a_patient_in_one_group():
     records = list(phantom.index(None, SMALL))
     assert len({record.image_id for record in records}) == len(records) == 3 * 3 * 2
-    assert {record.group for record in records} == {f"{label}-{i:03d}" for label in scanner.LABELS for i in range(3)}
+    assert {record.group for record in records} == {
+        f"{label}-{i:03d}" for label in scanner.PHANTOM_CLASSES for i in range(3)
+    }
     assert all(record.group_kind == "patient" and record.image_id.startswith(record.group) for record in records)
     assert {record.evidence for record in records if record.label == "normal"} == {"none"}
     assert {record.evidence for record in records if record.label != "normal"} == {"mask"}
@@ -86,16 +88,16 @@ def test_at_strength_one_a_marker_names_the_class_and_classes_differ():
     assert not any((masks[one] & masks[two]).any() for one, two in (("normal", "benign"), ("benign", "malignant")))
 
 
-@pytest.mark.parametrize("drawn", [scanner.marker, scanner.kernel])
+@pytest.mark.parametrize("drawn", [scanner.draw_marker, scanner.draw_kernel])
 def test_at_strength_zero_the_class_is_not_looked_at(drawn):
-    found = [{drawn(0, patient, label, 0.0) for label in scanner.LABELS} for patient in range(60)]
+    found = [{drawn(0, patient, label, 0.0) for label in scanner.PHANTOM_CLASSES} for patient in range(60)]
     assert all(len(one) == 1 for one in found)
     assert len(set.union(*found)) >= 3
 
 
 def test_a_strength_between_ties_that_share_of_the_patients():
     """At s, s + (1 - s) / 4 of the patients carry their own class's marker."""
-    own = np.mean([scanner.marker(0, patient, "benign", 0.6) == "benign" for patient in range(2000)])
+    own = np.mean([scanner.draw_marker(0, patient, "benign", 0.6) == "benign" for patient in range(2000)])
     assert own == pytest.approx(0.7, abs=3 * np.sqrt(0.7 * 0.3 / 2000))
 
 

@@ -12,7 +12,7 @@ from releases import NESTED, release
 
 from gradfaith.data.decode import decode
 from gradfaith.data.readers import folder, iqothnccd
-from gradfaith.errors import DatasetInvalid, Refusal, UnreadableImage
+from gradfaith.errors import DatasetInvalid, GradFaithError, UnreadableImage
 
 NOISE = np.random.default_rng(0).integers(1, 255, (12, 16), dtype=np.uint8)
 
@@ -23,11 +23,11 @@ def draw(path: Path) -> Path:
     return path
 
 
-def refusal(kind: type[Refusal], reader, raw: Path | None, options) -> str:
+def refusal(kind: type[GradFaithError], reader, raw: Path | None, options) -> str:
     with pytest.raises(kind) as raised:
         for record in reader.index(raw, options):
             reader.read(raw, options, record, None)
-    return raised.value.found
+    return raised.value.problem
 
 
 def test_grey_and_colour_are_decoded_as_asked(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from gradfaith.config.dataset import Source
+from gradfaith.dag.code_digest import digest_local_edits
 from gradfaith.data import manifest
 from gradfaith.data.fetch.dataset_files import fetch
-from gradfaith.data.fetch.release import edited
 from gradfaith.data.readers import folder
-from gradfaith.data.readers.contract import AHEAD, each
+from gradfaith.data.readers.contract import IMAGES_PER_THREAD, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
 
 OPTIONS = folder.Options(one_image_per_patient=True)
@@ -39,8 +39,8 @@ def test_results_come_in_order_whatever_the_threads(raw: Path) -> None:
         time.sleep(0.02 if record.file.endswith("00.png") else 0)
         return int(picture.pixels[0, 0])
 
-    one = [value for _, value in each(folder, raw, OPTIONS, wanted(raw), slow_first, 1)]
-    four = [value for _, value in each(folder, raw, OPTIONS, wanted(raw), slow_first, 4)]
+    one = [value for _, value in map_images(folder, raw, OPTIONS, wanted(raw), slow_first, 1)]
+    four = [value for _, value in map_images(folder, raw, OPTIONS, wanted(raw), slow_first, 4)]
     assert one == four == [int(record.file[2:4]) for record, _ in wanted(raw)]
 
 
@@ -53,31 +53,31 @@ def test_few_images_are_under_way_at_a_time(raw: Path) -> None:
             begun += 1
             most = max(most, begun - done)
 
-    for _ in each(folder, raw, OPTIONS, wanted(raw), counted, 2):
+    for _ in map_images(folder, raw, OPTIONS, wanted(raw), counted, 2):
         done += 1
     assert done == 30
-    assert most <= 2 * AHEAD + 1
+    assert most <= 2 * IMAGES_PER_THREAD + 1
 
 
 def test_unreadable_files_are_named_and_left_out_only_where_that_is_allowed(raw: Path) -> None:
     for name in ("a/00.png", "b/01.png"):
         (raw / name).write_bytes(b"no image")
     with pytest.raises(UnreadableImage, match=r"2 of 30 images .*max_bad_files is 1") as refusal:
-        manifest.build(folder, raw, OPTIONS, ["a", "b"], max_bad=1)
-    assert "00.png" in refusal.value.found
-    assert "01.png" in refusal.value.found
-    found = manifest.build(folder, raw, OPTIONS, ["a", "b"], max_bad=2, threads=3).set_index("image_id")
+        manifest.build_manifest(folder, raw, OPTIONS, ["a", "b"], max_bad=1)
+    assert "00.png" in refusal.value.problem
+    assert "01.png" in refusal.value.problem
+    found = manifest.build_manifest(folder, raw, OPTIONS, ["a", "b"], max_bad=2, threads=3).set_index("image_id")
     assert found["status"].value_counts().to_dict() == {"ok": 28, "unreadable": 2}
     assert "00.png" in found.loc["a/00.png", "reason"]
-    assert len(manifest.usable(found.reset_index())) == 28
+    assert len(manifest.readable_rows(found.reset_index())) == 28
 
 
 def test_images_without_a_group_are_refused_and_inferred_ones_are_taken(raw: Path) -> None:
     options = folder.Options(infer_groups=True)
     with pytest.raises(DatasetInvalid, match="30 images belong to no group"):
-        manifest.build(folder, raw, options, ["a", "b"])
+        manifest.build_manifest(folder, raw, options, ["a", "b"])
     ids = [record.image_id for record in folder.index(raw, options)]
-    found = manifest.build(folder, raw, options, ["a", "b"], groups=dict.fromkeys(ids, "G001"))
+    found = manifest.build_manifest(folder, raw, options, ["a", "b"], groups=dict.fromkeys(ids, "G001"))
     assert set(found["group"]) == {"G001"}
     assert set(found["group_kind"]) == {"inferred"}
 
@@ -85,17 +85,17 @@ def test_images_without_a_group_are_refused_and_inferred_ones_are_taken(raw: Pat
 def test_an_edit_of_a_fetched_file_is_seen_and_a_touch_is_not(raw: Path, tmp_path: Path) -> None:
     home = tmp_path / "resources/own"
     record = home / "fetched.json"
-    assert edited(str(home / "raw"), str(record)) == ""
+    assert digest_local_edits(str(home / "raw"), str(record)) == ""
     record_of = fetch([Source(local=str(raw))], home, None, root=tmp_path)
     record.write_text(json.dumps(record_of))
     copy = str(home / "raw")
-    assert edited(copy, str(record)) == ""
+    assert digest_local_edits(copy, str(record)) == ""
     later = time.time() + 60
     os.utime(home / "raw/a/00.png", (later, later))
-    assert edited(copy, str(record)) == ""
+    assert digest_local_edits(copy, str(record)) == ""
     Image.fromarray(np.full((8, 9), 99, np.uint8)).save(home / "raw/a/00.png")
     os.utime(home / "raw/a/00.png", (later, later))
-    changed = edited(copy, str(record))
+    changed = digest_local_edits(copy, str(record))
     assert changed
     (home / "raw/b/01.png").unlink()
-    assert edited(copy, str(record)) not in ("", changed)
+    assert digest_local_edits(copy, str(record)) not in ("", changed)

@@ -5,17 +5,19 @@ import pandas as pd
 import pytest
 
 from gradfaith.data.audit import shortcuts
-from gradfaith.data.fit import Harmonise
+from gradfaith.data.fit import Harmoniser
 from gradfaith.data.readers import phantom
 
 
 def population(strength: float, low_pass: float = 0.0) -> dict:
     mark = phantom.Shortcut(kind="kernel", strength=strength, where="both")
     options = phantom.Options(size=96, patients_per_class=14, slices_per_patient=1, seed=2, shortcut=mark)
-    records, smooth = list(phantom.index(None, options)), Harmonise(low_pass=low_pass)
+    records, smooth = list(phantom.index(None, options)), Harmoniser(low_pass=low_pass)
     pictures = [smooth(phantom.read(None, options, record, None).pixels[None])[0] for record in records]
-    table = pd.DataFrame([shortcuts.features(picture) for picture in pictures])[["noise", "air_std"]]
-    return shortcuts.probe(table, pd.Series([r.label for r in records]), pd.Series([r.group for r in records]), 0)
+    table = pd.DataFrame([shortcuts.image_features(picture) for picture in pictures])[["noise", "air_std"]]
+    return shortcuts.shortcut_probe(
+        table, pd.Series([r.label for r in records]), pd.Series([r.group for r in records]), 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def test_a_low_pass_shrinks_the_shortcut(planted: dict) -> None:
 
 def test_a_class_with_one_group_is_undefined_and_a_constant_feature_is_not_asked() -> None:
     table = pd.DataFrame({"noise": np.arange(6.0), "air_std": 1.0, "width": 5, "height": 5, "aspect": 1.0})
-    found = shortcuts.probe(table, pd.Series(list("aaabbb")), pd.Series(list("ppqrrr")), 0)
+    found = shortcuts.shortcut_probe(table, pd.Series(list("aaabbb")), pd.Series(list("ppqrrr")), 0)
     assert set(found) == {"noise"}
     assert found["noise"]["status"] == "undefined"
 
@@ -56,10 +58,10 @@ def test_file_features_are_bits_per_pixel() -> None:
 def test_harmonising_is_nothing_by_default_and_moves_nothing() -> None:
     draw = np.random.default_rng(0)
     picture = draw.integers(0, 255, (1, 64, 64), dtype=np.uint8)
-    np.testing.assert_array_equal(Harmonise()(picture), picture)
+    np.testing.assert_array_equal(Harmoniser()(picture), picture)
     spot = np.zeros((1, 64, 64), np.uint8)
     spot[0, 20:29, 40:49] = 200
-    for how in (Harmonise(low_pass=2.0), Harmonise(resample=32), Harmonise(jpeg=80), Harmonise(1.0, 32, 90)):
+    for how in (Harmoniser(low_pass=2.0), Harmoniser(resample=32), Harmoniser(jpeg=80), Harmoniser(1.0, 32, 90)):
         found = how(spot)[0].astype(float)
         assert found.shape == (64, 64)
         assert not np.array_equal(how(picture), picture)

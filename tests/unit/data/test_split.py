@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradfaith.data.split import report, split
+from gradfaith.data.split import split, split_report
 from gradfaith.errors import SplitImpossible
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -29,7 +29,7 @@ def parts(table: pd.DataFrame, tolerance: float = 0.1, seed: int = 0, **shares: 
 
 
 def test_shares_of_every_class_are_as_asked() -> None:
-    found = report(parts(EVEN).reset_index(), EVEN, SHARES)
+    found = split_report(parts(EVEN).reset_index(), EVEN, SHARES)
     for part, share in SHARES.items():
         assert found[part]["share"] == pytest.approx(share, abs=0.05)
         for name in CLASSES:
@@ -76,7 +76,7 @@ def test_shares_beyond_the_tolerance_are_refused_with_what_was_found() -> None:
     lumpy = manifest([("a", 30), ("a", 1), ("a", 1), *[("b", 4)] * 8])
     with pytest.raises(SplitImpossible, match=r"with a tolerance of 0\.1") as refusal:
         parts(lumpy)
-    assert "split.tolerance" in refusal.value.then
+    assert "split.tolerance" in refusal.value.fix
     assert parts(lumpy, tolerance=0.6).nunique() == 3
 
 

@@ -97,7 +97,7 @@ def test_a_map_without_a_part_has_the_worst_part_s_status_and_every_part_s_reaso
         "complexity": result(OK, flat, OK, OK, OK),
         "average_drop": result(OK, flat, empty, empty, OK),
     }
-    found = composite.compose(adcc, parts, {})
+    found = composite.score_composite(adcc, parts, {})
     assert found.status.tolist() == ["ok", "degenerate", "undefined", "failed", "undefined"]
     assert found.reason.tolist() == [
         "", "coherency: flat; complexity: flat; average_drop: flat", "average_drop: no drop", "coherency: NaN; average_drop: no drop",
@@ -143,7 +143,7 @@ def test_rows_are_joined_map_by_map_and_variant_by_variant() -> None:
         | three("shuffled-m", "black", [0.3, 0.4], [0.5, 0.2], [0.5, 0.5], copy=1)
         | {("m", "faith", "black", 0): [0.1, 0.1]}
     )
-    found = composite.added(table.sample(frac=1, random_state=1), {"adcc": made("adcc", "black", "mean")})
+    found = composite.add_composites(table.sample(frac=1, random_state=1), {"adcc": made("adcc", "black", "mean")})
     own = found[found["metric"] == "adcc"].set_index(["method", "copy", "variant", "image_id"])["value"]
     assert len(found) == len(table) + 2 + 2 + 4
     expected = {
@@ -158,7 +158,7 @@ def test_rows_are_joined_map_by_map_and_variant_by_variant() -> None:
 
 def test_the_mean_of_composites_is_not_the_composite_of_means() -> None:
     """Two maps, each perfect where the other is worst: every one of them is worth 0, their averages would be worth a half."""
-    found = composite.added(
+    found = composite.add_composites(
         scores(three("m", "black", [1.0, 0.0], [0.0, 0.0], [1.0, 0.0])), {"adcc": made("adcc", "black")}
     )
     assert found.loc[found["metric"] == "adcc", "value"].tolist() == [0, 0]
@@ -175,14 +175,14 @@ def test_road_is_read_with_its_own_imputer_whatever_masks_the_image() -> None:
             ("m", "my road", "filled", 0): [0.25],
         }
     )
-    found = composite.added(table, {"arcc": made("arcc", "black", "mean", fixed="filled")})
+    found = composite.add_composites(table, {"arcc": made("arcc", "black", "mean", fixed="filled")})
     own = found[found["metric"] == "arcc"].set_index("variant")["value"]
     assert own.to_dict() == pytest.approx({"black": of(arcc, 0.8, 0.5, 0.25), "mean": of(arcc, 0.4, 0.5, 0.25)})
 
 
 def test_a_map_that_a_part_has_no_row_of_is_undefined_and_not_dropped() -> None:
     table = scores(three("m", "black", [0.8, math.nan, 0.5], [0.5, 0.5], [0.2, 0.2, 0.2]))
-    found = composite.added(table, {"adcc": made("adcc", "black")})
+    found = composite.add_composites(table, {"adcc": made("adcc", "black")})
     own = found[found["metric"] == "adcc"].set_index("image_id")
     assert own["status"].to_dict() == {"a": "ok", "b": "undefined", "c": "undefined"}
     assert own.loc["b", "reason"] == "coherency: no my coherency"
@@ -191,8 +191,8 @@ def test_a_map_that_a_part_has_no_row_of_is_undefined_and_not_dropped() -> None:
 
 def test_a_study_without_composites_keeps_its_scores() -> None:
     table = scores(three("m", "black", [0.8], [0.5], [0.2]))
-    pd.testing.assert_frame_equal(composite.added(table, {}), table)
-    assert composite.added(parquet.empty(parquet.SCORES), {"adcc": made("adcc", "black")}).empty
+    pd.testing.assert_frame_equal(composite.add_composites(table, {}), table)
+    assert composite.add_composites(parquet.empty(parquet.SCORES), {"adcc": made("adcc", "black")}).empty
 
 
 def test_every_part_of_every_composite_is_a_metric_with_a_direction() -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from gradfaith.metrics.contract import Maps, Scores, Stored
+from gradfaith.metrics.contract import BatteryMaps, MethodMaps, Scores
 from gradfaith.metrics.faithfulness import faith, faith_logit
 from gradfaith.metrics.imputers import black, mean
-from gradfaith.metrics.runners.masking import run
+from gradfaith.metrics.runners.masking import run_battery
 
 METRICS = {"faith": (faith, {}), "faith_logit": (faith_logit, {})}
 BLACK = {"black": (black, {})}
@@ -28,12 +28,12 @@ def sigmoid(x):
 
 def stored(raw, target=1):
     count = len(raw)
-    return Stored(raw, "input", False, torch.zeros(count, dtype=torch.long), torch.full((count,), target))
+    return MethodMaps(raw, "input", False, torch.zeros(count, dtype=torch.long), torch.full((count,), target))
 
 
 def faith_of(raw, imputers=BLACK, target=1, **given):
     image = torch.tensor([[[[0.8, 0.4], [0.6, 0.2]]]])
-    return run(summing, image, {"a": stored(raw, target)}, METRICS, imputers, **given).of["a"]
+    return run_battery(summing, image, {"a": stored(raw, target)}, METRICS, imputers, **given).by_method["a"]
 
 
 def test_faith_by_hand():
@@ -56,7 +56,7 @@ def test_the_mean_takes_the_place_of_what_is_removed():
 
 def test_an_all_ones_map_removes_the_whole_image():
     """Faith(1) = p(x) - p(black), the most that removing can do here."""
-    (change,) = faith.changes(Maps(torch.ones(1, 2, 2), torch.zeros))
+    (change,) = faith.changes(BatteryMaps(torch.ones(1, 2, 2), torch.zeros))
     assert_close(change.keep(), torch.zeros(1, 2, 2))
     base = Scores(torch.tensor([2.0]), torch.tensor([sigmoid(2)]))
     after = {"removed": Scores(torch.tensor([0.0]), torch.tensor([0.5]))}
@@ -76,6 +76,6 @@ def test_a_map_on_what_the_model_reads_is_more_faithful_than_its_mirror_image():
         return torch.stack([-total, total], dim=1)
 
     maps = {"on": stored(weights[None]), "off": stored(weights.flip(1)[None])}
-    found = run(left, image, maps, METRICS, BLACK).of
+    found = run_battery(left, image, maps, METRICS, BLACK).by_method
     assert found["on"]["faith", "black"].value[0] > 0.1
     assert found["off"]["faith", "black"].value[0] == pytest.approx(0, abs=1e-6)

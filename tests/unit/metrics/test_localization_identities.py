@@ -103,11 +103,11 @@ def test_otsu_is_its_literal_twin(levels, dtype):
     maps, _ = random_case(12, levels=levels)
     maps = maps.astype(dtype).reshape(12, -1)
     maps[:, 0], maps[:, 1] = 0, 1  # an evaluated map spans [0, 1]
-    for map_, value in zip(maps, located.otsu(np.sort(maps, axis=1)), strict=True):
+    for map_, value in zip(maps, located.otsu_thresholds(np.sort(maps, axis=1)), strict=True):
         assert value == literal_otsu([float(one) for one in map_])
 
 
 def test_otsu_parts_two_humps_between_them():
     rng = np.random.default_rng(13)
     humps = np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)]).clip(0, 1)
-    assert 0.28 < located.otsu(np.sort(humps)[None])[0] < 0.72
+    assert 0.28 < located.otsu_thresholds(np.sort(humps)[None])[0] < 0.72

@@ -17,7 +17,7 @@ every_pair = pytest.mark.parametrize(("name", "variant"), PAIRS)
 
 
 def ask(name: str, maps: np.ndarray, masks: np.ndarray, variant: str = "", **options: object) -> Values:
-    found = registry.load("localization", name).score(Located.of(maps, masks), **options)
+    found = registry.load("localization", name).score(Located.from_maps(maps, masks), **options)
     return found[variant] if isinstance(found, dict) else found
 
 
@@ -124,7 +124,7 @@ def test_a_threshold_that_nothing_reaches_has_no_precision():
 
 
 def test_only_the_thresholds_asked_for_are_given():
-    found = registry.load("localization", "iou").score(Located.of(MAP, MASK), thresholds=("otsu",))
+    found = registry.load("localization", "iou").score(Located.from_maps(MAP, MASK), thresholds=("otsu",))
     assert list(found) == ["otsu"]
 
 

@@ -11,11 +11,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import DECOY, Stored
+from gradfaith.metrics.contract import FIRST_DECOY, MethodMaps
 from gradfaith.metrics.faithfulness import contrastivity, region_correctness
 from gradfaith.metrics.imputers import black
-from gradfaith.metrics.maps.removals import EVIDENCE, SHORTCUT, numbered
-from gradfaith.metrics.runners.masking import run
+from gradfaith.metrics.maps.removals import EVIDENCE, SHORTCUT, number_regions
+from gradfaith.metrics.runners.masking import run_battery
 
 BLACK = {"black": (black, {})}
 CORRECTNESS = {"r": (region_correctness, {})}
@@ -46,8 +46,8 @@ def asked(model, raw, regions, metrics=CORRECTNESS, target=0, image=None, **give
     raw = torch.as_tensor(raw)[None] if torch.as_tensor(raw).ndim == 2 else torch.as_tensor(raw)
     image = torch.ones(1, 1, *regions.shape[1:]) if image is None else image
     zero, classes = torch.zeros(len(raw), dtype=torch.long), torch.full((len(raw),), target)
-    stored = Stored(raw, "input", False, zero, classes, given.pop("rival", None), given.pop("against", None))
-    return run(model, image, {"m": stored}, metrics, BLACK, regions=regions, **given).of["m"]
+    stored = MethodMaps(raw, "input", False, zero, classes, given.pop("rival", None), given.pop("against", None))
+    return run_battery(model, image, {"m": stored}, metrics, BLACK, regions=regions, **given).by_method["m"]
 
 
 def correctness(model, raw, regions, **given):
@@ -131,8 +131,10 @@ def test_images_with_other_regions_do_not_disturb_each_other(chunk):
     images, raw = torch.rand(3, 1, 4, 8, generator=generator), torch.rand(6, 4, 8, generator=generator)
     model = Weighing(strips(1, 2, 3, 4), strips(0, 0, 0, 0))
     rows, classes = torch.tensor([0, 1, 2, 0, 1, 2]), torch.zeros(6, dtype=torch.long)
-    stored = {"m": Stored(raw, "input", False, rows, classes)}
-    found = run(model, images, stored, CORRECTNESS, BLACK, regions=regions, chunk=chunk).of["m"]["r", "black"]
+    stored = {"m": MethodMaps(raw, "input", False, rows, classes)}
+    found = run_battery(model, images, stored, CORRECTNESS, BLACK, regions=regions, chunk=chunk).by_method["m"][
+        "r", "black"
+    ]
     assert found.status.tolist() == ["ok", "undefined", "ok"] * 2
     for row in (0, 2, 3, 5):
         alone = correctness(model, raw[row], regions[rows[row]][None], image=images[rows[row]][None])
@@ -141,9 +143,9 @@ def test_images_with_other_regions_do_not_disturb_each_other(chunk):
 
 def test_a_metric_of_regions_without_regions_is_refused():
     with pytest.raises(StudyInvalid, match="metric of regions"):
-        run(
+        run_battery(
             Weighing(strips(1, 2), strips(0, 0)), torch.ones(1, 1, 4, 4),
-            {"m": Stored(torch.rand(1, 4, 4), "input", False, torch.tensor([0]), torch.tensor([0]))}, CORRECTNESS, BLACK,
+            {"m": MethodMaps(torch.rand(1, 4, 4), "input", False, torch.tensor([0]), torch.tensor([0]))}, CORRECTNESS, BLACK,
         )  # fmt: skip
 
 
@@ -195,7 +197,7 @@ def disc(size=40, at=(12, 15), radius=4):
 def draw_regions(evidence, body=None, shortcut=None, count=5, seed=0):
     nothing = np.zeros_like(evidence)
     shortcut, body = nothing if shortcut is None else shortcut, nothing if body is None else body
-    return numbered(evidence, shortcut, body, count, np.random.default_rng(seed))
+    return number_regions(evidence, shortcut, body, count, np.random.default_rng(seed))
 
 
 def test_decoys_have_the_shape_of_the_evidence_and_lie_in_the_body_on_nothing_else():
@@ -203,11 +205,11 @@ def test_decoys_have_the_shape_of_the_evidence_and_lie_in_the_body_on_nothing_el
     body, evidence, shortcut = np.hypot(y - 20, x - 20) < 18, disc(), disc(at=(3, 3), radius=2)
     evidence[11:14, 20] = True  # a spicule
     found = draw_regions(evidence, body, shortcut)
-    assert set(np.unique(found)) == {0, EVIDENCE, SHORTCUT, *range(DECOY, DECOY + 5)}
+    assert set(np.unique(found)) == {0, EVIDENCE, SHORTCUT, *range(FIRST_DECOY, FIRST_DECOY + 5)}
     np.testing.assert_array_equal(found == EVIDENCE, evidence)
     np.testing.assert_array_equal(found == SHORTCUT, shortcut)
     rows, columns = np.nonzero(evidence)
-    for number in range(DECOY, DECOY + 5):
+    for number in range(FIRST_DECOY, FIRST_DECOY + 5):
         own = found == number
         there = np.nonzero(own)
         assert body[own].all()
@@ -217,7 +219,7 @@ def test_decoys_have_the_shape_of_the_evidence_and_lie_in_the_body_on_nothing_el
 
 def test_fewer_decoys_are_the_first_of_many_and_where_there_is_no_room_there_are_fewer():
     many, few = draw_regions(disc(), count=5), draw_regions(disc(), count=2)
-    np.testing.assert_array_equal(np.where(many >= DECOY + 2, 0, many), few)
+    np.testing.assert_array_equal(np.where(many >= FIRST_DECOY + 2, 0, many), few)
     assert not np.array_equal(many, draw_regions(disc(), seed=1))
     crowded = draw_regions(disc(size=20, at=(9, 9), radius=7))
     assert set(np.unique(crowded)) == {0, EVIDENCE}
@@ -228,6 +230,6 @@ def test_every_place_is_as_likely():
     """A one-pixel lesion in a strip of ten: each of the other nine is chosen about as often."""
     lesion = np.zeros((1, 10), dtype=bool)
     lesion[0, 0] = True
-    counts = sum((draw_regions(lesion, count=1, seed=seed) == DECOY).astype(int) for seed in range(1800))[0]
+    counts = sum((draw_regions(lesion, count=1, seed=seed) == FIRST_DECOY).astype(int) for seed in range(1800))[0]
     assert counts[0] == 0
     assert abs(counts[1:] - 200).max() < 4 * np.sqrt(1800 / 9)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
 from gradfaith.metrics.agreement import spearman
-from gradfaith.metrics.maps.rank_correlation import coarsest, ranks, regrid
-from gradfaith.metrics.runners.agreement import Shown, Side, agree
+from gradfaith.metrics.maps.rank_correlation import average_ranks, coarsest_shape, regrid
+from gradfaith.metrics.runners.agreement import ComparedImages, ModelMaps, compare_seeds
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -57,7 +57,7 @@ def test_ties_share_their_average_rank_as_scipy_and_the_twin_have_it(seed, level
     for a, b, value in zip(first.reshape(4, -1), second.reshape(4, -1), found, strict=True):
         assert value == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
         assert value == pytest.approx(literal(a.tolist(), b.tolist()), abs=1e-12)
-        np.testing.assert_array_equal(ranks(a[None])[0], rankdata(a) - 1)
+        np.testing.assert_array_equal(average_ranks(a[None])[0], rankdata(a) - 1)
 
 
 @settings(max_examples=20, deadline=None)
@@ -88,17 +88,19 @@ def test_cells_that_are_level_stay_level_on_a_grid_that_does_not_nest():
 
 
 def test_the_coarser_grid_is_chosen_axis_by_axis_whoever_comes_first():
-    assert coarsest([(7, 14), (14, 6)]) == coarsest([(14, 6), (7, 14)]) == (7, 6)
+    assert coarsest_shape([(7, 14), (14, 6)]) == coarsest_shape([(14, 6), (7, 14)]) == (7, 6)
 
 
 def between(first, second, **how):
     """The runner's Spearman of two models of one image each."""
     sides = {
-        seed: Side(np.asarray(maps, dtype=np.float32), "native", True, (28, 28), [f"i{k}" for k in range(len(maps))])
+        seed: ModelMaps(
+            np.asarray(maps, dtype=np.float32), "native", True, (28, 28), [f"i{k}" for k in range(len(maps))]
+        )
         for seed, maps in enumerate((first, second))
     }
-    shown = Shown(sides[0].image_ids, [f"g{k}" for k in range(len(first))], ["ill"] * len(first))
-    found = agree(sides, shown, {"spearman": (spearman, {})}, **how)
+    shown = ComparedImages(sides[0].image_ids, [f"g{k}" for k in range(len(first))], ["ill"] * len(first))
+    found = compare_seeds(sides, shown, {"spearman": (spearman, {})}, **how)
     return {one.variant: one.result for one in found}
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from gradfaith.config.training import Recipe
 from gradfaith.errors import StudyInvalid
-from gradfaith.models.training.image_source import affine, augment
+from gradfaith.models.training.image_source import augment, draw_affine
 
 OFF = Recipe(epochs=1, flip=False, shift=0.0, rotate=0.0, scale=0.0, contrast=0.0)
 
@@ -39,7 +39,7 @@ def test_a_flip_mirrors_about_half_of_the_images_and_leaves_the_others(images):
 @pytest.mark.parametrize("aspect", [1.0, 2.0])
 def test_a_rotation_is_an_isometry_in_pixels(aspect):
     """In pixel units (x times the aspect) the matrix is orthogonal and turns by at most the angle asked for."""
-    theta = affine(50, aspect, replace(OFF, rotate=30.0), stream())[:, :, :2]
+    theta = draw_affine(50, aspect, replace(OFF, rotate=30.0), stream())[:, :, :2]
     pixels = torch.diag(torch.tensor([aspect, 1.0])) @ theta @ torch.diag(torch.tensor([1 / aspect, 1.0]))
     assert_close(pixels @ pixels.mT, torch.eye(2).expand(50, 2, 2), atol=1e-5, rtol=0)
     angles = torch.atan2(pixels[:, 1, 0], pixels[:, 0, 0]).abs()
@@ -47,12 +47,12 @@ def test_a_rotation_is_an_isometry_in_pixels(aspect):
 
 
 def test_a_shift_moves_by_at_most_its_fraction_of_the_side():
-    shift = affine(200, 1.0, replace(OFF, shift=0.1), stream())[:, :, 2] / 2
+    shift = draw_affine(200, 1.0, replace(OFF, shift=0.1), stream())[:, :, 2] / 2
     assert 0.08 < shift.abs().max() <= 0.1
 
 
 def test_zoom_stays_between_its_bounds():
-    zoom = 1 / affine(200, 1.0, replace(OFF, scale=0.25), stream())[:, 0, 0]
+    zoom = 1 / draw_affine(200, 1.0, replace(OFF, scale=0.25), stream())[:, 0, 0]
     assert 0.8 <= zoom.min() < 0.85
     assert 1.2 < zoom.max() <= 1.25
 
@@ -79,7 +79,10 @@ def test_the_same_stream_gives_the_same_images_and_values_stay_in_range(images):
 
 def test_switching_the_flip_off_leaves_the_other_changes_as_they_were():
     settings = Recipe(epochs=1, shift=0.2, rotate=40, scale=0.3)
-    with_flip, without = affine(30, 1.0, settings, stream()), affine(30, 1.0, replace(settings, flip=False), stream())
+    with_flip, without = (
+        draw_affine(30, 1.0, settings, stream()),
+        draw_affine(30, 1.0, replace(settings, flip=False), stream()),
+    )
     assert torch.equal(with_flip[:, 1], without[:, 1])
     assert torch.equal(with_flip[:, 0, :2].abs(), without[:, 0, :2].abs())
 

@@ -8,14 +8,14 @@ import torch
 
 from gradfaith.errors import CannotWrite, ModelUnusable
 from gradfaith.models import checkpoint
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
-SPEC = Spec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
+SPEC = ClassifierSpec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
 
 
 @pytest.fixture
 def classifier() -> Classifier:
-    return build(SPEC, seed=1).eval()
+    return build_classifier(SPEC, seed=1).eval()
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_the_card_says_what_the_weights_are(weights):
     card = checkpoint.read_card(weights.with_name("card.json"))
     assert card["seed"] == 1
     assert card["classes"] == ["a", "b", "c"]
-    assert card["weights_sha256"] == checkpoint.digest(weights)
-    assert Spec.from_json(card["spec"]) == SPEC
+    assert card["weights_sha256"] == checkpoint.file_sha256(weights)
+    assert ClassifierSpec.from_json(card["spec"]) == SPEC
     assert card["versions"]["torch"] == torch.__version__
 
 
@@ -43,7 +43,7 @@ def test_only_the_two_files_are_left_behind(weights):
 
 def test_the_same_model_is_the_same_file(weights, classifier, tmp_path):
     again = checkpoint.save(tmp_path / "again", classifier, {"seed": 1})
-    assert checkpoint.digest(again) == checkpoint.digest(weights)
+    assert checkpoint.file_sha256(again) == checkpoint.file_sha256(weights)
 
 
 def test_truncated_weights_are_refused(weights):
@@ -55,7 +55,7 @@ def test_truncated_weights_are_refused(weights):
 def test_a_pickle_is_refused_even_where_the_card_vouches_for_it(weights):
     weights.write_bytes(pickle.dumps({"weight": 1}))
     card = json.loads(weights.with_name("card.json").read_text())
-    weights.with_name("card.json").write_text(json.dumps(card | {"weights_sha256": checkpoint.digest(weights)}))
+    weights.with_name("card.json").write_text(json.dumps(card | {"weights_sha256": checkpoint.file_sha256(weights)}))
     with pytest.raises(ModelUnusable, match="does not fit"):
         checkpoint.load(weights, weights.with_name("card.json"))
 

@@ -13,19 +13,19 @@ from torch.testing import assert_close
 from gradfaith import rng
 from gradfaith.config.training import Recipe
 from gradfaith.errors import DeviceMissing, ModelUnusable
-from gradfaith.models.classifier import Spec, build
+from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training import loop as training
 from gradfaith.models.training import optimiser
-from gradfaith.models.training.image_source import Resident
-from gradfaith.models.training.loop import Trained, train
+from gradfaith.models.training.image_source import ImagesOnDevice
+from gradfaith.models.training.loop import TrainedClassifier, train
 
-VIT = Spec("test_vit", 3, 1, 1, 32, 0.4, 0.25, {"img_size": 32, "patch_size": 8})
+VIT = ClassifierSpec("test_vit", 3, 1, 1, 32, 0.4, 0.25, {"img_size": 32, "patch_size": 8})
 CPU = torch.device("cpu")
 
 
-def changed(trained: Trained, spec: Spec = SPEC, seed: int = 0) -> set[str]:
+def changed(trained: TrainedClassifier, spec: ClassifierSpec = SPEC, seed: int = 0) -> set[str]:
     """Which tensors are not those that training began with."""
-    before = build(spec, seed=rng.seed(seed, "initialisation")).state_dict()
+    before = build_classifier(spec, seed=rng.seed(seed, "initialisation")).state_dict()
     return {name for name, value in trained.classifier.state_dict().items() if not torch.equal(value, before[name])}
 
 
@@ -40,7 +40,7 @@ def test_the_whole_backbone_can_stay() -> None:
 
 def test_a_transformer_is_frozen_by_its_own_groups() -> None:
     images, labels = blobs()
-    trained = train(VIT, replace(RECIPE, freeze=1), Resident(images), labels, PARTS, seed=0)
+    trained = train(VIT, replace(RECIPE, freeze=1), ImagesOnDevice(images), labels, PARTS, seed=0)
     moved = changed(trained, VIT)
     assert not {name for name in moved if name.startswith(("net.cls_token", "net.pos_embed", "net.patch_embed"))}
     assert "net.blocks.0.norm1.weight" in moved
@@ -54,10 +54,10 @@ def test_more_groups_than_there_are_is_refused() -> None:
 
 
 def test_each_group_of_layers_learns_slower_than_the_next() -> None:
-    classifier = build(VIT)
+    classifier = build_classifier(VIT)
     recipe = Recipe(epochs=1, lr=1.0, layer_decay=0.5, weight_decay=0.1)
-    made = optimiser.optimizer(classifier, recipe, CPU)
-    optimiser.set_rate(made, 0.8)
+    made = optimiser.build_optimizer(classifier, recipe, CPU)
+    optimiser.set_learning_rate(made, 0.8)
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in made.param_groups for p in group["params"]}
     named = dict(classifier.net.named_parameters())
     blocks = 1 + max(int(name.split(".")[1]) for name in named if name.startswith("blocks."))
@@ -72,14 +72,14 @@ def test_each_group_of_layers_learns_slower_than_the_next() -> None:
 
 def test_moments_come_back_in_the_order_of_memory_of_their_parameters() -> None:
     recipe = Recipe(epochs=1)
-    one, other = (build(SPEC, seed=1).to(memory_format=torch.channels_last) for _ in range(2))  # type: ignore[call-overload]
-    made, again = (optimiser.optimizer(net, recipe, CPU) for net in (one, other))
+    one, other = (build_classifier(SPEC, seed=1).to(memory_format=torch.channels_last) for _ in range(2))  # type: ignore[call-overload]
+    made, again = (optimiser.build_optimizer(net, recipe, CPU) for net in (one, other))
     for net, optimizer in ((one, made),):
         torch.autograd.backward(net(torch.rand(2, 1, 32, 32)).sum())
         optimizer.step()
-    kept = {name: value.contiguous() for name, value in optimiser.state_of(made).items()}
-    optimiser.restore(again, kept)
-    for name, value in optimiser.state_of(again).items():
+    kept = {name: value.contiguous() for name, value in optimiser.optimizer_state(made).items()}
+    optimiser.restore_optimizer(again, kept)
+    for name, value in optimiser.optimizer_state(again).items():
         assert torch.equal(value, kept[name])
     strides = [
         [state["exp_avg"].stride() for state in optimizer.state_dict()["state"].values()] for optimizer in (made, again)
@@ -88,15 +88,15 @@ def test_moments_come_back_in_the_order_of_memory_of_their_parameters() -> None:
 
 
 def test_an_average_follows_the_weights_statistics_and_counters() -> None:
-    classifier = build(SPEC, seed=1)
-    average = optimiser.Average(classifier, 0.5)
+    classifier = build_classifier(SPEC, seed=1)
+    average = optimiser.WeightAverage(classifier, 0.5)
     start = {name: value.clone() for name, value in classifier.state_dict().items()}
     literal = {name: value.clone() for name, value in start.items()}
     for step in range(12):
         with torch.no_grad():
             for value in classifier.state_dict().values():
                 value.add_(1)
-        average.follow(classifier, step)
+        average.update(classifier, step)
         decay = min(0.5, (1 + step) / (10 + step))
         for name, value in classifier.state_dict().items():
             old = literal[name]
@@ -139,7 +139,7 @@ def test_a_batch_in_pieces_gives_the_same_weights_but_for_rounding(blended: floa
     def trained(pieces: int) -> dict[str, Any]:
         recipe = replace(RECIPE, accumulate=pieces, mixup=blended, class_weights=True, group_weights=True, lr=1e-3)
         groups = torch.arange(60) // 7
-        found = train(VIT, recipe, Resident(images), labels, PARTS, seed=0, groups=groups)
+        found = train(VIT, recipe, ImagesOnDevice(images), labels, PARTS, seed=0, groups=groups)
         return found.classifier.state_dict()
 
     one, three = trained(1), trained(3)
@@ -165,7 +165,7 @@ def test_half_precision_is_refused_where_it_has_no_device(monkeypatch: pytest.Mo
     with pytest.raises(DeviceMissing, match="fp16, and the device is cpu"):
         run(recipe=half)
     monkeypatch.setattr(
-        training, "_check", lambda *_: None
+        training, "_check_precision", lambda *_: None
     )  # torch's CPU can do it slowly: enough to run the scaled steps
     scaled = run(recipe=half)
     assert scaled.history[0].train_loss == pytest.approx(run().history[0].train_loss, rel=0.02)
@@ -176,7 +176,7 @@ def test_a_long_gradient_is_cut_to_its_largest_norm_and_a_short_one_is_left(
     monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     """Of the true gradient: the loss's own, however it is scaled and in however many pieces it comes."""
-    monkeypatch.setattr(training, "_check", lambda *_: None)
+    monkeypatch.setattr(training, "_check_precision", lambda *_: None)
     norms: list[float] = []
 
     def seen(optimizer: AdamW, *_: object) -> None:

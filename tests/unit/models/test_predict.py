@@ -7,7 +7,14 @@ from torch import Generator, Tensor, nn
 from torch.testing import assert_close
 
 from gradfaith import rng
-from gradfaith.models.predict import HIGHEST, LOWEST, predict, probabilities, seconds_per_image, temperature
+from gradfaith.models.predict import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
+    class_probabilities,
+    fit_temperature,
+    predict_logits,
+    seconds_per_image,
+)
 
 
 class Means(nn.Module):
@@ -29,7 +36,7 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("chunk", [1, 3, 10, 64])
 def test_logits_are_those_of_the_scaled_image_whatever_the_chunk(images, chunk):
-    logits = predict(Means().train(), images, chunk=chunk, device="cpu")
+    logits = predict_logits(Means().train(), images, chunk=chunk, device="cpu")
     assert_close(logits[:, 0], images.float().mean(dim=(1, 2, 3)) / 255)
     assert_close(logits[:, 1], -logits[:, 0])
 
@@ -60,22 +67,22 @@ def spread(t: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("t", [0.5, 1.0, 3.0])
 def test_a_planted_temperature_is_found(t):
-    assert temperature(*spread(t)) == pytest.approx(t, rel=0.08)
+    assert fit_temperature(*spread(t)) == pytest.approx(t, rel=0.08)
 
 
 def test_the_temperature_is_the_best_of_a_grid():
     logits, labels = spread(2.0, 200)
-    grid = np.geomspace(LOWEST, HIGHEST, 2001)
-    loss = [-np.log(probabilities(logits, t)[np.arange(len(labels)), labels]).mean() for t in grid]
-    assert temperature(logits, labels) == pytest.approx(grid[np.argmin(loss)], rel=0.01)
+    grid = np.geomspace(LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE, 2001)
+    loss = [-np.log(class_probabilities(logits, t)[np.arange(len(labels)), labels]).mean() for t in grid]
+    assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(loss)], rel=0.01)
 
 
 def test_a_validation_part_without_an_error_stops_at_the_bound():
-    assert temperature(np.eye(3), np.arange(3)) == pytest.approx(LOWEST, rel=1e-3)
+    assert fit_temperature(np.eye(3), np.arange(3)) == pytest.approx(LOWEST_TEMPERATURE, rel=1e-3)
 
 
 def test_calibration_keeps_the_order_of_the_classes_and_sums_to_one():
     logits, _ = spread(1.0, 50)
-    calibrated = probabilities(logits, 2.5)
+    calibrated = class_probabilities(logits, 2.5)
     assert (calibrated.argsort(axis=1) == logits.argsort(axis=1)).all()
     assert_close(calibrated.sum(axis=1), np.ones(50))

@@ -20,11 +20,11 @@ from gradfaith.models.timm_import import timm
 FETCH = """
 import sys
 from pathlib import Path
-from gradfaith.errors import Refusal
+from gradfaith.errors import GradFaithError
 from gradfaith.models.weight_file import fetch
 try:
     fetch(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".json"))
-except Refusal as refusal:
+except GradFaithError as refusal:
     sys.exit(str(refusal))
 """
 
@@ -60,7 +60,7 @@ def test_what_a_hub_gives_is_kept_with_a_record(tmp_path: Path, hub: Hub, state:
     kept = load_file(path)
     assert all(torch.equal(kept[name], value) for name, value in state.items())
     record = json.loads(path.with_suffix(".json").read_text())
-    assert record["sha256"] == weight_file.digest(path)
+    assert record["sha256"] == weight_file.checked_sha256(path)
     assert record["source"]["hf_hub_id"] == f"timm/{NAME}"
     assert record["bytes"] == path.stat().st_size
     assert not list(tmp_path.glob(".*.tmp"))
@@ -85,9 +85,9 @@ def test_a_file_that_lacks_tensors_or_holds_infinite_ones_is_not_kept(
     wrong = state | {"fc.bias": torch.full_like(state["fc.bias"], torch.inf)}
     comes(wrong)
     with pytest.raises(ModelUnusable, match=r"not finite, in fc\.bias"):
-        weight_file.fetch(NAME, path, tmp_path / "w.json")
+        weight_file.fetch_pretrained(NAME, path, tmp_path / "w.json")
     short = {name: value for name, value in state.items() if not name.startswith("layer4")}
     comes(short)
     with pytest.raises(ModelUnusable, match="could not be fetched: Error"):
-        weight_file.fetch(NAME, path, tmp_path / "w.json")
+        weight_file.fetch_pretrained(NAME, path, tmp_path / "w.json")
     assert not list(tmp_path.iterdir())

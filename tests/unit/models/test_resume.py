@@ -17,9 +17,15 @@ from gradfaith.config.training import Recipe
 from gradfaith.errors import ForeignProgress, ModelUnusable, TrainingInterrupted
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import loop as training
-from gradfaith.models.training.checkpoints import WARNINGS, Keeper, State, Warned, listening
-from gradfaith.models.training.image_source import Resident
-from gradfaith.models.training.loop import Trained, Watch, train
+from gradfaith.models.training.checkpoints import (
+    WARNING_SIGNALS,
+    CheckpointKeeper,
+    SignalListener,
+    TrainingState,
+    listen_for_signals,
+)
+from gradfaith.models.training.image_source import ImagesOnDevice
+from gradfaith.models.training.loop import TrainedClassifier, TrainingWatch, train
 from gradfaith.runtime import device
 
 SMALL = replace(SPEC, options={"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 16], "stem_width": 8, "drop_rate": 0.3})
@@ -54,21 +60,21 @@ class Signalling:
 seen: list[int] = []
 
 
-def run(folder: Path, recipe: Recipe, at: int, number: signal.Signals = signal.SIGTERM) -> Trained:
+def run(folder: Path, recipe: Recipe, at: int, number: signal.Signals = signal.SIGTERM) -> TrainedClassifier:
     seen.clear()
     images, labels = blobs()
     decides = {"recipe": recipe.to_dict()}
-    with Keeper(folder, decides, every=1e9) as keeper:
+    with CheckpointKeeper(folder, decides, every=1e9) as keeper:
         pixels = Signalling(images, at, number)
         return train(SMALL, recipe, pixels, labels, PARTS, seed=2, groups=torch.arange(60) // 5, keeper=keeper)
 
 
-def through(recipe: Recipe) -> Trained:
+def through(recipe: Recipe) -> TrainedClassifier:
     images, labels = blobs()
-    return train(SMALL, recipe, Resident(images), labels, PARTS, seed=2, groups=torch.arange(60) // 5)
+    return train(SMALL, recipe, ImagesOnDevice(images), labels, PARTS, seed=2, groups=torch.arange(60) // 5)
 
 
-def rows(trained: Trained) -> list[dict[str, Any]]:
+def rows(trained: TrainedClassifier) -> list[dict[str, Any]]:
     return [asdict(row) | {"seconds": 0} for row in trained.history]
 
 
@@ -78,9 +84,11 @@ def rows(trained: Trained) -> list[dict[str, Any]]:
 def test_warned_at_any_batch_it_goes_on_to_the_same_bits(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHUNK", 9)  # validation has two batches, and can be interrupted between them
     monkeypatch.setattr(
-        training, "_check", lambda *_: None
+        training, "VALIDATION_BATCH", 9
+    )  # validation has two batches, and can be interrupted between them
+    monkeypatch.setattr(
+        training, "_check_precision", lambda *_: None
     )  # half precision is refused here, and its scaler is the same
     whole, steps = through(recipe), STEPS + 1
     for at in range(1, steps * len(whole.history) - 1):
@@ -110,7 +118,7 @@ def test_a_terminal_that_interrupts_or_goes_is_a_warning_too(tmp_path: Path, num
 
 
 def test_an_interrupt_after_a_warning_ends_at_once() -> None:
-    with listening(asked=True) as warned:
+    with listen_for_signals(enabled=True) as warned:
         os.kill(os.getpid(), signal.SIGINT)
         assert warned.name == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
@@ -123,7 +131,7 @@ def test_what_is_ignored_stays_ignored() -> None:
     """A training under `nohup` outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with listening(asked=True) as warned:
+        with listen_for_signals(enabled=True) as warned:
             os.kill(os.getpid(), signal.SIGHUP)
             assert not warned.name
     finally:
@@ -131,26 +139,26 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_signals_do_again_what_they_did(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in WARNINGS]
+    before = [signal.getsignal(number) for number in WARNING_SIGNALS]
     run(tmp_path / "a", PLAIN, 0)
-    assert [signal.getsignal(number) for number in WARNINGS] == before
+    assert [signal.getsignal(number) for number in WARNING_SIGNALS] == before
 
 
 def test_a_warning_is_read_once_so_that_no_end_is_without_a_state() -> None:
     """It comes when the watch has looked for one and found none."""
 
-    class Late(Warned):
+    class Late(SignalListener):
         @property
         def name(self) -> str:  # type: ignore[override]
             asked.append(0)
             return "SIGTERM" if len(asked) > 1 else ""
 
     asked: list[int] = []
-    watch = Watch(Mock(), Mock(due=False), Late())
-    watch.look()
+    watch = TrainingWatch(Mock(), Mock(save_is_due=False), Late())
+    watch.save_or_stop()
     watch.keeper.save.assert_not_called()  # type: ignore[union-attr]
     with pytest.raises(TrainingInterrupted):
-        watch.look()
+        watch.save_or_stop()
     watch.keeper.save.assert_called_once()  # type: ignore[union-attr]
 
 
@@ -162,7 +170,7 @@ def test_a_diverged_training_is_told_so_again_and_a_lower_rate_begins_anew(tmp_p
         run(tmp_path / "a", wild, 0)
     assert not seen, "a retry trains no batch"
     assert str(first.value) == str(second.value)
-    assert f"tried again when {tmp_path / 'a'} is deleted" in first.value.then
+    assert f"tried again when {tmp_path / 'a'} is deleted" in first.value.fix
     assert equal(through(PLAIN), run(tmp_path / "a", PLAIN, 0))
 
 
@@ -170,8 +178,8 @@ def test_a_diverged_training_is_told_so_again_and_a_lower_rate_begins_anew(tmp_p
 def test_a_state_that_does_not_fit_is_refused_by_name(tmp_path: Path, fault: str) -> None:
     with pytest.raises(TrainingInterrupted):
         run(tmp_path / "a", PLAIN, 2)
-    with Keeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9) as keeper:
-        found = keeper.latest()
+    with CheckpointKeeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9) as keeper:
+        found = keeper.load_latest()
         assert found is not None
         tensors, notes = dict(found.tensors), dict(found.notes)
         if fault == "a tensor is missing":
@@ -180,7 +188,7 @@ def test_a_state_that_does_not_fit_is_refused_by_name(tmp_path: Path, fault: str
             del notes["scaler"]
         else:
             tensors["optimizer:999.exp_avg"] = torch.zeros(1)
-        keeper.save(State(tensors, notes))
+        keeper.save(TrainingState(tensors, notes))
     with pytest.raises(ForeignProgress, match=r"the last state in .*a does not fit this training \("):
         run(tmp_path / "a", PLAIN, 0)
 
@@ -203,9 +211,9 @@ def test_another_recipe_does_not_go_on(tmp_path: Path) -> None:
 def test_the_time_of_an_epoch_is_that_of_all_who_worked_on_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingInterrupted):
         run(tmp_path / "a", PLAIN, 3)
-    state = Keeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9)
+    state = CheckpointKeeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9)
     with state as keeper:
-        found = keeper.latest()
+        found = keeper.load_latest()
     assert found is not None
     assert run(tmp_path / "a", PLAIN, 0).history[0].seconds > found.notes["seconds"] > 0
 
@@ -213,8 +221,8 @@ def test_the_time_of_an_epoch_is_that_of_all_who_worked_on_it(tmp_path: Path) ->
 def test_a_state_from_another_device_or_torch_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TrainingInterrupted):
         run(tmp_path / "a", PLAIN, 2)
-    with Keeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9) as keeper:
-        found = keeper.latest()
+    with CheckpointKeeper(tmp_path / "a", {"recipe": PLAIN.to_dict()}, every=1e9) as keeper:
+        found = keeper.load_latest()
         assert found is not None
         assert not found.notes["over"]
         others = {"device": "mps", "processor": "M1", "torch": "1.0", "timm": "0.9"}
@@ -223,5 +231,7 @@ def test_a_state_from_another_device_or_torch_is_said(tmp_path: Path, capsys: py
     assert "made elsewhere" not in capsys.readouterr().out
     run(tmp_path / "a", PLAIN, 0)
     said = capsys.readouterr().out
-    assert f"made elsewhere (device mps, here cpu; processor M1, here {device.name(torch.device('cpu'))}; " in said
+    assert (
+        f"made elsewhere (device mps, here cpu; processor M1, here {device.device_name(torch.device('cpu'))}; " in said
+    )
     assert f"; torch 1.0, here {torch.__version__}; timm 0.9, here {timm.__version__})" in said

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from single import Single, moved
+from single import SinglePrecisionTensor, to_single_precision
 from torch import Tensor, nn
 
 from gradfaith.attribution.methods import gradcam
-from gradfaith.attribution.taps import tapped
+from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import layers, speed
-from gradfaith.models.classifier import Classifier, Spec, build
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 PLAIN = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
 IMAGES = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -26,7 +26,7 @@ NETWORKS = {
 
 def trained(name: str) -> Classifier:
     """Batch norms with statistics and gains of their own."""
-    classifier = build(Spec(name, 3, 1, 3, 96, 0.5, 0.25, NETWORKS[name]), seed=1)
+    classifier = build_classifier(ClassifierSpec(name, 3, 1, 3, 96, 0.5, 0.25, NETWORKS[name]), seed=1)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for module in classifier.modules():
@@ -39,9 +39,9 @@ def trained(name: str) -> Classifier:
 
 
 def map_of(classifier: Classifier) -> Tensor:
-    with tapped(classifier, layers.default(classifier.net)) as tap:
+    with tap_layers(classifier, layers.default_layer(classifier.net)) as tap:
         tap.forward(IMAGES)
-        return gradcam.attribute(tap.target(torch.tensor([0, 1, 2])))
+        return gradcam.attribute(tap.single_tap(torch.tensor([0, 1, 2])))
 
 
 def norms(classifier: Classifier) -> int:
@@ -51,7 +51,7 @@ def norms(classifier: Classifier) -> int:
 def test_asked_for_nothing_it_is_the_same_object_untouched() -> None:
     classifier = trained("resnet10t")
     before = copy.deepcopy(classifier.state_dict())
-    assert speed.prepared(classifier, PLAIN) is classifier
+    assert speed.prepare_for_speed(classifier, PLAIN) is classifier
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
     assert not classifier.net._forward_hooks
 
@@ -68,7 +68,7 @@ def test_asked_for_nothing_it_is_the_same_object_untouched() -> None:
 )
 def test_answers_and_maps_are_the_same_up_to_rounding(name: str, changes: dict[str, object], share: float) -> None:
     classifier = trained(name)
-    quick = speed.prepared(copy.deepcopy(classifier), PLAIN | changes)
+    quick = speed.prepare_for_speed(copy.deepcopy(classifier), PLAIN | changes)
     with torch.no_grad():
         before, after = classifier(IMAGES), quick(IMAGES)
     assert after.dtype == torch.float32
@@ -77,7 +77,7 @@ def test_answers_and_maps_are_the_same_up_to_rounding(name: str, changes: dict[s
     assert quicker.dtype == torch.float32
     assert own.amax() > 0
     assert (quicker - own).abs().max() <= max(2 * share, 1e-3) * own.abs().max()
-    assert layers.default(quick.net) == layers.default(classifier.net)
+    assert layers.default_layer(quick.net) == layers.default_layer(classifier.net)
     if "precision" in changes:
         assert {parameter.dtype for parameter in quick.net.parameters()} == {torch.bfloat16}
         assert (after - before).abs().max() > 0, "it really computes in bfloat16"
@@ -88,7 +88,9 @@ def test_folding_leaves_no_norm_behind_a_convolution(name: str) -> None:
     classifier = trained(name)
     before = norms(classifier)
     assert before > 3
-    assert norms(speed.prepared(classifier, PLAIN | {"fold_batch_norm": True})) <= (1 if "levit" in name else 0)
+    assert norms(speed.prepare_for_speed(classifier, PLAIN | {"fold_batch_norm": True})) <= (
+        1 if "levit" in name else 0
+    )
 
 
 class Shared(nn.Module):
@@ -105,10 +107,10 @@ class Shared(nn.Module):
 
 
 def test_a_norm_that_cannot_be_folded_is_refused_not_folded_wrongly() -> None:
-    classifier = Classifier(Shared(), Spec("shared", 3, 1, 1, 32, 0.0, 1.0)).eval()
+    classifier = Classifier(Shared(), ClassifierSpec("shared", 3, 1, 1, 32, 0.0, 1.0)).eval()
     with pytest.raises(ModelUnusable, match="answers otherwise") as refusal:
-        speed.prepared(classifier, PLAIN | {"fold_batch_norm": True})
-    assert "fold_batch_norm: false" in refusal.value.then
+        speed.prepare_for_speed(classifier, PLAIN | {"fold_batch_norm": True})
+    assert "fold_batch_norm: false" in refusal.value.fix
 
 
 def test_folding_asks_no_double_precision_of_the_device() -> None:
@@ -117,9 +119,9 @@ def test_folding_asks_no_double_precision_of_the_device() -> None:
     plain[1].running_mean.uniform_()  # type: ignore[union-attr, operator]
     with torch.no_grad():
         before = plain(images)
-        conv, norm = moved(copy.deepcopy(plain))
+        conv, norm = to_single_precision(copy.deepcopy(plain))
         with pytest.raises(TypeError, match="no float64"):
             norm.weight.double()
-        speed._absorb(conv, norm)
-        assert isinstance(conv.weight, Single)
-        torch.testing.assert_close(conv(images.as_subclass(Single)).cpu(), before)
+        speed._fold_into_convolution(conv, norm)
+        assert isinstance(conv.weight, SinglePrecisionTensor)
+        torch.testing.assert_close(conv(images.as_subclass(SinglePrecisionTensor)).cpu(), before)

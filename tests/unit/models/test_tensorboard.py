@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from gradfaith.models.training.train_job import Board
+from gradfaith.models.training.train_job import TensorBoardWriter
 from gradfaith.models.training.training_run import EpochRow
 
 
@@ -14,11 +14,11 @@ def row(epoch: int, loss: float) -> EpochRow:
 
 
 def test_every_epoch_is_shown_once(tmp_path: Path) -> None:
-    first = Board(tmp_path)
+    first = TensorBoardWriter(tmp_path)
     for epoch in (1, 2, 3):
-        first.show(row(epoch, epoch / 10))
-    second = Board(tmp_path)  # the state was of the second epoch: the third was trained again
-    second.show(row(3, 0.7))
+        first.write_epoch(row(epoch, epoch / 10))
+    second = TensorBoardWriter(tmp_path)  # the state was of the second epoch: the third was trained again
+    second.write_epoch(row(3, 0.7))
     events = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
     shown = [(scalar.step, scalar.value) for scalar in events.Scalars("val_loss")]
     assert shown == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2)), (3, pytest.approx(0.7))]

@@ -20,8 +20,8 @@ from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import train_job
-from gradfaith.models.training.loop import Trained
-from gradfaith.storage.hdf5 import Images
+from gradfaith.models.training.loop import TrainedClassifier
+from gradfaith.storage.hdf5 import ImageStore
 
 CLASSES = ["normal", "benign", "malignant"]
 SETTINGS: dict[str, Any] = {
@@ -31,11 +31,12 @@ SETTINGS: dict[str, Any] = {
     "classes": CLASSES,
 }
 CPU = torch.device("cpu")
+GRADCAM = {"group": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 
 
 @pytest.fixture(scope="module")
 def images(images_file: Path):
-    with Images(images_file) as opened:
+    with ImageStore(images_file) as opened:
         yield opened
 
 
@@ -47,21 +48,21 @@ def known(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[["image_id", "group", "label", "part"]]
 
 
-def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictions: pd.DataFrame) -> None:
+def test_weights_are_taken_as_they_are(tmp_path: Path, images: ImageStore, predictions: pd.DataFrame) -> None:
     net = timm.create_model("test_resnet.r160_in1k", num_classes=3, in_chans=1, output_stride=8)
     state = {name: value + 0 for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "mine.safetensors")
-    taken = train_job.model(
+    taken = train_job.train_model(
         SETTINGS, images, known(predictions), probe=fine, seed=1, weights=tmp_path / "mine.safetensors", device=CPU
     )
     own = taken.classifier.state_dict()
     assert own.keys() == {f"net.{name}" for name in state}
     assert all(torch.equal(own[f"net.{name}"], value) for name, value in state.items())
     assert not taken.classifier.training
-    card = train_job.card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
+    card = train_job.model_card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
     saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
     assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = train_job.model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=saved, device=CPU)
+    again = train_job.train_model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=saved, device=CPU)
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     train_job.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
@@ -73,7 +74,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: Images, predictio
         tmp_path / "model/card.json",
         taken.classifier,
     )
-    assert (about["images_digest"], about["weights_sha256"]) == ("d1", checkpoint.digest(saved))
+    assert (about["images_digest"], about["weights_sha256"]) == ("d1", checkpoint.file_sha256(saved))
 
 
 @pytest.mark.parametrize("fault", ["classes", "network", "missing", "no file", "no safetensors"])
@@ -88,18 +89,20 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
     elif fault != "no file":
         save_file(state, path)
     with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        train_job.model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
+        train_job.train_model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
 
 
-def test_a_layer_without_maps_is_refused_before_any_training(images: Images, predictions: pd.DataFrame) -> None:
+def test_a_layer_without_maps_is_refused_before_any_training(images: ImageStore, predictions: pd.DataFrame) -> None:
     endless = {"epochs": 10**6, "batch": 8}
     settings = SETTINGS | {"recipe": endless}
     with pytest.raises(LayerUnusable):
-        train_job.model(
+        train_job.train_model(
             settings,
             images,
             known(predictions),
-            probe=partial(bound_method.probed, words="early:methods:gradcam:auto: late:methods:gradcam:global_pool:"),
+            probe=partial(
+                bound_method.probe_methods, settings={"early": GRADCAM, "late": GRADCAM | {"layer": "global_pool"}}
+            ),
             seed=1,
             weights=None,
             device=CPU,
@@ -107,14 +110,14 @@ def test_a_layer_without_maps_is_refused_before_any_training(images: Images, pre
 
 
 def test_training_out_of_memory_is_refused_with_what_gives_room(
-    images: Images, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    images: ImageStore, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise error
 
     def trained() -> None:
         settings = SETTINGS | {"recipe": {"epochs": 1}}
-        train_job.model(settings, images, known(predictions), probe=fine, seed=1, weights=None, device=CPU)
+        train_job.train_model(settings, images, known(predictions), probe=fine, seed=1, weights=None, device=CPU)
 
     monkeypatch.setattr(train_job, "train", full)
     error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore words.")
@@ -122,14 +125,14 @@ def test_training_out_of_memory_is_refused_with_what_gives_room(
         OutOfMemory, match=r"ran out of memory on .*: CUDA out of memory\. Tried to allocate 2 GiB\.\n"
     ) as refusal:
         trained()
-    assert all(word in refusal.value.then for word in ("training.accumulate", "training.batch", "images: stream"))
+    assert all(word in refusal.value.fix for word in ("training.accumulate", "training.batch", "images: stream"))
     error = RuntimeError("another fault")
     with pytest.raises(RuntimeError, match="another fault"):
         trained()
 
 
 def test_the_probed_network_is_gone_before_training_begins(
-    images: Images, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    images: ImageStore, predictions: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probed: list[weakref.ref[object]] = []
 
@@ -138,7 +141,7 @@ def test_the_probed_network_is_gone_before_training_begins(
         assert [network() for network in probed] == [None]
 
     monkeypatch.setattr(train_job, "train", train)
-    train_job.model(
+    train_job.train_model(
         SETTINGS | {"recipe": {"epochs": 1}},
         images,
         known(predictions),
@@ -150,20 +153,20 @@ def test_the_probed_network_is_gone_before_training_begins(
     assert probed
 
 
-def test_a_card_holds_the_whole_recipe_with_its_version(classifier, images: Images) -> None:
+def test_a_card_holds_the_whole_recipe_with_its_version(classifier, images: ImageStore) -> None:
     recipe = {"epochs": 2, "threads": 3}
-    trained = Trained(classifier, (), 1)
-    card = train_job.card(trained, SETTINGS | {"recipe": recipe}, images, SimpleNamespace(arch="net", seed="1"))
+    trained = TrainedClassifier(classifier, (), 1)
+    card = train_job.model_card(trained, SETTINGS | {"recipe": recipe}, images, SimpleNamespace(arch="net", seed="1"))
     assert card["recipe"] == Recipe(epochs=2, threads=3).to_dict()
     assert card["recipe"]["recipe_version"] == RECIPE_VERSION
     assert card["threads"] == 3
-    assert train_job.card(trained, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))["recipe"] is None
+    assert train_job.model_card(trained, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))["recipe"] is None
 
 
 def test_predictions_are_calibrated_without_changing_their_class(
-    classifier, images: Images, predictions: pd.DataFrame
+    classifier, images: ImageStore, predictions: pd.DataFrame
 ) -> None:
-    found = predict.predictions(classifier, images, known(predictions), CLASSES, chunk=5)
+    found = predict.prediction_table(classifier, images, known(predictions), CLASSES, chunk=5)
     assert list(found["image_id"]) == list(predictions["image_id"])
     for kind in ("logit", "probability", "calibrated"):
         values = found[[f"{kind}_{name}" for name in CLASSES]].to_numpy()
@@ -175,12 +178,12 @@ def test_predictions_are_calibrated_without_changing_their_class(
 
 
 def test_everything_that_decides_the_weights_decides_whether_a_training_goes_on(
-    tmp_path: Path, images: Images, predictions: pd.DataFrame
+    tmp_path: Path, images: ImageStore, predictions: pd.DataFrame
 ) -> None:
     def decides(settings: dict[str, Any] | None = None, seed: int = 1, **words: Any) -> str:
         how = {"table": known(predictions), "weights": None} | words
         own = SETTINGS | {"recipe": {"epochs": 2}} | (settings or {})
-        found = train_job.decides(own, images, how["table"], seed=seed, weights=how["weights"])
+        found = train_job.training_identity(own, images, how["table"], seed=seed, weights=how["weights"])
         return json.dumps(found, sort_keys=True)
 
     start, moved = tmp_path / "w.safetensors", known(predictions)

@@ -10,17 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gradfaith.errors import CannotWrite, ForeignProgress, JobAlive
-from gradfaith.models.training.checkpoints import Keeper, State
+from gradfaith.models.training.checkpoints import CheckpointKeeper, TrainingState
 
 DECIDES: dict[str, Any] = {"recipe": {"lr": 1e-3, "epochs": 3}, "spec": {"mean": (0.1, 0.2)}, "seed": 1}
 
 
-def state(step: int) -> State:
-    return State({"a": torch.arange(5) + step, "b": torch.tensor(0.5)}, {"step": step, "history": [{"loss": 1 / 3}]})
+def state(step: int) -> TrainingState:
+    return TrainingState(
+        {"a": torch.arange(5) + step, "b": torch.tensor(0.5)}, {"step": step, "history": [{"loss": 1 / 3}]}
+    )
 
 
-def keeper(folder: Path, decides: dict[str, Any] = DECIDES, every: float = 60) -> Keeper:
-    return Keeper(folder / "progress", decides, every=every)
+def keeper(folder: Path, decides: dict[str, Any] = DECIDES, every: float = 60) -> CheckpointKeeper:
+    return CheckpointKeeper(folder / "progress", decides, every=every)
 
 
 @pytest.fixture
@@ -30,9 +32,9 @@ def three(tmp_path: Path) -> list[Path]:
         return [kept.save(state(step)) for step in (1, 2, 3)][1:]
 
 
-def latest(folder: Path, decides: dict[str, Any] = DECIDES) -> State | None:
+def latest(folder: Path, decides: dict[str, Any] = DECIDES) -> TrainingState | None:
     with keeper(folder, decides) as kept:
-        return kept.latest()
+        return kept.load_latest()
 
 
 def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path: Path, three: list[Path]) -> None:
@@ -91,8 +93,8 @@ def test_a_state_of_another_training_is_refused_by_what_differs(
 ) -> None:
     with pytest.raises(ForeignProgress, match="is a state of another training: ") as refusal:
         latest(tmp_path, DECIDES | changes)
-    assert said in refusal.value.found
-    assert f"Delete {tmp_path / 'progress'}" in refusal.value.then
+    assert said in refusal.value.problem
+    assert f"Delete {tmp_path / 'progress'}" in refusal.value.fix
     assert latest(tmp_path) is not None, "and nothing was lost by asking"
 
 
@@ -140,9 +142,9 @@ def test_drafts_of_a_killed_trainer_go(tmp_path: Path) -> None:
 
 def test_it_is_due_when_the_time_is_over(tmp_path: Path) -> None:
     with keeper(tmp_path, every=1e-9) as kept:
-        assert kept.due
+        assert kept.save_is_due
     with keeper(tmp_path, every=1e9) as kept:
-        assert not kept.due
+        assert not kept.save_is_due
 
 
 def test_a_full_disk_keeps_the_older_states(tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,20 +163,20 @@ def test_a_full_disk_keeps_the_older_states(tmp_path: Path, three: list[Path], m
 
 def test_of_a_model_that_is_written_the_last_state_stays(tmp_path: Path, three: list[Path]) -> None:
     with keeper(tmp_path) as kept:
-        kept.written()
+        kept.drop_all_but_last_state()
     assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == ["lock", three[1].name]
 
 
 def test_where_nothing_was_kept_no_folder_stays(tmp_path: Path) -> None:
     with keeper(tmp_path) as kept:
-        kept.written()
+        kept.drop_all_but_last_state()
     assert os.listdir(tmp_path) == []
 
 
 def test_a_finished_state_of_another_training_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with keeper(tmp_path) as kept:
         kept.save(state(1))
-        kept.save(State(state(2).tensors, {"over": True}))
+        kept.save(TrainingState(state(2).tensors, {"over": True}))
     assert latest(tmp_path, DECIDES | {"seed": 2}) is None
     assert "of another training, which is finished (seed was 1 and is 2): dropped" in capsys.readouterr().out
     assert os.listdir(tmp_path) == []

@@ -10,14 +10,14 @@ from torch.testing import assert_close
 
 from gradfaith.config.training import RECIPE_VERSION, Recipe
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.classifier import Spec
-from gradfaith.models.predict import predict
-from gradfaith.models.training.image_source import Resident
-from gradfaith.models.training.loop import Trained, train
-from gradfaith.models.training.optimiser import capped, class_weights, group_weights, learning_rate
-from gradfaith.models.training.training_run import EpochRow, Run, _pieces
+from gradfaith.models.classifier import ClassifierSpec
+from gradfaith.models.predict import predict_logits
+from gradfaith.models.training.image_source import ImagesOnDevice
+from gradfaith.models.training.loop import TrainedClassifier, train
+from gradfaith.models.training.optimiser import class_weights, group_weights, learning_rate, limit_images_per_group
+from gradfaith.models.training.training_run import EpochRow, TrainingRun, _batch_pieces
 
-SPEC = Spec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
+SPEC = ClassifierSpec(timm="test_resnet", classes=3, channels=1, in_chans=1, size=32, mean=0.4, std=0.25)
 RECIPE = Recipe(epochs=2, batch=16, lr=4e-3, warmup_epochs=1.0, label_smoothing=0.05, contrast=0.1)
 
 # (epoch, train_loss, val_loss) of the golden run, and the version of the training code that gave them
@@ -66,30 +66,30 @@ def blobs(n: int = 60, size: int = 32) -> tuple[Tensor, Tensor]:
 PARTS = {"train": torch.arange(42), "val": torch.arange(42, 60)}
 
 
-def run(seed: int = 0, recipe: Recipe = RECIPE, **changes: object) -> Trained:
+def run(seed: int = 0, recipe: Recipe = RECIPE, **changes: object) -> TrainedClassifier:
     images, labels = blobs()
-    return train(SPEC, recipe, Resident(images), labels, PARTS, seed=seed, **changes)  # type: ignore[arg-type]
+    return train(SPEC, recipe, ImagesOnDevice(images), labels, PARTS, seed=seed, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def trained() -> TrainedClassifier:
     return run()
 
 
-def weights(result: Trained) -> dict[str, Tensor]:
+def weights(result: TrainedClassifier) -> dict[str, Tensor]:
     return result.classifier.state_dict()
 
 
-def equal(one: Trained, other: Trained) -> bool:
+def equal(one: TrainedClassifier, other: TrainedClassifier) -> bool:
     return all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
 
 
-def rich() -> Trained:
+def rich() -> TrainedClassifier:
     """Large groups and small ones, and one class in fewer images than the others."""
     images, labels = blobs()
     parts = {"train": torch.tensor([at for at in range(42) if at % 9 not in (2, 5)]), "val": PARTS["val"]}
     groups = torch.where(torch.arange(60) < 40, torch.arange(60) // 7, 6 + torch.arange(60) // 2)
-    return train(SPEC, RICH, Resident(images), labels, parts, seed=0, groups=groups)
+    return train(SPEC, RICH, ImagesOnDevice(images), labels, parts, seed=0, groups=groups)
 
 
 @pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_RICH], ids=["plain", "rich"])
@@ -125,7 +125,7 @@ def test_dropout_has_its_own_stream_for_every_epoch(monkeypatch):
         return given * made
 
     monkeypatch.setattr(torch.nn.functional, "dropout", kept_of)
-    one, other = (train(spec, RECIPE, Resident(images), labels, PARTS, seed=3) for _ in range(2))
+    one, other = (train(spec, RECIPE, ImagesOnDevice(images), labels, PARTS, seed=3) for _ in range(2))
     assert equal(one, other)
     steps = 3
     assert len(kept) == 2 * RECIPE.epochs * steps
@@ -149,13 +149,13 @@ def test_discs_of_two_sizes_are_learnt_and_the_best_epoch_is_kept():
     parts = {"train": torch.arange(105), "val": torch.arange(105, 150)}
     rows: list[EpochRow] = []
     result = train(
-        SPEC, Recipe(epochs=12, batch=16, lr=8e-3), Resident(images), labels, parts, seed=0, report=rows.append
+        SPEC, Recipe(epochs=12, batch=16, lr=8e-3), ImagesOnDevice(images), labels, parts, seed=0, report=rows.append
     )
     assert tuple(rows) == result.history
     best = max(result.history, key=lambda row: (row.val_balanced_accuracy, -row.val_loss, -row.epoch))
     assert result.best_epoch == best.epoch
     assert best.val_balanced_accuracy > 0.8
-    answers = predict(result.classifier, images[parts["val"]], chunk=7, device="cpu").argmax(dim=1)
+    answers = predict_logits(result.classifier, images[parts["val"]], chunk=7, device="cpu").argmax(dim=1)
     assert_close(float((answers == labels[parts["val"]]).float().mean()), best.val_accuracy, atol=1e-6, rtol=0)
 
 
@@ -183,12 +183,12 @@ def test_a_class_without_training_images_is_refused():
 def test_a_loss_that_is_not_finite_is_refused_with_what_to_do():
     with pytest.raises(ModelUnusable, match="the training loss of test_resnet became ") as refusal:
         run(recipe=Recipe(epochs=3, lr=1e30, warmup_epochs=0.0))
-    assert "Lower training.lr" in refusal.value.then
+    assert "Lower training.lr" in refusal.value.fix
 
 
 def test_a_validation_loss_that_is_not_finite_is_refused(monkeypatch):
     """Trained to a finite loss, and yet it cannot answer: never the best epoch."""
-    monkeypatch.setattr(Run, "judged", property(lambda run: Endless(run.classifier)))
+    monkeypatch.setattr(TrainingRun, "evaluated", property(lambda run: Endless(run.classifier)))
     with pytest.raises(ModelUnusable, match=r"the validation loss of test_resnet became (nan|inf) in epoch 1"):
         run()
 
@@ -205,7 +205,7 @@ class Endless(torch.nn.Module):
 
 
 def test_a_training_computes_at_the_threads_of_its_recipe():
-    class Asking(Resident):
+    class Asking(ImagesOnDevice):
         def batches(self, indices):
             seen.append(torch.get_num_threads())
             return super().batches(indices)
@@ -221,7 +221,7 @@ def test_a_training_computes_at_the_threads_of_its_recipe():
     [(13, 4, [4, 3, 3, 3]), (12, 4, [3, 3, 3, 3]), (5, 4, [3, 2]), (3, 4, [3]), (1, 4, [1]), (6, 1, [6])],
 )
 def test_pieces_are_of_nearly_equal_size_and_never_of_one_image(many, pieces, sizes):
-    found = list(_pieces(many, pieces))
+    found = list(_batch_pieces(many, pieces))
     assert [some.stop - some.start for some in found] == sizes
     assert [row for some in found for row in range(many)[some]] == list(range(many))
 
@@ -238,17 +238,17 @@ def test_groups_weigh_alike_within_their_class_and_the_mean_is_one():
 
 def test_a_group_is_capped_evenly_and_others_are_left_alone():
     labels, groups = torch.zeros(13, dtype=torch.long), torch.tensor([0] * 10 + [1] * 3)
-    assert capped(torch.arange(13), labels, groups, 4).tolist() == [0, 3, 6, 9, 10, 11, 12]
-    assert capped(torch.arange(13), labels, groups, None).tolist() == list(range(13))
-    assert capped(torch.arange(13), labels, groups, 1).tolist() == [5, 11], "of one the middle"
-    assert capped(torch.tensor([9, 8, 12]), labels, groups, 1).tolist() == [8, 12]
+    assert limit_images_per_group(torch.arange(13), labels, groups, 4).tolist() == [0, 3, 6, 9, 10, 11, 12]
+    assert limit_images_per_group(torch.arange(13), labels, groups, None).tolist() == list(range(13))
+    assert limit_images_per_group(torch.arange(13), labels, groups, 1).tolist() == [5, 11], "of one the middle"
+    assert limit_images_per_group(torch.tensor([9, 8, 12]), labels, groups, 1).tolist() == [8, 12]
 
 
 @pytest.mark.parametrize(("side", "expected"), [(32, [18]), (65, [4, 4, 4, 4, 2])])
 def test_large_images_are_validated_by_a_pass_of_training_and_small_ones_at_once(side, expected):
     seen: list[int] = []
 
-    class Seen(Resident):
+    class Seen(ImagesOnDevice):
         def batches(self, indices):
             seen.extend(map(len, indices))
             return super().batches(indices)

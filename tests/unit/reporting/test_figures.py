@@ -12,22 +12,22 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
-from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, World, manifest, predictions, scores
+from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, SmallStudy, manifest, predictions, scores
 
 from gradfaith import registry
-from gradfaith.reporting import metric_rows
-from gradfaith.reporting.figures import overlay, theme
+from gradfaith.reporting import image_examples, metric_rows
+from gradfaith.reporting.figures import theme
 from gradfaith.storage import parquet
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("figures"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return SmallStudy(tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("few"), groups=2)
+def few(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return SmallStudy(tmp_path_factory.mktemp("few"), groups=2)
 
 
 def texts(figure: theme.Page) -> list[str]:
@@ -38,28 +38,28 @@ def texts(figure: theme.Page) -> list[str]:
 
 @pytest.fixture(scope="module", params=registry.names("figures"))
 def drawn(
-    request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, world: SmallStudy, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, theme.Page, Path]:
     """Each figure with its default options: its name, itself, and the folder it was saved in."""
     folder = tmp_path_factory.mktemp(request.param)
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw(request.param)
         theme.save(figure, folder / "a.svg", folder / "a.png")
     return request.param, figure, folder
 
 
 def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(
-    drawn: tuple[str, theme.Page, Path], world: World
+    drawn: tuple[str, theme.Page, Path], world: SmallStudy
 ) -> None:
     name, _, folder = drawn
-    with theme.applied():
+    with theme.use_theme():
         theme.save(world.draw(name), folder / "b.svg", folder / "b.png")
     svg = (folder / "a.svg").read_text()
     assert svg == (folder / "b.svg").read_text()
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
     assert "<text" in svg
     assert "<dc:date>" not in svg
-    assert Image.open(folder / "a.png").width <= theme.WIDTH * theme.DPI + 1
+    assert Image.open(folder / "a.png").width <= theme.PAGE_WIDTH * theme.DPI + 1
 
 
 def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: tuple[str, theme.Page, Path]) -> None:
@@ -100,8 +100,8 @@ def unseen(figure: theme.Page) -> set[Text]:
 
 
 @pytest.mark.parametrize("name", ["controls", "lesion_size", "classification", "accuracy_faithfulness", "meta"])
-def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: World, name: str) -> None:
-    with theme.applied():
+def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: SmallStudy, name: str) -> None:
+    with theme.use_theme():
         figure = few.draw(name)
         said = " ".join(texts(figure))
     points = [
@@ -116,8 +116,8 @@ def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: World
         assert {line.get_markerfacecolor() for line in points} == {"white"}
 
 
-def test_controls_are_grey_and_methods_are_not(world: World) -> None:
-    with theme.applied():
+def test_controls_are_grey_and_methods_are_not(world: SmallStudy) -> None:
+    with theme.use_theme():
         figure = world.draw("controls", metrics=("locacc",))
     axes = figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -127,11 +127,11 @@ def test_controls_are_grey_and_methods_are_not(world: World) -> None:
     assert set(colour.values()) == {theme.GREY}
 
 
-def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: World) -> None:
+def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: SmallStudy) -> None:
     table = pd.read_parquet(world.inputs["estimates"])
     wanted = "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
     row = table.query(wanted).iloc[0]
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("controls", metrics=("locacc",))
         said = texts(figure)
     axes = figure.axes[0]
@@ -143,14 +143,14 @@ def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: World) -> Non
 
 
 def test_twenty_methods_and_their_copies_fit_a_page_and_are_named_by_their_lines(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pd.read_parquet(world.inputs["estimates"])
     own = table[table["method"].isin(["gradcam", "shuffled-gradcam"])]
     several = [own.assign(method=own["method"] + f"-{number}") for number in range(19)]
     parquet.write(tmp_path / "estimates.parquet", pd.concat([table, *several]), parquet.ESTIMATES)
     monkeypatch.setitem(world.inputs, "estimates", str(tmp_path / "estimates.parquet"))
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("controls")
         assert collisions(figure) == []
     assert figure.get_size_inches()[1] < 9
@@ -159,12 +159,12 @@ def test_twenty_methods_and_their_copies_fit_a_page_and_are_named_by_their_lines
     assert "gradcam-7" not in [text.get_text() for text in legend.get_texts()]
 
 
-def test_a_point_stands_where_the_table_says(world: World) -> None:
+def test_a_point_stands_where_the_table_says(world: SmallStudy) -> None:
     table = pd.read_parquet(world.inputs["estimates"])
     row = table.query(
         "arch == 'resnet10t' and method == 'centre' and metric == 'faith' and variant == 'black' and stratum == 'all'"
     ).iloc[0]
-    with theme.applied():
+    with theme.use_theme():
         axes = world.draw("controls", metrics=("faith",)).axes[0]
     place = [label.get_text() for label in axes.get_yticklabels()].index("centre")
     drawn = [line.get_xdata() for line in axes.lines if set(line.get_ydata()) == {place}]
@@ -173,15 +173,15 @@ def test_a_point_stands_where_the_table_says(world: World) -> None:
 
 def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_nothing() -> None:
     table = pd.DataFrame({"value": [0.2, 0.4, 0.6], "low": [0.1, -9.0, np.nan], "high": [0.3, 0.5, np.nan]})
-    low, high = theme.window(table)
+    low, high = theme.axis_range(table)
     assert -0.1 < low < 0.1
     assert 0.6 < high < 0.7
-    assert theme.beyond(table, (low, high))
-    assert not theme.beyond(table[:1], (low, high))
-    with theme.applied():
-        axes = theme.page(2).subplots()
+    assert theme.any_interval_beyond(table, (low, high))
+    assert not theme.any_interval_beyond(table[:1], (low, high))
+    with theme.use_theme():
+        axes = theme.new_page(2).subplots()
         for at, row in enumerate(table.to_dict("records")):
-            theme.dot(axes, row, at, theme.ACCENT, shown=(low, high))
+            theme.draw_estimate(axes, row, at, theme.ACCENT, shown=(low, high))
     arrows = [
         (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
         for line in axes.lines
@@ -191,7 +191,7 @@ def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_no
 
 
 def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
     path = tmp_path / "audit.json"
@@ -199,7 +199,7 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
         json.dumps(AUDIT | {"leakage": nothing, "seen_before": {"study": "there", "images": 0, "list": []}})
     )
     monkeypatch.setitem(world.inputs, "audit", str(path))
-    with theme.applied():
+    with theme.use_theme():
         said = [" ".join(text.split()) for text in texts(world.draw("audit"))]
     assert "slices at random" not in said
     assert any(text.startswith("Not asked: this study trained no model") for text in said)
@@ -207,9 +207,9 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
     assert any(unseen in text for text in said)
 
 
-def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(world: World) -> None:
+def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(world: SmallStudy) -> None:
     table = pd.read_parquet(world.inputs["estimates"]).query("metric == 'randomisation' and stratum == 'all'")
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("randomisation")
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "gradcam"]
     curves = iter([line for line in axes.lines if len(line.get_xdata()) == 3])
@@ -228,19 +228,19 @@ def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(w
     assert axes.get_ylim()[0] >= -1.1
 
 
-def test_confusion_counts_are_those_of_a_slow_count(world: World) -> None:
+def test_confusion_counts_are_those_of_a_slow_count(world: SmallStudy) -> None:
     answers = predictions(manifest())
     own = answers[answers["arch"] == ARCHS[1]]
     pairs = list(zip(own["label"], own["predicted"], strict=True))
     expected = [[pairs.count((true, said)) for said in CLASSES] for true in CLASSES]
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("confusion")
     drawn = [int(text.get_text()) for text in figure.axes[1].texts]
     assert drawn == [count for row in expected for count in row]
 
 
-def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: World) -> None:
-    with theme.applied():
+def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: SmallStudy) -> None:
+    with theme.use_theme():
         said = texts(world.draw("panels", images=5))
     assert {f"true: {name}" for name in CLASSES} <= set(said)
     assert sum(text.startswith("true: ") for text in said) == 5
@@ -251,7 +251,7 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
     about = manifest()
     answers = predictions(about).query("seed == 0")
     raw = scores(about, predictions(about))
-    chosen = overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=7)
+    chosen = image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=7)
     assert [image.split("-")[0] for image in chosen] == ["normal"] * 2 + ["benign"] * 2 + ["malignant"] * 3
     assert len({image.rsplit("-", 1)[0] for image in chosen}) == 7
     own = (
@@ -265,9 +265,11 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
 def test_random_images_do_not_depend_on_the_order_of_the_table() -> None:
     about = manifest()
     answers, raw = predictions(about).query("seed == 0"), scores(about, predictions(about))
-    first = overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=6, choice="random")
-    assert first == overlay.choose(answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, images=6, choice="random")
-    assert first != overlay.choose(answers, raw, ABOUT["primary"], CLASSES, images=6)
+    first = image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=6, choice="random")
+    assert first == image_examples.choose_images(
+        answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, count=6, choice="random"
+    )
+    assert first != image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=6)
 
 
 def test_the_first_imputer_and_all_pairs_are_primary() -> None:

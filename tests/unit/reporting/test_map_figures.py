@@ -13,14 +13,14 @@ from test_figures import collisions, texts
 from gradfaith import registry
 from gradfaith.errors import StudyInvalid
 from gradfaith.reporting.figures import degenerate, methods_side_by_side, overlay, theme
-from gradfaith.reporting.figures.contract import Given
+from gradfaith.reporting.figures.contract import FigureInputs
 from gradfaith.storage import hdf5, map_info
 
 METHODS = [*registry.names("methods"), "shuffled-gradcam", "centre"]
 LONG = ["integrated_gradients-black", "refine-layercam-inverse_exp"]
 
 
-def planted(path: Path, ids: list[str], broken: dict[str, dict[int, float]], labels: list[str]) -> hdf5.Maps:
+def planted(path: Path, ids: list[str], broken: dict[str, dict[int, float]], labels: list[str]) -> hdf5.MapStore:
     """Smooth maps of all labels; `broken`: label -> row -> what the map holds everywhere, or in one cell where it is no number."""
     rows = pd.DataFrame({"image_id": ids, "target": 2, "role": "both"})
     y, x = np.mgrid[:4, :5]
@@ -33,11 +33,11 @@ def planted(path: Path, ids: list[str], broken: dict[str, dict[int, float]], lab
                 maps[row][where] = value
             info = map_info.MapInfo(label, "features.denseblock4.denselayer16", "native", False, 1, "logit")
             writer.put(label, info, 0, maps[:, None], 1.0)
-    return hdf5.Maps(path)
+    return hdf5.MapStore(path)
 
 
 @pytest.fixture
-def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Iterator[Given]:
+def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Iterator[FigureInputs]:
     """Two architectures; on the first some maps are constant or not finite."""
     ids = list(predictions["image_id"])[:10]
     lost = {
@@ -54,8 +54,8 @@ def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Itera
     answers = [predictions.assign(arch=arch, seed=0) for arch in ("net-a", "net-b")]
     table = pd.concat(answers).assign(**{f"calibrated_{name}": 1 / 3 for name in CLASSES})
     scores = pd.DataFrame(columns=["method", "metric", "variant", "seed", "status", "image_id", "value"])
-    with hdf5.Images(images_file) as images:
-        yield Given(
+    with hdf5.ImageStore(images_file) as images:
+        yield FigureInputs(
             "t", CLASSES, ["net-a", "net-b"], [0, 1], ["centre"], ABOUT["primary"], 0.95,
             {"predictions": table, "scores": scores}, images, maps,
         )  # fmt: skip
@@ -63,33 +63,33 @@ def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Itera
         one.__exit__()
 
 
-def test_every_method_stands_side_by_side_in_readable_words(given: Given) -> None:
-    with theme.applied():
+def test_every_method_stands_side_by_side_in_readable_words(given: FigureInputs) -> None:
+    with theme.use_theme():
         figure = methods_side_by_side.draw(given, images=3)
         said = [text.replace("\n", "") for text in texts(figure)]
         assert collisions(figure) == []
     wanted = {label for label in METHODS + LONG if label not in {"centre", "shuffled-gradcam"}}
     assert wanted <= set(said)
     assert not {"centre", "shuffled-gradcam"} & set(said)
-    blocks = -(-len(wanted) // methods_side_by_side.ACROSS)
+    blocks = -(-len(wanted) // methods_side_by_side.MAX_METHODS_PER_LINE)
     assert said.count("image") == blocks > 1
     assert sum(text.startswith("true: ") for text in said) == 3 * blocks
-    assert figure.get_size_inches()[0] <= theme.WIDTH + 0.01
+    assert figure.get_size_inches()[0] <= theme.PAGE_WIDTH + 0.01
     sizes = [text.get_fontsize() for axes in figure.axes for text in (axes.title, axes.yaxis.label) if text.get_text()]
     assert min(sizes) > 5
 
 
-def test_a_line_is_explained_where_one_is_drawn(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_explained_where_one_is_drawn(given: FigureInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     for explained in (True, False):
-        with theme.applied():
+        with theme.use_theme():
             said = "".join(texts(methods_side_by_side.draw(given, images=3)))
         assert ("Cyan line: evidence." in said) == explained
         nowhere = lambda _region, ids: (np.zeros((len(ids), 8, 8), dtype=bool), np.zeros(len(ids), dtype=bool))  # noqa: E731
         monkeypatch.setattr(given.images, "mask", nowhere)
 
 
-def test_methods_that_are_named_stand_in_their_order_and_unknown_ones_are_refused(given: Given) -> None:
-    with theme.applied():
+def test_methods_that_are_named_stand_in_their_order_and_unknown_ones_are_refused(given: FigureInputs) -> None:
+    with theme.use_theme():
         figure = methods_side_by_side.draw(given, images=3, arch="net-b", methods=("lime", "centre", "cam"))
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["image", "lime", "centre", "cam"]
@@ -98,15 +98,15 @@ def test_methods_that_are_named_stand_in_their_order_and_unknown_ones_are_refuse
             methods_side_by_side.draw(given, **words)
 
 
-def test_a_method_asked_of_some_architectures_only_is_shown_where_it_is(given: Given) -> None:
-    with theme.applied():
+def test_a_method_asked_of_some_architectures_only_is_shown_where_it_is(given: FigureInputs) -> None:
+    with theme.use_theme():
         titles = [axes.get_title().replace("\n", "") for axes in methods_side_by_side.draw(given, arch="net-b").axes]
     assert METHODS[0] not in titles
     assert METHODS[1] in titles
 
 
-def test_constant_and_broken_maps_are_counted_and_shuffled_copies_are_not(given: Given) -> None:
-    table = degenerate.counts(given).set_index(["method", "arch"])
+def test_constant_and_broken_maps_are_counted_and_shuffled_copies_are_not(given: FigureInputs) -> None:
+    table = degenerate.count_lost_maps(given).set_index(["method", "arch"])
     assert table.loc[("gradcam", "net-a"), ["maps", "degenerate", "failed", "lost"]].tolist() == [20, 3, 1, 4]
     assert table.loc[("gradcam", "net-a"), "share"] == pytest.approx(0.2)
     assert table.loc[("gradcam", "net-b"), ["maps", "lost"]].tolist() == [10, 0]
@@ -115,8 +115,8 @@ def test_constant_and_broken_maps_are_counted_and_shuffled_copies_are_not(given:
     assert table["lost"].sum() == 5
 
 
-def test_the_table_names_what_is_lost_and_shows_the_first_image_of_the_worst(given: Given) -> None:
-    with theme.applied():
+def test_the_table_names_what_is_lost_and_shows_the_first_image_of_the_worst(given: FigureInputs) -> None:
+    with theme.use_theme():
         figure = degenerate.draw(given)
         said = texts(figure)
         assert collisions(figure) == []
@@ -130,18 +130,18 @@ def test_the_table_names_what_is_lost_and_shows_the_first_image_of_the_worst(giv
     assert f"None among the other {others} methods and controls." in said[-1]
 
 
-def test_a_method_that_is_not_asked_of_an_architecture_is_no_zero(given: Given, tmp_path: Path) -> None:
+def test_a_method_that_is_not_asked_of_an_architecture_is_no_zero(given: FigureInputs, tmp_path: Path) -> None:
     ids = [*given.maps["net-a", 0, "cams"].rows["image_id"]]
     lost = planted(tmp_path / "c.h5", ids, {METHODS[0]: {0: np.inf}}, [METHODS[0]])
-    with theme.applied():
+    with theme.use_theme():
         figure = degenerate.draw(replace(given, maps={**given.maps, ("net-a", 0, "cams"): lost}))
     assert {"0 constant (0 %)", "1 not finite (5 %)", "not asked"} <= set(texts(figure))
     assert "1 of 20 cells are not finite" in figure.axes[1].get_xlabel()
     lost.__exit__()
 
 
-def test_a_study_without_such_maps_says_so_in_a_sentence(given: Given) -> None:
-    with theme.applied():
+def test_a_study_without_such_maps_says_so_in_a_sentence(given: FigureInputs) -> None:
+    with theme.use_theme():
         figure = degenerate.draw(replace(given, maps={("net-b", 0, "cams"): given.maps["net-b", 0, "cams"]}))
     maps = 10 * (len(METHODS) + len(LONG) - 2)
     assert texts(figure) == [
@@ -154,7 +154,7 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
     draw = np.random.default_rng(0)
     pixels, evidence = draw.integers(0, 255, (32, 32), dtype=np.uint8), np.zeros((32, 32), dtype=bool)
     evidence[4:9, 4:9] = True
-    scene = overlay.Scene("a" * 99 + ".png", pixels, evidence, "ill 0.91", "well", "ill", "net, seed 0,")
+    scene = overlay.ExplainedImage("a" * 99 + ".png", pixels, evidence, "ill 0.91", "well", "ill", "net, seed 0,")
     drawn = []
     for label, layer, score in (
         *((label, "stages.3.blocks.2.norm1", "logit") for label in METHODS[:9]),
@@ -166,12 +166,12 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
             if label == METHODS[2]
             else draw.random((32, 32) if label == LONG[0] else (4, 4), np.float32)
         )
-        drawn.append(overlay.Drawn(label, info, overlay.seen(raw, info, (32, 32))))
-    with theme.applied():
-        figure = overlay.beside(scene, drawn)
+        drawn.append(overlay.LabelledMap(label, info, overlay.to_display_map(raw, info, (32, 32))))
+    with theme.use_theme():
+        figure = overlay.draw_maps_side_by_side(scene, drawn)
         said = texts(figure)
         assert collisions(figure) == []
-        alone = overlay.alone(scene, drawn[2])
+        alone = overlay.draw_single_map(scene, drawn[2])
         assert "no map:\nit is constant" in texts(alone)
         assert collisions(alone) == []
     assert {
@@ -186,8 +186,8 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
 
 
 def test_names_are_broken_where_their_words_end_and_nothing_is_lost() -> None:
-    assert overlay.broken("integrated_gradients", 11) == "integrated_\ngradients"
-    assert overlay.broken("gradcam_pp", 11) == "gradcam_pp"
-    assert overlay.broken("random-grid", 11) == "random-grid"
+    assert overlay.wrap_name("integrated_gradients", 11) == "integrated_\ngradients"
+    assert overlay.wrap_name("gradcam_pp", 11) == "gradcam_pp"
+    assert overlay.wrap_name("random-grid", 11) == "random-grid"
     for label in METHODS + LONG:
-        assert overlay.broken(label, 7).replace("\n", "") == label
+        assert overlay.wrap_name(label, 7).replace("\n", "") == label

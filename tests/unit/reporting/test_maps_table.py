@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradfaith.reporting.tables import classification as classification_tables
 from gradfaith.reporting.tables import maps as maps_tables
 from gradfaith.reporting.tables import sheet as sheet_tables
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
-from gradfaith.stats.classification import classification
-from gradfaith.stats.contrasts import contrasts
-from gradfaith.stats.estimates import estimates
+from gradfaith.stats.classification import estimate_classification
+from gradfaith.stats.contrasts import estimate_contrasts
+from gradfaith.stats.estimates import estimate_scores
 
 CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
 PRIMARY = {"metric": "locacc", "method": "gradcam", "against": "centre"}
@@ -47,8 +48,10 @@ def scores(groups: int) -> pd.DataFrame:
 
 def maps(groups: int = 10) -> tuple[pd.DataFrame, Sheet]:
     raw = scores(groups)
-    found = estimates(raw)
-    return found, maps_tables.maps(found, contrasts(raw, ["centre"], BETTER, PRIMARY), ABOUT)
+    found = estimate_scores(raw)
+    return found, maps_tables.tabulate(
+        {"estimates": found, "contrasts": estimate_contrasts(raw, ["centre"], BETTER, PRIMARY)}, ABOUT
+    )
 
 
 def predictions(groups: int = 10) -> pd.DataFrame:
@@ -123,7 +126,11 @@ def test_the_csv_holds_every_estimate_and_every_contrast_in_full() -> None:
 
 def test_the_classification_table_has_the_papers_columns_and_more() -> None:
     answers = predictions()
-    text = sheet_tables.markdown(maps_tables.classification(classification(answers, CLASSES), answers, ABOUT))
+    text = sheet_tables.markdown(
+        classification_tables.tabulate(
+            {"classification": estimate_classification(answers, CLASSES), "predictions": answers}, ABOUT
+        )
+    )
     line = pipes(text, "By architecture")[1]
     correct = (answers["label"] == answers["predicted"])[answers["arch"] == "net_b"].mean()
     assert line["architecture"] == "net_b"
@@ -135,7 +142,9 @@ def test_the_classification_table_has_the_papers_columns_and_more() -> None:
 
 def test_time_and_size_are_left_open_without_predictions() -> None:
     text = sheet_tables.markdown(
-        maps_tables.classification(classification(predictions(), CLASSES), pd.DataFrame(), ABOUT)
+        classification_tables.tabulate(
+            {"classification": estimate_classification(predictions(), CLASSES), "predictions": pd.DataFrame()}, ABOUT
+        )
     )
     assert pipes(text, "By architecture")[0]["ms per image"] == "-"
 
@@ -166,11 +175,13 @@ def test_without_evidence_localization_is_undefined_and_never_a_number() -> None
     raw = scores(10).query("metric != 'locacc'").reset_index(drop=True)
     primary = {**PRIMARY, "metric": "faith"}
     about = {**ABOUT, "evidence": "none", "primary": primary}
-    sheet = maps_tables.maps(estimates(raw), contrasts(raw, ["centre"], BETTER, primary), about)
+    sheet = maps_tables.tabulate(
+        {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], BETTER, primary)}, about
+    )
     block = sheet.blocks[0]
     place = list(block.header).index("LocAcc")
     assert {row[place].text for row in block.rows} == {"undefined"}
-    assert all(row[place].why.startswith("undefined: no evidence") for row in block.rows)
+    assert all(row[place].footnote.startswith("undefined: no evidence") for row in block.rows)
     own = sheet.data[sheet.data["metric"] == "locacc"]
     assert len(own) == 2 * 3
     assert own["value"].isna().all()

@@ -9,7 +9,7 @@ import small_meta
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
-from small_study import ABOUT, ARCHS, World
+from small_study import ABOUT, ARCHS, SmallStudy
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
@@ -18,18 +18,18 @@ from gradfaith.storage import parquet
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("judged"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return SmallStudy(tmp_path_factory.mktemp("judged"))
 
 
 @pytest.fixture(scope="module")
-def table(world: World) -> pd.DataFrame:
+def table(world: SmallStudy) -> pd.DataFrame:
     return pd.read_parquet(world.inputs["meta"])
 
 
 @pytest.fixture(scope="module")
-def judged(world: World) -> theme.Page:
-    with theme.applied():
+def judged(world: SmallStudy) -> theme.Page:
+    with theme.use_theme():
         return world.draw("meta")
 
 
@@ -56,12 +56,12 @@ def test_a_metric_s_points_stand_where_the_table_says(judged: theme.Page, table:
 
 
 def test_metrics_are_ordered_by_how_they_rank_and_the_truth_comes_last(judged: theme.Page, table: pd.DataFrame) -> None:
-    columns = metric_rows.judged(table, "saliency_score")
+    columns = metric_rows.metrics_by_rank_agreement(table, "saliency_score")
     assert labels(judged.axes[0]) == [
-        metric_rows.words(metric) + (f" ({variant})" if variant else "") for metric, variant in columns
+        metric_rows.display_name(metric) + (f" ({variant})" if variant else "") for metric, variant in columns
     ]
     assert columns[-1] == ("saliency_score", "")
-    assert ("road", "black") in metric_rows.judged(table, "saliency_score", primary=False)
+    assert ("road", "black") in metric_rows.metrics_by_rank_agreement(table, "saliency_score", primary=False)
 
 
 def test_a_fooled_metric_is_framed_and_no_other(judged: theme.Page) -> None:
@@ -72,8 +72,8 @@ def test_a_fooled_metric_is_framed_and_no_other(judged: theme.Page) -> None:
     assert axes.images[0].get_array()[labels(judged.axes[0]).index("Average drop (black)"), names.index("uniform")] == 1
 
 
-def test_another_truth_and_one_architecture_may_be_drawn(world: World, table: pd.DataFrame) -> None:
-    with theme.applied():
+def test_another_truth_and_one_architecture_may_be_drawn(world: SmallStudy, table: pd.DataFrame) -> None:
+    with theme.use_theme():
         axes = world.draw("meta", truth="cosine", arch=ARCHS[0], coefficient="pearson").axes[0]
     assert axes.get_xlabel() == "Pearson with Cosine"
     row = table.query(
@@ -93,10 +93,10 @@ def test_mean_curves_are_means_and_their_intervals_those_of_any_estimate() -> No
     assert (row["n_images"], row["n_groups"], row["reason"]) == (4, 3, "3 groups, an interval needs 8")
 
 
-def test_a_curve_and_its_band_go_where_the_means_go(world: World) -> None:
+def test_a_curve_and_its_band_go_where_the_means_go(world: SmallStudy) -> None:
     points = pd.read_parquet(world.inputs["curves"])
     means = mean_curves(points[points["imputer"] == "black"])
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("curves", imputer="black", methods=("gradcam", "saliency"), control="centre")
     panels = iter(figure.axes)
     for arch in ARCHS:
@@ -113,27 +113,27 @@ def test_a_curve_and_its_band_go_where_the_means_go(world: World) -> None:
             assert (reach.y0, reach.y1) == pytest.approx((own["low"].min(), own["high"].max()))
 
 
-def test_every_method_and_one_control_unless_told(world: World) -> None:
-    with theme.applied():
+def test_every_method_and_one_control_unless_told(world: SmallStudy) -> None:
+    with theme.use_theme():
         figure = world.draw("curves")
     assert len(figure.axes[0].lines) == len(small_meta.METHODS) + 1
     assert figure.axes[-1].get_xlabel() == "Pixels removed (noisy_linear)"
 
 
 def test_a_study_without_curves_draws_none_and_says_so(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parquet.write(tmp_path / "curves.parquet", parquet.empty(parquet.CURVES), parquet.CURVES)
     monkeypatch.setitem(world.inputs, "curves", str(tmp_path / "curves.parquet"))
-    with theme.applied():
+    with theme.use_theme():
         figure = world.draw("curves")
     assert not [line for axes in figure.axes for line in axes.lines]
     assert "No value could be estimated" in figure._supxlabel.get_text()
 
 
 def test_too_few_groups_leave_lines_without_bands_and_say_why(tmp_path: Path) -> None:
-    with theme.applied():
-        figure = World(tmp_path, groups=2).draw("curves")
+    with theme.use_theme():
+        figure = SmallStudy(tmp_path, groups=2).draw("curves")
     assert not [band for axes in figure.axes for band in axes.collections]
     said = figure._supxlabel.get_text()
     assert f"an interval needs {ABOUT['min_groups']}" in said

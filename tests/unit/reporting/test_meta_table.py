@@ -15,7 +15,7 @@ from gradfaith.storage import parquet
 
 ABOUT = {
     "title": "a phantom", "architectures": ["a", "b"], "level": 0.95, "notes": ["A note."], "better": small_meta.BETTER,
-    "controls": list(small_meta.KNOWING_NOTHING),
+    "controls": list(small_meta.CONTROLS),
 }  # fmt: skip
 LABELS = ("normal", "benign", "malignant")
 
@@ -25,12 +25,12 @@ def found() -> pd.DataFrame:
     images = pd.DataFrame(
         [(f"i{g}", f"g{g}", LABELS[g % 3]) for g in range(30)], columns=["image_id", "group", "label"]
     )
-    return meta_evaluation.evaluation(small_meta.scores(images, ["a", "b"], [0]), small_meta.ASKED)
+    return meta_evaluation.evaluate_metrics(small_meta.scores(images, ["a", "b"], [0]), small_meta.SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def sheet(found: pd.DataFrame) -> Sheet:
-    return meta_tables.meta(found, ABOUT)
+    return meta_tables.tabulate({"meta": found}, ABOUT)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_other_variants_have_a_block_and_metrics_without_a_better_end_a_sentence
 
 def test_below_eight_groups_no_verdict_is_given(found: pd.DataFrame) -> None:
     few = found.assign(low=float("nan"), high=float("nan"), reason="4 groups, an interval needs 8", fooled=False)
-    lines = pipes(sheet_tables.markdown(meta_tables.meta(few, ABOUT)), "Fooled by, all architectures")
+    lines = pipes(sheet_tables.markdown(meta_tables.tabulate({"meta": few}, ABOUT)), "Fooled by, all architectures")
     assert {line["over the best method"] for line in lines} == {"no interval"}
 
 
@@ -109,8 +109,8 @@ def test_it_survives_its_file(found: pd.DataFrame, tmp_path) -> None:
     parquet.write(tmp_path / "meta.parquet", found, parquet.META)
     again = parquet.read(tmp_path / "meta.parquet", parquet.META)
     assert again["fooled"].tolist() == found["fooled"].tolist()
-    assert sheet_tables.markdown(meta_tables.meta(again, ABOUT)) == sheet_tables.markdown(
-        meta_tables.meta(found, ABOUT)
+    assert sheet_tables.markdown(meta_tables.tabulate({"meta": again}, ABOUT)) == sheet_tables.markdown(
+        meta_tables.tabulate({"meta": found}, ABOUT)
     )
 
 
@@ -121,5 +121,5 @@ def test_chance_levels_and_other_parts_of_the_split_are_not_judged(found: pd.Dat
     own = small_meta.scores(images, ["a", "b"], [0])
     more = [own, own.assign(part="val", value=9.0), own[:50].assign(metric="consist", arch2="a", seed2=1)]
     pd.testing.assert_frame_equal(
-        meta_evaluation.evaluation(pd.concat(more, ignore_index=True), small_meta.ASKED), found
+        meta_evaluation.evaluate_metrics(pd.concat(more, ignore_index=True), small_meta.SETTINGS), found
     )

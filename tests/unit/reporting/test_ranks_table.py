@@ -5,10 +5,10 @@ import io
 import pandas as pd
 import pytest
 from test_maps_table import pipes
-from winrate_tables import BETTER, TABLE, WINS, scores
+from winrate_tables import BETTER, EXPECTED_WIN_RATES, TABLE, score_rows
 
 from gradfaith.reporting.tables import ranks, sheet
-from gradfaith.stats.winrates import winrates
+from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 
 ABOUT = {
@@ -20,18 +20,18 @@ ABOUT = {
 @pytest.fixture(scope="module")
 def found() -> pd.DataFrame:
     frames = [
-        scores(TABLE[:, [0, 1, 2, 2]], ["A", "B", "C", "centre"]),
-        scores(-TABLE[:, [0, 1, 2, 2]], ["A", "B", "C", "centre"], metric="drop"),
-        scores(TABLE[:, [1, 0, 2, 2]], ["A", "B", "C", "centre"], metric="overlap", variant="otsu"),
+        score_rows(TABLE[:, [0, 1, 2, 2]], ["A", "B", "C", "centre"]),
+        score_rows(-TABLE[:, [0, 1, 2, 2]], ["A", "B", "C", "centre"], metric="drop"),
+        score_rows(TABLE[:, [1, 0, 2, 2]], ["A", "B", "C", "centre"], metric="overlap", variant="otsu"),
     ]
-    return winrates(pd.concat(frames, ignore_index=True), ["centre"], BETTER)
+    return estimate_winrates(pd.concat(frames, ignore_index=True), ["centre"], BETTER)
 
 
 def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) -> None:
-    text = sheet.markdown(ranks.ranks(found, ABOUT))
+    text = sheet.markdown(ranks.tabulate({"ranks": found}, ABOUT))
     wins = {line["method"]: line for line in pipes(text, "net: win rate")}
     assert list(wins) == ["A", "B", "C", "centre"]
-    for method, rate in WINS.items():
+    for method, rate in EXPECTED_WIN_RATES.items():
         assert wins[method]["Overlap"].startswith(f"{rate:.3f}")
         assert wins[method]["Drop"].startswith(f"{rate:.3f}")
     assert pipes(text, "net: mean rank")[1]["Overlap"].startswith("1.75")
@@ -41,20 +41,20 @@ def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) ->
 
 
 def test_the_primary_metric_is_shown_by_class(found: pd.DataFrame) -> None:
-    lines = pipes(sheet.markdown(ranks.ranks(found, ABOUT)), "net: win rate in Overlap by class")
+    lines = pipes(sheet.markdown(ranks.tabulate({"ranks": found}, ABOUT)), "net: win rate in Overlap by class")
     assert lines[0]["crack"].startswith("0.750")
     assert lines[2]["hole"].startswith("0.417")
 
 
 def test_who_takes_part_is_said(found: pd.DataFrame) -> None:
     among = ABOUT | {"ranks": {"rank_controls": "among", "rank_only_correct": True}}
-    assert "Each control is measured alone" in sheet.markdown(ranks.ranks(found, ABOUT))
-    text = sheet.markdown(ranks.ranks(found, among))
+    assert "Each control is measured alone" in sheet.markdown(ranks.tabulate({"ranks": found}, ABOUT))
+    text = sheet.markdown(ranks.tabulate({"ranks": found}, among))
     assert "Controls take part in every contest. Only images that the model gets right." in text
 
 
 def test_the_csv_holds_every_rate_of_every_variant_and_class(found: pd.DataFrame) -> None:
-    table = pd.read_csv(io.StringIO(sheet.csv(ranks.ranks(found, ABOUT))))
+    table = pd.read_csv(io.StringIO(sheet.csv(ranks.tabulate({"ranks": found}, ABOUT))))
     assert len(table) == len(found) == 3 * 4 * 2 * 3  # cells, methods, measures, both classes and all
     assert table["value"].to_numpy() == pytest.approx(found["value"].to_numpy(), rel=1e-9)
     assert set(table["variant"].fillna("")) == {"", "otsu"}

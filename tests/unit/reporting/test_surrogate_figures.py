@@ -5,28 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from small_study import World
+from small_study import SmallStudy
 
 from gradfaith.reporting.figures import convergence, superpixels, theme
-from gradfaith.storage.hdf5 import Maps
+from gradfaith.storage.hdf5 import MapStore
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("surrogates"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return SmallStudy(tmp_path_factory.mktemp("surrogates"))
 
 
-def stores(world: World, arch: str) -> list[Path]:
+def stores(world: SmallStudy, arch: str) -> list[Path]:
     return [Path(path) for path in world.inputs["maps"] if f"/{arch}/" in path]
 
 
-def test_a_point_is_the_median_over_the_images_of_all_seeds(world: World) -> None:
-    with theme.applied():
+def test_a_point_is_the_median_over_the_images_of_all_seeds(world: SmallStudy) -> None:
+    with theme.use_theme():
         figure = world.draw("convergence")
     (panel,) = (axes for axes in figure.axes if axes.get_title(loc="left") == "lime")
     noted = []
     for path in stores(world, "efficientvit_b0"):
-        with Maps(path) as maps:
+        with MapStore(path) as maps:
             noted += [maps.notes("lime")["agreement_250"]]
     points = [line for line in panel.lines if line.get_marker() == "s" and len(line.get_ydata()) == 1]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["125", "250", "500"]
@@ -39,10 +39,10 @@ def test_a_point_is_the_median_over_the_images_of_all_seeds(world: World) -> Non
     assert any(np.allclose(ends, np.quantile(np.concatenate(noted), [0.25, 0.75])) for ends in bars)
 
 
-def test_only_maps_of_the_predicted_class_count_and_those_without_a_value_do_not(world: World) -> None:
-    with Maps(stores(world, "resnet10t")[0]) as maps:
+def test_only_maps_of_the_predicted_class_count_and_those_without_a_value_do_not(world: SmallStudy) -> None:
+    with MapStore(stores(world, "resnet10t")[0]) as maps:
         maps.rows.loc[:9, "role"] = "true"
-        table = convergence.agreements({("a", 3, "b"): maps})
+        table = convergence.collect_agreements({("a", 3, "b"): maps})
         kept = maps.notes("kernel_shap")["agreement_125"][10:]
     own = table[(table["method"] == "kernel_shap") & (table["samples"] == 125)]
     assert np.array_equal(own["value"], kept)
@@ -52,14 +52,14 @@ def test_only_maps_of_the_predicted_class_count_and_those_without_a_value_do_not
 
 def test_the_strongest_of_either_sign_are_shown_and_a_weight_of_nothing_is_not() -> None:
     weights = np.array([[0.0, 3.0, -5.0], [1.0, -0.5, 0.2]], dtype=np.float32)
-    found = superpixels.strongest_of(weights.repeat(2, axis=0), 3)
+    found = superpixels.strongest_superpixels(weights.repeat(2, axis=0), 3)
     assert [weight for weight, _ in found] == [-5, 3, 1]
     assert np.array_equal(found[0][1], (weights == -5).repeat(2, axis=0))
-    assert len(superpixels.strongest_of(weights, 10)) == 5
+    assert len(superpixels.strongest_superpixels(weights, 10)) == 5
 
 
-def test_signs_are_told_by_hatch_as_well_as_by_colour(world: World) -> None:
-    with theme.applied():
+def test_signs_are_told_by_hatch_as_well_as_by_colour(world: SmallStudy) -> None:
+    with theme.use_theme():
         figure = world.draw("superpixels", strongest=5, images=3)
     cells = [axes for axes in figure.axes if "superpixels" in axes.get_xlabel()]
     assert len(cells) == 6
@@ -72,9 +72,9 @@ def test_signs_are_told_by_hatch_as_well_as_by_colour(world: World) -> None:
 
 @pytest.mark.parametrize(("name", "words"), [("convergence", "nothing to converge"), ("superpixels", "No method")])
 def test_a_study_without_surrogates_gets_a_page_that_says_so(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+    world: SmallStudy, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
-    monkeypatch.setattr(Maps, "notes", lambda _maps, _label: {})
-    with theme.applied():
+    monkeypatch.setattr(MapStore, "notes", lambda _maps, _label: {})
+    with theme.use_theme():
         figure = world.draw(name)
     assert any(words in " ".join(text.get_text().split()) for text in figure.findobj(Text))

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from test_maps_table import pipes
 from test_ranks_table import ABOUT
-from winrate_tables import rate, scores
+from winrate_tables import score_rows, values_by_method
 
 from gradfaith.metrics.localization import topk_overlap
 from gradfaith.metrics.maps.located import Located
 from gradfaith.reporting.tables import ranks, sheet
-from gradfaith.stats.winrates import winrates
+from gradfaith.stats.winrates import estimate_winrates
 
 METHODS = ["gradcam", "saliency", "integrated_gradients"]
 EVIDENCE = np.array([[1, 1, 0], [0, 0, 0]], dtype=bool)  # pixels 0 and 1, so K = 2
@@ -27,7 +27,11 @@ MAPS = {
 }
 OVERLAP = {"i0": (1, 1 / 2, 0), "i1": (1 / 2, 1 / 2, 0), "i2": (0, 0, 0), "i3": (1 / 2, 5 / 8, 1 / 2)}
 # i0: gradcam. i1: gradcam and saliency share. i2: all three share. i3: saliency.
-WINS = {"gradcam": (1 + 1 / 2 + 1 / 3) / 4, "saliency": (1 / 2 + 1 / 3 + 1) / 4, "integrated_gradients": (1 / 3) / 4}
+EXPECTED_WIN_RATES = {
+    "gradcam": (1 + 1 / 2 + 1 / 3) / 4,
+    "saliency": (1 / 2 + 1 / 3 + 1) / 4,
+    "integrated_gradients": (1 / 3) / 4,
+}
 TIES = {"gradcam": 2, "saliency": 2, "integrated_gradients": 1}
 PRINTED = {
     "gradcam": ("0.458", "2 of 4 (0)"),
@@ -42,13 +46,13 @@ def overlaps() -> np.ndarray:
     rows = []
     for maps in MAPS.values():
         unit = np.array(maps, dtype=float).reshape(3, 2, 3) / 9
-        rows.append(topk_overlap.score(Located.of(unit, np.repeat(EVIDENCE[None], 3, axis=0))).value)
+        rows.append(topk_overlap.score(Located.from_maps(unit, np.repeat(EVIDENCE[None], 3, axis=0))).value)
     return np.array(rows)
 
 
 @pytest.fixture(scope="module")
 def found(overlaps: np.ndarray) -> pd.DataFrame:
-    return winrates(scores(overlaps, METHODS), [], {"overlap": "higher"})
+    return estimate_winrates(score_rows(overlaps, METHODS), [], {"overlap": "higher"})
 
 
 def test_the_overlaps_are_those_counted_on_paper(overlaps: np.ndarray) -> None:
@@ -56,9 +60,9 @@ def test_the_overlaps_are_those_counted_on_paper(overlaps: np.ndarray) -> None:
 
 
 def test_wins_are_shared_and_shared_places_are_counted(found: pd.DataFrame) -> None:
-    assert rate(found) == pytest.approx(WINS)
-    assert sum(rate(found).values()) == pytest.approx(1)
-    assert rate(found, column="n_ties") == TIES
+    assert values_by_method(found) == pytest.approx(EXPECTED_WIN_RATES)
+    assert sum(values_by_method(found).values()) == pytest.approx(1)
+    assert values_by_method(found, column="n_ties") == TIES
 
 
 def test_the_first_column_wins_every_tie_by_the_published_rule(overlaps: np.ndarray) -> None:
@@ -67,7 +71,7 @@ def test_the_first_column_wins_every_tie_by_the_published_rule(overlaps: np.ndar
 
 
 def test_the_printed_table_shows_rates_and_ties(found: pd.DataFrame) -> None:
-    text = sheet.markdown(ranks.ranks(found, ABOUT | {"controls": []}))
+    text = sheet.markdown(ranks.tabulate({"ranks": found}, ABOUT | {"controls": []}))
     wins, ties = (
         {line["method"]: line["Overlap"] for line in pipes(text, title)}
         for title in ("net: win rate", "net: first places shared, of contests (contests without a value)")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gradfaith.runtime import device
-from gradfaith.runtime.batching import Chunk, most, out_of_memory
-from gradfaith.runtime.device import memory
+from gradfaith.runtime.batching import AdaptiveBatch, is_out_of_memory
+from gradfaith.runtime.device import memory_limit
 
 CPU = torch.device("cpu")
 
@@ -28,47 +28,47 @@ class Tight:
 
 
 def test_every_row_once_and_in_order() -> None:
-    found = list(Chunk(4, CPU).pieces(10, Tight(4)))
+    found = list(AdaptiveBatch(4, CPU).process(10, Tight(4)))
     assert [row for _, rows in found for row in rows] == list(range(10))
     assert [(some.start, some.stop) for some, _ in found] == [(0, 4), (4, 8), (8, 10)]
-    assert list(Chunk(4, CPU).pieces(0, Tight(4))) == []
+    assert list(AdaptiveBatch(4, CPU).process(0, Tight(4))) == []
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_auto_halves_until_it_fits_and_remembers(error: type[RuntimeError]) -> None:
-    chunk, tight = Chunk("auto", CPU), Tight(5, error)
-    assert [row for _, rows in chunk.pieces(40, tight) for row in rows] == list(range(40))
+    chunk, tight = AdaptiveBatch("auto", CPU), Tight(5, error)
+    assert [row for _, rows in chunk.process(40, tight) for row in rows] == list(range(40))
     assert tight.tried[:4] == [32, 16, 8, 4]
     assert set(tight.tried[4:]) == {4}
     assert chunk.rows == 4
-    assert [row for _, rows in chunk.pieces(8, tight) for row in rows] == list(range(8))
+    assert [row for _, rows in chunk.process(8, tight) for row in rows] == list(range(8))
     assert tight.tried[-2:] == [4, 4]
 
 
 def test_smaller_rows_go_in_larger_pieces_and_are_halved_alone() -> None:
     """Three heads that do not fit say nothing of images, nor of gradients."""
-    chunk, tight = Chunk("auto", CPU), Tight(100)
-    heads = chunk.of("head", times=8)
-    assert [row for _, rows in heads.pieces(600, tight) for row in rows] == list(range(600))
+    chunk, tight = AdaptiveBatch("auto", CPU), Tight(100)
+    heads = chunk.for_kind("head", scale=8)
+    assert [row for _, rows in heads.process(600, tight) for row in rows] == list(range(600))
     assert tight.tried[:3] == [256, 128, 64]
-    assert (chunk.of("head", times=8), heads.rows) == (heads, 64)
-    assert [row for _, rows in heads.pieces(3, Tight(2)) for row in rows] == [0, 1, 2]
-    assert (heads.rows, chunk.rows, chunk.of("gradient").rows) == (1, 32, 32)
+    assert (chunk.for_kind("head", scale=8), heads.rows) == (heads, 64)
+    assert [row for _, rows in heads.process(3, Tight(2)) for row in rows] == [0, 1, 2]
+    assert (heads.rows, chunk.rows, chunk.for_kind("gradient").rows) == (1, 32, 32)
 
 
 def test_below_its_least_a_chunk_leaves_the_error_to_others() -> None:
-    chunk, tight = Chunk("auto", CPU).of("beside twelve images", least=8), Tight(5)
+    chunk, tight = AdaptiveBatch("auto", CPU).for_kind("beside twelve images", minimum=8), Tight(5)
     with pytest.raises(torch.OutOfMemoryError):
-        list(chunk.pieces(40, tight))
+        list(chunk.process(40, tight))
     assert tight.tried == [32, 16, 8]
-    assert chunk.of("gradient").least == 8, "so do its own"
+    assert chunk.for_kind("gradient").minimum == 8, "so do its own"
 
 
 def test_a_number_is_kept_to_and_one_row_cannot_be_halved() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        list(Chunk(8, CPU).pieces(8, Tight(4)))
+        list(AdaptiveBatch(8, CPU).process(8, Tight(4)))
     with pytest.raises(torch.OutOfMemoryError):
-        list(Chunk("auto", CPU).pieces(8, Tight(0)))
+        list(AdaptiveBatch("auto", CPU).process(8, Tight(0)))
 
 
 def test_another_error_is_not_taken_for_lack_of_memory() -> None:
@@ -76,9 +76,9 @@ def test_another_error_is_not_taken_for_lack_of_memory() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="multiplied"):
-        list(Chunk("auto", CPU).pieces(8, fails))
-    assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert not out_of_memory(RuntimeError("shapes"))
+        list(AdaptiveBatch("auto", CPU).process(8, fails))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shapes"))
 
 
 @pytest.mark.parametrize(("held", "bytes_"), [(None, 4e9), ("2000", 2e9), ("8000", 4e9), ("0", 4e9)])
@@ -88,11 +88,7 @@ def test_a_retry_inside_a_slurm_job_has_no_more_memory_than_the_job(
     monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
     if held is not None:
         monkeypatch.setenv("SLURM_MEM_PER_NODE", held)
-    assert memory(4000) == bytes_
-
-
-def test_snakemake_hands_a_chunk_on_as_text() -> None:
-    assert (most("auto"), most("16"), most(16)) == ("auto", 16, 16)
+    assert memory_limit(4000) == bytes_
 
 
 DRIVER = """
@@ -113,4 +109,4 @@ def test_gpus_are_counted_by_the_driver_in_another_process(tmp_path: Path, monke
     monkeypatch.setattr(torch.version, "hip", None)
     for built, found in (("13.0", 3), (None, 0)):
         monkeypatch.setattr(torch.version, "cuda", built)
-        assert device.count() == found
+        assert device.count_gpus() == found

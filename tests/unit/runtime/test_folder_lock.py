@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from gradfaith.errors import JobAlive
-from gradfaith.runtime.folder_lock import NAME, Held, began, removed
+from gradfaith.runtime.folder_lock import LOCK_FILE, FolderLock, process_start, remove_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gradfaith.runtime.folder_lock import Held
-with Held(Path(sys.argv[1])):
+from gradfaith.runtime.folder_lock import FolderLock
+with FolderLock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -39,8 +39,8 @@ def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 def says(folder: Path, **words: Any) -> None:
     own = psutil.Process()
-    said = {"host": os.uname().nodename, "pid": own.ppid(), "start": began(own.ppid())}
-    (folder / NAME).write_text(json.dumps(said | words))
+    said = {"host": os.uname().nodename, "pid": own.ppid(), "start": process_start(own.ppid())}
+    (folder / LOCK_FILE).write_text(json.dumps(said | words))
 
 
 @pytest.mark.usefixtures("filesystem")
@@ -49,14 +49,17 @@ def test_another_process_is_refused_while_it_lives_and_not_after(tmp_path: Path)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(JobAlive, match=f"is held by process {other.pid} on {os.uname().nodename}"), Held(tmp_path):
+        with (
+            pytest.raises(JobAlive, match=f"is held by process {other.pid} on {os.uname().nodename}"),
+            FolderLock(tmp_path),
+        ):
             pass
     finally:
         other.kill()
         other.wait()
-    with Held(tmp_path):
-        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
-    with Held(tmp_path):
+    with FolderLock(tmp_path):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
+    with FolderLock(tmp_path):
         pass
 
 
@@ -66,15 +69,15 @@ def test_a_process_that_is_gone_or_another_under_its_number_is_taken_over_from(
     tmp_path: Path, words: dict[str, Any]
 ) -> None:
     says(tmp_path, **words)
-    with Held(tmp_path):
-        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    with FolderLock(tmp_path):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"pid": 4}'])
 def test_half_a_lock_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / NAME).write_text(text)
-    with Held(tmp_path):
-        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    (tmp_path / LOCK_FILE).write_text(text)
+    with FolderLock(tmp_path):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
 def test_a_holder_on_another_machine_lives_while_it_touches_the_file(tmp_path: Path) -> None:
@@ -83,31 +86,31 @@ def test_a_holder_on_another_machine_lives_while_it_touches_the_file(tmp_path: P
 
     def touch() -> None:
         while not over.wait(0.05):
-            os.utime(tmp_path / NAME)
+            os.utime(tmp_path / LOCK_FILE)
 
     toucher = threading.Thread(target=touch)
     toucher.start()
     try:
-        with pytest.raises(JobAlive, match="on elsewhere"), Held(tmp_path, patience=20.0):
+        with pytest.raises(JobAlive, match="on elsewhere"), FolderLock(tmp_path, silence=20.0):
             pass
     finally:
         over.set()
         toucher.join()
-    with Held(tmp_path, patience=0.3):
-        assert json.loads((tmp_path / NAME).read_text())["host"] == os.uname().nodename
+    with FolderLock(tmp_path, silence=0.3):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["host"] == os.uname().nodename
 
 
 def test_a_holder_shows_that_it_lives(tmp_path: Path) -> None:
-    with Held(tmp_path, beat=0.02):
-        before, end = (tmp_path / NAME).stat().st_mtime_ns, time.monotonic() + 10
-        while (tmp_path / NAME).stat().st_mtime_ns == before:
+    with FolderLock(tmp_path, heartbeat=0.02):
+        before, end = (tmp_path / LOCK_FILE).stat().st_mtime_ns, time.monotonic() + 10
+        while (tmp_path / LOCK_FILE).stat().st_mtime_ns == before:
             assert time.monotonic() < end
             time.sleep(0.01)
 
 
 def test_a_folder_that_went_with_its_work_is_no_fault(tmp_path: Path) -> None:
-    with Held(tmp_path / "a", beat=0.01):
-        (tmp_path / "a" / NAME).unlink()
+    with FolderLock(tmp_path / "a", heartbeat=0.01):
+        (tmp_path / "a" / LOCK_FILE).unlink()
         (tmp_path / "a").rmdir()
         time.sleep(0.05)
     assert not (tmp_path / "a").exists()
@@ -115,13 +118,13 @@ def test_a_folder_that_went_with_its_work_is_no_fault(tmp_path: Path) -> None:
 
 def test_a_folder_is_removed_unless_it_is_held(tmp_path: Path) -> None:
     folder = tmp_path / "progress"
-    assert removed(folder)
+    assert remove_folder(folder)
     assert not folder.exists(), "nothing is made to be removed"
-    with Held(folder):
+    with FolderLock(folder):
         (folder / "state").touch()
-        assert not removed(folder)
+        assert not remove_folder(folder)
         assert (folder / "state").exists()
-    assert removed(folder)
+    assert remove_folder(folder)
     assert not folder.exists()
 
 
@@ -134,29 +137,29 @@ def test_the_lock_is_closed_before_its_folder_goes(tmp_path: Path, monkeypatch: 
 
     rmdir = Path.rmdir
     monkeypatch.setattr(Path, "rmdir", seen)
-    with Held(tmp_path / "progress"):
+    with FolderLock(tmp_path / "progress"):
         pass
-    assert removed(tmp_path / "progress")
+    assert remove_folder(tmp_path / "progress")
     assert open_files == [], "a network filesystem keeps open files, and so the folder"
 
 
 def test_a_folder_taken_as_it_is_removed_stays_with_its_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, rmdir, taken = tmp_path / "progress", Path.rmdir, list[Held]()
+    folder, rmdir, taken = tmp_path / "progress", Path.rmdir, list[FolderLock]()
 
     def late(path: Path) -> None:
-        taken.append(Held(folder).__enter__())
+        taken.append(FolderLock(folder).__enter__())
         (folder / "state").write_text("mine")
         rmdir(path)
 
     folder.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rmdir", late)
-        assert not removed(folder)
+        assert not remove_folder(folder)
     assert (folder / "state").read_text() == "mine"
-    with pytest.raises(JobAlive), Held(folder):
+    with pytest.raises(JobAlive), FolderLock(folder):
         pass
     taken[0].__exit__(None, None, None)
-    assert removed(folder)
+    assert remove_folder(folder)
 
 
 @pytest.mark.parametrize("gone", ["lock", "folder"])
@@ -176,10 +179,10 @@ def test_a_lock_that_is_removed_as_it_is_opened_is_opened_anew(
         return file
 
     monkeypatch.setattr(Path, "open", late)
-    with Held(folder) as held:
+    with FolderLock(folder) as held:
         assert seen
         assert json.loads(held.path.read_text())["pid"] == os.getpid()
-        with pytest.raises(JobAlive), Held(folder):
+        with pytest.raises(JobAlive), FolderLock(folder):
             pass
 
 
@@ -196,25 +199,25 @@ def test_of_two_that_begin_at_once_without_locks_the_first_written_holds(
         folder, other = tmp_path / name, json.dumps({"host": "elsewhere", "pid": 7, "start": "1"})
 
         def wrote(_: float, folder: Path = folder, other: str = other, mine: bool = mine) -> None:
-            own = (folder / NAME).read_text()
-            (folder / NAME).write_text(own + other if mine else other + own)
+            own = (folder / LOCK_FILE).read_text()
+            (folder / LOCK_FILE).write_text(own + other if mine else other + own)
 
         with monkeypatch.context() as patch:
             patch.setattr("gradfaith.runtime.folder_lock.time.sleep", wrote)
             if mine:
-                with Held(folder):
+                with FolderLock(folder):
                     pass
             else:
-                with pytest.raises(JobAlive, match="held by process 7 on elsewhere"), Held(folder):
+                with pytest.raises(JobAlive, match="held by process 7 on elsewhere"), FolderLock(folder):
                     pass
-                assert (folder / NAME).read_text().startswith(other), "the holder's words are not wiped"
+                assert (folder / LOCK_FILE).read_text().startswith(other), "the holder's words are not wiped"
 
 
 def test_who_was_taken_over_leaves_the_words_of_who_holds_now(tmp_path: Path) -> None:
     other = json.dumps({"host": "elsewhere", "pid": 7, "start": "1"})
-    with Held(tmp_path):
-        (tmp_path / NAME).write_text(other)
-    assert (tmp_path / NAME).read_text() == other
+    with FolderLock(tmp_path):
+        (tmp_path / LOCK_FILE).write_text(other)
+    assert (tmp_path / LOCK_FILE).read_text() == other
 
 
 def test_signs_of_life_go_on_when_a_server_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,9 +230,9 @@ def test_signs_of_life_go_on_when_a_server_fails_once(tmp_path: Path, monkeypatc
         utime(path)
 
     monkeypatch.setattr(os, "utime", stale)
-    with Held(tmp_path, beat=0.01):
-        before, end = (tmp_path / NAME).stat().st_mtime_ns, time.monotonic() + 10
-        while (tmp_path / NAME).stat().st_mtime_ns == before:
+    with FolderLock(tmp_path, heartbeat=0.01):
+        before, end = (tmp_path / LOCK_FILE).stat().st_mtime_ns, time.monotonic() + 10
+        while (tmp_path / LOCK_FILE).stat().st_mtime_ns == before:
             assert time.monotonic() < end
             time.sleep(0.01)
     assert len(failed) == 3

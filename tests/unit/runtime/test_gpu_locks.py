@@ -17,11 +17,11 @@ def taken(path: Path) -> bool:
 
 
 def test_all_users_may_lock_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gpu_slots.LOCKS, str(tmp_path / "deep/locks"))
+    monkeypatch.setenv(gpu_slots.LOCK_FOLDER_VARIABLE, str(tmp_path / "deep/locks"))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     before = os.umask(0o077)
     try:
-        folder = gpu_slots._folder()
+        folder = gpu_slots._lock_folder()
         assert taken(folder / "0.0")
         assert os.umask(0o077) == 0o077  # and is what it was
     finally:
@@ -108,12 +108,12 @@ def test_a_lock_that_is_held_looks_used_and_is_made_anew_where_it_was_removed(tm
 
 
 def test_a_job_keeps_its_lock_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gpu_slots.LOCKS, str(tmp_path / "locks"))
+    monkeypatch.setenv(gpu_slots.LOCK_FOLDER_VARIABLE, str(tmp_path / "locks"))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(gpu_slots, "FRESH", 0.05)
-    monkeypatch.setattr(gpu_slots, "_held", {})
-    monkeypatch.setenv(gpu_slots.VISIBLE, "0")
-    gpu_slots.take(["0"])
+    monkeypatch.setattr(gpu_slots, "TOUCH_SECONDS", 0.05)
+    monkeypatch.setattr(gpu_slots, "_held_by_process", {})
+    monkeypatch.setenv(gpu_slots.VISIBLE_DEVICES, "0")
+    gpu_slots.take_slot(["0"])
     (path,) = (tmp_path / "locks").iterdir()
     os.utime(path, (0, 0))
     end = time.monotonic() + 30

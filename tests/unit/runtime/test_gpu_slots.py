@@ -16,8 +16,8 @@ from gradfaith.runtime import gpu_slots
 
 HOLDER = """
 import sys, time
-from gradfaith.runtime import gpu_slots as claim
-found = claim.take(claim.visible(lambda: 2), int(sys.argv[1]), lambda line: print(line, flush=True))
+from gradfaith.runtime import gpu_slots
+found = gpu_slots.take_slot(gpu_slots.visible_devices(lambda: 2), int(sys.argv[1]), lambda line: print(line, flush=True))
 sys.stdout.write(f"held {found.device} {found.slot}\\n")  # in one piece: a reader may look at any time
 sys.stdout.flush()
 time.sleep(float(sys.argv[2]))
@@ -61,7 +61,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     plain = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
 
     def one(slots: int = 1, seconds: float = 120, **environment: str | None) -> Holder:
-        said = {**plain, gpu_slots.VISIBLE: "0,1", gpu_slots.LOCKS: str(tmp_path / "locks"), **environment}
+        said = {
+            **plain,
+            gpu_slots.VISIBLE_DEVICES: "0,1",
+            gpu_slots.LOCK_FOLDER_VARIABLE: str(tmp_path / "locks"),
+            **environment,
+        }
         box = {key: value for key, value in said.items() if value is not None}
         holders.append(Holder(tmp_path / f"holder-{len(holders)}", box, slots, seconds))
         return holders[-1]
@@ -77,7 +82,7 @@ def waiting(holder: Holder, of: str = "0,1") -> bool:
     while f"waiting: every slot of GPU {of} is taken" not in holder.log.read_text():
         assert time.monotonic() < end, "it does not wait"
         time.sleep(0.02)
-    time.sleep(2 * gpu_slots.PATIENCE)
+    time.sleep(2 * gpu_slots.POLL_SECONDS)
     return holder.held is None
 
 
@@ -121,13 +126,13 @@ def test_no_slot_has_two_holders_however_they_end(start: Start, seed: int) -> No
 
 def test_a_scheduler_s_single_device_is_taken_as_it_is(start: Start) -> None:
     """SLURM may number every job's device 0: two such jobs have two devices."""
-    jobs = [start(**{gpu_slots.VISIBLE: "0", "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
+    jobs = [start(**{gpu_slots.VISIBLE_DEVICES: "0", "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
     assert [holder.device() for holder in jobs] == ["0", "0"]
-    assert str(gpu_slots.Claim("0", 0, ("0",), scheduled=True)) == "GPU 0, the scheduler's choice"
+    assert str(gpu_slots.GpuSlot("0", 0, ("0",), scheduled=True)) == "GPU 0, the scheduler's choice"
 
 
 def test_two_jobs_inside_one_allocation_do_not_share_its_only_device(start: Start) -> None:
-    box = {gpu_slots.VISIBLE: "3", "SLURM_JOB_ID": "7"}
+    box = {gpu_slots.VISIBLE_DEVICES: "3", "SLURM_JOB_ID": "7"}
     first = start(**box)
     assert first.device() == "3"
     assert waiting(start(**box), "3")
@@ -135,13 +140,13 @@ def test_two_jobs_inside_one_allocation_do_not_share_its_only_device(start: Star
 
 
 def test_steps_that_each_call_their_own_device_0_do_not_wait_for_each_other(start: Start) -> None:
-    box = {gpu_slots.VISIBLE: "0", "SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "4,5"}
+    box = {gpu_slots.VISIBLE_DEVICES: "0", "SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "4,5"}
     assert [start(SLURM_STEP_GPUS=number, **box).device() for number in "45"] == ["0", "0"]
     assert waiting(start(SLURM_STEP_GPUS="5", **box), "0")
 
 
 def test_where_slurm_chooses_no_device_its_jobs_share_the_locks_of_the_machine(start: Start) -> None:
-    jobs = [start(**{gpu_slots.VISIBLE: None, "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
+    jobs = [start(**{gpu_slots.VISIBLE_DEVICES: None, "SLURM_JOB_ID": str(number)}) for number in (7, 8)]
     assert {holder.device() for holder in jobs} == {"0", "1"}
     assert waiting(start())  # a job beside SLURM, too
 
@@ -158,11 +163,11 @@ def test_where_slurm_chooses_no_device_its_jobs_share_the_locks_of_the_machine(s
 def test_slurm_s_own_words_hold_where_it_set_no_variable_of_cuda(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], found: tuple[str, ...]
 ) -> None:
-    for key in (gpu_slots.VISIBLE, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+    for key in (gpu_slots.VISIBLE_DEVICES, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
         monkeypatch.delenv(key, raising=False)
     for key, value in {"SLURM_JOB_ID": "7", **given}.items():
         monkeypatch.setenv(key, value)
-    assert gpu_slots.visible(lambda: 3) == found
+    assert gpu_slots.visible_devices(lambda: 3) == found
 
 
 def test_several_devices_of_an_allocation_are_shared_out_inside_it(start: Start) -> None:
@@ -187,24 +192,24 @@ def test_several_devices_of_an_allocation_are_shared_out_inside_it(start: Start)
 def test_only_visible_devices_are_handed_out(
     monkeypatch: pytest.MonkeyPatch, named: str | None, found: tuple[str, ...]
 ) -> None:
-    monkeypatch.delenv(gpu_slots.VISIBLE, raising=False)
+    monkeypatch.delenv(gpu_slots.VISIBLE_DEVICES, raising=False)
     if named is not None:
-        monkeypatch.setenv(gpu_slots.VISIBLE, named)
-    assert gpu_slots.visible(lambda: 3) == found
+        monkeypatch.setenv(gpu_slots.VISIBLE_DEVICES, named)
+    assert gpu_slots.visible_devices(lambda: 3) == found
 
 
 def test_a_job_sees_one_device_and_asks_once(tmp_path: Path) -> None:
-    """The whole way: `device.given` claims before torch looks, a second call of the same process gets the same slot."""
+    """The whole way: `device.device_for_job` takes a slot before torch looks, a second call of the same process gets the same slot."""
     script = (
         "import os; from gradfaith.runtime import device\n"
-        "for _ in range(2): print(device.given({'device': 'auto', 'slots_per_gpu': '1'}, 1).type)\n"
+        "for _ in range(2): print(device.device_for_job('auto', 1, {'slots_per_gpu': '1'}).type)\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     environment = {
         **os.environ,
-        gpu_slots.VISIBLE: "5,6",
-        gpu_slots.LOCKS: str(tmp_path / "locks"),
-        gpu_slots.PRETEND: "yes",
+        gpu_slots.VISIBLE_DEVICES: "5,6",
+        gpu_slots.LOCK_FOLDER_VARIABLE: str(tmp_path / "locks"),
+        gpu_slots.PRETEND_VARIABLE: "yes",
     }
     environment.pop("SLURM_JOB_ID", None)
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
@@ -218,10 +223,14 @@ def test_without_a_gpu_no_slot_is_taken_whatever_is_named(tmp_path: Path) -> Non
     script = (
         "import torch; from gradfaith.runtime import device\n"
         "torch.version.cuda = torch.version.hip = None\n"
-        "device.given({'device': 'auto'}, 1)"
+        "device.device_for_job('auto', 1, {})"
     )
-    environment = {**os.environ, gpu_slots.VISIBLE: "5,6", gpu_slots.LOCKS: str(tmp_path / "locks")}
-    environment.pop(gpu_slots.PRETEND, None)
+    environment = {
+        **os.environ,
+        gpu_slots.VISIBLE_DEVICES: "5,6",
+        gpu_slots.LOCK_FOLDER_VARIABLE: str(tmp_path / "locks"),
+    }
+    environment.pop(gpu_slots.PRETEND_VARIABLE, None)
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("device: ")
     assert "GPU 5" not in done.stdout
@@ -232,6 +241,6 @@ def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(gpu_slots.LOCKS, str(tmp_path / "file/locks"))
+    monkeypatch.setenv(gpu_slots.LOCK_FOLDER_VARIABLE, str(tmp_path / "file/locks"))
     with pytest.raises(gpu_slots.DeviceMissing, match=r"folder of GPU locks .* cannot be made: Not a directory"):
-        gpu_slots.take(["0", "1"])
+        gpu_slots.take_slot(["0", "1"])

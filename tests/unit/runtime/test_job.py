@@ -9,16 +9,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sleeping_job import SLEEPER, started, wait
+from sleeping_job import SLEEPER, start_job, wait_until
 
 from gradfaith.runtime import job
-from gradfaith.runtime.folder_lock import began
+from gradfaith.runtime.folder_lock import process_start
 
 PARENT = """#!{python}
 import subprocess, sys
 from pathlib import Path
-from gradfaith.runtime.job import prepare
-prepare(Path.cwd())
+from gradfaith.runtime.job import prepare_environment
+prepare_environment(Path.cwd())
 subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
 """
 
@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sleeper(log: Path):
-    process = started(log, sys.executable, "-c", SLEEPER, str(log))
+    process = start_job(log, sys.executable, "-c", SLEEPER, str(log))
     yield process
     process.kill()
     process.wait()
@@ -43,7 +43,7 @@ def sleeper(log: Path):
 
 def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper, log: Path, tmp_path: Path) -> None:
     before = log.read_text()
-    assert job.living(tmp_path) == [log]
+    assert job.logs_of_living_jobs(tmp_path) == [log]
     second = attempt(log)
     assert second.returncode == 1
     assert second.stderr.startswith("JobAlive: ")
@@ -52,7 +52,7 @@ def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper
     assert log.read_text() == before  # the holder's words were not wiped
     sleeper.kill()  # -9: nobody cleans up
     sleeper.wait()
-    assert job.living(tmp_path) == []
+    assert job.logs_of_living_jobs(tmp_path) == []
     assert attempt(log).returncode == 0
     assert log.read_text().endswith("\nran\n")
 
@@ -60,14 +60,14 @@ def test_a_second_job_on_the_same_log_is_refused_until_the_first_is_gone(sleeper
 def test_logs_of_the_dead_are_no_living_jobs(log: Path, tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("pid 1 on here\n")
-    assert job.living(tmp_path) == []
+    assert job.logs_of_living_jobs(tmp_path) == []
     assert log.read_text() == "pid 1 on here\n"
 
 
 def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
-    environment = {**os.environ, job.PARENT: f"{os.uname().nodename} {gone.pid} {time.time()}"}
+    environment = {**os.environ, job.PARENT_VARIABLE: f"{os.uname().nodename} {gone.pid} {time.time()}"}
     command = [sys.executable, "-c", SLEEPER, str(log)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
@@ -76,14 +76,14 @@ def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) ->
 
 
 def test_when_a_process_began_is_no_matter_of_the_clock(sleeper) -> None:
-    mine, theirs = began(os.getpid()), began(sleeper.pid)
+    mine, theirs = process_start(os.getpid()), process_start(sleeper.pid)
     assert mine
     assert theirs
     assert mine != theirs
-    assert began(os.getpid()) == mine
+    assert process_start(os.getpid()) == mine
     sleeper.kill()
     sleeper.wait()
-    assert not began(sleeper.pid)
+    assert not process_start(sleeper.pid)
     if sys.platform == "linux":
         boot = psutil.boot_time()
         assert mine.isdigit()
@@ -94,13 +94,13 @@ def test_a_job_ends_with_its_snakemake(log: Path, tmp_path: Path) -> None:
     stand_in = tmp_path / "snakemake"
     stand_in.write_text(PARENT.format(python=sys.executable))
     stand_in.chmod(0o755)
-    parent = started(log, sys.executable, str(stand_in), str(log), SLEEPER)
+    parent = start_job(log, sys.executable, str(stand_in), str(log), SLEEPER)
     child = psutil.Process(int(log.read_text().split()[1]))
     assert child.ppid() == parent.pid
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     try:
-        wait(
+        wait_until(
             lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
             2,
             "the job outlived its Snakemake",
@@ -120,7 +120,7 @@ def test_a_refusal_is_said_without_a_traceback_and_fails_the_job(log: Path) -> N
 from gradfaith.errors import BrokenStore
 from gradfaith.runtime.job import running
 with running({str(log)!r}):
-    raise BrokenStore(found="half a file.", why="Because.", then="Do this.")
+    raise BrokenStore(problem="half a file.", reason="Because.", fix="Do this.")
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     said = "BrokenStore: half a file.\n  Because.\n  Do this.\n"
@@ -167,7 +167,7 @@ def test_an_attempt_that_fails_leaves_its_log_whatever_ends_it_and_the_last_five
     assert {path.name for path in log.parent.iterdir()} == {
         log.name, other.name, left.name, *(f"net_0.attempt-1970{number}" for number in (4, 5, 6)),
     }  # fmt: skip
-    assert job.living(tmp_path) == []
+    assert job.logs_of_living_jobs(tmp_path) == []
 
 
 def test_where_a_file_has_one_name_only_a_job_works_as_before(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

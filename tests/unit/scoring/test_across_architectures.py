@@ -12,12 +12,12 @@ from gradfaith.metrics.runners.agreement import choose_partners
 from gradfaith.reporting.tables import across as across_tables
 from gradfaith.reporting.tables import sheet as sheet_tables
 from gradfaith.scoring import across_architectures, score_rows
-from gradfaith.stats.estimates import KEYS, estimates
-from gradfaith.storage.hdf5 import Images, Maps, MapWriter
+from gradfaith.stats.estimates import ESTIMATE_KEYS, estimate_scores
+from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 ARCHS, SEEDS = {"vit": 8, "resnet": 4, "densenet": 4}, [0, 1]
-METRICS = score_rows.chosen("agreement", {name: {"use": name, "options": {}} for name in ("consist", "spearman")})
+METRICS = score_rows.load_plugins("agreement", {name: {"use": name, "options": {}} for name in ("consist", "spearman")})
 ABOUT = {"title": "phantom", "architectures": list(ARCHS), "controls": ["centre"], "level": 0.95, "notes": []}
 
 
@@ -42,14 +42,16 @@ def opened(tmp_path_factory, predictions):
                 maps = draw.random((len(table), copies, side, side)).astype(np.float32)
                 layer = "" if label == "guided" else f"{arch}.last"
                 writer.put(label, MapInfo(label, layer, grid, False, copies), 0, maps, 1.0)
-        stores[arch, seed] = [Maps(path)]
+        stores[arch, seed] = [MapStore(path)]
     return stores
 
 
 @pytest.fixture(scope="module")
 def found(opened, images_file: Path, predictions) -> pd.DataFrame:
-    with Images(images_file) as images:
-        return across_architectures.scores(images, opened, predictions, METRICS, ["architectures", "ensemble"], 0)
+    with ImageStore(images_file) as images:
+        return across_architectures.score_across_architectures(
+            images, opened, predictions, METRICS, ["architectures", "ensemble"], 0
+        )
 
 
 def test_every_pair_is_compared_once_seed_by_seed(found):
@@ -58,7 +60,7 @@ def test_every_pair_is_compared_once_seed_by_seed(found):
     assert named == {
         (*pair, s, s) for pair in [("densenet", "resnet"), ("densenet", "vit"), ("resnet", "vit")] for s in SEEDS
     }
-    assert not found.duplicated([*KEYS, "seed", "image_id"]).any()
+    assert not found.duplicated([*ESTIMATE_KEYS, "seed", "image_id"]).any()
     assert set(found["copy"]) == {0}
     assert set(pairs["target"]) == {"true"}
     assert set(found.loc[found["arch2"] == "ensemble", "variant"]) == {"ensemble", "between-images"}
@@ -94,7 +96,7 @@ def test_numbers_are_those_of_the_maps_in_the_stores(found, opened, predictions)
     for image, value in same.items():
         assert value == pytest.approx(float(spearman.score(ready["a"][image][None], ready["b"][image][None]).value[0]))
     chance = own[own["variant"] == "between-images"].set_index("image_id")["value"]
-    shown = across_architectures.shown(list(same.index), known)
+    shown = across_architectures.compared_images(list(same.index), known)
     partners = choose_partners(shown, 8, (0, "agreement"))
     for image, others in zip(same.index, partners, strict=True):
         names = [shown.image_ids[other] for other in others if other >= 0]
@@ -109,8 +111,8 @@ def test_the_table_names_every_pair_its_chance_and_who_is_missing(found, predict
         for arch, method in (("vit", "cam"), ("resnet", "cam"), ("resnet", "guided"), ("densenet", "guided"), ("densenet", "cam"))
     ]  # fmt: skip
     first = [frame.drop_duplicates(["seed", "image_id"]) for frame in localized]
-    table = estimates(pd.concat([found, *first], ignore_index=True))
-    sheet = across_tables.across(table, ABOUT)
+    table = estimate_scores(pd.concat([found, *first], ignore_index=True))
+    sheet = across_tables.tabulate({"estimates": table}, ABOUT)
     captions = [block.caption for block in sheet.blocks]
     assert sorted(captions[:3]) == ["densenet and resnet", "densenet and vit", "resnet and vit"]
     assert captions[3:] == [f"{arch} and the mean of all others" for arch in ARCHS]

@@ -10,16 +10,16 @@ import pytest
 
 from gradfaith import registry
 from gradfaith.errors import MaskSizeMismatch
-from gradfaith.metrics.contract import Chosen, Result
+from gradfaith.metrics.contract import BoundPlugins, Result
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Located, Region
 from gradfaith.metrics.runners.localization import localize
 from gradfaith.scoring import localization, score_rows
-from gradfaith.stats.estimates import estimates, lesion_size
-from gradfaith.storage.hdf5 import Images, Maps, MapWriter
+from gradfaith.stats.estimates import estimate_scores, lesion_size
+from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
-EVERY: Chosen = {name: (registry.load("localization", name), {}) for name in registry.names("localization")}
+EVERY: BoundPlugins = {name: (registry.load("localization", name), {}) for name in registry.names("localization")}
 REGIONS = ("evidence", "shortcut", "body")
 
 
@@ -61,7 +61,7 @@ def test_every_metric_agrees_with_one_map_at_a_time():
         mask = masks[module.METRIC.region or "body"]
         for row in range(10):
             one = evaluate(maps[row : row + 1], grid="native", signed=True, size=(12, 15))
-            alone = module.score(Located.of(one.unit, mask[row : row + 1]))
+            alone = module.score(Located.from_maps(one.unit, mask[row : row + 1]))
             for variant, values in (alone if isinstance(alone, dict) else {"": alone}).items():
                 status = "degenerate" if row == 5 else "ok"
                 assert together[name, variant].status[row] == status
@@ -91,8 +91,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory, images_file: Path, prediction
 
 
 def scored(cell: Path, images_file: Path, predictions: pd.DataFrame, chunk: int = 64) -> pd.DataFrame:
-    with Images(images_file) as images, Maps(cell) as maps:
-        return localization.scores(images, [maps], predictions, EVERY, {"arch": "net", "seed": 1}, chunk)
+    with ImageStore(images_file) as images, MapStore(cell) as maps:
+        return localization.score_localization(images, [maps], predictions, EVERY, {"arch": "net", "seed": 1}, chunk)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5])
@@ -105,11 +105,11 @@ def test_any_chunk_gives_the_same_rows(cell, images_file, predictions, chunk):
 def test_a_metric_reads_the_class_it_declares_once_per_image(cell, images_file, predictions):
     found = scored(cell, images_file, predictions)
     assert not found.duplicated(["method", "copy", "metric", "variant", "image_id"]).any()
-    with Maps(cell) as maps:
+    with MapStore(cell) as maps:
         for (metric, method, copy), own in found[found["variant"] == ""].groupby(["metric", "method", "copy"]):
             target = EVERY[metric][0].METRIC.target
             assert (own["target"] == target).all()
-            kept = score_rows.of_target(maps.rows, target)
+            kept = score_rows.rows_of_target(maps.rows, target)
             assert own["image_id"].tolist() == maps.rows["image_id"].iloc[kept].tolist(), (method, copy)
     assert set(found.loc[found["metric"] == "iou", "variant"]) == {"fixed", "otsu", "area-matched"}
     assert set(found.loc[found["method"] == "coarse", "copy"]) == {0, 1}
@@ -129,7 +129,7 @@ def test_every_metric_and_variant_is_estimated_by_lesion_size(cell, images_file,
     sizes = {image: 0.01 * (1 + place) for place, image in enumerate(predictions["image_id"])}
     manifest = pd.DataFrame({"image_id": list(sizes), "lesion_share": list(sizes.values())})
     found["lesion_size"] = found["image_id"].map(lesion_size(manifest, found["image_id"]))
-    table = estimates(found, by=("lesion_size",)).query("by == 'lesion_size' and method == 'fine'")
+    table = estimate_scores(found, by=("lesion_size",)).query("by == 'lesion_size' and method == 'fine'")
     strata = table.groupby(["metric", "variant"])["stratum"].agg(set)
     pairs = set(found[["metric", "variant"]].itertuples(index=False, name=None))
     assert set(strata.index) == pairs

@@ -13,9 +13,9 @@ from torch import nn
 from gradfaith.attribution.cell import map_rows as wanted_rows
 from gradfaith.metrics.faithfulness.contrastivity import ONE_MAP
 from gradfaith.scoring import faithfulness, score_rows
-from gradfaith.scoring.faithfulness import regions
+from gradfaith.scoring.faithfulness import region_numbers
 from gradfaith.storage import parquet
-from gradfaith.storage.hdf5 import Images, Maps, MapWriter
+from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 USES = {name: {"use": name, "options": {"decoys": 4}} for name in ("region_correctness", "contrastivity")}
@@ -48,25 +48,27 @@ def classifier():
 @pytest.fixture(scope="module")
 def found(store, classifier, images_file, predictions) -> pd.DataFrame:
     metrics, imputers = (
-        score_rows.chosen("faithfulness", USES),
-        score_rows.chosen("imputers", {"black": {"use": "black", "options": {}}}),
+        score_rows.load_plugins("faithfulness", USES),
+        score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}}),
     )
     cell = {"arch": "net", "seed": 1}
-    with Images(images_file) as images, Maps(store) as maps:
-        return faithfulness.scores(classifier, images, maps, predictions, metrics, imputers, cell, 0, chunk=7)[0]
+    with ImageStore(images_file) as images, MapStore(store) as maps:
+        return faithfulness.score_faithfulness(
+            classifier, images, maps, predictions, metrics, imputers, cell, 0, chunk=7
+        )[0]
 
 
 def test_a_bundle_without_a_method_for_this_architecture_has_empty_tables(
     tmp_path, table, classifier, images_file, predictions
 ):
     metrics, imputers = (
-        score_rows.chosen("faithfulness", USES),
-        score_rows.chosen("imputers", {"black": {"use": "black", "options": {}}}),
+        score_rows.load_plugins("faithfulness", USES),
+        score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}}),
     )
     with MapWriter(tmp_path / "none.h5", table, {}):
         pass
-    with Images(images_file) as images, Maps(tmp_path / "none.h5") as maps:
-        tables_ = faithfulness.scores(
+    with ImageStore(images_file) as images, MapStore(tmp_path / "none.h5") as maps:
+        tables_ = faithfulness.score_faithfulness(
             classifier, images, maps, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=7
         )
     for found, schema in zip(tables_, (parquet.SCORES, parquet.CURVES), strict=True):
@@ -74,9 +76,9 @@ def test_a_bundle_without_a_method_for_this_architecture_has_empty_tables(
         assert not len(parquet.read(tmp_path / "t.parquet", schema))
 
 
-def literal(classifier, images: Images, image: str, unit: np.ndarray) -> tuple[list[float], np.ndarray, np.ndarray]:
+def literal(classifier, images: ImageStore, image: str, unit: np.ndarray) -> tuple[list[float], np.ndarray, np.ndarray]:
     """Per region: the mean of the map, its share of the map's mass, and the drop of every class's logit."""
-    labels = regions(images, [image], 4, 0)[0]
+    labels = region_numbers(images, [image], 4, 0)[0]
     pixels = torch.from_numpy(images.pixels([image])).float() / 255
     means, shares, drops = [], [], []
     with torch.no_grad():
@@ -89,7 +91,7 @@ def literal(classifier, images: Images, image: str, unit: np.ndarray) -> tuple[l
     return means, np.array(shares), np.array(drops)
 
 
-def of(maps: Maps, label: str, image: str, role: tuple[str, ...]) -> tuple[np.ndarray, int]:
+def of(maps: MapStore, label: str, image: str, role: tuple[str, ...]) -> tuple[np.ndarray, int]:
     row = maps.rows.index[(maps.rows["image_id"] == image) & maps.rows["role"].isin(role)][0]
     raw = maps.maps(label, 0)[row].astype(float)
     return (raw - raw.min()) / (raw.max() - raw.min()), int(maps.rows["target"][row])
@@ -99,7 +101,7 @@ def test_correctness_is_that_of_the_image_s_own_regions(found, store, classifier
     own = found[(found["metric"] == "region_correctness") & (found["method"] == "drawn")].set_index("image_id")
     assert (own.loc[own["label"] == "normal", "status"] == "undefined").all()
     assert (own.loc[own["label"] != "normal", "status"] == "ok").all()
-    with Images(images_file) as images, Maps(store) as maps:
+    with ImageStore(images_file) as images, MapStore(store) as maps:
         for image in own.index[own["label"] != "normal"][:6]:
             unit, target = of(maps, "drawn", image, ("predicted", "both"))
             means, _, drops = literal(classifier, images, image, unit)
@@ -115,7 +117,7 @@ def test_contrastivity_is_of_the_wrong_images_and_compares_the_two_maps(found, s
     defined = own[own["status"] == "ok"]
     assert len(defined), "no image is left to say anything of"
     assert (defined.loc["blind", "value"] == 0.5).all()
-    with Images(images_file) as images, Maps(store) as maps:
+    with ImageStore(images_file) as images, MapStore(store) as maps:
         for image, value in defined.loc["drawn", "value"].items():
             (first, a), (second, b) = (of(maps, "drawn", image, (role,)) for role in ("predicted", "true"))
             (_, one, drops), (_, two, _) = (literal(classifier, images, image, unit) for unit in (first, second))

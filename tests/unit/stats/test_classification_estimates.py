@@ -9,7 +9,7 @@ from sklearn import metrics
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
 from gradfaith.stats import classification as classification_stats
-from gradfaith.stats.classification import NO_SPREAD, classification, confusion
+from gradfaith.stats.classification import NO_SPREAD, confusion_table, estimate_classification
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -56,7 +56,7 @@ def judged(table, metric, of):
 @pytest.mark.parametrize("mixed", [False, True])
 def test_every_number_is_the_mean_over_seeds_of_scikit_learns(mixed):
     table = draw("judge", mixed=mixed)
-    found = classification(table, CLASSES)
+    found = estimate_classification(table, CLASSES)
     assert len(found) == 2 + 6 * 4
     for row in found.to_dict("records"):
         theirs = np.mean([judged(own, row["metric"], row["class"]) for _, own in table.groupby("seed")])
@@ -67,7 +67,7 @@ def test_every_number_is_the_mean_over_seeds_of_scikit_learns(mixed):
 def test_the_interval_is_that_of_leaving_every_patient_out():
     """The literal twin: scikit-learn again for every patient left out; one seed, so one component."""
     table = draw("twin", patients=15, seeds=(3,), mixed=True)
-    found = classification(table, CLASSES).set_index(["metric", "class"])
+    found = estimate_classification(table, CLASSES).set_index(["metric", "class"])
     for key in [
         ("accuracy", "macro"),
         ("f1", "macro"),
@@ -99,7 +99,7 @@ def test_the_auroc_without_a_group_is_scikit_learns_without_its_rows(ties):
 def test_a_class_never_predicted_has_no_precision_but_an_f1_of_zero():
     table = draw("never", seeds=(0,))
     table.loc[table["predicted"] == "benign", "predicted"] = "normal"
-    found = classification(table, CLASSES).set_index(["metric", "class"])
+    found = estimate_classification(table, CLASSES).set_index(["metric", "class"])
     assert found.loc[("precision", "benign"), ["status", "n_undefined"]].tolist() == ["undefined", 1]
     assert np.isnan(found.loc[("precision", ["benign", "macro"]), "value"]).all()
     assert found.loc[("f1", "benign"), "value"] == 0
@@ -109,13 +109,13 @@ def test_a_class_never_predicted_has_no_precision_but_an_f1_of_zero():
 def test_a_seed_without_a_value_is_counted_and_the_others_averaged():
     table = draw("half", seeds=(0, 1))
     table.loc[(table["predicted"] == "benign") & (table["seed"] == 1), "predicted"] = "normal"
-    row = classification(table, CLASSES).set_index(["metric", "class"]).loc[("precision", "benign")]
+    row = estimate_classification(table, CLASSES).set_index(["metric", "class"]).loc[("precision", "benign")]
     assert row["value"] == pytest.approx(judged(table[table["seed"] == 0], "precision", "benign"))
     assert (row["status"], row["n_undefined"], row["n_seeds"], row["seeds"]) == ("ok", 1, 1, "0")
 
 
 def test_a_perfect_classifier_gets_no_interval_that_promises_perfection():
-    found = classification(draw("perfect", skill=60), CLASSES)
+    found = estimate_classification(draw("perfect", skill=60), CLASSES)
     assert (found["value"] == 1).all()
     assert found["low"].isna().all()
     assert (found["reason"] == NO_SPREAD).all()
@@ -123,7 +123,7 @@ def test_a_perfect_classifier_gets_no_interval_that_promises_perfection():
 
 def test_a_class_of_few_patients_keeps_its_number_and_loses_its_interval():
     table = draw("few", patients=21)  # seven patients per class
-    found = classification(table, CLASSES).set_index(["metric", "class"])
+    found = estimate_classification(table, CLASSES).set_index(["metric", "class"])
     assert np.isnan(found.loc[("sensitivity", "benign"), "low"])
     assert found.loc[("sensitivity", "benign"), "reason"].startswith("7 groups")
     assert np.isfinite(found.loc[("sensitivity", "macro"), "low"])
@@ -135,14 +135,14 @@ def test_names_and_order_do_not_matter_and_other_parts_are_left_out():
     train = draw("train").assign(part="train")
     numbers = ["value", "low", "high", "df"]
     key = ["metric", "class"]
-    one = classification(table, CLASSES).set_index(key)[numbers]
-    two = classification(pd.concat([train, other]), CLASSES).set_index(key)[numbers]
+    one = estimate_classification(table, CLASSES).set_index(key)[numbers]
+    two = estimate_classification(pd.concat([train, other]), CLASSES).set_index(key)[numbers]
     pd.testing.assert_frame_equal(one, two.loc[one.index], rtol=1e-10)
 
 
 def test_the_confusion_matrix_is_the_sum_over_seeds():
     table = draw("confusion")
-    found = confusion(table, CLASSES)
+    found = confusion_table(table, CLASSES)
     theirs = sum(metrics.confusion_matrix(t["label"], t["predicted"], labels=CLASSES) for _, t in table.groupby("seed"))
     assert (found["n"].to_numpy().reshape(3, 3) == theirs).all()
     assert np.allclose(found.groupby("label")["share"].sum(), 1)
@@ -151,11 +151,11 @@ def test_the_confusion_matrix_is_the_sum_over_seeds():
 def test_an_unknown_class_an_empty_part_and_a_repeated_image_are_refused():
     table = draw("bad")
     with pytest.raises(BrokenTable, match="normal"):
-        classification(table, CLASSES[:2])
+        estimate_classification(table, CLASSES[:2])
     with pytest.raises(BrokenTable, match="no image of part 'val'"):
-        classification(table, CLASSES, part="val")
+        estimate_classification(table, CLASSES, part="val")
     with pytest.raises(BrokenTable, match="twice"):
-        classification(pd.concat([table, table.head(1)]), CLASSES)
+        estimate_classification(pd.concat([table, table.head(1)]), CLASSES)
 
 
 def cover(patients, reps, key):
@@ -172,7 +172,7 @@ def cover(patients, reps, key):
         guess = np.where(right, own, (own + 1) % 3)
         table = pd.DataFrame({"label": np.array(CLASSES)[own], "predicted": np.array(CLASSES)[guess], "group": patient})
         table = table.assign(arch="net", seed=0, part="test", image_id=np.arange(len(patient)))
-        found = classification(table, CLASSES)
+        found = estimate_classification(table, CLASSES)
         row = found[(found["metric"] == "sensitivity") & (found["class"] == "macro")].iloc[0]
         hits += row["low"] <= truth <= row["high"]
     return hits / reps

@@ -48,9 +48,9 @@ def test_a_full_disk_is_refused_in_three_parts_and_nothing_is_left(full) -> None
     folder, limit = full
     with limit(), pytest.raises(CannotWrite) as refusal:
         write_text(folder / "a.txt", "x" * 400_000)
-    assert str(folder / "a.txt") in refusal.value.found
-    assert refusal.value.why
-    assert "keep:" in refusal.value.then
+    assert str(folder / "a.txt") in refusal.value.problem
+    assert refusal.value.reason
+    assert "keep:" in refusal.value.fix
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp") or name == "a.txt"]
 
 
@@ -69,7 +69,7 @@ def test_fetched_weights_meet_a_full_disk_in_order(full, monkeypatch: pytest.Mon
     real = weight_file.timm.create_model
     monkeypatch.setattr(weight_file.timm, "create_model", lambda name, **_: real(name))
     with limit(), pytest.raises(CannotWrite):
-        weight_file.fetch("test_resnet.r160_in1k", folder / "w.safetensors", folder / "w.json")
+        weight_file.fetch_pretrained("test_resnet.r160_in1k", folder / "w.safetensors", folder / "w.json")
     assert not [name for name in os.listdir(folder) if "safetensors" in name]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.errors import BrokenStore, CannotWrite
-from gradfaith.storage.hdf5 import Images, ImageWriter, Maps, MapWriter
+from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo, status_of
 
 ROWS = pd.DataFrame({"image_id": ["b", "a", "b"], "target": [1, 0, 2], "role": ["predicted", "both", "true"]})
@@ -30,16 +30,16 @@ def maps_file(tmp_path: Path) -> Path:
     return tmp_path / "maps.h5"
 
 
-def refused(path: Path, kind: type[Images | Maps]) -> str:
+def refused(path: Path, kind: type[ImageStore | MapStore]) -> str:
     with pytest.raises(BrokenStore) as refusal:
         kind(path)
-    assert str(path) in refusal.value.found
-    assert f"Delete {path}" in refusal.value.then
-    return refusal.value.found
+    assert str(path) in refusal.value.problem
+    assert f"Delete {path}" in refusal.value.fix
+    return refusal.value.problem
 
 
 def test_maps_come_back_bit_by_bit_with_all_that_is_known_of_them(maps_file: Path) -> None:
-    with Maps(maps_file) as maps:
+    with MapStore(maps_file) as maps:
         assert maps.methods == {"cam": INFO}
         assert maps.stamp == {"code": "c0"}
         pd.testing.assert_frame_equal(maps.rows[list(ROWS)], ROWS, check_dtype=False)
@@ -53,7 +53,7 @@ def test_notes_are_kept_by_row_and_missing_where_nothing_was_said(tmp_path: Path
         writer.put("cam", INFO, 1, MAPS[1:], 0.4, {"delta": np.array([0.5, 0.25], dtype=np.float32)})
         writer.put("cam", INFO, 0, MAPS[:1], 0.1)
         writer.put("plain", INFO, 0, MAPS, 0.1)
-    with Maps(tmp_path / "m.h5") as maps:
+    with MapStore(tmp_path / "m.h5") as maps:
         np.testing.assert_array_equal(maps.notes("cam")["delta"], [np.nan, 0.5, 0.25])
         assert maps.notes("plain") == {}
 
@@ -67,14 +67,14 @@ def test_constant_and_broken_maps_are_kept_as_they_came_with_their_status(tmp_pa
     rows = pd.DataFrame({"image_id": list("abcdefg"), "target": 0, "role": "both"})
     with MapWriter(tmp_path / "m.h5", rows, {}) as writer:
         writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps, 1.0)
-    with Maps(tmp_path / "m.h5") as store:
+    with MapStore(tmp_path / "m.h5") as store:
         assert list(store.status("cam", 0)) == want
         np.testing.assert_array_equal(store.maps("cam", 0), maps[:, 0])
     assert status_of(maps).shape == (7, 1)
 
 
 def test_images_come_in_the_order_they_are_asked_for(images_file: Path) -> None:
-    with Images(images_file) as images:
+    with ImageStore(images_file) as images:
         whole = images.pixels(images.ids)
         asked = ["image-07", "image-02", "image-07", "image-23", "image-00"]
         np.testing.assert_array_equal(images.pixels(asked), whole[[7, 2, 7, 23, 0]])
@@ -87,7 +87,7 @@ def test_images_come_in_the_order_they_are_asked_for(images_file: Path) -> None:
 
 
 def test_a_region_that_no_image_has_is_nowhere_known(images_file: Path) -> None:
-    with Images(images_file) as images:
+    with ImageStore(images_file) as images:
         masks, known = images.mask("shortcut", ["image-00", "image-01"])
     assert masks.shape == (2, 32, 32)
     assert not masks.any()
@@ -98,7 +98,7 @@ def test_a_region_that_no_image_has_is_nowhere_known(images_file: Path) -> None:
 def test_a_truncated_store_is_refused(maps_file: Path, share: float) -> None:
     whole = maps_file.read_bytes()
     maps_file.write_bytes(whole[: int(len(whole) * share)])
-    refused(maps_file, Maps)
+    refused(maps_file, MapStore)
 
 
 def test_rotten_bytes_inside_a_store_are_refused_when_they_are_read(images_file: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_rotten_bytes_inside_a_store_are_refused_when_they_are_read(images_file:
     rotten = bytearray(images_file.read_bytes())
     rotten[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
     (tmp_path / "images.h5").write_bytes(rotten)
-    with Images(tmp_path / "images.h5") as images:
+    with ImageStore(tmp_path / "images.h5") as images:
         row = chunk.chunk_offset[0]
         with pytest.raises(BrokenStore, match=r"images\.h5"):
             images.pixels([images.ids[row]])
@@ -115,22 +115,22 @@ def test_rotten_bytes_inside_a_store_are_refused_when_they_are_read(images_file:
 
 
 def test_foreign_old_unfinished_and_missing_stores_are_refused(maps_file: Path, tmp_path: Path) -> None:
-    assert "expected images" in refused(maps_file, Images)
+    assert "expected images" in refused(maps_file, ImageStore)
     for name, value, said in (("format", 99, "format 99"), ("complete", False, "complete False")):
         with h5py.File(maps_file, "r+") as file:
             kept = file.attrs[name]
             file.attrs[name] = value
-        assert said in refused(maps_file, Maps)
+        assert said in refused(maps_file, MapStore)
         with h5py.File(maps_file, "r+") as file:
             file.attrs[name] = kept
-    Maps(maps_file).__exit__()
+    MapStore(maps_file).__exit__()
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
-    assert "kind None" in refused(tmp_path / "foreign.h5", Maps)
+    assert "kind None" in refused(tmp_path / "foreign.h5", MapStore)
     (tmp_path / "text.h5").write_text("no store")
-    refused(tmp_path / "text.h5", Maps)
+    refused(tmp_path / "text.h5", MapStore)
     with pytest.raises(BrokenStore, match="there is no file"):
-        Maps(tmp_path / "nowhere.h5")
+        MapStore(tmp_path / "nowhere.h5")
 
 
 def test_an_exception_leaves_neither_store_nor_draft(tmp_path: Path) -> None:
@@ -209,11 +209,11 @@ except CannotWrite as refusal:
 
 
 def read_sum(path: str) -> float:
-    with Maps(path) as first, Maps(path) as second:
+    with MapStore(path) as first, MapStore(path) as second:
         return float(first.maps("cam", 0).sum() + second.maps("cam", 1).sum())
 
 
 def test_readers_do_not_disturb_each_other(maps_file: Path) -> None:
-    with Maps(maps_file) as held, ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+    with MapStore(maps_file) as held, ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
         assert set(pool.map(read_sum, [str(maps_file)] * 4)) == {read_sum(str(maps_file))}
         np.testing.assert_array_equal(held.maps("cam", 0), MAPS[:, 0])

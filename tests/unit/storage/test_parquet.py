@@ -31,9 +31,9 @@ def frame() -> pd.DataFrame:
 def refused(path: Path, schema: parquet.Schema = SCHEMA) -> str:
     with pytest.raises(BrokenTable) as refusal:
         parquet.read(path, schema)
-    assert str(path) in refusal.value.found
-    assert f"Delete {path}" in refusal.value.then
-    return refusal.value.found
+    assert str(path) in refusal.value.problem
+    assert f"Delete {path}" in refusal.value.fix
+    return refusal.value.problem
 
 
 def test_a_table_comes_back_with_its_types_and_its_further_columns(tmp_path: Path, frame: pd.DataFrame) -> None:

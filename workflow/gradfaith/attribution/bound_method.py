@@ -1,7 +1,7 @@
-"""A method as the study uses it, on one network: its layers found, its options filled in, its needs met.
+"""Bind the methods of a study to one network: find their layers, check their requirements, pass them their inputs.
 
-A method of maps (`refine`) names another in its option `of`: that one is asked at every layer of the stack, with its own
-defaults, and the maps are handed over from the layer asked for to the deepest.
+A method that combines maps (`refine`) names another method in its option `of`. That method is run at every layer of
+the stack with its own default options, and its maps are passed on from the configured layer to the deepest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,39 +13,41 @@ from torch import Generator, Tensor
 
 from gradfaith import registry
 from gradfaith.attribution import requirements
-from gradfaith.attribution.contract import Layered, Method, Need, Noted, Scene
+from gradfaith.attribution.contract import ControlInputs, LayerMaps, MapsWithDiagnostics, Method, Need
 from gradfaith.attribution.probe import probe
-from gradfaith.attribution.shared_passes import Supply
+from gradfaith.attribution.shared_passes import MethodInputs
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.layers import resolve, stack
+from gradfaith.models.layers import layer_stack, resolve_layer
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import Score
 
-TAPPED = frozenset({"layer", "curvature", "head"})
-Uses = Mapping[str, Mapping[str, Any]]  # label -> room, file, layer, options, score, whether it is shuffled
+TAP_NEEDS = frozenset({"layer", "curvature", "head"})
+# The study's label -> group of plug-ins, use (the file's stem), layer, options, score,
+# shuffled (whether shuffled copies are made).
+MethodSettings = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Given:
-    """What one method is given for some images and one class each."""
+class MethodCall:
+    """The arguments of one call of a method: some images, with one target class for each."""
 
-    supply: Supply
+    inputs: MethodInputs
     generators: Sequence[Generator]
     grid: tuple[int, int]  # of the study's layer, for controls
-    organ: Tensor | None
+    organ: Tensor | None  # (n, h, w) bool
 
 
 @dataclass(frozen=True)
-class Use:
-    """One method under the study's label."""
+class BoundMethod:
+    """One method or control of the study, bound to the layers of one network."""
 
     label: str
     name: str  # of the method's file
     module: ModuleType
-    inner: ModuleType | None  # the method whose maps it combines
+    inner_module: ModuleType | None  # the method whose maps this one combines
     options: Mapping[str, Any]
     layer: str
-    layers: tuple[str, ...]  # those it taps, from the one asked for to the deepest
+    layers: tuple[str, ...]  # the layers that it taps, from the configured one to the deepest
     score: Score
     shuffled: bool
 
@@ -55,66 +57,69 @@ class Use:
         return method
 
     @property
-    def wants(self) -> frozenset[Need]:
-        return frozenset(self.declared.needs) | (frozenset(self.inner.METHOD.needs) if self.inner else frozenset())
+    def needs(self) -> frozenset[Need]:
+        """Return the needs of the method and of the method whose maps it combines."""
+        inner_needs = self.inner_module.METHOD.needs if self.inner_module else ()
+        return frozenset(self.declared.needs) | frozenset(inner_needs)
 
     @property
-    def control(self) -> bool:
+    def is_control(self) -> bool:
         return "nothing" in self.declared.needs
 
-    def info(self, copies: int) -> MapInfo:
+    def map_info(self, copies: int) -> MapInfo:
+        """Return the description of its maps for a map store."""
         layers, declared = "+".join(self.layers), self.declared
-        return MapInfo(self.name, layers, declared.grid, declared.signed, copies, "" if self.control else self.score)
+        return MapInfo(self.name, layers, declared.grid, declared.signed, copies, "" if self.is_control else self.score)
 
-    def attribute(self, given: Given) -> Tensor | Noted:  # (n, h, w)
-        """The maps, whatever the method needs."""
-        if self.inner is None:
-            return _ask(self.module, given, self.layer, **self.options)
-        answers = [_ask(self.inner, given, layer) for layer in self.layers]
-        maps = [answer.maps if isinstance(answer, Noted) else answer for answer in answers]
-        height, width = given.supply.images.shape[-2:]
-        found: Tensor | Noted = self.module.attribute(Layered(maps, (height, width)), **self.options)
-        return found
+    def attribute(self, call: MethodCall) -> Tensor | MapsWithDiagnostics:  # (n, h, w)
+        """Compute the maps, in the method's native resolution."""
+        if self.inner_module is None:
+            return _attribute(self.module, call, self.layer, **self.options)
+        results = [_attribute(self.inner_module, call, layer) for layer in self.layers]
+        maps = [result.maps if isinstance(result, MapsWithDiagnostics) else result for result in results]
+        height, width = call.inputs.images.shape[-2:]
+        combined: Tensor | MapsWithDiagnostics = self.module.attribute(LayerMaps(maps, (height, width)), **self.options)
+        return combined
 
 
-def uses_of(classifier: Classifier, asked: Uses) -> list[Use]:
-    """The uses of a bundle on a network; one that is not defined there is refused."""
-    uses = []
-    for label, how in asked.items():
-        module = registry.load(how["room"], how["use"])
+def bind_methods(classifier: Classifier, settings: MethodSettings) -> list[BoundMethod]:
+    """Bind the methods of a bundle to a network; raise `MethodUndefined` for one that is not defined there."""
+    methods = []
+    for label, how in settings.items():
+        module = registry.load(how["group"], how["use"])
         inner = registry.load("methods", how["options"]["of"]) if "maps" in module.METHOD.needs else None
-        layer = resolve(classifier.net, how["layer"])
-        layers: tuple[str, ...] = (layer,) if TAPPED & set(module.METHOD.needs) else ()
+        layer = resolve_layer(classifier.net, how["layer"])
+        layers: tuple[str, ...] = (layer,) if TAP_NEEDS & set(module.METHOD.needs) else ()
         if inner is not None:
-            layers = stack(classifier.net, how["layer"])
+            layers = layer_stack(classifier.net, how["layer"])
             layer = layers[0]
         for path in layers or (layer,):
             for method in (module, inner):
                 if method is not None:
-                    requirements.check(classifier, path, label, method.METHOD.requires)
-        uses.append(Use(label, how["use"], module, inner, how["options"], layer, layers, how["score"], how["shuffled"]))
-    return uses
+                    requirements.require_traits(classifier, path, label, method.METHOD.requires)
+        methods.append(
+            BoundMethod(label, how["use"], module, inner, how["options"], layer, layers, how["score"], how["shuffled"])
+        )
+    return methods
 
 
-def probed(classifier: Classifier, words: str) -> None:
-    """Refuse, before anything is trained, a method that this network has no map for; `words` as Plan.probed says them."""
-    for word in words.split(" "):
-        label, room, name, layer, of = word.split(":")
-        how = {"room": room, "use": name, "layer": layer, "options": {"of": of}, "score": "logit", "shuffled": False}
-        for use in uses_of(classifier, {label: how}):
-            for path in use.layers or (use.layer,):
-                probe(classifier, path)
+def probe_methods(classifier: Classifier, settings: MethodSettings) -> None:
+    """Raise an error, before any training, for a method that has no map on this network."""
+    for method in bind_methods(classifier, settings):
+        for path in method.layers or (method.layer,):
+            probe(classifier, path)
 
 
-def _ask(module: ModuleType, given: Given, layer: str, **options: Any) -> Tensor | Noted:
-    found: Tensor | Noted = module.attribute(*(_met(need, given, layer) for need in module.METHOD.needs), **options)
-    return found
+def _attribute(module: ModuleType, call: MethodCall, layer: str, **options: Any) -> Tensor | MapsWithDiagnostics:
+    inputs = (_input_of(need, call, layer) for need in module.METHOD.needs)
+    maps: Tensor | MapsWithDiagnostics = module.attribute(*inputs, **options)
+    return maps
 
 
-def _met(need: Need, given: Given, layer: str) -> Any:
-    supply = given.supply
+def _input_of(need: Need, call: MethodCall, layer: str) -> Any:
+    inputs = call.inputs
     if need == "nothing":
-        return Scene(supply.images, given.grid, given.generators, given.organ)
+        return ControlInputs(inputs.images, call.grid, call.generators, call.organ)
     if need == "image":
-        return supply.image(given.generators)
-    return getattr(supply, {"layer": "tap"}.get(need, need))(layer)
+        return inputs.image(call.generators)
+    return getattr(inputs, {"layer": "tap"}.get(need, need))(layer)

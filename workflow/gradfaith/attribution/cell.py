@@ -1,14 +1,15 @@
-"""One cell: every method of a bundle asked for every image, the predicted and the true class.
+"""Compute the maps of one cell: every method of a bundle, for every image, for the predicted and the true class.
 
-Methods share what they need: one forward with all their layers tapped, and one short backward per target and kind of
-score (attribution/shared_passes.py); the seconds of what is shared are paid in equal parts by all maps made from it (attribution/time_ledger.py).
-Controls see the images, the organ and the grid only. For each map that has a shuffled control, `copies` of it are made with
-its cells permuted. Whatever is random comes from a stream that depends on the study's seed,
-the model, the method, the image and the copy alone: no two models share their chance, and no order or batch changes it.
+Methods share passes (attribution/shared_passes.py): one forward with all their layers tapped, and one short backward
+for each target and kind of score. The time of a shared pass is divided equally among all maps made from it
+(attribution/time_ledger.py). Controls receive the images, the organ and the grid only. Where a map has a shuffled
+control, `copies` copies of it are made with permuted positions (attribution/support/shuffle.py). Every random stream
+depends on the study's seed, the model, the method, the image and the copy, and on nothing else: no two models share a
+stream, and neither order nor batch size changes one.
 
-Rows are one per (image, class): all predicted classes first, then the true classes where the model was wrong.
-
-The provenance stamp of a map store: what the maps stand on, so that a number can be traced back to its images and code.
+The store of a cell has one row per image and class: first all predicted classes, then the true classes of the images
+that the model got wrong. `provenance_stamp` describes what the maps were made from, so that a number can be traced
+back to its images and code.
 """
 
 import platform
@@ -27,180 +28,180 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, Use
-from gradfaith.attribution.contract import Noted
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall
+from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.probe import probe
-from gradfaith.attribution.support.shuffle import shuffled
-from gradfaith.attribution.taps import grid
-from gradfaith.attribution.time_ledger import Ledger, clock
+from gradfaith.attribution.support.shuffle import shuffle_maps
+from gradfaith.attribution.taps import layer_grid
+from gradfaith.attribution.time_ledger import TimeLedger, clock
 from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime import device
-from gradfaith.runtime.batching import Chunk, Most
+from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import SHUFFLED, Score
 
-Pixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
-Organ = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
-SPARE = 8  # rows of a pass; where fewer fit beside a batch of several images, the batch is what is too large
+ReadPixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
+ReadOrgan = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
+MIN_PASS_ROWS = 8  # rows of a method's own pass; where fewer fit beside several images, the batch of images is halved
+STAMPED_PACKAGES = ("torch", "timm", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some maps of one method, and the row of the store they begin at."""
+class MapChunk:
+    """Maps of one method for consecutive rows of the map store."""
 
     label: str
     info: MapInfo
-    start: int
+    start: int  # the first row in the store
     maps: NDArray[np.float32]  # (n, copies, h, w)
     seconds: float
-    notes: Mapping[str, NDArray[np.float32]]  # each (n,)
+    diagnostics: Mapping[str, NDArray[np.float32]]  # each (n,)
 
 
 @dataclass(frozen=True)
-class Role:
-    """The classes asked of some images of a chunk: the predicted one of all, or the true one where it differs."""
+class TargetRows:
+    """The target classes of some images of a batch: the predicted class of all, or the true one where it differs."""
 
     ids: Sequence[str]
-    rows: Tensor  # (n,) in the chunk
+    rows: Tensor  # (n,) in the batch
     target: Tensor  # (n,)
-    start: int  # in the store
+    start: int  # the first row in the store
 
 
 def map_rows(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """The rows of the cell's store: image_id, target (class index) and role."""
-    place = {name: number for number, name in enumerate(classes)}
+    """Return the rows of the cell's store: image_id, target (class index) and role (both, predicted or true)."""
+    class_index = {name: number for number, name in enumerate(classes)}
     correct = predictions["predicted"] == predictions["label"]
-    first = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["predicted"].map(place)})
-    second = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["label"].map(place)})
+    first = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["predicted"].map(class_index)})
+    second = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["label"].map(class_index)})
     first["role"] = np.where(correct, "both", "predicted")
     return pd.concat([first, second.assign(role="true")[~correct]], ignore_index=True)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One model and one bundle."""
+class MapCell:
+    """The maps of one model and one bundle; `map_chunks` computes them."""
 
     classifier: Classifier
-    pixels: Pixels
-    table: pd.DataFrame  # as `rows` makes it
-    uses: Sequence[Use]
-    key: tuple[object, ...]  # names the study's seed and the model
-    copies: int
-    most: Most
-    organ: Organ | None = None
-    probed: bool = True  # a layer without a map is refused
-    now: Callable[[torch.device], float] = clock
+    pixels: ReadPixels
+    table: pd.DataFrame  # the rows of the store, from `map_rows`
+    methods: Sequence[BoundMethod]
+    key: tuple[object, ...]  # the study's seed and the model; the first part of the key of every random stream
+    copies: int  # of every shuffled map
+    batch_limit: BatchLimit
+    organ: ReadOrgan | None = None
+    probe_layers: bool = True  # raise an error for a layer that gives no map
+    read_clock: Callable[[torch.device], float] = clock
 
-    def pieces(self) -> Iterator[Piece]:
-        """All maps, chunk by chunk."""
-        for _, found in self._batch.pieces(len(self._first), self._chunk):
-            yield from found
+    def map_chunks(self) -> Iterator[MapChunk]:
+        """Compute all maps, batch by batch."""
+        for _, chunks in self._batch.process(len(self._predicted_rows), self._compute_batch):
+            yield from chunks
 
-    def _chunk(self, some: slice) -> list[Piece]:
-        roles, found = self._roles(some), list[Piece]()
-        images = torch.from_numpy(self.pixels(roles[0].ids)).to(self._device).float() / 255
-        layers = list(dict.fromkeys(layer for use in self.uses for layer in use.layers))
-        curved = any("curvature" in use.wants for use in self.uses)
-        organ = None if self.organ is None else torch.from_numpy(self.organ(roles[0].ids)).to(self._device)
+    def _compute_batch(self, rows: slice) -> list[MapChunk]:
+        targets, chunks = self._target_rows(rows), list[MapChunk]()
+        images = torch.from_numpy(self.pixels(targets[0].ids)).to(self._device).float() / 255
+        layers = list(dict.fromkeys(layer for method in self.methods for layer in method.layers))
+        curved = any("curvature" in method.needs for method in self.methods)
+        organ = None if self.organ is None else torch.from_numpy(self.organ(targets[0].ids)).to(self._device)
         grids = self.grids  # probed before the first graph: a probe touches weights that are zero
-        chunk, ledger = self._beside(len(images)), Ledger(partial(self.now, self._device))
-        with shared_passes.meeting(
-            self.classifier, images, layers, chunk=chunk, curved=curved, ledger=ledger
-        ) as meeting:
-            for role in roles:
-                supplies: dict[Score, shared_passes.Supply] = {}
-                own = None if organ is None else organ[role.rows]
-                for use in self.uses:
-                    if use.score not in supplies:
-                        supplies[use.score] = meeting.asked(role.target, role.rows, use.score)
-                    streams = self.streams(role.ids, "control" if use.control else "method", use.label)
-                    given = Given(supplies[use.score], streams, grids[use.layer], own)
-                    found.extend(self._answer(use, given, role))
-        took = ledger.seconds()
-        return [replace(piece, seconds=took.get((piece.label, piece.start), 0.0)) for piece in found]
+        pass_rows, ledger = self._rows_per_pass(len(images)), TimeLedger(partial(self.read_clock, self._device))
+        with shared_passes.open_shared_passes(
+            self.classifier, images, layers, chunk=pass_rows, curved=curved, ledger=ledger
+        ) as shared:
+            for target in targets:
+                inputs: dict[Score, shared_passes.MethodInputs] = {}
+                target_organ = None if organ is None else organ[target.rows]
+                for method in self.methods:
+                    if method.score not in inputs:
+                        inputs[method.score] = shared.for_target(target.target, target.rows, method.score)
+                    streams = self.streams(target.ids, "control" if method.is_control else "method", method.label)
+                    call = MethodCall(inputs[method.score], streams, grids[method.layer], target_organ)
+                    chunks.extend(self._compute_maps(method, call, target))
+        seconds = ledger.seconds()
+        return [replace(chunk, seconds=seconds.get((chunk.label, chunk.start), 0.0)) for chunk in chunks]
 
-    def _answer(self, use: Use, given: Given, role: Role) -> Iterator[Piece]:
-        """The maps of one method for one role, and their shuffled copies; their seconds are known at the end."""
-        with given.supply.ledger.user((use.label, role.start), len(role.ids)):
-            answer = use.attribute(given)
-        noted = answer if isinstance(answer, Noted) else Noted(answer)
-        notes = {name: values.float().cpu().numpy() for name, values in noted.notes.items()}
-        maps = noted.maps.float()
-        yield Piece(use.label, use.info(1), role.start, _stored(maps[:, None]), 0.0, notes)
-        if use.shuffled:
-            draw = [self.streams(role.ids, "shuffle", use.label, copy) for copy in range(self.copies)]
-            many = torch.stack([shuffled(maps, own, use.declared.grid) for own in draw], dim=1)
-            info = replace(use.info(self.copies), method=SHUFFLED + use.name)
-            yield Piece(SHUFFLED + use.label, info, role.start, _stored(many), 0.0, {})
+    def _compute_maps(self, method: BoundMethod, call: MethodCall, target: TargetRows) -> Iterator[MapChunk]:
+        """Compute the maps of one method and their shuffled copies; `_compute_batch` fills in the seconds."""
+        with call.inputs.ledger.charge_maps((method.label, target.start), len(target.ids)):
+            result = method.attribute(call)
+        with_diagnostics = result if isinstance(result, MapsWithDiagnostics) else MapsWithDiagnostics(result)
+        diagnostics = {name: values.float().cpu().numpy() for name, values in with_diagnostics.diagnostics.items()}
+        maps = with_diagnostics.maps.float()
+        yield MapChunk(method.label, method.map_info(1), target.start, _to_numpy(maps[:, None]), 0.0, diagnostics)
+        if method.shuffled:
+            draws = [self.streams(target.ids, "shuffle", method.label, copy) for copy in range(self.copies)]
+            copies = torch.stack([shuffle_maps(maps, draw, method.declared.grid) for draw in draws], dim=1)
+            info = replace(method.map_info(self.copies), method=SHUFFLED + method.name)
+            yield MapChunk(SHUFFLED + method.label, info, target.start, _to_numpy(copies), 0.0, {})
 
     def streams(self, ids: Sequence[str], *purpose: object) -> list[Generator]:
-        """A generator for every image."""
+        """Return one generator per image, seeded by the cell's key, the purpose and the image."""
         return [Generator().manual_seed(rng.seed(*self.key, *purpose, image)) for image in ids]
 
-    def _roles(self, some: slice) -> list[Role]:
-        here = self._first.iloc[some]
-        ids, target = list(here["image_id"]), torch.tensor(here["target"].to_numpy(), device=self._device)
-        roles = [Role(ids, torch.arange(len(ids), device=self._device), target, some.start)]
-        wrong = np.flatnonzero(here["role"] == "predicted")
+    def _target_rows(self, rows: slice) -> list[TargetRows]:
+        batch = self._predicted_rows.iloc[rows]
+        ids, predicted = list(batch["image_id"]), torch.tensor(batch["target"].to_numpy(), device=self._device)
+        targets = [TargetRows(ids, torch.arange(len(ids), device=self._device), predicted, rows.start)]
+        wrong = np.flatnonzero(batch["role"] == "predicted")
         if len(wrong):
             images = [ids[row] for row in wrong]
-            true = torch.tensor([int(self._true[image]) for image in images], device=self._device)
-            start = len(self._first) + int((self._first["role"].iloc[: some.start] == "predicted").sum())
-            roles.append(Role(images, torch.tensor(wrong, device=self._device), true, start))
-        return roles
+            true = torch.tensor([int(self._true_class[image]) for image in images], device=self._device)
+            wrong_before = int((self._predicted_rows["role"].iloc[: rows.start] == "predicted").sum())
+            start = len(self._predicted_rows) + wrong_before
+            targets.append(TargetRows(images, torch.tensor(wrong, device=self._device), true, start))
+        return targets
 
     @property
     def _device(self) -> torch.device:
         return self.classifier.mean.device
 
     @cached_property
-    def _first(self) -> pd.DataFrame:
+    def _predicted_rows(self) -> pd.DataFrame:
         return self.table[self.table["role"] != "true"]
 
     @cached_property
-    def _true(self) -> pd.Series:
+    def _true_class(self) -> pd.Series:
         return self.table[self.table["role"] == "true"].set_index("image_id")["target"]
 
     @cached_property
-    def _batch(self) -> Chunk:
-        """How many images meet the network at once."""
-        return Chunk(self.most, self._device)
+    def _batch(self) -> AdaptiveBatch:
+        """How many images go through the network at once."""
+        return AdaptiveBatch(self.batch_limit, self._device)
 
-    def _beside(self, images: int) -> Chunk:
-        """How many rows a pass takes beside so many images. Known anew where that changes: a smaller batch leaves more room."""
-        return self._batch.of(images, least=SPARE if images > 1 else 1)
+    def _rows_per_pass(self, images: int) -> AdaptiveBatch:
+        """Return how many rows a method's own pass takes beside a batch of images; a smaller batch leaves more room."""
+        return self._batch.for_kind(images, minimum=MIN_PASS_ROWS if images > 1 else 1)
 
     @cached_property
     def grids(self) -> Mapping[str, tuple[int, int]]:
-        """Of every layer that is tapped or that a control stands beside; a layer without a map is refused."""
-        informed = {layer for use in self.uses for layer in use.layers}
-        every = dict.fromkeys(layer for use in self.uses for layer in (use.layer, *use.layers))
+        """Height and width of every layer's grid; raise an error for a tapped layer that gives no map."""
+        tapped = {layer for method in self.methods for layer in method.layers}
+        layers = dict.fromkeys(layer for method in self.methods for layer in (method.layer, *method.layers))
         return {
-            layer: (probe if self.probed and layer in informed else grid)(self.classifier, layer) for layer in every
+            layer: (probe if self.probe_layers and layer in tapped else layer_grid)(self.classifier, layer)
+            for layer in layers
         }
 
 
-def _stored(maps: Tensor) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = maps.float().cpu().numpy()
-    return found
+def _to_numpy(maps: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = maps.float().cpu().numpy()
+    return array
 
 
-VERSIONED = ("torch", "timm", "numpy", "h5py")
-
-
-class Digested(Protocol):
-    """Images that say which they are."""
+class HasDigest(Protocol):
+    """A store of images, or one image, with a digest of its content."""
 
     @property
     def digest(self) -> str: ...
 
 
 def provenance_stamp(
-    wildcards: Any, settings: Mapping[str, Any], code: str, images: Digested, card: Path, model: Classifier
+    wildcards: Any, settings: Mapping[str, Any], code: str, images: HasDigest, card: Path, model: Classifier
 ) -> dict[str, Any]:
-    """What a reader checks, and what a reviewer looks up."""
-    place = next(model.parameters()).device
+    """Return the stamp of a map store: the part that readers check, and the part that makes it reproducible."""
+    parameter_device = next(model.parameters()).device
     return {
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
@@ -209,8 +210,8 @@ def provenance_stamp(
         "weights_sha256": read_card(card)["weights_sha256"],
         "settings": dict(settings),
         "code": code,
-        "device": device.name(place),
+        "device": device.device_name(parameter_device),
         **settings["passes"],
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in STAMPED_PACKAGES},
     }

@@ -1,24 +1,26 @@
-"""What an attribution method is: a file whose stem is its name, a `METHOD`, and `attribute`.
+"""The contract of attribution methods and controls: what they declare, and what inputs they receive.
+
+A method is one file. Its stem is the method's name, and it has a `METHOD` and a function `attribute`:
 
     METHOD = Method(needs=("layer",), grid="native", signed=False, backwards=1, cite="jiang2021")
     def attribute(tap: Tap, *, <options>) -> Tensor: ...                                        # (n, h, w)
 
-`needs` says what `attribute` receives, one argument for each word, in this order:
+`needs` says what `attribute` receives: one argument for each word, in this order.
 
     "layer"       a Tap: activation and gradient of one layer
     "curvature"   a Curvature: the second derivative of the score at that layer, along a direction
-    "head"        a Head: the scores of changed activations of that layer, without what comes before it
-    "image"       an Asked: the images, and the score and its gradient for any changed images
+    "head"        a HeadInputs: scores of changed activations of that layer, without the layers before it
+    "image"       an ImageInputs: the images, and the score and its gradient for any changed images
     "attention"   an Attention: every block's attention and its gradient
-    "maps"        Layered: the maps of the method named by the option `of`, at a layer and all deeper ones
-    "nothing"     a Scene: the images, the organ, and the grid of the study's layer; for controls
+    "maps"        a LayerMaps: maps of the method named by the option `of`, at a layer and all deeper ones
+    "nothing"     a ControlInputs: the images, the organ, and the grid of the study's layer; for controls
 
-All are of one batch and one target class per image. `requires` names what a network must be for the method to be
-defined (attribution/requirements.py tells whether it is); elsewhere the method is refused before anything is trained. `grid` is
-"native" (the layer's own) or "input" (the image's); `signed` says whether negative values mean something. A count of
-passes is a number, or a word: an option's name, "channels", or "windows" (of occlusion), where need be with a number
-added ("steps + 2"). `limits` are what options must keep, as conditions on their names (config/options.py). The maps are raw: nobody
-rescales before `metrics/maps/evaluate.py`.
+All of them describe one batch, with one target class per image. `requires` names what a network must be for the
+method to be defined; attribution/requirements.py checks it, and GradFaith refuses the method elsewhere, before any
+training. `grid` is "native" (the layer's own) or "input" (the image's). `signed` says whether negative values mean
+something. A count of passes is a number or a word: an option's name, "channels", or "windows" (of occlusion), with a
+number added where needed ("steps + 2"). `limits` are conditions on the options' names (config/options.py).
+Maps are raw: only `metrics/maps/evaluate.py` rescales them.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -32,18 +34,16 @@ from gradfaith.vocabulary import Grid, Score
 
 Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
 Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
-Rows = Tensor  # (m,) the image that each of m changed copies is a copy of
-Build = Callable[
-    [slice], Tensor
-]  # some of the m copies, made when they are needed, so that they need not exist at once
-Each = Callable[
-    [Hashable, Callable[[Tensor], Any]], list[Any]
-]  # a name, and how it is made of (c, h, w) -> one per image
+ImageRows = Tensor  # (m,) indices of images: for each of m changed copies, the image that it is a copy of
+# A slice of the m changed copies -> those copies, built when they are needed, so that they never all exist at once.
+BuildCopies = Callable[[slice], Tensor]
+# A name for the result, and the function of one image (c, h, w) -> one result per image, in a list.
+ComputePerImage = Callable[[Hashable, Callable[[Tensor], Any]], list[Any]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is declared about a method, and tested from the declaration."""
+    """The declaration of a method or control; the contract tests check it against the code."""
 
     needs: tuple[Need, ...]
     grid: Grid
@@ -51,19 +51,19 @@ class Method:
     requires: tuple[Trait, ...] = ()
     forwards: int | str = 0  # whole forward passes per map, beyond the one the bundle shares
     backwards: int | str = 0  # per map: through the head only for a layer, to the image for an image
-    heads: int | str = 0  # forward passes of the head alone, per map
-    scores: tuple[Score, ...] = ("logit", "log_odds", "margin")  # what of the answer it can explain
+    head_passes: int | str = 0  # forward passes of the head alone, per map
+    scores: tuple[Score, ...] = ("logit", "log_odds", "margin")  # the scores that it can explain
     seeded: bool = False  # draws random numbers, from the generators it is given
     targeted: bool = True  # the map depends on the class it explains
-    at: str = ""  # the layer it taps unless the study names one, a word of models/layers.py; else the architecture's
+    default_layer: str = ""  # a word of models/layers.py, used unless the study names a layer; "": the architecture's
     cite: str = ""
     differs: str = ""  # where we differ from the source, in one sentence
-    limits: tuple[str, ...] = ()  # what its options must keep: "steps >= 1"
+    limits: tuple[str, ...] = ()  # conditions on its options: "steps >= 1"
 
 
 @dataclass(frozen=True)
 class Tap:
-    """What the methods of a bundle share: one layer, one batch, one target class per image."""
+    """Activation and gradient of one layer, for one batch and one target class per image; shared by a bundle."""
 
     activation: Tensor  # (n, c, h, w)
     gradient: Tensor  # (n, c, h, w), of the target's score with respect to the activation
@@ -72,85 +72,87 @@ class Tap:
 
 @dataclass(frozen=True)
 class Curvature:
-    """H v for each image: the score's second derivative with respect to the activation, along v."""
+    """Hessian-vector products: for each image the second derivative of the score by the activation, times v."""
 
-    along: Callable[[Tensor], Tensor]  # (n, c, h, w) -> (n, c, h, w)
-
-
-@dataclass(frozen=True)
-class Head:
-    """The network from the layer on."""
-
-    scores: Callable[[int, int, Build], Tensor]  # which image, how many, changed activations (m, c, h, w) -> (m,)
+    hessian_product: Callable[[Tensor], Tensor]  # v (n, c, h, w) -> H v (n, c, h, w)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The images and the classes that are asked for, and a model that answers."""
+class HeadInputs:
+    """The part of the network that follows the layer."""
+
+    # Index of the image, number m of copies, changed activations (m, c, h, w) -> their scores (m,).
+    scores: Callable[[int, int, BuildCopies], Tensor]
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Images, their target classes, and functions that run the model on changed copies of the images."""
 
     images: Tensor  # (n, c, h, w) in [0, 1]
     target: Tensor  # (n,)
-    generators: Sequence[Generator]  # one per image, drawing on the CPU: the same numbers on every device
-    scores: Callable[[Build, Rows], Tensor]  # changed images (m, c, h, w) -> (m,)
-    gradients: Callable[[Build, Rows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
-    slope: Callable[[], Tensor]  # (n, c, h, w) the gradients of the unchanged images, computed once for all methods
+    generators: Sequence[Generator]  # one per image, on the CPU: the same numbers on every device
+    scores: Callable[[BuildCopies, ImageRows], Tensor]  # changed images (m, c, h, w) -> (m,)
+    gradients: Callable[[BuildCopies, ImageRows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
+    image_gradient: Callable[[], Tensor]  # (n, c, h, w) of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
-    mean: Tensor | None = None  # the grey that the network's normalisation takes away
-    each: Each = field(kw_only=True)  # what is made of every image alone, once for all methods that name it alike
+    mean: Tensor | None = None  # the grey that the network's normalisation subtracts
+    per_image: ComputePerImage = field(kw_only=True)  # a result per image, shared by all methods that use its name
 
 
 @dataclass(frozen=True)
 class Attention:
-    """What every block of a transformer attends to."""
+    """The attention weights of every block of a transformer, and their gradients."""
 
-    weights: Sequence[Tensor]  # per block (n, heads, t, t); a row says where a token looks
-    gradients: Callable[[], Sequence[Tensor]]  # of the score, as large; computed once for all methods
-    prefix: int  # tokens before the patches: class, distillation, registers
-    leading: int  # of these, so many are read by a classifier that reads the class token
-    read: Literal["class", "patches"]  # which tokens the classifier reads
-    grid: tuple[int, int]
+    weights: Sequence[Tensor]  # per block (n, heads, t, t); each row sums to 1: what a token attends to
+    gradients: Callable[[], Sequence[Tensor]]  # of the score by the weights; computed once for all methods
+    prefix_tokens: int  # number of tokens before the patches: class, distillation, registers
+    class_tokens: int  # how many of these a classifier reads that reads the class token
+    tokens_read: Literal["class", "patches"]  # which tokens the classifier reads
+    grid: tuple[int, int]  # of the patches
 
-    def reader(self) -> Tensor:  # (1, t)
-        """The share of each token in what the classifier reads."""
+    def read_weights(self) -> Tensor:  # (1, t)
+        """Return the weight of each token in what the classifier reads; the weights sum to 1."""
         row = torch.zeros_like(self.weights[0][:1, 0, 0])
-        read = slice(0, self.leading) if self.read == "class" else slice(self.prefix, None)
+        read = slice(0, self.class_tokens) if self.tokens_read == "class" else slice(self.prefix_tokens, None)
         row[:, read] = 1 / row[:, read].shape[1]
         return row
 
-    def patches(self, row: Tensor) -> Tensor:  # (n, t) -> (n, h, w)
-        return row[:, self.prefix :].reshape(len(row), *self.grid)
+    def patch_grid(self, row: Tensor) -> Tensor:  # (n, t) -> (n, h, w)
+        """Return one value per token as a grid of patches."""
+        return row[:, self.prefix_tokens :].reshape(len(row), *self.grid)
 
 
 @dataclass(frozen=True)
-class Layered:
-    """Maps of one method at several layers, from the one asked for to the deepest."""
+class LayerMaps:
+    """Maps of one method at several layers, from the configured layer to the deepest."""
 
     maps: Sequence[Tensor]  # each (n, h, w), on its own layer's grid
-    size: tuple[int, int]  # of the image
+    image_size: tuple[int, int]  # height and width
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a control may know: the picture, the organ and the grid, nothing of the model."""
+class ControlInputs:
+    """What a control may use: the images, the organ and the grid of a layer, but not the model."""
 
     images: Tensor  # (n, c, h, w) in [0, 1]
-    grid: tuple[int, int]  # of the layer the study taps
+    grid: tuple[int, int]  # of the study's layer
     generators: Sequence[Generator]  # one per image
     organ: Tensor | None = None  # (n, h, w) bool, where the dataset knows it
 
 
 @dataclass(frozen=True)
-class Noted:
-    """Maps, with a number per image that says how far each can be trusted: a completeness error, a fit, a count."""
+class MapsWithDiagnostics:
+    """Maps with named numbers per image that say how far to trust each: a completeness error, a fit, a count."""
 
     maps: Tensor  # (n, h, w)
-    notes: Mapping[str, Tensor] = field(default_factory=dict)  # each (n,)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (n,)
 
 
-def score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, k), (n,) -> (n,)
-    """What a map explains: the class's logit, its log-odds, or its margin over the best other class."""
-    own = logits.gather(1, target[:, None])[:, 0]
+def target_score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, k), (n,) -> (n,)
+    """Return the score that a map explains: the target's logit, log-odds, or margin over the best other class."""
+    target_logit = logits.gather(1, target[:, None])[:, 0]
     if kind == "logit":
-        return own
+        return target_logit
     others = logits.scatter(1, target[:, None], -torch.inf)
-    return own - (others.logsumexp(dim=1) if kind == "log_odds" else others.amax(dim=1))
+    return target_logit - (others.logsumexp(dim=1) if kind == "log_odds" else others.amax(dim=1))

@@ -1,9 +1,9 @@
-"""How a layer's raw output becomes a grid, `(n, c, h, w)`, and how a changed grid becomes a raw output again.
+"""Convert a layer's raw output to a grid, `(n, c, h, w)`, and a changed grid back to a raw output.
 
-Square images make square grids, so the two equal axes are the grid; where that leaves a doubt (7 channels on a 7 x 7
-grid) a wider image tells which axis grows, and `attribution/taps.py` asks it. Tokens before the grid's own (class, distillation,
-registers) are what is left of their number. timm's `forward_intermediates` is no help here: for many families the map
-it returns is a side branch without a path to the logits.
+Square images give square grids, so the two equal axes are the grid. Where that is ambiguous (7 channels on a 7 x 7
+grid), `attribution/taps.py` runs a wider image, and the axis that grows is the width. Tokens beyond those of the grid
+are prefix tokens (class, distillation, registers). timm's `forward_intermediates` does not help here: for many
+families the map that it returns is a side branch without a path to the logits.
 """
 
 import math
@@ -19,72 +19,74 @@ _MOST_PREFIX_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a raw output becomes (n, c, h, w)."""
+class GridLayout:
+    """Which axes of a layer's raw output are channels and grid; converts it to (n, c, h, w) and back."""
 
     kind: Literal["nchw", "nhwc", "tokens"]
     grid: tuple[int, int]
-    prefix: int = 0  # tokens before the grid's own
+    prefix_tokens: int = 0  # number of tokens before those of the grid
 
-    def apply(self, raw: Tensor) -> Tensor:  # (n, c, h, w)
+    def to_grid(self, raw: Tensor) -> Tensor:  # (n, c, h, w)
+        """Return a raw output as a grid, without its prefix tokens."""
         if self.kind == "nchw":
             return raw
         if self.kind == "tokens":
-            raw = raw[:, self.prefix :].reshape(len(raw), *self.grid, raw.shape[-1])
+            raw = raw[:, self.prefix_tokens :].reshape(len(raw), *self.grid, raw.shape[-1])
         return raw.permute(0, 3, 1, 2)
 
-    def undo(self, grid: Tensor, raw: Tensor) -> Tensor:
-        """A grid (n, c, h, w) in the layer's own layout; tokens before the grid's own are those of `raw`."""
+    def from_grid(self, grid: Tensor, raw: Tensor) -> Tensor:
+        """Return a grid (n, c, h, w) in the layer's own layout; its prefix tokens are those of `raw`."""
         if self.kind == "nchw":
             return grid
         last = grid.permute(0, 2, 3, 1)
-        return torch.cat([raw[:, : self.prefix], last.flatten(1, 2)], dim=1) if self.kind == "tokens" else last
+        return torch.cat([raw[:, : self.prefix_tokens], last.flatten(1, 2)], dim=1) if self.kind == "tokens" else last
 
 
-def of_shape(net: nn.Module, layer: str, shape: tuple[int, ...]) -> Layout | None:
-    """The layout of a raw output whose rows have this shape; None where only a wider image can tell."""
+def layout_of_shape(net: nn.Module, layer: str, shape: tuple[int, ...]) -> GridLayout | None:
+    """Return the layout of a raw output from the shape of one row; None where only a wider image can tell."""
     if len(shape) == 2:
         return _tokens(net, layer, shape[0])
     if len(shape) != 3:
-        raise unusable(layer, f"returns {shape} for one image, which has no grid")
+        raise unusable_layer(layer, f"returns {shape} for one image, which has no grid")
     first, middle, last = shape
     if middle == last != first:
-        return Layout("nchw", (middle, last))
-    return Layout("nhwc", (first, middle)) if first == middle != last else None
+        return GridLayout("nchw", (middle, last))
+    return GridLayout("nhwc", (first, middle)) if first == middle != last else None
 
 
-def by_growth(net: nn.Module, layer: str, shape: tuple[int, ...], wider: tuple[int, ...] | None) -> Layout:
-    """Which axes grew with a wider image; a network of one size only says it of itself, in `output_fmt`."""
+def layout_by_growth(net: nn.Module, layer: str, shape: tuple[int, ...], wider: tuple[int, ...] | None) -> GridLayout:
+    """Return the layout from the axes that grew with a wider image, or from `output_fmt` where only one size works."""
     if wider is None:
         declared = str(getattr(net, "output_fmt", "")).lower()
         grown = {"nchw": [2], "nhwc": [1]}.get(declared)
     else:
         grown = [axis for axis, (one, two) in enumerate(zip(shape, wider, strict=True)) if one != two]
     if grown == [2]:
-        return Layout("nchw", (shape[1], shape[2]))
+        return GridLayout("nchw", (shape[1], shape[2]))
     if grown == [1]:
-        return Layout("nhwc", (shape[0], shape[1]))
-    raise unusable(layer, f"returns {shape} for one image, and which axes are the grid cannot be told")
+        return GridLayout("nhwc", (shape[0], shape[1]))
+    raise unusable_layer(layer, f"returns {shape} for one image, and which axes are the grid cannot be told")
 
 
-def _tokens(net: nn.Module, layer: str, count: int) -> Layout:
-    """The patch grid where the network states it, else the one square that fits."""
+def _tokens(net: nn.Module, layer: str, count: int) -> GridLayout:
+    """Return the layout of tokens: the network's own patch grid, else the one square grid that fits."""
     stated = getattr(getattr(net, "patch_embed", None), "grid_size", None)
     if stated is not None and 0 <= count - math.prod(stated) <= _MOST_PREFIX_TOKENS:
-        return Layout("tokens", (int(stated[0]), int(stated[1])), count - math.prod(stated))
+        return GridLayout("tokens", (int(stated[0]), int(stated[1])), count - math.prod(stated))
     fitting = [
-        Layout("tokens", (side, side), prefix)
+        GridLayout("tokens", (side, side), prefix)
         for prefix in sorted({0, int(getattr(net, "num_prefix_tokens", 0))})
         if (side := math.isqrt(max(count - prefix, 0))) and side * side == count - prefix
     ]
     if len(fitting) != 1:
-        raise unusable(layer, f"returns {count} tokens for one image, which fit {len(fitting)} square grids")
+        raise unusable_layer(layer, f"returns {count} tokens for one image, which fit {len(fitting)} square grids")
     return fitting[0]
 
 
-def unusable(layer: str, what: str) -> LayerUnusable:
+def unusable_layer(layer: str, what: str) -> LayerUnusable:
+    """Return the error for a layer that gives no map; `what` continues 'Layer "x" ...'."""
     return LayerUnusable(
-        found=f'Layer "{layer}" {what}.',
-        why="A map needs one activation per image, on a grid, from which the logits are computed.",
-        then="Name another layer with `layer:`, or leave it out for the family's default.",
+        problem=f'Layer "{layer}" {what}.',
+        reason="A map needs one activation per image, on a grid, from which the logits are computed.",
+        fix="Name another layer with `layer:`, or leave it out for the family's default.",
     )

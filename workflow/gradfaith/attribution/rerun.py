@@ -1,11 +1,12 @@
-"""The methods of a bundle, asked again: what metrics/runners/rerun.py calls when it wants maps of changed images or of another model.
+"""Compute maps again for changed images or another model; metrics/runners/rerun.py calls this.
 
-A batch of changed images goes through the network once for all methods that want something of it, with one backward per kind of
-score; a method that asks for more is asked about its own images only. Shuffled copies are the method's new map, permuted
-as their stored one was. Controls repeat their draws, whatever the image; a method with chance of its own draws anew for
-a changed image, as whoever runs it twice would, and repeats its draws for another model, so that only the model differs.
+A batch of changed images goes through the network once for all methods, with one backward per kind of score. A
+method's own extra passes run only on the images for which its maps are needed. A shuffled copy is the method's new
+map, permuted like its stored copy. Controls repeat their random draws for every image. A seeded method draws anew
+for a changed image, as in any second run, and repeats its draws for another model, so that only the model differs.
 
-What a method refuses to explain is asked image by image; its map is then not finite, and the log says why.
+If a method raises an error, its images are computed one by one. A map that cannot be computed is NaN, and the log
+gives the reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,125 +19,144 @@ from torch import Tensor
 
 from gradfaith import rng
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import Given, Use, uses_of
-from gradfaith.attribution.cell import Cell
-from gradfaith.attribution.contract import Noted
-from gradfaith.attribution.support.shuffle import shuffled
-from gradfaith.errors import Refusal
-from gradfaith.metrics.contract import Chosen, Reruns, Trained
-from gradfaith.metrics.maps.randomisation import NAME
-from gradfaith.metrics.runners.rerun import steps
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
+from gradfaith.attribution.cell import MapCell
+from gradfaith.attribution.contract import MapsWithDiagnostics
+from gradfaith.attribution.support.shuffle import shuffle_maps
+from gradfaith.errors import GradFaithError
+from gradfaith.metrics.contract import BoundPlugins, RerunBatch, WeightState
+from gradfaith.metrics.runners.rerun import requested_reruns
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.randomise import cascade
-from gradfaith.models.speed import prepared
-from gradfaith.runtime.batching import Chunk, Most
-from gradfaith.storage.hdf5 import Images, Maps
-from gradfaith.vocabulary import SHUFFLED, Score
+from gradfaith.models.randomise import randomise_in_steps
+from gradfaith.models.speed import prepare_for_speed
+from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
+from gradfaith.storage.hdf5 import ImageStore, MapStore
+from gradfaith.vocabulary import RANDOMISATION, SHUFFLED, Score
 
-Whose = tuple[str, int]  # the label of stored maps, and which copy
+MapKey = tuple[str, int]  # the label of stored maps, and the number of the copy
 
 
 @dataclass(frozen=True)
-class Explainer:
-    """The methods of a bundle, on the trained network and, where a metric asks for it, on one that has forgotten everything."""
+class Reexplainer:
+    """The methods of a bundle on the trained network and, where a metric needs it, on a fully randomised one."""
 
-    cells: Mapping[Trained, Cell]
-    passes: Chunk  # rows of a method's own passes
+    cells: Mapping[WeightState, MapCell]
+    passes: AdaptiveBatch  # rows of a method's own passes
 
-    def __call__(self, asked: Reruns) -> dict[Whose, Tensor]:
-        """Raw maps of every method that is wanted, of the rows it is wanted for."""
-        if asked.model not in self.cells:
-            return _nothing(self.cells["trained"], asked)
-        cell, found = self.cells[asked.model], dict[Whose, Tensor]()
-        uses = [use for use in cell.uses if _stored(use, asked)]
-        layers = list(dict.fromkeys(layer for use in uses for layer in use.layers))
-        curved = any("curvature" in use.wants for use in uses)
-        every = torch.arange(len(asked.images), device=asked.images.device)
-        with shared_passes.meeting(cell.classifier, asked.images, layers, chunk=self.passes, curved=curved) as meeting:
-            supplies: dict[Score, shared_passes.Supply] = {}
-            for use in uses:
-                if use.score not in supplies:
-                    supplies[use.score] = meeting.asked(asked.target, every, use.score)
-                found.update(_maps(cell, use, supplies[use.score], asked))
-        return found
+    def __call__(self, batch: RerunBatch) -> dict[MapKey, Tensor]:
+        """Return raw maps (n, h, w) of every map that the batch wants, for the rows it wants them for."""
+        if batch.model not in self.cells:
+            return _missing_maps(self.cells["trained"], batch)
+        cell, maps = self.cells[batch.model], dict[MapKey, Tensor]()
+        methods = [method for method in cell.methods if _wanted_keys(method, batch)]
+        layers = list(dict.fromkeys(layer for method in methods for layer in method.layers))
+        curved = any("curvature" in method.needs for method in methods)
+        all_rows = torch.arange(len(batch.images), device=batch.images.device)
+        with shared_passes.open_shared_passes(
+            cell.classifier, batch.images, layers, chunk=self.passes, curved=curved
+        ) as shared:
+            inputs: dict[Score, shared_passes.MethodInputs] = {}
+            for method in methods:
+                if method.score not in inputs:
+                    inputs[method.score] = shared.for_target(batch.target, all_rows, method.score)
+                maps.update(_method_maps(cell, method, inputs[method.score], batch))
+        return maps
 
 
-def explainer(
-    model: Classifier, images: Images, maps: Maps, metrics: Chosen, asked: Mapping[str, Any],
-    model_is: Mapping[str, Any], *, most: Most,
-) -> Explainer:  # fmt: skip
-    """Of the methods that made these maps, with the passes that made them; the model is changed for them."""
-    key = (asked["seed"], model_is["arch"], model_is["seed"])
-    networks: dict[Trained, Classifier] = {"trained": model}
-    if any(step.model == "randomised" for step in chain(*steps(metrics).values())):
-        ((_, _, networks["randomised"]),) = cascade(model, ["top_down"], 1, seed=rng.seed(*key, NAME))
-    organ = (lambda ids: images.mask(asked["organ"], ids)[0]) if asked["organ"] else None
-    uses = uses_of(model, asked["methods"])
-    cells: dict[Trained, Cell] = {}
+def build_reexplainer(
+    model: Classifier, images: ImageStore, maps: MapStore, metrics: BoundPlugins, settings: Mapping[str, Any],
+    model_key: Mapping[str, Any], *, batch_limit: BatchLimit,
+) -> Reexplainer:  # fmt: skip
+    """Build it for the methods and the pass settings that made the stored maps; the model is modified in place.
+
+    `settings` are the job's; `model_key` holds the architecture and the seed.
+    """
+    key = (settings["seed"], model_key["arch"], model_key["seed"])
+    networks: dict[WeightState, Classifier] = {"trained": model}
+    if any(step.model == "randomised" for step in chain(*requested_reruns(metrics).values())):
+        ((_, _, networks["randomised"]),) = randomise_in_steps(
+            model, ["top_down"], 1, seed=rng.seed(*key, RANDOMISATION)
+        )
+    organ = (lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None
+    methods = bind_methods(model, settings["methods"])
+    cells: dict[WeightState, MapCell] = {}
     for name, network in networks.items():
         try:
-            ready = prepared(network, asked["passes"])
-        except Refusal as error:
+            ready = prepare_for_speed(network, settings["passes"])
+        except GradFaithError as error:
             if name == "trained":
                 raise
-            print(f"no map of the {name} network: {error.found}", flush=True)  # noqa: T201 - the job's log
+            print(f"no map of the {name} network: {error.problem}", flush=True)  # noqa: T201 - the job's log
             continue
-        cells[name] = Cell(ready, images.pixels, maps.rows, uses, key, copies=1, most=most, organ=organ, probed=False)
-    return Explainer(cells, Chunk(most, model.mean.device))
+        cells[name] = MapCell(
+            ready, images.pixels, maps.rows, methods, key, copies=1, batch_limit=batch_limit, organ=organ,
+            probe_layers=False,
+        )  # fmt: skip
+    return Reexplainer(cells, AdaptiveBatch(batch_limit, model.mean.device))
 
 
-def _nothing(cell: Cell, asked: Reruns) -> dict[Whose, Tensor]:
-    """Of a network that cannot be asked: no map that is finite."""
-    found = {}
-    for use in cell.uses:
-        for whose in _stored(use, asked):
-            size = cell.grids[use.layer] if use.declared.grid == "native" else asked.images.shape[-2:]
-            found[whose] = torch.full((len(asked.wanted[whose]), *size), torch.nan, device=asked.images.device)
-    return found
+def _missing_maps(cell: MapCell, batch: RerunBatch) -> dict[MapKey, Tensor]:
+    """Return NaN for every wanted map, for a network that could not be prepared."""
+    maps = {}
+    for method in cell.methods:
+        for key in _wanted_keys(method, batch):
+            size = _map_size(cell, method, batch)
+            maps[key] = torch.full((len(batch.wanted[key]), *size), torch.nan, device=batch.images.device)
+    return maps
 
 
-def _stored(use: Use, asked: Reruns) -> list[Whose]:
-    """The stored maps of a method, and its shuffled copies, that are wanted."""
-    return [whose for whose in asked.wanted if whose[0] in {use.label, SHUFFLED + use.label}]
+def _map_size(cell: MapCell, method: BoundMethod, batch: RerunBatch) -> Sequence[int]:
+    return cell.grids[method.layer] if method.declared.grid == "native" else batch.images.shape[-2:]
 
 
-def _maps(cell: Cell, use: Use, supply: shared_passes.Supply, asked: Reruns) -> Iterator[tuple[Whose, Tensor]]:
-    """One method run once for its own map and its shuffled copies."""
-    whose = _stored(use, asked)
-    rows = torch.unique(torch.cat([asked.wanted[own] for own in whose]))
-    maps = _asked(cell, use, supply, asked, rows)
-    for label, copy in whose:
-        wanted = asked.wanted[label, copy]
-        own = maps[torch.searchsorted(rows, wanted)]
-        if label != use.label:
-            ids = [asked.image_ids[row] for row in wanted.tolist()]
-            own = shuffled(own, cell.streams(ids, "shuffle", use.label, copy), use.declared.grid)
-        yield (label, copy), own
+def _wanted_keys(method: BoundMethod, batch: RerunBatch) -> list[MapKey]:
+    """Return the keys of the wanted maps of a method and of its shuffled copies."""
+    return [key for key in batch.wanted if key[0] in {method.label, SHUFFLED + method.label}]
 
 
-def _asked(cell: Cell, use: Use, supply: shared_passes.Supply, asked: Reruns, rows: Tensor) -> Tensor:  # (r, h0, w0)
-    """The method's maps of some rows; of a row that it refuses, nothing that is finite."""
-    ids, changes = ([column[row] for row in rows.tolist()] for column in (asked.image_ids, asked.changes))
+def _method_maps(
+    cell: MapCell, method: BoundMethod, inputs: shared_passes.MethodInputs, batch: RerunBatch
+) -> Iterator[tuple[MapKey, Tensor]]:
+    """Run one method once, for its own maps and for its shuffled copies."""
+    keys = _wanted_keys(method, batch)
+    rows = torch.unique(torch.cat([batch.wanted[key] for key in keys]))
+    all_maps = _maps_of_rows(cell, method, inputs, batch, rows)
+    for label, copy in keys:
+        wanted = batch.wanted[label, copy]
+        maps = all_maps[torch.searchsorted(rows, wanted)]
+        if label != method.label:
+            ids = [batch.image_ids[row] for row in wanted.tolist()]
+            maps = shuffle_maps(maps, cell.streams(ids, "shuffle", method.label, copy), method.declared.grid)
+        yield (label, copy), maps
+
+
+def _maps_of_rows(
+    cell: MapCell, method: BoundMethod, inputs: shared_passes.MethodInputs, batch: RerunBatch, rows: Tensor
+) -> Tensor:  # (r, h0, w0)
+    """Compute the method's maps of some rows; NaN for a row on which it raises an error."""
+    ids, changes = ([column[row] for row in rows.tolist()] for column in (batch.image_ids, batch.changes))
     organ = None if cell.organ is None else torch.from_numpy(cell.organ(ids)).to(rows.device)
-    given = Given(supply.some(rows), _streams(cell, use, asked.model, ids, changes), cell.grids[use.layer], organ)
+    streams = _streams(cell, method, batch.model, ids, changes)
+    call = MethodCall(inputs.subset(rows), streams, cell.grids[method.layer], organ)
     try:
-        answer = use.attribute(given)
-        return (answer.maps if isinstance(answer, Noted) else answer).float()
-    except (Refusal, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        result = method.attribute(call)
+        return (result.maps if isinstance(result, MapsWithDiagnostics) else result).float()
+    except (GradFaithError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         if len(rows) > 1:
-            return torch.cat([_asked(cell, use, supply, asked, row[None]) for row in rows])
-        reason = error.found if isinstance(error, Refusal) else str(error)
-        print(f"{use.label}, {changes[0]}, {ids[0]}: {reason}", flush=True)  # noqa: T201 - the job's log
-        size = cell.grids[use.layer] if use.declared.grid == "native" else asked.images.shape[-2:]
-        return torch.full((1, *size), torch.nan, device=rows.device)
+            return torch.cat([_maps_of_rows(cell, method, inputs, batch, row[None]) for row in rows])
+        reason = error.problem if isinstance(error, GradFaithError) else str(error)
+        print(f"{method.label}, {changes[0]}, {ids[0]}: {reason}", flush=True)  # noqa: T201 - the job's log
+        return torch.full((1, *_map_size(cell, method, batch)), torch.nan, device=rows.device)
 
 
-def _streams(cell: Cell, use: Use, model: Trained, ids: Sequence[str], changes: Sequence[str]) -> list[torch.Generator]:
-    """Where its chance comes from: its own as before, or a new draw for a changed image."""
-    if use.control or model == "randomised":
-        return cell.streams(ids, "control" if use.control else "method", use.label)
+def _streams(
+    cell: MapCell, method: BoundMethod, model: WeightState, ids: Sequence[str], changes: Sequence[str]
+) -> list[torch.Generator]:
+    """Return the generators of the stored maps, or new ones for a seeded method on changed images."""
+    if method.is_control or model == "randomised":
+        return cell.streams(ids, "control" if method.is_control else "method", method.label)
     return [
         stream
         for image, change in zip(ids, changes, strict=True)
-        for stream in cell.streams([image], "again", change, use.label)
+        for stream in cell.streams([image], "again", change, method.label)
     ]

@@ -1,11 +1,12 @@
-"""What methods need, made from a classifier and some images: each thing once for all methods that ask for it.
+"""Run the forward and backward passes that methods need, each of them once for all methods that share it.
 
-    with needs.meeting(classifier, images, layers) as meet:      one forward with every layer tapped
-        supply = meet.asked(target, rows)                        one short backward for every target and kind of score
-        method.attribute(supply.tap(layer), ...)
+    with open_shared_passes(classifier, images, layers, chunk=chunk) as shared:   one forward, every layer tapped
+        inputs = shared.for_target(target, rows, "logit")      one short backward for each target and kind of score
+        method.attribute(inputs.tap(layer), ...)
 
-Plain forwards of changed images, and of the head, are cut into pieces that fit (device.Chunk), each kind into its own. What is
-shared is paid for by all maps made from it (attribution/time_ledger.py).
+Forward passes of changed images and of the head are cut into chunks that fit into memory (runtime/batching.py); the
+chunk size of each kind of pass is found separately. The time of a shared pass is divided among all maps that are made
+from it (attribution/time_ledger.py).
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -18,153 +19,158 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gradfaith.attribution import contract, taps
-from gradfaith.attribution.attention import Attended, attend
-from gradfaith.attribution.contract import Asked, Build, Curvature, Rows, Tap
-from gradfaith.attribution.head import headed
-from gradfaith.attribution.time_ledger import Account, Ledger, Shared, clock
+from gradfaith.attribution.attention import AttentionPass, record_attention
+from gradfaith.attribution.contract import BuildCopies, Curvature, ImageInputs, ImageRows, Tap
+from gradfaith.attribution.head import open_head
+from gradfaith.attribution.time_ledger import Account, SharedProperty, TimeLedger, clock
 from gradfaith.models import classifier as classifier_models
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import Chunk
+from gradfaith.runtime.batching import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
 
-class Meeting:
-    """One batch of images; made by `meeting`, of no use outside its `with`."""
+class SharedPasses:
+    """The passes of one batch of images; made by `open_shared_passes` and valid inside its `with` block only."""
 
     def __init__(
-        self, classifier: Classifier, images: Tensor, chunk: Chunk, ledger: Ledger, tapped: taps.Tapped | None
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        chunk: AdaptiveBatch,
+        ledger: TimeLedger,
+        tapped: taps.TappedClassifier | None,
     ) -> None:
         self.classifier, self.images, self.chunk, self.ledger = classifier, images, chunk, ledger
-        self._tapped, self._each = tapped, dict[Hashable, tuple[dict[int, Any], Account]]()
+        self._tapped, self._per_image = tapped, dict[Hashable, tuple[dict[int, Any], Account]]()
 
-    def asked(self, target: Tensor, rows: Rows, kind: Score) -> "Supply":
-        """One target class for each of some of the images."""
-        return Supply(self, target, rows, kind)
+    def for_target(self, target: Tensor, rows: ImageRows, kind: Score) -> "MethodInputs":
+        """Return the inputs of methods for the images in `rows` (n,), with one target class (n,) for each."""
+        return MethodInputs(self, target, rows, kind)
 
-    @Shared
-    def tapped(self) -> taps.Tapped:
-        """One forward with every layer tapped, for all targets."""
-        assert self._tapped is not None, "a layer is asked of a meeting that taps none"
+    @SharedProperty
+    def tapped_classifier(self) -> taps.TappedClassifier:
+        """Run one forward pass with every layer tapped; all targets share it."""
+        assert self._tapped is not None, "these shared passes tap no layer"
         self._tapped.forward(self.images)
         return self._tapped
 
-    @Shared
-    def attended(self) -> Attended:
-        """A forward of its own, for all targets: plain attention would make the taps' slower."""
-        return attend(self.classifier, self.images)
+    @SharedProperty
+    def attention_pass(self) -> AttentionPass:
+        """Run a separate forward pass for attention; all targets share it. In the tapped pass it would cost time."""
+        return record_attention(self.classifier, self.images)
 
-    def each(self, rows: Sequence[int], name: Hashable, make: Callable[[Tensor], Any]) -> list[Any]:
-        """What is made of every image alone, once for all methods and targets that name it alike."""
-        made, account = self._each.setdefault(name, ({}, Account()))
+    def per_image(self, rows: Sequence[int], name: Hashable, make: Callable[[Tensor], Any]) -> list[Any]:
+        """Return `make(image)` for every row; methods and targets that use the same name share the results."""
+        made, account = self._per_image.setdefault(name, ({}, Account()))
         with self.ledger.account(account):
             made.update({row: make(self.images[row]) for row in rows if row not in made})
-        self.ledger.used(account)
+        self.ledger.record_use(account)
         return [made[row] for row in rows]
 
 
-class Supply:
-    """What methods need of one target class per image."""
+class MethodInputs:
+    """Provide what methods need for one target class per image; one method of this class per word of `needs`."""
 
-    def __init__(self, meeting: Meeting, target: Tensor, rows: Rows, kind: Score) -> None:
-        self._meeting, self._target, self._kind = meeting, target, kind
-        whole = len(rows) == len(meeting.images)
-        self.images = meeting.images if whole else meeting.images[rows]
-        self._chosen = None if whole else rows
-        self._places: list[int] = list(range(len(rows))) if whole else rows.tolist()
+    def __init__(self, shared: SharedPasses, target: Tensor, rows: ImageRows, kind: Score) -> None:
+        self._shared, self._target, self._kind = shared, target, kind
+        all_images = len(rows) == len(shared.images)
+        self.images = shared.images if all_images else shared.images[rows]
+        self._rows = None if all_images else rows
+        self._row_numbers: list[int] = list(range(len(rows))) if all_images else rows.tolist()
 
     @property
-    def ledger(self) -> Ledger:
-        return self._meeting.ledger
+    def ledger(self) -> TimeLedger:
+        return self._shared.ledger
 
-    def some(self, rows: Rows) -> "Supply":
-        """Of some of its images, with the gradients of all of them."""
-        return self if len(rows) == len(self.images) else Part(self, rows)
+    def subset(self, rows: ImageRows) -> "MethodInputs":
+        """Return the inputs of some of the images; they share the backward pass of all of them."""
+        return self if len(rows) == len(self.images) else MethodInputsSubset(self, rows)
 
     def tap(self, layer: str) -> Tap:
-        return self._answer.tap(layer)
+        return self._tapped_gradients.tap(layer)
 
     def curvature(self, layer: str) -> Curvature:
-        return self._answer.curvature(layer)
+        return self._tapped_gradients.curvature(layer)
 
-    def head(self, layer: str) -> contract.Head:
-        return contract.Head(partial(self._head_scores, layer))
+    def head(self, layer: str) -> contract.HeadInputs:
+        return contract.HeadInputs(partial(self._head_scores, layer))
 
     def attention(self, _layer: str) -> contract.Attention:
-        return replace(self._attention, gradients=lambda: self._attention_slopes)
+        return replace(self._attention, gradients=lambda: self._attention_gradients)
 
-    def image(self, generators: Sequence[Generator]) -> Asked:
-        return Asked(
-            self.images, self._target, generators, self._scores, self._gradients, lambda: self._slope,
-            EveryScore(self._meeting.classifier, self._kind), self._meeting.classifier.mean,
-            each=partial(self._meeting.each, self._places),
+    def image(self, generators: Sequence[Generator]) -> ImageInputs:
+        return ImageInputs(
+            self.images, self._target, generators, self._scores, self._gradients, lambda: self._image_gradient,
+            ClassScores(self._shared.classifier, self._kind), self._shared.classifier.mean,
+            per_image=partial(self._shared.per_image, self._row_numbers),
         )  # fmt: skip
 
-    # Each is there once it is asked for, and goes with the supply: a graph in a cycle would wait for the collector.
-    @Shared
-    def _answer(self) -> taps.Answer:
-        return self._meeting.tapped.ask(self._target, rows=self._chosen, kind=self._kind)
+    # Each is computed on first use and freed with this object: a graph in a reference cycle would wait for the collector.
+    @SharedProperty
+    def _tapped_gradients(self) -> taps.TappedGradients:
+        return self._shared.tapped_classifier.backward(self._target, rows=self._rows, kind=self._kind)
 
-    @Shared
+    @SharedProperty
     def _attention(self) -> contract.Attention:
-        return self._meeting.attended.ask(self._target, rows=self._chosen, kind=self._kind)
+        return self._shared.attention_pass.for_target(self._target, rows=self._rows, kind=self._kind)
 
-    @Shared
-    def _attention_slopes(self) -> Sequence[Tensor]:
+    @SharedProperty
+    def _attention_gradients(self) -> Sequence[Tensor]:
         return self._attention.gradients()
 
-    @Shared
-    def _slope(self) -> Tensor:
+    @SharedProperty
+    def _image_gradient(self) -> Tensor:
         return self._gradients(lambda some: self.images[some], torch.arange(len(self.images)))
 
-    def _head_scores(self, layer: str, image: int, count: int, build: Build) -> Tensor:  # (count,)
-        meeting, layout = self._meeting, self._meeting.tapped.layout(layer)
-        with headed(meeting.classifier, layer) as head:
+    def _head_scores(self, layer: str, image: int, count: int, build: BuildCopies) -> Tensor:  # (count,)
+        shared, layout = self._shared, self._shared.tapped_classifier.layout(layer)
+        with open_head(shared.classifier, layer) as head:
             head.record(self.images[image : image + 1])
-            raw = cast("Tensor", head.raw)
+            raw = cast("Tensor", head.layer_output)
 
             def work(some: slice) -> Tensor:
                 changed = build(some)
                 before = raw.expand(len(changed), *raw.shape[1:])
-                logits = head.logits(layout.undo(changed.to(raw.dtype), before))
+                logits = head.logits(layout.from_grid(changed.to(raw.dtype), before))
                 return self._score(logits, self._target[image].expand(len(changed)))
 
             # Activations are smaller than images, and the head is short.
-            return torch.cat([scores for _, scores in meeting.chunk.of("head", times=8).pieces(count, work)])
+            return torch.cat([scores for _, scores in shared.chunk.for_kind("head", scale=8).process(count, work)])
 
-    def _scores(self, build: Build, rows: Rows) -> Tensor:  # (m,)
+    def _scores(self, build: BuildCopies, rows: ImageRows) -> Tensor:  # (m,)
         def work(some: slice) -> Tensor:
             with torch.no_grad():
-                return self._score(self._meeting.classifier(build(some)), self._target[rows[some]])
+                return self._score(self._shared.classifier(build(some)), self._target[rows[some]])
 
-        return torch.cat([scores for _, scores in self._meeting.chunk.of("forward").pieces(len(rows), work)])
+        return torch.cat([scores for _, scores in self._shared.chunk.for_kind("forward").process(len(rows), work)])
 
-    def _gradients(self, build: Build, rows: Rows) -> Tensor:  # (m, c, h, w)
+    def _gradients(self, build: BuildCopies, rows: ImageRows) -> Tensor:  # (m, c, h, w)
         def work(some: slice) -> Tensor:
             with torch.enable_grad():
                 images = build(some).detach().requires_grad_()
-                scores = self._score(self._meeting.classifier(images), self._target[rows[some]])
+                scores = self._score(self._shared.classifier(images), self._target[rows[some]])
                 return torch.autograd.grad(scores.sum(), images)[0]
 
-        return torch.cat([found for _, found in self._meeting.chunk.of("gradient").pieces(len(rows), work)])
+        return torch.cat([found for _, found in self._shared.chunk.for_kind("gradient").process(len(rows), work)])
 
     def _score(self, logits: Tensor, target: Tensor) -> Tensor:
-        return contract.score(logits, target, self._kind)
+        return contract.target_score(logits, target, self._kind)
 
 
-class Part(Supply):
-    """Some images of a supply of all images: their taps come from its one backward."""
+class MethodInputsSubset(MethodInputs):
+    """The inputs of some images; their taps are rows of the backward pass of all images."""
 
-    def __init__(self, whole: Supply, rows: Rows) -> None:
-        super().__init__(whole._meeting, whole._target[rows], rows, whole._kind)
-        self._whole, self._part = whole, rows
+    def __init__(self, all_inputs: MethodInputs, rows: ImageRows) -> None:
+        super().__init__(all_inputs._shared, all_inputs._target[rows], rows, all_inputs._kind)
+        self._all_inputs, self._subset_rows = all_inputs, rows
 
     def tap(self, layer: str) -> Tap:
-        tap = self._whole.tap(layer)
-        return Tap(tap.activation[self._part], tap.gradient[self._part], tap.score[self._part])
+        tap, rows = self._all_inputs.tap(layer), self._subset_rows
+        return Tap(tap.activation[rows], tap.gradient[rows], tap.score[rows])
 
 
-class EveryScore(nn.Module):
-    """Images -> a score for every class, for methods that need a module."""
+class ClassScores(nn.Module):
+    """A module that maps images to a score for every class, for methods that need an `nn.Module`."""
 
     def __init__(self, classifier: Classifier, kind: Score) -> None:
         super().__init__()
@@ -175,19 +181,22 @@ class EveryScore(nn.Module):
         if self.kind == "logit":
             return logits
         classes = torch.arange(logits.shape[1], device=logits.device)
-        return torch.stack([contract.score(logits, c.expand(len(logits)), self.kind) for c in classes], dim=1)
+        return torch.stack([contract.target_score(logits, c.expand(len(logits)), self.kind) for c in classes], dim=1)
 
 
 @contextmanager
-def meeting(
-    classifier: Classifier, images: Tensor, layers: Sequence[str], *, chunk: Chunk, curved: bool = False,
-    ledger: Ledger | None = None,
-) -> Iterator[Meeting]:  # fmt: skip
-    """Images met by a classifier whose layers are tapped, parameters frozen, every module evaluating."""
-    ledger = ledger or Ledger(partial(clock, images.device))
+def open_shared_passes(
+    classifier: Classifier, images: Tensor, layers: Sequence[str], *, chunk: AdaptiveBatch, curved: bool = False,
+    ledger: TimeLedger | None = None,
+) -> Iterator[SharedPasses]:  # fmt: skip
+    """Tap some layers, freeze the parameters and set eval mode; `curved` allows second derivatives.
+
+    `chunk` limits the rows of the methods' own passes. On leaving, the classifier is as it was.
+    """
+    ledger = ledger or TimeLedger(partial(clock, images.device))
     if not layers:
-        with classifier_models.frozen(classifier):
-            yield Meeting(classifier, images, chunk, ledger, None)
+        with classifier_models.freeze_temporarily(classifier):
+            yield SharedPasses(classifier, images, chunk, ledger, None)
         return
-    with taps.tapped(classifier, *layers, curved=curved) as tapped:
-        yield Meeting(classifier, images, chunk, ledger, tapped)
+    with taps.tap_layers(classifier, *layers, curved=curved) as tapped:
+        yield SharedPasses(classifier, images, chunk, ledger, tapped)

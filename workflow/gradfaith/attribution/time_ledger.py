@@ -1,63 +1,71 @@
-"""Seconds: what each method took by itself, and its part of what several methods share.
+"""Measure the seconds of each method: its own time, and its share of the results that several methods use.
 
-    with ledger.user("gradcam", maps=8): ...        what is done here is charged to these maps
-    answer = Shared(...)                            made once, timed apart
+    with ledger.charge_maps("gradcam", maps=8): ...     charge the time of this block to these maps
+    SharedProperty                                      a property computed once and timed separately
 
-What is made once for several (a forward, the backward of a class, the gradient of the images, their superpixels) is paid for in
-equal parts by all maps that were made from it, no matter which method asked first; and who uses a thing uses what that was
-made of. So the seconds of all maps add up to what was spent on them, and a method costs less in company than alone. The
-clock is read only where an account begins or ends, when the device has done what it was given: on a GPU calls return before
-their work is done.
+The time of a shared result (a forward, the backward of a class, the gradient of the images, their superpixels) is
+divided equally among all maps that use it, no matter which method used it first. Using a result also means using the
+results that it was made from. So the seconds of all maps add up to the time spent on them, and a method costs less
+beside others than alone. The clock is read only where an account opens or closes, after the device has finished its
+work: on a GPU, calls return before their work is done.
 """
 
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
-from gradfaith.runtime.device import settle
+from gradfaith.runtime.device import synchronise
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, once the device has nothing left to do."""
-    settle(device)
+    """Return the time in seconds, after the device has finished its work."""
+    synchronise(device)
     return time.perf_counter()
 
 
 @dataclass(eq=False)
 class Account:
-    """What one thing took to make, and the shared things it was made of."""
+    """The seconds that one result took to compute, and the accounts of the shared results that it uses."""
 
     seconds: float = 0.0
     parts: list["Account"] = field(default_factory=list)
 
-    def whole(self) -> set["Account"]:
-        """Itself and all that it was made of."""
-        found, waiting = set[Account](), [self]
+    def with_parts(self) -> set["Account"]:
+        """Return this account and, recursively, all accounts that it uses."""
+        accounts, waiting = set[Account](), [self]
         while waiting:
             account = waiting.pop()
-            if account not in found:
-                found.add(account)
+            if account not in accounts:
+                accounts.add(account)
                 waiting.extend(account.parts)
-        return found
+        return accounts
 
 
-class Ledger:
-    """The accounts of one batch."""
+class _Charge(NamedTuple):
+    """A method at work on some maps."""
+
+    name: Hashable
+    maps: int
+    account: Account
+
+
+class TimeLedger:
+    """The accounts of one batch of images."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now, self._last = now, 0.0
         self._open: list[Account] = []  # the last one pays
-        self._users: list[tuple[Hashable, int, Account]] = []
+        self._charges: list[_Charge] = []
 
     @contextmanager
     def account(self, account: Account | None = None) -> Iterator[Account]:
-        """What is done in the block is on this account, a new one if not told, and not on the one around it."""
+        """Charge the time of the block to this account (default: a new one), and not to the account around it."""
         account = account or Account()
         self._charge()
         self._open.append(account)
@@ -68,25 +76,28 @@ class Ledger:
             self._open.pop()
 
     @contextmanager
-    def user(self, name: Hashable, maps: int) -> Iterator[None]:
-        """A method at work on so many maps."""
-        with self.account() as own:
-            self._users.append((name, maps, own))
+    def charge_maps(self, name: Hashable, maps: int) -> Iterator[None]:
+        """Charge the time of the block to a method's maps; `maps` is their number."""
+        with self.account() as account:
+            self._charges.append(_Charge(name, maps, account))
             yield
 
-    def used(self, account: Account) -> None:
-        """Whatever is being made is made of this, too."""
+    def record_use(self, account: Account) -> None:
+        """Record that the result being computed uses this account's result."""
         if self._open:
             self._open[-1].parts.append(account)
 
     def seconds(self) -> dict[Hashable, float]:
-        """By user, all told."""
-        whole = [(name, maps, own.whole()) for name, maps, own in self._users]
-        made: dict[Account, int] = {}
-        for _, maps, accounts in whole:
+        """Return the seconds by name, shared time included."""
+        used = [(charge.name, charge.maps, charge.account.with_parts()) for charge in self._charges]
+        maps_of: dict[Account, int] = {}
+        for _, maps, accounts in used:
             for account in accounts:
-                made[account] = made.get(account, 0) + maps
-        return {name: sum(account.seconds * maps / made[account] for account in own) for name, maps, own in whole}
+                maps_of[account] = maps_of.get(account, 0) + maps
+        return {
+            name: sum(account.seconds * maps / maps_of[account] for account in accounts)
+            for name, maps, accounts in used
+        }
 
     def _charge(self) -> None:
         now = self._now()
@@ -95,18 +106,18 @@ class Ledger:
         self._last = now
 
 
-class Shared(Generic[Made]):
-    """A property of something with a `ledger`: made when first read, kept with its owner, paid for by all who read it."""
+class SharedProperty(Generic[Value]):
+    """A property of an object with a `ledger`: computed on first use and kept; all maps that use it share its time."""
 
-    def __init__(self, make: Callable[[Any], Made]) -> None:
-        self._make, self._place = make, f"{make.__name__} and its account"
+    def __init__(self, make: Callable[[Any], Value]) -> None:
+        self._make, self._key = make, f"{make.__name__} and its account"
 
-    def __get__(self, owner: Any, _kind: type) -> Made:
-        kept, ledger = owner.__dict__, owner.ledger
-        if self._place not in kept:
+    def __get__(self, owner: Any, _kind: type) -> Value:
+        attributes, ledger = owner.__dict__, owner.ledger
+        if self._key not in attributes:
             with ledger.account() as account:
-                made = self._make(owner)
-            kept[self._place] = made, account
-        found: tuple[Made, Account] = kept[self._place]
-        ledger.used(found[1])
-        return found[0]
+                result = self._make(owner)
+            attributes[self._key] = result, account
+        stored: tuple[Value, Account] = attributes[self._key]
+        ledger.record_use(stored[1])
+        return stored[0]

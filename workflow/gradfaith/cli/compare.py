@@ -1,8 +1,8 @@
-"""Two studies' estimates side by side, joined on what each estimate is of.
+"""Compare the estimates of two finished studies, joined on metric, variant, architecture, method and stratum.
 
-The difference is B minus A, where both have a number; each keeps its own interval. The difference gets none and no p-value:
-the two may share images, patients or models, and what they share is not in these tables. Whoever wants a test puts both into
-one study, where contrasts are paired.
+The difference is B minus A, if both have a number; each keeps its own interval. The difference has neither an
+interval nor a p-value: the studies may share images, patients or models, and these tables do not tell which.
+For a test, put both into one study, where contrasts are paired.
 """
 
 from collections.abc import Mapping
@@ -14,55 +14,62 @@ import pandas as pd
 from gradfaith.config import locate
 from gradfaith.errors import NotInStudy
 from gradfaith.registry import did_you_mean
-from gradfaith.storage import parquet
+from gradfaith.storage import parquet, paths
 
-KEYS = ["metric", "variant", "arch", "arch2", "method", "layer", "target", "by", "stratum"]
-UNSHOWN = ["layer", "target"]  # of the keys
-COMMON = {"metric": "metric", "arch": "architecture", "method": "method"}  # what two studies may have none of
-NAMED = 5  # values that a line names
-SHOWN = ["value", "low", "high", "n_groups", "n_seeds"]
+JOIN_KEYS = ["metric", "variant", "arch", "arch2", "method", "layer", "target", "by", "stratum"]
+HIDDEN_KEYS = ["layer", "target"]  # joined on, not printed
+KEY_NOUNS = {
+    "metric": "metric",
+    "arch": "architecture",
+    "method": "method",
+}  # in which two studies can have nothing in common
+MAX_LISTED = 5  # values that a line lists
+COMPARED_COLUMNS = ["value", "low", "high", "n_groups", "n_seeds"]
 
 
-def joined(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """One row per estimate of either study: its keys, both values with their intervals, the difference."""
+def join_estimates(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per estimate of either study: its keys, both values with their intervals, and the difference."""
     sides = [
-        frame.assign(**{key: frame[key].fillna("") for key in KEYS})[KEYS + SHOWN].rename(
-            columns={name: f"{name}_{side}" for name in SHOWN}
+        frame.assign(**{key: frame[key].fillna("") for key in JOIN_KEYS})[JOIN_KEYS + COMPARED_COLUMNS].rename(
+            columns={name: f"{name}_{side}" for name in COMPARED_COLUMNS}
         )
         for frame, side in ((a, "a"), (b, "b"))
     ]
-    both = sides[0].merge(sides[1], on=KEYS, how="outer", validate="one_to_one")
+    both = sides[0].merge(sides[1], on=JOIN_KEYS, how="outer", validate="one_to_one")
     return both.assign(difference=both["value_b"] - both["value_a"])
 
 
-def read(said: str, root: Path) -> pd.DataFrame:
-    """The estimates of a finished study, by its name or its YAML file."""
-    study = locate.name(said)
-    path = root / "results" / study / "estimates.parquet"
+def read_estimates(name_or_file: str, root: Path) -> pd.DataFrame:
+    """Read the estimates of a finished study, by its name or its YAML file."""
+    study = locate.study_name(name_or_file)
+    path = paths.estimates_file(root, study)
     if not path.is_file():
-        done = sorted(found.parent.name for found in (root / "results").glob("*/estimates.parquet"))
+        done = paths.studies_with_estimates(root)
         raise NotInStudy(
-            found=f"of study {study} there is no results/{study}/estimates.parquet.",
-            why="Two studies are compared by their estimates.",
-            then=f"Finish that study, or name one of these: {', '.join(done) or 'none is finished here'}.",
+            problem=f"of study {study} there is no results/{study}/estimates.parquet.",
+            reason="Two studies are compared by their estimates.",
+            fix=f"Finish that study, or name one of these: {', '.join(done) or 'none is finished here'}.",
         )
     return parquet.read(path, parquet.ESTIMATES)
 
 
-def only(both: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of one metric, which at least one of the studies has."""
+def select_metric(both: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of one metric; raise if neither study has it."""
     known = sorted(set(both["metric"]))
     if metric not in known:
         raise NotInStudy(
-            found=f'neither study has a metric "{metric}"{did_you_mean(metric, known)}',
-            why="A metric goes by the label that the study gives it.",
-            then=f"Name one of these: {', '.join(known)}.",
+            problem=f'neither study has a metric "{metric}"{did_you_mean(metric, known)}',
+            reason="A metric goes by the label that the study gives it.",
+            fix=f"Name one of these: {', '.join(known)}.",
         )
     return both[both["metric"] == metric]
 
 
-def text(both: pd.DataFrame, names: tuple[str, str], *, by: str = "") -> str:
-    """The estimates of one stratification as a person reads them, and how many only one study has."""
+def format_comparison(both: pd.DataFrame, names: tuple[str, str], *, by: str = "") -> str:
+    """Return the text that `gradfaith compare` prints: the estimates of one stratification, and how many match.
+
+    `names`: what the studies are called. `by`: "" (all images), "label" or "lesion_size".
+    """
     here = both[both["by"] == by]
     known = here.dropna(subset=["value_a", "value_b"])
     columns = ["metric", "variant", "arch", "method", *(["stratum"] if by else [])]
@@ -72,48 +79,53 @@ def text(both: pd.DataFrame, names: tuple[str, str], *, by: str = "") -> str:
         cells = [
             str(row[column]) + (f" x {row['arch2']}" if column == "arch" and row["arch2"] else "") for column in columns
         ]
-        rows.append([*cells, _interval(row, "a"), _interval(row, "b"), f"{row['difference']:+.4f}"])
+        rows.append([*cells, _format_value(row, "a"), _format_value(row, "b"), f"{row['difference']:+.4f}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for side, name, other in (("a", names[0], "b"), ("b", names[1], "a")):
         alone = int((here[f"value_{side}"].notna() & here[f"value_{other}"].isna()).sum())
         lines.append(f"{alone} estimates have a number in {name} only")
-    lines += [*_near(here), *(_nothing(here, names) if known.empty else ())]
+    lines += [*_count_near_matches(here), *(_explain_no_overlap(here, names) if known.empty else ())]
     if by == "lesion_size":
         lines.append("Sizes are terciles of each study's own images: the same word may mean other sizes.")
     lines.append("Intervals are each study's own. The difference has none: what the studies share is not known here.")
     return "\n".join(lines) + "\n"
 
 
-def _near(here: pd.DataFrame) -> list[str]:
-    """How many of these would meet, were it not for keys that are not shown."""
-    shown = [key for key in KEYS if key not in UNSHOWN]
+def _count_near_matches(here: pd.DataFrame) -> list[str]:
+    """Return how many estimates of the two studies differ only in keys that are not printed."""
+    shown = [key for key in JOIN_KEYS if key not in HIDDEN_KEYS]
     alone = [here[here[f"value_{one}"].notna() & here[f"value_{other}"].isna()] for one, other in ("ab", "ba")]
-    pairs = alone[0][KEYS].merge(alone[1][KEYS], on=shown)
+    pairs = alone[0][JOIN_KEYS].merge(alone[1][JOIN_KEYS], on=shown)
     count = len(pairs.drop_duplicates(shown))
-    ways = {(key, x, y) for key in UNSHOWN for x, y in zip(pairs[f"{key}_x"], pairs[f"{key}_y"], strict=True) if x != y}
-    said = ", ".join(f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)[:NAMED])
-    more = f" and {len(ways) - NAMED} more" if len(ways) > NAMED else ""
-    return [f"{count} of both differ only in {said}{more}"] if count else []
+    ways = {
+        (key, x, y) for key in HIDDEN_KEYS for x, y in zip(pairs[f"{key}_x"], pairs[f"{key}_y"], strict=True) if x != y
+    }
+    differences = ", ".join(f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)[:MAX_LISTED])
+    more = f" and {len(ways) - MAX_LISTED} more" if len(ways) > MAX_LISTED else ""
+    return [f"{count} of both differ only in {differences}{more}"] if count else []
 
 
-def _nothing(here: pd.DataFrame, names: tuple[str, str]) -> list[str]:
-    """Why no estimate is in both."""
+def _explain_no_overlap(here: pd.DataFrame, names: tuple[str, str]) -> list[str]:
+    """Return why no estimate is in both studies."""
     a, b = (here[here[f"value_{side}"].notna()] for side in "ab")
-    said = [
-        f"They have no {word} in common: {names[0]} {_list(a[key])}; {names[1]} {_list(b[key])}."
-        for key, word in COMMON.items()
+    reasons = [
+        f"They have no {word} in common: {names[0]} {_format_list(a[key])}; {names[1]} {_format_list(b[key])}."
+        for key, word in KEY_NOUNS.items()
         if not set(a[key]) & set(b[key])
     ]
-    return said or ["They have no estimate in common: their metrics, architectures and methods do not meet."]
+    return reasons or ["They have no estimate in common: their metrics, architectures and methods do not meet."]
 
 
-def _list(values: "pd.Series[str]") -> str:
+def _format_list(values: "pd.Series[str]") -> str:
     known = sorted(set(values))
-    return ", ".join(known[:NAMED]) + (f" and {len(known) - NAMED} more" if len(known) > NAMED else "") or "none"
+    return (
+        ", ".join(known[:MAX_LISTED]) + (f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else "")
+        or "none"
+    )
 
 
-def _interval(row: Mapping[Any, Any], side: str) -> str:
+def _format_value(row: Mapping[Any, Any], side: str) -> str:
     low, high = row[f"low_{side}"], row[f"high_{side}"]
     span = f" [{low:.4f}, {high:.4f}]" if pd.notna(low) and pd.notna(high) else ""
     return f"{row[f'value_{side}']:.4f}{span}"

@@ -1,8 +1,9 @@
-"""What `gradfaith explain` is asked for, looked up in the study and on the disk before any model is loaded.
+"""Look up in the study and on disk what `gradfaith explain` requests, before any model is loaded.
 
-An image is a file, made as the study's images are, or an image id of the study's images.h5, whose evidence, organ and true
-class are then known. A method is a label of the study, with the layer, options and score it has there, or the name of any
-method or control, with its defaults and the architecture's layer. Whatever is not there is refused.
+An image is a file, prepared as the study's images are, or an image id of the study's images.h5; then its
+evidence, organ and true class are known. A method is a label of the study, with the layer, options and score
+that it has there, or the name of any method or control, with its defaults and the architecture's layer.
+Whatever does not exist is refused.
 """
 
 import hashlib
@@ -22,14 +23,14 @@ from gradfaith.dag.plan import CONTROLS, Plan
 from gradfaith.data import decode
 from gradfaith.errors import CannotWrite, ModelUnusable, NotInStudy, UnknownName
 from gradfaith.storage import parquet
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
-MAPS = "maps.h5"  # a folder that holds it is an earlier answer, and may be replaced
+MAPS_FILE = "maps.h5"  # a folder that holds it is an earlier explanation, and may be replaced
 
 
 @dataclass(frozen=True)
-class Request:
-    """The words of the prompt."""
+class ExplainRequest:
+    """The arguments of `gradfaith explain`."""
 
     image: str
     study: str
@@ -42,132 +43,135 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ImageToExplain:
     """One image as the model sees it, and what is known of it."""
 
     image_id: str
     pixels: NDArray[np.uint8]  # (c, h, w)
-    digest: str  # of the store it lies in, or of its own pixels
+    digest: str  # of the store that holds it, or of its own pixels
     evidence: NDArray[np.bool_]  # (h, w)
-    known: bool  # whether it is one of the study's images, or a file
+    in_study: bool  # one of the study's images, or else a file
     organ: NDArray[np.bool_] | None = None  # (h, w)
 
 
 @dataclass(frozen=True)
-class Case:
-    """All that was asked for, found."""
+class ResolvedRequest:
+    """A request of which everything was found."""
 
-    request: Request
+    request: ExplainRequest
     plan: Plan
-    methods: Mapping[str, Mapping[str, Any]]  # label -> use
+    methods: Mapping[str, Mapping[str, Any]]  # label -> settings
     weights: Path
     card: Path
-    subject: Subject
+    image: ImageToExplain
     out: Path
 
 
-def look_up(request: Request, root: Path) -> Case:
-    """The case of a request, or a refusal."""
-    path = locate.asked(request.study, root)
-    plan = Plan.read(locate.read(path), root, str(path))
-    _known(request.arch, "architecture", plan.architectures, plan)
-    _known(str(request.seed), "seed", [str(seed) for seed in plan.study.seeds], plan)
+def resolve(request: ExplainRequest, root: Path) -> ResolvedRequest:
+    """Find everything that a request names; raise a GradFaithError if something does not exist."""
+    path = locate.study_file(request.study, root)
+    plan = Plan.read(locate.read_document(path), root, str(path))
+    _require_offered(request.arch, "architecture", plan.architectures, plan)
+    _require_offered(str(request.seed), "seed", [str(seed) for seed in plan.study.seeds], plan)
     if request.target:
-        _known(request.target, "class", plan.dataset.classes, plan)
-    methods = _methods(plan, request.arch, request.methods)
-    weights, card = (_made(one, request, path) for one in (plan.layout.weights, plan.layout.card))
-    subject = _subject(plan, request)
-    return Case(request, plan, methods, weights, card, subject, _place(request, plan, subject.image_id))
+        _require_offered(request.target, "class", plan.dataset.classes, plan)
+    methods = _resolve_methods(plan, request.arch, request.methods)
+    weights, card = (_require_model_file(template, request, path) for template in (plan.paths.weights, plan.paths.card))
+    image = _load_image(plan, request)
+    out = _output_folder(request, plan, image.image_id)
+    return ResolvedRequest(request, plan, methods, weights, card, image, out)
 
 
-def predictions(case: Case) -> pd.DataFrame | None:
-    """What the model answered on the study's images, where that is known."""
-    path = Path(case.plan.layout.predictions.format(arch=case.request.arch, seed=case.request.seed))
+def read_predictions(resolved: ResolvedRequest) -> pd.DataFrame | None:
+    """Read the model's predictions on the study's images; None if there are none yet."""
+    path = Path(resolved.plan.paths.predictions.format(arch=resolved.request.arch, seed=resolved.request.seed))
     return parquet.read(path, parquet.PREDICTIONS) if path.is_file() else None
 
 
-def _known(word: str, kind: str, offered: Sequence[str], plan: Plan) -> None:
-    """Refuse what the study does not have."""
+def _require_offered(word: str, kind: str, offered: Sequence[str], plan: Plan) -> None:
+    """Raise if the study does not have this architecture, seed or class."""
     if word not in offered:
         raise NotInStudy(
-            found=f'study {plan.study.study} has no {kind} "{word}"{registry.did_you_mean(word, offered)}',
-            why="Only what a study trained and named can be explained.",
-            then=f"Name one of: {', '.join(offered)}.",
+            problem=f'study {plan.study.study} has no {kind} "{word}"{registry.did_you_mean(word, offered)}',
+            reason="Only what a study trained and named can be explained.",
+            fix=f"Name one of: {', '.join(offered)}.",
         )
 
 
-def _methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """label -> use; none named: every method of the study's bundles that the architecture is asked."""
+def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return label -> settings; without names, every method that the study's bundles ask of the architecture."""
     of_study = {label: use for bundle in plan.bundles.values() for label, use in bundle.items()}
-    default = [label for bundle in plan.bundles if bundle != CONTROLS for label in plan.methods(arch, bundle)]
-    uses = {label: of_study.get(label) or _by_name(label, list(of_study)) for label in names or default}
-    return {label: use | {"layer": plan.layer(arch, use), "shuffled": False} for label, use in uses.items()}
+    default = [label for bundle in plan.bundles if bundle != CONTROLS for label in plan.method_settings(arch, bundle)]
+    uses = {label: of_study.get(label) or _method_with_defaults(label, list(of_study)) for label in names or default}
+    return {label: use | {"layer": plan.layer_of(arch, use), "shuffled": False} for label, use in uses.items()}
 
 
-def _by_name(name: str, labels: Sequence[str]) -> dict[str, Any]:
-    """A method or control that exists, with its defaults."""
+def _method_with_defaults(name: str, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a method or control with its defaults."""
     for room in ("methods", "controls"):
         if name in registry.names(room):
             use = MethodUse(use=name, options=options.complete(room, name, {}))
-            return {"room": room, **use.model_dump()}
+            return {"group": room, **use.model_dump()}
     every = list(dict.fromkeys([*labels, *registry.names("methods"), *registry.names("controls")]))
     raise UnknownName(
-        found=f'"{name}" is neither a label of the study nor a method or control{registry.did_you_mean(name, every)}',
-        why="A method is named as the study's bundles name it, or by its own name; `gradfaith methods` lists them.",
-        then=f"Use one of: {', '.join(every)}.",
+        problem=f'"{name}" is neither a label of the study nor a method or control{registry.did_you_mean(name, every)}',
+        reason="A method is named as the study's bundles name it, or by its own name; `gradfaith methods` lists them.",
+        fix=f"Use one of: {', '.join(every)}.",
     )
 
 
-def _made(place: str, request: Request, study: Path) -> Path:
-    """A file of the model, which must have been made."""
-    path = Path(place.format(arch=request.arch, seed=request.seed))
+def _require_model_file(template: str, request: ExplainRequest, study: Path) -> Path:
+    """Return the path of a file of the model; raise if it was not made yet."""
+    path = Path(template.format(arch=request.arch, seed=request.seed))
     if not path.is_file():
         raise ModelUnusable(
-            found=f"{request.arch} with seed {request.seed} is not ready: {path} is not there.",
-            why="Maps explain what a trained model answers.",
-            then=f"Run `snakemake {path} --configfile {study}` first.",
+            problem=f"{request.arch} with seed {request.seed} is not ready: {path} is not there.",
+            reason="Maps explain what a trained model answers.",
+            fix=f"Run `snakemake {path} --configfile {study}` first.",
         )
     return path
 
 
-def _subject(plan: Plan, request: Request) -> Subject:
-    """The image, from its file or from the study's images."""
-    asked, path = plan.study.image, Path(request.image)
+def _load_image(plan: Plan, request: ExplainRequest) -> ImageToExplain:
+    """Load the image from its file or from the study's images."""
+    settings, path = plan.study.image, Path(request.image)
     if path.is_file():
         colour = int(plan.dataset.options.get("channels", 1))
-        pixels = decode.read(path, asked.model_dump(), colour=colour)
-        nowhere = np.zeros(pixels.shape[1:], dtype=bool)
-        return Subject(path.name, pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), nowhere, known=False)
-    if not Path(plan.layout.images).is_file():
-        raise NotInStudy(
-            found=f'there is no file "{request.image}", and no {plan.layout.images} to look it up in.',
-            why="An image is a file, or an image id of the study's images.",
-            then="Give the path of an image file, or run the study first.",
+        pixels = decode.read_as_in_study(path, settings.model_dump(), colour=colour)
+        no_evidence = np.zeros(pixels.shape[1:], dtype=bool)
+        return ImageToExplain(
+            path.name, pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), no_evidence, in_study=False
         )
-    with Images(plan.layout.images) as images:
+    if not Path(plan.paths.images).is_file():
+        raise NotInStudy(
+            problem=f'there is no file "{request.image}", and no {plan.paths.images} to look it up in.',
+            reason="An image is a file, or an image id of the study's images.",
+            fix="Give the path of an image file, or run the study first.",
+        )
+    with ImageStore(plan.paths.images) as images:
         if request.image not in images.row:
             raise NotInStudy(
-                found=f'"{request.image}" is neither a file nor an image of study {plan.study.study}'
+                problem=f'"{request.image}" is neither a file nor an image of study {plan.study.study}'
                 + registry.did_you_mean(request.image, images.ids),
-                why=f"An image is a file, or one of the {len(images.ids)} image ids in {plan.layout.images}.",
-                then=f"Give a path, or an id such as {images.ids[0]}.",
+                reason=f"An image is a file, or one of the {len(images.ids)} image ids in {plan.paths.images}.",
+                fix=f"Give a path, or an id such as {images.ids[0]}.",
             )
         one = [request.image]
         organ = images.mask(plan.dataset.organ, one)[0][0] if plan.dataset.organ else None
-        return Subject(
+        return ImageToExplain(
             request.image, images.pixels(one)[0], images.digest, images.mask("evidence", one)[0][0], True, organ
         )
 
 
-def _place(request: Request, plan: Plan, image_id: str) -> Path:
-    """The folder to write to: one that is not there, is empty, or holds an earlier answer."""
+def _output_folder(request: ExplainRequest, plan: Plan, image_id: str) -> Path:
+    """Return the folder to write to, which must not exist, be empty, or hold an earlier explanation."""
     stem = Path(image_id).with_suffix("").as_posix().replace("/", "-")
     name = f"{plan.study.study}-{request.arch}-{request.seed}-{stem}"
     out = request.out or Path("explained") / name
-    if out.exists() and not (out.is_dir() and ((out / MAPS).is_file() or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and ((out / MAPS_FILE).is_file() or not any(out.iterdir()))):
         raise CannotWrite(
-            found=f"{out} is there and is no earlier explanation.",
-            why="It would be replaced as a whole, and what lies in it would be lost.",
-            then="Name another folder with --out, or move it away.",
+            problem=f"{out} is there and is no earlier explanation.",
+            reason="It would be replaced as a whole, and what lies in it would be lost.",
+            fix="Name another folder with --out, or move it away.",
         )
     return out

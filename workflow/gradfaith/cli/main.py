@@ -26,68 +26,70 @@ from gradfaith.cli.doctor import snakemake_metadata
 from gradfaith.cli.reference import generate, plugin_tables
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
-from gradfaith.errors import CannotWrite, JobAlive, Refusal, StillLocked
+from gradfaith.errors import CannotWrite, GradFaithError, JobAlive, StillLocked
 from gradfaith.runtime import job
 from gradfaith.storage import atomic
 
 
 def main() -> None:
-    """The entry point; a refusal is said without a traceback."""
+    """Run the command line; print a GradFaithError without its traceback."""
     parser = argparse.ArgumentParser(
         prog="gradfaith", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check").add_argument("study", nargs="?", default="config/config.yaml")
-    _explain_words(commands.add_parser("explain"))
-    _methods_words(commands.add_parser("methods"))
+    _add_explain_arguments(commands.add_parser("explain"))
+    _add_methods_arguments(commands.add_parser("methods"))
     commands.add_parser("show").add_argument("maps", type=Path)
     commands.add_parser("doctor").add_argument("study", nargs="?", default="config/config.yaml")
-    _cost_words(commands.add_parser("cost"))
-    _compare_words(commands.add_parser("compare"))
+    _add_cost_arguments(commands.add_parser("cost"))
+    _add_compare_arguments(commands.add_parser("compare"))
     commands.add_parser("unlock").add_argument("study", nargs="?", default="", help="its YAML file or its name")
     commands.add_parser("schema")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        COMMANDS[asked.command](asked)
-    except Refusal as refusal:
+        COMMANDS[arguments.command](arguments)
+    except GradFaithError as refusal:
         sys.exit(str(refusal))
 
 
-def _check(asked: argparse.Namespace) -> None:
-    path = locate.asked(asked.study, Path.cwd())
-    plan = Plan.read(locate.read(path), Path.cwd(), str(path))
+def _run_check(arguments: argparse.Namespace) -> None:
+    path = locate.study_file(arguments.study, Path.cwd())
+    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
     models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
     print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
-    whose = f" of study {study.external}" if study.external else ""
+    origin = f" of study {study.external}" if study.external else ""
     print(
-        f"{models} models{whose} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
+        f"{models} models{origin} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
     )
-    cells = len(study.seeds) * sum(len(plan.cells(arch)) for arch in plan.architectures)
+    cells = len(study.seeds) * sum(len(plan.bundles_of(arch)) for arch in plan.architectures)
     print(f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness")
 
 
-def _explain(asked: argparse.Namespace) -> None:
+def _run_explain(arguments: argparse.Namespace) -> None:
     from gradfaith.cli import explain_image
-    from gradfaith.cli.explain_request import Request
+    from gradfaith.cli.explain_request import ExplainRequest
 
-    words = {key: value for key, value in vars(asked).items() if key != "command"}
-    for line in explain_image.run(Request(**words), Path.cwd()):
+    options = {key: value for key, value in vars(arguments).items() if key != "command"}
+    for line in explain_image.run(ExplainRequest(**options), Path.cwd()):
         print(line)
 
 
-def _methods(asked: argparse.Namespace) -> None:
-    defined: plugin_tables.Defined = {}
-    if asked.arch or asked.study:
+def _run_methods(arguments: argparse.Namespace) -> None:
+    support: plugin_tables.MethodSupport = {}
+    if arguments.arch or arguments.study:
         from gradfaith.cli import method_support
 
-        defined = method_support.defined(asked.arch, asked.study, Path.cwd())
-    print(plugin_tables.methods_markdown(defined) if asked.markdown else plugin_tables.text(defined), end="")
+        support = method_support.find_support(arguments.arch, arguments.study, Path.cwd())
+    print(
+        plugin_tables.methods_markdown(support) if arguments.markdown else plugin_tables.methods_text(support), end=""
+    )
 
 
-def _show(asked: argparse.Namespace) -> None:
-    from gradfaith.storage.hdf5 import Maps
+def _run_show(arguments: argparse.Namespace) -> None:
+    from gradfaith.storage.hdf5 import MapStore
 
-    with Maps(asked.maps) as maps:
+    with MapStore(arguments.maps) as maps:
         for label, info in maps.methods.items():
             lost = sum(int((maps.status(label, copy) != "ok").sum()) for copy in range(info.copies))
             height, width = maps.maps(label, 0, slice(0, 1)).shape[1:]
@@ -95,12 +97,12 @@ def _show(asked: argparse.Namespace) -> None:
             size = f"{len(maps.rows)} maps x {info.copies}, {height} x {width}"
             print(f"{label}: {size}, layer {layer}, score {score}, {lost} not ok")
             for name, values in maps.notes(label).items():
-                print(f"    {name}: {_range(values)}")
+                print(f"    {name}: {_format_note(values)}")
         print(json.dumps({key: value for key, value in maps.stamp.items() if key != "settings"}, indent=2))
 
 
-def _range(values: NDArray[np.float32]) -> str:
-    """A note's mean and its ends: which end is the worse, only the method knows."""
+def _format_note(values: NDArray[np.float32]) -> str:
+    """Return a diagnostic's mean and range over the maps."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "no finite value"
@@ -109,70 +111,75 @@ def _range(values: NDArray[np.float32]) -> str:
     return f"{low:.4g}{unknown}" if low == high else f"mean {known.mean():.4g}, from {low:.4g} to {high:.4g}{unknown}"
 
 
-def _doctor(asked: argparse.Namespace) -> None:
+def _run_doctor(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.doctor import checks
 
     states = []
-    for finding in checks.examine(asked.study, Path.cwd()):
+    for finding in checks.run_checks(arguments.study, Path.cwd()):
         print(finding, flush=True)
         states.append(finding.state)
     if "broken" in states:
         sys.exit(f"{states.count('broken')} broken")
 
 
-def _cost(asked: argparse.Namespace) -> None:
+def _run_cost(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.cost import forecast
 
-    path = locate.asked(asked.study, Path.cwd())
-    plan = Plan.read(locate.read(path), Path.cwd(), str(path))
-    print(forecast.text(*forecast.predicted(plan, Path.cwd(), asked.images)), end="")
+    path = locate.study_file(arguments.study, Path.cwd())
+    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    print(forecast.format_forecast(*forecast.forecast_study(plan, Path.cwd(), arguments.images)), end="")
 
 
-def _compare(asked: argparse.Namespace) -> None:
+def _run_compare(arguments: argparse.Namespace) -> None:
     from gradfaith.cli import compare
 
-    both = compare.joined(*(compare.read(said, Path.cwd()) for said in (asked.a, asked.b)))
-    if asked.metric:
-        both = compare.only(both, asked.metric)
-    if asked.csv:
+    both = compare.join_estimates(*(compare.read_estimates(study, Path.cwd()) for study in (arguments.a, arguments.b)))
+    if arguments.metric:
+        both = compare.select_metric(both, arguments.metric)
+    if arguments.csv:
         try:
-            atomic.write_text(asked.csv, both.to_csv(index=False))
+            atomic.write_text(arguments.csv, both.to_csv(index=False))
         except OSError as error:
             raise CannotWrite(
-                found=f"{asked.csv} could not be written: {error.strerror or error}.",
-                why="The table was asked for as a file.",
-                then="Name a file in a folder that you may write to.",
+                problem=f"{arguments.csv} could not be written: {error.strerror or error}.",
+                reason="The table was asked for as a file.",
+                fix="Name a file in a folder that you may write to.",
             ) from error
-    print(compare.text(both, (locate.name(asked.a), locate.name(asked.b)), by=asked.by), end="")
+    print(
+        compare.format_comparison(
+            both, (locate.study_name(arguments.a), locate.study_name(arguments.b)), by=arguments.by
+        ),
+        end="",
+    )
 
 
-def _unlock(asked: argparse.Namespace) -> None:
+def _run_unlock(arguments: argparse.Namespace) -> None:
     here = Path.cwd()
-    found = [at_work for process in psutil.process_iter() if (at_work := _at_work(process, here))]
-    found += [f"the job that writes {log.relative_to(here)}" for log in job.living(here)]
+    found = [at_work for process in psutil.process_iter() if (at_work := _describe_live_process(process, here))]
+    found += [f"the job that writes {log.relative_to(here)}" for log in job.logs_of_living_jobs(here)]
     if found:
         raise JobAlive(
-            found=f"of an earlier run there still lives {', '.join(found)}.",
-            why="Unlocked now, a second run could write the same files at the same time.",
-            then="Wait until it ends, or end it; then run `make resume` again.",
+            problem=f"of an earlier run there still lives {', '.join(found)}.",
+            reason="Unlocked now, a second run could write the same files at the same time.",
+            fix="Wait until it ends, or end it; then run `make resume` again.",
         )
-    study = ["--configfile", str(locate.asked(asked.study, here))] if asked.study else []
+    study = ["--configfile", str(locate.study_file(arguments.study, here))] if arguments.study else []
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--unlock", *study], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        output = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise StillLocked(
-            found=f"Snakemake did not unlock {here}: {said[-1].strip() if said else 'it said nothing'}",
-            why="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
-            then="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
+            problem=f"Snakemake did not unlock {here}: {output[-1].strip() if output else 'it said nothing'}",
+            reason="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
+            fix="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
         )
-    if lost := snakemake_metadata.unrecorded(here):
-        print(f"note: {snakemake_metadata.said(lost)}. {snakemake_metadata.MEND}")
+    if lost := snakemake_metadata.find_unrecorded(here):
+        print(f"note: {snakemake_metadata.describe_unrecorded(lost)}. {snakemake_metadata.FIX}")
 
 
-def _at_work(process: psutil.Process, here: Path) -> str:
-    """What a process does in this folder; nothing, where it is no run's or has ended since it was listed."""
+def _describe_live_process(process: psutil.Process, here: Path) -> str:
+    """Return what a process of a run does in folder `here`; "" if it is none, or has ended since it was listed."""
     try:
         words = process.cmdline()
         script = next((word for word in words if ".snakemake/scripts/" in word), "")
@@ -184,7 +191,7 @@ def _at_work(process: psutil.Process, here: Path) -> str:
     return f"{kind} (pid {process.pid})"
 
 
-def _explain_words(parser: argparse.ArgumentParser) -> None:
+def _add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", required=True, help="an image file, or an image id of the study")
     parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
     parser.add_argument("--arch", required=True, help="an architecture of the study")
@@ -195,24 +202,26 @@ def _explain_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
 
 
-def _methods_words(parser: argparse.ArgumentParser) -> None:
+def _add_methods_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", nargs="+", default=[], help="timm names: for which of these each is defined")
     parser.add_argument("--study", default="", help="the same for the architectures of a study")
     parser.add_argument("--markdown", action="store_true", help="a Markdown table")
 
 
-def _cost_words(parser: argparse.ArgumentParser) -> None:
+def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
-    parser.add_argument("--images", type=_count, help="how many there will be, where the dataset is not split yet")
+    parser.add_argument(
+        "--images", type=_parse_image_count, help="how many there will be, where the dataset is not split yet"
+    )
 
 
-def _count(said: str) -> int:
-    if not said.isdecimal() or not int(said):
-        raise argparse.ArgumentTypeError(f"a number of images is whole and above 0, found {said}")
-    return int(said)
+def _parse_image_count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a number of images is whole and above 0, found {text}")
+    return int(text)
 
 
-def _compare_words(parser: argparse.ArgumentParser) -> None:
+def _add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="a finished study's name, or its YAML file")
     parser.add_argument("b", help="another's")
     parser.add_argument("--metric", default="", help="only this one")
@@ -222,13 +231,13 @@ def _compare_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, help="write the whole table there")
 
 
-def _schema(_asked: argparse.Namespace) -> None:
-    generate.write(Path.cwd())
+def _run_schema(_arguments: argparse.Namespace) -> None:
+    generate.write_all(Path.cwd())
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "check": _check, "explain": _explain, "methods": _methods, "show": _show, "unlock": _unlock,
-    "doctor": _doctor, "cost": _cost, "compare": _compare, "schema": _schema,
+    "check": _run_check, "explain": _run_explain, "methods": _run_methods, "show": _run_show, "unlock": _run_unlock,
+    "doctor": _run_doctor, "cost": _run_cost, "compare": _run_compare, "schema": _run_schema,
 }  # fmt: skip
 
 

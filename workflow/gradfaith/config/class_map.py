@@ -10,10 +10,10 @@ from gradfaith.config.dataset import Dataset
 from gradfaith.config.study import Study
 from gradfaith.registry import did_you_mean
 
-Outputs = tuple[tuple[int, ...], ...]  # of each class of the dataset, in its order
+ClassOutputs = tuple[tuple[int, ...], ...]  # of each class of the dataset, in its order
 
 
-def resolved(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[Outputs, list[str]]:
+def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[ClassOutputs, list[str]]:
     """The map and what is wrong with it; `trained`: classes of the external study's models, none without one."""
     if study.external and not study.class_map:
         problems = _same_names(study, dataset, trained)
@@ -42,7 +42,7 @@ def resolved(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[Ou
     return tuple(tuple(index for index in found[name] if index is not None) for name in dataset.classes), []
 
 
-def described(study: Study, dataset: Dataset) -> str:
+def describe_class_map(study: Study, dataset: Dataset) -> str:
     """The map in a sentence, for tables."""
     if not study.class_map:
         return ""

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from gradfaith.config import derived_metrics, options
 from gradfaith.config.dataset import Dataset
-from gradfaith.config.study import Study, Uses
+from gradfaith.config.study import PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import EXTENDED, SHUFFLED
 
@@ -91,11 +91,11 @@ def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> lis
         f"{path}.{label}.options.{line}"
         for path, room, uses in _plugins_used(study)
         for label, use in uses.items()
-        for line in options.broken(room, use.use, use.options, known)
+        for line in options.broken_limits(room, use.use, use.options, known)
     ]
 
 
-def _plugins_used(study: "Study") -> Iterator[tuple[str, str, Mapping[str, "Uses"]]]:
+def _plugins_used(study: "Study") -> Iterator[tuple[str, str, Mapping[str, "PluginUse"]]]:
     """Where a study names files: the key, their room, and how they are used."""
     yield "localization", "localization", study.localization
     yield "agreement", "agreement", study.agreement

@@ -12,10 +12,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gradfaith import registry
+from gradfaith.config import options
 from gradfaith.config.study import DatasetUse
-from gradfaith.config.training import Closed
-from gradfaith.config.validation_errors import invalid
+from gradfaith.config.training import StrictModel
+from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
+from gradfaith.storage import paths
 
 KINDS = ("local", "url", "kagglehub", "manual")
 Cue = Literal["order", "couch", "duplicates", "lungs"]
@@ -74,7 +76,7 @@ class Source(BaseModel):
         return f"{kind} {getattr(self, kind)}" if kind != "manual" else "by hand"
 
 
-class Dataset(Closed):
+class Dataset(StrictModel):
     """What the workflow must know of a dataset before it reads it."""
 
     name: str = Field("", description="the file's stem; filled in")
@@ -111,28 +113,27 @@ class Dataset(Closed):
     def read(cls, use: DatasetUse, root: Path) -> "Dataset":
         """The card a study names, with what the study changes of it."""
         name = use.name
-        path = root / "config" / "datasets" / f"{name}.yaml"
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        path, known = paths.dataset_file(root, name), paths.dataset_names(root)
         if not path.is_file():
             raise StudyInvalid(
-                found=f'dataset.name: there is no dataset "{name}"{registry.did_you_mean(name, known)}',
-                why=f"A dataset is a file in config/datasets/; there are {', '.join(known)}.",
-                then="Name one of these, or write the file: config/README.md shows how.",
+                problem=f'dataset.name: there is no dataset "{name}"{registry.did_you_mean(name, known)}',
+                reason=f"A dataset is a file in config/datasets/; there are {', '.join(known)}.",
+                fix="Name one of these, or write the file: config/README.md shows how.",
             )
         try:
             card = _placed(cls.model_validate((yaml.safe_load(path.read_text()) or {}) | {"name": name}), use.source)
         except ValidationError as error:
-            raise invalid(f"config/datasets/{name}.yaml", error, cls) from None
+            raise invalid_study(f"config/datasets/{name}.yaml", error, cls) from None
         try:
-            model = registry.load("readers", card.reader).Options
+            model = options.options_model("readers", card.reader)
         except UnknownName as error:
             place = f"config/datasets/{name}.yaml: reader: "
-            raise StudyInvalid(found=place + error.found, why=error.why, then=error.then) from None
+            raise StudyInvalid(problem=place + error.problem, reason=error.reason, fix=error.fix) from None
         try:
-            options = model.model_validate(_merged(card.options, use.options))
+            values = model.model_validate(_merged(card.options, use.options))
         except ValidationError as error:
-            raise invalid(f"the options of dataset {name}", error, model) from None
-        return card.model_copy(update={"options": options.model_dump()})
+            raise invalid_study(f"the options of dataset {name}", error, model) from None
+        return card.model_copy(update={"options": values.model_dump()})
 
     @property
     def fetched(self) -> bool:
@@ -145,9 +146,9 @@ def _placed(card: Dataset, source: str) -> Dataset:
     where = Path(source)
     if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
         raise StudyInvalid(
-            found=f'dataset.source: "{source}" is no folder and no zip file.',
-            why="It takes the place of the dataset's own sources.",
-            then="Give the folder that holds the images, or their zip; relative paths start where `snakemake` is run.",
+            problem=f'dataset.source: "{source}" is no folder and no zip file.',
+            reason="It takes the place of the dataset's own sources.",
+            fix="Give the folder that holds the images, or their zip; relative paths start where `snakemake` is run.",
         )
     if source and where.is_dir():
         return card.model_copy(update={"raw": source, "sources": []})
@@ -155,11 +156,11 @@ def _placed(card: Dataset, source: str) -> Dataset:
         card = card.model_copy(update={"raw": None, "sources": [Source(local=source)]})
     if card.raw and card.sources:
         raise StudyInvalid(
-            found=f"config/datasets/{card.name}.yaml: raw and sources are both given.",
-            why="Images either lie ready or are fetched into resources/.",
-            then="Leave one of them out.",
+            problem=f"config/datasets/{card.name}.yaml: raw and sources are both given.",
+            reason="Images either lie ready or are fetched into resources/.",
+            fix="Leave one of them out.",
         )
-    return card.model_copy(update={"raw": f"resources/{card.name}/raw"}) if card.sources else card
+    return card.model_copy(update={"raw": paths.fetched_images(card.name)}) if card.sources else card
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

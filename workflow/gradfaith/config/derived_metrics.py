@@ -14,12 +14,12 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.dataset import Dataset
-from gradfaith.config.study import Battery, Study, Uses
+from gradfaith.config.study import Battery, PluginUse, Study
 from gradfaith.registry import did_you_mean, entry
 
 
 @dataclass(frozen=True)
-class Part:
+class MeasuredMetric:
     """A metric of the study that a composite reads."""
 
     label: str
@@ -27,11 +27,11 @@ class Part:
     within: Battery
 
 
-def made_of(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
+def composite_sources(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
     """What the step that collects must know of a composite, and what the study lacks for it."""
     use, problems = study.composite[label], list[str]()
     wanted: Mapping[str, str] = registry.entry("composite", use.use).declared["parts"]
-    parts, imputers = dict[str, dict[str, str]](), list[Mapping[str, Uses]]()
+    parts, imputers = dict[str, dict[str, str]](), list[Mapping[str, PluginUse]]()
     for name, imputer in wanted.items():
         found = _part(study, name)
         if isinstance(found, str):
@@ -61,13 +61,13 @@ def made_of(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
 
 def composite_problems(study: Study) -> list[str]:
     """Of all composites, each as `key: what and why`."""
-    return [line for label in study.composite for line in made_of(study, label)[1]]
+    return [line for label in study.composite for line in composite_sources(study, label)[1]]
 
 
-def _part(study: Study, name: str) -> Part | str:
+def _part(study: Study, name: str) -> MeasuredMetric | str:
     """The metric of the study that is meant, or why there is none."""
     measured = [
-        Part(label, battery, within)
+        MeasuredMetric(label, battery, within)
         for battery, within in study.batteries.items()
         for label, use in within.metrics.items()
         if use.use == name
@@ -89,7 +89,7 @@ def _plain(imputer: str) -> dict[str, Any]:
     return options.complete("imputers", imputer, {})
 
 
-def _common(named: Sequence[Mapping[str, Uses]]) -> list[str]:
+def _common(named: Sequence[Mapping[str, PluginUse]]) -> list[str]:
     """The imputers that mean the same everywhere, in the first one's order."""
     return [key for key, use in (named[0] if named else {}).items() if all(other.get(key) == use for other in named)]
 

@@ -19,7 +19,7 @@ import yaml
 from gradfaith.config.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
 from gradfaith.errors import StudyInvalid
 from gradfaith.registry import did_you_mean
-from gradfaith.storage.paths import Layout
+from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
 
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
 NAMED = 3  # missing files that a refusal names
@@ -29,7 +29,7 @@ WHY = {
 }
 
 
-def completed(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
     """The document with what it takes from the study it stands on; its own word on any of that is refused."""
     base, external = own.get("base"), own.get("external")
     if base and external:
@@ -47,7 +47,7 @@ def completed(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
     return dict(own)
 
 
-def trained_classes(study: Study, layout: Layout, where: str) -> list[str]:
+def trained_classes(study: Study, layout: StudyPaths, where: str) -> list[str]:
     """What the outputs of an external study's models are called, from their cards; models that are not there are refused."""
     models = [(arch, seed) for arch in study.architectures for seed in study.seeds]
     asked = [layout.weights, layout.trained_card, layout.trained_predictions]
@@ -95,8 +95,8 @@ def _taken(
     own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
 ) -> dict[str, Any]:
     """What the other study says on the keys that are taken from it."""
-    clash, path = [word for word in taken if word in own], find(name, root)
-    found = {} if path is None else read(path)
+    clash, path = [word for word in taken if word in own], find_study(name, root)
+    found = {} if path is None else read_document(path)
     problems = {
         f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
         f"there is no study `{name}` in config/": path is None,
@@ -114,39 +114,36 @@ def _taken(
 
 
 def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
-    return StudyInvalid(found=f"{where}: {found}.", why=why, then=then)
+    return StudyInvalid(problem=f"{where}: {found}.", reason=why, fix=then)
 
 
-EMBEDDED, FOLDER = Path("config/config.yaml"), Path("config/studies")
-
-
-def asked(said: str, root: Path) -> Path:
+def study_file(said: str, root: Path) -> Path:
     """The file that a person means by a name or a path."""
     if Path(said).suffix in {".yaml", ".yml"}:
         return Path(said)
-    path = find(said, root)
+    path = find_study(said, root)
     if path is None:
         named, unread = _named(root)
         known = sorted(set(named.values()))
         passed = f" {', '.join(unread)} cannot be read." if unread else ""
         raise StudyInvalid(
-            found=f'there is no study "{said}" in config/{did_you_mean(said, known)}{passed}',
-            why=f"A study is named by its key `study:`; there are {', '.join(known) or 'none'}.",
-            then="Name one of these, or give the path of its YAML file.",
+            problem=f'there is no study "{said}" in config/{did_you_mean(said, known)}{passed}',
+            reason=f"A study is named by its key `study:`; there are {', '.join(known) or 'none'}.",
+            fix="Name one of these, or give the path of its YAML file.",
         )
     return path
 
 
-def name(said: str) -> str:
+def study_name(said: str) -> str:
     """The name of the study that a person means by a name or a path."""
     path = Path(said)
-    return str(read(path).get("study")) if path.suffix in {".yaml", ".yml"} else said
+    return str(read_document(path).get("study")) if path.suffix in {".yaml", ".yml"} else said
 
 
-def find(name: str, root: Path) -> Path | None:
+def find_study(name: str, root: Path) -> Path | None:
     """The file of the study of this name."""
-    own = root / FOLDER / f"{name}.yaml"
-    if own.is_file() and read(own).get("study") == name:
+    own = named_study_file(root, name)
+    if own.is_file() and read_document(own).get("study") == name:
         return own
     return next((path for path, found in _named(root)[0].items() if found == name), None)
 
@@ -154,23 +151,23 @@ def find(name: str, root: Path) -> Path | None:
 def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
     """The name of every study, and the files that cannot be read."""
     named, unread = dict[Path, str](), list[str]()
-    for path in (root / EMBEDDED, *sorted((root / FOLDER).glob("*.yaml"))):
+    for path in study_files(root):
         try:
-            named |= {path: str(read(path).get("study"))} if path.is_file() else {}
+            named |= {path: str(read_document(path).get("study"))} if path.is_file() else {}
         except StudyInvalid:
             unread.append(path.relative_to(root).as_posix())
     return named, unread
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """A study's document, unchecked beyond being one."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StudyInvalid(
-            found=f"there is no file {path}.",
-            why="A study is one YAML file of keys and values.",
-            then="Name a file such as config/config.yaml, or a study by its name.",
+            problem=f"there is no file {path}.",
+            reason="A study is one YAML file of keys and values.",
+            fix="Name a file such as config/config.yaml, or a study by its name.",
         ) from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         found, said = None, " ".join(str(error).split())
@@ -178,8 +175,8 @@ def read(path: Path) -> dict[str, Any]:
         said = "it is not a mapping of keys"
     if not isinstance(found, dict):
         raise StudyInvalid(
-            found=f"{path} cannot be read as a study: {said}.",
-            why="A study is one YAML file of keys and values, in UTF-8.",
-            then="Mend the file where that says so, or name another.",
+            problem=f"{path} cannot be read as a study: {said}.",
+            reason="A study is one YAML file of keys and values, in UTF-8.",
+            fix="Mend the file where that says so, or name another.",
         )
     return found

@@ -1,22 +1,24 @@
-"""Options of a plug-in: checked against its keyword-only arguments, filled with their defaults, held to its limits.
+"""Options of a plug-in: a pydantic model of them, their values with defaults filled in, and the limits they must keep.
 
     limits=("steps >= 1", "samples >= 2 * segments or allow_underdetermined", "0 < shares < 1", "window <= size")
 
-Annotations are evaluated over a handful of plain names, so that nothing is imported; pydantic does the checking. Limits are
-conditions on the names of the options, read from the syntax tree (registry.py). An option with several numbers must have at
-least one, and each must keep the limit. `size` is the side of the study's images, `seeds` the number of its seeds.
+The model of a reader is its class `Options`; that of any other plug-in is built from the keyword-only arguments of its
+function, as the syntax tree shows them, so that nothing is imported. Limits are conditions on the names of the options, read
+from the declaration. An option with several numbers must have at least one, and each must keep the limit. `size` is the side
+of the study's images, `seeds` the number of its seeds.
 """
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from gradfaith import registry
 from gradfaith.errors import UnknownName
 
-PLAIN = {
+ANNOTATION_NAMES = {
     "int": int,
     "float": float,
     "bool": bool,
@@ -28,53 +30,62 @@ PLAIN = {
 }
 
 
-def adapter(option: registry.Option) -> TypeAdapter[Any]:
-    """What checks one option, from its annotation as written."""
-    annotation = eval(option.annotation, {"__builtins__": {}}, PLAIN)
-    return TypeAdapter(annotation, config=ConfigDict(strict=False, allow_inf_nan=False))
+@cache
+def options_model(group: str, name: str) -> type[BaseModel]:
+    """Return the pydantic model that checks the options of a plug-in; unknown keys are errors."""
+    if group == "readers":
+        reader_options: type[BaseModel] = registry.load(group, name).Options
+        return reader_options
+    fields: dict[str, Any] = {
+        key: (eval(option.annotation, {"__builtins__": {}}, ANNOTATION_NAMES), option.default)
+        for key, option in registry.entry(group, name).options.items()
+    }
+    return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
-def complete(room: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of a name with its value; ValueError, which pydantic knows, says what is wrong."""
+def complete(group: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every option of a plug-in with its value, defaults filled in; ValueError, which pydantic reports, if one is wrong."""
     try:
-        entry = registry.entry(room, name)
+        model = options_model(group, name)
     except UnknownName as error:
-        raise ValueError(f"{error.found} {error.then}") from None
-    for key in given:
-        if key not in entry.options:
-            known = ", ".join(entry.options) or "it has none"
-            raise ValueError(
-                f'{name} has no option "{key}"{registry.did_you_mean(key, entry.options)} Its options: {known}'
-            )
-    values: dict[str, Any] = {}
-    for key, option in entry.options.items():
-        try:
-            values[key] = adapter(option).validate_python(given[key]) if key in given else option.default
-        except ValidationError as error:
-            raise ValueError(f'option "{key}" of {name}: {error.errors()[0]["msg"]}, found {given[key]!r}') from None
-    return values
+        raise ValueError(f"{error.problem} {error.fix}") from None
+    try:
+        return model.model_validate(dict(given)).model_dump()
+    except ValidationError as error:
+        problems = sorted(
+            error.errors(), key=lambda problem: problem["type"] != "extra_forbidden"
+        )  # unknown keys first
+        raise ValueError(_describe(model, name, problems[0], given)) from None
 
 
-def broken(room: str, name: str, values: Mapping[str, Any], study: Mapping[str, int]) -> list[str]:
-    """The limits that options do not keep, each as `option: what is needed, and what was found`."""
+def broken_limits(group: str, name: str, values: Mapping[str, Any], study: Mapping[str, int]) -> list[str]:
+    """Return a line for each limit that the options break: `option: what is needed, and what was found`."""
     lines = []
-    for limit in registry.entry(room, name).declared.get("limits", ()):
-        if not _kept(limit, {**study, **values}):
-            own = [word for word in words(limit) if word in values]
-            known = [f"{word}: {study[word]}" for word in words(limit) if word in study]
+    for limit in registry.entry(group, name).declared.get("limits", ()):
+        if not _is_kept(limit, {**study, **values}):
+            own = [word for word in names_in(limit) if word in values]
+            known = [f"{word}: {study[word]}" for word in names_in(limit) if word in study]
             found = ", ".join([f"{word}: {values[word]!r}" for word in own] + known)
             lines.append(f"{own[0]}: {name} needs {limit}, found {found}")
     return lines
 
 
-def words(limit: str) -> list[str]:
-    """The names in a limit, in its order."""
+def names_in(limit: str) -> list[str]:
+    """Return the names in a limit, in their order."""
     return [word for word in dict.fromkeys(re.findall(r"[a-z_]+", limit)) if word not in {"and", "or", "not"}]
 
 
-def _kept(limit: str, values: Mapping[str, Any]) -> bool:
-    several = [word for word in words(limit) if isinstance(values[word], list | tuple)]
+def _describe(model: type[BaseModel], name: str, problem: Any, given: Mapping[str, Any]) -> str:
+    key = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) or "it has none"
+        return f'{name} has no option "{key}"{registry.did_you_mean(key, model.model_fields)} Its options: {known}'
+    return f'option "{key}" of {name}: {problem["msg"]}, found {given[key]!r}'
+
+
+def _is_kept(limit: str, values: Mapping[str, Any]) -> bool:
+    several = [word for word in names_in(limit) if isinstance(values[word], list | tuple)]
     if not several:
         return bool(eval(limit, {"__builtins__": {}}, dict(values)))
     (word,) = several
-    return bool(values[word]) and all(_kept(limit, {**values, word: value}) for value in values[word])
+    return bool(values[word]) and all(_is_kept(limit, {**values, word: value}) for value in values[word])

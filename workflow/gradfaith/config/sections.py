@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from gradfaith.config.training import Closed, Share
+from gradfaith.config.training import Share, StrictModel
 
 
-class Harmonise(Closed):
+class Harmonise(StrictModel):
     """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
 
     low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
@@ -18,7 +18,7 @@ class Harmonise(Closed):
     jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
 
 
-class Image(Closed):
+class Image(StrictModel):
     """How an image becomes a tensor."""
 
     size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
@@ -35,7 +35,7 @@ class Image(Closed):
     )
 
 
-class Randomisation(Closed):
+class Randomisation(StrictModel):
     """Weights replaced by random ones, cascading; every method of a bundle explains the same images again."""
 
     steps: int = Field(4, ge=1, le=50, description="the network's modules are cut into so many nearly equal groups")
@@ -57,7 +57,7 @@ class Randomisation(Closed):
         return names
 
 
-class Meta(Closed):
+class Meta(StrictModel):
     """Metrics judged by evidence: do they rank methods as a localization metric does, and are they fooled by controls?"""
 
     truth: list[str] = Field(

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.sections import Image, Meta, Randomisation
-from gradfaith.config.training import Architecture, Closed, Share, Training
+from gradfaith.config.training import Architecture, Share, StrictModel, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Part = Literal["train", "val", "test"]
@@ -22,7 +22,7 @@ TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "train
 TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 
 
-class Uses(Closed):
+class PluginUse(StrictModel):
     """One file of a room with the options it is given."""
 
     use: str = Field("", description="the file's name; empty: the key itself is the name")
@@ -38,10 +38,10 @@ def _named(value: Any) -> Any:
     return {key: ({} if use is None else use) for key, use in value.items()} if isinstance(value, dict) else value
 
 
-Named = Annotated[dict[Label, Uses], BeforeValidator(_named)]
+NamedPlugins = Annotated[dict[Label, PluginUse], BeforeValidator(_named)]
 
 
-def _completed(room: str, named: Mapping[str, Uses]) -> dict[str, Uses]:
+def _completed(room: str, named: Mapping[str, PluginUse]) -> dict[str, PluginUse]:
     """Every use with its file's name and all of its options."""
     return {
         label: use.model_copy(update={"use": name, "options": options.complete(room, name, use.options)})
@@ -50,7 +50,7 @@ def _completed(room: str, named: Mapping[str, Uses]) -> dict[str, Uses]:
     }
 
 
-class DatasetUse(Closed):
+class DatasetUse(StrictModel):
     """Which dataset, and what this study changes of its options."""
 
     name: Label = Field(description="a file in config/datasets/, without `.yaml`")
@@ -64,7 +64,7 @@ class DatasetUse(Closed):
     )
 
 
-class Split(Closed):
+class Split(StrictModel):
     """Who is trained on, who chooses, who is measured."""
 
     by: Literal["group", "slice"] = Field(
@@ -94,7 +94,7 @@ class Split(Closed):
         return self
 
 
-class MethodUse(Uses):
+class MethodUse(PluginUse):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
@@ -107,7 +107,7 @@ class MethodUse(Uses):
     only: list[Label] = Field(default=[], description="architectures it is asked of; empty: all of them")
 
 
-class Bundle(Closed):
+class Bundle(StrictModel):
     """Methods that are computed together because they share model passes."""
 
     methods: Annotated[dict[Label, MethodUse], BeforeValidator(_named)] = Field(
@@ -120,13 +120,13 @@ class Bundle(Closed):
         return _completed("methods", methods)  # type: ignore[return-value]
 
 
-class Controls(Closed):
+class Controls(StrictModel):
     """The methods that know nothing; every study has all of them."""
 
     copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, drawn apart for every image")
 
 
-class Explain(Closed):
+class Explain(StrictModel):
     """Which images are explained."""
 
     parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
@@ -139,11 +139,11 @@ class Explain(Closed):
     fold_batch_norm: bool = Field(False, description="batch norms folded into the convolutions before them")
 
 
-class Battery(Closed):
+class Battery(StrictModel):
     """Faithfulness metrics that share changed images."""
 
-    metrics: Named = Field(min_length=1, description="names of faithfulness metrics, all of one kind")
-    imputers: Named = Field(
+    metrics: NamedPlugins = Field(min_length=1, description="names of faithfulness metrics, all of one kind")
+    imputers: NamedPlugins = Field(
         default_factory=dict, description="what takes the place of removed pixels; the first is the primary one"
     )
 
@@ -160,7 +160,7 @@ class Battery(Closed):
         return str(registry.entry("faithfulness", first.use).declared["battery"])
 
 
-class Primary(Closed):
+class Primary(StrictModel):
     """The one comparison that is named before the data is seen."""
 
     metric: Label = Field(description="a metric of the study")
@@ -168,7 +168,7 @@ class Primary(Closed):
     against: Label = Field(description="a control, or `shuffled-<method>`")
 
 
-class Statistics(Closed):
+class Statistics(StrictModel):
     """How scores become estimates."""
 
     level: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
@@ -179,7 +179,7 @@ class Statistics(Closed):
     rank_only_correct: bool = Field(False, description="win rates: only of images that the model gets right")
 
 
-class Compute(Closed):
+class Compute(StrictModel):
     """How the machine is used; nothing here changes a number beyond rounding."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
@@ -207,19 +207,25 @@ class Compute(Closed):
     mem_mb: int = Field(2000, ge=1000, description="memory of a job that loads a model, images or scores")
     runtime: int = Field(60, ge=1, description="minutes that a training may take")
     short_runtime: int = Field(15, ge=1, description="minutes that any other job may take")
-    heavier: dict[Label, Annotated[float, Field(gt=0)]] = Field(
+    resource_factors: dict[Label, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
         description="architecture -> how many times that memory and those minutes its jobs ask for; each retry asks for as much again",
     )
 
 
-class Keep(Closed):
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> "Compute":
+        """Return the machine settings of a study's document, as a job receives it."""
+        return cls.model_validate(config.get("compute") or {})
+
+
+class Keep(StrictModel):
     """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
 
     maps: bool = Field(True, description="the map stores, some kilobytes per image")
 
 
-class Study(Closed):
+class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
     study: Label = Field(description="its name; everything it makes lies under results/<study>/")
@@ -247,12 +253,14 @@ class Study(Closed):
     bundles: dict[Label, Bundle] = Field(min_length=1, description="label -> methods that share passes")
     controls: Controls = Field(default_factory=Controls, description="the controls of every table")
     explain: Explain = Field(default_factory=Explain, description="which images are explained")
-    localization: Named = Field(default_factory=dict, description="metrics that compare maps with evidence")
+    localization: NamedPlugins = Field(default_factory=dict, description="metrics that compare maps with evidence")
     batteries: dict[Label, Battery] = Field(
         default_factory=dict, description="label -> faithfulness metrics that share changed images"
     )
-    composite: Named = Field(default_factory=dict, description="metrics made of other metrics' scores, map by map")
-    agreement: Named = Field(
+    composite: NamedPlugins = Field(
+        default_factory=dict, description="metrics made of other metrics' scores, map by map"
+    )
+    agreement: NamedPlugins = Field(
         default_factory=dict, description="metrics that compare models; between seeds, where there are several"
     )
     across: list[Literal["architectures", "ensemble"]] = Field(
@@ -263,13 +271,13 @@ class Study(Closed):
     meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
     primary: Primary = Field(description="the comparison named beforehand")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
-    figures: Named = Field(default_factory=dict, description="figures and their options")
+    figures: NamedPlugins = Field(default_factory=dict, description="figures and their options")
     compute: Compute = Field(default_factory=Compute, description="the machine")
     keep: Keep = Field(default_factory=Keep, description="what stays")
 
     @field_validator("localization", "composite", "agreement", "figures")
     @classmethod
-    def _known(cls, named: dict[str, Uses], info: Any) -> dict[str, Uses]:
+    def _known(cls, named: dict[str, PluginUse], info: Any) -> dict[str, PluginUse]:
         return _completed(info.field_name, named)
 
     @field_validator("across")
@@ -287,7 +295,7 @@ class Study(Closed):
         return sorted(seeds)
 
     @model_validator(mode="after")
-    def _known_heavier(self) -> "Study":
-        if strange := sorted(set(self.compute.heavier) - set(self.architectures)):
-            raise ValueError(f"compute.heavier: {', '.join(strange)} is no architecture of the study")
+    def _known_resource_factors(self) -> "Study":
+        if strange := sorted(set(self.compute.resource_factors) - set(self.architectures)):
+            raise ValueError(f"compute.resource_factors: {', '.join(strange)} is no architecture of the study")
         return self

@@ -20,13 +20,13 @@ LATER = frozenset(  # keys that came when models had been trained already
 )
 
 
-class Closed(BaseModel):
+class StrictModel(BaseModel):
     """Unknown keys are refused; values do not change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Architecture(Closed):
+class Architecture(StrictModel):
     """One network: any timm name."""
 
     timm: str = Field("", description="the timm name; empty: the key itself")
@@ -42,7 +42,7 @@ class Architecture(Closed):
     )
 
 
-class Training(Closed):
+class Training(StrictModel):
     """The recipe: all that decides the weights, with the architecture and the seed."""
 
     epochs: int = Field(ge=1, description="passes over the training part")
@@ -173,9 +173,9 @@ class Recipe:
         unknown = sorted(set(values) - set(names))
         if unknown:
             raise StudyInvalid(
-                found=f"the recipe has the unknown key {', '.join(unknown)}.",
-                why="A key nobody reads would be a wish silently ignored.",
-                then=f"Use only {', '.join(names)}.",
+                problem=f"the recipe has the unknown key {', '.join(unknown)}.",
+                reason="A key nobody reads would be a wish silently ignored.",
+                fix=f"Use only {', '.join(names)}.",
             )
         return cls(**values)
 

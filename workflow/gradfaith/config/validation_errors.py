@@ -9,16 +9,16 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.registry import did_you_mean
 
 
-def invalid(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
+def invalid_study(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
     """All errors of a document, one line each: the key's path, what is wrong, what was probably meant."""
     other = [
         found for found in error.errors() if found["type"] != "literal_error" or not isinstance(found["input"], dict)
     ]
     lines = dict.fromkeys(_line(problem, model) for problem in other)  # of a union only the branch that was meant
     return StudyInvalid(
-        found=f"{where}: " + "\n    ".join(lines),
-        why="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
-        then="Mend these keys; config/README.md explains each.",
+        problem=f"{where}: " + "\n    ".join(lines),
+        reason="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
+        fix="Mend these keys; config/README.md explains each.",
     )
 
 

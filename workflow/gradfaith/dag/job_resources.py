@@ -1,10 +1,10 @@
-"""What a job asks of a scheduler: memory and minutes, by the architecture it works on and by how often it was tried.
+"""The `resources` of every rule, by kind of job: memory and minutes by architecture and attempt, and a GPU where one is used.
 
-    asked = base * heavier[architecture] * attempt
+    requested = base * resource_factors[architecture] * attempt
 
-`base` is the study's (`compute.mem_mb`, `runtime`, `short_runtime`), `heavier` says how much more an architecture needs
-than the others. The second attempt asks for twice as much, the third for three times: a job killed for memory or time comes back
-with more, and one killed by chance loses nothing but a place in the queue.
+`base` is the study's (`compute.mem_mb`, `runtime`, `short_runtime`); a factor says how much more an architecture needs than the
+others. The second attempt requests twice as much, the third three times: a job that was killed for memory or time comes back with
+more, and one that was killed by chance loses nothing but its place in the queue.
 """
 
 import math
@@ -12,18 +12,43 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Ask = Callable[[Any, int], int]
+from gradfaith.config.study import Compute
+
+LIGHT_MB = 1000  # memory of a job that reads small tables only
+Requested = Callable[[Any, int], int]  # Snakemake calls it with the job's wildcards and the attempt
 
 
 @dataclass(frozen=True)
-class Asks:
-    """Makes the callables that rules give as resources."""
+class JobResources:
+    """Make the mapping that a rule unpacks: `resources: **job_resources.gpu()`."""
 
-    heavier: Mapping[str, float]
+    compute: Compute
 
-    def __call__(self, base: int) -> Ask:
-        def asked(wildcards: Any, attempt: int) -> int:
-            factor = self.heavier.get(getattr(wildcards, "arch", ""), 1.0)
-            return math.ceil(base * factor * attempt)
+    def light(self, minutes: int | None = None) -> dict[str, Any]:
+        """Return what a job on small tables requests; `minutes` in place of the study's `short_runtime`."""
+        return self._requested(LIGHT_MB, minutes or self.compute.short_runtime)
 
-        return asked
+    def cpu(self) -> dict[str, Any]:
+        """Return what a job without a GPU requests."""
+        return self._requested(self.compute.mem_mb, self.compute.short_runtime)
+
+    def gpu(self) -> dict[str, Any]:
+        """Return what a job that asks a network requests."""
+        return self.cpu() | {"gpu": self.compute.gpus}
+
+    def training(self) -> dict[str, Any]:
+        """Return what a training requests."""
+        return self._requested(self.compute.mem_mb, self.compute.runtime) | {"gpu": self.compute.gpus}
+
+    def _requested(self, mem_mb: int, minutes: int) -> dict[str, Any]:
+        factors = self.compute.resource_factors
+        return {"mem_mb": scaled(mem_mb, factors), "runtime": scaled(minutes, factors)}
+
+
+def scaled(base: int, factors: Mapping[str, float]) -> Requested:
+    """Return a callable that scales a base amount by the architecture's factor and by the attempt."""
+
+    def requested(wildcards: Any, attempt: int) -> int:
+        return math.ceil(base * factors.get(getattr(wildcards, "arch", ""), 1.0) * attempt)
+
+    return requested

@@ -1,7 +1,7 @@
-"""What each rule gets to know: its own slice of the study as plain values, and the digest of the code it computes with.
+"""The `params` of each rule: the part of the study that decides its numbers, and the digest of the code that computes them.
 
-A slice holds all that decides the rule's numbers and nothing else, so that a change of one key makes stale what that key
-decides. How the machine is used (device, chunk, memory) is in no slice: it goes by `resources`.
+The settings of a rule hold all that decides its numbers and nothing else, so that a change of one key makes stale what that
+key decides. How the machine is used is in no params: scripts read the study's `compute` section, which makes nothing stale.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,44 +12,41 @@ from gradfaith import registry
 from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
-from gradfaith.data.fetch.release import edited
-from gradfaith.metrics.contract import RERUN
-from gradfaith.metrics.maps import randomisation
+from gradfaith.storage.paths import PROJECT
+from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 
-SCRIPTS = registry.PACKAGE.parents[1] / "scripts"
+SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = registry.PACKAGE / "attribution/rerun.py"  # loaded by name where methods are run again
-CODED = (
-    "group", "index", "audit", "gate", "split", "pack", "predict", "explain", "faithfulness", "localization", "agreement", "across",
-    "collect", "estimate",
-)  # fmt: skip
+WITHOUT_DIGEST = {"fetch", "weights", "adopt", "train", "figure", "table", "provenance"}  # scripts that make no scores
+PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
 PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
 
 
 @dataclass(frozen=True)
-class Slices:
-    """One method per rule."""
+class RuleParams:
+    """Make the `params` of the rules: a method for each, called like the rule."""
 
     plan: Plan
 
-    def data(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         dataset = self.plan.dataset
         return {
             "reader": dataset.reader, "options": dataset.options, "classes": dataset.classes, "raw": dataset.raw,
-            "edited": edited(dataset.raw, self.plan.layout.fetched(dataset.name)) if dataset.fetched else "",
+            "edited": code_digest.digest_local_edits(dataset.raw, self.plan.paths.fetched(dataset.name)) if dataset.fetched else "",
         }  # fmt: skip
 
     def fetch(self) -> dict[str, Any]:
-        """The sources in their order; who changes them fetches again."""
+        """Return the sources in their order."""
         dataset = self.plan.dataset
         return {"sources": [source.model_dump(exclude_none=True) for source in dataset.sources], "files": dataset.files}
 
     def group(self) -> dict[str, Any]:
         how = self.plan.dataset.groups
-        return self.data() | {"groups": how.model_dump() if how else {}}
+        return self._data() | {"groups": how.model_dump() if how else {}}
 
     def index(self) -> dict[str, Any]:
-        return self.data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
+        return self._data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
 
     def split(self) -> dict[str, Any]:
         study = self.plan.study
@@ -60,24 +57,26 @@ class Slices:
         own = self.plan.study.split.seed
         return self.plan.study.seed if own is None else own
 
-    def pack(self) -> dict[str, Any]:
-        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
+    def pack_images(self) -> dict[str, Any]:
+        return self._data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
 
     def audit(self) -> dict[str, Any]:
-        return self.pack() | {
+        return self.pack_images() | {
             "split": self.split(),
             "files": self.plan.dataset.files,
             "claimed": self.plan.dataset.claimed,
             "external": self.plan.study.external or "",
         }
 
-    def gate(self) -> dict[str, Any]:
+    def leakage_check(self) -> dict[str, Any]:
         return self.plan.study.split.model_dump(include={"by", "leak_limit", "allow_leaky_split"})
 
-    def model(self, arch: str) -> dict[str, Any]:
-        """All that decides the weights of an architecture, but the seed."""
+    def train(self, arch: str) -> dict[str, Any]:
+        """Return all that decides the weights of an architecture, except the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
-        mapped = {"class_map": self.plan.outputs} if self.plan.outputs else {}  # a key that most models never had
+        mapped = (
+            {"class_map": self.plan.class_outputs} if self.plan.class_outputs else {}
+        )  # a key that most models never had
         return mapped | {
             "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
             "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
@@ -86,14 +85,14 @@ class Slices:
         }
 
     def adopt(self) -> dict[str, Any]:
-        """What another study's models are to answer here."""
+        """Return which outputs of another study's models stand for which class."""
         return {
             "external": self.plan.study.external,
-            "class_map": self.plan.outputs,
+            "class_map": self.plan.class_outputs,
             "classes": self.plan.dataset.classes,
         }
 
-    def bundle(self, arch: str, bundle: str) -> dict[str, Any]:
+    def explain(self, arch: str, bundle: str) -> dict[str, Any]:
         study = self.plan.study
         return {
             "seed": study.seed,
@@ -101,24 +100,26 @@ class Slices:
             "passes": study.explain.model_dump(include=PASSES),
             "copies": study.controls.copies,
             "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
-            "methods": self.plan.methods(arch, bundle),
+            "methods": self.plan.method_settings(arch, bundle),
         }
 
-    def randomisation(self, arch: str, bundle: str) -> dict[str, Any]:
-        asked, explained = self.plan.study.randomisation, self.bundle(arch, bundle)
+    def randomise(self, arch: str, bundle: str) -> dict[str, Any]:
+        asked, explained = self.plan.study.randomisation, self.explain(arch, bundle)
         assert asked is not None  # else there is no such rule
         how = asked.model_dump(exclude={"bundles"})
         return {key: explained[key] for key in ("seed", "passes", "methods")} | how
 
-    def battery(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
-        """Metrics and imputers; where the methods are run again, the methods, too."""
-        asked, explained = self.plan.study.batteries[battery], self.bundle(arch, bundle)
-        again = {key: explained[key] for key in ("passes", "organ", "methods")} if asked.kind == RERUN else {}
+    def faithfulness(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
+        """Return metrics and imputers; for a battery that runs the methods again, the methods, too."""
+        asked, explained = self.plan.study.batteries[battery], self.explain(arch, bundle)
+        again = {key: explained[key] for key in ("passes", "organ", "methods")} if asked.kind == RERUN_BATTERY else {}
         return {"seed": self.plan.study.seed} | asked.model_dump() | again
 
-    def composite(self) -> dict[str, Any]:
-        """Of which scores each composite is made."""
-        return {label: derived_metrics.made_of(self.plan.study, label)[0] for label in self.plan.study.composite}
+    def merge_scores(self) -> dict[str, Any]:
+        """Return which scores each composite is made of."""
+        return {
+            label: derived_metrics.composite_sources(self.plan.study, label)[0] for label in self.plan.study.composite
+        }
 
     def metrics(self, family: str) -> dict[str, Any]:
         return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
@@ -133,11 +134,11 @@ class Slices:
         return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
 
     def meta(self) -> dict[str, Any]:
-        """How metrics are judged; those that compare models are not."""
+        """Return how metrics are judged; those that compare models are not."""
         study, asked = self.plan.study, self.plan.study.meta
         assert asked is not None  # else there is no such rule
-        judged = [(label, registry.entry(room, use.use).declared) for room, named in self.plan.metrics.items()
-                  if room != "agreement" for label, use in named.items()]  # fmt: skip
+        judged = [(label, registry.entry(group, use.use).declared) for group, named in self.plan.metrics.items()
+                  if group != "agreement" for label, use in named.items()]  # fmt: skip
         return asked.model_dump() | {
             "better": {label: declared["better"] for label, declared in judged},
             "order_only": [label for label, declared in judged if "monotone" in declared.get("invariances", ())],
@@ -147,14 +148,14 @@ class Slices:
         }
 
     def _primary_variant(self) -> str:
-        """What is primary among a metric's variants: the first imputer of its battery, all pairs, the first threshold."""
+        """Return the primary variant of the primary metric: its battery's first imputer, all pairs, or the first threshold."""
         study = self.plan.study
         if study.primary.metric in study.localization:
             use = study.localization[study.primary.metric]
             option = registry.entry("localization", use.use).declared.get("variants")
             return str(use.options[option][0]) if option else ""
         if study.primary.metric in study.composite:
-            return str(self.composite()[study.primary.metric]["variants"][0])
+            return str(self.merge_scores()[study.primary.metric]["variants"][0])
         for battery in study.batteries.values():
             if study.primary.metric in battery.metrics:
                 declared = registry.entry("faithfulness", battery.metrics[study.primary.metric].use).declared
@@ -164,8 +165,8 @@ class Slices:
     def figure(self, figure: str) -> dict[str, Any]:
         return self.plan.figures[figure].model_dump()
 
-    def about(self, figure: str = "") -> dict[str, Any]:
-        """What captions and axes say of the study; the audit's page knows no model."""
+    def study_description(self, figure: str = "") -> dict[str, Any]:
+        """Return what captions, axes and tables say of the study; the audit's page shows no model."""
         study = self.plan.study
         unseen: dict[str, Any] = {
             "architectures": [],
@@ -187,73 +188,79 @@ class Slices:
             "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
-            "notes": self.plan.notes,
+            "notes": self.plan.table_notes,
         }
         return about | unseen if figure and self.plan.figures[figure].use == AUDIT else about
 
-    def whole(self) -> dict[str, Any]:
-        """The study and its dataset's card, every default filled in."""
+    def provenance(self) -> dict[str, Any]:
+        """Return the study and its dataset's card, every default filled in."""
         unseen = {"compute", "keep", "figures"}  # they make no number
         return {
             "study": self.plan.study.model_dump(mode="json", exclude=unseen),
             "dataset": self.plan.dataset.model_dump(mode="json"),
         }
 
-    def code(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "") -> str:
-        """The digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
-        files = [registry.entry(room, name).path for room, name in self._named(rule, bundle, battery, figure)]
-        again = [RERUN_CODE] if battery and self.plan.study.batteries[battery].kind == RERUN else []
-        return code_digest.code(SCRIPTS / f"{rule}.py", *files, *again)
+    def code_digest(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "", table: str = "") -> str:
+        """Return the digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
+        plugins = self._plugins(rule, bundle, battery, figure, table)
+        files = [registry.entry(group, name).path for group, name in plugins]
+        rerun = [RERUN_CODE] if battery and self.plan.study.batteries[battery].kind == RERUN_BATTERY else []
+        return code_digest.digest_code(SCRIPTS / f"{rule}.py", *files, *rerun)
 
-    def codes(self) -> dict[str, str]:
-        """The digests of all rules that make numbers."""
+    def code_digests(self) -> dict[str, str]:
+        """Return the digests of all rules that make numbers, for the provenance of the study."""
         study = self.plan.study
-        cells = {f"explain {name}": self.code("explain", bundle=name) for name in self.plan.bundles}
+        cells = {f"explain {name}": self.code_digest("explain", bundle=name) for name in self.plan.bundles}
         batteries = dict(self._batteries())
-        plain = {rule: self.code(rule) for rule in CODED if rule not in {"explain", "faithfulness"}}
-        cells |= {f"randomise {name}": self.code("randomise", bundle=name) for name in self.plan.randomised}
-        cells |= {"meta": self.code("meta")} if study.meta else {}
+        rules = {path.stem for path in SCRIPTS.glob("*.py")} - WITHOUT_DIGEST - PER_PLUGIN
+        plain = {rule: self.code_digest(rule) for rule in sorted(rules)}
+        cells |= {
+            f"randomise {name}": self.code_digest("randomise", bundle=name) for name in self.plan.randomised_bundles
+        }
+        cells |= {"meta": self.code_digest("meta")} if study.meta else {}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 
     def _batteries(self) -> Iterator[tuple[str, str]]:
-        """One digest for all bundles, but where their methods are run again."""
+        """Yield one digest for all bundles, or one for each bundle where the battery runs its methods again."""
         for name, battery in self.plan.study.batteries.items():
-            if battery.kind != RERUN:
-                yield f"faithfulness {name}", self.code("faithfulness", battery=name)
+            if battery.kind != RERUN_BATTERY:
+                yield f"faithfulness {name}", self.code_digest("faithfulness", battery=name)
                 continue
             for bundle in self.plan.bundles:
-                yield f"faithfulness {name} of {bundle}", self.code("faithfulness", bundle=bundle, battery=name)
+                yield f"faithfulness {name} of {bundle}", self.code_digest("faithfulness", bundle=bundle, battery=name)
 
-    def _named(self, rule: str, bundle: str, battery: str, figure: str) -> list[tuple[str, str]]:
+    def _plugins(self, rule: str, bundle: str, battery: str, figure: str, table: str) -> list[tuple[str, str]]:
+        """Return group and name of the plug-ins that a rule loads."""
         study = self.plan.study
-        if rule in {"group", "index", "audit", "pack"}:
-            return [("readers", self.plan.dataset.reader)]
-        if rule in {"localization", "agreement", "across"}:
-            family = "agreement" if rule == "across" else rule
-            return [(family, use.use) for use in getattr(study, family).values()]
-        if rule == "collect":
-            return [("composite", use.use) for use in study.composite.values()]
+        families = {
+            "localization": "localization",
+            "agreement": "agreement",
+            "across": "agreement",
+            "merge_scores": "composite",
+        }
+        plugins = [("readers", self.plan.dataset.reader)] if rule in {"group", "index", "audit", "pack_images"} else []
+        if rule in families:
+            plugins += [(families[rule], use.use) for use in getattr(study, families[rule]).values()]
         if battery:
-            asked = study.batteries[battery]
-            named = [("faithfulness", use.use) for use in asked.metrics.values()]
-            named += [("imputers", use.use) for use in asked.imputers.values()]
-            return named + (self._methods(bundle) if asked.kind == RERUN else [])
-        if bundle:
-            return self._methods(bundle)
-        return [("figures", self.plan.figures[figure].use)] if figure else []
+            plugins += [("faithfulness", use.use) for use in study.batteries[battery].metrics.values()]
+            plugins += [("imputers", use.use) for use in study.batteries[battery].imputers.values()]
+        if bundle and (not battery or study.batteries[battery].kind == RERUN_BATTERY):
+            plugins += self._methods(bundle)
+        plugins += [("figures", self.plan.figures[figure].use)] if figure else []
+        return plugins + ([("tables", table)] if table else [])
 
     def _methods(self, bundle: str) -> list[tuple[str, str]]:
-        """Of a bundle, and those whose maps they combine."""
+        """Return the methods of a bundle, and those whose maps they combine."""
         uses = self.plan.bundles[bundle].values()
         inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
-        return [*((use["room"], use["use"]) for use in uses), *sorted(inner)]
+        return [*((use["group"], use["use"]) for use in uses), *sorted(inner)]
 
     def _better(self) -> dict[str, str]:
-        randomised = {randomisation.NAME: randomisation.METRIC.better} if self.plan.randomised else {}
+        randomised = {RANDOMISATION: "lower"} if self.plan.randomised_bundles else {}
         return randomised | {
-            label: registry.entry(room, use.use).declared["better"]
-            for room, named in self.plan.metrics.items()
+            label: registry.entry(group, use.use).declared["better"]
+            for group, named in self.plan.metrics.items()
             for label, use in named.items()
         }
 

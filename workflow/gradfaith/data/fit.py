@@ -1,18 +1,22 @@
-"""One transform for a picture and its masks: square, then the study's size.
+"""Fit an image and its masks to the study's square size, and harmonise its pixels.
 
-    pad   to a square with the picture's own border value (its median), crop: the centre square
-    pixels: antialiased bilinear; masks: area coverage of at least a half, and never nothing where there was something
-    parts:  a pixel that parts cover by half belongs to the one that covers most of it, and no part is lost
+Fitting (`SquareFit`) is one transform for an image and its masks:
+
+    pad     to a square with the image's own border value (its median); crop: to the centre square
+    pixels  antialiased bilinear
+    masks   area coverage of at least a half, and never empty where there was something
+    parts   a pixel that parts cover by half belongs to the one that covers most of it, and no part is lost
 
 An image that already has the size passes through unchanged, to the bit.
 
-Takes a scanner's signature off the pixels: the same blur, re-sampling and re-encoding for every image.
+Harmonisation (`Harmoniser`) takes a scanner's signature off the pixels by the same steps for every image:
 
     pixels -> Gaussian(sigma) -> down to `resample` and back (area, then bilinear) -> JPEG(quality) and back
 
-A reconstruction kernel shows as noise of its own grain. Where kernels go with classes (as in IQ-OTH/NCCD) a network can
-read the class off the grain; what all images lose alike, none can be told by. How much is left, the audit's shortcut
-probe says before and after. Masks are not touched: no step moves anything. Cost: about 1 ms for 224 x 224.
+A reconstruction kernel shows as noise of its own grain. Where kernels go with classes (as in IQ-OTH/NCCD) a
+network can read the class from the grain. What all images lose alike cannot tell them apart; how much is
+left, the audit's shortcut probe measures before and after. Masks are not changed, because no step moves
+anything. Cost: about 1 ms for 224 x 224.
 """
 
 import io
@@ -24,25 +28,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-Mode = Literal["pad", "crop"]
+FitMode = Literal["pad", "crop"]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """The square side and how other shapes become square."""
+class SquareFit:
+    """Makes images and masks square, `size` pixels across, by padding or cropping."""
 
     size: int
-    mode: Mode
+    mode: FitMode
 
     def pixels(
         self, image: NDArray[np.uint8], channels: int
     ) -> NDArray[np.uint8]:  # (h, w) or (h, w, 3) -> (c, size, size)
+        """Fit an image, with as many `channels` as the study's images have."""
         planes = [image] if image.ndim == 2 else [image[..., plane] for plane in range(3)]
         if len(planes) != channels:
-            planes = [_grey(image)] if channels == 1 else planes * 3
+            planes = [_to_grey(image)] if channels == 1 else planes * 3
         return np.stack([self._plane(plane) for plane in planes])
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:  # (h, w) -> (size, size)
+        """Fit a mask by area coverage."""
         square = self._square(mask, fill=False)
         if square.shape == (self.size, self.size):
             return square
@@ -53,6 +59,7 @@ class Fit:
         return fitted
 
     def parts(self, parts: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (h, w) -> (size, size)
+        """Fit a label map of parts."""
         square = self._square(parts, fill=0)
         if square.shape == (self.size, self.size):
             return square
@@ -61,17 +68,17 @@ class Fit:
             return np.zeros((self.size, self.size), dtype=np.uint8)
         coverage = np.stack([self._coverage(square == label) for label in labels])  # (k, size, size)
         fitted = np.where(coverage.sum(axis=0) >= 0.5 - 1e-6, labels[coverage.argmax(axis=0)], 0).astype(np.uint8)
-        for label, own in zip(labels, coverage, strict=True):
+        for label, share in zip(labels, coverage, strict=True):
             if not (fitted == label).any():
-                fitted.flat[own.argmax()] = label
+                fitted.flat[share.argmax()] = label
         return fitted
 
     def _coverage(self, square: NDArray[np.bool_]) -> NDArray[np.float32]:
-        picture = Image.fromarray(square.astype(np.float32))
-        return np.asarray(picture.resize((self.size, self.size), Image.Resampling.BOX))
+        image = Image.fromarray(square.astype(np.float32))
+        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BOX))
 
     def _plane(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        square = self._square(plane, fill=border(plane))
+        square = self._square(plane, fill=border_grey(plane))
         if square.shape == (self.size, self.size):
             return square
         return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.BILINEAR))
@@ -86,23 +93,23 @@ class Fit:
         return plane[top : top + side, left : left + side]
 
 
-def border(plane: NDArray[np.uint8]) -> int:
-    """The median of the outermost pixels: what lies around a scan."""
+def border_grey(plane: NDArray[np.uint8]) -> int:
+    """Return the median of the outermost pixels: the grey that surrounds a scan."""
     rim = np.concatenate([plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]])
     return int(np.median(rim))
 
 
-def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).convert("L"))
 
 
 @dataclass(frozen=True)
-class Harmonise:
-    """What is done, in this order; the defaults do nothing."""
+class Harmoniser:
+    """The steps of harmonisation, in their order; the defaults do nothing."""
 
-    low_pass: float = 0.0  # pixels
-    resample: int | None = None
-    jpeg: int | None = None
+    low_pass: float = 0.0  # sigma in pixels
+    resample: int | None = None  # pixels across
+    jpeg: int | None = None  # quality
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (c, h, w)
         return np.stack([self._plane(plane) for plane in pixels])
@@ -116,7 +123,7 @@ class Harmonise:
             small = image.resize((self.resample, self.resample), Image.Resampling.BOX)
             image = small.resize(image.size, Image.Resampling.BILINEAR)
         if self.jpeg:
-            held = io.BytesIO()
-            image.save(held, "JPEG", quality=self.jpeg)
-            image = Image.open(held)
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=self.jpeg)
+            image = Image.open(buffer)
         return np.asarray(image)

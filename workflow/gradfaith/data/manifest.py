@@ -1,10 +1,10 @@
-"""The index of a dataset: one row per image, each decoded once to know its hash, its size and its lesion.
+"""Build the manifest of a dataset: one row per image, with its hash, its size and its lesion.
 
 pixel_hash = BLAKE2 over shape and pixels: equal for exact duplicates, whatever their files are called
-lesion_px, lesion_share: pixels of evidence, and their share of the image
-status: "ok", or "unreadable" with the reason; such an image has no hash, is in no part, and is in every count of the audit
+lesion_px, lesion_share: pixels of evidence, and their share of the image status: "ok", or "unreadable" with
+the reason; such an image has no hash and is in no part, and the audit counts it
 
-Groups that the dataset does not know come from a table (data/grouping/infer.py makes it).
+Groups that the dataset does not know come from a table, which data/grouping/infer.py makes.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.data.readers.contract import Picture, Reader, Record, each
+from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
 
-NAMED = 10  # unreadable files that a refusal names
-Row = dict[str, Any]
+MAX_NAMED = 10  # unreadable files that an error names
+ManifestRow = dict[str, Any]
 
 
-def build(
+def build_manifest(
     reader: Reader,
     raw: Path | None,
     options: Any,
@@ -32,40 +32,48 @@ def build(
     max_bad: int = 0,
     threads: int = 1,
 ) -> pd.DataFrame:
-    """The manifest, in the reader's order; `groups` by image id, for datasets that do not know them."""
-    found = list(reader.index(raw, options))
-    check(found, classes)
+    """Build the manifest, in the reader's order.
+
+    `groups` by image id, for datasets that do not know them; more than `max_bad` unreadable images are an
+    error.
+    """
+    records = list(reader.index(raw, options))
+    check_classes(records, classes)
     groups = groups or {}
-    wanted = ((record, None) for record in found)
-    rows = [_row(record, seen, raw, groups) for record, seen in each(reader, raw, options, wanted, _seen, threads)]
+    without_part = ((record, None) for record in records)
+    rows = [
+        _manifest_row(record, measured, raw, groups)
+        for record, measured in map_images(reader, raw, options, without_part, _measure_image, threads)
+    ]
     table = pd.DataFrame(rows)
-    _bearable(table[table["status"] != "ok"], max_bad, len(table))
-    _grouped(usable(table))
-    check([record for record, row in zip(found, rows, strict=True) if row["status"] == "ok"], classes)
+    _check_unreadable(table[table["status"] != "ok"], max_bad, len(table))
+    _check_groups(readable_rows(table))
+    check_classes([record for record, row in zip(records, rows, strict=True) if row["status"] == "ok"], classes)
     return table
 
 
-def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a manifest whose images can be read."""
+def readable_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a manifest whose images can be read."""
     return table[table["status"] == "ok"].reset_index(drop=True)
 
 
-def records(reader: Reader, raw: Path | None, options: Any) -> dict[str, Record]:
-    """The reader's records by image id."""
+def records_by_id(reader: Reader, raw: Path | None, options: Any) -> dict[str, Record]:
+    """Index a dataset and return its records by image id."""
     return {record.image_id: record for record in reader.index(raw, options)}
 
 
 def pixel_hash(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    """Return a hash that is equal for equal pixels of equal shape."""
     found = hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16)
     found.update(str(pixels.shape).encode())
     return found.hexdigest()
 
 
-def _seen(_record: Record, picture: Picture) -> Row:
-    height, width = picture.pixels.shape[:2]
-    lesion = int(picture.masks["evidence"].sum()) if "evidence" in picture.masks else 0
+def _measure_image(_record: Record, image: DecodedImage) -> ManifestRow:
+    height, width = image.pixels.shape[:2]
+    lesion = int(image.masks["evidence"].sum()) if "evidence" in image.masks else 0
     return {
-        "pixel_hash": pixel_hash(picture.pixels),
+        "pixel_hash": pixel_hash(image.pixels),
         "lesion_px": lesion,
         "lesion_share": lesion / (height * width),
         "width": width,
@@ -75,12 +83,14 @@ def _seen(_record: Record, picture: Picture) -> Row:
     }
 
 
-def _row(record: Record, seen: Row | UnreadableImage, raw: Path | None, groups: Mapping[str, str]) -> Row:
+def _manifest_row(
+    record: Record, measured: ManifestRow | UnreadableImage, raw: Path | None, groups: Mapping[str, str]
+) -> ManifestRow:
     file = raw / record.file if raw is not None else None
     there = file.read_bytes() if file is not None and file.is_file() else None
-    if isinstance(seen, UnreadableImage):
+    if isinstance(measured, UnreadableImage):
         nothing = {"pixel_hash": "", "lesion_px": 0, "lesion_share": 0.0, "width": 0, "height": 0}
-        seen = {**nothing, "status": "unreadable", "reason": seen.found}
+        measured = {**nothing, "status": "unreadable", "reason": measured.problem}
     return {
         "image_id": record.image_id,
         "file": record.file,
@@ -89,13 +99,13 @@ def _row(record: Record, seen: Row | UnreadableImage, raw: Path | None, groups: 
         "label": record.label,
         "group": record.group or groups.get(record.image_id, ""),
         "group_kind": record.group_kind,
-        "evidence": record.evidence if seen["lesion_px"] or record.evidence == "none" else "none",
-        **seen,
+        "evidence": record.evidence if measured["lesion_px"] or record.evidence == "none" else "none",
+        **measured,
     }
 
 
-def check(records: Sequence[Record], classes: Sequence[str]) -> None:
-    """Every class has images, every image a class, and no id stands twice."""
+def check_classes(records: Sequence[Record], classes: Sequence[str]) -> None:
+    """Check that every class has images, every image a class, and that no image id stands twice."""
     found = {record.label for record in records}
     empty, foreign = [name for name in classes if name not in found], sorted(found - set(classes))
     if empty or foreign:
@@ -103,35 +113,35 @@ def check(records: Sequence[Record], classes: Sequence[str]) -> None:
             f"images of class {', '.join(foreign)}"
         ] * bool(foreign)
         raise DatasetInvalid(
-            found=f"there is {' and there are '.join(said)}; the dataset's classes are {', '.join(classes)}.",
-            why="A model cannot learn a class without images, nor name one it does not have.",
-            then="Mend `classes:` in the dataset's file, or its folders.",
+            problem=f"there is {' and there are '.join(said)}; the dataset's classes are {', '.join(classes)}.",
+            reason="A model cannot learn a class without images, nor name one it does not have.",
+            fix="Mend `classes:` in the dataset's file, or its folders.",
         )
     twice = pd.Series([record.image_id for record in records])
     if twice.duplicated().any():
         raise DatasetInvalid(
-            found=f'the image id "{twice[twice.duplicated()].iloc[0]}" stands twice.',
-            why="Scores are joined by image id.",
-            then="This is a fault of the reader: please report it.",
+            problem=f'the image id "{twice[twice.duplicated()].iloc[0]}" stands twice.',
+            reason="Scores are joined by image id.",
+            fix="This is a fault of the reader: please report it.",
         )
 
 
-def _bearable(bad: pd.DataFrame, most: int, whole: int) -> None:
-    if len(bad) <= most:
+def _check_unreadable(bad: pd.DataFrame, max_bad: int, total: int) -> None:
+    if len(bad) <= max_bad:
         return
-    named = "\n    ".join(bad["reason"].head(NAMED)) + ("\n    ..." if len(bad) > NAMED else "")
+    named = "\n    ".join(bad["reason"].head(MAX_NAMED)) + ("\n    ..." if len(bad) > MAX_NAMED else "")
     raise UnreadableImage(
-        found=f"{len(bad)} of {whole} images cannot be read (dataset.max_bad_files is {most}):\n    {named}",
-        why="Images left out in silence would change the study's data without a trace.",
-        then="Mend these files, or set `dataset: {max_bad_files: N}`: the manifest and the audit then name what is left out.",
+        problem=f"{len(bad)} of {total} images cannot be read (dataset.max_bad_files is {max_bad}):\n    {named}",
+        reason="Images left out in silence would change the study's data without a trace.",
+        fix="Mend these files, or set `dataset: {max_bad_files: N}`: the manifest and the audit then name what is left out.",
     )
 
 
-def _grouped(table: pd.DataFrame) -> None:
+def _check_groups(table: pd.DataFrame) -> None:
     lonely = table.loc[table["group"] == "", "image_id"]
     if len(lonely):
         raise DatasetInvalid(
-            found=f'{len(lonely)} images belong to no group, "{lonely.iloc[0]}" for one.',
-            why="An image without a group could lie on both sides of the split.",
-            then="Say `groups: {}` in the dataset's file to have groups inferred from the images, or give the reader a table of patients.",
+            problem=f'{len(lonely)} images belong to no group, "{lonely.iloc[0]}" for one.',
+            reason="An image without a group could lie on both sides of the split.",
+            fix="Say `groups: {}` in the dataset's file to have groups inferred from the images, or give the reader a table of patients.",
         )

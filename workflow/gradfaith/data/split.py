@@ -1,9 +1,9 @@
-"""The split: groups to parts, stratified and seeded, so that no group is on two sides.
+"""Split groups into train, val and test parts, stratified and seeded, so that no group is on two sides.
 
-Groups are taken in random order, large ones first, each to the part that it brings nearest to its asked share of every
-class; of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold does this for equal folds only.)
-Groups that hold the same image, pixel by pixel, are kept together as if they were one. `by: slice` divides them all the
-same: the leaky split of the papers, there to be measured against.
+Groups are taken in random order, large ones first, each to the part that it brings nearest to its requested
+share of every class; of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold
+does this for equal folds only.) Groups that hold the same image, pixel by pixel, are kept together as if they
+were one. `by: slice` splits groups as well: the leaky split of the papers, there to be compared with.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from gradfaith.errors import SplitImpossible
 
 PARTS = ("train", "val", "test")
 TRIES = 200
-LARGE_FIRST = 0.5  # how strongly size outweighs chance in the order
+SIZE_WEIGHT = 0.5  # how much size outweighs chance in the order
 
 
 def split(
@@ -33,49 +33,54 @@ def split(
     by: str = "group",
     tries: int = TRIES,
 ) -> pd.DataFrame:
-    """image_id and part for every image; an ask that groups cannot meet is refused."""
+    """Return image_id and part of every image; raise SplitImpossible where groups cannot meet the request.
+
+    `manifest`: readable images with label, group and pixel_hash; `shares`: of each part; `tolerance`: by
+    which a part's share of all images, and of each class, may be off; `by`: group or slice; `tries`: random
+    orders.
+    """
     parts = [part for part in PARTS if shares[part] > 0]
-    block = _blocks(manifest) if by == "group" else np.arange(len(manifest))
+    block = _inseparable_blocks(manifest) if by == "group" else np.arange(len(manifest))
     label = manifest["label"].map({name: place for place, name in enumerate(classes)}).to_numpy()
     counts = np.zeros((block.max() + 1, len(classes)))  # (blocks, classes)
     np.add.at(counts, (block, label), 1)
-    _possible(counts, parts, classes)
-    wanted = np.array([shares[part] for part in parts])[:, None] * counts.sum(axis=0)  # (parts, classes)
-    found = [_assign(counts, wanted, rng.generator(seed, "split", attempt)) for attempt in range(tries)]
-    best = min(found, key=lambda owner: _cost(counts, wanted, owner))
+    _check_possible(counts, parts, classes)
+    targets = np.array([shares[part] for part in parts])[:, None] * counts.sum(axis=0)  # (parts, classes)
+    owners = [_assign_greedily(counts, targets, rng.generator(seed, "split", attempt)) for attempt in range(tries)]
+    best = min(owners, key=lambda owner: _cost(counts, targets, owner))
     table = pd.DataFrame({"image_id": manifest["image_id"].to_numpy(), "part": np.array(parts)[best[block]]})
     if by == "group":
-        _whole(table, manifest)
-    _as_asked(table, manifest, shares, tolerance)
+        _check_groups_whole(table, manifest)
+    _check_shares(table, manifest, shares, tolerance)
     return table
 
 
-def report(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float]) -> dict[str, Any]:
-    """Shares, class balance and groups of every part, and how far a class's share is from what was asked."""
+def split_report(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float]) -> dict[str, Any]:
+    """Report shares, class balance and groups of every part, and the gap to the requested shares."""
     merged = manifest.merge(table, on="image_id", validate="one_to_one")
-    whole, sizes = len(merged), merged.groupby("label").size()
+    total, sizes = len(merged), merged.groupby("label").size()
     return {
         str(part): {
             "images": len(rows),
-            "share": round(len(rows) / whole, 4),
+            "share": round(len(rows) / total, 4),
             "groups": int(rows["group"].nunique()),
             "classes": {
                 str(name): {
-                    "images": len(own),
-                    "groups": int(own["group"].nunique()),
-                    "share": round(len(own) / sizes[name], 4),
-                    "gap": round(len(own) / sizes[name] - shares[str(part)], 4),
-                    "largest_group": round(own["group"].value_counts().iloc[0] / sizes[name], 4),
+                    "images": len(members),
+                    "groups": int(members["group"].nunique()),
+                    "share": round(len(members) / sizes[name], 4),
+                    "gap": round(len(members) / sizes[name] - shares[str(part)], 4),
+                    "largest_group": round(members["group"].value_counts().iloc[0] / sizes[name], 4),
                 }
-                for name, own in rows.groupby("label")
+                for name, members in rows.groupby("label")
             },
         }
         for part, rows in merged.groupby("part")
     }
 
 
-def _blocks(manifest: pd.DataFrame) -> NDArray[np.int64]:
-    """A number for every image: equal where groups are equal, or linked by an identical image."""
+def _inseparable_blocks(manifest: pd.DataFrame) -> NDArray[np.int64]:
+    """Return a number for every image: equal where groups are equal, or linked by an identical image."""
     group, _ = pd.factorize(manifest["group"], sort=True)
     pixel, _ = pd.factorize(manifest["pixel_hash"], sort=True)
     shape = (group.max() + 1, pixel.max() + 1)
@@ -85,49 +90,49 @@ def _blocks(manifest: pd.DataFrame) -> NDArray[np.int64]:
     return blocks
 
 
-def _assign(counts: NDArray[Any], wanted: NDArray[Any], random: np.random.Generator) -> NDArray[np.int64]:
-    """One greedy assignment of blocks to parts."""
+def _assign_greedily(counts: NDArray[Any], targets: NDArray[Any], random: np.random.Generator) -> NDArray[np.int64]:
+    """Assign blocks to parts greedily, in one random order; return the part of each block."""
     size = counts.sum(axis=1)
-    order = np.argsort(-(LARGE_FIRST * size / size.max() + random.random(len(size))))
-    held = np.zeros_like(wanted)
+    order = np.argsort(-(SIZE_WEIGHT * size / size.max() + random.random(len(size))))
+    held = np.zeros_like(targets)
     owner = np.zeros(len(size), dtype=np.int64)
     scale = np.maximum(counts.sum(axis=0), 1)
     for row in order:
-        lack = (wanted - held) / scale  # (parts, classes)
-        gain = (lack * counts[row]).sum(axis=1) / np.maximum(wanted.sum(axis=1) / wanted.sum(), 1e-9)
+        lack = (targets - held) / scale  # (parts, classes)
+        gain = (lack * counts[row]).sum(axis=1) / np.maximum(targets.sum(axis=1) / targets.sum(), 1e-9)
         owner[row] = int(gain.argmax())
         held[owner[row]] += counts[row]
     return owner
 
 
-def _cost(counts: NDArray[Any], wanted: NDArray[Any], owner: NDArray[np.int64]) -> float:
-    held = np.zeros_like(wanted)
+def _cost(counts: NDArray[Any], targets: NDArray[Any], owner: NDArray[np.int64]) -> float:
+    held = np.zeros_like(targets)
     np.add.at(held, owner, counts)
-    missing = ((held == 0) & (wanted > 0)).sum()
-    return float(missing + np.abs((held - wanted) / np.maximum(counts.sum(axis=0), 1)).max())
+    missing = ((held == 0) & (targets > 0)).sum()
+    return float(missing + np.abs((held - targets) / np.maximum(counts.sum(axis=0), 1)).max())
 
 
-def _possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequence[str]) -> None:
+def _check_possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequence[str]) -> None:
     groups = (counts > 0).sum(axis=0)
     short = {name: int(number) for name, number in zip(classes, groups, strict=True) if number < len(parts)}
     if short:
         raise SplitImpossible(
-            found=f"of {len(parts)} parts ({', '.join(parts)}) each needs every class, but independent groups are few: {short}.",
-            why="A group is never divided, so a class with fewer groups than parts is missing from one of them.",
-            then="Add patients of this class, or leave the class out of `classes:`.",
+            problem=f"of {len(parts)} parts ({', '.join(parts)}) each needs every class, but independent groups are few: {short}.",
+            reason="A group is never divided, so a class with fewer groups than parts is missing from one of them.",
+            fix="Add patients of this class, or leave the class out of `classes:`.",
         )
 
 
-def _whole(table: pd.DataFrame, manifest: pd.DataFrame) -> None:
-    """Our own word that nothing leaks."""
+def _check_groups_whole(table: pd.DataFrame, manifest: pd.DataFrame) -> None:
+    """Check once more that no group and no image is in two parts."""
     merged = manifest.merge(table, on="image_id", validate="one_to_one")
     for key in ("group", "pixel_hash"):
         if (merged.groupby(key)["part"].nunique() > 1).any():
             raise AssertionError(f"a {key} lies in two parts")
 
 
-def _as_asked(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float], tolerance: float) -> None:
-    """Our own word that the parts are what was asked."""
+def _check_shares(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float], tolerance: float) -> None:
+    """Check that the parts have the requested shares."""
     merged = manifest.merge(table, on="image_id", validate="one_to_one")
     whole = merged.groupby("part").size() / len(merged)
     per_class = pd.crosstab(merged["part"], merged["label"], normalize="columns")
@@ -140,7 +145,7 @@ def _as_asked(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, 
         }
         if off:
             raise SplitImpossible(
-                found=f"the best split found gives {part} these shares: {off}; asked was {share:g} with a tolerance of {tolerance:g}.",
-                why="Groups are never divided, and with these sizes no assignment came nearer.",
-                then="Raise split.tolerance and say so, ask for other shares, or add groups.",
+                problem=f"the best split found gives {part} these shares: {off}; asked was {share:g} with a tolerance of {tolerance:g}.",
+                reason="Groups are never divided, and with these sizes no assignment came nearer.",
+                fix="Raise split.tolerance and say so, ask for other shares, or add groups.",
             )

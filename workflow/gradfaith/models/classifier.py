@@ -1,21 +1,22 @@
-"""A classifier from its specification: any timm network, behind a stated normalisation.
+"""Build a classifier from its specification: any timm network behind a stated normalisation.
 
     logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
     logit of a class = logsumexp of the logits of its outputs, where a class map says which these are
 
-Images stay in [0, 1] up to here, so whatever changes pixels (perturbations, baselines, gradients with respect to the
-image) speaks of grey values, never of normalised units. A one-channel image is repeated for a network of three.
+Images stay in [0, 1] up to here, so whatever changes pixels (perturbations, baselines, gradients with respect to
+the image) works on grey values, never on normalised units. A one-channel image is repeated for a network of three.
 
-A class map lets a foreign classifier answer with the dataset's classes. An output that stands for none is left out, so
-that probabilities are conditional on the mapped ones: softmax gives P(class | one of the mapped outputs).
+A class map lets an external classifier predict the dataset's classes. An output that belongs to no class is left
+out, so that probabilities are conditional on the mapped ones: softmax gives P(class | one of the mapped outputs).
 
-Pretrained weights go through timm's own loader: the head is dropped, the first convolution adapted to `in_chans`, and
-position embeddings resized. timm then loads what fits and is silent about the rest; here the rest is refused. What was loaded
-is told by its value, for timm renames and reshapes: it is loaded twice, the second time with every number of the file
-changed, and what is the same both times (weights, biases, running statistics) did not come from there. A fixed table that
-the file has too is left to timm.
+Pretrained weights go through timm's own loader: it drops the head, adapts the first convolution to `in_chans` and
+resizes position embeddings. timm loads what fits and says nothing about the rest; here the rest is refused. timm
+renames and reshapes tensors, so the values decide what was loaded: the file is loaded twice, the second time with
+every number changed, and what is equal both times (weights, biases, running statistics) did not come from the file.
+A fixed table that the file has too is left to timm.
 
-What a classifier is put into for a moment and comes out of unchanged: frozen, or without weights of zero; and noise to feed it.
+Two context managers change a classifier for a moment and restore it: `freeze_temporarily` and
+`replace_zero_weights`. `probe_images` makes the noise images that a network is tested with.
 """
 
 import difflib
@@ -33,12 +34,12 @@ from gradfaith.errors import ModelUnusable
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
 
-SHOWN = 5  # names of weights in a refusal
+NAMES_LISTED = 5  # names of weights in an error
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What must be known to build a classifier again; kept in its card."""
+class ClassifierSpec:
+    """All that is needed to build a classifier again; written to its card under these field names."""
 
     timm: str
     classes: int  # outputs of the network
@@ -48,24 +49,28 @@ class Spec:
     mean: float | tuple[float, ...]  # in [0, 1]: one number, or one per channel
     std: float | tuple[float, ...]
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to timm: drop_rate, output_stride, ...
-    class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each class that is answered; empty: one each, in order
+    class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one each, in order
 
     @property
-    def targets(self) -> int:
-        """How many classes are answered, and can be explained."""
+    def n_targets(self) -> int:
+        """Number of classes that are predicted, and can be explained."""
         return len(self.class_map) or self.classes
 
-    def mapped(self, class_map: Sequence[Sequence[int]]) -> "Spec":
-        """The same network answering with other classes, each made of some that it answers with now."""
-        plain = tuple((output,) for output in range(self.classes))
-        made = tuple(tuple(output for own in named for output in (self.class_map or plain)[own]) for named in class_map)
-        return replace(self, class_map=() if made == plain else made)
+    def with_class_map(self, class_map: Sequence[Sequence[int]]) -> "ClassifierSpec":
+        """Return the spec of the same network with new classes, each a list of the classes predicted now."""
+        identity = tuple((output,) for output in range(self.classes))
+        outputs_of = self.class_map or identity
+        new_map = tuple(tuple(output for old in members for output in outputs_of[old]) for members in class_map)
+        return replace(self, class_map=() if new_map == identity else new_map)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the plain values that a card holds."""
         return asdict(self) | {"options": dict(self.options)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Spec":
+    def from_json(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
+        """Build the spec that `to_json` wrote."""
+
         def numbers(value: float | list[float]) -> float | tuple[float, ...]:
             return tuple(value) if isinstance(value, list | tuple) else value
 
@@ -74,12 +79,12 @@ class Spec:
 
 
 class Classifier(nn.Module):
-    """A timm network that takes images in [0, 1]."""
+    """A timm network with its normalisation: images (n, channels, h, w) in [0, 1] to logits (n, targets)."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, spec: Spec) -> None:
+    def __init__(self, net: nn.Module, spec: ClassifierSpec) -> None:
         super().__init__()
         self.net, self.spec = net, spec
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(1, -1, 1, 1), persistent=False)
@@ -89,39 +94,42 @@ class Classifier(nn.Module):
         x = (images - self.mean) / self.std
         if x.shape[1] == 1 < self.spec.in_chans:
             x = x.expand(-1, self.spec.in_chans, -1, -1)
-        return merged(self.net(x), self.spec.class_map)
+        return merge_outputs(self.net(x), self.spec.class_map)
 
-    def unmapped(self) -> "Classifier":
-        """The same network answering with its own outputs, (n, classes)."""
-        plain = Classifier(self.net, replace(self.spec, class_map=()))
-        return plain.to(self.mean.device)
+    def without_class_map(self) -> "Classifier":
+        """Return the same network with its own outputs (n, classes); both share their weights."""
+        unmapped = Classifier(self.net, replace(self.spec, class_map=()))
+        return unmapped.to(self.mean.device)
 
 
-def merged(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n, outputs) -> (n, targets)
-    """One logit per class; no class map leaves them as they are."""
+def merge_outputs(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n, outputs) -> (n, targets)
+    """Return one logit per class: the logsumexp of its outputs. An empty class map returns `logits` as they are."""
     if not class_map:
         return logits
     return torch.stack([logits[:, list(outputs)].logsumexp(dim=1) for outputs in class_map], dim=1)
 
 
-def build(spec: Spec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
-    """Random weights of this seed, or pretrained ones under a head of this seed; the global generator is untouched."""
-    _check(spec)
+def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
+    """Build the classifier with random weights, or with those of the file `weights` and a random head.
+
+    `seed` decides the random weights; torch's global generator is not touched.
+    """
+    _check_spec(spec)
     if weights is None:
-        return Classifier(_create(spec, seed), spec)
-    state = weight_file.read(weights)
-    net = _create(spec, seed, weights, state)
-    _check_loaded(net, _create(spec, seed, weights, _altered(state)), weights, state)
+        return Classifier(_create_network(spec, seed), spec)
+    state = weight_file.read_weights(weights)
+    net = _create_network(spec, seed, weights, state)
+    _check_every_weight_loaded(net, _create_network(spec, seed, weights, _alter_every_number(state)), weights, state)
     return Classifier(net, spec)
 
 
-def _altered(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every number another one, whatever it was."""
+def _alter_every_number(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Change every number, whatever its value."""
     return {name: value + value.abs() + 1 if value.is_floating_point() else value for name, value in state.items()}
 
 
-def _overlay(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What timm must know of the weights: -1 class is never the number asked for, so their head is always dropped."""
+def _pretrained_overlay(spec: ClassifierSpec, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Describe the weights to timm: -1 classes never equal the network's number, so timm always drops their head."""
     overlay: dict[str, Any] = {"state_dict": dict(state), "num_classes": -1, "custom_load": False, "label_offset": 0}
     first = timm.get_pretrained_cfg(spec.timm).first_conv
     if isinstance(first, str) and f"{first}.weight" in state:
@@ -129,7 +137,9 @@ def _overlay(spec: Spec, state: Mapping[str, Tensor]) -> dict[str, Any]:
     return overlay
 
 
-def _create(spec: Spec, seed: int, weights: Path | None = None, state: Mapping[str, Tensor] | None = None) -> nn.Module:
+def _create_network(
+    spec: ClassifierSpec, seed: int, weights: Path | None = None, state: Mapping[str, Tensor] | None = None
+) -> nn.Module:
     options = dict(spec.options)
     if timm.get_pretrained_cfg(spec.timm).fixed_input_size:
         options.setdefault("img_size", spec.size)
@@ -137,80 +147,86 @@ def _create(spec: Spec, seed: int, weights: Path | None = None, state: Mapping[s
         torch.default_generator.manual_seed(seed)
         try:
             if state is not None:
-                options |= {"pretrained": True, "pretrained_cfg_overlay": _overlay(spec, state)}
+                options |= {"pretrained": True, "pretrained_cfg_overlay": _pretrained_overlay(spec, state)}
             net: nn.Module = timm.create_model(spec.timm, num_classes=spec.classes, in_chans=spec.in_chans, **options)
             net.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]  # timm would keep all of it
         except Exception as error:  # timm and safetensors raise whatever their constructors and loaders raise
-            raise _refused(spec, weights, error) from error
+            raise _build_error(spec, weights, error) from error
     return net
 
 
-def _refused(spec: Spec, weights: Path | None, error: Exception) -> ModelUnusable:
+def _build_error(spec: ClassifierSpec, weights: Path | None, error: Exception) -> ModelUnusable:
     source = f" with the weights {weights}" if weights else ""
     given = {"size": spec.size, "in_chans": spec.in_chans, **spec.options}
     return ModelUnusable(
-        found=f'timm cannot build "{spec.timm}"{source} from {given}: {type(error).__name__}: {error}',
-        why="Size and options must be ones this architecture takes"
+        problem=f'timm cannot build "{spec.timm}"{source} from {given}: {type(error).__name__}: {error}',
+        reason="Size and options must be ones this architecture takes"
         + (", and the weights its own." if weights else "."),
-        then="Correct `size` or the architecture's `options` in the study"
+        fix="Correct `size` or the architecture's `options` in the study"
         + (", or the weights file." if weights else "."),
     )
 
 
-def _check(spec: Spec) -> None:
+def _check_spec(spec: ClassifierSpec) -> None:
     if not timm.is_model(spec.timm):
         close = difflib.get_close_matches(spec.timm, timm.list_models(), n=4, cutoff=0.5)
         raise ModelUnusable(
-            found=f'timm {timm.__version__} has no architecture named "{spec.timm}".',
-            why="An architecture is named as timm names it." + (f" Close to it: {', '.join(close)}." if close else ""),
-            then="Choose a name from timm.list_models() and write it in the study.",
+            problem=f'timm {timm.__version__} has no architecture named "{spec.timm}".',
+            reason="An architecture is named as timm names it."
+            + (f" Close to it: {', '.join(close)}." if close else ""),
+            fix="Choose a name from timm.list_models() and write it in the study.",
         )
     if spec.channels not in (1, spec.in_chans):
         raise ModelUnusable(
-            found=f'"{spec.timm}" takes {spec.in_chans} channel(s), the images have {spec.channels}.',
-            why="Only a single channel can be repeated without inventing or losing colour.",
-            then=f"Set in_chans to {spec.channels}.",
+            problem=f'"{spec.timm}" takes {spec.in_chans} channel(s), the images have {spec.channels}.',
+            reason="Only a single channel can be repeated without inventing or losing colour.",
+            fix=f"Set in_chans to {spec.channels}.",
         )
 
 
-def _check_loaded(loaded: nn.Module, altered: nn.Module, weights: Path, state: Mapping[str, Tensor]) -> None:
-    """What does not change with the file, outside the head, was not in it."""
+def _check_every_weight_loaded(
+    loaded: nn.Module, altered: nn.Module, weights: Path, state: Mapping[str, Tensor]
+) -> None:
+    """Refuse tensors outside the head that do not change with the file: they were not in it."""
     heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
     heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
-    learnt, other = dict(loaded.named_parameters()), altered.state_dict()
-    left = [
+    parameters, altered_tensors = dict(loaded.named_parameters()), altered.state_dict()
+    missing = [
         name
         for name, value in loaded.state_dict().items()
-        if value.is_floating_point()  # a counter of batches decides nothing
+        if value.is_floating_point()  # a counter of batches does not matter
         and not name.startswith(tuple(f"{head}." for head in heads))
-        and (name in learnt or name not in state)
-        and torch.equal(value, other[name])
+        and (name in parameters or name not in state)
+        and torch.equal(value, altered_tensors[name])
     ]
-    if left:
-        more = sorted(set(state) - set(loaded.state_dict()))
-        unknown = f", and has others: {_some(more)}" if more else ""
+    if missing:
+        surplus = sorted(set(state) - set(loaded.state_dict()))
+        unknown = f", and has others: {_list_names(surplus)}" if surplus else ""
         raise ModelUnusable(
-            found=f"{weights} lacks weights of the network: {_some(left)}{unknown}.",
-            why="They would stay as they are drawn or set at first, and the network would only look pretrained.",
-            then="Give the weights file of this very architecture.",
+            problem=f"{weights} lacks weights of the network: {_list_names(missing)}{unknown}.",
+            reason="They would stay as they are drawn or set at first, and the network would only look pretrained.",
+            fix="Give the weights file of this very architecture.",
         )
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _list_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMES_LISTED]) + (
+        f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
+    )
 
 
 PROBE_IMAGES = 4
 
 
-def noise(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
+def probe_images(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
+    """Return PROBE_IMAGES images of uniform noise in [0, 1], the same at every call."""
     spec, generator = classifier.spec, torch.Generator().manual_seed(rng.seed("probe"))
     return torch.rand(PROBE_IMAGES, spec.channels, spec.size, spec.size, generator=generator).to(classifier.mean.device)
 
 
 @contextmanager
-def frozen(classifier: Classifier) -> Iterator[None]:
-    """Every module evaluates, no parameter asks for a gradient; on leaving, all is as it was."""
+def freeze_temporarily(classifier: Classifier) -> Iterator[None]:
+    """Put all modules in eval mode and stop gradients of all parameters; restore both on exit."""
     training = {module for module in classifier.modules() if module.training}
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     try:
@@ -229,8 +245,8 @@ def frozen(classifier: Classifier) -> Iterator[None]:
 
 
 @contextmanager
-def zeros_as_noise(classifier: Classifier, *key: object) -> Iterator[None]:
-    """Parameters that are exactly zero are small noise, drawn for a key; on leaving they are zero again."""
+def replace_zero_weights(classifier: Classifier, *key: object) -> Iterator[None]:
+    """Replace parameters that are exactly zero by small noise, drawn for `key`; set them to zero on exit."""
     zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
     generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
     with torch.no_grad():

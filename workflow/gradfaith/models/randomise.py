@@ -1,15 +1,15 @@
-"""A classifier that forgets: its weights replaced by random ones, module by module, from the head down or from the image up.
+"""Randomise a classifier in steps: replace its weights by random ones, module by module, from the head or from the image.
 
     top_down    step k of n: the k groups of modules nearest to the head are random        the cascade of [adebayo2018]
     bottom_up   step k of n: the k groups nearest to the image
 
 The modules are those with parameters or buffers of their own, in the order they begin to run, cut into n nearly equal
-groups. What replaces them is a fresh network of the same architecture, with another seed: its weights, and its batch
-norms' statistics with them. After the last step of either order the network is that fresh one, the same for both.
+groups. They are replaced by those of an untrained network of the same architecture with another seed, batch-norm
+statistics included. After the last step of either order the network is that untrained one, the same for both.
 
-Parameters that are exactly zero in a fresh network (biases, a residual branch's last norm, some heads) are small noise
-here, or nothing would have a gradient. A fresh network normalises by statistics it never took, so deep ones may answer
-with large or constant numbers: such maps are labelled, not hidden. Cost: a copy of the network per step.
+Parameters that are exactly zero in an untrained network (biases, a residual branch's last norm, some heads) are small
+noise here; otherwise there would be no gradient. An untrained network normalises by statistics it never measured, so
+logits of deep ones may be large or constant: such maps are labelled, not hidden. Cost: a copy of the network per step.
 """
 
 import copy
@@ -17,71 +17,89 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradfaith.models.classifier import Classifier, Spec, build, frozen, noise, zeros_as_noise
+from gradfaith.models.classifier import (
+    Classifier,
+    ClassifierSpec,
+    build_classifier,
+    freeze_temporarily,
+    probe_images,
+    replace_zero_weights,
+)
 
 Order = Literal["top_down", "bottom_up"]
 
 
-def cascade(
+class RandomisedClassifier(NamedTuple):
+    """One step of the randomisation; step k counts from 1 and has k groups of modules randomised."""
+
+    order: Order
+    step: int
+    classifier: Classifier
+
+
+def randomise_in_steps(
     classifier: Classifier, orders: Sequence[Order], steps: int, *, seed: int
-) -> Iterator[tuple[Order, int, Classifier]]:
-    """Order, step from 1, and a classifier of its own; the given one stays as it is."""
-    random, modules = _fresh(classifier.spec, seed), in_order(classifier)
+) -> Iterator[RandomisedClassifier]:
+    """Yield a randomised copy of `classifier` for every order and step; `seed` decides the random weights."""
+    random_tensors, modules = _untrained_tensors(classifier.spec, seed), modules_in_running_order(classifier)
     groups = [list(group) for group in np.array_split(np.array(modules, dtype=object), steps)]
     for order in orders:
-        towards = groups if order == "bottom_up" else groups[::-1]
+        ordered = groups if order == "bottom_up" else groups[::-1]
         for step in range(1, steps + 1):
-            yield order, step, _replaced(classifier, random, list(chain(*towards[:step])))
+            randomised = _with_random_modules(classifier, random_tensors, list(chain(*ordered[:step])))
+            yield RandomisedClassifier(order, step, randomised)
 
 
-def in_order(classifier: Classifier) -> list[str]:
-    """The modules with something of their own to replace, by name, in the order they begin to run."""
-    begun: dict[str, int] = {}
+def modules_in_running_order(classifier: Classifier) -> list[str]:
+    """Return the names of modules with parameters or buffers of their own, in the order they begin to run."""
+    start_rank: dict[str, int] = {}
 
-    def begin(name: str, _module: nn.Module, _inputs: object) -> None:
-        begun.setdefault(name, len(begun))
+    def record_start(name: str, _module: nn.Module, _inputs: object) -> None:
+        start_rank.setdefault(name, len(start_rank))
 
-    def place(name: str) -> int:  # some hand their weights to the module around them, and never run
-        while name not in begun:
+    def rank(name: str) -> int:  # a module whose parent uses its weights directly never runs: the parent's rank
+        while name not in start_rank:
             name = name.rpartition(".")[0]
-        return begun[name]
+        return start_rank[name]
 
-    with frozen(classifier), torch.no_grad(), ExitStack() as hooks:
+    with freeze_temporarily(classifier), torch.no_grad(), ExitStack() as hooks:
         for name, module in classifier.net.named_modules():
-            hooks.callback(module.register_forward_pre_hook(partial(begin, name)).remove)
-        classifier(noise(classifier)[:1])
-    return sorted((name for name, module in classifier.net.named_modules() if list(_own(module))), key=place)
+            hooks.callback(module.register_forward_pre_hook(partial(record_start, name)).remove)
+        classifier(probe_images(classifier)[:1])
+    return sorted((name for name, module in classifier.net.named_modules() if list(_own_tensors(module))), key=rank)
 
 
-def _fresh(spec: Spec, seed: int) -> Mapping[str, Tensor]:
-    """Every parameter and buffer of a network that was never trained."""
-    classifier = build(spec, seed=seed)
-    with zeros_as_noise(classifier, seed):
+def _untrained_tensors(spec: ClassifierSpec, seed: int) -> Mapping[str, Tensor]:
+    """Return every parameter and buffer of an untrained network, by name."""
+    classifier = build_classifier(spec, seed=seed)
+    with replace_zero_weights(classifier, seed):
         return {
-            _join(name, key): value.detach().clone()
+            _tensor_name(name, key): value.detach().clone()
             for name, module in classifier.net.named_modules()
-            for key, value in _own(module)
+            for key, value in _own_tensors(module)
         }
 
 
-def _replaced(classifier: Classifier, random: Mapping[str, Tensor], modules: Sequence[str]) -> Classifier:
+def _with_random_modules(
+    classifier: Classifier, random_tensors: Mapping[str, Tensor], modules: Sequence[str]
+) -> Classifier:
     changed = copy.deepcopy(classifier)
     with torch.no_grad():
         for name in modules:
-            for key, value in _own(changed.net.get_submodule(name)):
-                value.copy_(random[_join(name, key)])
+            for key, value in _own_tensors(changed.net.get_submodule(name)):
+                value.copy_(random_tensors[_tensor_name(name, key)])
     return changed
 
 
-def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
 
 
-def _join(name: str, key: str) -> str:
+def _tensor_name(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key

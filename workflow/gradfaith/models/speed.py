@@ -1,32 +1,35 @@
-"""A classifier that computes faster, and rounds more: bfloat16, another order of memory, batch norms folded away.
+"""Make a trained classifier faster, at the price of more rounding: bfloat16, channels-last memory, folded batch norms.
 
     y = gamma (W x + b - mean) / sqrt(var + eps) + beta   =   (gamma W / s) x + gamma (b - mean) / s + beta,   s = sqrt(var + eps)
 
-All are off by default and stand in the stamp of every map made with them. Folding is by what runs, not by names: a batch
-norm whose input is the very tensor a convolution has just returned is folded into that convolution, in double precision,
-and the folded network must answer as the whole one did. What is left of a norm (timm's carry an activation) stays under
-the norm's name, so layers are tapped where they were. Images and scores stay in single precision.
+All are off by default and are part of the stamp of every map made with them. Folding goes by what runs, not by names:
+a batch norm whose input is the tensor that a convolution has just returned is folded into that convolution, in double
+precision, and the folded network must have the logits of the unfolded one. What is left of a norm (timm's contain an
+activation) keeps the norm's name, so layer names stay valid. Images and scores stay in single precision.
 """
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.classifier import Classifier, frozen, noise
+from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images
 
-CLOSE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
+LARGEST_LOGIT_CHANGE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
 
 
-def prepared(classifier: Classifier, passes: Mapping[str, Any]) -> Classifier:
-    """The same classifier, changed as asked; it is not to be trained any more."""
-    if passes["fold_batch_norm"]:
-        _fold(classifier)
-    layout = torch.channels_last if passes["channels_last"] else torch.preserve_format
-    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[passes["precision"]]
+def prepare_for_speed(classifier: Classifier, options: Mapping[str, Any]) -> Classifier:
+    """Change `classifier` in place as the options say, and return it; it must not be trained afterwards.
+
+    `options` has the keys fold_batch_norm (bool), channels_last (bool) and precision (float32 or bf16).
+    """
+    if options["fold_batch_norm"]:
+        _fold_batch_norms(classifier)
+    layout = torch.channels_last if options["channels_last"] else torch.preserve_format
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[options["precision"]]
     if dtype is torch.bfloat16 or layout is torch.channels_last:
         classifier.net.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
         classifier.net.register_forward_pre_hook(
@@ -36,66 +39,74 @@ def prepared(classifier: Classifier, passes: Mapping[str, Any]) -> Classifier:
     return classifier
 
 
-def _fold(classifier: Classifier) -> None:
-    images = noise(classifier)
-    with frozen(classifier), torch.no_grad():
+class FoldablePair(NamedTuple):
+    """A batch norm, its path in the network, and the convolution whose output it reads."""
+
+    norm_path: str
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+
+
+def _fold_batch_norms(classifier: Classifier) -> None:
+    images = probe_images(classifier)
+    with freeze_temporarily(classifier), torch.no_grad():
         before = classifier(images)
-        for name, conv, norm in _pairs(classifier, images):
-            _absorb(conv, norm)
-            parent, _, last = name.rpartition(".")
-            setattr(classifier.net.get_submodule(parent), last, _rest(norm))
+        for pair in _foldable_pairs(classifier, images):
+            _fold_into_convolution(pair.conv, pair.norm)
+            parent, _, last = pair.norm_path.rpartition(".")
+            setattr(classifier.net.get_submodule(parent), last, _what_follows_normalising(pair.norm))
         change = (classifier(images) - before).abs().amax() / before.abs().amax()
-    if change > CLOSE:
+    if change > LARGEST_LOGIT_CHANGE:
         raise ModelUnusable(
-            found=f"{classifier.spec.timm} with folded batch norms answers otherwise, by {float(change):.1e} of its largest logit.",
-            why="A norm can be folded only into a convolution that nothing else reads.",
-            then="Set `explain.fold_batch_norm: false`.",
+            problem=f"{classifier.spec.timm} with folded batch norms answers otherwise, by {float(change):.1e} of its largest logit.",
+            reason="A norm can be folded only into a convolution that nothing else reads.",
+            fix="Set `explain.fold_batch_norm: false`.",
         )
 
 
-def _pairs(classifier: Classifier, images: Tensor) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
-    """Norms, by name, with the convolution whose output they read."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # tensors are kept, so that no address is used twice
-    found: dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]] = {}
+def _foldable_pairs(classifier: Classifier, images: Tensor) -> list[FoldablePair]:
+    """Return batch norms, by name, with the convolution whose output only they read."""
+    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no address is used twice
+    pairs: dict[str, FoldablePair] = {}
     with ExitStack() as hooks:
         for name, module in classifier.net.named_modules():
             if isinstance(module, nn.Conv2d):
 
-                def keep(module: nn.Module, _inputs: object, output: Tensor) -> None:
+                def record_output(module: nn.Module, _inputs: object, output: Tensor) -> None:
                     assert isinstance(module, nn.Conv2d)
-                    made[id(output)] = (module, output)
+                    outputs[id(output)] = (module, output)
 
-                hooks.callback(module.register_forward_hook(keep).remove)
+                hooks.callback(module.register_forward_hook(record_output).remove)
             elif isinstance(module, nn.BatchNorm2d):
 
-                def meet(module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+                def find_convolution(module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
                     assert isinstance(module, nn.BatchNorm2d)
-                    if id(inputs[0]) in made and module.track_running_stats:
-                        found[name] = (made[id(inputs[0])][0], module)
+                    if id(inputs[0]) in outputs and module.track_running_stats:
+                        pairs[name] = FoldablePair(name, outputs[id(inputs[0])][0], module)
 
-                hooks.callback(module.register_forward_pre_hook(meet).remove)
+                hooks.callback(module.register_forward_pre_hook(find_convolution).remove)
         classifier(images[:1])
-    convs = [conv for conv, _ in found.values()]
-    return [(name, conv, norm) for name, (conv, norm) in found.items() if convs.count(conv) == 1]
+    convs = [pair.conv for pair in pairs.values()]
+    return [pair for pair in pairs.values() if convs.count(pair.conv) == 1]
 
 
-def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fold_into_convolution(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    gain = (_double(norm.running_var) + norm.eps).rsqrt() * (_double(norm.weight) if norm.affine else 1)
-    bias = _double(conv.bias) if conv.bias is not None else torch.zeros_like(gain)
-    shift = gain * (bias - _double(norm.running_mean)) + (_double(norm.bias) if norm.affine else 0)
-    weight = _double(conv.weight) * gain[:, None, None, None]
+    gain = (_double_on_cpu(norm.running_var) + norm.eps).rsqrt() * (_double_on_cpu(norm.weight) if norm.affine else 1)
+    bias = _double_on_cpu(conv.bias) if conv.bias is not None else torch.zeros_like(gain)
+    shift = gain * (bias - _double_on_cpu(norm.running_mean)) + (_double_on_cpu(norm.bias) if norm.affine else 0)
+    weight = _double_on_cpu(conv.weight) * gain[:, None, None, None]
     conv.weight.copy_(weight.to(conv.weight.dtype))
     conv.bias = nn.Parameter(shift.to(conv.weight.dtype).to(conv.weight.device), requires_grad=False)
 
 
-def _double(values: Tensor) -> Tensor:
-    """On the CPU: not every device has double precision."""
+def _double_on_cpu(values: Tensor) -> Tensor:
+    """Return the values in double precision, on the CPU: not every device has it."""
     return values.detach().cpu().double()
 
 
-def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What a norm does beside normalising: nothing, or timm's dropout and activation."""
-    rest = [module for name in ("drop", "act") if isinstance(module := getattr(norm, name, None), nn.Module)]
-    return nn.Sequential(*rest).eval() if rest else nn.Identity()
+def _what_follows_normalising(norm: nn.BatchNorm2d) -> nn.Module:
+    """Return what a norm does besides normalising: nothing, or timm's dropout and activation."""
+    modules = [module for name in ("drop", "act") if isinstance(module := getattr(norm, name, None), nn.Module)]
+    return nn.Sequential(*modules).eval() if modules else nn.Identity()

@@ -1,50 +1,57 @@
-"""How many rows go through a model at once: a fixed number, or as many as the device's memory holds."""
+"""Run a model on many rows in batches: of a fixed size, or as large as the device's memory allows.
+
+    batch = AdaptiveBatch("auto", device)
+    for rows, result in batch.process(len(images), lambda rows: model(images[rows])): ...
+
+"auto" starts large and halves the batch, for good, whenever the device runs out of memory.
+"""
 
 from collections.abc import Callable, Hashable, Iterator
 from typing import Literal, TypeVar
 
 import torch
 
-Most = int | Literal["auto"]
-Answer = TypeVar("Answer")
+BatchLimit = int | Literal["auto"]
+Result = TypeVar("Result")
 
 
-def most(said: str | int) -> Most:
-    """A chunk as Snakemake hands it on."""
-    return "auto" if said == "auto" else int(said)
+class AdaptiveBatch:
+    """The number of rows that go through a model at once; "auto" is halved, for good, when memory runs out.
 
-
-class Chunk:
-    """How many rows go through a model at once; "auto" starts large and is halved, for good, whenever memory runs out.
-
-    Below `least` it is not halved: the error goes on to whoever holds the rest of the memory, and can give some back.
+    Below `minimum` rows it is not halved: the error is raised to the caller, who may be able to free memory.
+    `scale` multiplies the starting size of "auto" and a fixed size alike, for rows that need that much less
+    memory.
     """
 
-    def __init__(self, most: Most, device: torch.device, *, least: int = 1, times: int = 1) -> None:
-        self.auto, self.least = most == "auto", least
-        self.rows: int = times * ((256 if device.type == "cuda" else 32) if most == "auto" else int(most))
-        self._most, self._device, self._kinds = most, device, dict[Hashable, Chunk]()
+    def __init__(self, limit: BatchLimit, device: torch.device, *, minimum: int = 1, scale: int = 1) -> None:
+        self.auto, self.minimum = limit == "auto", minimum
+        self.rows: int = scale * ((256 if device.type == "cuda" else 32) if limit == "auto" else int(limit))
+        self._limit, self._device, self._by_kind = limit, device, dict[Hashable, AdaptiveBatch]()
 
-    def of(self, kind: Hashable, *, least: int | None = None, times: int = 1) -> "Chunk":
-        """The chunk of one kind of rows, which weigh alike; it is halved alone. `times` as many where they are that much smaller."""
-        if kind not in self._kinds:
-            lowest = self.least if least is None else least
-            self._kinds[kind] = Chunk(self._most, self._device, least=lowest, times=times)
-        return self._kinds[kind]
+    def for_kind(self, kind: Hashable, *, minimum: int | None = None, scale: int = 1) -> "AdaptiveBatch":
+        """Return the batch of one kind of rows, which need about the same memory each; it is halved alone.
 
-    def pieces(self, count: int, work: Callable[[slice], Answer]) -> Iterator[tuple[slice, Answer]]:
-        """`work` done on all rows, piece by piece."""
+        `minimum` is this batch's own if it is None; `scale` times as many rows where they are that much
+        smaller.
+        """
+        if kind not in self._by_kind:
+            lowest = self.minimum if minimum is None else minimum
+            self._by_kind[kind] = AdaptiveBatch(self._limit, self._device, minimum=lowest, scale=scale)
+        return self._by_kind[kind]
+
+    def process(self, count: int, work: Callable[[slice], Result]) -> Iterator[tuple[slice, Result]]:
+        """Yield each batch of rows, as a slice of range(count), with what `work` returns for it."""
         start = 0
         while start < count:
             rows = slice(start, min(start + self.rows, count))
             try:
                 done = work(rows)
             except RuntimeError as error:
-                if not (self.auto and rows.stop - rows.start > self.least and out_of_memory(error)):
+                if not (self.auto and rows.stop - rows.start > self.minimum and is_out_of_memory(error)):
                     raise
                 done = None
             if done is None:  # outside the handler: the error's frames would keep what did not fit
-                self.rows = max(self.least, (rows.stop - rows.start) // 2)
+                self.rows = max(self.minimum, (rows.stop - rows.start) // 2)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 print(f"out of memory: {self.rows} rows at once from now on", flush=True)  # noqa: T201 - the job's log
@@ -53,8 +60,8 @@ class Chunk:
             start = rows.stop
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a class for it, the others only words."""
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that memory ran out: CUDA has a class for it, other devices only words."""
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "can't allocate memory")
     )

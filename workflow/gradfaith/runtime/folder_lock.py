@@ -1,16 +1,18 @@
-"""One holder of a folder: a file in it names the process by host, number and start, and is locked while that lives.
+"""Lock a folder for one process: a lock file names its holder, and is locked while the holder lives.
 
-A process that ends lets go, however it ends. Where the filesystem has no locks, or the file is another machine's, what it
-says is asked: a process of this machine lives if one with that number began at that moment; one of another machine if it
-touches the file, which every holder does every few seconds. A file that nobody holds is taken over. Two that begin at once
-where there are no locks both write, and the first to be read there holds it.
+The system releases the lock with its process, however that ends. Where the filesystem has no locks, or the
+file is another machine's, the holder that it names is checked: a process of this machine lives if one with
+that number started at that moment; one of another machine if it touches the file, which every holder does
+every few seconds. A file that no living process holds is taken over. Where there are no locks, two processes
+that start at once both write, and the one that is read first there holds the folder.
 
-A lock is removed by who holds it, and its folder when it is closed: a network filesystem keeps a file that is open, under
-another name, and the folder with it. Who opened the lock before that finds another file of its name, or none, and opens anew.
+A lock file is removed by its holder, and its folder when it is closed: a network filesystem keeps an open
+file under another name, and the folder with it. A process that opened the lock before that finds another file
+of its name, or none, and opens it again.
 
-When a process began, in a word: with its number, it names a process of this machine for good.
-
-Not by the wall clock, which is set now and then: on Linux in ticks since the machine started, elsewhere as the system says it.
+`process_start` says when a process started: with its number, that names a process of this machine for good.
+It does not use the wall clock, which may be set: on Linux it counts ticks since the machine started,
+elsewhere what the system says.
 """
 
 import contextlib
@@ -27,125 +29,129 @@ import psutil
 
 from gradfaith.errors import JobAlive
 
-NAME = "lock"
-BEAT = 5.0  # seconds between two signs of life
-SETTLE = 0.5  # seconds after which two that began at once have both written, where there are no locks
-TRIES = 10  # at a lock that is removed as it is opened
-PATIENCE = 30.0  # seconds without one after which a holder on another machine is gone
+LOCK_FILE = "lock"
+HEARTBEAT_SECONDS = 5.0  # between two touches of the lock file by its holder
+RACE_SECONDS = 0.5  # after which two processes that start at once have both written, where there are no locks
+OPEN_ATTEMPTS = 10  # of a lock that is removed as it is opened
+SILENCE_SECONDS = 30.0  # without a touch after which a holder on another machine is gone
 
 
-class Held:
-    """`with Held(folder): ...`; a folder that another process holds is refused."""
+class FolderLock:
+    """Holds a folder: `with FolderLock(folder): ...`; raises JobAlive if another process holds it.
 
-    def __init__(self, folder: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
-        self.path, self._beat, self._patience = folder / NAME, beat, patience
-        self._over = threading.Event()
+    `heartbeat`: seconds between two touches of the lock file; `silence`: seconds without a touch after which
+    a holder on another machine is gone.
+    """
+
+    def __init__(self, folder: Path, *, heartbeat: float = HEARTBEAT_SECONDS, silence: float = SILENCE_SECONDS) -> None:
+        self.path, self._heartbeat, self._silence = folder / LOCK_FILE, heartbeat, silence
+        self._closed = threading.Event()
 
     def __enter__(self) -> Self:
-        for _ in range(TRIES):
+        for _ in range(OPEN_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):  # the folder was removed as it was entered
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("a+", encoding="utf-8")
-                if self._taken(self._file):
+                if self._acquire(self._file):
                     break
         else:
-            raise self._refused({})
-        threading.Thread(target=self._show_life, daemon=True, name="lock").start()
+            raise self._held_error({})
+        threading.Thread(target=self._touch_until_closed, daemon=True, name="lock").start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._closed.set()
         with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
-            mine = _read(self._file).get("pid") == os.getpid()  # not taken over meanwhile
+            mine = _read_holder(self._file).get("pid") == os.getpid()  # not taken over meanwhile
             if mine and _is_at(self.path, self._file):
                 self._file.truncate(0)
 
-    def _taken(self, file: IO[str]) -> bool:
-        """Whether the file is held now, and open; false where its name is another's, or nobody's, by now."""
+    def _acquire(self, file: IO[str]) -> bool:
+        """Hold the file and return True; False where its name is another file's, or none's, by now."""
         try:
-            locks = self._locked(file)
+            locks = self._lock_file(file)
             if not _is_at(self.path, file):
                 file.close()
                 return False
-            self._write(file, locks=locks)
+            self._write_holder(file, locks=locks)
         except BaseException:
             file.close()
             raise
         return True
 
-    def _locked(self, file: IO[str]) -> bool:
-        """Whether there are locks here; one that another process has is refused."""
+    def _lock_file(self, file: IO[str]) -> bool:
+        """Lock the file and return whether locks work here; raise JobAlive if another process has it."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise self._refused(_read(file)) from None
+            raise self._held_error(_read_holder(file)) from None
         except OSError:
             return False  # what the file says must do
         return True
 
-    def _write(self, file: IO[str], *, locks: bool) -> None:
+    def _write_holder(self, file: IO[str], *, locks: bool) -> None:
         file.seek(0)
         text = file.read()
-        holder = _first(text)
-        if self._lives(holder):
-            raise self._refused(holder)
+        holder = _first_holder(text)
+        if self._is_alive(holder):
+            raise self._held_error(holder)
         if text:
             file.truncate(0)
-        own = {"host": os.uname().nodename, "pid": os.getpid(), "start": began(os.getpid())}
-        json.dump(own, file)
+        me = {"host": os.uname().nodename, "pid": os.getpid(), "start": process_start(os.getpid())}
+        json.dump(me, file)
         file.flush()
         if not locks:
-            time.sleep(SETTLE)
-            if (first := _first(self.path.read_text(encoding="utf-8"))) != own:
-                raise self._refused(first)
+            time.sleep(RACE_SECONDS)
+            if (first := _first_holder(self.path.read_text(encoding="utf-8"))) != me:
+                raise self._held_error(first)
 
-    def _lives(self, holder: dict[str, object]) -> bool:
+    def _is_alive(self, holder: dict[str, object]) -> bool:
         if not holder:
             return False
         if holder["host"] != os.uname().nodename:
-            return self._beats()
+            return self._is_touched()
         pid = int(str(holder["pid"]))
-        return pid != os.getpid() and began(pid) == holder["start"]
+        return pid != os.getpid() and process_start(pid) == holder["start"]
 
-    def _beats(self) -> bool:
-        """Whether the file is touched while we look; clocks of two machines are not compared."""
-        seen, end = self._touched(), time.monotonic() + self._patience
+    def _is_touched(self) -> bool:
+        """Watch whether the file is touched; clocks of two machines are not compared."""
+        seen, end = self._touch_time(), time.monotonic() + self._silence
         while time.monotonic() < end:
-            time.sleep(min(self._beat, self._patience) / 5)
-            if self._touched() != seen:
+            time.sleep(min(self._heartbeat, self._silence) / 5)
+            if self._touch_time() != seen:
                 return True
         return False
 
-    def _touched(self) -> int:
+    def _touch_time(self) -> int:
         with self.path.open("rb") as file:  # network filesystems look again only when a file is opened
             return os.fstat(file.fileno()).st_mtime_ns
 
-    def _show_life(self) -> None:
-        while not self._over.wait(self._beat):
+    def _touch_until_closed(self) -> None:
+        while not self._closed.wait(self._heartbeat):
             with contextlib.suppress(OSError):  # gone when the work is done, or a server that does not answer now
                 os.utime(self.path)
 
-    def _refused(self, holder: dict[str, object]) -> JobAlive:
+    def _held_error(self, holder: dict[str, object]) -> JobAlive:
         who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
         return JobAlive(
-            found=f"{self.path.parent} is held by {who}.",
-            why="Two trainings in one folder would continue each other's states.",
-            then="Wait until it ends, or end it; its hold goes with it.",
+            problem=f"{self.path.parent} is held by {who}.",
+            reason="Two trainings in one folder would continue each other's states.",
+            fix="Wait until it ends, or end it; its hold goes with it.",
         )
 
 
-def removed(folder: Path) -> bool:
-    """Take a folder away that nobody needs any more, unless a process holds it; whether it is gone. What cannot be removed stays."""
+def remove_folder(folder: Path) -> bool:
+    """Remove a folder and its files, unless a process holds it; return whether it is gone."""
     if not folder.is_dir():
         return True
     try:
-        with Held(folder) as held:
+        with FolderLock(folder) as lock:
             for path in folder.iterdir():
-                if path != held.path:
+                if path != lock.path:
                     path.unlink()
-            held.path.unlink()
+            lock.path.unlink()
         folder.rmdir()
     except (JobAlive, OSError):  # held, or taken again in this moment, or not ours to remove
         return False
@@ -153,20 +159,20 @@ def removed(folder: Path) -> bool:
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:
-    """Whether this open file still has its name."""
+    """Return whether this open file still has its name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _read(file: IO[str]) -> dict[str, object]:
+def _read_holder(file: IO[str]) -> dict[str, object]:
     file.seek(0)
-    return _first(file.read())
+    return _first_holder(file.read())
 
 
-def _first(text: str) -> dict[str, object]:
-    """What the first holder wrote; nothing, or half of it, is no holder."""
+def _first_holder(text: str) -> dict[str, object]:
+    """Return what the first holder wrote; nothing, or half of it, is no holder."""
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:
@@ -174,14 +180,14 @@ def _first(text: str) -> dict[str, object]:
     return found if isinstance(found, dict) and {"host", "pid", "start"} <= set(found) else {}
 
 
-FIELD = 19  # of /proc/<pid>/stat after the name, which may hold spaces: the start
+START_FIELD = 19  # of /proc/<pid>/stat after the name, which may hold spaces: the start
 
 
-def began(pid: int) -> str:
-    """Empty, where there is no such process."""
+def process_start(pid: int) -> str:
+    """Return when a process of this machine started, as text; "" where there is no such process."""
     try:
         if Path("/proc/self/stat").exists():
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[FIELD]
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[START_FIELD]
         return str(psutil.Process(pid).create_time())
     except (OSError, psutil.Error):
         return ""

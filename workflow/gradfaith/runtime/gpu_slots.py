@@ -1,14 +1,16 @@
-"""One slot of one GPU for one job: taken before torch looks for devices, and free again however the job ends.
+"""Give each job one slot of one GPU before torch looks for devices; it is free again however the job ends.
 
-Snakemake counts GPUs on one machine but hands none out, so jobs take them themselves. Every slot of every device is a lock
-file in a folder that all runs on the machine share; who holds the lock has the slot. A lock goes with its process, kill -9
-included, so none is ever stale. Jobs spread over the devices first and over their slots second, and wait where all are taken.
-A lock file is touched every hour while it is held, so that what clears /tmp by age leaves it; one that is removed is made anew.
+Snakemake counts GPUs on one machine but assigns none, so jobs take them themselves. Every slot of every
+device is a lock file in a folder that all runs on the machine share; the process that holds the lock has the
+slot. The system releases a lock with its process, kill -9 included, so no lock is ever stale. Jobs spread
+over the devices first and over their slots second, and wait where all are taken. A lock file is touched every
+hour while it is held, so that programs that clear /tmp by age leave it; one that is removed is made anew.
 
-Only the devices of CUDA_VISIBLE_DEVICES are handed out, under the names they have there: two runs that name one device
-differently (0, and GPU-5f6c...) do not see each other. What SLURM gave is shared out among the jobs inside that allocation, one
-device like several; where SLURM says what the machine calls them (SLURM_STEP_GPUS, SLURM_JOB_GPUS), locks go by that number, for
-each step may call its own device 0. Where it chose none, all jobs of the machine see all devices and share the common locks.
+Only the devices of CUDA_VISIBLE_DEVICES are used, under the names they have there: two runs that name one
+device differently (0, and GPU-5f6c...) do not see each other. Devices that SLURM allocated are shared among
+the jobs inside that allocation, one device like several. Where SLURM says what the machine calls them
+(SLURM_STEP_GPUS, SLURM_JOB_GPUS), locks go by that number, because each step may call its own device 0. Where
+SLURM allocated none, all jobs of the machine see all devices and share the common locks.
 """
 
 import contextlib
@@ -23,97 +25,106 @@ from pathlib import Path
 
 from gradfaith.errors import DeviceMissing
 
-VISIBLE, LOCKS = "CUDA_VISIBLE_DEVICES", "GRADFAITH_LOCKS"
-PRETEND = "GRADFAITH_PRETEND"  # for tests: what CUDA_VISIBLE_DEVICES names is handed out though there is no GPU
-COMMON = "/tmp/gradfaith-gpus"  # not $TMPDIR, which may be another for every job
-PATIENCE = 0.5  # seconds between two looks
-FRESH = 3600.0  # seconds between two touches of a lock that is held
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+LOCK_FOLDER_VARIABLE = "GRADFAITH_LOCKS"
+PRETEND_VARIABLE = (
+    "GRADFAITH_PRETEND"  # for tests: what CUDA_VISIBLE_DEVICES names is handed out though there is no GPU
+)
+COMMON_LOCK_FOLDER = "/tmp/gradfaith-gpus"  # not $TMPDIR, which may be another for every job
+POLL_SECONDS = 0.5  # seconds between two looks
+TOUCH_SECONDS = 3600.0  # seconds between two touches of a lock that is held
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a job holds until it ends."""
+class GpuSlot:
+    """One slot of one GPU, which a job holds until it ends."""
 
     device: str
     slot: int
-    of: tuple[str, ...]
-    scheduled: bool = False  # the only one that a scheduler gave
+    candidates: tuple[str, ...]  # the devices it was chosen from
+    scheduled: bool = False  # the only device that a scheduler allocated
 
     def __str__(self) -> str:
         if self.scheduled:
             return f"GPU {self.device}, the scheduler's choice"
-        return f"GPU {self.device} of {','.join(self.of)}, slot {self.slot}"
+        return f"GPU {self.device} of {','.join(self.candidates)}, slot {self.slot}"
 
 
-_held: dict[str, Claim | list[int]] = {}  # of this process: the claim, and the open files that are its lock
+_held_by_process: dict[str, GpuSlot | list[int]] = {}  # "slot", and the open files that are its "locks"
 
 
-def visible(count: Callable[[], int]) -> tuple[str, ...]:
-    """The devices that may be used: those of CUDA_VISIBLE_DEVICES up to the first that is none, else all that `count` finds.
+def visible_devices(count: Callable[[], int]) -> tuple[str, ...]:
+    """Return the devices that jobs may use: those of CUDA_VISIBLE_DEVICES, up to the first invalid one, else all.
 
-    Of these only SLURM's, where it names fewer; as many are the same ones, numbered anew by a container or a cgroup.
+    `count` counts all. Of all, only SLURM's where it names fewer; as many are the same devices, renumbered by
+    a container or a cgroup.
     """
-    named = os.environ.get(VISIBLE)
-    if named is None:
-        found, given = tuple(map(str, range(count()))), _given()
-        return given if given and set(given) < set(found) else found
-    devices = [word.strip() for word in named.split(",")]
+    variable = os.environ.get(VISIBLE_DEVICES)
+    if variable is None:
+        present, allocated = tuple(map(str, range(count()))), _slurm_devices()
+        return allocated if allocated and set(allocated) < set(present) else present
+    devices = [word.strip() for word in variable.split(",")]
     end = next((at for at, word in enumerate(devices) if word in {"", "-1", "NoDevFiles"}), len(devices))
     return tuple(devices[:end])
 
 
-def take(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = lambda _: None) -> Claim:
-    """One slot of one of `devices`, waited for; from then on it is the only device that CUDA shows this process."""
-    known = _held.get("claim")
-    if isinstance(known, Claim):
-        return known
-    folder, since = _folder(), 0.0
-    while (found := _try(devices, slots, folder)) is None:
+def take_slot(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = lambda _: None) -> GpuSlot:
+    """Wait for one of the `slots` slots of one of `devices`, and make it the only device that CUDA shows.
+
+    A process has one slot for its life: a second call returns the same. `say` receives what goes to the log.
+    """
+    earlier = _held_by_process.get("slot")
+    if isinstance(earlier, GpuSlot):
+        return earlier
+    folder, since = _lock_folder(), 0.0
+    while (taken := _try_slots(devices, slots, folder)) is None:
         if not since:
             since = time.monotonic()
             say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
-        time.sleep(PATIENCE)
+        time.sleep(POLL_SECONDS)
     if since:
         say(f"waited {time.monotonic() - since:.1f} s")  # the benchmark has it too: cli/cost/history.py takes it off
-    os.environ[VISIBLE] = found.device
-    _held["claim"] = found
-    return found
+    os.environ[VISIBLE_DEVICES] = taken.device
+    _held_by_process["slot"] = taken
+    return taken
 
 
-def _given() -> tuple[str, ...]:
-    """What the machine calls the devices that SLURM gave this step, or else this job; nothing, where it does not say."""
+def _slurm_devices() -> tuple[str, ...]:
+    """Return the machine's numbers of the devices that SLURM allocated to this step or job, if known."""
     if "SLURM_JOB_ID" not in os.environ:
         return ()
-    said = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
-    words = tuple(word.strip() for word in said.split(","))
+    variable = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
+    words = tuple(word.strip() for word in variable.split(","))
     return words if all(word.isdigit() for word in words) and len(set(words)) == len(words) else ()
 
 
-def _allocation() -> str | None:
-    """The SLURM job whose devices these are; none, where it chose none and every job sees them all."""
-    chosen = VISIBLE in os.environ or _given()
+def _slurm_allocation() -> str | None:
+    """Return the SLURM job whose devices these are; None where every job sees all devices."""
+    chosen = VISIBLE_DEVICES in os.environ or _slurm_devices()
     return os.environ.get("SLURM_JOB_ID") if chosen else None
 
 
-def _try(devices: Sequence[str], slots: int, folder: Path) -> Claim | None:
-    given = _given()  # in the order of CUDA_VISIBLE_DEVICES; a UUID there is already the machine's own name
-    plain = len(given) == len(devices) and all(device.isdigit() for device in devices)
-    names = given if plain else devices
+def _try_slots(devices: Sequence[str], slots: int, folder: Path) -> GpuSlot | None:
+    allocated = _slurm_devices()  # in the order of CUDA_VISIBLE_DEVICES; a UUID there is already the machine's own name
+    plain = len(allocated) == len(devices) and all(device.isdigit() for device in devices)
+    names = allocated if plain else devices
     for slot in range(slots):
         for name, device in zip(names, devices, strict=True):
             path = folder / f"{re.sub(r'[^A-Za-z0-9]', '-', name)}.{slot}"
             lock = _lock(path)
             if lock is not None:
-                _held["locks"] = locks = [lock]  # open until the process ends
-                threading.Thread(target=_stay, args=(path, locks), daemon=True).start()
-                return Claim(device, slot, tuple(devices), scheduled=len(devices) == 1 and _allocation() is not None)
+                _held_by_process["locks"] = locks = [lock]  # open until the process ends
+                threading.Thread(target=_keep_fresh, args=(path, locks), daemon=True).start()
+                return GpuSlot(
+                    device, slot, tuple(devices), scheduled=len(devices) == 1 and _slurm_allocation() is not None
+                )
     return None
 
 
 def _lock(path: Path) -> int | None:
     try:
         while True:
-            file = _open(path)
+            file = _open_lock(path)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -121,16 +132,16 @@ def _lock(path: Path) -> int | None:
                 if isinstance(error, BlockingIOError):
                     return None
                 raise
-            if _is(file, path):
+            if _is_at(file, path):
                 _touch(file)
                 return file
             os.close(file)  # removed since it was opened: the next job would lock another file of this name
     except OSError as error:
-        raise _refusal(f"the lock {path} of a GPU cannot be taken", error) from error
+        raise _lock_failed(f"the lock {path} of a GPU cannot be taken", error) from error
 
 
-def _is(file: int, path: Path) -> bool:
-    """The open file is still the one of that name."""
+def _is_at(file: int, path: Path) -> bool:
+    """Return whether the open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
@@ -142,23 +153,23 @@ def _touch(file: int) -> None:
         os.utime(file)
 
 
-def _stay(path: Path, locks: list[int]) -> None:
+def _keep_fresh(path: Path, locks: list[int]) -> None:
     while True:
-        time.sleep(FRESH)
+        time.sleep(TOUCH_SECONDS)
         with contextlib.suppress(OSError, DeviceMissing):  # looked at again in an hour
             _refresh(path, locks)
 
 
 def _refresh(path: Path, locks: list[int]) -> None:
-    """The lock that is held looks used; where its file was removed, the new one of its name is held too, if no job was faster."""
-    if _is(locks[-1], path):
+    """Touch the lock that is held; lock a new file where it was removed, if no job was faster."""
+    if _is_at(locks[-1], path):
         _touch(locks[-1])
     elif (anew := _lock(path)) is not None:
         locks.append(anew)
 
 
-def _open(path: Path) -> int:
-    """For writing, without which network folders lock nothing; for reading, where another user's file allows no more."""
+def _open_lock(path: Path) -> int:
+    """Open a lock file for writing, which network folders need, or another user's file for reading."""
     try:  # another user's file cannot be opened for creation in a sticky folder
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except PermissionError:
@@ -166,15 +177,15 @@ def _open(path: Path) -> int:
     except FileNotFoundError:
         pass
     try:
-        with _for_all():
+        with _mode_for_all_users():
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     except FileExistsError:  # another job was faster
-        return _open(path)
+        return _open_lock(path)
 
 
 @contextlib.contextmanager
-def _for_all() -> Iterator[None]:
-    """What is made here has its mode at once: with a chmod afterwards, another user could come between the two."""
+def _mode_for_all_users() -> Iterator[None]:
+    """Create files with their final mode: another user could come in before a chmod."""
     before = os.umask(0)
     try:
         yield
@@ -182,25 +193,25 @@ def _for_all() -> Iterator[None]:
         os.umask(before)
 
 
-def _folder() -> Path:
-    """Common to all users of the machine; inside a SLURM allocation its own, for devices are numbered anew there."""
-    folder = Path(os.environ.get(LOCKS, COMMON))
-    allocation = _allocation()
+def _lock_folder() -> Path:
+    """Make the folder of locks, common to all users, or of one SLURM allocation, which renumbers devices."""
+    folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, COMMON_LOCK_FOLDER))
+    allocation = _slurm_allocation()
     try:
         if not folder.parent.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
         for part in (folder, *([folder / f"slurm-{allocation}"] if allocation else [])):
-            with _for_all():
+            with _mode_for_all_users():
                 part.mkdir(0o1777, exist_ok=True)
             folder = part
     except OSError as error:
-        raise _refusal(f"the folder of GPU locks {folder} cannot be made", error) from error
+        raise _lock_failed(f"the folder of GPU locks {folder} cannot be made", error) from error
     return folder
 
 
-def _refusal(found: str, error: OSError) -> DeviceMissing:
+def _lock_failed(problem: str, error: OSError) -> DeviceMissing:
     return DeviceMissing(
-        found=f"{found}: {error.strerror or error}.",
-        why="Without locks two jobs could take the same GPU.",
-        then=f"Set {LOCKS} to a folder of this machine, the same for all who use its GPUs.",
+        problem=f"{problem}: {error.strerror or error}.",
+        reason="Without locks two jobs could take the same GPU.",
+        fix=f"Set {LOCK_FOLDER_VARIABLE} to a folder of this machine, the same for all who use its GPUs.",
     )

@@ -1,4 +1,8 @@
-"""An agreement job: the true class's maps of one architecture's seeds, side by side."""
+"""Score the agreement between the seeds of one architecture: one table of score rows from their stored maps.
+
+All maps explain the true class. Every method is compared on the images that all seeds explained; of a
+shuffled method the first copy only.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,50 +10,54 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.metrics.runners.agreement import Shown, Side, agree
-from gradfaith.scoring.score_rows import Chosen, every_map, frame, of_target
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.metrics.contract import BoundPlugins
+from gradfaith.metrics.runners.agreement import ComparedImages, ModelMaps, compare_seeds
+from gradfaith.scoring.score_rows import method_copies, rows_of_target, score_table
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
 
 
-def scores(
-    images: Images,
-    stores: Mapping[int, Sequence[Maps]],
+def score_agreement(
+    images: ImageStore,
+    stores: Mapping[int, Sequence[MapStore]],
     predictions: pd.DataFrame,
-    metrics: Chosen,
+    metrics: BoundPlugins,
     model: Mapping[str, Any],
     seed: int,
 ) -> pd.DataFrame:
-    """Agreement between the seeds of one architecture, on the true class's maps; `stores`: seed -> its cells."""
-    known = predictions.drop_duplicates("image_id").set_index("image_id")
-    frames = []
-    for cell in range(len(next(iter(stores.values())))):
-        cells = {number: maps[cell] for number, maps in stores.items()}
-        first = next(iter(cells.values()))
-        shared = set.intersection(*(set(maps.rows["image_id"]) for maps in cells.values()))
+    """Return score rows of the agreement between the seeds of one architecture, on the true class's maps.
+
+    `stores`: seed -> its stores, in one order of bundles; `model`: columns of the architecture; `seed`: of the draws.
+    """
+    by_image = predictions.drop_duplicates("image_id").set_index("image_id")
+    tables = []
+    for bundle in range(len(next(iter(stores.values())))):
+        by_seed = {number: maps[bundle] for number, maps in stores.items()}
+        first = next(iter(by_seed.values()))
+        shared = set.intersection(*(set(maps.rows["image_id"]) for maps in by_seed.values()))
         ids = [image for image in dict.fromkeys(first.rows["image_id"]) if image in shared]
-        for label, info, copy in every_map(first):
+        for label, info, copy in method_copies(first):
             if copy:
-                continue  # one shuffled copy says what chance is; five say it five times
-            sides = {number: side(maps, label, info, images) for number, maps in cells.items()}
-            for pair in agree(sides, shown(ids, known), metrics, key=(seed, "agreement")):
-                what = {
+                continue  # one shuffled copy is enough for the chance level
+            models = {number: true_class_maps(maps, label, info, images) for number, maps in by_seed.items()}
+            for pair in compare_seeds(models, compared_images(ids, by_image), metrics, key=(seed, "agreement")):
+                columns = {
                     **model, "seed": pair.seed, "arch2": model["arch"], "seed2": pair.seed2, "method": label, "copy": copy,
                     "layer": info.layer, "target": "true", "metric": pair.metric, "variant": pair.variant,
                     "predicted": "", "correct": pd.NA,
                 }  # fmt: skip
-                frames.append(frame(pair.result, ids, predictions, what))
-    return pd.concat(frames, ignore_index=True)
+                tables.append(score_table(pair.result, ids, predictions, columns))
+    return pd.concat(tables, ignore_index=True)
 
 
-def side(maps: Maps, label: str, info: MapInfo, images: Images) -> Side:
-    """The true class's maps of one method in one store."""
-    rows = np.asarray(of_target(maps.rows, "true"))
+def true_class_maps(maps: MapStore, label: str, info: MapInfo, images: ImageStore) -> ModelMaps:
+    """Return the true class's maps of one method in one store."""
+    rows = np.asarray(rows_of_target(maps.rows, "true"))
     ids = list(maps.rows["image_id"].iloc[rows])
-    return Side(maps.maps(label, 0)[rows], info.grid, info.signed, images.size, ids)
+    return ModelMaps(maps.maps(label, 0)[rows], info.grid, info.signed, images.size, ids)
 
 
-def shown(ids: Sequence[str], known: pd.DataFrame) -> Shown:
-    """What is known of some images; `known`: predictions by image."""
-    about = known.loc[list(ids)]
-    return Shown(list(ids), list(about["group"]), list(about["label"]))
+def compared_images(ids: Sequence[str], predictions: pd.DataFrame) -> ComparedImages:
+    """Return images with their groups and labels; `predictions` are indexed by image."""
+    rows = predictions.loc[list(ids)]
+    return ComparedImages(list(ids), list(rows["group"]), list(rows["label"]))

@@ -1,9 +1,11 @@
-"""The model-parameter sanity check of one cell: a bundle's methods on a model that forgets, beside its stored maps.
+"""Score the model-parameter sanity check of one cell: a bundle's methods on randomised weights, beside the
+stored maps.
 
-Images and classes are the same at every step: the class that the trained model predicts. So are the random streams of
-seeded methods, so that a network nobody changed would agree with itself exactly. Layers are not probed again: a
-randomised network may have dead places, and its maps then say so by their status. Where a method refuses such a network, its
-scores have failed, with its reason; the others go on. So have those of a network whose batch norms cannot be folded, all of them.
+Images and classes are the same at every step: the class that the trained model predicts. So are the random
+streams of seeded methods, so that a model that nobody changed would agree with itself exactly. Layers are not
+probed again: a randomised network may have dead places, and the status of its maps then says so. If a method
+refuses such a network, the scores of this method are "failed" with its reason, and the other methods are
+scored. If the batch norms of the network cannot be folded, the scores of all methods are "failed".
 
 Cost: orders x steps times what explaining the images did.
 """
@@ -18,92 +20,97 @@ import torch
 from numpy.typing import NDArray
 
 from gradfaith import rng
-from gradfaith.attribution.bound_method import uses_of
-from gradfaith.attribution.cell import Cell
-from gradfaith.attribution.image_selection import evenly
-from gradfaith.errors import Refusal
-from gradfaith.metrics.contract import Result, join
-from gradfaith.metrics.maps.randomisation import NAME, agreement, variant
+from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.attribution.cell import MapCell
+from gradfaith.attribution.image_selection import sample_evenly
+from gradfaith.errors import GradFaithError
+from gradfaith.metrics.contract import Result, concatenate_results
+from gradfaith.metrics.maps.randomisation import rank_agreement, variant_name
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.randomise import cascade
-from gradfaith.models.speed import prepared
-from gradfaith.runtime.batching import Most
-from gradfaith.scoring.score_rows import frame, of_target
+from gradfaith.models.randomise import randomise_in_steps
+from gradfaith.models.speed import prepare_for_speed
+from gradfaith.runtime.batching import BatchLimit
+from gradfaith.scoring.score_rows import rows_of_target, score_table
 from gradfaith.storage import parquet
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.storage.hdf5 import ImageStore, MapStore
+from gradfaith.vocabulary import RANDOMISATION
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The maps of the trained model that are compared with: some rows of a store, one per image."""
+class TrainedMaps:
+    """The stored maps of the trained model, with which the new maps are compared: some rows of a store, one per image."""
 
-    maps: Maps
+    maps: MapStore
     rows: NDArray[np.int64]
 
     @property
     def table(self) -> pd.DataFrame:
         return self.maps.rows.iloc[self.rows].assign(role="both").reset_index(drop=True)
 
-    def of(self, label: str, some: slice) -> NDArray[np.float32]:  # (n, h, w)
+    def read(self, label: str, some: slice) -> NDArray[np.float32]:  # (n, h, w)
         return self.maps.maps(label, 0, self.rows[some])
 
 
-def scores(
-    model: Classifier, images: Images, maps: Maps, predictions: pd.DataFrame, asked: Mapping[str, Any],
-    model_is: Mapping[str, Any], *, most: Most,
+def score_randomisation(
+    model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, settings: Mapping[str, Any],
+    cell: Mapping[str, Any], *, batch_limit: BatchLimit,
 ) -> pd.DataFrame:  # fmt: skip
-    """One row per image, method, order and step."""
-    stored = Stored(maps, drawn(maps, predictions, asked["max_images"], asked["seed"]))
-    table, key = stored.table, (asked["seed"], model_is["arch"], model_is["seed"])
-    uses = [replace(use, shuffled=False) for use in uses_of(model, asked["methods"])]
-    frames = [parquet.read_all((), parquet.SCORES)]
-    for order, step, random in cascade(model, asked["orders"], asked["steps"], seed=rng.seed(*key, NAME)):
-        cell = Cell(random, images.pixels, table, uses, key=key, copies=1, most=most, probed=False)
-        for label, result in answered(cell, asked["passes"], stored).items():
-            what = {
-                **model_is, "method": label, "copy": 0, "layer": maps.methods[label].layer, "target": "predicted",
-                "metric": NAME, "variant": variant(order, step, asked["steps"]),
+    """Return one score row per image, method, order and step; `cell`: columns arch and seed."""
+    trained = TrainedMaps(maps, select_rows(maps, predictions, settings["max_images"], settings["seed"]))
+    table, key = trained.table, (settings["seed"], cell["arch"], cell["seed"])
+    methods = [replace(method, shuffled=False) for method in bind_methods(model, settings["methods"])]
+    tables = [parquet.read_all((), parquet.SCORES)]
+    cascade = randomise_in_steps(model, settings["orders"], settings["steps"], seed=rng.seed(*key, RANDOMISATION))
+    for order, step, randomised in cascade:
+        on_step = MapCell(
+            randomised, images.pixels, table, methods, key=key, copies=1, batch_limit=batch_limit, probe_layers=False
+        )
+        for label, result in prepare_and_compare(on_step, settings["passes"], trained).items():
+            columns = {
+                **cell, "method": label, "copy": 0, "layer": maps.methods[label].layer, "target": "predicted",
+                "metric": RANDOMISATION, "variant": variant_name(order, step, settings["steps"]),
             }  # fmt: skip
-            frames.append(frame(result, list(table["image_id"]), predictions, what))
-    return pd.concat([part for part in frames if len(part)] or frames, ignore_index=True)
+            tables.append(score_table(result, list(table["image_id"]), predictions, columns))
+    return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
 
 
-def drawn(maps: Maps, predictions: pd.DataFrame, most: int | None, seed: int) -> NDArray[np.int64]:
-    """Rows of the predicted classes' maps, of so many images, evenly from the groups."""
-    rows = of_target(maps.rows, "predicted")
+def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | None, seed: int) -> NDArray[np.int64]:
+    """Return the rows of the predicted classes' maps of at most so many images, sampled evenly from the groups."""
+    rows = rows_of_target(maps.rows, "predicted")
     ids = maps.rows["image_id"].iloc[rows]
-    chosen = evenly(predictions[predictions["image_id"].isin(ids)], most, seed)
-    kept: NDArray[np.int64] = rows[ids.isin(chosen["image_id"]).to_numpy()]
-    return kept
+    sampled = sample_evenly(predictions[predictions["image_id"].isin(ids)], max_images, seed)
+    selected: NDArray[np.int64] = rows[ids.isin(sampled["image_id"]).to_numpy()]
+    return selected
 
 
-def answered(cell: Cell, passes: Mapping[str, Any], stored: Stored) -> dict[str, Result]:
-    """Every method's agreement, of a network prepared as the study asks; where it cannot be, all of them have failed."""
+def prepare_and_compare(cell: MapCell, passes: Mapping[str, Any], trained: TrainedMaps) -> dict[str, Result]:
+    """Prepare the network for speed as the study sets, and compare; if it cannot be prepared, all methods have failed."""
     try:
-        ready = prepared(cell.classifier, passes)
-    except Refusal as refusal:
-        return {use.label: _failed(len(stored.rows), refusal.found) for use in cell.uses}
-    return compared(replace(cell, classifier=ready), stored)
+        ready = prepare_for_speed(cell.classifier, passes)
+    except GradFaithError as error:
+        return {method.label: _failed(len(trained.rows), error.problem) for method in cell.methods}
+    return compare_with_trained(replace(cell, classifier=ready), trained)
 
 
-def compared(cell: Cell, stored: Stored) -> dict[str, Result]:
-    """Every method's agreement with its stored maps; one by one, where one of them refuses."""
+def compare_with_trained(cell: MapCell, trained: TrainedMaps) -> dict[str, Result]:
+    """Return every method's agreement with its stored maps; the methods run one by one if one of them refuses."""
     try:
-        return _compared(cell, stored)
-    except (Refusal, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-        if len(cell.uses) > 1:
-            alone = [compared(replace(cell, uses=[use]), stored) for use in cell.uses]
+        return _compare_all_methods(cell, trained)
+    except (GradFaithError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        if len(cell.methods) > 1:
+            alone = [compare_with_trained(replace(cell, methods=[method]), trained) for method in cell.methods]
             return {label: result for one in alone for label, result in one.items()}
-        reason = error.found if isinstance(error, Refusal) else str(error)
-        return {cell.uses[0].label: _failed(len(stored.rows), reason)}
+        reason = error.problem if isinstance(error, GradFaithError) else str(error)
+        return {cell.methods[0].label: _failed(len(trained.rows), reason)}
 
 
-def _compared(cell: Cell, stored: Stored) -> dict[str, Result]:
+def _compare_all_methods(cell: MapCell, trained: TrainedMaps) -> dict[str, Result]:
+    """Compare all methods in one pass over the images."""
     parts: dict[str, list[Result]] = {}
-    for piece in cell.pieces():
-        trained = stored.of(piece.label, slice(piece.start, piece.start + len(piece.maps)))
-        parts.setdefault(piece.label, []).append(agreement(trained, piece.maps[:, 0]))
-    return {label: join(results) for label, results in parts.items()}
+    for chunk in cell.map_chunks():
+        stored = trained.read(chunk.label, slice(chunk.start, chunk.start + len(chunk.maps)))
+        parts.setdefault(chunk.label, []).append(rank_agreement(stored, chunk.maps[:, 0]))
+    return {label: concatenate_results(results) for label, results in parts.items()}
 
 
 def _failed(count: int, reason: str) -> Result:

@@ -1,67 +1,76 @@
-"""Between the stores and the metrics' runners: which row of a store a metric reads, and a result made score rows.
+"""Connect map stores with the metrics' runners: choose the rows that a metric reads, and turn its results
+into score rows.
 
-Every row of a map store meets the metrics whose target it is: a map of the predicted class goes to metrics that read
-"predicted", one of the true class to those that read "true", and one that is both to both. A store is read only
-beside the images, and the weights, that it was made from.
+A metric reads the maps of its target class: the rows of role "predicted" go to metrics that read the
+predicted class, those of role "true" to metrics that read the true class, those of role "both" to both. A
+store is read only beside the images, and the weights, that it was made from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gradfaith import registry
 from gradfaith.errors import BrokenStore
-from gradfaith.metrics.contract import Result
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.metrics.contract import BoundPlugins, Result
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
 
-Chosen = Mapping[str, tuple[ModuleType, Mapping[str, Any]]]
+
+class MethodCopy(NamedTuple):
+    """One stack of maps in a store."""
+
+    label: str
+    info: MapInfo
+    copy: int  # of a shuffled method: its number; else 0
 
 
-def chosen(room: str, uses: Mapping[str, Mapping[str, Any]]) -> Chosen:
-    """label -> module and options, as the study names them."""
-    return {label: (registry.load(room, use["use"]), use["options"]) for label, use in uses.items()}
+def load_plugins(group: str, uses: Mapping[str, Mapping[str, Any]]) -> BoundPlugins:
+    """Load the metrics or imputers that a study names; `uses`: label -> file ("use") and options."""
+    return {label: (registry.load(group, use["use"]), use["options"]) for label, use in uses.items()}
 
 
-def of_target(rows: pd.DataFrame, target: str) -> Any:
-    """The rows of a store that explain the predicted, or the true, class: one per image."""
+def rows_of_target(rows: pd.DataFrame, target: str) -> Any:
+    """Return the rows of a store that explain the "predicted", or the "true", class: one per image."""
     return np.flatnonzero(rows["role"].isin([target, "both"]))
 
 
-def every_map(maps: Maps) -> Iterator[tuple[str, MapInfo, int]]:
-    return ((label, info, copy) for label, info in maps.methods.items() for copy in range(info.copies))
+def method_copies(maps: MapStore) -> Iterator[MethodCopy]:
+    """Yield every method of a store, and every copy of a shuffled one."""
+    return (MethodCopy(label, info, copy) for label, info in maps.methods.items() for copy in range(info.copies))
 
 
-def frame(result: Result, ids: Sequence[str], predictions: pd.DataFrame, what: Mapping[str, Any]) -> pd.DataFrame:
-    """Score rows: a result beside what it is of and what is known of its images."""
-    known = predictions.drop_duplicates("image_id").set_index("image_id").loc[list(ids)]
+def score_table(
+    result: Result, ids: Sequence[str], predictions: pd.DataFrame, columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return score rows: a result with its image ids, what the predictions say of the images, and further columns."""
+    by_image = predictions.drop_duplicates("image_id").set_index("image_id").loc[list(ids)]
     table = pd.DataFrame(
         {"image_id": list(ids), "value": result.value, "status": result.status, "reason": result.reason}
     )
     for name in ("group", "part", "label", "predicted", "correct"):
-        table[name] = known[name].to_numpy()
+        table[name] = by_image[name].to_numpy()
     blank = {"arch2": "", "seed2": pd.NA, "variant": ""}
-    return table.assign(**{**blank, **what})
+    return table.assign(**{**blank, **columns})
 
 
-def open_all(stack: ExitStack, paths: Sequence[str | Path], images: Images) -> list[Maps]:
-    """Several map stores of these images, closed with the stack."""
-    return [made_from(stack.enter_context(Maps(path)), images) for path in paths]
+def open_map_stores(stack: ExitStack, paths: Sequence[str | Path], images: ImageStore) -> list[MapStore]:
+    """Open map stores of these images; the stack closes them."""
+    return [check_made_from(stack.enter_context(MapStore(path)), images) for path in paths]
 
 
-def made_from(maps: Maps, images: Images, weights_sha256: str = "") -> Maps:
-    """The store, if its stamp names these images (and these weights)."""
+def check_made_from(maps: MapStore, images: ImageStore, weights_sha256: str = "") -> MapStore:
+    """Return the store; raise BrokenStore unless its stamp names these images (and these weights)."""
     expected = {"images_digest": images.digest} | ({"weights_sha256": weights_sha256} if weights_sha256 else {})
     wrong = [name for name, value in expected.items() if maps.stamp.get(name) != value]
     if wrong:
         raise BrokenStore(
-            found=f"{maps.path}: its stamp names other {' and '.join(wrong)} than the files beside it.",
-            why="Maps of other images or weights would be scored under this study's name.",
-            then=f"Delete {maps.path} and run again.",
+            problem=f"{maps.path}: its stamp names other {' and '.join(wrong)} than the files beside it.",
+            reason="Maps of other images or weights would be scored under this study's name.",
+            fix=f"Delete {maps.path} and run again.",
         )
     return maps

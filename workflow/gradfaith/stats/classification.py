@@ -1,24 +1,20 @@
-"""What a confusion matrix and a ranking say about each class, for a whole part and for that part without each group.
+"""Estimate how well each architecture classifies, with intervals over patients: Table I of the paper, by class and as macro means.
 
     sensitivity = recall = TP / (TP + FN)     specificity = TN / (TN + FP)     precision = TP / (TP + FP)
-    F1 = 2 TP / (2 TP + FP + FN)              AUROC = P(a positive scores above a negative), ties half
+    F1 = 2 TP / (2 TP + FP + FN)              AUROC = P(a positive scores above a negative), ties half; one against rest
+    macro X = mean over classes of X          balanced accuracy = macro sensitivity = macro recall
 
-Rows of a confusion matrix are true classes, columns predicted ones; a denominator of zero gives NaN, which the table turns
-into "undefined", never a 0. Everything is exact and batched: a matrix without a group is the difference of two counts, and
-the AUROC's wins come from one sort and are then taken away group by group. Cost: O(n log n) per class.
-
-How well each architecture classifies, with intervals over patients: Table I of the paper, by class and as macro means.
-
-    macro X = mean over classes of X      balanced accuracy = macro sensitivity = macro recall      AUROC: one against rest
-
-The paper's rows fit these readings (its sensitivity equals its recall; its F1 is a mean of the classes' own). A number is
-computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
+The paper's rows fit these definitions (its sensitivity equals its recall; its F1 is a mean of the classes' own). A number
+is computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
 (stats/intervals.py): a cluster-robust t like that of the scores; a macro mean loses k - 1 degrees of freedom to its k class
-means. A rate that has no value (a class never predicted has no precision) is "undefined" and makes its macro mean so; the
-mean is then over the seeds that have one, and n_undefined counts the others. Where every group gives the same number (all
-correct) there is no spread to build an interval on, so none is printed: one without width would promise perfection.
+means. A rate without a value (a class never predicted has no precision) is "undefined", never 0, and makes its macro mean
+undefined; the mean is then over the seeds that have one, and n_undefined counts the others. If every group gives the same
+number (all correct), there is no interval: one without width would promise perfection.
 
-n_images and n_groups are those the number rests on; for a class's AUROC, those of the class. Cost: milliseconds per model.
+Rows of a confusion matrix are true classes, columns predicted ones. Everything is exact and batched: a matrix without a
+group is the difference of two counts, and the AUROC's wins come from one sort and are then subtracted group by group.
+n_images and n_groups are those behind the number; for a class's AUROC, those of the class. Cost: O(n log n) per class,
+milliseconds per model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,158 +25,182 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.intervals import HOUSE, Floats, Rule, Run, from_jackknife, nothing
+from gradfaith.stats.estimates import INTERVAL_COLUMNS_WITHOUT_P, interval_columns
+from gradfaith.stats.intervals import (
+    DEFAULT_RULE,
+    CodeArray,
+    FloatArray,
+    IntervalRule,
+    Jackknife,
+    SeedRun,
+    interval_from_jackknife,
+    no_interval,
+)
 
-Codes = NDArray[np.int64]
 
-
-def true_positives(matrix: Floats) -> Floats:  # (..., k, k) -> (..., k)
+def true_positives(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
-def of_class(matrix: Floats) -> Floats:  # images of the class
+def images_of_class(matrix: FloatArray) -> FloatArray:  # images of the class
     return np.asarray(matrix.sum(axis=-1))
 
 
-def as_class(matrix: Floats) -> Floats:  # images predicted as the class
+def images_predicted_as(matrix: FloatArray) -> FloatArray:  # images predicted as the class
     return np.asarray(matrix.sum(axis=-2))
 
 
-def of_another(matrix: Floats) -> Floats:
-    return np.asarray(matrix.sum(axis=(-2, -1))[..., None] - of_class(matrix))
+def images_of_other_classes(matrix: FloatArray) -> FloatArray:
+    return np.asarray(matrix.sum(axis=(-2, -1))[..., None] - images_of_class(matrix))
 
 
-def of_or_as_class(matrix: Floats) -> Floats:
-    return of_class(matrix) + as_class(matrix) - true_positives(matrix)
+def images_of_or_predicted_as(matrix: FloatArray) -> FloatArray:
+    return images_of_class(matrix) + images_predicted_as(matrix) - true_positives(matrix)
 
 
-def sensitivity(matrix: Floats) -> Floats:
-    return _ratio(true_positives(matrix), of_class(matrix))
+def sensitivity(matrix: FloatArray) -> FloatArray:
+    return _ratio(true_positives(matrix), images_of_class(matrix))
 
 
-def specificity(matrix: Floats) -> Floats:
-    return _ratio(of_another(matrix) - as_class(matrix) + true_positives(matrix), of_another(matrix))
+def specificity(matrix: FloatArray) -> FloatArray:
+    return _ratio(
+        images_of_other_classes(matrix) - images_predicted_as(matrix) + true_positives(matrix),
+        images_of_other_classes(matrix),
+    )
 
 
-def precision(matrix: Floats) -> Floats:
-    return _ratio(true_positives(matrix), as_class(matrix))
+def precision(matrix: FloatArray) -> FloatArray:
+    return _ratio(true_positives(matrix), images_predicted_as(matrix))
 
 
-def f1(matrix: Floats) -> Floats:
-    return _ratio(2 * true_positives(matrix), of_class(matrix) + as_class(matrix))
+def f1(matrix: FloatArray) -> FloatArray:
+    return _ratio(2 * true_positives(matrix), images_of_class(matrix) + images_predicted_as(matrix))
 
 
-def accuracy(matrix: Floats) -> Floats:  # (..., k, k) -> (...)
+def accuracy(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (...)
     return _ratio(true_positives(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 
-Rate = Callable[[Floats], Floats]
-# A rate, and the images it rests on: their share in a group is that group's pull.
-RATES: Mapping[str, tuple[Rate, Rate]] = {
-    "sensitivity": (sensitivity, of_class),
-    "specificity": (specificity, of_another),
-    "precision": (precision, as_class),
-    "recall": (sensitivity, of_class),
-    "f1": (f1, of_or_as_class),
+RateFunction = Callable[[FloatArray], FloatArray]
+# A rate, and the number of images behind it; a group's share of these images is its weight in the interval.
+RATES: Mapping[str, tuple[RateFunction, RateFunction]] = {
+    "sensitivity": (sensitivity, images_of_class),
+    "specificity": (specificity, images_of_other_classes),
+    "precision": (precision, images_predicted_as),
+    "recall": (sensitivity, images_of_class),
+    "f1": (f1, images_of_or_predicted_as),
 }
 
 
-def matrices(label: Codes, predicted: Codes, group: Codes, shape: tuple[int, int]) -> Floats:  # (g, k, k)
-    """The confusion matrix of every group; `shape`: groups, classes."""
+def confusion_matrices(
+    label: CodeArray, predicted: CodeArray, group: CodeArray, shape: tuple[int, int]
+) -> FloatArray:  # (g, k, k)
+    """Return the confusion matrix of every group from codes of label, prediction and group; `shape`: groups, classes."""
     g, k = shape
     return np.bincount((group * k + label) * k + predicted, minlength=g * k * k).astype(np.float64).reshape(g, k, k)
 
 
-def auroc(score: Floats, positive: NDArray[np.bool_], group: Codes, groups: int) -> tuple[float, Floats]:
-    """The AUROC of one class, and what it is without each group (g)."""
-    above, below = np.sort(score[~positive]), np.sort(score[positive])
-    wins = _rank(above, score[positive])  # negatives that each positive beats
-    losses = len(below) - _rank(below, score[~positive])  # positives that beat each negative
-    own, other = group[positive], group[~positive]
-    won = np.bincount(own, wins, groups) + np.bincount(other, losses, groups)
-    for both in np.intersect1d(own, other):  # pairs within a group were taken away twice
-        won[both] -= _rank(np.sort(score[~positive & (group == both)]), score[positive & (group == both)]).sum()
-    pairs = (len(own) - np.bincount(own, minlength=groups)) * (len(other) - np.bincount(other, minlength=groups))
-    whole = _ratio(np.asarray(wins.sum()), np.asarray(float(len(own) * len(other))))
-    return float(whole), _ratio(wins.sum() - won, pairs.astype(np.float64))
+def auroc(score: FloatArray, positive: NDArray[np.bool_], group: CodeArray, groups: int) -> tuple[float, FloatArray]:
+    """Return the AUROC of one class, and without each group (g).
+
+    `score` (n): the probability of the class; `positive` (n): the image is of the class; `group` (n): from 0 to `groups`.
+    """
+    negatives, positives = np.sort(score[~positive]), np.sort(score[positive])
+    wins = _count_below(negatives, score[positive])  # negatives that each positive beats
+    losses = len(positives) - _count_below(positives, score[~positive])  # positives that beat each negative
+    positive_group, negative_group = group[positive], group[~positive]
+    group_wins = np.bincount(positive_group, wins, groups) + np.bincount(negative_group, losses, groups)
+    for both in np.intersect1d(positive_group, negative_group):  # pairs within a group were counted twice
+        inside = group == both
+        group_wins[both] -= _count_below(np.sort(score[~positive & inside]), score[positive & inside]).sum()
+    pairs = (len(positive_group) - np.bincount(positive_group, minlength=groups)) * (
+        len(negative_group) - np.bincount(negative_group, minlength=groups)
+    )
+    of_all = _ratio(np.asarray(wins.sum()), np.asarray(float(len(positive_group) * len(negative_group))))
+    return float(of_all), _ratio(wins.sum() - group_wins, pairs.astype(np.float64))
 
 
-def _rank(ordered: Floats, score: Floats) -> Floats:
+def _count_below(ordered: FloatArray, score: FloatArray) -> FloatArray:
+    """Count the numbers of `ordered` below each score; ties count half."""
     return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(whole > 0, part / whole, np.nan))
+        return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan))
 
 
 MACRO = "macro"
 NO_SPREAD = "the same without any one group: no spread to build an interval on"
-FOUND = ("value", "low", "high", "se", "df", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason")
-COLUMNS = ("arch", "metric", "class", *FOUND, "status", "n_undefined")
+CLASSIFICATION_COLUMNS = ("arch", "metric", "class", *INTERVAL_COLUMNS_WITHOUT_P, "status", "n_undefined")
 
 
-def classification(
-    predictions: pd.DataFrame, classes: Sequence[str], part: str = "test", rule: Rule = HOUSE
+def estimate_classification(
+    predictions: pd.DataFrame, classes: Sequence[str], part: str = "test", rule: IntervalRule = DEFAULT_RULE
 ) -> pd.DataFrame:
-    """One row per architecture, metric and class ("macro" for all of them), over the seeds in `predictions`."""
-    table, rows = _part(predictions, classes, part), []
-    for arch, own in table.groupby("arch", sort=False, observed=True):
-        runs: list[Run] = [(seed,) for seed in own["seed"].unique()]
-        for number in _numbers(own, list(classes)):
-            rows.append({"arch": arch, "metric": number.metric, "class": number.of, **_row(number, runs, rule)})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    """Return one row per architecture, metric and class ("macro" for their mean), over the seeds in `predictions`.
+
+    `predictions` has one row per image and model: arch, seed, image_id, group, part, label, predicted and, for the
+    AUROC, probability_<class>. `classes` are the labels in the order of the study.
+    """
+    table, rows = _select_part(predictions, classes, part), []
+    for arch, of_arch in table.groupby("arch", sort=False, observed=True):
+        runs: list[SeedRun] = [(seed,) for seed in of_arch["seed"].unique()]
+        for metric in _metrics_of_architecture(of_arch, list(classes)):
+            keys = {"arch": arch, "metric": metric.name, "class": metric.class_name}
+            rows.append({**keys, **_estimate_row(metric, runs, rule)})
+    return pd.DataFrame(rows, columns=list(CLASSIFICATION_COLUMNS))
 
 
-def confusion(predictions: pd.DataFrame, classes: Sequence[str], part: str = "test") -> pd.DataFrame:
-    """Confusion matrices, summed over seeds: arch, label, predicted, n, and n's share of the label."""
-    table = _part(predictions, classes, part)
+def confusion_table(predictions: pd.DataFrame, classes: Sequence[str], part: str = "test") -> pd.DataFrame:
+    """Return confusion matrices, summed over seeds: arch, label, predicted, n, and n's share of the label."""
+    table = _select_part(predictions, classes, part)
     pairs = pd.MultiIndex.from_product([table["arch"].unique(), classes, classes], names=["arch", "label", "predicted"])
-    found = (
+    counts = (
         table.groupby(["arch", "label", "predicted"], observed=True)
         .size()
         .reindex(pairs, fill_value=0)
         .reset_index(name="n")
     )
-    totals = found.groupby(["arch", "label"], sort=False)["n"].transform("sum")
-    return found.assign(share=found["n"] / totals.where(totals > 0))
+    totals = counts.groupby(["arch", "label"], sort=False)["n"].transform("sum")
+    return counts.assign(share=counts["n"] / totals.where(totals > 0))
 
 
 @dataclass(frozen=True)
-class _Number:
+class _ClassMetric:
     """One metric of one class, per seed and without each group."""
 
-    metric: str
-    of: str
-    theta: Floats  # (r)
-    left: Floats  # (g, r): the number without the group
-    weight: Floats  # (g, r): images it rests on, or their share
+    name: str
+    class_name: str  # or MACRO
+    theta: FloatArray  # (r)
+    without: FloatArray  # (g, r): the number without the group
+    weight: FloatArray  # (g, r): images behind the number, or their share
     n_images: int
-    lost: int
+    lost_df: int  # degrees of freedom
 
 
-def _part(predictions: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
+def _select_part(predictions: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
     table = predictions[predictions["part"] == part]
-    strange = (set(table["label"]) | set(table["predicted"])) - set(classes)
+    unknown = (set(table["label"]) | set(table["predicted"])) - set(classes)
     twice = table.duplicated(["arch", "seed", "image_id"]).any()
-    if table.empty or strange or twice:
-        what = (
-            f"classes {sorted(strange)}"
-            if strange
+    if table.empty or unknown or twice:
+        fault = (
+            f"classes {sorted(unknown)}"
+            if unknown
             else "an image twice for one model"
             if twice
             else f"no image of part {part!r}"
         )
         raise BrokenTable(
-            found=f"The predictions hold {what}; the classes are {', '.join(classes)}.",
-            why="Rates are shares of the images of one part, each counted once per model and under a class of the study.",
-            then="Remake the predictions from the study's manifest and split.",
+            problem=f"The predictions hold {fault}; the classes are {', '.join(classes)}.",
+            reason="Rates are shares of the images of one part, each counted once per model and under a class of the study.",
+            fix="Remake the predictions from the study's manifest and split.",
         )
     return table
 
 
-def _numbers(table: pd.DataFrame, classes: list[str]) -> Iterator[_Number]:
-    """Every metric of one architecture."""
+def _metrics_of_architecture(table: pd.DataFrame, classes: list[str]) -> Iterator[_ClassMetric]:
+    """Yield every metric of one architecture."""
     group, names = pd.factorize(table["group"])
     run = pd.factorize(table["seed"])[0]
     label, predicted = (
@@ -188,77 +208,67 @@ def _numbers(table: pd.DataFrame, classes: list[str]) -> Iterator[_Number]:
     )
     shape = (len(names), len(classes))
     models = [np.flatnonzero(run == code) for code in range(run.max() + 1)]
-    own = np.stack([matrices(label[at], predicted[at], group[at], shape) for at in models], axis=1)  # (g, r, k, k)
-    whole = own.sum(axis=0)
-    images = own.sum(axis=(2, 3))
+    by_group = np.stack(  # (g, r, k, k)
+        [confusion_matrices(label[at], predicted[at], group[at], shape) for at in models], axis=1
+    )
+    total = by_group.sum(axis=0)
+    without = total - by_group
+    images = by_group.sum(axis=(2, 3))
     n = int(images.sum(axis=0).max())
-    yield _Number(
-        "accuracy",
-        MACRO,
-        accuracy(whole),
-        accuracy(whole - own),
-        images,
-        n,
-        lost=0,
-    )
-    balanced = (
-        sensitivity(whole),
-        sensitivity(whole - own),
-        of_class(own),
-    )
-    yield _macro("balanced_accuracy", *balanced, n)
+    yield _ClassMetric("accuracy", MACRO, accuracy(total), accuracy(without), images, n, lost_df=0)
+    of_class = images_of_class(by_group)
+    yield _macro_mean("balanced_accuracy", sensitivity(total), sensitivity(without), of_class, n)
     for metric, (rate, basis) in RATES.items():
-        yield from _by_class(metric, classes, rate(whole), rate(whole - own), basis(own), n)
+        yield from _by_class(metric, classes, rate(total), rate(without), basis(by_group), n)
     columns = [f"probability_{name}" for name in classes]
     if set(columns) <= set(table):
         scores = table[columns].to_numpy(np.float64)
-        theta, left = _auroc(scores, label, group, models, shape)
-        yield from _by_class("auroc", classes, theta, left, of_class(own), n)
+        theta, auroc_without = _auroc_by_class(scores, label, group, models, shape)
+        yield from _by_class("auroc", classes, theta, auroc_without, of_class, n)
 
 
-def _auroc(
-    scores: Floats,
-    label: Codes,
-    group: Codes,
-    models: list[NDArray[np.int64]],
+def _auroc_by_class(
+    scores: FloatArray,
+    label: CodeArray,
+    group: CodeArray,
+    models: list[CodeArray],
     shape: tuple[int, int],
-) -> tuple[Floats, Floats]:
-    """Per seed and class (r, k), and without each group (g, r, k)."""
+) -> tuple[FloatArray, FloatArray]:
+    """Return the AUROC per seed and class (r, k), and without each group (g, r, k)."""
     found = [[auroc(scores[at, k], label[at] == k, group[at], shape[0]) for k in range(shape[1])] for at in models]
-    theta = np.array([[whole for whole, _ in row] for row in found])
-    return theta, np.moveaxis(np.array([[left for _, left in row] for row in found]), 2, 0)
+    theta = np.array([[of_all for of_all, _ in row] for row in found])
+    return theta, np.moveaxis(np.array([[without for _, without in row] for row in found]), 2, 0)
 
 
 def _by_class(
-    metric: str, classes: list[str], theta: Floats, left: Floats, weight: Floats, n: int
-) -> Iterator[_Number]:
-    """theta (r, k), left and weight (g, r, k): the macro mean, then class by class."""
-    yield _macro(metric, theta, left, weight, n)
+    metric: str, classes: list[str], theta: FloatArray, without: FloatArray, weight: FloatArray, n: int
+) -> Iterator[_ClassMetric]:
+    """Yield the macro mean, then class by class; theta (r, k), without and weight (g, r, k)."""
+    yield _macro_mean(metric, theta, without, weight, n)
     for k, name in enumerate(classes):
-        rests_on = int(weight[..., k].sum(axis=0).max())
-        yield _Number(metric, name, theta[:, k], left[..., k], weight[..., k], rests_on, lost=0)
+        n_images = int(weight[..., k].sum(axis=0).max())
+        yield _ClassMetric(metric, name, theta[:, k], without[..., k], weight[..., k], n_images, lost_df=0)
 
 
-def _macro(metric: str, theta: Floats, left: Floats, weight: Floats, n: int) -> _Number:
-    pull = (weight / np.maximum(weight.sum(axis=0), 1)).mean(axis=-1)
-    return _Number(metric, MACRO, theta.mean(axis=-1), left.mean(axis=-1), pull, n, lost=theta.shape[-1] - 1)
+def _macro_mean(metric: str, theta: FloatArray, without: FloatArray, weight: FloatArray, n: int) -> _ClassMetric:
+    share = (weight / np.maximum(weight.sum(axis=0), 1)).mean(axis=-1)
+    lost_df = theta.shape[-1] - 1
+    return _ClassMetric(metric, MACRO, theta.mean(axis=-1), without.mean(axis=-1), share, n, lost_df)
 
 
-def _row(number: _Number, runs: list[Run], rule: Rule) -> dict[str, object]:
-    ok = np.isfinite(number.theta)
-    found = nothing("the formula has no value here", number.n_images)
-    there = [run for run, good in zip(runs, ok, strict=True) if good]
-    if there:
-        weight, left = number.weight[:, ok], number.left[:, ok]
+def _estimate_row(metric: _ClassMetric, runs: list[SeedRun], rule: IntervalRule) -> dict[str, object]:
+    """Return the columns of the estimate: its mean over the seeds that have a value, and the interval."""
+    ok = np.isfinite(metric.theta)
+    estimate = no_interval("the formula has no value here", metric.n_images)
+    ok_runs = [run for run, has_value in zip(runs, ok, strict=True) if has_value]
+    if ok_runs:
+        theta, weight = metric.theta[ok], metric.weight[:, ok]
         shares = (weight / weight.sum(axis=0)).mean(axis=1)
-        found = from_jackknife(
-            number.theta[ok], left - number.theta[ok], shares, there, present=weight > 0, n_images=number.n_images,
-            lost=number.lost, rule=rule,
+        estimate = interval_from_jackknife(
+            Jackknife(theta, metric.without[:, ok] - theta, shares), ok_runs, present=weight > 0,
+            n_images=metric.n_images, lost_df=metric.lost_df, rule=rule,
         )  # fmt: skip
-        if found.se == 0:
-            found = replace(found, low=np.nan, high=np.nan, interval="", reason=NO_SPREAD)
-    numbers = (found.mean, found.low, found.high, found.se, found.df, found.n_images, found.n_groups, found.n_seeds)
-    row = dict(
-        zip(FOUND, (*numbers, " ".join(str(seed) for (seed,) in there), found.interval, found.reason), strict=True)
-    )
-    return row | {"status": "ok" if there else "undefined", "n_undefined": int((~ok).sum())}
+        if estimate.se == 0:
+            estimate = replace(estimate, low=np.nan, high=np.nan, interval="", reason=NO_SPREAD)
+    row = interval_columns(estimate, [seed for (seed,) in ok_runs])
+    return row | {"status": "ok" if ok_runs else "undefined", "n_undefined": int((~ok).sum())}

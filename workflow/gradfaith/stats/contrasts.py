@@ -1,15 +1,15 @@
-"""Paired contrasts: is a method better than one that knows nothing, on the same images of the same models?
+"""Estimate paired contrasts: is a method better than a control, on the same images of the same models?
 
     value = mean over images of (method - control)          the interval is that of the differences (stats/intervals.py)
     share_better: of the images where the method is better; ties count half
 
-Every method meets every control and its own shuffles (`shuffled-<method>`); a control meets its own shuffles too, where
-they exist: what ignorance gains over them is the bias of the shuffling. Pairs share architecture, seed, metric, variant,
-target and image, and the layer where the control has that layer (else the control's layers are averaged, as its copies
-are). Both must be ok: n_lost counts the method's maps that found no partner or had no value.
+Every method is compared with every control and with its own shuffled maps (`shuffled-<method>`). A control is compared
+with its own shuffled maps too, if they exist: what a control gains over them is the bias of the shuffling. Pairs share
+architecture, seed, metric, variant, target and image, and the layer if the control has that layer (else the control's
+layers are averaged, as its copies are). Both must be ok: n_lost counts the method's maps without a partner or a value.
 
 The primary contrast is named beforehand and read at its own p. All others are read at p_holm, Holm's step-down adjustment
-over the whole family of contrasts in the table [holm1979]. Cost: 0.2 ms per contrast and cell.
+over all contrasts in the table [holm1979]. Cost: 0.2 ms per contrast and cell.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,68 +17,78 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gradfaith.metrics.maps.randomisation import NAME as RANDOMISATION
-from gradfaith.stats.estimates import FOUND, RUN, Codes, check, codes, intervals
-from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.stats.estimates import (
+    INTERVAL_COLUMNS,
+    SEED_COLUMNS,
+    SIGN_OF_BETTER,
+    check_scores,
+    combination_codes,
+    intervals_by_cell,
+)
+from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
+from gradfaith.vocabulary import RANDOMISATION, SHUFFLED
 
-CONTEXT = ("arch", "arch2", "target", "metric", "variant")
-KEYS = (*CONTEXT, "layer")
-COLUMNS = ("method", "against", *FOUND, "n_lost", "share_better", "p_holm", "primary")
-SIGN = {"higher": 1.0, "lower": -1.0}
-Floats = NDArray[np.float64]
+CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
+CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
+CONTRAST_COLUMNS = ("method", "against", *INTERVAL_COLUMNS, "n_lost", "share_better", "p_holm", "primary")
 
 
-def contrasts(
+def estimate_contrasts(
     scores: pd.DataFrame,
     controls: Sequence[str],
     better: Mapping[str, str],
     primary: Mapping[str, str] | None = None,
-    rule: Rule = HOUSE,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
-    """One row per cell, method and opponent. `better`: metric -> higher, lower or neither; `primary`: column -> value."""
-    check(scores)
-    paired = _Paired.of(scores)
-    tables = []
-    for method, against in opponents(paired.methods, controls):
-        frame = _differences(paired, method, against, better)
-        if len(frame):
-            tables.append(_contrast(frame, rule).assign(method=method, against=against))
-    keys = [key for key in KEYS if key in scores]
-    if not tables:
-        return pd.DataFrame(columns=[*keys, *COLUMNS])
-    table = pd.concat(tables, ignore_index=True)
-    named = np.full(len(table), primary is not None)
-    for column, value in (primary or {}).items():
-        named &= table[column].to_numpy() == value
-    return table.assign(p_holm=holm(table["p"]), primary=named)[[*keys, *COLUMNS]]
+    """Return one row per cell, method and opponent.
 
-
-def comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores that a control has too, without chance levels and agreement's reference, a part of its pairs.
-
-    Agreement across architectures is left out as well: it is described beside its chance level and not tested, for every
-    pair would bring a whole family of contrasts and make each of the others harder to show.
+    `scores` has one row per map, metric and variant. `better`: metric -> higher, lower or neither. `primary`: the
+    column -> value pairs that single out the primary contrast.
     """
-    alone = scores["variant"].isin(["between-images", "reference", "by-area"]) | (scores["metric"] == RANDOMISATION)
+    check_scores(scores)
+    paired = _PairedScores.of(scores)
+    tables = []
+    for method, against in method_pairs(paired.methods, controls):
+        frame = _paired_differences(paired, method, against, better)
+        if len(frame):
+            tables.append(_estimate_pair(frame, rule).assign(method=method, against=against))
+    keys = [key for key in CONTRAST_KEYS if key in scores]
+    if not tables:
+        return pd.DataFrame(columns=[*keys, *CONTRAST_COLUMNS])
+    table = pd.concat(tables, ignore_index=True)
+    is_primary = np.full(len(table), primary is not None)
+    for column, value in (primary or {}).items():
+        is_primary &= table[column].to_numpy() == value
+    return table.assign(p_holm=holm_adjusted(table["p"]), primary=is_primary)[[*keys, *CONTRAST_COLUMNS]]
+
+
+def select_comparable(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores that controls have too, without chance levels and agreement's reference, a part of its pairs.
+
+    Agreement across architectures is left out as well: it is shown beside its chance level and not tested, because every
+    pair would add a family of contrasts and make each of the others harder to show.
+    """
+    without_control = scores["variant"].isin(["between-images", "reference", "by-area"]) | (
+        scores["metric"] == RANDOMISATION
+    )
     across = ~(scores["arch2"].isin([""]) | (scores["arch2"] == scores["arch"]))
-    return scores[~(alone | across)].reset_index(drop=True)
+    return scores[~(without_control | across)].reset_index(drop=True)
 
 
-def opponents(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Who is compared with whom."""
+def method_pairs(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs (method, opponent) that are compared."""
     for method in methods:
         if method.startswith(SHUFFLED):
             continue
-        rivals = [] if method in controls else [control for control in controls if control in methods]
+        opponents = [] if method in controls else [control for control in controls if control in methods]
         shuffled = SHUFFLED + method
-        yield from ((method, rival) for rival in [*rivals, *([shuffled] if shuffled in methods else [])])
+        yield from ((method, opponent) for opponent in [*opponents, *([shuffled] if shuffled in methods else [])])
 
 
-def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p-values; NaN (no test) stays NaN and is not counted in the family."""
+def holm_adjusted(p: ArrayLike) -> FloatArray:
+    """Return Holm's adjusted p-values; NaN (no test) stays NaN and is not counted in the family."""
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     adjusted = np.full(values.shape, np.nan)
@@ -87,38 +97,42 @@ def holm(p: ArrayLike) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Paired:
+class _PairedScores:
     """Scores side by side: a row per image, model, metric and layer, a column per method."""
 
-    about: pd.DataFrame  # (rows): the context, layer, run, image and group
+    rows: pd.DataFrame  # (rows): the context, layer, seeds, image and group
     methods: list[str]
-    values: Floats  # (rows, methods), copies averaged; NaN: no value
-    asked: NDArray[np.bool_]  # (rows, methods): there is a score, whatever its status
-    anywhere: Floats  # (units, methods): the same, averaged over layers
-    unit: Codes  # (rows): the row of `anywhere`
+    values: FloatArray  # (rows, methods), copies averaged; NaN: no value
+    has_score: FlagArray  # (rows, methods): there is a score, whatever its status
+    layer_means: FloatArray  # (units, methods): the values averaged over layers
+    unit: CodeArray  # (rows): the row of `layer_means`
 
     @classmethod
-    def of(cls, scores: pd.DataFrame) -> "_Paired":
-        base = [*CONTEXT, *RUN, "image_id"]
-        row = codes(scores, [*base, "layer"])
-        about = scores.iloc[np.unique(row, return_index=True)[1]]
+    def of(cls, scores: pd.DataFrame) -> "_PairedScores":
+        unit_keys = [*CONTEXT_KEYS, *SEED_COLUMNS, "image_id"]
+        row = combination_codes(scores, [*unit_keys, "layer"])
+        rows = scores.iloc[np.unique(row, return_index=True)[1]]
         column, methods = pd.factorize(scores["method"])
         value = np.where(scores["status"].to_numpy() == "ok", scores["value"].to_numpy(np.float64), np.nan)
-        values, asked = _wide(row, column.astype(np.int64), value, (len(about), len(methods)))
-        unit = codes(about, base)
-        at, what = np.nonzero(asked)
-        anywhere, _ = _wide(unit[at], what, values[at, what], (int(unit.max(initial=-1)) + 1, len(methods)))
-        return cls(about.reset_index(drop=True), list(methods), values, asked, anywhere, unit)
+        values, has_score = _pivot(row, column.astype(np.int64), value, (len(rows), len(methods)))
+        unit = combination_codes(rows, unit_keys)
+        at, method = np.nonzero(has_score)
+        layer_means, _ = _pivot(unit[at], method, values[at, method], (int(unit.max(initial=-1)) + 1, len(methods)))
+        return cls(rows.reset_index(drop=True), list(methods), values, has_score, layer_means, unit)
 
-    def side_by_side(self, rows: Codes, method: str, against: str) -> tuple[Floats, Floats]:
-        own, other = self.methods.index(method), self.methods.index(against)
-        same_layer = self.asked[rows, other]
-        return self.values[rows, own], np.where(
-            same_layer, self.values[rows, other], self.anywhere[self.unit[rows], other]
+    def values_of_pair(self, rows: CodeArray, method: str, against: str) -> tuple[FloatArray, FloatArray]:
+        """Return the values of a method and of its opponent in these rows."""
+        column, opponent = self.methods.index(method), self.methods.index(against)
+        opponent_values = np.where(
+            self.has_score[rows, opponent], self.values[rows, opponent], self.layer_means[self.unit[rows], opponent]
         )
+        return self.values[rows, column], opponent_values
 
 
-def _wide(row: Codes, column: Codes, value: Floats, shape: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
+def _pivot(
+    row: CodeArray, column: CodeArray, value: FloatArray, shape: tuple[int, int]
+) -> tuple[FloatArray, FlagArray]:
+    """Return the mean value of every row and column, and whether it has any entry, finite or not."""
     flat, size, ok = row * shape[1] + column, shape[0] * shape[1], np.isfinite(value)
     n = np.bincount(flat[ok], minlength=size)
     with np.errstate(invalid="ignore"):
@@ -126,21 +140,21 @@ def _wide(row: Codes, column: Codes, value: Floats, shape: tuple[int, int]) -> t
     return means.reshape(shape), (np.bincount(flat, minlength=size) > 0).reshape(shape)
 
 
-def _differences(paired: _Paired, method: str, against: str, better: Mapping[str, str]) -> pd.DataFrame:
-    """One row per map of the method: its value minus its partner's, which of them is better, or that the pair is lost."""
-    rows = np.flatnonzero(paired.asked[:, paired.methods.index(method)])
-    own, other = paired.side_by_side(rows, method, against)
-    about = paired.about.iloc[rows].reset_index(drop=True)
-    sign = about["metric"].map(better).map(SIGN).to_numpy(np.float64)
-    difference = own - other
-    return about.assign(value=difference, better=(1 + np.sign(sign * difference)) / 2, lost=np.isnan(difference))
+def _paired_differences(paired: _PairedScores, method: str, against: str, better: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row per map of the method: its value minus its partner's, which is better, and whether it is lost."""
+    at = np.flatnonzero(paired.has_score[:, paired.methods.index(method)])
+    value, opponent_value = paired.values_of_pair(at, method, against)
+    rows = paired.rows.iloc[at].reset_index(drop=True)
+    sign = rows["metric"].map(better).map(SIGN_OF_BETTER).to_numpy(np.float64)
+    difference = value - opponent_value
+    return rows.assign(value=difference, better=(1 + np.sign(sign * difference)) / 2, lost=np.isnan(difference))
 
 
-def _contrast(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    keys = [key for key in KEYS if key in frame]
+def _estimate_pair(frame: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
+    keys = [key for key in CONTRAST_KEYS if key in frame]
     cells = frame.groupby(keys, dropna=False, sort=False, observed=True)
     table = cells.agg(n_lost=("lost", "sum"), share_better=("better", "mean")).reset_index()
-    table = table.merge(intervals(frame[~frame["lost"]], keys, rule), on=keys, how="left")
-    whole = ["n_images", "n_groups", "n_seeds"]
-    table[whole] = table[whole].fillna(0).astype(np.int64)
-    return table.fillna({"seeds": "", "interval": "", "reason": EMPTY})
+    table = table.merge(intervals_by_cell(frame[~frame["lost"]], keys, rule), on=keys, how="left")
+    counts = ["n_images", "n_groups", "n_seeds"]
+    table[counts] = table[counts].fillna(0).astype(np.int64)
+    return table.fillna({"seeds": "", "interval": "", "reason": NO_IMAGES})

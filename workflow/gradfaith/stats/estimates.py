@@ -1,37 +1,21 @@
-"""Scores become estimates: per cell the mean over images, its interval, and what was lost on the way.
-
-A cell is an architecture (or a pair), method, layer, target, metric and variant; with `by`, also a stratum of the images
-such as the label or a bin of lesion size, beside the whole ("all"). An average is over the scores that are ok; the others
-are counted by status and never dropped in silence (n_* count scores, so the five copies of a shuffled map count five
-times). Methods whose counts differ are averaged over different images: compare them by contrasts.py, which pairs.
-Intervals: stats/intervals.py. Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores.
-
-From rows of a table to one interval per cell: the step that estimates, contrasts and ranks share.
+"""Average scores over images: one estimate with its interval per cell, and the number of scores by status.
 
     rows with a value -> cells (a combination of keys) -> sums by group and run -> stats/intervals.py
 
-Copies of a control are averaged within an image first, so that five shuffled maps weigh as much as one other map and do
-not pass for five images. Strings become whole numbers once, for the whole table; a cell then costs about 0.2 ms.
+A cell is an architecture (or a pair), method, layer, target, metric and variant; with `by`, also a stratum of the images
+such as the label or a bin of lesion size, besides all images ("all"). The average is over the scores that are ok; the
+others are counted by status (n_* count scores, so the five copies of a shuffled map count five times). Copies of a
+control are averaged within an image first, so that five shuffled maps weigh as much as one other map and do not count
+as five images. Methods whose counts differ are averaged over different images: stats/contrasts.py compares them in pairs.
 
-Scores side by side: a row per image and model, a column per method, a sheet per metric and variant.
+Contrasts, win rates and meta-evaluation share the steps of this module: `intervals_by_cell` for any table of values, and
+`scores_by_image` for scores side by side. `mean_curves` does the same for the points of deletion and insertion curves:
+at each share removed, the mean over images of the class's probability.
 
-Every sheet has the same rows and columns, and on every sheet the higher number is the better one. Of copies of a map only
-the first takes part: an average of five is no map. Where a method stands at several layers, each is a column.
-
-Strata of lesion size: terciles over the images of the study that have a lesion.
-
-The bounds are taken over images, not over scores, so that a stratum holds the same images for every method. An image
-without a lesion belongs to none.
-
-Mean curves: what the model says of the class as more and more of the image is taken away.
-
-    at each share removed: the mean over images of the class's probability, with the interval of any estimate (stats/intervals.py)
-
-Along a curve the images are the same, so its intervals move together: they are a band for each point, not for the whole curve.
-Cost: 0.2 ms per point.
+Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become whole numbers once, for the whole table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,42 +23,58 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.intervals import EMPTY, HOUSE, Floats, Interval, Rule, Run, from_sums
+from gradfaith.stats.intervals import (
+    DEFAULT_RULE,
+    NO_IMAGES,
+    CodeArray,
+    FlagArray,
+    FloatArray,
+    Interval,
+    IntervalRule,
+    SeedRun,
+    interval_from_sums,
+)
 from gradfaith.vocabulary import SHUFFLED
 
-KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
-WHOLE = "all"
+ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
+ALL_IMAGES = "all"
 
 
-def estimates(
-    scores: pd.DataFrame, keys: Sequence[str] = KEYS, by: Sequence[str] = (), rule: Rule = HOUSE
+def estimate_scores(
+    scores: pd.DataFrame, keys: Sequence[str] = ESTIMATE_KEYS, by: Sequence[str] = (), rule: IntervalRule = DEFAULT_RULE
 ) -> pd.DataFrame:
-    """One row per cell, for all images and for every stratum of each column in `by` (rows without one are left out)."""
-    check(scores)
+    """Return one row per cell: the mean over images, its interval and the number of scores by status.
+
+    `scores` has one row per map, metric and variant. Besides all images, each stratum of each column in `by` has a row;
+    scores without a stratum are left out there.
+    """
+    check_scores(scores)
     keys = [key for key in keys if key in scores]
-    tables = [_estimates(scores, keys, rule).assign(by="", stratum=WHOLE)]
+    tables = [_estimate_cells(scores, keys, rule).assign(by="", stratum=ALL_IMAGES)]
     for column in by:
-        known = scores[scores[column].notna()]
-        table = _estimates(known, [*keys, *([] if column in keys else [column])], rule)
+        with_stratum = scores[scores[column].notna()]
+        table = _estimate_cells(with_stratum, [*keys, *([] if column in keys else [column])], rule)
         tables.append(
             table.assign(by=column, stratum=table[column].astype(str)).drop(
                 columns=set(by) - set(keys), errors="ignore"
             )
         )
     table = pd.concat(tables, ignore_index=True)
-    return table[[*keys, "by", "stratum", *FOUND, *(f"n_{status}" for status in STATUSES)]]
+    return table[[*keys, "by", "stratum", *INTERVAL_COLUMNS, *(f"n_{status}" for status in STATUSES)]]
 
 
-def _estimates(scores: pd.DataFrame, keys: Sequence[str], rule: Rule) -> pd.DataFrame:
-    table = _counts(scores, keys).merge(intervals(average_copies(scores, keys), keys, rule), on=list(keys), how="left")
-    whole = ["n_images", "n_groups", "n_seeds"]
-    table[whole] = table[whole].fillna(0).astype(np.int64)
-    return table.fillna({"seeds": "", "interval": "", "reason": EMPTY})
+def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRule) -> pd.DataFrame:
+    table = _count_statuses(scores, keys).merge(
+        intervals_by_cell(average_copies(scores, keys), keys, rule), on=list(keys), how="left"
+    )
+    counts = ["n_images", "n_groups", "n_seeds"]
+    table[counts] = table[counts].fillna(0).astype(np.int64)
+    return table.fillna({"seeds": "", "interval": "", "reason": NO_IMAGES})
 
 
-def _counts(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Every cell there is, whether or not anything in it is ok."""
-    cell = codes(scores, keys)
+def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Count the scores of every cell by status; a cell without any ok score has a row too."""
+    cell = combination_codes(scores, keys)
     n, first = int(cell.max(initial=-1)) + 1, np.unique(cell, return_index=True)[1]
     table = scores.iloc[first][list(keys)].reset_index(drop=True)
     for status in STATUSES:
@@ -83,170 +83,197 @@ def _counts(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 STATUSES = ("ok", "undefined", "degenerate", "failed")
-RUN = ("seed", "seed2")
-FOUND = ("value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason")
-Codes = NDArray[np.int64]
+SEED_COLUMNS = ("seed", "seed2")
+INTERVAL_COLUMNS = (
+    "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason",
+)  # fmt: skip
+INTERVAL_COLUMNS_WITHOUT_P = tuple(name for name in INTERVAL_COLUMNS if name != "p")
 
 
-def check(scores: pd.DataFrame) -> None:
-    """Refuse a status that is none, and an "ok" without a finite value."""
+def check_scores(scores: pd.DataFrame) -> None:
+    """Refuse an unknown status, and an "ok" without a finite value."""
     unknown = set(scores["status"].unique()) - set(STATUSES)
     empty = (scores["status"].to_numpy() == "ok") & ~np.isfinite(scores["value"].to_numpy(np.float64))
     if unknown or empty.any():
-        what = (
+        fault = (
             f"a status {sorted(map(str, unknown))[0]!r}"
             if unknown
             else f"{empty.sum()} scores that are ok without a value"
         )
         raise BrokenTable(
-            found=f"The scores hold {what}.",
-            why=f"A score is one of {', '.join(STATUSES)}, and has a finite value only if it is ok.",
-            then="Remake the score tables; if this stays, the metric that wrote the row is at fault.",
+            problem=f"The scores hold {fault}.",
+            reason=f"A score is one of {', '.join(STATUSES)}, and has a finite value only if it is ok.",
+            fix="Remake the score tables; if this stays, the metric that wrote the row is at fault.",
         )
 
 
-def codes(frame: pd.DataFrame, columns: Sequence[str]) -> Codes:  # (n)
-    """A number for every distinct combination of the columns that exist, from 0, in order of appearance."""
+def combination_codes(frame: pd.DataFrame, columns: Sequence[str]) -> CodeArray:  # (n)
+    """Number the distinct combinations of the columns that exist, from 0, in order of appearance; one code per row."""
     code = np.zeros(len(frame), dtype=np.int64)
     for column in columns:
         if column in frame:
-            own = pd.factorize(frame[column], use_na_sentinel=False)[0].astype(np.int64)
-            code = pd.factorize(code * (own.max(initial=0) + 1) + own)[0].astype(np.int64)
+            column_code = pd.factorize(frame[column], use_na_sentinel=False)[0].astype(np.int64)
+            code = pd.factorize(code * (column_code.max(initial=0) + 1) + column_code)[0].astype(np.int64)
     return code
 
 
 def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The rows that are ok, with the copies of a map averaged to one row."""
+    """Return the rows that are ok, with the copies of a map averaged to one row."""
     ok = scores[scores["status"] == "ok"].reset_index(drop=True)
-    code = codes(ok, [*keys, *RUN, "image_id"])
+    code = combination_codes(ok, [*keys, *SEED_COLUMNS, "image_id"])
     size = np.bincount(code)
     if (size <= 1).all():
         return ok
     first = np.full(len(size), len(ok))
     np.minimum.at(first, code, np.arange(len(ok)))
     values = ok["value"].to_numpy(np.float64)
-    if "copy" not in ok or (np.bincount(codes(ok, [*keys, *RUN, "image_id", "copy"])) > 1).any():
+    if "copy" not in ok or (np.bincount(combination_codes(ok, [*keys, *SEED_COLUMNS, "image_id", "copy"])) > 1).any():
         raise BrokenTable(
-            found="An image has two scores of one method, model and metric that are not copies.",
-            why="It would count twice in every average.",
-            then=f"Remake the score tables, or estimate by more than {', '.join(keys)}.",
+            problem="An image has two scores of one method, model and metric that are not copies.",
+            reason="It would count twice in every average.",
+            fix=f"Remake the score tables, or estimate by more than {', '.join(keys)}.",
         )
     return ok.iloc[first].assign(value=np.bincount(code, values) / size)
 
 
-def intervals(frame: pd.DataFrame, keys: Sequence[str], rule: Rule = HOUSE) -> pd.DataFrame:
-    """One row per cell of `keys`: what was found, and what it rests on. `frame` has one row per image and run."""
+def intervals_by_cell(frame: pd.DataFrame, keys: Sequence[str], rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
+    """Return one row per cell of `keys`: the mean of the column `value`, its interval and what it rests on.
+
+    `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS.
+    """
     present = [key for key in keys if key in frame]
-    cell, group, run = codes(frame, keys), codes(frame, ["group"]), codes(frame, RUN)
-    image, values = codes(frame, ["image_id"]), frame["value"].to_numpy(np.float64)
-    runs = _names(frame, run)
+    cell, group, run = (
+        combination_codes(frame, keys),
+        combination_codes(frame, ["group"]),
+        combination_codes(frame, SEED_COLUMNS),
+    )
+    image, values = combination_codes(frame, ["image_id"]), frame["value"].to_numpy(np.float64)
+    runs = _seeds_of_runs(frame, run)
     order = np.argsort(cell, kind="stable")
     ends = np.cumsum(np.bincount(cell)) if len(frame) else np.empty(0, dtype=np.int64)
     firsts, rows = [], []
     for start, end in zip([0, *ends[:-1]], ends, strict=False):
         at = order[start:end]
-        own, inside = np.unique(run[at], return_inverse=True)
-        there = [runs[code] for code in own]
-        sums, counts = _sums(values[at], np.unique(group[at], return_inverse=True)[1], inside)
-        rows.append(_row(from_sums(sums, counts, there, len(np.unique(image[at])), rule), there))
+        run_codes, run_index = np.unique(run[at], return_inverse=True)
+        cell_runs = [runs[code] for code in run_codes]
+        sums, counts = _sums_by_group_and_run(values[at], np.unique(group[at], return_inverse=True)[1], run_index)
+        interval = interval_from_sums(sums, counts, cell_runs, len(np.unique(image[at])), rule)
+        seeds = sorted({seed for run in cell_runs for seed in run}, key=str)
+        rows.append(tuple(interval_columns(interval, seeds).values()))
         firsts.append(at[0])
     table = frame.iloc[firsts][present].reset_index(drop=True)
-    return table.join(pd.DataFrame(rows, columns=list(FOUND)))
+    return table.join(pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS)))
 
 
-def _sums(values: NDArray[np.float64], group: Codes, run: Codes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums and counts (g, r) of one cell."""
+def _sums_by_group_and_run(
+    values: NDArray[np.float64], group: CodeArray, run: CodeArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sums and counts (g, r) of the values of one cell."""
     shape = (int(group.max()) + 1, int(run.max()) + 1)
     flat = group * shape[1] + run
     sums, counts = np.bincount(flat, values, shape[0] * shape[1]), np.bincount(flat, minlength=shape[0] * shape[1])
     return sums.astype(np.float64).reshape(shape), counts.astype(np.float64).reshape(shape)
 
 
-def _row(found: Interval, runs: list[Run]) -> tuple[object, ...]:
-    seeds = " ".join(str(seed) for seed in sorted({seed for run in runs for seed in run}, key=str))
-    sizes = (found.n_images, found.n_groups, found.n_seeds)
-    return (found.mean, found.low, found.high, found.se, found.df, found.p, *sizes, seeds, found.interval, found.reason)
+def interval_columns(interval: Interval, seeds: Iterable[object]) -> dict[str, object]:
+    """Return an interval by the names of INTERVAL_COLUMNS; the seeds are joined by spaces."""
+    values = {name: getattr(interval, "mean" if name == "value" else name, "") for name in INTERVAL_COLUMNS}
+    return values | {"seeds": " ".join(map(str, seeds))}
 
 
-def _names(frame: pd.DataFrame, run: Codes) -> list[Run]:
-    """The seeds of every run code: one, or two in a pair."""
+def _seeds_of_runs(frame: pd.DataFrame, run: CodeArray) -> list[SeedRun]:
+    """Return the seeds of every run code: one, or two in a pair."""
     first = np.unique(run, return_index=True)[1]
-    there = [column for column in RUN if column in frame]
-    rows = frame.iloc[first][there].itertuples(index=False, name=None)
+    present = [column for column in SEED_COLUMNS if column in frame]
+    rows = frame.iloc[first][present].itertuples(index=False, name=None)
     return [tuple(seed for seed in row if not (pd.isna(seed) or seed == "")) for row in rows]
 
 
-SIGN = {"higher": 1.0, "lower": -1.0}
-UNIT = ("arch", "seed", "image_id")
-Name = tuple[str, str]  # metric, variant
+SIGN_OF_BETTER = {"higher": 1.0, "lower": -1.0}
+UNIT_COLUMNS = ("arch", "seed", "image_id")
+MetricVariant = tuple[str, str]  # metric, variant
 
 
 @dataclass(frozen=True)
-class ByImage:
-    """All of it."""
+class ScoresByImage:
+    """Scores side by side: for each metric and variant a table with a row per unit and a column per method.
 
-    about: pd.DataFrame  # (units): arch, seed, image_id, group, correct
+    A unit is an image and a model. All tables have the same rows and columns, and the higher number is always better.
+    Of the copies of a map only the first takes part. A method with several layers has a column for each.
+    """
+
+    units: pd.DataFrame  # (units): arch, seed, image_id, group, correct
     methods: Sequence[str]  # of the columns
-    values: Mapping[Name, Floats]  # (units, methods); NaN: no value
-    asked: Mapping[Name, NDArray[np.bool_]]  # (units, methods): there is a score, whatever its status
+    values: Mapping[MetricVariant, FloatArray]  # (units, methods); NaN: no value
+    has_score: Mapping[MetricVariant, FlagArray]  # (units, methods): there is a score, whatever its status
 
-    def primary(self, metric: str) -> Name:
-        """The first variant of a metric."""
+    def first_variant(self, metric: str) -> MetricVariant:
+        """Return the first variant of a metric."""
         return next(name for name in self.values if name[0] == metric)
 
-    def rows(self, which: NDArray[np.bool_]) -> "ByImage":
-        about = self.about[which].reset_index(drop=True)
-        values = {name: table[which] for name, table in self.values.items()}
-        return ByImage(about, self.methods, values, {name: table[which] for name, table in self.asked.items()})
+    def select(self, mask: FlagArray) -> "ScoresByImage":  # (units)
+        """Return the tables of some units only."""
+        units = self.units[mask].reset_index(drop=True)
+        values = {name: table[mask] for name, table in self.values.items()}
+        has_score = {name: table[mask] for name, table in self.has_score.items()}
+        return ScoresByImage(units, self.methods, values, has_score)
 
-    def ignorant(self, controls: Sequence[str]) -> NDArray[np.bool_]:  # (methods)
-        """Which columns know nothing of the model."""
+    def is_control(self, controls: Sequence[str]) -> FlagArray:  # (methods)
+        """Tell which columns are controls or shuffled maps."""
         return np.array([name in controls or name.startswith(SHUFFLED) for name in self.methods], dtype=bool)
 
 
-def side_by_side(scores: pd.DataFrame, better: Mapping[str, str]) -> ByImage:
-    """Scores of single models on the metrics of which one end is better."""
-    check(scores)
-    wanted = scores["metric"].map(better).isin(SIGN) & (scores["copy"] == 0)
-    own = scores[wanted].reset_index(drop=True)
-    unit, column = codes(own, UNIT), codes(own, ["method", "layer"])
-    about = own.iloc[_firsts(unit)][[*UNIT, "group", "correct"]].reset_index(drop=True)
-    shape, values, asked = (len(about), int(column.max(initial=-1)) + 1), {}, {}
-    sign = own["metric"].map(better).map(SIGN).to_numpy(np.float64)
-    number = np.where(own["status"].to_numpy() == "ok", sign * own["value"].to_numpy(np.float64), np.nan)
-    for (metric, variant), part in own.groupby(["metric", "variant"], sort=False, observed=True):
+def scores_by_image(scores: pd.DataFrame, better: Mapping[str, str]) -> ScoresByImage:
+    """Pivot scores of single models. `better`: metric -> higher, lower or neither; those with neither are left out."""
+    check_scores(scores)
+    selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
+    rows = scores[selected].reset_index(drop=True)
+    unit, column = combination_codes(rows, UNIT_COLUMNS), combination_codes(rows, ["method", "layer"])
+    units = rows.iloc[_first_positions(unit)][[*UNIT_COLUMNS, "group", "correct"]].reset_index(drop=True)
+    shape, values, has_score = (len(units), int(column.max(initial=-1)) + 1), {}, {}
+    sign = rows["metric"].map(better).map(SIGN_OF_BETTER).to_numpy(np.float64)
+    number = np.where(rows["status"].to_numpy() == "ok", sign * rows["value"].to_numpy(np.float64), np.nan)
+    for (metric, variant), part in rows.groupby(["metric", "variant"], sort=False, observed=True):
         at = part.index.to_numpy()
-        sheet, there = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        sheet[unit[at], column[at]], there[unit[at], column[at]] = number[at], True
-        values[str(metric), str(variant)], asked[str(metric), str(variant)] = sheet, there
-    return ByImage(about, list(own.iloc[_firsts(column)]["method"]), values, asked)
+        table, present = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        table[unit[at], column[at]], present[unit[at], column[at]] = number[at], True
+        values[str(metric), str(variant)], has_score[str(metric), str(variant)] = table, present
+    return ScoresByImage(units, list(rows.iloc[_first_positions(column)]["method"]), values, has_score)
 
 
-def _firsts(code: Codes) -> Codes:
-    """Where each code stands first, in the order of the codes."""
-    first: Codes = np.unique(code, return_index=True)[1]
+def _first_positions(code: CodeArray) -> CodeArray:
+    """Return the first position of each code, in the order of the codes."""
+    first: CodeArray = np.unique(code, return_index=True)[1]
     return first
 
 
-SIZES = ("small", "medium", "large")
+LESION_SIZES = ("small", "medium", "large")
 
 
 def lesion_size(manifest: pd.DataFrame, image_ids: pd.Series) -> pd.Series:
-    """image_id -> small, medium or large, for those of `image_ids` that have a lesion."""
+    """Return small, medium or large by image_id, for those of `image_ids` that have a lesion.
+
+    The bounds are terciles of the lesion's share over these images, not over scores, so that a stratum has the same
+    images for every method.
+    """
     share = manifest.set_index("image_id")["lesion_share"].loc[image_ids.unique()]
     share = share[share > 0]
     if share.empty:
         return pd.Series(dtype=str)
     bounds = np.quantile(share, [1 / 3, 2 / 3])
-    return pd.Series(np.array(SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
+    return pd.Series(np.array(LESION_SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
 
 
 CURVE_KEYS = ("arch", "method", "imputer", "order", "fraction")
 
 
-def mean_curves(points: pd.DataFrame, rule: Rule = HOUSE) -> pd.DataFrame:
-    """One row per architecture, method, imputer, order and share. `points`: a row per image, as in curves.parquet."""
+def mean_curves(points: pd.DataFrame, rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
+    """Return the mean probability by architecture, method, imputer, order and share removed, with its interval.
+
+    `points` has a row per image, as in curves.parquet. Along a curve the images are the same, so the intervals move
+    together: they are a band for each point, not for the complete curve. Cost: 0.2 ms per point.
+    """
     test = points[points["part"] == "test"].reset_index(drop=True)
-    return intervals(test.assign(value=test["probability"]), CURVE_KEYS, rule).sort_values(
+    return intervals_by_cell(test.assign(value=test["probability"]), CURVE_KEYS, rule).sort_values(
         list(CURVE_KEYS), kind="stable"
     )

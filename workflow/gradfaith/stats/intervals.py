@@ -1,5 +1,6 @@
-"""The spread of a statistic when images come in groups and models in seeds: leave each out once.
+"""Compute an estimate with its confidence interval from images in groups and models in seeds, by the jackknife.
 
+    interval = theta -+ t(df) * sqrt(V)                          a cluster-robust t interval, 95 % by default
     theta    = mean over runs r of theta_r                       a run: one seed, or a pair of seeds
     d_gr     = theta_r without group g, minus theta_r
     V_groups = (G-1)/G sum_g (mean_r d_gr)^2                     the jackknife over groups, "CV3"     [mackinnon2023]
@@ -10,64 +11,71 @@
 
 f is the Bell-McCaffrey number of degrees of freedom for groups of unequal size: G-1 when they are equal, fewer when a few
 hold most images [bell2002]. Where we differ: V is never below V_groups (two-way estimates can turn negative), and df is
-matched to the two parts that V is made of, so that it moves smoothly to f as the seeds agree; with V_seeds and V_both in
-their place df falls to 1, and t to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of seeds share
-seeds, so a seed is left out with every pair it is in; one that is in all of them (the reference) cannot be, and the
-spread is conditional on it.
+matched to the two parts that V is made of, so that it moves smoothly to f as the seeds agree. With V_seeds and V_both in
+their place, df would fall to 1, and t rise to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of
+seeds share seeds, so a seed is left out with every pair it is in. A seed that is in all pairs (the reference) cannot be
+left out, and the interval is conditional on it.
+
+With one seed the interval is conditional on that model. With several the mean is over seeds (each counts alike) and the
+interval is over groups and seeds. Below 8 groups there is no interval, only the number and the reason. The interval is
+not a percentile bootstrap over groups, which covers 78 % with 4 groups and about 90 % with 12-100 unequal ones. Ends are
+not clipped to a metric's range: an end beyond it shows that the t approximation is strained. Equal values give an
+interval without width, and the reason says so.
 
 Simulated coverage of the nominal 95 % interval, normal effects, groups equal or unequal (the largest 26 % of the images):
-one seed and 8-40 groups 94-97 %; 5 seeds 94-97 %; 3 seeds 91-97 %; 2 seeds 93-97 %, but only 87-92 % where seeds differ by
-several times what the groups leave open, for two numbers hardly tell how far a third would fall: train a third. Strongly
-skewed patients (exponential) cost 2-5 points. Cost: O(groups x runs); leading axes are batched.
-
-A mean over images with an interval over groups, or over groups and seeds.
-
-    mean -+ t(df) * sqrt(V)               V and df from stats/intervals.py: a cluster-robust t interval, at 95 % unless told
-
-Below 8 groups no interval is given, only the number and the reason: it would rest on a guess. Not a percentile
-bootstrap over groups, which covers 78 % with 4 groups and about 90 % with 12-100 unequal ones. With one seed the
-interval is conditional on that model; with several the mean is over seeds (each counts alike) and the interval is over
-groups and seeds. The numbers are not clipped to a metric's range: an end beyond it says that the t approximation is
-strained, and clipping would hide that. Equal values give an interval without width, and the reason says so.
+one seed and 8-40 groups 94-97 %; 5 seeds 94-97 %; 3 seeds 91-97 %; 2 seeds 93-97 %, but only 87-92 % where seeds differ
+by several times what the groups leave open, as two numbers hardly tell how far a third would fall: train a third seed.
+Strongly skewed patients (exponential) cost 2-5 points. Cost: O(groups x runs); leading axes are batched.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-Floats = NDArray[np.float64]
-Run = tuple[object, ...]  # the seeds of a run: one, two in a pair, none where there are no seeds
+FloatArray = NDArray[np.float64]
+CodeArray = NDArray[np.int64]  # whole numbers from 0 that stand for groups, seeds, images, ...
+FlagArray = NDArray[np.bool_]
+SeedRun = tuple[object, ...]  # the seeds behind one value of a map: one, two in a pair of models, or none
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A statistic with its variance and degrees of freedom, for every leading index."""
+class EstimateSpread:
+    """An estimate with its variance and degrees of freedom, for every leading index."""
 
-    estimate: Floats  # (...)
-    variance: Floats  # (...)
-    df: Floats  # (...)
+    estimate: FloatArray  # (...)
+    variance: FloatArray  # (...)
+    df: FloatArray  # (...)
     over_seeds: bool
 
 
-def of_means(sums: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """The jackknife of a mean from sums and counts `(..., g, r)`: theta `(..., r)`, d `(..., g, r)`, shares `(..., g)`."""
+class Jackknife(NamedTuple):
+    """A statistic of every run, its change when a group is left out, and each group's share of the images."""
+
+    theta: FloatArray  # (..., r)
+    change: FloatArray  # (..., g, r): the statistic without the group, minus theta
+    shares: FloatArray  # (..., g)
+
+
+def jackknife_of_means(sums: FloatArray, counts: FloatArray) -> Jackknife:
+    """Return the jackknife of a mean from sums and counts (..., g, r) of values by group and run."""
     total = counts.sum(axis=-2, keepdims=True)  # (..., 1, r)
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = sums.sum(axis=-2, keepdims=True) / total
-        without = (theta * counts - sums) / (total - counts)
+        change = (theta * counts - sums) / (total - counts)
         shares = (counts / total).mean(axis=-1)
-    return theta[..., 0, :], without, shares
+    return Jackknife(theta[..., 0, :], change, shares)
 
 
-def group_freedom(shares: Floats) -> Floats:  # (..., g) -> (...)
-    """Degrees of freedom of the jackknife over groups that hold these shares of the images.
+def group_degrees_of_freedom(shares: FloatArray) -> FloatArray:  # (..., g) -> (...)
+    """Return the degrees of freedom of the jackknife over groups that hold these shares of the images.
 
-    The variance is a quadratic form in the group sums; matched to a chi-square by its first two moments under images
-    that are alike and independent. The moments' double sum over groups separates, so this is O(groups).
+    The variance is a quadratic form in the group sums. It is matched to a chi-square by its first two moments, for
+    independent images of one distribution. The moments' double sum over groups separates, so this is O(groups).
     """
     weight = 1 / np.maximum(1 - shares, 1e-9) ** 2
     square = (weight * shares**2).sum(axis=-1)
@@ -77,62 +85,60 @@ def group_freedom(shares: Floats) -> Floats:  # (..., g) -> (...)
     return np.asarray(np.maximum(trace**2 / np.maximum(spread, 1e-300), 1.0))
 
 
-def leave_seeds_out(runs: Sequence[Run]) -> Floats:  # (s, r)
-    """One row per seed that can be left out: the weights of the runs that remain without it."""
+def leave_one_seed_out(runs: Sequence[SeedRun]) -> FloatArray:  # (s, r)
+    """Return one row per seed that can be left out: the weights of the runs that remain without it."""
     seeds = list(dict.fromkeys(seed for run in runs for seed in run))
     keep = np.array([[seed not in run for run in runs] for seed in seeds], dtype=np.float64).reshape(-1, len(runs))
     keep = keep[keep.any(axis=1)]
     return keep / keep.sum(axis=1, keepdims=True) if len(keep) > 1 else np.empty((0, len(runs)))
 
 
-def spread(
-    theta: Floats,  # (..., r)
-    without: Floats,  # (..., g, r)
-    shares: Floats,  # (..., g)
-    runs: Sequence[Run],
-    lost: int = 0,
-) -> Spread:
-    """Combine the leave-one-out changes; `lost` degrees of freedom go to means that were estimated on the way."""
+def combine_spread(jackknife: Jackknife, runs: Sequence[SeedRun], lost_df: int = 0) -> EstimateSpread:
+    """Combine the leave-one-out changes to a variance over groups and seeds.
+
+    `lost_df` degrees of freedom are lost to means that were estimated on the way.
+    """
+    theta, change, shares = jackknife
     groups = (shares > 0).sum(axis=-1)
     factor = (groups - 1) / np.maximum(groups, 1)
-    over_groups = factor * (without.mean(axis=-1) ** 2).sum(axis=-1)
-    freedom = np.maximum(group_freedom(shares) - lost, 1.0)
+    over_groups = factor * (change.mean(axis=-1) ** 2).sum(axis=-1)
+    freedom = np.maximum(group_degrees_of_freedom(shares) - lost_df, 1.0)
     estimate = theta.mean(axis=-1)
-    rows = leave_seeds_out(runs)
+    rows = leave_one_seed_out(runs)
     if not len(rows):
-        return Spread(estimate, over_groups, freedom, over_seeds=False)
+        return EstimateSpread(estimate, over_groups, freedom, over_seeds=False)
     shrink = (len(rows) - 1) / len(rows)
-    over_seeds = shrink * _scatter(theta @ rows.T)
-    both = factor * shrink * _scatter(without @ rows.T).sum(axis=-1)
+    over_seeds = shrink * _sum_of_squares(theta @ rows.T)
+    both = factor * shrink * _sum_of_squares(change @ rows.T).sum(axis=-1)
     extra = np.maximum(over_seeds - both, 0.0)
     variance = over_groups + extra
     below = over_groups**2 / freedom + extra**2 / (len(rows) - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         matched = np.where(extra > 0, np.minimum(variance**2 / below, freedom), freedom)
-    return Spread(estimate, variance, matched, over_seeds=True)
+    return EstimateSpread(estimate, variance, matched, over_seeds=True)
 
 
-def _scatter(values: Floats) -> Floats:  # (..., s) -> (...)
+def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
     centred = values - values.mean(axis=-1, keepdims=True)
     return np.asarray((centred**2).sum(axis=-1))
 
 
 @dataclass(frozen=True)
-class Rule:
-    """When an interval is printed, and how much it promises to cover."""
+class IntervalRule:
+    """The nominal coverage of intervals, and the number of groups below which there is none."""
 
     level: float = 0.95
     min_groups: int = 8
 
 
-HOUSE = Rule()
+DEFAULT_RULE = IntervalRule()
 NO_WIDTH = "every value is the same: the interval has no width"
-EMPTY = "no image has a value"
+NO_IMAGES = "no image has a value"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number, its interval (NaN where there is none, and why), and what it rests on."""
+    """An estimate, its interval (NaN and a reason if there is none), and the images, groups and seeds behind it."""
 
     mean: float
     low: float
@@ -142,12 +148,12 @@ class Interval:
     n_images: int
     n_groups: int
     n_seeds: int
-    interval: str
+    interval: str  # the kind of interval; "" if there is none
     reason: str
 
     @property
     def p(self) -> float:
-        """The two-sided p-value of "the mean is zero"; NaN where there is no interval, or no spread to judge by."""
+        """The two-sided p-value of "the mean is zero"; NaN without an interval, or without any spread."""
         if np.isnan(self.low) or (self.se == 0 and self.mean != 0):
             return nan
         return 1.0 if self.se == 0 else 2 * float(stdtr(self.df, -abs(self.mean) / self.se))
@@ -157,12 +163,15 @@ def mean_interval(
     values: ArrayLike,
     groups: Sequence[object] | NDArray[np.generic],
     seeds: Sequence[object] | NDArray[np.generic] | None = None,
-    rule: Rule = HOUSE,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> Interval:
-    """The interval of a mean: one value per image, or per image and seed; `seeds` may hold pairs (tuples)."""
+    """Return the mean with its interval, from one value per image, or per image and seed.
+
+    `groups` and `seeds` name the group and seed of each value; a seed may be a pair (tuple).
+    """
     numbers = np.asarray(values, dtype=np.float64)
     group = _codes(list(groups))
-    runs: list[Run] = [()] * len(numbers)
+    runs: list[SeedRun] = [()] * len(numbers)
     if seeds is not None:
         runs = [tuple(seed) if isinstance(seed, tuple | list) else (seed,) for seed in seeds]
     run = _codes(runs)
@@ -170,37 +179,35 @@ def mean_interval(
     flat, cells = group * shape[1] + run, shape[0] * shape[1]
     sums = np.bincount(flat, numbers, cells).astype(np.float64).reshape(shape)
     counts = np.bincount(flat, minlength=cells).astype(np.float64).reshape(shape)
-    return from_sums(sums, counts, list(dict.fromkeys(runs)), rule=rule)
+    return interval_from_sums(sums, counts, list(dict.fromkeys(runs)), rule=rule)
 
 
-def from_sums(
-    sums: Floats,  # (g, r)
-    counts: Floats,  # (g, r)
-    runs: Sequence[Run],
+def interval_from_sums(
+    sums: FloatArray,  # (g, r)
+    counts: FloatArray,  # (g, r)
+    runs: Sequence[SeedRun],
     n_images: int | None = None,
-    rule: Rule = HOUSE,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> Interval:
-    """The interval of a mean from the sum and the number of values of every group and run."""
+    """Return the mean with its interval, from the sum and the number of values of every group and run."""
     if n_images is None:
         n_images = int(counts.sum(axis=0).max(initial=0))
     if not counts.any():
-        return nothing(EMPTY)
-    theta, without, shares = of_means(sums, counts)
-    return from_jackknife(theta, without, shares, runs, present=counts > 0, n_images=n_images, rule=rule)
+        return no_interval(NO_IMAGES)
+    jackknife = jackknife_of_means(sums, counts)
+    return interval_from_jackknife(jackknife, runs, present=counts > 0, n_images=n_images, rule=rule)
 
 
-def from_jackknife(
-    theta: Floats,  # (r)
-    without: Floats,  # (g, r)
-    shares: Floats,  # (g)
-    runs: Sequence[Run],
+def interval_from_jackknife(
+    jackknife: Jackknife,  # without leading axes
+    runs: Sequence[SeedRun],
     *,
-    present: NDArray[np.bool_],  # (g, r)
+    present: FlagArray,  # (g, r)
     n_images: int,
-    lost: int = 0,
-    rule: Rule = HOUSE,
+    lost_df: int = 0,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> Interval:
-    """The interval of any statistic from its values without each group (stats/intervals.py)."""
+    """Return any statistic with its interval, from its jackknife; `present`: the group has values in that run."""
     n_groups = int(present.any(axis=1).sum())
     n_seeds = len({seed for run in runs for seed in run}) or 1
     fewest = int(present.sum(axis=0).min())
@@ -208,24 +215,25 @@ def from_jackknife(
     if fewest < rule.min_groups:
         seeds = "" if fewest == n_groups else " in one of the seeds"
         reason = f"{fewest} group{'' if fewest == 1 else 's'}{seeds}, an interval needs {rule.min_groups}"
-    elif not np.isfinite(without).all():
+    elif not np.isfinite(jackknife.change).all():
         reason = "without one of the groups the number has no value"
     if reason:
-        return Interval(float(theta.mean()), nan, nan, nan, nan, n_images, n_groups, n_seeds, "", reason)
-    found = spread(theta, without, shares, runs, lost)
-    mean, se, df = float(found.estimate), float(np.sqrt(found.variance)), float(found.df)
-    if se <= 1e-12 * max(1.0, abs(mean)):  # what rounding leaves of equal values
+        return Interval(float(jackknife.theta.mean()), nan, nan, nan, nan, n_images, n_groups, n_seeds, "", reason)
+    spread = combine_spread(jackknife, runs, lost_df)
+    mean, se, df = float(spread.estimate), float(np.sqrt(spread.variance)), float(spread.df)
+    if se <= 1e-12 * max(1.0, abs(mean)):  # the rounding error of equal values
         se, reason = 0.0, NO_WIDTH
     half = float(stdtrit(df, 0.5 + rule.level / 2)) * se
-    name = "cluster-t over groups and seeds" if found.over_seeds else "cluster-t over groups"
+    name = "cluster-t over groups and seeds" if spread.over_seeds else "cluster-t over groups"
     return Interval(mean, mean - half, mean + half, se, df, n_images, n_groups, n_seeds, name, reason)
 
 
-def nothing(reason: str, n_images: int = 0) -> Interval:
-    """No number, and why."""
+def no_interval(reason: str, n_images: int = 0) -> Interval:
+    """Return an estimate without a number, for a reason."""
     return Interval(nan, nan, nan, nan, nan, n_images, 0, 0, "", reason)
 
 
-def _codes(names: Sequence[object]) -> NDArray[np.int64]:
+def _codes(names: Sequence[object]) -> CodeArray:
+    """Number distinct names from 0, in order of appearance."""
     order = {name: code for code, name in enumerate(dict.fromkeys(names))}
     return np.array([order[name] for name in names], dtype=np.int64)

@@ -1,20 +1,21 @@
-"""A meta-evaluation job: which of the study's metrics rank methods as the evidence does, and which are fooled by controls.
+"""Evaluate the study's metrics: which of them rank methods as the evidence does, and which are fooled by controls.
 
-What is told of images (stats/rank_agreement.py, stats/meta_evaluation.py), beside what each metric declares: that it reads the order of a map's values
-and nothing else, so that any increasing change of the map leaves it as it is.
-
-Which metrics are fooled: how maps that know nothing of the model score beside the methods.              [domeniconi2026]
+Rank agreement is computed in stats/rank_agreement.py. Here controls, whose maps ignore the model, are compared with the
+methods on every metric:                                                                                  [domeniconi2026]
 
     over the median   mean over images of (control - median method)      the median of the methods that have a value there
     over the best     mean over images of (control - best method)        best: in the mean over images, by architecture
     beats             the share of images on which the control is above the median method, or the best; ties count half
 
-A metric is fooled by a control that is over the median method, and badly fooled by one over the best, when the interval says so;
-the best is chosen from the same images, so that verdict is a cautious one. Intervals are at their own level, one by
-one: of forty controls that are as good as the median method, one will seem over it. Higher is better throughout. All shuffled
-maps are one control, "shuffled": their median beside the median method, the best method's own beside the best. Images need no
-evidence here. A gain has the metric's own unit, and one of rounding is none; a share compares metrics. n_undefined: images of a model on
-which one of the two has no value.
+A metric is fooled by a control whose interval lies over the median method, and badly fooled by one over the best. The best
+method is chosen on the same images, so the latter verdict is cautious. Each interval has its own level: of forty controls
+that are as good as the median method, one will seem better. Higher is better throughout. All shuffled maps are one control,
+"shuffled": their median is compared with the median method, the best method's own shuffled map with the best method. Images
+need no evidence here. A gain has the metric's own unit, and gains of the size of rounding count as 0; shares can be compared
+between metrics. n_undefined: images of a model on which one of the two has no value.
+
+`order_only` marks metrics that declare to read only the order of a map's values, so that any increasing change of the map
+does not change them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,109 +23,122 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from gradfaith.stats.contrasts import comparable
-from gradfaith.stats.estimates import ByImage, Name, side_by_side
-from gradfaith.stats.intervals import EMPTY, HOUSE, Floats, Rule
-from gradfaith.stats.rank_agreement import means, meta, over_architectures
-from gradfaith.stats.winrates import TIE
+from gradfaith.stats.contrasts import select_comparable
+from gradfaith.stats.estimates import MetricVariant, ScoresByImage, scores_by_image
+from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
+from gradfaith.stats.rank_agreement import average_over_architectures, estimate_means, rank_agreement_with_truth
+from gradfaith.stats.winrates import TIE_TOLERANCE
 from gradfaith.vocabulary import SHUFFLED
 
 
-def evaluation(scores: pd.DataFrame, asked: Mapping[str, Any]) -> pd.DataFrame:
-    """Both views of every metric, and how the controls score. `asked`: this rule's slice of the study."""
-    own = comparable(scores[(scores["part"] == "test") & scores["metric"].isin(asked["better"])])
-    rule = Rule(level=asked["level"], min_groups=asked["min_groups"])
-    better, controls = asked["better"], asked["controls"]
-    ranked = meta(own, asked["truth"], better, controls, asked["against"], rule).assign(fooled=False)
-    table = pd.concat([ranked, fooled(own, better, controls, rule).assign(truth="", n_wrong=0)], ignore_index=True)
-    return table.assign(order_only=table["metric"].isin(asked["order_only"]))
+def evaluate_metrics(scores: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rank agreement of every metric with each truth, and how controls score on it.
+
+    `settings` are the parameters of the rule `meta`: truth, against, better, controls, order_only, level, min_groups.
+    """
+    selected = select_comparable(scores[(scores["part"] == "test") & scores["metric"].isin(settings["better"])])
+    rule = IntervalRule(level=settings["level"], min_groups=settings["min_groups"])
+    better, controls = settings["better"], settings["controls"]
+    agreement = rank_agreement_with_truth(selected, settings["truth"], better, controls, settings["against"], rule)
+    of_controls = controls_that_fool(selected, better, controls, rule).assign(truth="", n_wrong=0)
+    table = pd.concat([agreement.assign(fooled=False), of_controls], ignore_index=True)
+    return table.assign(order_only=table["metric"].isin(settings["order_only"]))
 
 
-KEYS = ("view", "arch", "metric", "variant", "who", "measure")
+CONTROL_KEYS = ("view", "arch", "metric", "variant", "who", "measure")
 MEASURES = ("over the median", "over the best", "beats the median", "beats the best")
 ALL_SHUFFLED = SHUFFLED.removesuffix("-")
-NOWHERE = -1
-Flags = NDArray[np.bool_]
-Places = NDArray[np.int64]
+NO_COLUMN = -1
 
 
-def fooled(
-    scores: pd.DataFrame, better: Mapping[str, str], controls: Sequence[str], rule: Rule = HOUSE
+def controls_that_fool(
+    scores: pd.DataFrame, better: Mapping[str, str], controls: Sequence[str], rule: IntervalRule = DEFAULT_RULE
 ) -> pd.DataFrame:
-    """One row per architecture ("": all), metric, variant, control and measure."""
-    table = side_by_side(scores, better)
-    frames = [frame for name in table.values for frame in _of_metric(table, name, controls)]
-    every = pd.concat(frames, ignore_index=True).assign(view="controls")
-    found = means(pd.concat([every, over_architectures(every, KEYS)], ignore_index=True), KEYS, EMPTY, rule)
-    over = found["measure"].isin(MEASURES[:2])
-    return found.assign(fooled=over & (found["low"] > 0))
+    """Return one row per architecture ("": all), metric, variant, control and measure; `fooled` marks the gains above 0."""
+    table = scores_by_image(scores, better)
+    frames = [frame for name in table.values for frame in _control_gains(table, name, controls)]
+    by_arch = pd.concat(frames, ignore_index=True).assign(view="controls")
+    gains = pd.concat([by_arch, average_over_architectures(by_arch, CONTROL_KEYS)], ignore_index=True)
+    means = estimate_means(gains, CONTROL_KEYS, NO_IMAGES, rule)
+    is_gain = means["measure"].isin(MEASURES[:2])
+    return means.assign(fooled=is_gain & (means["low"] > 0))
 
 
-def _of_metric(table: ByImage, name: Name, controls: Sequence[str]) -> Iterator[pd.DataFrame]:
-    values, asked, ignorant = table.values[name], table.asked[name], table.ignorant(controls)
-    knowing = values[:, ~ignorant]
-    if not np.isfinite(knowing).any():
+def _control_gains(table: ScoresByImage, name: MetricVariant, controls: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield the measures of every control on one metric, with a row per image and model that has its score."""
+    values, has_score, is_control = table.values[name], table.has_score[name], table.is_control(controls)
+    method_values = values[:, ~is_control]
+    if not np.isfinite(method_values).any():
         return
-    best = _best(values, ~ignorant, table.about["arch"].to_numpy())
-    for control, columns in _columns(table, controls).items():
-        there = asked[:, columns].any(axis=1)
-        level = _median(values[:, columns])
-        pairs = {"median": (level, _median(knowing)), "best": (level, _at(values, best))}
+    n_methods = np.isfinite(method_values).sum(axis=1)
+    best = _best_method_columns(values, ~is_control, table.units["arch"].to_numpy())
+    for control, columns in _control_columns(table, controls).items():
+        scored = has_score[:, columns].any(axis=1)
+        own_median = _row_medians(values[:, columns])
+        pairs = {
+            "median": (own_median, _row_medians(method_values)),
+            "best": (own_median, _take_columns(values, best)),
+        }
         if control == ALL_SHUFFLED:
-            pairs["best"] = _at(values, _shuffled(table.methods)[best]), pairs["best"][1]
-        for against, (own, rival) in pairs.items():
-            gain = own - rival
-            gain[np.abs(gain) <= TIE] = 0
+            pairs["best"] = _take_columns(values, _shuffled_columns(table.methods)[best]), pairs["best"][1]
+        for against, (control_value, method_value) in pairs.items():
+            gain = control_value - method_value
+            gain[np.abs(gain) <= TIE_TOLERANCE] = 0
             for measure, numbers in ((f"over the {against}", gain), (f"beats the {against}", (1 + np.sign(gain)) / 2)):
-                frame = table.about.assign(value=numbers, n_methods=np.isfinite(knowing).sum(axis=1))[there]
+                frame = table.units.assign(value=numbers, n_methods=n_methods)[scored]
                 yield frame.assign(metric=name[0], variant=name[1], who=control, measure=measure)
 
 
-def _columns(table: ByImage, controls: Sequence[str]) -> dict[str, list[int]]:
-    """Each control's own columns, in the study's order; shuffled maps are one control, the last."""
-    found: dict[str, list[int]] = {name: [] for name in (*controls, ALL_SHUFFLED)}
-    for place, method in enumerate(table.methods):
+def _control_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, list[int]]:
+    """Return the columns of each control, in the study's order; all shuffled maps are one control, the last."""
+    columns: dict[str, list[int]] = {name: [] for name in (*controls, ALL_SHUFFLED)}
+    for column, method in enumerate(table.methods):
         name = ALL_SHUFFLED if method.startswith(SHUFFLED) else method
-        if name in found:
-            found[name].append(place)
-    return {name: places for name, places in found.items() if places}
+        if name in columns:
+            columns[name].append(column)
+    return {name: own for name, own in columns.items() if own}
 
 
-def _best(values: Floats, knowing: Flags, archs: Floats) -> Places:  # (units, methods), (methods), (units) -> (units)
-    """The column of each architecture's best method; -1: none has a number there."""
-    best = np.full(len(values), NOWHERE)
+def _best_method_columns(
+    values: FloatArray, is_method: FlagArray, archs: FloatArray
+) -> CodeArray:  # (units, methods), (methods), (units) -> (units)
+    """Return the column of each architecture's best method, for every unit; NO_COLUMN if no method has a value."""
+    best = np.full(len(values), NO_COLUMN)
     for arch in dict.fromkeys(archs):
         rows = archs == arch
-        levels = np.where(knowing, _mean(values[rows].T), np.nan)
-        if np.isfinite(levels).any():
-            best[rows] = int(np.nanargmax(levels))
+        means = np.where(is_method, _row_means(values[rows].T), np.nan)
+        if np.isfinite(means).any():
+            best[rows] = int(np.nanargmax(means))
     return best
 
 
-def _shuffled(methods: Sequence[str]) -> Places:  # (methods + 1): the column of each one's shuffled map
-    """With a last place for NOWHERE. Where a method stands at several layers, so does its shuffled map, in the same order."""
-    there: dict[str, list[int]] = {}
-    for place, name in enumerate(methods):
-        there.setdefault(name, []).append(place)
-    waiting = {name: iter(places) for name, places in there.items()}
-    return np.array([*(next(waiting.get(SHUFFLED + name, iter(())), NOWHERE) for name in methods), NOWHERE])
+def _shuffled_columns(methods: Sequence[str]) -> CodeArray:  # (methods + 1)
+    """Return the column of each method's shuffled map, and a last NO_COLUMN, so that NO_COLUMN is a valid index too.
+
+    The shuffled maps of a method with several layers are in the order of its layers.
+    """
+    columns: dict[str, list[int]] = {}
+    for column, name in enumerate(methods):
+        columns.setdefault(name, []).append(column)
+    remaining = {name: iter(own) for name, own in columns.items()}
+    return np.array([*(next(remaining.get(SHUFFLED + name, iter(())), NO_COLUMN) for name in methods), NO_COLUMN])
 
 
-def _at(values: Floats, places: Places) -> Floats:  # (units, methods), (units) -> (units)
-    return np.where(places == NOWHERE, np.nan, values[np.arange(len(values)), places])
+def _take_columns(values: FloatArray, columns: CodeArray) -> FloatArray:  # (units, methods), (units) -> (units)
+    return np.where(columns == NO_COLUMN, np.nan, values[np.arange(len(values)), columns])
 
 
-def _median(values: Floats) -> Floats:  # (units, methods) -> (units)
-    found = np.full(len(values), np.nan)
-    some = np.isfinite(values).any(axis=1)
-    found[some] = np.nanmedian(values[some], axis=1)
-    return found
+def _row_medians(values: FloatArray) -> FloatArray:  # (units, methods) -> (units)
+    """Return the medians of the finite values; NaN for a row without any."""
+    medians = np.full(len(values), np.nan)
+    has_value = np.isfinite(values).any(axis=1)
+    medians[has_value] = np.nanmedian(values[has_value], axis=1)
+    return medians
 
 
-def _mean(values: Floats) -> Floats:  # (rows, columns) -> (rows)
-    """Of what there is; NaN where there is nothing."""
+def _row_means(values: FloatArray) -> FloatArray:  # (rows, columns) -> (rows)
+    """Return the means of the finite values; NaN for a row without any."""
     count = np.isfinite(values).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.nansum(values, axis=1) / count)

@@ -1,37 +1,29 @@
-"""Correlations along the last axis, where some numbers are missing and some are level.
-
-    Pearson of the values;  Spearman = Pearson of the ranks, ties sharing the mean of theirs
-
-Only places with both numbers count. Values nearer than winrates.TIE are level: methods that are one by algebra differ by
-rounding. Fewer than three places, or one side level throughout, have no correlation: NaN. Leading axes are batched. Cost:
-O(m^2) for the ranks of m values, which is what a tolerance costs.
-
-Over cells: does the mean of a metric rise with the mean of the truth, method by method and model by model?
-
-    r_s = r over cells c of (mean_i x_ic, mean_i t_ic)        c: a method on an architecture, with seed s; i: images with both numbers
-
-The number is the mean of r_s over seeds. Its interval leaves each group of images out of all means at once (stats/intervals.py), and so holds
-the methods, the architectures and their seeds' spread in view of new patients, not of new methods. Simulated coverage of 95 %, 8-24 cells
-and 12-48 groups: Pearson 93-96 %; Spearman 86-100 %, as ranks move in steps. Where noise in the means is as large as what
-methods differ by, r is drawn to 0, and covers as little as 76 %.
-
-Meta-evaluation: does a metric put methods in the order that the evidence puts them in?                  [domeniconi2026]
+"""Correlate metrics with a truth: does a metric rank methods as a localization metric ranks them?         [domeniconi2026]
 
     truth     a localization metric, which compares a map with the evidence it should show
     image     r over methods of (metric, truth) on one image of one model; then the mean over images
-    cells     r over cells (method x model) of (mean of the metric, mean of the truth), in stats/rank_agreement.py
+    cells     r_s over cells c of (mean_i x_ic, mean_i t_ic); then the mean over seeds s
+              c: a method on an architecture, with seed s;  i: images with both numbers
+    r         Pearson of the values, and Spearman = Pearson of the ranks; ties share the mean of their ranks
 
-The paper draws the second; the first is free of what makes images and models differ. Both by Spearman and by Pearson, over the
-methods that look into the model, over the controls, and over both together: that a metric parts methods from controls says
-little of whether it can rank methods. Only images that the model gets right take part, as only there evidence is what the model
-should have seen, and metric and truth read the same map; n_wrong counts the others. n_undefined: images of a model where
-fewer than three methods have both numbers, or where one of the two is the same for all; over cells, the cells that no image gives
-both numbers. A metric of which lower is better is negated. With `against`, also each metric's r minus that metric's, image by
-image. A correlation is not a proof: the truth says where the evidence is, not that the model used all of it.
+The paper shows the second view; the first is free of what makes images and models differ. Both are computed over the
+methods, over the controls, and over both together: a metric that separates methods from controls may still be unable to
+rank methods. Only images that the model classifies correctly count, as only there the evidence is what the model should
+have used, and metric and truth read the same map; n_wrong counts the others. A metric whose lower values are better is
+negated. With `against`, also each metric's r minus that metric's, image by image. A correlation is no proof: the truth
+says where the evidence is, not that the model used all of it.
 
-Intervals are those of every estimate: over groups, or groups and seeds, with the methods and architectures as they are. `arch` "" is
-the mean over architectures, of images that all of them have (image), or all of their cells (cells). Cost: a third of a second per
-metric, variant and truth for six models, 20 methods and 100 images.
+Only places with both numbers count. Values nearer than winrates.TIE_TOLERANCE are tied: methods that are equal by algebra
+differ by rounding. With fewer than three places, or one side constant, there is no correlation (NaN); n_undefined counts
+such images of a model, and over cells the cells without an image with both numbers.
+
+Intervals are over groups, or groups and seeds (stats/intervals.py), for the given methods and architectures: they hold
+for new patients, not for new methods. Over cells each group of images is left out of all means at once. Simulated coverage
+of 95 %, 8-24 cells and 12-48 groups: Pearson 93-96 %; Spearman 86-100 %, as ranks move in steps. Where noise in the means
+is as large as the differences of methods, r is drawn to 0, and covers as little as 76 %.
+
+`arch` "" is the mean over architectures of images that all of them have (image), or all of their cells (cells). Cost: a
+third of a second per metric, variant and truth for six models, 20 methods and 100 images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,217 +34,267 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.stats.estimates import FOUND, ByImage, Codes, Name, codes, intervals, side_by_side
-from gradfaith.stats.intervals import HOUSE, Floats, Interval, Rule, from_jackknife, nothing
-from gradfaith.stats.winrates import TIE
+from gradfaith.stats.estimates import (
+    INTERVAL_COLUMNS_WITHOUT_P,
+    MetricVariant,
+    ScoresByImage,
+    combination_codes,
+    interval_columns,
+    intervals_by_cell,
+    scores_by_image,
+)
+from gradfaith.stats.intervals import (
+    DEFAULT_RULE,
+    CodeArray,
+    FlagArray,
+    FloatArray,
+    Interval,
+    IntervalRule,
+    Jackknife,
+    interval_from_jackknife,
+    no_interval,
+)
+from gradfaith.stats.winrates import TIE_TOLERANCE
 
-FEWEST = 3
+MIN_PAIRS = 3  # fewer pairs of numbers have no correlation
 
 
-def spearman(x: Floats, t: Floats) -> Floats:  # (..., m), (..., m) -> (...)
-    x, t = _both(x, t)
-    return pearson(ranks(x), ranks(t))
+def spearman(x: FloatArray, t: FloatArray) -> FloatArray:  # (..., m), (..., m) -> (...)
+    """Return Spearman's correlation along the last axis; NaN values are skipped. Cost: O(m^2), because of the tolerance."""
+    x, t = _keep_complete_pairs(x, t)
+    return pearson(tied_ranks(x), tied_ranks(t))
 
 
-def pearson(x: Floats, t: Floats) -> Floats:  # (..., m), (..., m) -> (...)
-    x, t = _both(x, t)
+def pearson(x: FloatArray, t: FloatArray) -> FloatArray:  # (..., m), (..., m) -> (...)
+    """Return Pearson's correlation along the last axis; NaN values are skipped."""
+    x, t = _keep_complete_pairs(x, t)
     count = np.isfinite(x).sum(axis=-1)
-    level = _level(x) | _level(t) | (count < FEWEST)
+    undefined = _is_constant(x) | _is_constant(t) | (count < MIN_PAIRS)
     with np.errstate(invalid="ignore", divide="ignore"):
         x, t = (values - np.nansum(values, axis=-1, keepdims=True) / count[..., None] for values in (x, t))
-        found = np.nansum(x * t, axis=-1) / np.sqrt(np.nansum(x**2, axis=-1) * np.nansum(t**2, axis=-1))
-    return np.asarray(np.where(level, np.nan, np.clip(found, -1, 1)))
+        r = np.nansum(x * t, axis=-1) / np.sqrt(np.nansum(x**2, axis=-1) * np.nansum(t**2, axis=-1))
+    return np.asarray(np.where(undefined, np.nan, np.clip(r, -1, 1)))
 
 
-COEFFICIENTS: Mapping[str, Callable[[Floats, Floats], Floats]] = {"spearman": spearman, "pearson": pearson}
+COEFFICIENTS: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {"spearman": spearman, "pearson": pearson}
 
 
-def ranks(values: Floats) -> Floats:  # (..., m) -> (..., m)
-    """1 for the lowest; those that are level share the mean of their places; NaN stays NaN."""
+def tied_ranks(values: FloatArray) -> FloatArray:  # (..., m) -> (..., m)
+    """Return ranks along the last axis, 1 for the lowest; ties share the mean of their ranks; NaN stays NaN."""
     with np.errstate(invalid="ignore"):
         ahead = values[..., :, None] - values[..., None, :]
-        below, same = (ahead > TIE).sum(axis=-1), (np.abs(ahead) <= TIE).sum(axis=-1)
-    return np.where(np.isfinite(values), below + (same + 1) / 2, np.nan)
+        below, tied = (ahead > TIE_TOLERANCE).sum(axis=-1), (np.abs(ahead) <= TIE_TOLERANCE).sum(axis=-1)
+    return np.where(np.isfinite(values), below + (tied + 1) / 2, np.nan)
 
 
-def _both(x: Floats, t: Floats) -> tuple[Floats, Floats]:
-    there = np.isfinite(x) & np.isfinite(t)
-    return np.where(there, x, np.nan), np.where(there, t, np.nan)
+def _keep_complete_pairs(x: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
+    complete = np.isfinite(x) & np.isfinite(t)
+    return np.where(complete, x, np.nan), np.where(complete, t, np.nan)
 
 
-def _level(values: Floats) -> NDArray[np.bool_]:  # (..., m) -> (...)
+def _is_constant(values: FloatArray) -> FlagArray:  # (..., m) -> (...)
     low = np.where(np.isnan(values), np.inf, values).min(axis=-1, initial=np.inf)
     high = np.where(np.isnan(values), -np.inf, values).max(axis=-1, initial=-np.inf)
-    return np.asarray(high - low <= TIE)
+    return np.asarray(high - low <= TIE_TOLERANCE)
 
 
-pass
-
-Flags = NDArray[np.bool_]
-FEW_CELLS = f"fewer than {FEWEST} cells have both means, or all are the same"
+TOO_FEW_CELLS = f"fewer than {MIN_PAIRS} cells have both means, or all are the same"
 
 
-def cells(
-    about: pd.DataFrame, x: Floats, t: Floats, asked: Flags, methods: NDArray[np.str_], rule: Rule
+def agreement_over_cells(
+    units: pd.DataFrame,  # (units): arch, seed, group and image_id
+    x: FloatArray,  # (units, methods): the metric
+    t: FloatArray,  # (units, methods): the truth
+    has_score: FlagArray,  # (units, methods)
+    methods: NDArray[np.str_],
+    rule: IntervalRule,
 ) -> Iterator[dict[str, object]]:
-    """A row per coefficient. `about`: arch, seed, group and image of each row of x, t and asked (units, methods)."""
-    there = np.isfinite(x) & np.isfinite(t)
-    group = codes(about, ["group"])
-    seeds = list(dict.fromkeys(about["seed"]))
-    parts = []
+    """Yield a row per coefficient: the correlation over cells, with its interval."""
+    complete = np.isfinite(x) & np.isfinite(t)
+    group = combination_codes(units, ["group"])
+    n_groups = int(group.max(initial=-1)) + 1
+    seeds = list(dict.fromkeys(units["seed"]))
+    sums_by_seed = []
     for seed in seeds:
-        rows = (about["seed"] == seed).to_numpy(bool)
-        arch = codes(about[rows], ["arch"])
-        parts.append(_Sums.of(x[rows], t[rows], there[rows], group[rows], arch, int(group.max(initial=-1)) + 1))
-    used = np.asarray(there.any(axis=1))
-    model = codes(about, ["arch", "seed"])
-    empty = [(asked[model == one].any(axis=0) & ~there[model == one].any(axis=0)).sum() for one in np.unique(model)]
-    lost = {"n_methods": len(set(methods[there.any(axis=0)])), "n_undefined": int(sum(empty))}
-    n_images = int(about["image_id"][used].nunique())
+        at = (units["seed"] == seed).to_numpy(bool)
+        arch = combination_codes(units[at], ["arch"])
+        sums_by_seed.append(_CellSums.of(x[at], t[at], complete[at], group[at], arch, n_groups))
+    used = np.asarray(complete.any(axis=1))
+    model = combination_codes(units, ["arch", "seed"])
+    models = [model == code for code in np.unique(model)]
+    empty = [(has_score[at].any(axis=0) & ~complete[at].any(axis=0)).sum() for at in models]
+    counts = {"n_methods": len(set(methods[complete.any(axis=0)])), "n_undefined": int(sum(empty))}
+    n_images = int(units["image_id"][used].nunique())
     for measure in COEFFICIENTS:
-        found, told = _interval(parts, seeds, measure, n_images, rule)
-        numbers = {name: getattr(found, "mean" if name == "value" else name, "") for name in FOUND if name != "p"}
-        yield {"measure": measure, **numbers, "seeds": " ".join(map(str, told)), **lost}
+        interval, used_seeds = _coefficient_interval(sums_by_seed, seeds, measure, n_images, rule)
+        yield {"measure": measure, **interval_columns(interval, used_seeds), **counts}
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Of the models of one seed: sums and counts by group and cell."""
+class _CellSums:
+    """Sums and counts of metric (x) and truth (t) by group and cell, of the models of one seed."""
 
-    x: Floats  # (g, c)
-    t: Floats  # (g, c)
-    count: Floats  # (g, c)
+    x: FloatArray  # (g, c)
+    t: FloatArray  # (g, c)
+    count: FloatArray  # (g, c)
 
     @classmethod
-    def of(cls, x: Floats, t: Floats, there: Floats, group: Codes, arch: Codes, groups: int) -> "_Sums":
-        """From the values of images of models (units, methods); a cell that nothing is known of is left out."""
-        sums = np.zeros((3, groups, int(arch.max(initial=-1)) + 1, x.shape[1]))
-        for place, values in enumerate((np.where(there, x, 0), np.where(there, t, 0), there)):
+    def of(
+        cls, x: FloatArray, t: FloatArray, complete: FloatArray, group: CodeArray, arch: CodeArray, n_groups: int
+    ) -> "_CellSums":
+        """Sum the values of units (units, methods) by group and cell; a cell without any value is left out."""
+        sums = np.zeros((3, n_groups, int(arch.max(initial=-1)) + 1, x.shape[1]))
+        for place, values in enumerate((np.where(complete, x, 0), np.where(complete, t, 0), complete)):
             np.add.at(sums[place], (group, arch), values)
-        flat = sums.reshape(3, groups, -1)
+        flat = sums.reshape(3, n_groups, -1)
         return cls(*flat[:, :, flat[2].any(axis=0)])
 
-    def coefficient(self, measure: str) -> tuple[float, Floats]:
-        """Of all groups, and without each of them (g); NaN where a cell would be left with nothing."""
+    def coefficient(self, measure: str) -> tuple[float, FloatArray]:
+        """Return the coefficient of all groups, and without each of them (g); NaN if a cell would become empty."""
         total = self.count.sum(axis=0)
         rest = total - self.count
-        whole = COEFFICIENTS[measure](self.x.sum(axis=0) / total, self.t.sum(axis=0) / total)
+        of_all = COEFFICIENTS[measure](self.x.sum(axis=0) / total, self.t.sum(axis=0) / total)
         with np.errstate(invalid="ignore", divide="ignore"):
-            x, t = ((of.sum(axis=0) - of) / rest for of in (self.x, self.t))
-        left = COEFFICIENTS[measure](x, t)
-        return float(whole), np.where((rest > 0).all(axis=1), left, np.nan)
+            x, t = ((sums.sum(axis=0) - sums) / rest for sums in (self.x, self.t))
+        without = COEFFICIENTS[measure](x, t)
+        return float(of_all), np.where((rest > 0).all(axis=1), without, np.nan)
 
 
-def _interval(
-    parts: Sequence[_Sums], seeds: Sequence[object], measure: str, n_images: int, rule: Rule
+def _coefficient_interval(
+    sums_by_seed: Sequence[_CellSums], seeds: Sequence[object], measure: str, n_images: int, rule: IntervalRule
 ) -> tuple[Interval, list[object]]:
-    found = [part.coefficient(measure) for part in parts]
-    ok = [place for place, (whole, _) in enumerate(found) if np.isfinite(whole)]
+    """Return the mean coefficient over seeds with its interval, and the seeds that have a coefficient."""
+    found = [sums.coefficient(measure) for sums in sums_by_seed]
+    ok = [place for place, (of_all, _) in enumerate(found) if np.isfinite(of_all)]
     if not ok:
-        return nothing(FEW_CELLS, n_images), []
+        return no_interval(TOO_FEW_CELLS, n_images), []
     theta = np.array([found[place][0] for place in ok])
-    left = np.stack([found[place][1] for place in ok], axis=1)  # (g, r)
-    pull = np.stack([parts[place].count.sum(axis=1) for place in ok], axis=1)
-    shares = (pull / pull.sum(axis=0)).mean(axis=1)
-    runs = [(seeds[place],) for place in ok]
-    told = [seeds[place] for place in ok]
-    return from_jackknife(theta, left - theta, shares, runs, present=pull > 0, n_images=n_images, rule=rule), told
+    without = np.stack([found[place][1] for place in ok], axis=1)  # (g, r)
+    weight = np.stack([sums_by_seed[place].count.sum(axis=1) for place in ok], axis=1)
+    shares = (weight / weight.sum(axis=0)).mean(axis=1)
+    used_seeds = [seeds[place] for place in ok]
+    runs = [(seed,) for seed in used_seeds]
+    jackknife = Jackknife(theta, without - theta, shares)
+    return interval_from_jackknife(jackknife, runs, present=weight > 0, n_images=n_images, rule=rule), used_seeds
 
 
-KEYS = ("view", "truth", "arch", "metric", "variant", "who", "measure")
+AGREEMENT_KEYS = ("view", "truth", "arch", "metric", "variant", "who", "measure")
 COUNTS = ("n_methods", "n_undefined", "n_wrong")
-COLUMNS = (*KEYS, *(name for name in FOUND if name != "p"), *COUNTS)
-FEW = f"on no image have {FEWEST} methods both numbers, and not all the same"
+AGREEMENT_COLUMNS = (*AGREEMENT_KEYS, *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS)
+TOO_FEW_METHODS = f"on no image have {MIN_PAIRS} methods both numbers, and not all the same"
 MINUS = " minus "
 
 
-def meta(
+def rank_agreement_with_truth(
     scores: pd.DataFrame,
     truths: Sequence[str],
     better: Mapping[str, str],
     controls: Sequence[str],
     against: str = "",
-    rule: Rule = HOUSE,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
-    """One row per view, truth, architecture ("": all), metric, variant, who is ranked, and coefficient."""
-    whole = side_by_side(scores, better)
-    tables = [part for truth in truths for part in _of_truth(whole, whole.primary(truth), controls, against, rule)]
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    """Return one row per view, truth, architecture ("": all), metric, variant, who is ranked, and coefficient.
+
+    `truths` are localization metrics; `better`: metric -> higher, lower or neither; `against`: a metric whose
+    coefficient is subtracted from the others'.
+    """
+    table = scores_by_image(scores, better)
+    tables = [
+        part
+        for truth in truths
+        for part in _agreement_with_truth(table, table.first_variant(truth), controls, against, rule)
+    ]
+    return pd.concat(tables, ignore_index=True)[list(AGREEMENT_COLUMNS)]
 
 
-def over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The mean over architectures, image by image and seed by seed; of an image that one of them lacks there is none.
+def average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Average over architectures, by image and seed; an image that one of them lacks has no value.
 
-    Otherwise the architecture that has most images would be most of the mean, and another one for every metric.
+    Otherwise the architecture with the most images would dominate the mean, and another one for every metric.
     """
     other = [key for key in keys if key != "arch"]
     archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
     cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
-    found = cells.agg(
-        value=("value", "mean"), there=("value", "count"), archs=("archs", "max"), n_methods=("n_methods", "max")
+    means = cells.agg(
+        value=("value", "mean"), present=("value", "count"), archs=("archs", "max"), n_methods=("n_methods", "max")
     ).reset_index()
-    return found.assign(value=found["value"].where(found["there"] == found["archs"]), arch="")
+    return means.assign(value=means["value"].where(means["present"] == means["archs"]), arch="")
 
 
-def means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: Rule) -> pd.DataFrame:
-    """Means over images with their intervals, and how many images had no value."""
+def estimate_means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: IntervalRule) -> pd.DataFrame:
+    """Return means over images with their intervals, and how many images had no value."""
     by = list(keys)
-    lost = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
-    counts = lost.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
-    table = counts.merge(intervals(images[images["value"].notna()], by, rule), on=by, how="left")
-    whole = ["n_images", "n_groups", "n_seeds"]
-    table[whole] = table[whole].fillna(0).astype(np.int64)
+    cells = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
+    counts = cells.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
+    table = counts.merge(intervals_by_cell(images[images["value"].notna()], by, rule), on=by, how="left")
+    sizes = ["n_images", "n_groups", "n_seeds"]
+    table[sizes] = table[sizes].fillna(0).astype(np.int64)
     return table.fillna({"seeds": "", "interval": "", "reason": reason})
 
 
-def _of_truth(whole: ByImage, truth: Name, controls: Sequence[str], against: str, rule: Rule) -> Iterator[pd.DataFrame]:
-    evident = np.isfinite(whole.values[truth]).any(axis=1)
-    right = whole.about["correct"].fillna(False).to_numpy(bool)
-    wrong = whole.about[evident & ~right].groupby("arch", observed=True).size().to_dict()
-    wrong |= {"": sum(wrong.values())}  # of all architectures
-    own = whole.rows(evident & right)
-    for table in (_within(own, truth, controls, against, rule), _over_cells(own, truth, controls, rule)):
-        yield table.assign(truth=truth[0], n_wrong=table["arch"].map(wrong).fillna(0).astype(np.int64))
+def _agreement_with_truth(
+    scores: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str, rule: IntervalRule
+) -> Iterator[pd.DataFrame]:
+    has_truth = np.isfinite(scores.values[truth]).any(axis=1)
+    correct = scores.units["correct"].fillna(False).to_numpy(bool)
+    n_wrong = scores.units[has_truth & ~correct].groupby("arch", observed=True).size().to_dict()
+    n_wrong |= {"": sum(n_wrong.values())}  # of all architectures
+    selected = scores.select(has_truth & correct)
+    for table in (
+        _agreement_by_image(selected, truth, controls, against, rule),
+        _agreement_by_cell(selected, truth, controls, rule),
+    ):
+        yield table.assign(truth=truth[0], n_wrong=table["arch"].map(n_wrong).fillna(0).astype(np.int64))
 
 
-def _fields(table: ByImage, controls: Sequence[str]) -> dict[str, Flags]:
-    """Who is ranked -> their columns."""
-    ignorant = table.ignorant(controls)
-    return {"methods": ~ignorant, "controls": ignorant, "together": np.ones_like(ignorant)}
+def _ranked_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, FlagArray]:
+    """Return the columns of each set of methods that is ranked."""
+    is_control = table.is_control(controls)
+    return {"methods": ~is_control, "controls": is_control, "together": np.ones_like(is_control)}
 
 
-def _within(table: ByImage, truth: Name, controls: Sequence[str], against: str, rule: Rule) -> pd.DataFrame:
+def _agreement_by_image(
+    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str, rule: IntervalRule
+) -> pd.DataFrame:
     frames = []
-    for (who, columns), measure in product(_fields(table, controls).items(), COEFFICIENTS):
-        judged = [name for name in table.values if name != truth]
-        found = {name: _by_image(table, name, truth, columns, measure) for name in judged}
-        other = found.get(table.primary(against)) if against else None
-        for name, images in found.items():
+    for (who, columns), measure in product(_ranked_columns(table, controls).items(), COEFFICIENTS):
+        names = [name for name in table.values if name != truth]
+        coefficients = {name: _image_coefficients(table, name, truth, columns, measure) for name in names}
+        other = coefficients.get(table.first_variant(against)) if against else None
+        for name, images in coefficients.items():
             keys = {"view": "image", "metric": name[0], "variant": name[1], "who": who}
             frames.append(images.assign(measure=measure, **keys))
             if other is not None and name[0] != against:
                 value = images["value"] - other["value"]  # by the image's place in the table
                 frames.append(images.assign(value=value, measure=measure + MINUS + against, **keys))
-    every = pd.concat(frames, ignore_index=True)
-    by = [key for key in KEYS if key != "truth"]
-    return means(pd.concat([every, over_architectures(every, by)], ignore_index=True), by, FEW, rule)
+    by_arch = pd.concat(frames, ignore_index=True)
+    by = [key for key in AGREEMENT_KEYS if key != "truth"]
+    return estimate_means(
+        pd.concat([by_arch, average_over_architectures(by_arch, by)], ignore_index=True), by, TOO_FEW_METHODS, rule
+    )
 
 
-def _by_image(table: ByImage, name: Name, truth: Name, columns: Flags, measure: str) -> pd.DataFrame:
-    """The coefficient on every image of a model on which the metric was asked for; NaN: it has none."""
-    asked = table.asked[name][:, columns]
+def _image_coefficients(
+    table: ScoresByImage, name: MetricVariant, truth: MetricVariant, columns: FlagArray, measure: str
+) -> pd.DataFrame:
+    """Return the coefficient of every image of a model that has scores of the metric; NaN: it has none."""
+    has_score = table.has_score[name][:, columns]
     value = COEFFICIENTS[measure](table.values[name][:, columns], table.values[truth][:, columns])
-    return table.about.assign(value=value, n_methods=asked.sum(axis=1))[np.asarray(asked.any(axis=1))]
+    return table.units.assign(value=value, n_methods=has_score.sum(axis=1))[np.asarray(has_score.any(axis=1))]
 
 
-def _over_cells(table: ByImage, truth: Name, controls: Sequence[str], rule: Rule) -> pd.DataFrame:
+def _agreement_by_cell(
+    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], rule: IntervalRule
+) -> pd.DataFrame:
     rows = []
-    for arch, (who, columns) in product(["", *dict.fromkeys(table.about["arch"])], _fields(table, controls).items()):
-        here = table if arch == "" else table.rows((table.about["arch"] == arch).to_numpy(bool))
-        for name in here.values:
-            if name != truth and here.asked[name][:, columns].any():
+    archs = ["", *dict.fromkeys(table.units["arch"])]
+    for arch, (who, columns) in product(archs, _ranked_columns(table, controls).items()):
+        selected = table if arch == "" else table.select((table.units["arch"] == arch).to_numpy(bool))
+        for name in selected.values:
+            has_score = selected.has_score[name][:, columns]
+            if name != truth and has_score.any():
                 keys = {"view": "cells", "arch": arch, "metric": name[0], "variant": name[1], "who": who}
-                pair = here.values[name][:, columns], here.values[truth][:, columns]
-                asked, names = here.asked[name][:, columns], np.array(here.methods)[columns]
-                rows += [keys | row for row in cells(here.about, *pair, asked, names, rule)]
+                pair = selected.values[name][:, columns], selected.values[truth][:, columns]
+                methods = np.array(selected.methods)[columns]
+                rows += [keys | row for row in agreement_over_cells(selected.units, *pair, has_score, methods, rule)]
     return pd.DataFrame(rows)

@@ -1,138 +1,174 @@
-"""Win rates: how often a method has the best score of an image, and its mean rank, ties shared and counted.
+"""Estimate win rates: how often a method has the best score of an image, and its mean rank; ties are shared and counted.
 
-    contest    one image of one model on one metric; every method that is compared takes part
+    contest    one image of one model on one metric; every method that is compared competes
     win        1/t for each of the t methods that share the best score, else 0                       [pham2025]
     rank       1 + the methods that are better + half of those that tie
 
-A rate is the mean of the wins over images, its interval that of any estimate (stats/intervals.py): over groups, or groups and
-seeds. Wins of a contest add up to 1. Scores nearer than TIE are level: maps are single precision, so that two methods that
-are one by algebra differ by rounding. A contest counts where all who take part have a value; n_lost counts the others,
-n_ties those where the method shares the first place. Of copies of a map only the first takes part: an average of five is no
-map.
+A rate is the mean of the wins over images, with the interval of any estimate (stats/intervals.py): over groups, or groups
+and seeds. Wins of a contest add up to 1. Scores nearer than TIE_TOLERANCE are tied: maps are single precision, so two
+methods that are equal by algebra differ by rounding. A contest counts if all members have a value; n_lost counts the
+others, n_ties those where the method shares the first place. Of the copies of a map only the first competes: an average
+of five copies is no map.
 
-Controls take part `among` the methods, or `beside` them: then each control meets all methods alone, and its rate is what it
-would win, while the methods' own rates are among themselves. The paper gives a tie to its first column (Grad-CAM, also
-where no method hits anything), takes only images that the model gets right, and gives the mean over seeds with their
+Controls compete `among` the methods or `beside` them. Beside them, each control competes alone with all methods, and the
+methods' own rates are among themselves. Where we differ: the paper gives a tie to its first column (Grad-CAM, also where
+no method hits anything), takes only images that the model classifies correctly, and gives the mean over seeds with their
 standard deviation. Cost: 0.5 ms per row of the result.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from gradfaith.stats.estimates import FOUND, RUN, WHOLE, check, codes, intervals
-from gradfaith.stats.intervals import EMPTY, HOUSE, Rule
+from gradfaith.stats.estimates import (
+    ALL_IMAGES,
+    INTERVAL_COLUMNS_WITHOUT_P,
+    SEED_COLUMNS,
+    SIGN_OF_BETTER,
+    check_scores,
+    combination_codes,
+    intervals_by_cell,
+)
+from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
 from gradfaith.vocabulary import SHUFFLED
 
-CELL = ("arch", "arch2", "target", "metric", "variant")
+CONTEST_KEYS = ("arch", "arch2", "target", "metric", "variant")
 MEASURES = ("win_rate", "mean_rank")
 COUNTS = ("n_contests", "n_ties", "n_lost", "n_methods")
-COLUMNS = (*CELL, "method", "beside", "by", "stratum", "measure", *(name for name in FOUND if name != "p"), *COUNTS)
-SIGN = {"higher": 1.0, "lower": -1.0}
-TIE = 1e-6
-ALONE = "one method alone: nobody to win against"
-Controls = Literal["beside", "among"]
-Floats = NDArray[np.float64]
+WINRATE_COLUMNS = (
+    *(*CONTEST_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
+)  # fmt: skip
+TIE_TOLERANCE = 1e-6  # scores nearer than this are tied
+NO_OPPONENT = "one method alone: nobody to win against"
+ControlPlacement = Literal["beside", "among"]  # controls compete one by one, or among the methods
 
 
-def winrates(
+def estimate_winrates(
     scores: pd.DataFrame,
     controls: Sequence[str],
     better: Mapping[str, str],
     *,
     by: Sequence[str] = ("label",),
-    place: Controls = "beside",
+    control_placement: ControlPlacement = "beside",
     only_correct: bool = False,
-    rule: Rule = HOUSE,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
-    """One row per cell, method, stratum and measure; metrics of which neither end is better are left out."""
-    check(scores)
-    asked = scores["metric"].map(better).isin(SIGN) & (scores["copy"] == 0)
+    """Return the win rate and the mean rank of every method, by metric, architecture and stratum.
+
+    Args:
+        scores: one row per map, metric and variant.
+        better: metric -> higher, lower or neither; metrics with neither are left out.
+        by: columns whose values are strata besides all images.
+        only_correct: take only images that the model classifies correctly.
+    """
+    check_scores(scores)
+    selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
     if only_correct:
-        asked &= scores["correct"].fillna(False).astype(bool)
+        selected &= scores["correct"].fillna(False).astype(bool)
     tables = [
-        _cell(own, SIGN[better[own["metric"].iloc[0]]], controls, by, place, rule)
-        for _, own in scores[asked].groupby(list(CELL), sort=False, dropna=False, observed=True)
+        _winrates_of_metric(rows, SIGN_OF_BETTER[better[rows["metric"].iloc[0]]], controls, by, control_placement, rule)
+        for _, rows in scores[selected].groupby(list(CONTEST_KEYS), sort=False, dropna=False, observed=True)
     ]
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else pd.DataFrame(columns=list(COLUMNS))
+    if not tables:
+        return pd.DataFrame(columns=list(WINRATE_COLUMNS))
+    return pd.concat(tables, ignore_index=True)[list(WINRATE_COLUMNS)]
 
 
-def contest(values: Floats) -> tuple[Floats, Floats]:
-    """Wins and ranks of complete contests (n, methods); the higher value is the better."""
-    first = values >= values.max(axis=1, keepdims=True) - TIE
+def wins_and_ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return wins and ranks of complete contests, both (n, methods) like `values`; the higher value is the better."""
+    first = values >= values.max(axis=1, keepdims=True) - TIE_TOLERANCE
     ranks = np.empty_like(values)
     for place in range(values.shape[1]):
         ahead = values - values[:, [place]]
-        level = (np.abs(ahead) <= TIE).sum(axis=1) - 1
-        ranks[:, place] = 1 + (ahead > TIE).sum(axis=1) + level / 2
+        tied = (np.abs(ahead) <= TIE_TOLERANCE).sum(axis=1) - 1
+        ranks[:, place] = 1 + (ahead > TIE_TOLERANCE).sum(axis=1) + tied / 2
     return first / first.sum(axis=1, keepdims=True), ranks
 
 
-def _cell(
-    own: pd.DataFrame, sign: float, controls: Sequence[str], by: Sequence[str], place: Controls, rule: Rule
+class _Contest(NamedTuple):
+    """The methods that compete, those whose rates are reported, and whether these are a control beside the methods."""
+
+    members: list[str]
+    reported: list[str]
+    beside: bool
+
+
+class _ScoresByMethod(NamedTuple):
+    """The scores of one metric, with a row per image and run and a column per method."""
+
+    rows: pd.DataFrame  # image, seed and the other columns of a score
+    methods: list[str]
+    values: FloatArray  # (rows, methods); NaN: no value
+
+
+def _winrates_of_metric(
+    scores: pd.DataFrame,
+    sign: float,
+    controls: Sequence[str],
+    by: Sequence[str],
+    control_placement: ControlPlacement,
+    rule: IntervalRule,
 ) -> pd.DataFrame:
-    """All rates of one metric on one architecture."""
-    about, names, values = _side_by_side(own, sign)
+    """Return all rates of one metric on one architecture."""
+    pivoted = _pivot(scores, sign)
     frames = []
-    for among, told, beside in _fields(names, controls, place):
-        played = values[:, [names.index(name) for name in among]]
-        complete = np.asarray(np.isfinite(played).all(axis=1))
-        wins, ranks = contest(played[complete])
-        for name in told:
-            spot = among.index(name)
-            frame = about.assign(method=name, beside=beside, n_methods=len(among), complete=pd.Series(complete))
-            frame.loc[complete, "win_rate"], frame.loc[complete, "mean_rank"] = wins[:, spot], ranks[:, spot]
+    for contest in _contests(pivoted.methods, controls, control_placement):
+        values = pivoted.values[:, [pivoted.methods.index(name) for name in contest.members]]
+        complete = np.asarray(np.isfinite(values).all(axis=1))
+        wins, ranks = wins_and_ranks(values[complete])
+        for name in contest.reported:
+            column = contest.members.index(name)
+            frame = pivoted.rows.assign(
+                method=name, beside=contest.beside, n_methods=len(contest.members), complete=pd.Series(complete)
+            )
+            frame.loc[complete, "win_rate"], frame.loc[complete, "mean_rank"] = wins[:, column], ranks[:, column]
             frames.append(frame)
     contests = pd.concat(frames, ignore_index=True)
-    rates = [_rates(contests, column, rule) for column in ("", *by)]
-    return pd.concat(rates, ignore_index=True).assign(**{name: own[name].iloc[0] for name in CELL})
+    rates = [_estimate_measures(contests, column, rule) for column in ("", *by)]
+    return pd.concat(rates, ignore_index=True).assign(**{name: scores[name].iloc[0] for name in CONTEST_KEYS})
 
 
-def _side_by_side(own: pd.DataFrame, sign: float) -> tuple[pd.DataFrame, list[str], Floats]:
-    """A row per image and run, a column per method; NaN where there is no value."""
-    row = codes(own, [*RUN, "image_id"])
-    about = own.iloc[np.unique(row, return_index=True)[1]].drop(columns=["value", "method", "status", "reason"])
-    column, names = pd.factorize(own["method"])
-    values = np.full((len(about), len(names)), np.nan)
-    ok = own["status"].to_numpy() == "ok"
-    values[row[ok], column[ok]] = sign * own["value"].to_numpy(np.float64)[ok]
-    return about.reset_index(drop=True), list(names), values
+def _pivot(scores: pd.DataFrame, sign: float) -> _ScoresByMethod:
+    row = combination_codes(scores, [*SEED_COLUMNS, "image_id"])
+    rows = scores.iloc[np.unique(row, return_index=True)[1]].drop(columns=["value", "method", "status", "reason"])
+    column, methods = pd.factorize(scores["method"])
+    values = np.full((len(rows), len(methods)), np.nan)
+    ok = scores["status"].to_numpy() == "ok"
+    values[row[ok], column[ok]] = sign * scores["value"].to_numpy(np.float64)[ok]
+    return _ScoresByMethod(rows.reset_index(drop=True), list(methods), values)
 
 
-def _fields(
-    names: Sequence[str], controls: Sequence[str], place: Controls
-) -> Iterator[tuple[list[str], list[str], bool]]:
-    """Who takes part, whose rates are told, and whether these are a control's beside the methods."""
-    ignorant = [name for name in names if name in controls or name.startswith(SHUFFLED)]
-    knowing = [name for name in names if name not in ignorant]
-    if place == "among":
-        yield list(names), list(names), False
+def _contests(names: Sequence[str], controls: Sequence[str], control_placement: ControlPlacement) -> Iterator[_Contest]:
+    """Yield who competes with whom."""
+    control_names = [name for name in names if name in controls or name.startswith(SHUFFLED)]
+    methods = [name for name in names if name not in control_names]
+    if control_placement == "among":
+        yield _Contest(list(names), list(names), beside=False)
         return
-    if knowing:
-        yield knowing, knowing, False
-    yield from (([*knowing, name], [name], True) for name in ignorant)
+    if methods:
+        yield _Contest(methods, methods, beside=False)
+    yield from (_Contest([*methods, name], [name], beside=True) for name in control_names)
 
 
-def _rates(contests: pd.DataFrame, by: str, rule: Rule) -> pd.DataFrame:
-    """Both measures of every method, over all images or by stratum."""
-    known = contests.assign(by=by, stratum=contests[by] if by else WHOLE)
-    ties = known["win_rate"].between(0, 1, inclusive="neither")
-    known = known.assign(tie=ties, lost=~known["complete"])[known["stratum"].notna()]
+def _estimate_measures(contests: pd.DataFrame, by: str, rule: IntervalRule) -> pd.DataFrame:
+    """Estimate both measures of every method, over all images or by stratum."""
+    rows = contests.assign(by=by, stratum=contests[by] if by else ALL_IMAGES)
+    ties = rows["win_rate"].between(0, 1, inclusive="neither")
+    rows = rows.assign(tie=ties, lost=~rows["complete"])[rows["stratum"].notna()]
     keys = ["method", "beside", "n_methods", "by", "stratum"]
-    cells = known.groupby(keys, sort=False, observed=True)
+    cells = rows.groupby(keys, sort=False, observed=True)
     counts = cells.agg(n_contests=("complete", "sum"), n_ties=("tie", "sum"), n_lost=("lost", "sum")).reset_index()
-    complete = known[known["complete"] & (known["n_methods"] > 1)]
-    found = [
-        counts.merge(intervals(complete.assign(value=complete[measure]), keys, rule), on=keys, how="left").assign(
-            measure=measure
-        )
+    complete = rows[rows["complete"] & (rows["n_methods"] > 1)]
+    tables = [
+        counts.merge(
+            intervals_by_cell(complete.assign(value=complete[measure]), keys, rule), on=keys, how="left"
+        ).assign(measure=measure)
         for measure in MEASURES
     ]
-    table = pd.concat(found, ignore_index=True)
-    whole = ["n_images", "n_groups", "n_seeds"]
-    table[whole] = table[whole].fillna(0).astype(np.int64)
-    why = pd.Series(np.where(table["n_methods"] > 1, EMPTY, ALONE))
-    return table.fillna({"seeds": "", "interval": ""}).assign(reason=table["reason"].fillna(why))
+    table = pd.concat(tables, ignore_index=True)
+    sizes = ["n_images", "n_groups", "n_seeds"]
+    table[sizes] = table[sizes].fillna(0).astype(np.int64)
+    reason = pd.Series(np.where(table["n_methods"] > 1, NO_IMAGES, NO_OPPONENT))
+    return table.fillna({"seeds": "", "interval": ""}).assign(reason=table["reason"].fillna(reason))

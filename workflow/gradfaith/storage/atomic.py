@@ -1,4 +1,4 @@
-"""Files, and folders of them, that are whole or not there: written under a temporary name, forced to disk, then renamed."""
+"""Write files and folders completely or not at all: under a temporary name, forced to disk, then renamed."""
 
 import errno
 import io
@@ -12,12 +12,12 @@ from typing import Any
 
 from gradfaith.errors import CannotWrite
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A name to write to; it becomes `path` when the block ends well, and nothing when it does not."""
+    """Yield a temporary path, which is renamed to `path` if the block ends without error, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
@@ -27,11 +27,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        if _is_full(error):
+        if _is_disk_full(error):
             raise CannotWrite(
-                found=f"{path} could not be written: {error.strerror or error}.",
-                why="The disk, or your share of it, is full; half a file would look like a result.",
-                then="Free space (`keep:` in the study says what may go) and run again: what was finished stays finished.",
+                problem=f"{path} could not be written: {error.strerror or error}.",
+                reason="The disk, or your share of it, is full; half a file would look like a result.",
+                fix="Free space (`keep:` in the study says what may go) and run again: what was finished stays finished.",
             ) from error
         raise
     finally:
@@ -40,10 +40,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `path`, and of what lay there, when the block ends well."""
+    """Yield a folder to fill; it replaces `path`, and what lay there, if the block ends without error."""
     path = Path(path)
-    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    draft, before = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("tmp", "old"))
+    suffix = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    draft, before = (path.with_name(f".{path.name}.{suffix}.{end}") for end in ("tmp", "old"))
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -52,9 +52,9 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         draft.replace(path)
     except OSError as error:
         raise CannotWrite(
-            found=f"{path} could not be written: {error.strerror or error}.",
-            why="Half of its files would look like a result, so none was left.",
-            then="Free space, or name a folder that can be written to.",
+            problem=f"{path} could not be written: {error.strerror or error}.",
+            reason="Half of its files would look like a result, so none was left.",
+            fix="Free space, or name a folder that can be written to.",
         ) from error
     finally:
         if before.exists() and not path.exists():
@@ -64,12 +64,13 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
+    """Write a UTF-8 text file, complete or not at all."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
-class Patient(io.FileIO):
-    """A file that keeps a failed write to itself until it is asked, for HDF5, which crashes when it closes a file on a full disk."""
+class DeferredErrorFile(io.FileIO):
+    """A file that defers write errors until `check()`, for HDF5, which crashes when it closes on a full disk."""
 
     error: OSError | None = None
 
@@ -91,10 +92,11 @@ class Patient(io.FileIO):
             return size or 0
 
     def check(self) -> None:
+        """Raise the error of the first failed write, if there was one."""
         if self.error is not None:
             raise self.error
 
 
-def _is_full(error: OSError) -> bool:
-    # HDF5 raises a plain OSError whose errno is lost; the number stands in its words
-    return error.errno in FULL or any(f"errno = {number}," in str(error) for number in FULL)
+def _is_disk_full(error: OSError) -> bool:
+    # HDF5 raises a plain OSError without errno; the number is in its text
+    return error.errno in DISK_FULL_ERRORS or any(f"errno = {number}," in str(error) for number in DISK_FULL_ERRORS)

@@ -1,10 +1,10 @@
-"""The HDF5 stores: images and maps. One writer, written whole; many readers, every one checks what it opens.
+"""Write and read the HDF5 stores of images and of maps: complete or not there, checked when opened.
 
-images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region, decoded and fitted once; of "parts" a number per pixel
-maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, the seconds they took, and notes
+    images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region; of "parts" a number per pixel
+    maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, the seconds they took, notes
 
-A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is "failed";
-both are kept as they came.
+A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is
+"failed"; both are kept as they came.
 """
 
 import json
@@ -20,15 +20,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenStore
-from gradfaith.storage.atomic import Patient, replacing
+from gradfaith.storage.atomic import DeferredErrorFile, replacing
 from gradfaith.storage.map_info import STATUSES, MapInfo, from_attributes, status_of
 
 FORMAT_VERSION = 2
-PACKED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 
 
-class Writer:
-    """An HDF5 file in the making: it takes its place only when the block ends well and everything promised is there."""
+class StoreWriter:
+    """An HDF5 file being written; it gets its name only when the block ends without error and it is complete."""
 
     def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
         self.path = Path(path)
@@ -40,7 +40,7 @@ class Writer:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # a disk can be full before the first row
-            self._disk = stack.enter_context(Patient(stack.enter_context(replacing(self.path)), "w+"))
+            self._disk = stack.enter_context(DeferredErrorFile(stack.enter_context(replacing(self.path)), "w+"))
             self._file = stack.enter_context(h5py.File(self._disk, "w"))
             self._file.attrs.update(self._head)
             self._begin()
@@ -60,14 +60,14 @@ class Writer:
             self._disk.check()
 
     def _begin(self) -> None:
-        """What stands in the file before its first row."""
+        """Write what a file holds before its first row."""
 
     def _close(self) -> None:
         self._file.attrs["complete"] = True
 
 
-class ImageWriter(Writer):
-    """images.h5, one picture at a time."""
+class ImageWriter(StoreWriter):
+    """Writes images.h5, one image at a time."""
 
     def __init__(
         self,
@@ -84,14 +84,13 @@ class ImageWriter(Writer):
     def _begin(self) -> None:
         rows, (_, height, width) = len(self._ids), self._shape
         self._file["image_id"] = np.array(self._ids, dtype=h5py.string_dtype())
-        self._file.create_dataset("pixels", (rows, *self._shape), "u1", chunks=(1, *self._shape), **PACKED)
+        self._file.create_dataset("pixels", (rows, *self._shape), "u1", chunks=(1, *self._shape), **GZIP)
         for region in self._regions:
-            self._file.create_dataset(
-                f"masks/{region}", (rows, height, width), "u1", chunks=(1, height, width), **PACKED
-            )
+            self._file.create_dataset(f"masks/{region}", (rows, height, width), "u1", chunks=(1, height, width), **GZIP)
             self._file.create_dataset(f"present/{region}", (rows,), "u1")
 
     def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[Any]]) -> None:
+        """Write one image, (c, h, w), and its masks, (h, w) by region."""
         self._file["pixels"][row] = pixels
         self._missing.discard(row)
         for region, mask in masks.items():
@@ -100,19 +99,20 @@ class ImageWriter(Writer):
         self._disk.check()
 
     def describe(self, **attributes: Any) -> None:
+        """Write the numbers that describe all images: mean, std and digest are required."""
         self._file.attrs.update(attributes)
 
     def _close(self) -> None:
         undescribed = [name for name in ("mean", "std", "digest") if name not in self._file.attrs]
         if self._missing or undescribed:
-            raise _gaps(
+            raise _incomplete(
                 self.path, f"{len(self._missing)} of {len(self._ids)} images, and {undescribed}, were not written"
             )
         super()._close()
 
 
-class MapWriter(Writer):
-    """The maps of one cell, batch by batch; `rows` holds image_id, target (a class index) and role."""
+class MapWriter(StoreWriter):
+    """Writes the maps of one cell, batch by batch; `rows` holds image_id, target (a class index) and role."""
 
     def __init__(self, path: Path | str, rows: pd.DataFrame, stamp: Mapping[str, Any]) -> None:
         super().__init__(path, "maps", stamp)
@@ -133,10 +133,11 @@ class MapWriter(Writer):
         seconds: float,
         notes: Mapping[str, NDArray[np.float32]] | None = None,  # each (n,)
     ) -> None:
+        """Write a batch of one method's maps, for the rows from `start`; it took `seconds`."""
         group = self._file.require_group(f"methods/{label}")
         if "maps" not in group:
             chunk = 1 if info.grid == "input" else min(256, self._rows)
-            group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=(chunk, *maps.shape[1:]), **PACKED)
+            group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=(chunk, *maps.shape[1:]), **GZIP)
             group.create_dataset("status", (self._rows, info.copies), "u1")
             group.create_dataset("seconds", (self._rows,), "f4")
             group.attrs.update(vars(info))
@@ -154,12 +155,12 @@ class MapWriter(Writer):
     def _close(self) -> None:
         short = {label: rows for label, rows in self._filled.items() if rows != self._rows}
         if short:
-            raise _gaps(self.path, f"of {self._rows} rows only {short} were written")
+            raise _incomplete(self.path, f"of {self._rows} rows only {short} were written")
         super()._close()
 
 
-class Reader:
-    """An open store that is whole and of this version's format."""
+class StoreReader:
+    """An open store: complete, and of this version's format."""
 
     kind = ""
 
@@ -195,8 +196,8 @@ class Reader:
             raise _broken(self.path, str(error)) from error
 
 
-class Images(Reader):
-    """images.h5: rows by image id."""
+class ImageStore(StoreReader):
+    """images.h5, open for reading: pixels and masks by image id."""
 
     kind = "images"
 
@@ -211,17 +212,18 @@ class Images(Reader):
         self.regions = tuple(self._file.get("masks", ()))
 
     def pixels(self, ids: Sequence[str]) -> NDArray[np.uint8]:  # (n, c, h, w)
+        """Read the pixels of some images."""
         pixels: NDArray[np.uint8] = self._rows("pixels", ids)
         return pixels
 
     def mask(self, region: str, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # (n, h, w), (n,)
-        """A region of some images, and where it is known; a region no image has is nowhere known."""
+        """Read a region of some images, and for which of them it is known."""
         if region not in self.regions:
             return np.zeros((len(ids), *self.size), dtype=bool), np.zeros(len(ids), dtype=bool)
         return self._rows(f"masks/{region}", ids).astype(bool), self._rows(f"present/{region}", ids).astype(bool)
 
     def parts(self, ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:  # (n, h, w), (n,)
-        """Which part each pixel is of, from 1, and where parts are known."""
+        """Read the number of each pixel's part, from 1, and for which images parts are known."""
         if "parts" not in self.regions:
             return np.zeros((len(ids), *self.size), dtype=np.uint8), np.zeros(len(ids), dtype=bool)
         return self._rows("masks/parts", ids), self._rows("present/parts", ids).astype(bool)
@@ -232,8 +234,8 @@ class Images(Reader):
         return self._read(name, unique)[back]
 
 
-class Maps(Reader):
-    """The maps of one cell."""
+class MapStore(StoreReader):
+    """The maps of one cell, open for reading: by method's label, copy and row."""
 
     kind = "maps"
 
@@ -249,47 +251,50 @@ class Maps(Reader):
         self.methods = {label: from_attributes(group.attrs) for label, group in self._file.get("methods", {}).items()}
 
     def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
+        """Read the maps of one method and copy."""
         maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
         return maps
 
     def cells(self, label: str) -> tuple[int, int]:
-        """The size of a method's maps."""
+        """Return height and width of a method's maps."""
         height, width = self._file[f"methods/{label}/maps"].shape[2:]
         return height, width
 
     def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
+        """Read the status of the maps of one method and copy."""
         status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
         return status
 
     def notes(self, label: str) -> dict[str, NDArray[np.float32]]:  # each (n,)
-        """What a method says of its own maps, a number per map."""
-        kept = self._file[f"methods/{label}"].get("notes", {})
-        return {name: self._read(f"methods/{label}/notes/{name}") for name in kept}
+        """Read a method's own diagnostics, a number per map, by name."""
+        names = self._file[f"methods/{label}"].get("notes", {})
+        return {name: self._read(f"methods/{label}/notes/{name}") for name in names}
 
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
+        """Read the seconds that each row of a method took."""
         seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
         return seconds
 
 
-def _gaps(path: Path, found: str) -> BrokenStore:
+def _incomplete(path: Path, problem: str) -> BrokenStore:
     return BrokenStore(
-        found=f"{path}: {found}.",
-        why="What was not written would be read as zeros.",
-        then="This is a fault of the workflow: please report it with the log.",
+        problem=f"{path}: {problem}.",
+        reason="What was not written would be read as zeros.",
+        fix="This is a fault of the workflow: please report it with the log.",
     )
 
 
 def _missing(path: Path | str) -> BrokenStore:
     return BrokenStore(
-        found=f"there is no file {path}.",
-        why="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
-        then="Name one that is there, or run the study that makes it.",
+        problem=f"there is no file {path}.",
+        reason="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
+        fix="Name one that is there, or run the study that makes it.",
     )
 
 
-def _broken(path: Path | str, found: str) -> BrokenStore:
+def _broken(path: Path | str, problem: str) -> BrokenStore:
     return BrokenStore(
-        found=f"{path}: {found}.",
-        why="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
-        then=f"Delete {path} and run again: only what is missing is computed.",
+        problem=f"{path}: {problem}.",
+        reason="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
+        fix=f"Delete {path} and run again: only what is missing is computed.",
     )

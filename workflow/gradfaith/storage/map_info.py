@@ -1,13 +1,14 @@
-"""What is known of a method's stored maps as a whole, and of each map: whether it says anything at all.
+"""Describe a method's stored maps, and say of each map whether it is constant or not finite.
 
-A map is constant, "degenerate", in one sense and asked of two things. The sense: its range is below a millionth of its size, the
-rounding of single precision (metrics/maps/evaluate.py). The things:
+"Constant", status "degenerate", means: the map's range is below a millionth of its size, the rounding of
+single precision (metrics/maps/evaluate.py). It is tested twice:
 
-    here             the map as its method gave it, raw, signed, on its own grid, before anybody reads it
-    metrics/maps/evaluate.py     what a metric reads of it: the positive part, at the image's size; all negative is constant there
+    here                        the map as its method computed it, raw, signed, on its own grid
+    metrics/maps/evaluate.py    what a metric reads of it: the positive part, at the image's size; all negative is
+                                constant there
 
-So a map that is degenerate here is so in every score, and one that is ok here may say nothing to metrics: its positive part is
-empty, or, as only evaluated maps are cut off there, smaller than 1e-12.
+So a map that is degenerate here is so in every score, and one that is ok here may still be degenerate for
+metrics: its positive part is empty, or (only evaluated maps are cut off there) smaller than 1e-12.
 """
 
 from dataclasses import dataclass
@@ -23,17 +24,18 @@ STATUSES = ("ok", "degenerate", "failed")
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What a reader must know of a method's maps before it uses them."""
+    """What a reader must know about a method's maps before it uses them."""
 
     method: str
     layer: str
     grid: Grid
     signed: bool
     copies: int
-    score: str = ""  # what of the class's answer is explained: its logit, log-odds or margin; of controls nothing
+    score: str = ""  # which output of the class is explained: its logit, log-odds or margin; empty for controls
 
 
 def from_attributes(attributes: Any) -> MapInfo:
+    """Read a MapInfo from the HDF5 attributes of a method's group."""
     return MapInfo(
         str(attributes["method"]),
         str(attributes["layer"]),
@@ -45,7 +47,7 @@ def from_attributes(attributes: Any) -> MapInfo:
 
 
 def status_of(maps: NDArray[np.float32]) -> NDArray[np.uint8]:  # (..., h, w) -> (...)
-    """The index in STATUSES of each map."""
+    """Return the index in STATUSES of each map."""
     with np.errstate(invalid="ignore"):
         high, low = maps.max(axis=(-2, -1)), maps.min(axis=(-2, -1))
         constant = (high - low) <= CONSTANT_RANGE * np.maximum(np.abs(high), np.abs(low))

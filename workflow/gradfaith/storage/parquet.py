@@ -1,6 +1,6 @@
-"""The Parquet tables: their columns, written whole, read with a check.
+"""Write and read the Parquet tables: complete or not there, with the columns of their schemas, checked when read.
 
-A schema names the columns a table must have; a further column is no surprise. The format version travels in the file.
+A schema names the columns that a table must have; it may have more. The format version is stored in the file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,13 +57,13 @@ RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "
 
 
 def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
-    """Write a table whole, its schema's columns first and of their types."""
+    """Write a table completely or not at all, its schema's columns first and of their types."""
     missing = [name for name in schema if name not in frame]
     if missing:
         raise BrokenTable(
-            found=f"{path} was to be written without {', '.join(missing)}.",
-            why="Its readers rely on these columns.",
-            then="This is a fault of the workflow: please report it with the log.",
+            problem=f"{path} was to be written without {', '.join(missing)}.",
+            reason="Its readers rely on these columns.",
+            fix="This is a fault of the workflow: please report it with the log.",
         )
     ordered = frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
     table = pa.Table.from_pandas(ordered, preserve_index=False)
@@ -75,7 +75,7 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
-    """Read a table and check that it is one of ours, whole, and has its columns."""
+    """Read a table and check that this version wrote it and that it has the columns of its schema."""
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -91,18 +91,23 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
 
 
 def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
-    """Several tables of one schema as one; no table at all is an empty one."""
+    """Read several tables of one schema as one; no table at all gives an empty one."""
     frames = [read(path, schema) for path in paths]
     return pd.concat(frames, ignore_index=True) if frames else empty(schema)
 
 
+def read_manifest_with_parts(manifest: Path | str, splits: Path | str) -> pd.DataFrame:
+    """Read a manifest and the part of the split that each of its images is in, as one table."""
+    return read(manifest, MANIFEST).merge(read(splits, SPLITS), on="image_id")
+
+
 def empty(schema: Schema) -> pd.DataFrame:
-    """No rows, and every column."""
+    """Return a table with every column of a schema and no rows."""
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.items()})
 
 
 def read_models(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
-    """Tables at .../<arch>/seed-<s>.parquet as one, with columns arch and seed."""
+    """Read tables at .../<arch>/seed-<s>.parquet as one, with columns arch and seed."""
     frames = []
     for path in map(Path, paths):
         seed = int(path.stem.removeprefix("seed-"))
@@ -110,9 +115,9 @@ def read_models(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _broken(path: Path | str, found: str) -> BrokenTable:
+def _broken(path: Path | str, problem: str) -> BrokenTable:
     return BrokenTable(
-        found=f"{path}: {found}.",
-        why="A table is written whole or not at all, so this one was cut, edited, or made by another version.",
-        then=f"Delete {path} and run again: only what is missing is computed.",
+        problem=f"{path}: {problem}.",
+        reason="A table is written whole or not at all, so this one was cut, edited, or made by another version.",
+        fix=f"Delete {path} and run again: only what is missing is computed.",
     )

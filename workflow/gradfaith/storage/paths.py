@@ -1,42 +1,118 @@
-"""Where every file of a study lies: the one place that knows a path, for the rules and for every reader.
+"""Say where every file lies, for the rules and for every reader: no other module builds a path by hand.
 
-A study that stands on a base takes data, models and predictions from the base's folder and keeps the rest in its own. One
-that evaluates another study's models reads their weights where they lie and writes cards of its own. In braces: Snakemake's
-wildcards.
+    config/       studies and datasets, one YAML file each
+    resources/    what comes in: fetched datasets and pretrained weights
+    results/      what goes out: one folder per study
+
+A study with a base takes data, models and predictions from the base's folder. A study that evaluates another
+study's models reads their weights there and writes its own cards. Rules use strings with Snakemake's wildcards in
+braces; functions that take `root`, Snakemake's working directory, return `Path`s below it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-MODEL = "{arch}/seed-{seed}"
+PROJECT = Path(__file__).parents[3]  # the folder of the Snakefile
+ARCH_AND_SEED = "{arch}/seed-{seed}"
+STUDIES = "config/studies"
+DATASETS = "config/datasets"
+RESULTS = "results"
 RESOURCES = "resources"
+STAGES = ("data", "models", "predictions", "maps", "scores", "figures", "tables")  # folders of a study's results
+TRAINING_STATE = "progress"  # folder beside a model's weights
+TENSORBOARD_EVENTS = "events"  # folder beside a model's weights
+
+
+def named_study_file(root: Path, study: str) -> Path:
+    """Return the file in which a study of this name is looked for first."""
+    return root / STUDIES / f"{study}.yaml"
+
+
+def study_files(root: Path) -> list[Path]:
+    """List the files that may describe a study: config/config.yaml first, then those of config/studies/, sorted."""
+    return [root / "config/config.yaml", *sorted((root / STUDIES).glob("*.yaml"))]
+
+
+def dataset_file(root: Path, dataset: str) -> Path:
+    """Return the file that describes a dataset."""
+    return root / DATASETS / f"{dataset}.yaml"
+
+
+def dataset_names(root: Path) -> list[str]:
+    """List the datasets that have a file in config/datasets/, sorted."""
+    return sorted(file.stem for file in (root / DATASETS).glob("*.yaml"))
+
+
+def fetched_images(dataset: str) -> str:
+    """Return the folder that a dataset's fetched images lie in."""
+    return raw_folder(Path(RESOURCES, dataset)).as_posix()
+
+
+def raw_folder(dataset_folder: Path) -> Path:
+    """Return the folder of fetched images in a dataset's folder of resources/."""
+    return dataset_folder / "raw"
+
+
+def download_folder(dataset_folder: Path) -> Path:
+    """Return the folder of downloaded archives in a dataset's folder of resources/."""
+    return dataset_folder / "download"
+
+
+def estimates_file(root: Path, study: str) -> Path:
+    """Return the estimates of a study, by its name."""
+    return root / RESULTS / study / "estimates.parquet"
+
+
+def studies_with_estimates(root: Path) -> list[str]:
+    """List the names of the studies that have estimates, sorted."""
+    return sorted(path.parent.name for path in (root / RESULTS).glob("*/estimates.parquet"))
+
+
+def studies_with_benchmarks(root: Path) -> list[str]:
+    """List the names of the studies of which jobs have finished, sorted by their folders."""
+    return [folder.parent.name for folder in sorted((root / RESULTS).glob("*/benchmarks"))]
+
+
+def job_logs(root: Path) -> list[Path]:
+    """List the logs of all jobs of all studies, sorted."""
+    return sorted([*root.glob(f"{RESULTS}/*/logs/**/*.log"), *root.glob(f"{RESOURCES}/*/*.log")])
+
+
+def declared_results(root: Path) -> list[Path]:
+    """List the files of all studies that are outputs of rules, relative to `root`, sorted."""
+    results = root / RESULTS
+    paths = [*results.glob("*/*.parquet"), *results.glob("*/provenance.json")]
+    for stage in STAGES:
+        paths += results.glob(f"*/{stage}/**/*")
+    files = sorted(path.relative_to(root) for path in paths if path.is_file() and not path.name.startswith("."))
+    return [path for path in files if not {TRAINING_STATE, TENSORBOARD_EVENTS} & set(path.parts)]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Paths of one study, relative to the working directory."""
+class StudyPaths:
+    """Paths of one study, relative to the working directory, as the rules use them."""
 
     study: str
     home: str  # the study that owns data, cards and predictions: the base, or the study itself
     models: str  # the study that owns the weights: the external one, or the home
 
     def _own(self, path: str) -> str:
-        return f"results/{self.study}/{path}"
+        return f"{RESULTS}/{self.study}/{path}"
 
     def _home(self, path: str) -> str:
-        return f"results/{self.home}/{path}"
+        return f"{RESULTS}/{self.home}/{path}"
 
     def _trained(self, path: str) -> str:
-        return f"results/{self.models}/{path}"
+        return f"{RESULTS}/{self.models}/{path}"
 
-    # where the models come from, if not from here: read, never written
+    # of the study that trained the models, if it is not this one: read, never written
     @property
     def trained_card(self) -> str:
-        return self._trained(f"models/{MODEL}/card.json")
+        return self._trained(f"models/{ARCH_AND_SEED}/card.json")
 
     @property
     def trained_predictions(self) -> str:
-        return self._trained(f"predictions/{MODEL}.parquet")
+        return self._trained(f"predictions/{ARCH_AND_SEED}.parquet")
 
     @property
     def trained_manifest(self) -> str:
@@ -46,7 +122,7 @@ class Layout:
     def trained_splits(self) -> str:
         return self._trained("data/splits.parquet")
 
-    # data and models, shared with the studies that stand on this one
+    # data and models, shared with the studies that have this one as their base
     @property
     def manifest(self) -> str:
         return self._home("data/manifest.parquet")
@@ -64,8 +140,8 @@ class Layout:
         return self._home("data/groups.json")
 
     @property
-    def gate(self) -> str:
-        return self._home("data/gate.json")
+    def leakage_check(self) -> str:
+        return self._home("data/leakage.json")
 
     @property
     def audit(self) -> str:
@@ -85,26 +161,46 @@ class Layout:
 
     @property
     def weights(self) -> str:
-        return self._trained(f"models/{MODEL}/weights.safetensors")
+        return self._trained(f"models/{ARCH_AND_SEED}/weights.safetensors")
 
     @property
     def card(self) -> str:
-        return self._home(f"models/{MODEL}/card.json")
+        return self._home(f"models/{ARCH_AND_SEED}/card.json")
 
     @property
     def history(self) -> str:
-        return self._home(f"models/{MODEL}/history.csv")
+        return self._home(f"models/{ARCH_AND_SEED}/history.csv")
 
     @property
     def predictions(self) -> str:
-        return self._home(f"predictions/{MODEL}.parquet")
+        return self._home(f"predictions/{ARCH_AND_SEED}.parquet")
 
     @staticmethod
+    def training_state(beside: str) -> Path:
+        """Return the folder of a training's checkpoints; Snakemake, which deletes outputs of failed jobs, must not know it."""
+        return Path(beside).with_name(TRAINING_STATE)
+
+    @staticmethod
+    def tensorboard_events(weights: str) -> Path:
+        return Path(weights).with_name(TENSORBOARD_EVENTS)
+
+    # fetched once for all studies
+    @staticmethod
     def fetched(dataset: str) -> str:
+        """Return the record of what was fetched for a dataset."""
         return f"{RESOURCES}/{dataset}/fetched.json"
 
     @staticmethod
+    def fetch_log(dataset: str) -> str:
+        return f"{RESOURCES}/{dataset}/fetch.log"
+
+    @staticmethod
+    def fetch_benchmark(dataset: str) -> str:
+        return f"{RESOURCES}/{dataset}/fetch.benchmark"
+
+    @staticmethod
     def pretrained(timm: str) -> str:
+        """Return the file of pretrained weights of an architecture, by its timm name."""
         return f"{RESOURCES}/weights/{timm}.safetensors"
 
     @staticmethod
@@ -112,31 +208,29 @@ class Layout:
         return f"{RESOURCES}/weights/{timm}.json"
 
     @staticmethod
-    def progress(weights: str) -> Path:
-        """Where the training of these weights keeps its states: no output of a rule, for Snakemake takes those of a failed job away."""
-        return Path(weights).with_name("progress")
+    def pretrained_log(timm: str) -> str:
+        return f"{RESOURCES}/weights/{timm}.log"
 
     @staticmethod
-    def events(weights: str) -> Path:
-        """TensorBoard's, kept when the training is done."""
-        return Path(weights).with_name("events")
+    def pretrained_benchmark(timm: str) -> str:
+        return f"{RESOURCES}/weights/{timm}.benchmark"
 
-    # one study's own
+    # this study's own
     @property
     def maps(self) -> str:
-        return self._own(f"maps/{MODEL}/{{bundle}}.h5")
+        return self._own(f"maps/{ARCH_AND_SEED}/{{bundle}}.h5")
 
     @property
     def faithfulness(self) -> str:
-        return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.parquet")
+        return self._own(f"scores/faithfulness/{ARCH_AND_SEED}/{{bundle}}.{{battery}}.parquet")
 
     @property
     def faithfulness_curves(self) -> str:
-        return self._own(f"scores/faithfulness/{MODEL}/{{bundle}}.{{battery}}.curves.parquet")
+        return self._own(f"scores/faithfulness/{ARCH_AND_SEED}/{{bundle}}.{{battery}}.curves.parquet")
 
     @property
     def localization(self) -> str:
-        return self._own(f"scores/localization/{MODEL}.parquet")
+        return self._own(f"scores/localization/{ARCH_AND_SEED}.parquet")
 
     @property
     def agreement(self) -> str:
@@ -148,7 +242,7 @@ class Layout:
 
     @property
     def randomisation(self) -> str:
-        return self._own(f"scores/randomisation/{MODEL}/{{bundle}}.parquet")
+        return self._own(f"scores/randomisation/{ARCH_AND_SEED}/{{bundle}}.parquet")
 
     @property
     def scores(self) -> str:
@@ -188,7 +282,7 @@ class Layout:
     def table(self, table: str, suffix: str) -> str:
         return self._own(f"tables/{table}.{suffix}")
 
-    # what a run says of itself
+    # logs and benchmarks: of a rule, with the names of its wildcards
     def log(self, rule: str, *wildcards: str) -> str:
         return self._own(f"logs/{self._stem(rule, *wildcards)}.log")
 

@@ -9,12 +9,12 @@ layer's grid, so that it is as coarse as a CAM. Cost: none.
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="native", signed=False, limits=("width > 0",))
 
 
-def attribute(scene: Scene, *, width: float = 0.25) -> Tensor:  # (n, h, w)
-    v, u = (((torch.arange(side) + 0.5) / side - 0.5) for side in scene.grid)
+def attribute(inputs: ControlInputs, *, width: float = 0.25) -> Tensor:  # (n, h, w)
+    v, u = (((torch.arange(side) + 0.5) / side - 0.5) for side in inputs.grid)
     blob = torch.exp(-(v[:, None] ** 2 + u**2) / (2 * width**2))  # (h, w)
-    return blob.to(scene.images.device).repeat(len(scene.images), 1, 1)
+    return blob.to(inputs.images.device).repeat(len(inputs.images), 1, 1)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="adebayo2018")
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    grey = pad(scene.images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    grey = pad(inputs.images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(grey)
     slopes = conv2d(grey, torch.stack([across, across.T])[:, None])  # (n, 2, h, w)
     magnitude: Tensor = torch.linalg.vector_norm(slopes, dim=1)

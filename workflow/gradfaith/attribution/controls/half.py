@@ -7,13 +7,13 @@ It wins metrics whose parts a half pleases equally well, as their harmonic mean 
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="domeniconi2026")
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    maps = scene.images.new_full((len(scene.images), *scene.images.shape[-2:]), 0.5)
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    maps = inputs.images.new_full((len(inputs.images), *inputs.images.shape[-2:]), 0.5)
     maps[:, 0, 0] = 0
     maps[:, -1, -1] = 1
     return maps

@@ -8,12 +8,12 @@ dataset knows the organ (`organ:` in its file); an image without it has no such 
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="input", signed=False)
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    if scene.organ is None:
-        return scene.images.new_zeros((len(scene.images), *scene.images.shape[2:]))
-    return scene.organ.to(scene.images.dtype)
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    if inputs.organ is None:
+        return inputs.images.new_zeros((len(inputs.images), *inputs.images.shape[2:]))
+    return inputs.organ.to(inputs.images.dtype)

@@ -8,13 +8,13 @@ Pixel noise has no structure a coarse map could be compared with: read it beside
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="input", signed=False, seeded=True)
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    size = scene.images.shape[-2:]
-    return torch.stack([torch.rand(size, generator=g, device=g.device) for g in scene.generators]).to(
-        scene.images.device
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    size = inputs.images.shape[-2:]
+    return torch.stack([torch.rand(size, generator=g, device=g.device) for g in inputs.generators]).to(
+        inputs.images.device
     )

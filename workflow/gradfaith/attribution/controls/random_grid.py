@@ -8,12 +8,12 @@ Whatever a CAM gains over this it gains by where it points, not by its resolutio
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="native", signed=False, seeded=True)
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    return torch.stack([torch.rand(scene.grid, generator=g, device=g.device) for g in scene.generators]).to(
-        scene.images.device
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    return torch.stack([torch.rand(inputs.grid, generator=g, device=g.device) for g in inputs.generators]).to(
+        inputs.images.device
     )

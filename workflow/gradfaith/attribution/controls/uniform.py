@@ -7,12 +7,12 @@ It wins every metric that only asks what is lost when what the map shows is kept
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Method, Scene
+from gradfaith.attribution.contract import ControlInputs, Method
 
 METHOD = Method(needs=("nothing",), grid="input", signed=False, cite="domeniconi2026")
 
 
-def attribute(scene: Scene) -> Tensor:  # (n, h, w)
-    maps = scene.images.new_ones(len(scene.images), *scene.images.shape[-2:])
+def attribute(inputs: ControlInputs) -> Tensor:  # (n, h, w)
+    maps = inputs.images.new_ones(len(inputs.images), *inputs.images.shape[-2:])
     maps[:, 0, 0] = 0
     return maps

@@ -11,25 +11,25 @@ Cost: one forward of the image, and one of the head alone for each channel.
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Head, Method, Tap
+from gradfaith.attribution.contract import HeadInputs, Method, Tap
 
 METHOD = Method(
     needs=("layer", "head"),
     grid="native",
     signed=False,
     forwards=1,
-    heads="channels",
+    head_passes="channels",
     cite="desai2020",
     differs="weights are S - S_k, not divided by S",
 )
 
 
-def attribute(tap: Tap, head: Head) -> Tensor:  # (n, h, w)
+def attribute(tap: Tap, head: HeadInputs) -> Tensor:  # (n, h, w)
     drops = torch.stack([score - _ablated(head, tap.activation, row) for row, score in enumerate(tap.score)])
     return (drops[:, :, None, None] * tap.activation).sum(dim=1).relu()
 
 
-def _ablated(head: Head, activation: Tensor, row: int) -> Tensor:  # (c,)
+def _ablated(head: HeadInputs, activation: Tensor, row: int) -> Tensor:  # (c,)
     """The score without each of the channels."""
     own = activation[row]
 

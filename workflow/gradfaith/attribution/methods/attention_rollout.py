@@ -28,12 +28,12 @@ METHOD = Method(
 
 
 def attribute(attention: Attention, *, heads: Literal["mean", "max", "min"] = "mean") -> Tensor:  # (n, h, w)
-    row = attention.reader()  # (1, t), then (n, t)
+    row = attention.read_weights()  # (1, t), then (n, t)
     for weights in reversed(attention.weights):
         fused = _fused(weights, heads)
         through = row / (1 + fused.sum(dim=2))  # 0.5 of both, over the row's sum
         row = through + (through[:, None] @ fused)[:, 0]
-    return attention.patches(row)
+    return attention.patch_grid(row)
 
 
 def _fused(weights: Tensor, heads: str) -> Tensor:  # (n, heads, t, t) -> (n, t, t)

@@ -7,7 +7,7 @@
                     timm's global ones among them, beside an average or alone
 
 and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, wherever every
-nonlinearity is such a module. What is missing, as a share of that difference, is noted as `delta`; above `MOST` an image
+nonlinearity is such a module. What is missing, as a share of that difference, is the diagnostic `delta`; above `MAX_DELTA` an image
 has no map, and its status is "failed". Signed; channels are summed. captum agrees, unless pools have windows that overlap or
 read a ReLU, as on VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
 difference is lost (2 % to 90 % on small random ones); global maximum pools have no rule there. Cost: a forward and a backward of
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import max_pool2d
 
-from gradfaith.attribution.contract import Asked, Method, Noted
-from gradfaith.attribution.support.shuffle import Rule, swapped
-from gradfaith.attribution.support.shuffle import baseline as baseline_of
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.pixel_methods import ForwardRule, replace_forwards
+from gradfaith.attribution.support.pixel_methods import baseline_images as baseline_of
 
-MOST = 0.05
-# Pools of the whole grid: what they make of its average and its maximum.
-OVERALL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+MAX_DELTA = 0.05
+# Pools of the whole grid: their output from its average and its maximum.
+GLOBAL_POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "AdaptiveMaxPool2d": lambda _average, top: top,
     "AdaptiveAvgMaxPool2d": lambda average, top: (average + top) / 2,
     "AdaptiveCatAvgMaxPool2d": lambda average, top: torch.cat([average, top], dim=1),
@@ -46,25 +46,25 @@ METHOD = Method(
 )
 
 
-def attribute(asked: Asked, *, baseline: Literal["black", "mean", "blur"] = "black") -> Noted:
-    start, count = baseline_of(asked, baseline), len(asked.images)
-    with swapped(asked.network, _rules(asked.network)), torch.enable_grad():
-        both = torch.cat([asked.images, start]).requires_grad_()
-        scores = asked.network(both).gather(1, asked.target.repeat(2)[:, None])[:, 0]
+def attribute(inputs: ImageInputs, *, baseline: Literal["black", "mean", "blur"] = "black") -> MapsWithDiagnostics:
+    start, count = baseline_of(inputs, baseline), len(inputs.images)
+    with replace_forwards(inputs.network, _rules(inputs.network)), torch.enable_grad():
+        both = torch.cat([inputs.images, start]).requires_grad_()
+        scores = inputs.network(both).gather(1, inputs.target.repeat(2)[:, None])[:, 0]
         (found,) = torch.autograd.grad(scores[:count].sum(), both)
-    maps = ((asked.images - start) * found[:count]).sum(dim=1)
+    maps = ((inputs.images - start) * found[:count]).sum(dim=1)
     gained = (scores[:count] - scores[count:]).detach()
     delta = (maps.sum(dim=(1, 2)) - gained).abs() / gained.abs()
-    return Noted(maps.masked_fill(~(delta <= MOST)[:, None, None], torch.nan), {"delta": delta})
+    return MapsWithDiagnostics(maps.masked_fill(~(delta <= MAX_DELTA)[:, None, None], torch.nan), {"delta": delta})
 
 
-def _rules(network: nn.Module) -> dict[type[nn.Module], Callable[..., Rule]]:
+def _rules(network: nn.Module) -> dict[type[nn.Module], Callable[..., ForwardRule]]:
     """By class; timm's are known by name, as nothing here depends on timm."""
-    overall = {type(module): _overall for module in network.modules() if type(module).__name__ in OVERALL}
+    overall = {type(module): _overall for module in network.modules() if type(module).__name__ in GLOBAL_POOLS}
     return {nn.ReLU: lambda _relu: _Rescaled.apply, nn.MaxPool2d: _pool, **overall}
 
 
-def _pool(pool: nn.MaxPool2d) -> Rule:
+def _pool(pool: nn.MaxPool2d) -> ForwardRule:
     def rule(entering: Tensor) -> Tensor:
         pooled: Tensor = _RescaledPool.apply(entering, pool)  # type: ignore[no-untyped-call]
         return pooled
@@ -72,13 +72,13 @@ def _pool(pool: nn.MaxPool2d) -> Rule:
     return rule
 
 
-def _overall(pool: nn.Module) -> Rule:
+def _overall(pool: nn.Module) -> ForwardRule:
     def rule(entering: Tensor) -> Tensor:
         if pool.output_size not in {1, (1, 1)}:
             plain: Tensor = type(pool).forward(pool, entering)
             return plain
         top: Tensor = _RescaledPool.apply(entering, nn.MaxPool2d(entering.shape[2:]))  # type: ignore[no-untyped-call]
-        return OVERALL[type(pool).__name__](entering.mean(dim=(2, 3), keepdim=True), top)
+        return GLOBAL_POOLS[type(pool).__name__](entering.mean(dim=(2, 3), keepdim=True), top)
 
     return rule
 

@@ -26,8 +26,8 @@ METHOD = Method(
 
 
 def attribute(attention: Attention) -> Tensor:  # (n, h, w)
-    row = attention.reader().expand(len(attention.weights[0]), -1)  # (n, t)
+    row = attention.read_weights().expand(len(attention.weights[0]), -1)  # (n, t)
     for weights, gradient in zip(reversed(attention.weights), reversed(attention.gradients()), strict=True):
         raised = (weights * gradient).relu().mean(dim=1)  # (n, t, t)
         row = row + (row[:, None] @ raised)[:, 0]
-    return attention.patches(row)
+    return attention.patch_grid(row)

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from gradfaith.attribution.contract import Asked, Method
-from gradfaith.attribution.support.shuffle import swapped
+from gradfaith.attribution.contract import ImageInputs, Method
+from gradfaith.attribution.support.pixel_methods import replace_forwards
 
 METHOD = Method(
     needs=("image",), grid="input", signed=True, requires=("relu",), forwards=1, backwards=1, cite="springenberg2015"
 )  # fmt: skip
 
 
-def attribute(asked: Asked) -> Tensor:  # (n, h, w)
-    with swapped(asked.network, {nn.ReLU: lambda _relu: _BothWays.apply}), torch.enable_grad():
-        images = asked.images.detach().requires_grad_()
-        scores = asked.network(images).gather(1, asked.target[:, None])
+def attribute(inputs: ImageInputs) -> Tensor:  # (n, h, w)
+    with replace_forwards(inputs.network, {nn.ReLU: lambda _relu: _BothWays.apply}), torch.enable_grad():
+        images = inputs.images.detach().requires_grad_()
+        scores = inputs.network(images).gather(1, inputs.target[:, None])
         (gradient,) = torch.autograd.grad(scores.sum(), images)
     return gradient.sum(dim=1)
 

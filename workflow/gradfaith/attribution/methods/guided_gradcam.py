@@ -9,7 +9,7 @@ is. Cost: what both cost.
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method, Tap
+from gradfaith.attribution.contract import ImageInputs, Method, Tap
 from gradfaith.attribution.methods import gradcam, guided_backprop
 from gradfaith.metrics.maps.evaluate import resize
 
@@ -24,7 +24,7 @@ METHOD = Method(
 )
 
 
-def attribute(tap: Tap, asked: Asked) -> Tensor:  # (n, h, w)
-    height, width = asked.images.shape[2:]
+def attribute(tap: Tap, inputs: ImageInputs) -> Tensor:  # (n, h, w)
+    height, width = inputs.images.shape[2:]
     where: Tensor = resize(gradcam.attribute(tap), (height, width))
-    return guided_backprop.attribute(asked) * where
+    return guided_backprop.attribute(inputs) * where

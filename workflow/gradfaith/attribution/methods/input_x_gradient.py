@@ -9,10 +9,10 @@ channel or of the sum. Cost: the forward and the backward of the image, which `s
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method
+from gradfaith.attribution.contract import ImageInputs, Method
 
 METHOD = Method(needs=("image",), grid="input", signed=True, forwards=1, backwards=1, cite="shrikumar2017")
 
 
-def attribute(asked: Asked) -> Tensor:  # (n, h, w)
-    return (asked.images * asked.slope()).sum(dim=1)
+def attribute(inputs: ImageInputs) -> Tensor:  # (n, h, w)
+    return (inputs.images * inputs.image_gradient()).sum(dim=1)

@@ -5,10 +5,10 @@
     midpoint        t_s = (s + 1/2) / steps, w_s = 1 / steps
     gauss           nodes and weights of Gauss and Legendre on [0, 1]; captum's default too
 
-Over all pixels the map sums to f(x) - f(x'), up to the error of the rule, which is noted with every map as `completeness`,
+Over all pixels the map sums to f(x) - f(x'), up to the error of the rule, which is recorded with every map as the diagnostic `completeness`,
 a share of that difference: above a hundredth or so ask for more steps. Signed; channels are summed, as S. and colleagues
 do not say. The baseline decides what can matter at all (a pixel equal to it cannot), and stands in the map's options.
-Cost: a forward and a backward for each step, and two forwards for the note.
+Cost: a forward and a backward for each step, and two forwards for the diagnostic.
 """
 
 from typing import Literal
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method, Noted
-from gradfaith.attribution.support.shuffle import baseline as baseline_of
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.pixel_methods import baseline_images as baseline_of
 
 METHOD = Method(
     needs=("image",),
@@ -32,30 +32,30 @@ METHOD = Method(
 
 
 def attribute(
-    asked: Asked,
+    inputs: ImageInputs,
     *,
     steps: int = 50,
     baseline: Literal["black", "mean", "blur"] = "black",
     rule: Literal["midpoint", "gauss"] = "gauss",
-) -> Noted:
-    start = baseline_of(asked, baseline)
-    places, weights = (part.to(asked.images) for part in _rule(rule, steps))
+) -> MapsWithDiagnostics:
+    start = baseline_of(inputs, baseline)
+    places, weights = (part.to(inputs.images) for part in _rule(rule, steps))
     # Image by image, so that the gradients of all steps are never held for more than one.
-    slopes = torch.stack([_slope(asked, start, row, places, weights) for row in range(len(start))])
-    maps = ((asked.images - start) * slopes).sum(dim=1)
+    slopes = torch.stack([_slope(inputs, start, row, places, weights) for row in range(len(start))])
+    maps = ((inputs.images - start) * slopes).sum(dim=1)
     rows = torch.arange(len(start), device=start.device)
-    gained = asked.scores(lambda some: asked.images[some], rows) - asked.scores(lambda some: start[some], rows)
-    return Noted(maps, {"completeness": (maps.sum(dim=(1, 2)) - gained).abs() / gained.abs()})
+    gained = inputs.scores(lambda some: inputs.images[some], rows) - inputs.scores(lambda some: start[some], rows)
+    return MapsWithDiagnostics(maps, {"completeness": (maps.sum(dim=(1, 2)) - gained).abs() / gained.abs()})
 
 
-def _slope(asked: Asked, start: Tensor, row: int, places: Tensor, weights: Tensor) -> Tensor:  # (c, h, w)
+def _slope(inputs: ImageInputs, start: Tensor, row: int, places: Tensor, weights: Tensor) -> Tensor:  # (c, h, w)
     """The averaged gradient of one image."""
 
     def between(some: slice) -> Tensor:  # (m, c, h, w)
-        return start[row] + places[some, None, None, None] * (asked.images[row] - start[row])
+        return start[row] + places[some, None, None, None] * (inputs.images[row] - start[row])
 
     rows = torch.full((len(places),), row, device=start.device)
-    return torch.einsum("s,schw->chw", weights, asked.gradients(between, rows))
+    return torch.einsum("s,schw->chw", weights, inputs.gradients(between, rows))
 
 
 def _rule(rule: str, steps: int) -> tuple[Tensor, Tensor]:  # (steps,), (steps,)

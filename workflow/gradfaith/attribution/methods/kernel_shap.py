@@ -8,7 +8,7 @@ itself and weigh alike, each followed by its complement, which adds no equation 
 samples per superpixel are the least that determines the weights. Where there are no more subsets than samples, each is
 asked once, with weight p: the Shapley values themselves. A player that leaves is filled with its own mean, or with mid
 grey, so the game, and its values, depend on the fill. Signed.
-Notes, and what they say of the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
+Diagnostics, and what they tell about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
 """
 
 from math import comb
@@ -18,8 +18,13 @@ import numpy as np
 import torch
 from torch import Generator
 
-from gradfaith.attribution.contract import Asked, Method, Noted
-from gradfaith.attribution.support.surrogate import Copies, Numbers, explained, superpixels
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.surrogate import (
+    FloatArray,
+    SuperpixelCopies,
+    explain_by_surrogate,
+    superpixel_labels,
+)
 
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 2", seeded=True, cite="lundberg2017",
@@ -29,35 +34,37 @@ METHOD = Method(
 
 
 def attribute(
-    asked: Asked,
+    inputs: ImageInputs,
     *,
     segments: int = 50,
     samples: int = 1000,
     fill: Literal["mean", "grey"] = "mean",
     allow_underdetermined: bool = False,
-) -> Noted:
-    labels = superpixels(asked, segments, samples, allow_underdetermined)
-    return explained(asked, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
+) -> MapsWithDiagnostics:
+    labels = superpixel_labels(inputs, segments, samples, allow_underdetermined)
+    return explain_by_surrogate(inputs, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
 
 
-def _copies(count: int, samples: int, generator: Generator) -> Copies:
+def _copies(count: int, samples: int, generator: Generator) -> SuperpixelCopies:
     """Nothing and everything, then subsets."""
     ends, every = np.array([np.zeros(count), np.ones(count)]), 2**count - 2
     if every <= samples:
         subsets = (np.arange(1, every + 1)[:, None] >> np.arange(count)) & 1
         sizes = subsets.sum(axis=1)
         weights = np.array([(count - 1) / (comb(count, size) * size * (count - size)) for size in sizes.tolist()])
-        return Copies(np.vstack([ends, subsets]), np.concatenate([[0, 0], weights]), always=2, drawn=False)
+        return SuperpixelCopies(
+            np.vstack([ends, subsets]), np.concatenate([[0, 0], weights]), in_every_fit=2, random=False
+        )
     sizes = torch.arange(1, count)
     pairs = (samples + 1) // 2
     chosen = torch.multinomial(1 / (sizes * (count - sizes)), pairs, replacement=True, generator=generator) + 1
     ranks = torch.rand((pairs, count), generator=generator).argsort(dim=1).argsort(dim=1)
     subsets = (ranks < chosen[:, None]).numpy()
     both = np.stack([subsets, ~subsets], axis=1).reshape(-1, count)[:samples]
-    return Copies(np.vstack([ends, both]), np.concatenate([[0, 0], np.ones(samples)]), always=2)
+    return SuperpixelCopies(np.vstack([ends, both]), np.concatenate([[0, 0], np.ones(samples)]), in_every_fit=2)
 
 
-def _fit(kept: Numbers, scores: Numbers, weights: Numbers) -> Numbers:
+def _fit(kept: FloatArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
     """The least of all solutions has no part along (1, ..., 1), for the rows have none: it sums to 0."""
     nothing, everything = scores[0], scores[1]
     share = (everything - nothing) / kept.shape[1]

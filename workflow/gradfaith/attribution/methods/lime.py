@@ -6,7 +6,7 @@
 Every superpixel is kept with probability 1/2, so nearly all copies lack half of the image: the kernel tells them apart less
 than its name promises. As in the authors' package, but it explains a probability and picks features first; we explain the
 study's score, by all superpixels. A superpixel that is taken away is filled with its own mean, or with mid grey. Signed.
-Notes, and what they say of the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and one for the image.
+Diagnostics, and what they tell about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and one for the image.
 """
 
 from functools import partial
@@ -16,8 +16,13 @@ import numpy as np
 import torch
 from torch import Generator
 
-from gradfaith.attribution.contract import Asked, Method, Noted
-from gradfaith.attribution.support.surrogate import Copies, Numbers, explained, superpixels
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.surrogate import (
+    FloatArray,
+    SuperpixelCopies,
+    explain_by_surrogate,
+    superpixel_labels,
+)
 
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 1", seeded=True, cite="ribeiro2016",
@@ -27,7 +32,7 @@ METHOD = Method(
 
 
 def attribute(
-    asked: Asked,
+    inputs: ImageInputs,
     *,
     segments: int = 50,
     samples: int = 1000,
@@ -35,10 +40,10 @@ def attribute(
     width: float = 0.25,
     ridge: float = 1.0,
     allow_underdetermined: bool = False,
-) -> Noted:
-    labels = superpixels(asked, segments, samples, allow_underdetermined)
-    return explained(
-        asked,
+) -> MapsWithDiagnostics:
+    labels = superpixel_labels(inputs, segments, samples, allow_underdetermined)
+    return explain_by_surrogate(
+        inputs,
         labels,
         samples,
         fill,
@@ -48,15 +53,15 @@ def attribute(
     )
 
 
-def _copies(count: int, samples: int, generator: Generator, *, width: float) -> Copies:
+def _copies(count: int, samples: int, generator: Generator, *, width: float) -> SuperpixelCopies:
     """The image itself, and copies with each superpixel there or not, by a coin."""
     drawn = torch.rand((samples, count), generator=generator) < 0.5
     kept = torch.cat([torch.ones(1, count, dtype=torch.bool), drawn]).double().numpy()
     distance = 1 - np.sqrt(kept.mean(axis=1))
-    return Copies(kept, np.exp(-(distance**2) / (2 * width**2)), always=1)
+    return SuperpixelCopies(kept, np.exp(-(distance**2) / (2 * width**2)), in_every_fit=1)
 
 
-def _fit(kept: Numbers, scores: Numbers, weights: Numbers, *, ridge: float) -> Numbers:
+def _fit(kept: FloatArray, scores: FloatArray, weights: FloatArray, *, ridge: float) -> FloatArray:
     """Centred, so that the constant is not held small; the ridge as further rows, so that nothing is squared."""
     middle, level = np.average(kept, axis=0, weights=weights), np.average(scores, weights=weights)
     root = np.sqrt(weights)

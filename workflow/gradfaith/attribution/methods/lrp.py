@@ -8,7 +8,7 @@
 
 With gamma = 0 and a small epsilon this is (x - mean) times the gradient, to the last digit, on any chain of ReLUs; gamma is
 what makes it a method. A batch norm is part of the convolution before it. Relevance is read where the image enters the
-first layer, normalised, and summed over channels. Signed. Biases keep some: `kept` notes what share arrives. Refused where
+first layer, normalised, and summed over channels. Signed. Biases keep some: the diagnostic `kept` is the share that arrives. Refused where
 branches join, for there the rules do not say which way to go. captum's leaves `activations` on every module and stops at
 nn.Identity and nn.Flatten, so this is our own, tested against it. Cost: a forward, and some two backwards.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from gradfaith.attribution.contract import Asked, Method, Noted
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
 
 METHOD = Method(
     needs=("image",),
@@ -40,8 +40,8 @@ SAME = (nn.BatchNorm2d, nn.Identity, nn.Dropout)  # may stand between a convolut
 Apply = Callable[[Tensor], Tensor]
 
 
-def attribute(asked: Asked, *, epsilon: float = 1e-6, gamma: float = 0.25) -> Noted:
-    links, given = _chain(asked)
+def attribute(inputs: ImageInputs, *, epsilon: float = 1e-6, gamma: float = 0.25) -> MapsWithDiagnostics:
+    links, given = _chain(inputs)
     relevance, norm = given, NO_NORM
     for place, (layer, entered) in reversed(list(enumerate(links))):
         if isinstance(layer, nn.BatchNorm2d) and place and isinstance(links[place - 1][0], nn.Conv2d):
@@ -58,11 +58,11 @@ def attribute(asked: Asked, *, epsilon: float = 1e-6, gamma: float = 0.25) -> No
             relevance = entered * _slope(layer, entered, relevance / _steady(layer(entered), 0.0))
         else:  # passes on what it gets, at most in another shape
             relevance = relevance.reshape(entered.shape)
-    maps = relevance.to(asked.images).sum(dim=1)
-    return Noted(maps, {"kept": maps.sum(dim=(1, 2)) / given.sum(dim=1)})
+    maps = relevance.to(inputs.images).sum(dim=1)
+    return MapsWithDiagnostics(maps, {"kept": maps.sum(dim=(1, 2)) / given.sum(dim=1)})
 
 
-def _chain(asked: Asked) -> tuple[list[Link], Tensor]:
+def _chain(inputs: ImageInputs) -> tuple[list[Link], Tensor]:
     """The layers as they ran, and the relevance of the last one's outputs: each times the slope of the score."""
     links: list[Link] = []
     outputs: list[Tensor] = []
@@ -74,11 +74,11 @@ def _chain(asked: Asked) -> tuple[list[Link], Tensor]:
         outputs[:] = [output]
 
     with ExitStack() as hooks, torch.enable_grad():
-        for layer in asked.network.modules():
+        for layer in inputs.network.modules():
             if isinstance(layer, nn.BatchNorm2d) or not any(layer.children()):  # a norm may hold its activation
                 hooks.callback(layer.register_forward_pre_hook(enter).remove)
                 hooks.callback(layer.register_forward_hook(leave).remove)
-        scores = asked.network(asked.images.detach().requires_grad_()).gather(1, asked.target[:, None])
+        scores = inputs.network(inputs.images.detach().requires_grad_()).gather(1, inputs.target[:, None])
         (slope,) = torch.autograd.grad(scores.sum(), outputs)
     return links, outputs[0].detach() * slope
 

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method
-from gradfaith.attribution.support.shuffle import baseline
+from gradfaith.attribution.contract import ImageInputs, Method
+from gradfaith.attribution.support.pixel_methods import baseline_images
 
 METHOD = Method(
     needs=("image",),
@@ -28,23 +28,23 @@ METHOD = Method(
 
 
 def attribute(
-    asked: Asked, *, window: float = 0.125, stride: float = 0.0625, fill: Literal["black", "mean"] = "black"
+    inputs: ImageInputs, *, window: float = 0.125, stride: float = 0.0625, fill: Literal["black", "mean"] = "black"
 ) -> Tensor:  # (n, h, w)
-    height, width = asked.images.shape[2:]
+    height, width = inputs.images.shape[2:]
     side = _pixels(window, min(height, width))
-    corners = places(height, width, window, stride)
-    cover, rows = baseline(asked, fill), torch.arange(len(asked.images), device=asked.images.device)
+    corners = window_corners(height, width, window, stride)
+    cover, rows = baseline_images(inputs, fill), torch.arange(len(inputs.images), device=inputs.images.device)
     copies = rows.repeat_interleave(len(corners))
 
     def covered(some: slice) -> Tensor:  # (m, c, h, w)
-        images = asked.images[copies[some]]
+        images = inputs.images[copies[some]]
         for image, number in zip(images, range(some.start, some.stop), strict=True):
             row, (top, left) = number // len(corners), corners[number % len(corners)]
             image[:, top : top + side, left : left + side] = cover[row, :, top : top + side, left : left + side]
         return images
 
-    whole = asked.scores(lambda some: asked.images[some], rows)
-    drops = whole[:, None] - asked.scores(covered, copies).reshape(len(rows), len(corners))
+    whole = inputs.scores(lambda some: inputs.images[some], rows)
+    drops = whole[:, None] - inputs.scores(covered, copies).reshape(len(rows), len(corners))
     total, times = drops.new_zeros(len(rows), height, width), drops.new_zeros(height, width)
     for drop, (top, left) in zip(drops.T, corners, strict=True):
         total[:, top : top + side, left : left + side] += drop[:, None, None]
@@ -52,7 +52,7 @@ def attribute(
     return total / times
 
 
-def places(height: int, width: int, window: float, stride: float) -> list[tuple[int, int]]:
+def window_corners(height: int, width: int, window: float, stride: float) -> list[tuple[int, int]]:
     """The upper left corners of all windows."""
     side, step = (_pixels(length, min(height, width)) for length in (window, stride))
     step = min(step, side)  # no pixel between two windows

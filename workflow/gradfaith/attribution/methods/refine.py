@@ -15,19 +15,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Layered, Method
+from gradfaith.attribution.contract import LayerMaps, Method
 from gradfaith.metrics.maps.evaluate import evaluate
 
 METHOD = Method(needs=("maps",), grid="input", signed=False, backwards=1, cite="domeniconi2026")
 
 
 def attribute(
-    layered: Layered,
+    layered: LayerMaps,
     *,
     of: str = "layercam",  # noqa: ARG001 - read by attribution/bound_method.py, which asks that method
     combine: Literal["product", "geometric", "inverse_exp"] = "product",
 ) -> Tensor:  # (n, h, w)
-    scaled = [evaluate(maps, grid="native", signed=False, size=layered.size) for maps in layered.maps]
+    scaled = [evaluate(maps, grid="native", signed=False, size=layered.image_size) for maps in layered.maps]
     lost = torch.stack([found.broken for found in scaled]).any(dim=0)  # (n,) a map that is not finite makes none
     units = torch.stack([found.unit for found in scaled]).masked_fill(lost[:, None, None], torch.nan)  # (l, n, h, w)
     if combine == "inverse_exp":

@@ -8,10 +8,10 @@ Cost: the forward and the backward of the image, which `input_x_gradient` shares
 
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method
+from gradfaith.attribution.contract import ImageInputs, Method
 
 METHOD = Method(needs=("image",), grid="input", signed=False, forwards=1, backwards=1, cite="simonyan2014")
 
 
-def attribute(asked: Asked) -> Tensor:  # (n, h, w)
-    return asked.slope().abs().amax(dim=1)
+def attribute(inputs: ImageInputs) -> Tensor:  # (n, h, w)
+    return inputs.image_gradient().abs().amax(dim=1)

@@ -11,7 +11,7 @@ Cost: one forward for each channel.
 import torch
 from torch import Tensor
 
-from gradfaith.attribution.contract import Asked, Method, Tap
+from gradfaith.attribution.contract import ImageInputs, Method, Tap
 from gradfaith.metrics.maps.evaluate import resize
 
 METHOD = Method(
@@ -21,7 +21,7 @@ METHOD = Method(
 )  # fmt: skip
 
 
-def attribute(tap: Tap, asked: Asked, *, channels: int = 0) -> Tensor:  # (n, h, w)
+def attribute(tap: Tap, inputs: ImageInputs, *, channels: int = 0) -> Tensor:  # (n, h, w)
     varied = tap.activation.amax(dim=(2, 3)) - tap.activation.amin(dim=(2, 3))  # (n, c)
     count = min(channels or varied.shape[1], varied.shape[1])
     chosen = tap.activation.std(dim=(2, 3)).topk(count, dim=1).indices.sort(dim=1).values  # (n, count)
@@ -29,12 +29,12 @@ def attribute(tap: Tap, asked: Asked, *, channels: int = 0) -> Tensor:  # (n, h,
     flat = chosen.flatten()
 
     def masked(some: slice) -> Tensor:  # (m, c, h, w)
-        masks: Tensor = resize(tap.activation[rows[some], flat[some]], (asked.images.shape[2], asked.images.shape[3]))
+        masks: Tensor = resize(tap.activation[rows[some], flat[some]], (inputs.images.shape[2], inputs.images.shape[3]))
         low, high = masks.amin(dim=(1, 2), keepdim=True), masks.amax(dim=(1, 2), keepdim=True)
         unit = (masks - low) / (high - low).clamp(min=torch.finfo(masks.dtype).tiny)
-        return asked.images[rows[some]] * unit[:, None]
+        return inputs.images[rows[some]] * unit[:, None]
 
-    scores = asked.scores(masked, rows).reshape(len(chosen), count).to(tap.activation.dtype)
+    scores = inputs.scores(masked, rows).reshape(len(chosen), count).to(tap.activation.dtype)
     silent = varied.gather(1, chosen) <= 0
     weights: Tensor = scores.masked_fill(silent, -torch.inf).softmax(dim=1)
     weights = weights.masked_fill(silent.all(dim=1, keepdim=True), 0)

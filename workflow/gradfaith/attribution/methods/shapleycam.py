@@ -16,6 +16,6 @@ METHOD = Method(needs=("layer", "curvature"), grid="native", signed=False, backw
 
 
 def attribute(tap: Tap, curvature: Curvature) -> Tensor:  # (n, h, w)
-    slope = tap.gradient - curvature.along(tap.activation) / 2
+    slope = tap.gradient - curvature.hessian_product(tap.activation) / 2
     weights = slope.mean(dim=(2, 3), keepdim=True)  # (n, c, 1, 1)
     return (weights * tap.activation).sum(dim=1).relu()

@@ -11,7 +11,7 @@ Cost: a forward and a backward for each sample.
 import torch
 from torch import Generator, Tensor
 
-from gradfaith.attribution.contract import Asked, Method
+from gradfaith.attribution.contract import ImageInputs, Method
 
 METHOD = Method(
     needs=("image",), grid="input", signed=False, forwards="samples", backwards="samples", seeded=True, cite="smilkov2017",
@@ -19,19 +19,19 @@ METHOD = Method(
 )  # fmt: skip
 
 
-def attribute(asked: Asked, *, samples: int = 50, noise: float = 0.15) -> Tensor:  # (n, h, w)
-    slopes = [_slope(asked, row, samples, noise) for row in range(len(asked.images))]
+def attribute(inputs: ImageInputs, *, samples: int = 50, noise: float = 0.15) -> Tensor:  # (n, h, w)
+    slopes = [_slope(inputs, row, samples, noise) for row in range(len(inputs.images))]
     return torch.stack(slopes).abs().amax(dim=1)
 
 
-def _slope(asked: Asked, row: int, samples: int, noise: float) -> Tensor:  # (c, h, w)
+def _slope(inputs: ImageInputs, row: int, samples: int, noise: float) -> Tensor:  # (c, h, w)
     """The averaged gradient of one image."""
-    image = asked.images[row]
-    seeds = torch.randint(2**62, (samples,), generator=asked.generators[row]).tolist()
+    image = inputs.images[row]
+    seeds = torch.randint(2**62, (samples,), generator=inputs.generators[row]).tolist()
     spread = noise * (image.max() - image.min())
 
     def noisy(some: slice) -> Tensor:  # (m, c, h, w)
         drawn = [torch.randn(image.shape, generator=Generator().manual_seed(seed)) for seed in seeds[some]]
         return image + spread * torch.stack(drawn).to(image)
 
-    return asked.gradients(noisy, torch.full((samples,), row, device=image.device)).mean(dim=0)
+    return inputs.gradients(noisy, torch.full((samples,), row, device=image.device)).mean(dim=0)

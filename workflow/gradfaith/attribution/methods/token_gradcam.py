@@ -16,7 +16,7 @@ from gradfaith.attribution.contract import Method, Tap
 METHOD = Method(
     needs=("layer",),
     requires=("attention",),
-    at="residual",
+    default_layer="residual",
     grid="native",
     signed=False,
     backwards=1,

@@ -1,18 +1,20 @@
-"""What LIME and KernelSHAP share: superpixels, copies of the image without some of them, a linear model of the scores.
+"""Explain scores by a linear model over superpixels; LIME and KernelSHAP share this code.
 
     S( x with the superpixels z kept )  ~  b + sum_j z_j w_j,       map = w_j on superpixel j
 
-SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image as the colour image
-it looks like. It is free to make fewer or more superpixels than asked for, so their number is noted with every map. A fit
-with fewer than two samples per superpixel is refused unless it is asked for: its weights are mostly chance.
+S(x with the superpixels z kept) is the score of a copy of the image without the other superpixels.
+SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image is treated as
+a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so their number is
+recorded with every map. A fit with fewer than two samples per superpixel is an error unless the study allows it: its
+weights are mostly chance.
 
     superpixels     how many there are
     fit             R2 of the linear model on its own samples, weighted as they were
-    agreement_<m>   Spearman's rank correlation of the fits on two disjoint sets of m samples, m an eighth, a quarter, a half
-                    of all: what two seeds of m samples would give. No value where nothing is drawn.
+    agreement_<m>   Spearman's rank correlation of the fits on two disjoint sets of m samples, m an eighth, a quarter, a
+                    half of all: what two seeds of m samples would give. NaN where samples are not random.
 
-Cost: a forward for each sample, in one stream over all images. An image is cut once for all methods of a bundle that ask for
-as many superpixels. Fits are done in double precision on the CPU.
+Cost: a forward for each sample, batched over all images. An image is cut once for all methods of a bundle that use the
+same number of superpixels. Fits are done in double precision on the CPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,68 +29,86 @@ from scipy.stats import rankdata
 from skimage.segmentation import slic
 from torch import Generator, Tensor
 
-from gradfaith.attribution.contract import Asked, Noted
+from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics
 from gradfaith.errors import MethodUndefined
 
-Numbers = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 Fill = Literal["mean", "grey"]
 COMPACTNESS, BLUR, GREY = 10, 1, 0.5
-PER_SUPERPIXEL = 2  # samples, at least
+MIN_SAMPLES_PER_SUPERPIXEL = 2
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Which superpixels each changed copy of one image keeps; the first few copies belong to every fit."""
+class SuperpixelCopies:
+    """Which superpixels each changed copy of one image keeps; the first copies are part of every fit."""
 
-    kept: Numbers  # (m, superpixels), of 0 and 1
-    weights: Numbers  # (m,)
-    always: int  # so many of the first
-    drawn: bool = True  # at random, not one of each kind
+    kept: FloatArray  # (m, superpixels), of 0 and 1
+    weights: FloatArray  # (m,)
+    in_every_fit: int  # number of first copies that are part of every fit
+    random: bool = True  # drawn at random; False: each subset of superpixels once
 
-    def only(self, rows: slice) -> tuple[Numbers, Numbers, NDArray[np.int_]]:
-        """Some of the drawn copies, after those that are always there: what they keep, their weights, their numbers."""
-        chosen = np.r_[: self.always, np.arange(self.always, len(self.kept))[rows]]
+    def subset(self, rows: slice) -> tuple[FloatArray, FloatArray, NDArray[np.int_]]:
+        """Return the copies of every fit and some of the others: what they keep, their weights, their numbers."""
+        chosen = np.r_[: self.in_every_fit, np.arange(self.in_every_fit, len(self.kept))[rows]]
         return self.kept[chosen], self.weights[chosen], chosen
 
 
-Draw = Callable[[int, int, Generator], Copies]  # superpixels, samples
-Fit = Callable[[Numbers, Numbers, Numbers], Numbers]  # kept, scores, weights -> the constant, then one per superpixel
+DrawCopies = Callable[[int, int, Generator], SuperpixelCopies]  # superpixels, samples
+# kept, scores, weights -> the constant, then one weight per superpixel
+FitWeights = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 
 
-def explained(
-    asked: Asked, labels: Sequence[Tensor], samples: int, fill: Fill, draw: Draw, fit: Fit, *, underdetermined: bool
-) -> Noted:
-    """Maps and notes of a surrogate, from how it draws copies and how it fits; of too many superpixels, no map."""
-    copies = [
-        draw(int(own.max()) + 1, samples, generator) for own, generator in zip(labels, asked.generators, strict=True)
+def explain_by_surrogate(
+    inputs: ImageInputs,
+    labels: Sequence[Tensor],
+    samples: int,
+    fill: Fill,
+    draw: DrawCopies,
+    fit: FitWeights,
+    *,
+    underdetermined: bool,
+) -> MapsWithDiagnostics:
+    """Return maps and diagnostics of a surrogate model; NaN maps where there are too few samples per superpixel.
+
+    `labels`: the superpixel of every pixel (h, w), per image. `draw` draws the copies, `fit` fits their scores.
+    """
+    all_copies = [
+        draw(int(label.max()) + 1, samples, generator)
+        for label, generator in zip(labels, inputs.generators, strict=True)
     ]
-    maps, notes = [], []
-    for own, some, scores in zip(labels, copies, _answers(asked, labels, copies, fill), strict=True):
-        found = fit(some.kept, scores, some.weights)
-        enough = underdetermined or samples >= PER_SUPERPIXEL * some.kept.shape[1]
-        maps.append(torch.from_numpy(found[1:] if enough else np.full_like(found[1:], np.nan))[own])
-        notes.append(
-            {"superpixels": float(some.kept.shape[1]), "fit": _r2(found, some, scores)}
-            | {f"agreement_{m}": _agreement(some, scores, fit, m) for m in (samples // 8, samples // 4, samples // 2)}
+    maps, rows = [], []
+    all_scores = _scores_of_copies(inputs, labels, all_copies, fill)
+    for label, copies, scores in zip(labels, all_copies, all_scores, strict=True):
+        weights = fit(copies.kept, scores, copies.weights)
+        enough = underdetermined or samples >= MIN_SAMPLES_PER_SUPERPIXEL * copies.kept.shape[1]
+        maps.append(torch.from_numpy(weights[1:] if enough else np.full_like(weights[1:], np.nan))[label])
+        rows.append(
+            {"superpixels": float(copies.kept.shape[1]), "fit": _weighted_r2(weights, copies, scores)}
+            | {
+                f"agreement_{m}": _split_half_agreement(copies, scores, fit, m)
+                for m in (samples // 8, samples // 4, samples // 2)
+            }
         )
-    kept = {name: torch.tensor([note[name] for note in notes], device=asked.images.device) for name in notes[0]}
-    return Noted(torch.stack(maps).to(asked.images), kept)
+    diagnostics = {name: torch.tensor([row[name] for row in rows], device=inputs.images.device) for name in rows[0]}
+    return MapsWithDiagnostics(torch.stack(maps).to(inputs.images), diagnostics)
 
 
-def superpixels(asked: Asked, segments: int, samples: int, underdetermined: bool) -> list[Tensor]:  # each (h, w)
-    """The number of its superpixel for every pixel of each image; refused where samples are too few to fit."""
-    if samples < PER_SUPERPIXEL * segments and not underdetermined:
+def superpixel_labels(
+    inputs: ImageInputs, segments: int, samples: int, underdetermined: bool
+) -> list[Tensor]:  # each (h, w)
+    """Return the superpixel of every pixel of each image; raise an error where samples are too few for a fit."""
+    if samples < MIN_SAMPLES_PER_SUPERPIXEL * segments and not underdetermined:
         raise MethodUndefined(
-            found=f"{samples} samples are asked for, of images of about {segments} superpixels.",
-            why=f"With fewer than {PER_SUPERPIXEL} samples for each, the weights are mostly chance: another seed, another map.",
-            then=f"Ask for at least {PER_SUPERPIXEL * segments} `samples` or fewer `segments`, "
+            problem=f"{samples} samples are asked for, of images of about {segments} superpixels.",
+            reason=f"With fewer than {MIN_SAMPLES_PER_SUPERPIXEL} samples for each, the weights are mostly chance: another seed, another map.",
+            fix=f"Ask for at least {MIN_SAMPLES_PER_SUPERPIXEL * segments} `samples` or fewer `segments`, "
             "or set `allow_underdetermined: true`.",
         )
-    return asked.each(("superpixels", segments), partial(cut, segments=segments))
+    return inputs.per_image(("superpixels", segments), partial(cut_superpixels, segments=segments))
 
 
-def cut(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h, w)
-    """One image into superpixels, on the CPU."""
+def cut_superpixels(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h, w)
+    """Cut one image into superpixels, on the CPU."""
     image = image.detach().cpu().double()
     colours = image.expand(3, -1, -1) if len(image) == 1 else image
     found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
@@ -96,27 +116,29 @@ def cut(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h, w)
     return torch.from_numpy(flat.reshape(found.shape).astype(np.int64))
 
 
-def _answers(asked: Asked, labels: Sequence[Tensor], copies: Sequence[Copies], fill: Fill) -> list[Numbers]:
-    """The scores of all copies of each image."""
-    device, lengths = asked.images.device, [len(own.kept) for own in copies]
+def _scores_of_copies(
+    inputs: ImageInputs, labels: Sequence[Tensor], copies: Sequence[SuperpixelCopies], fill: Fill
+) -> list[FloatArray]:
+    """Return the scores of all copies of each image."""
+    device, lengths = inputs.images.device, [len(own.kept) for own in copies]
     widest = max(own.kept.shape[1] for own in copies)
     table = np.concatenate([np.pad(own.kept, ((0, 0), (0, widest - own.kept.shape[1]))) for own in copies])
     kept = torch.from_numpy(table.astype(bool)).to(device)  # (m, widest)
     rows = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
     places = torch.stack(list(labels)).to(device)  # (n, h, w)
-    without = _filled(asked.images, labels, fill)
+    without = _fill_superpixels(inputs.images, labels, fill)
 
     def changed(some: slice) -> Tensor:  # (m, c, h, w)
         own = rows[some]
         keep = kept[some].gather(1, places[own].flatten(1)).reshape(len(own), 1, *places.shape[1:])
-        return torch.where(keep, asked.images[own], without[own])
+        return torch.where(keep, inputs.images[own], without[own])
 
-    scores = asked.scores(changed, rows).cpu().double().numpy()
+    scores = inputs.scores(changed, rows).cpu().double().numpy()
     return np.split(scores, np.cumsum(lengths)[:-1])
 
 
-def _filled(images: Tensor, labels: Sequence[Tensor], fill: Fill) -> Tensor:  # (n, c, h, w)
-    """The images with no superpixel kept."""
+def _fill_superpixels(images: Tensor, labels: Sequence[Tensor], fill: Fill) -> Tensor:  # (n, c, h, w)
+    """Return the images with every superpixel filled."""
     if fill == "grey":
         return torch.full_like(images, GREY)
     found = []
@@ -127,24 +149,24 @@ def _filled(images: Tensor, labels: Sequence[Tensor], fill: Fill) -> Tensor:  # 
     return torch.stack(found).to(images)
 
 
-def _r2(found: Numbers, copies: Copies, scores: Numbers) -> float:
-    """Of the copies that are not in every fit."""
-    weights, truth = copies.weights[copies.always :], scores[copies.always :]
+def _weighted_r2(found: FloatArray, copies: SuperpixelCopies, scores: FloatArray) -> float:
+    """Return R2 on the copies that are not part of every fit."""
+    weights, truth = copies.weights[copies.in_every_fit :], scores[copies.in_every_fit :]
     if not weights.sum():
         return float("nan")
-    missed = truth - found[0] - copies.kept[copies.always :] @ found[1:]
+    missed = truth - found[0] - copies.kept[copies.in_every_fit :] @ found[1:]
     spread = truth - np.average(truth, weights=weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(1 - (weights @ missed**2) / (weights @ spread**2))
 
 
-def _agreement(copies: Copies, scores: Numbers, fit: Fit, size: int) -> float:
-    """Spearman's rank correlation of the fits on two disjoint sets of copies."""
-    if not (copies.drawn and size):
+def _split_half_agreement(copies: SuperpixelCopies, scores: FloatArray, fit: FitWeights, size: int) -> float:
+    """Return Spearman's rank correlation of the fits on two disjoint sets of copies."""
+    if not (copies.random and size):
         return float("nan")
     pair = []
     for rows in (slice(size), slice(size, 2 * size)):
-        kept, weights, chosen = copies.only(rows)
+        kept, weights, chosen = copies.subset(rows)
         found = fit(kept, scores[chosen], weights)[1:]
         # Superpixels that no copy tells apart tie, whatever the last digits say.
         pair.append(rankdata(np.round(found / max(np.abs(found).max(), np.finfo(float).tiny), 9)))

@@ -1,13 +1,14 @@
-"""What a study will cost, by rule, from what jobs like these have cost before.
+"""Forecast the hours and the disk space of a study, rule by rule, from finished jobs.
 
-    seconds = start-up + rate * work,    rate = median over records of (seconds - start-up) / work
+    seconds = start-up + rate * work,    rate = median over finished jobs of (seconds - start-up) / work
 
-A record is a finished job, of any study whose file still says what it was (cli/cost/history.py); `work` is counted in cli/cost/jobs.py. The nearest
-records are taken: the same network, size and bundle, else the same network and size, else the same network, else the same rule on
-other networks. A small network says little of a large one, so those hours are shown apart, and nothing is said of the size
-of weights and maps. Records of a GPU stand before those of a CPU, and only they make GPU-hours; jobs that share a GPU count
-each in full. Storage goes the same way, from the sizes of files. A job whose outputs are there costs nothing more, stale or not;
-one without any record has no price.
+Finished jobs may be of any study whose file still describes them (cli/cost/history.py); `work` is counted in
+cli/cost/jobs.py. The most similar finished jobs are used: same network, image size and bundle; else same
+network and size; else same network; else same rule on other networks. A small network tells little about a
+large one, so hours from other networks are shown apart, and the size of weights and maps is then not
+forecast. Jobs that ran on a GPU are preferred to those on a CPU, and only they count as GPU-hours; jobs that
+share a GPU count each in full. Storage is forecast in the same way, from file sizes. A job whose outputs
+exist costs nothing more, stale or not; a job without any finished job like it has no forecast.
 """
 
 import statistics
@@ -17,35 +18,35 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from gradfaith.cli.cost.history import Record, records, size
-from gradfaith.cli.cost.jobs import GPU_RULES, START, Job, jobs, sizes
+from gradfaith.cli.cost.history import FinishedJob, output_bytes, read_finished_jobs
+from gradfaith.cli.cost.jobs import GPU_RULES, START_UP_SECONDS, PlannedJob, count_images, plan_jobs
 from gradfaith.dag.plan import Plan
 
-NEAR: tuple[tuple[str, Callable[[Job], object]], ...] = (
+SIMILARITY_LEVELS: tuple[tuple[str, Callable[[PlannedJob], object]], ...] = (
     ("same cells", lambda job: (job.network, job.side, job.kind)),
     ("same network", lambda job: (job.network, job.side)),
     ("other image sizes", lambda job: (job.network, job.kind)),
     ("other image sizes", lambda job: job.network),
     ("other networks", lambda _job: None),
 )
-OTHERS = len(NEAR) - 1
+OTHER_NETWORKS = len(SIMILARITY_LEVELS) - 1
 SIZED_BY_NETWORK = {"train", "explain", "weights"}
 
 
 @dataclass(frozen=True)
-class Line:
-    """One rule of a study."""
+class RuleForecast:
+    """What the jobs of one rule need: a line of the table."""
 
     rule: str
     jobs: int
     left: int
-    hours: float | None  # of what is left; None: no record
-    guessed: float  # of these, hours from other networks
+    hours: float | None  # of the jobs left; None: no finished job to forecast from
+    hours_from_other_networks: float  # of these hours
     device: str
-    kept: int  # bytes that are there
-    coming: float  # bytes to come, of those jobs of which it can be said
-    unsized: int  # the others
-    memory: float  # MB, the most that a record took
+    bytes_on_disk: int
+    bytes_to_come: float  # of the jobs left whose size can be forecast
+    jobs_without_size: int  # the other jobs left
+    memory: float  # MB, the most that a finished job took
     basis: str
 
     @property
@@ -53,120 +54,127 @@ class Line:
         return self.rule in GPU_RULES
 
 
-class Price(NamedTuple):
-    """Of one job, and how near the records are that say so."""
+class JobForecast(NamedTuple):
+    """What one job needs, and how similar the finished jobs are that this comes from."""
 
     seconds: float
-    size: float | None
-    near: int
+    size: float | None  # bytes
+    similarity: int  # place in SIMILARITY_LEVELS
 
 
-def predicted(plan: Plan, root: Path, images: int | None = None) -> tuple[list[Line], list[str]]:
-    """A line per rule, and what the reader should know of them."""
-    counted = sizes(plan, images)
-    if counted is None:
+def forecast_study(plan: Plan, root: Path, images: int | None = None) -> tuple[list[RuleForecast], list[str]]:
+    """Return a forecast per rule, and notes for the reader.
+
+    `images`: how many images there will be, if the dataset is not split yet.
+    """
+    image_counts = count_images(plan, images)
+    if image_counts is None:
         return [], ["nobody knows yet how many images there are: run `snakemake` up to the split, or say --images"]
-    wanted = list(jobs(plan, counted))
-    known, notes = records(plan, wanted, root)
-    if images is not None and images != round(counted.images):
-        notes.append(f"--images {images} is not used: {plan.layout.splits} has {counted.images:.0f}")
-    by_rule = groupby(sorted(wanted, key=_order(wanted)), key=lambda job: job.rule)
-    return [_line(rule, list(own), known.get(rule, [])) for rule, own in by_rule], notes
+    planned = list(plan_jobs(plan, image_counts))
+    finished, notes = read_finished_jobs(plan, planned, root)
+    if images is not None and images != round(image_counts.images):
+        notes.append(f"--images {images} is not used: {plan.paths.splits} has {image_counts.images:.0f}")
+    by_rule = groupby(sorted(planned, key=_rule_order(planned)), key=lambda job: job.rule)
+    return [_forecast_rule(rule, list(jobs), finished.get(rule, [])) for rule, jobs in by_rule], notes
 
 
-def text(lines: Sequence[Line], notes: Iterable[str]) -> str:
-    """The table as a person reads it, sums below."""
-    said: list[str] = []
+def format_forecast(lines: Sequence[RuleForecast], notes: Iterable[str]) -> str:
+    """Return the text that `gradfaith cost` prints: the table, totals and notes."""
+    text: list[str] = []
     if lines:
         heads = ("rule", "jobs", "done", "left", "hours left", "on", "on disk", "to come", "memory", "from")
-        rows = [heads, *(_cells(line) for line in lines)]
+        rows = [heads, *(_table_cells(line) for line in lines)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        said = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        said += ["", *_sums(lines)]
-    return "\n".join([*said, *(f"note: {note}" for note in notes)]) + "\n"
+        text = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        text += ["", *_format_totals(lines)]
+    return "\n".join([*text, *(f"note: {note}" for note in notes)]) + "\n"
 
 
-def _sums(lines: Sequence[Line]) -> list[str]:
+def _format_totals(lines: Sequence[RuleForecast]) -> list[str]:
     priced = [line for line in lines if line.left and line.hours is not None]
     unpriced = [line for line in lines if line.left and line.hours is None]
     gpu = sum(line.hours or 0 for line in priced if line.on_gpu and line.device == "cuda")
     elsewhere = [line.rule for line in lines if line.on_gpu and line.left and line.device != "cuda"]
     left, total = sum(line.left for line in lines), sum(line.jobs for line in lines)
-    unknown, unsized = sum(line.left for line in unpriced), sum(line.unsized for line in lines)
-    guessed = sum(line.guessed for line in priced)
-    said = [
+    unknown, unsized = sum(line.left for line in unpriced), sum(line.jobs_without_size for line in lines)
+    guessed = sum(line.hours_from_other_networks for line in priced)
+    text = [
         f"{total} jobs, {total - left} done (their files are there; `snakemake -n` says which are stale), {left} left",
-        f"{_least(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
+        f"{_describe_unknown(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
         + " (jobs that share a GPU count each in full)" * bool(gpu),
-        f"storage: {_bytes(sum(line.kept for line in lines))} there, "
-        f"{_least(unsized, left)}{_bytes(sum(line.coming for line in lines))} to come",
+        f"storage: {_format_bytes(sum(line.bytes_on_disk for line in lines))} there, "
+        f"{_describe_unknown(unsized, left)}{_format_bytes(sum(line.bytes_to_come for line in lines))} to come",
     ]
     if guessed:
-        said.append(f"{guessed:.2f} of these hours are from other networks: too few where those are smaller")
+        text.append(f"{guessed:.2f} of these hours are from other networks: too few where those are smaller")
     if unpriced:
-        said.append(f"no record to predict from: {', '.join(line.rule for line in unpriced)}")
+        text.append(f"no record to predict from: {', '.join(line.rule for line in unpriced)}")
     if elsewhere:
-        said.append(f"no record from a GPU, so no GPU-hours: {', '.join(elsewhere)}")
-    return said
+        text.append(f"no record from a GPU, so no GPU-hours: {', '.join(elsewhere)}")
+    return text
 
 
-def _least(unknown: int, left: int) -> str:
+def _describe_unknown(unknown: int, left: int) -> str:
     return f"not known for {unknown} of {left} jobs, for the others " if unknown else ""
 
 
-def _line(rule: str, wanted: Sequence[Job], known: Sequence[Record]) -> Line:
-    left = [job for job in wanted if not all(Path(path).is_file() for path in job.outputs)]
-    used = [record for record in known if record.device == "cuda"] or known
-    prices = [_price(job, used) for job in left] if used else []
-    farthest = max(prices, key=lambda price: price.near).near if prices else None
-    return Line(
-        rule, len(wanted), len(left),
-        hours=sum(price.seconds for price in prices) / 3600 if used or not left else None,
-        guessed=sum(price.seconds for price in prices if price.near == OTHERS) / 3600,
+def _forecast_rule(rule: str, planned: Sequence[PlannedJob], finished: Sequence[FinishedJob]) -> RuleForecast:
+    left = [job for job in planned if not all(Path(path).is_file() for path in job.outputs)]
+    used = [job for job in finished if job.device == "cuda"] or finished
+    forecasts = [_forecast_job(job, used) for job in left] if used else []
+    farthest = max(forecasts, key=lambda forecast: forecast.similarity).similarity if forecasts else None
+    return RuleForecast(
+        rule, len(planned), len(left),
+        hours=sum(forecast.seconds for forecast in forecasts) / 3600 if used or not left else None,
+        hours_from_other_networks=sum(one.seconds for one in forecasts if one.similarity == OTHER_NETWORKS) / 3600,
         device=used[0].device if used else "",
-        kept=sum(size(job) for job in wanted),
-        coming=sum(price.size or 0 for price in prices),
-        unsized=len(left) - sum(price.size is not None for price in prices),
-        memory=max((record.memory for record in used), default=0),
-        basis=_basis(len(used), farthest, any(job.network for job in wanted)),
+        bytes_on_disk=sum(output_bytes(job) for job in planned),
+        bytes_to_come=sum(forecast.size or 0 for forecast in forecasts),
+        jobs_without_size=len(left) - sum(forecast.size is not None for forecast in forecasts),
+        memory=max((job.memory for job in used), default=0),
+        basis=_describe_basis(len(used), farthest, any(job.network for job in planned)),
     )  # fmt: skip
 
 
-def _basis(count: int, farthest: int | None, network: bool) -> str:
+def _describe_basis(count: int, farthest: int | None, network: bool) -> str:
     if not count:
         return "no record"
-    said = f"{count} record{'s' * (count > 1)}"
-    return said if farthest is None else f"{said}, {NEAR[farthest][0] if network else 'same rule'}"
+    text = f"{count} record{'s' * (count > 1)}"
+    return text if farthest is None else f"{text}, {SIMILARITY_LEVELS[farthest][0] if network else 'same rule'}"
 
 
-def _price(job: Job, known: Sequence[Record]) -> Price:
-    nearest = ([record for record in known if near(record.job) == near(job)] for _, near in NEAR)
-    number, own = next((number, found) for number, found in enumerate(nearest) if found)  # the last takes all
-    rate = statistics.median(max(one.seconds - START, 0.1 * one.seconds) / one.work for one in own)
-    foreign = number == OTHERS and job.rule in SIZED_BY_NETWORK
-    sized = [one.size / one.job.amount for one in own if one.size and one.job.amount and not foreign]
-    room = statistics.median(sized) * job.amount if sized else 0.0 if not job.amount else None
-    return Price(min(START, *(one.seconds for one in own)) + rate * job.work, room, number)
+def _forecast_job(job: PlannedJob, finished: Sequence[FinishedJob]) -> JobForecast:
+    candidates = ([one for one in finished if key(one.job) == key(job)] for _, key in SIMILARITY_LEVELS)
+    level, similar = next((level, jobs) for level, jobs in enumerate(candidates) if jobs)  # the last level takes all
+    rate = statistics.median(max(one.seconds - START_UP_SECONDS, 0.1 * one.seconds) / one.work for one in similar)
+    size_differs = level == OTHER_NETWORKS and job.rule in SIZED_BY_NETWORK
+    bytes_per_amount = [
+        one.size / one.job.amount for one in similar if one.size and one.job.amount and not size_differs
+    ]
+    size = statistics.median(bytes_per_amount) * job.amount if bytes_per_amount else 0.0 if not job.amount else None
+    return JobForecast(min(START_UP_SECONDS, *(one.seconds for one in similar)) + rate * job.work, size, level)
 
 
-def _order(wanted: Sequence[Job]) -> Callable[[Job], int]:
-    places: Mapping[str, int] = {rule: place for place, rule in enumerate(dict.fromkeys(job.rule for job in wanted))}
+def _rule_order(planned: Sequence[PlannedJob]) -> Callable[[PlannedJob], int]:
+    places: Mapping[str, int] = {rule: place for place, rule in enumerate(dict.fromkeys(job.rule for job in planned))}
     return lambda job: places[job.rule]
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _table_cells(line: RuleForecast) -> tuple[str, ...]:
     hours = "-" if not line.left else "no record" if line.hours is None else f"{line.hours:.2f}"
-    known = line.left - line.unsized
-    coming = "-" if not line.left else _bytes(line.coming) + f" ({known} of {line.left})" * (known < line.left)
+    known = line.left - line.jobs_without_size
+    coming = (
+        "-" if not line.left else _format_bytes(line.bytes_to_come) + f" ({known} of {line.left})" * (known < line.left)
+    )
     memory = f"{line.memory:.0f} MB" if line.memory else "?"
     done = line.jobs - line.left
     return (
-        line.rule, str(line.jobs), str(done), str(line.left), hours, line.device or "-", _bytes(line.kept),
+        line.rule, str(line.jobs), str(done), str(line.left), hours, line.device or "-", _format_bytes(line.bytes_on_disk),
         coming if known or not line.left else "?", memory, line.basis,
     )  # fmt: skip
 
 
-def _bytes(count: float) -> str:
+def _format_bytes(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

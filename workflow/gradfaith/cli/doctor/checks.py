@@ -1,7 +1,7 @@
-"""What a run will need, looked at before it begins: each finding is well, doubtful or broken, and says the mend.
+"""Check before a run what it will need: study, torch, devices, file locks, disk, weights, SLURM, leftovers.
 
-Broken is what stops a run or spoils it; doubtful is what may be meant. Every check is on its own, so that one that
-fails does not hide the others.
+Each finding is `well`, `doubtful` (may be intended) or `broken` (stops or spoils a run), and names a fix. The
+checks are independent: one that fails does not hide the others.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from gradfaith.cli.doctor import slurm, snakemake_metadata
 from gradfaith.cli.doctor.slurm import Finding, State
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
-from gradfaith.errors import Refusal
+from gradfaith.errors import GradFaithError
 from gradfaith.runtime import gpu_slots
 
-TAKEN = 75  # how the child below says that the lock has a holder; another error of its own is no such answer
-LOCK = f"""
+LOCK_IS_HELD = 75  # exit status of the child below if the lock has a holder, unlike that of any other error
+LOCK_SCRIPT = f"""
 import fcntl, sys
 file = open(sys.argv[1], "r+")  # network folders lock nothing that is open for reading only
 try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
-    sys.exit({TAKEN})
+    sys.exit({LOCK_IS_HELD})
 """
 MOUNTS = Path("/proc/mounts")
-MENDS = {  # where a check itself fails
+FIXES = {  # if a check itself fails
     "torch": "pip install -r envs/run.txt",
     "devices": "Install the torch that this driver is for (pip install -r envs/run.txt), or say `device: cpu`.",
     "file locks": "results/ must be a folder that you may write to.",
@@ -41,37 +41,37 @@ MENDS = {  # where a check itself fails
     "SLURM": f"Mend {slurm.PROFILE}, or ask who runs the cluster.",
     "earlier run": "results/ and .snakemake/ must be folders that you may read.",
 }
-ROOM = 2e9  # bytes that a disk should have free where nothing is known of a study's size
+MIN_FREE_BYTES = 2e9  # that a disk should have if nothing is known of a study's size
 
 
-def examine(study: str, root: Path) -> Iterator[Finding]:
-    """All findings, the study's first."""
+def run_checks(study: str, root: Path) -> Iterator[Finding]:
+    """Run all checks and yield their findings, the study's first; `study` is a name or a YAML file."""
     plan: Plan | None = None
-    named = study
+    study_file = study
     try:
-        path = locate.asked(study, root)
-        named = str(path)
-        plan = Plan.read(locate.read(path), root, str(path))
-        plan.raw_files()
+        path = locate.study_file(study, root)
+        study_file = str(path)
+        plan = Plan.read(locate.read_document(path), root, str(path))
+        plan.raw_inputs()
         yield Finding("study", "well", f"{path} is valid")
-    except Refusal as refusal:
-        yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+    except GradFaithError as refusal:
+        yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.problem}", refusal.fix)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
-        "torch": torch_pair, "devices": lambda: devices(plan), "file locks": lambda: locking(root),
-        "disk": lambda: space(plan, root), "weights": lambda: weights(plan, named), "SLURM": lambda: slurm.examine(root),
-        "earlier run": lambda: leftovers(root),
+        "torch": check_torch, "devices": lambda: check_devices(plan), "file locks": lambda: check_file_locks(root),
+        "disk": lambda: check_disk(plan, root), "weights": lambda: check_weights(plan, study_file), "SLURM": lambda: slurm.check_slurm(root),
+        "earlier run": lambda: check_earlier_run(root),
     }  # fmt: skip
-    for what, check in checks.items():
+    for name, check in checks.items():
         try:
             yield from check()
-        except Refusal as refusal:
-            yield Finding(what, "broken", f"{type(refusal).__name__}: {refusal.found}", refusal.then)
+        except GradFaithError as refusal:
+            yield Finding(name, "broken", f"{type(refusal).__name__}: {refusal.problem}", refusal.fix)
         except Exception as error:  # whatever is wrong here, the other findings are still wanted
-            yield Finding(what, "broken", f"{type(error).__name__}: {error}", MENDS[what])
+            yield Finding(name, "broken", f"{type(error).__name__}: {error}", FIXES[name])
 
 
-def torch_pair() -> Iterator[Finding]:
-    """Networks can be built: asked of a process of its own, for a broken pair ends the one that imports it."""
+def check_torch() -> Iterator[Finding]:
+    """Check that networks can be built, in a child process: a broken torch and torchvision would end this one."""
     script = "import torch; from gradfaith.models import timm_import as vision; print(torch.__version__, vision.timm.__version__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     try:
@@ -88,26 +88,28 @@ def torch_pair() -> Iterator[Finding]:
         yield Finding("torch", "well", f"{pair}, timm {done.stdout.split()[-1]}")
 
 
-def devices(plan: Plan | None) -> Iterator[Finding]:
-    """What jobs would compute on here; on a cluster the nodes are asked, not the machine one submits from."""
+def check_devices(plan: Plan | None) -> Iterator[Finding]:
+    """Check which devices jobs find on this machine; on a cluster, the nodes may have others."""
     import torch
 
-    asked = plan.study.compute.device if plan else "auto"
+    requested = plan.study.compute.device if plan else "auto"
     count = torch.cuda.device_count()
     if count:
         names = ", ".join(dict.fromkeys(torch.cuda.get_device_name(number) for number in range(count)))
         yield Finding(
-            "devices", "well", f"{count} GPUs ({names}); jobs share out {','.join(gpu_slots.visible(lambda: count))}"
+            "devices",
+            "well",
+            f"{count} GPUs ({names}); jobs share out {','.join(gpu_slots.visible_devices(lambda: count))}",
         )
     elif shutil.which("nvidia-smi"):
         yield Finding(
             "devices", "doubtful", f"there is a GPU driver, and torch {torch.__version__} sees no GPU",
-            f"Install torch's CUDA build, or look at {gpu_slots.VISIBLE}.",
+            f"Install torch's CUDA build, or look at {gpu_slots.VISIBLE_DEVICES}.",
         )  # fmt: skip
     else:
         kind = "mps" if torch.backends.mps.is_available() else f"cpu, {os.cpu_count()} cores"
         yield Finding("devices", "well", kind)
-    if asked == "cuda" and not count:
+    if requested == "cuda" and not count:
         yield Finding(
             "devices", "doubtful", "compute.device: cuda, and there is none here",
             "Right where jobs run elsewhere; else say `device: auto`.",
@@ -119,37 +121,42 @@ def devices(plan: Plan | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def locking(root: Path) -> Iterator[Finding]:
-    """A lock on a file of the results keeps another process out, here and, as far as the mount says, on other machines."""
+def check_file_locks(root: Path) -> Iterator[Finding]:
+    """Check that a file lock in results/ excludes other processes, also on other machines (by the mount's options)."""
     import fcntl
 
     results = root / "results"
     folder, where = (results, "results/") if os.path.lexists(results) else (root, "the folder that results/ will be in")
     path = folder / f".doctor-{os.getpid()}"
-    mend = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
+    fix = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
     try:
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            other = subprocess.run([sys.executable, "-c", LOCK, str(path)], capture_output=True, text=True, check=False)
-        mounted = alone(MOUNTS.read_text() if MOUNTS.is_file() else "", folder.resolve())
+            other = subprocess.run(
+                [sys.executable, "-c", LOCK_SCRIPT, str(path)], capture_output=True, text=True, check=False
+            )
+        mounted = find_local_locks(MOUNTS.read_text() if MOUNTS.is_file() else "", folder.resolve())
         if other.returncode == 0:
-            yield Finding("file locks", "broken", f"a second process took a lock that was held in {where}", mend)
-        elif other.returncode != TAKEN:
+            yield Finding("file locks", "broken", f"a second process took a lock that was held in {where}", fix)
+        elif other.returncode != LOCK_IS_HELD:
             said = other.stderr.strip().rpartition("\n")[2]
-            yield Finding("file locks", "broken", f"a second process cannot try one in {where}: {said}", mend)
+            yield Finding("file locks", "broken", f"a second process cannot try one in {where}: {said}", fix)
         elif mounted:  # no second machine to try from
-            yield Finding("file locks", "doubtful", f"{where} has them on this machine alone ({mounted})", mend)
+            yield Finding("file locks", "doubtful", f"{where} has them on this machine alone ({mounted})", fix)
         else:
             yield Finding("file locks", "well", f"{where} has them")
     except OSError as error:
-        yield Finding("file locks", "broken", f"{where}: {error.strerror or error}", mend)
+        yield Finding("file locks", "broken", f"{where}: {error.strerror or error}", fix)
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-def alone(mounts: str, folder: Path) -> str:
-    """How a network folder is mounted whose locks no other machine sees; nothing, where they do."""
+def find_local_locks(mounts: str, folder: Path) -> str:
+    """Return how a network folder is mounted whose locks other machines do not see; "" if they do.
+
+    `mounts`: the text of /proc/mounts.
+    """
     found = ("", "", "")
     for line in mounts.splitlines():
         _, where, kind, options = line.split()[:4]
@@ -163,14 +170,14 @@ def alone(mounts: str, folder: Path) -> str:
     return f"{kind} at {where}, {local if isinstance(local, str) else ','.join(sorted(local))}" if local else ""
 
 
-def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
-    """The disk that results lie on holds what is to come, as far as past files say."""
+def check_disk(plan: Plan | None, root: Path) -> Iterator[Finding]:
+    """Check that the disk of results/ has room for what is to come, as forecast from finished jobs."""
     results = root / "results"
     free = shutil.disk_usage(results if results.exists() else root).free
-    lines = forecast.predicted(plan, root)[0] if plan else []
-    coming = sum(line.coming for line in lines)
-    unknown = [line.rule for line in lines if line.unsized]
-    needed = coming if lines and not unknown else max(coming, ROOM)
+    lines = forecast.forecast_study(plan, root)[0] if plan else []
+    coming = sum(line.bytes_to_come for line in lines)
+    unknown = [line.rule for line in lines if line.jobs_without_size]
+    needed = coming if lines and not unknown else max(coming, MIN_FREE_BYTES)
     said = f"{free / 1e9:.1f} GB free"
     if coming:
         said += f", about {coming / 1e9:.2f} GB to come" + (
@@ -179,34 +186,34 @@ def space(plan: Plan | None, root: Path) -> Iterator[Finding]:
     elif unknown or not lines:
         said += ", and nothing is known of what is to come"
     state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"
-    mend = "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away."
-    yield Finding("disk", state, said, mend)
+    fix = "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away."
+    yield Finding("disk", state, said, fix)
 
 
-def weights(plan: Plan | None, named: str) -> Iterator[Finding]:
-    """The files that training starts from are there and whole; `named` is the study's own file."""
+def check_weights(plan: Plan | None, study_file: str) -> Iterator[Finding]:
+    """Check that the weights that training starts from exist and can be read; the fix names `study_file`."""
     if plan is None or plan.study.external:
         return
     files = {path: arch for arch in plan.architectures if (path := plan.starting_weights(arch))}
-    fetched = {plan.layout.pretrained(plan.study.architectures[arch].timm or arch) for arch in plan.architectures}
+    fetched = {plan.paths.pretrained(plan.study.architectures[arch].timm or arch) for arch in plan.architectures}
     missing = [path for path in files if not Path(path).is_file()]
     if own := [path for path in missing if path not in fetched]:
         yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")
-    spoilt = {path: why for path in files if path not in missing and (why := _spoilt(Path(path)))}
+    spoilt = {path: why for path in files if path not in missing and (why := _why_unreadable(Path(path)))}
     for path, why in spoilt.items():
-        mend = f"Delete it; then, on a machine with a network: snakemake {path} --configfile {named}"
-        yield Finding("weights", "broken", why, mend if path in fetched else "Export or copy the file again.")
+        fix = f"Delete it; then, on a machine with a network: snakemake {path} --configfile {study_file}"
+        yield Finding("weights", "broken", why, fix if path in fetched else "Export or copy the file again.")
     if missing := [path for path in missing if path in fetched]:
         yield Finding(
             "weights", "doubtful", f"{len(missing)} of {len(files)} are not there yet",
-            f"On a machine with a network: snakemake {' '.join(missing)} --configfile {named}",
+            f"On a machine with a network: snakemake {' '.join(missing)} --configfile {study_file}",
         )  # fmt: skip
     if not (own or spoilt or missing):
         yield Finding("weights", "well", f"all {len(files)} are there" if files else "none needed")
 
 
-def _spoilt(path: Path) -> str:
-    """Why a training would refuse a file of weights; of safetensors the header says whether all tensors are there."""
+def _why_unreadable(path: Path) -> str:
+    """Return why training would refuse a file of weights, or ""; for safetensors the header tells enough."""
     from safetensors import SafetensorError, safe_open
 
     from gradfaith.models import weight_file
@@ -214,21 +221,21 @@ def _spoilt(path: Path) -> str:
     try:
         if weight_file.is_safetensors(path):
             with safe_open(path, "np"):
-                weight_file.digest(path)
+                weight_file.checked_sha256(path)
         else:
-            weight_file.read(path)
-    except Refusal as refusal:
-        return refusal.found
+            weight_file.read_weights(path)
+    except GradFaithError as refusal:
+        return refusal.problem
     except (OSError, SafetensorError) as error:
         return f"{path} cannot be read: {error}"
     return ""
 
 
-def leftovers(root: Path) -> Iterator[Finding]:
-    """What a killed run left: its lock, and results that nothing is known of."""
+def check_earlier_run(root: Path) -> Iterator[Finding]:
+    """Check what a killed run left: its lock, and results without a record of how they were made."""
     if any((root / ".snakemake/locks").glob("*")):
         yield Finding("earlier run", "doubtful", "it left a lock, or still runs", "If it was killed: make resume")
-    elif lost := snakemake_metadata.unrecorded(root):
-        yield Finding("earlier run", "doubtful", snakemake_metadata.said(lost), snakemake_metadata.MEND)
+    elif lost := snakemake_metadata.find_unrecorded(root):
+        yield Finding("earlier run", "doubtful", snakemake_metadata.describe_unrecorded(lost), snakemake_metadata.FIX)
     else:
         yield Finding("earlier run", "well", "nothing is left of one")

@@ -1,6 +1,6 @@
-"""What is written of the code by the code: the schema that editors complete from, the keys in config/README.md, methods and metrics.
+"""Generate the JSON schema of a study, the key list in config/README.md, docs/methods.md and docs/metrics.md.
 
-All are generated; a test fails when they and what they describe drift apart.
+`gradfaith schema` writes these files. A test fails when they differ from what the code declares.
 """
 
 import json
@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gradfaith import registry
-from gradfaith.cli.reference import plugin_tables as methods_reference
+from gradfaith.cli.reference import plugin_tables
 from gradfaith.config.dataset import Dataset
-from gradfaith.config.study import Study
+from gradfaith.config.options import options_model
+from gradfaith.config.study import Battery, Bundle, MethodUse, PluginUse, Study
 from gradfaith.storage.atomic import write_text
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
@@ -37,31 +38,31 @@ alone: those of a battery share them; some run the method again, and a composite
 readings at the head of each file.
 """
 BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
-PLACES = {
+PLUGIN_KEYS = {
     "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
     "batteries.<battery>.metrics": "faithfulness", "batteries.<battery>.imputers": "imputers", "bundles.<bundle>.methods": "methods",
 }  # fmt: skip
 
 
-def schema() -> str:
-    """The JSON schema of a study, with the names that exist."""
-    found = Study.model_json_schema()
-    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    found["title"] = "GradFaith study"
+def study_schema() -> str:
+    """Return the JSON schema of a study, with the names of methods, metrics, imputers and figures that exist."""
+    schema = Study.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "GradFaith study"
     for key in ("localization", "composite", "agreement", "figures"):
-        found["properties"][key] = _named(registry.names(key), found["properties"][key])
-    methods = found["$defs"]["Bundle"]["properties"]
-    methods["methods"] = _named(registry.names("methods"), methods["methods"])
-    battery = found["$defs"]["Battery"]["properties"]
-    battery["metrics"] = _named(registry.names("faithfulness"), battery["metrics"])
-    battery["imputers"] = _named(registry.names("imputers"), battery["imputers"])
-    return json.dumps(found, indent=2) + "\n"
+        schema["properties"][key] = _names_or_mapping(registry.names(key), schema["properties"][key])
+    methods = schema["$defs"][Bundle.__name__]["properties"]
+    methods["methods"] = _names_or_mapping(registry.names("methods"), methods["methods"])
+    battery = schema["$defs"][Battery.__name__]["properties"]
+    battery["metrics"] = _names_or_mapping(registry.names("faithfulness"), battery["metrics"])
+    battery["imputers"] = _names_or_mapping(registry.names("imputers"), battery["imputers"])
+    return json.dumps(schema, indent=2) + "\n"
 
 
-def keys() -> str:
-    """Every key of a study and of a dataset, and every name with its options, as Markdown."""
+def config_keys() -> str:
+    """Return every key of a study and of a dataset, and every plug-in with its options, as Markdown."""
     lines = ["### Keys of a study", "", "| key | default | what it says |", "|---|---|---|"]
-    lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _fields(Study, "")]
+    lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(Study, "")]
     lines += [
         "",
         "### Keys of a dataset (`config/datasets/<name>.yaml`)",
@@ -69,82 +70,89 @@ def keys() -> str:
         "| key | default | what it says |",
         "|---|---|---|",
     ]
-    lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _fields(Dataset, "") if path != "name"]
+    lines += [
+        f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(Dataset, "") if path != "name"
+    ]
     lines += ["", "### Options of the readers", ""]
     for name in registry.names("readers"):
-        model = registry.load("readers", name).Options
+        model = options_model("readers", name)
         lines += [
             f"**`{name}`**: {registry.entry('readers', name).summary}",
             "",
             "| option | default | what it says |",
             "|---|---|---|",
         ]
-        lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _fields(model, "")] + [""]
+        lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(model, "")] + [""]
     lines += ["### Names", "", "| where | name | what it is | options |", "|---|---|---|---|"]
-    for where, room in PLACES.items():
-        lines += [_name_line(where, entry) for entry in registry.entries(room).values()]
-    lines += [_name_line("in every study", entry) for entry in registry.entries("controls").values()]
+    for where, group in PLUGIN_KEYS.items():
+        lines += [_plugin_row(where, entry) for entry in registry.entries(group).values()]
+    lines += [_plugin_row("in every study", entry) for entry in registry.entries("controls").values()]
     return "\n".join(lines) + "\n"
 
 
-def readme(text: str) -> str:
-    """config/README.md with its generated part made new."""
+def update_readme(text: str) -> str:
+    """Return the text of config/README.md with its generated part renewed."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{keys()}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{config_keys()}\n{END}{after}"
 
 
-def methods() -> str:
-    """docs/methods.md: every method and control, as `gradfaith methods --markdown` prints them."""
-    return f"{METHODS_HEAD}\n{methods_reference.methods_markdown({})}"
+def methods_page() -> str:
+    """Return docs/methods.md: every method and control, as `gradfaith methods --markdown` prints them."""
+    return f"{METHODS_HEAD}\n{plugin_tables.methods_markdown({})}"
 
 
-def metrics() -> str:
-    """docs/metrics.md: every metric, family by family."""
-    return f"{METRICS_HEAD}\n{methods_reference.metrics_markdown()}"
+def metrics_page() -> str:
+    """Return docs/metrics.md: every metric, family by family."""
+    return f"{METRICS_HEAD}\n{plugin_tables.metrics_markdown()}"
 
 
-def write(root: Path) -> None:
-    write_text(root / SCHEMA, schema())
-    write_text(root / README, readme((root / README).read_text(encoding="utf-8")))
-    write_text(root / METHODS, methods())
-    write_text(root / METRICS, metrics())
+def write_all(root: Path) -> None:
+    """Write all generated files under the checkout `root`."""
+    write_text(root / SCHEMA, study_schema())
+    write_text(root / README, update_readme((root / README).read_text(encoding="utf-8")))
+    write_text(root / METHODS, methods_page())
+    write_text(root / METRICS, metrics_page())
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+def _list_fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
-        default = "**needed**" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
-        inner, holder = _inner(field.annotation)
+        default = (
+            "**needed**"
+            if field.is_required()
+            else f"`{_format_default(field.get_default(call_default_factory=True))}`"
+        )
+        inner, holder = _inner_model(field.annotation)
         yield path, "" if inner is not None and not field.is_required() else default, field.description or ""
         if inner is not None:
-            yield from _fields(inner, f"{path}.{f'<{SINGULAR[name]}>.' if holder else ''}")
+            yield from _list_fields(inner, f"{path}.{f'<{SINGULAR[name]}>.' if holder else ''}")
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The model inside an annotation, and whether it stands under labels. A named use is told by the table of names."""
+def _inner_model(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """Return the pydantic model inside an annotation, and whether it is a mapping's value; None for a named plug-in."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return (None, False) if annotation.__name__ in {"Uses", "MethodUse"} else (annotation, False)
+        return (None, False) if annotation in (PluginUse, MethodUse) else (annotation, False)
     parts = [part for part in getattr(annotation, "__args__", ()) if part is not type(None)]
     for part in parts:
-        found, _ = _inner(part)
+        found, _ = _inner_model(part)
         if found is not None:
             return found, getattr(annotation, "__origin__", None) is dict
     return None, False
 
 
-def _plain(value: Any) -> str:
+def _format_default(value: Any) -> str:
     if value is PydanticUndefined or value is None:
         return "empty"
     return json.dumps(value.model_dump() if isinstance(value, BaseModel) else value)
 
 
-def _name_line(where: str, entry: registry.Entry) -> str:
-    return f"| {where} | `{entry.name}` | {entry.summary} | {methods_reference.options(entry)} |"
+def _plugin_row(where: str, entry: registry.Entry) -> str:
+    return f"| {where} | `{entry.name}` | {entry.summary} | {plugin_tables.format_options(entry)} |"
 
 
-def _named(names: tuple[str, ...], mapping: dict[str, Any]) -> dict[str, Any]:
-    """A list of known names, or the mapping that pydantic describes."""
+def _names_or_mapping(names: tuple[str, ...], mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list of known names, or of the mapping that pydantic describes."""
     listed = {"type": "array", "items": {"enum": list(names)}}
     kept: dict[str, Any] = {key: mapping[key] for key in ("description", "default") if key in mapping}
     return kept | {"anyOf": [listed, {key: value for key, value in mapping.items() if key not in kept}]}

@@ -1,17 +1,19 @@
-"""The audit of a dataset and its split: what is there, what is there twice, whether the split leaks, what gives the class away.
+"""Check a dataset and its split: what is there, what is there twice, and whether the split leaks.
 
-Exact duplicates share a pixel hash; near duplicates correlate at NEAR or more at 128 px. Within a group they only weigh
-double; across groups they are a leak, which the split closes for exact ones by keeping such groups together; across
-classes one of the labels is wrong.
+Exact duplicates share a pixel hash; near duplicates correlate at NEAR_DUPLICATE_NCC or more at 128 px. Within
+a group they only weigh double. Across groups they are a leak, which the split closes for exact ones by
+keeping such groups together. Across classes one of the labels is wrong.
 
-Does a split leak? One nearest neighbour tells: it knows nothing of disease, it only finds the picture most alike.
+Does the split leak? A nearest neighbour tells: it has learnt nothing about disease, it only finds the most
+similar image.
 
     probe = balanced accuracy in the test part of the class of the nearest training image, 32 x 32 pixels, Euclidean
 
-On slices of the same patients it comes near 1, on other patients near chance, 1 / classes. It is asked of this split, of
-RANDOM splits that pay no heed to groups, and of SEEDS further splits by group; of the whole image, and of what is left
-when the lungs are cut away - the same region from all images, wherever in COMMON of them there is lung - so that disease
-cannot be what is recognised. A study that trains nothing has no split that could leak: a reason stands in place of numbers.
+If slices of the same patients are in both parts it comes near 1, on other patients near chance, 1 / classes.
+It is computed for this split, for RANDOM_SPLITS splits that ignore groups, and for GROUP_SPLITS further
+splits by group; on the complete image, and on what is left when the lungs are cut away (the same region from
+all images, wherever in COMMON_LUNG_SHARE of them there is lung), so that disease cannot be what is
+recognised. A study that trains nothing has no split that could leak: a reason stands in place of numbers.
 Cost: one matrix product per split.
 """
 
@@ -26,15 +28,16 @@ from scipy.ndimage import binary_dilation
 
 from gradfaith import rng
 from gradfaith.data.grouping import similarity
-from gradfaith.data.lungs import lungs
+from gradfaith.data.lungs import lung_mask
 from gradfaith.data.split import split
 from gradfaith.errors import SplitImpossible
 
-NEAR, LISTED = 0.97, 60
+NEAR_DUPLICATE_NCC = 0.97  # correlation at 128 px from which two images are near duplicates
+MAX_LISTED = 60  # images or pairs that are named
 
 
-def counts(manifest: pd.DataFrame) -> dict[str, Any]:
-    """How many images and groups, of which sizes, and which files could not be read."""
+def count_images(manifest: pd.DataFrame) -> dict[str, Any]:
+    """Count images, groups, classes and sizes of a manifest, and name the files that could not be read."""
     bad, manifest = manifest[manifest["status"] != "ok"], manifest[manifest["status"] == "ok"]
     per_class = manifest.groupby("label").agg(
         images=("image_id", "size"),
@@ -55,8 +58,8 @@ def counts(manifest: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
-    """Every set of images with the same pixels."""
+def exact_duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
+    """Find every set of images with the same pixels."""
     sets = [rows for _, rows in manifest.groupby("pixel_hash", sort=True) if len(rows) > 1]
     return {
         "sets": len(sets),
@@ -68,8 +71,11 @@ def duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
 
 
 def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
-    """Pairs that are nearly the same, the suspicious ones by name: across classes, across groups, across parts."""
-    pairs, value = map(np.concatenate, zip(*similarity.above(thumbs, NEAR), strict=True))
+    """Find pairs that are nearly the same; name those across classes or groups, count those across parts too.
+
+    `thumbs` are in the order of `table`, which has image_id, pixel_hash, label, group and part.
+    """
+    pairs, value = map(np.concatenate, zip(*similarity.pairs_above(thumbs, NEAR_DUPLICATE_NCC), strict=True))
     columns = {
         name: table[name].to_numpy(dtype=object) for name in ("image_id", "pixel_hash", "label", "group", "part")
     }
@@ -82,11 +88,11 @@ def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str,
             [*columns["image_id"][pairs[row]].tolist(), round(float(value[row]), 4)]
             for row in order
             if differs[name][row]
-        ][:LISTED]
+        ][:MAX_LISTED]
         for name, many in (("label", "classes"), ("group", "groups"))
     }
     return {
-        "least": NEAR,
+        "least": NEAR_DUPLICATE_NCC,
         "pairs": len(pairs),
         "images": len(np.unique(pairs)),
         **{f"pairs_across_{many}": int(differs[name].sum()) for name, many in (("label", "classes"), ("group", "groups"), ("part", "parts"))},
@@ -94,17 +100,20 @@ def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str,
     }  # fmt: skip
 
 
-def seen_before(manifest: pd.DataFrame, study: str, trained: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Which images an external study's models were trained on, or chosen by, pixel for pixel; `trained` has part and pixel_hash."""
+def overlap_with_training(manifest: pd.DataFrame, study: str, trained: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Find the images on which an external study's models were trained or selected.
+
+    `trained`: that study's images, with part and pixel_hash.
+    """
     if trained is None:
         return None
     known = set(trained.loc[trained["part"] != "test", "pixel_hash"])
     found = manifest.loc[manifest["pixel_hash"].isin(known), "image_id"]
-    return {"study": study, "images": len(found), "list": sorted(found)[:LISTED]}
+    return {"study": study, "images": len(found), "list": sorted(found)[:MAX_LISTED]}
 
 
-def groups_named(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Of the inference of groups what a reader of the audit needs."""
+def summarise_grouping(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Take from the report on inferred groups what a reader of the audit needs."""
     keys = (
         "version",
         "groups",
@@ -119,57 +128,72 @@ def groups_named(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {key: report[key] for key in keys} if report else None
 
 
-SIDE, RANDOM, SEEDS, COMMON = 32, 5, 5, 0.02
-TRIES = 20  # for a split that nothing is trained on
-Thumbs = NDArray[np.float32]  # (n, SIDE, SIDE)
+PROBE_SIDE = 32  # pixels across of the images that the probe compares
+RANDOM_SPLITS = 5  # splits that ignore groups
+GROUP_SPLITS = 5  # further splits by group
+COMMON_LUNG_SHARE = 0.02  # share of the images from which a place counts as lung
+SPLIT_TRIES = 20  # for a split that nothing is trained on
+ProbeImages = NDArray[np.float32]  # (n, PROBE_SIDE, PROBE_SIDE)
 
 
-def thumb(pixels: NDArray[np.uint8]) -> Thumbs:  # (c, h, w) -> (SIDE, SIDE)
+def probe_image(pixels: NDArray[np.uint8]) -> ProbeImages:  # (c, h, w) -> (PROBE_SIDE, PROBE_SIDE)
+    """Scale an image down to the grey square that the leakage probe compares."""
     grey = np.round(pixels.mean(axis=0)).astype(np.uint8)
-    return np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+    return np.asarray(Image.fromarray(grey).resize((PROBE_SIDE, PROBE_SIDE), Image.Resampling.BOX), dtype=np.float32)
 
 
-def probe(
-    thumbs: Thumbs, air: NDArray[np.float32], table: pd.DataFrame, how: Mapping[str, Any], seed: int
+def leakage_probe(
+    thumbs: ProbeImages, air: NDArray[np.float32], table: pd.DataFrame, settings: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    """`table`: image_id, label, part, group, pixel_hash, in the order of `thumbs`; `how`: the study's split."""
+    """Measure how well a nearest neighbour tells classes from train to test, on this split and on others.
+
+    `table`: image_id, label, part, group and pixel_hash, in the order of `thumbs`; `air`: the share of images
+    in which each place is lung, (PROBE_SIDE, PROBE_SIDE); `settings`: the study's split.
+    """
     part = table["part"].to_numpy()
     if not (part == "train").any():
         return {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
-    rim = thumbs * ~binary_dilation(air >= COMMON, np.ones((3, 3)))
+    rim = thumbs * ~binary_dilation(air >= COMMON_LUNG_SHARE, np.ones((3, 3)))
     label = pd.factorize(table["label"], sort=True)[0]
     flat = {"whole": thumbs.reshape(len(thumbs), -1), "rim": rim.reshape(len(rim), -1)}
 
-    def ask(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> dict[str, float]:
-        return {name: nearest(seen, label, train, test) for name, seen in flat.items()}
+    def accuracies(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> dict[str, float]:
+        return {name: nearest_neighbour_accuracy(seen, label, train, test) for name, seen in flat.items()}
 
     return {
         "reason": "",
         "chance": 1 / len(np.unique(label)),
-        "this": ask(part == "train", part == "test"),
-        "random": [ask(~test, test) for test in _random(len(table), seed)],
-        "groups": [ask(*parts) for parts in _others(table, how, seed)],
-        "side": SIDE,
-        "lungs_cut": float((air >= COMMON).mean()),
+        "this": accuracies(part == "train", part == "test"),
+        "random": [accuracies(~test, test) for test in _random_test_parts(len(table), seed)],
+        "groups": [accuracies(*parts) for parts in _group_splits(table, settings, seed)],
+        "side": PROBE_SIDE,
+        "lungs_cut": float((air >= COMMON_LUNG_SHARE).mean()),
     }
 
 
-def nearest(
+def nearest_neighbour_accuracy(
     flat: NDArray[np.float32], label: NDArray[np.int64], train: NDArray[np.bool_], test: NDArray[np.bool_]
 ) -> float:
-    """Balanced accuracy of the nearest neighbour; classes that the test part lacks do not count."""
-    known, asked = flat[train], flat[test]
-    squares = (known**2).sum(axis=1)
-    blocks = np.array_split(asked, max(1, len(asked) // 1024))
-    place = np.concatenate([(squares - 2 * block @ known.T).argmin(axis=1) for block in blocks])
+    """Return the balanced accuracy of the nearest neighbour; classes that the test part lacks do not count.
+
+    `flat`: (n, pixels); `label`: (n,) class numbers; `train`, `test`: (n,) which images are in each part.
+    """
+    references, queries = flat[train], flat[test]
+    squares = (references**2).sum(axis=1)
+    blocks = np.array_split(queries, max(1, len(queries) // 1024))
+    place = np.concatenate([(squares - 2 * block @ references.T).argmin(axis=1) for block in blocks])
     right = label[train][place] == label[test]
     return float(np.mean([right[label[test] == one].mean() for one in np.unique(label[test])]))
 
 
-def air_share(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:  # of (c, h, w) -> (SIDE, SIDE)
-    """In which share of the images each place is lung."""
+def lung_share(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:  # of (c, h, w) -> (PROBE_SIDE, PROBE_SIDE)
+    """Return the share of the images in which each place is lung."""
     found = [
-        np.asarray(Image.fromarray(lungs(image[0]).astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BOX))
+        np.asarray(
+            Image.fromarray(lung_mask(image[0]).astype(np.float32)).resize(
+                (PROBE_SIDE, PROBE_SIDE), Image.Resampling.BOX
+            )
+        )
         >= 0.5
         for image in images
     ]
@@ -177,29 +201,29 @@ def air_share(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:  # of
     return share
 
 
-def _random(many: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Test parts of a fifth, drawn image by image."""
+def _random_test_parts(count: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Draw test parts of a fifth, image by image."""
     masks = []
-    for attempt in range(RANDOM):
-        chosen = rng.generator(seed, "leakage", attempt).permutation(many)[: max(1, many // 5)]
-        masks.append(np.isin(np.arange(many), chosen))
+    for attempt in range(RANDOM_SPLITS):
+        chosen = rng.generator(seed, "leakage", attempt).permutation(count)[: max(1, count // 5)]
+        masks.append(np.isin(np.arange(count), chosen))
     return masks
 
 
-def _others(
-    table: pd.DataFrame, how: Mapping[str, Any], seed: int
+def _group_splits(
+    table: pd.DataFrame, settings: Mapping[str, Any], seed: int
 ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Training and test parts of further splits by group."""
-    shares = {part: how[part] for part in ("train", "val", "test")}
+    """Make training and test parts of further splits by group."""
+    shares = {part: settings[part] for part in ("train", "val", "test")}
     found = []
-    for attempt in range(1, SEEDS + 1):
+    for attempt in range(1, GROUP_SPLITS + 1):
         try:
             part = split(
                 table.drop(columns="part"),
                 shares,
-                classes=how["classes"],
+                classes=settings["classes"],
                 tolerance=1.0,
-                tries=TRIES,
+                tries=SPLIT_TRIES,
                 seed=rng.seed(seed, "leakage split", attempt),
             )["part"].to_numpy()
         except SplitImpossible:

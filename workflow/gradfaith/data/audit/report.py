@@ -1,8 +1,8 @@
-"""Puts the audit together: counts from the manifest, probes from the packed images and, where files lie behind them, from these.
+"""Audit a dataset and its split: counts from the manifest, probes from the packed images and from their files.
 
-Whether a study may go on with its split: not if a nearest neighbour finds too many of the answers in the training part.
-
-An external evaluation has no split; it may not go on where an image is one that its models were trained on or chosen by.
+`check_leakage` then decides whether a study may use its split: not if a nearest neighbour finds too many of
+the test images' classes in the training part. An external evaluation has no split; it may not use an image on
+which its models were trained or selected.
 """
 
 from collections.abc import Mapping
@@ -16,107 +16,118 @@ from PIL import Image
 
 from gradfaith.data.audit import checks, shortcuts
 from gradfaith.data.fetch import release
-from gradfaith.data.fit import Fit, Harmonise
-from gradfaith.data.manifest import records, usable
-from gradfaith.data.readers.contract import Picture, Reader, Record, each
+from gradfaith.data.fit import Harmoniser, SquareFit
+from gradfaith.data.manifest import readable_rows, records_by_id
+from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import LeakySplit, UnreadableImage
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
-BLOCK = 256
+BLOCK_IMAGES = 256
 
 
-def run(
+def audit_dataset(
     manifest: pd.DataFrame,
     splits: pd.DataFrame,
-    images: Images,
+    images: ImageStore,
     reader: Reader,
     raw: Path | None,
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     groups: Mapping[str, Any] | None,
     *,
     trained: pd.DataFrame | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
-    """The whole audit as plain values; `trained`: images and parts of the study that an external evaluation takes its models from."""
-    table = usable(manifest).merge(splits, on="image_id")
-    seed = asked["split"]["seed"]
-    small = np.empty((len(table), checks.SIDE, checks.SIDE), dtype=np.float32)
+    """Return the complete audit as plain values, for audit.json.
+
+    `images` is the packed store, `reader` and `raw` lead to the original files; `settings` are the rule's;
+    `groups` is the report on inferred groups. `trained`: image hashes and parts of the study from which an
+    external evaluation takes its models.
+    """
+    table = readable_rows(manifest).merge(splits, on="image_id")
+    seed = settings["split"]["seed"]
+    small = np.empty((len(table), checks.PROBE_SIDE, checks.PROBE_SIDE), dtype=np.float32)
     middle = np.empty((len(table), 128, 128), dtype=np.uint8)
     packed, lung_share = [], list[NDArray[np.float32]]()
-    for start in range(0, len(table), BLOCK):
-        pixels = images.pixels(list(table["image_id"].iloc[start : start + BLOCK]))
-        for row, picture in enumerate(pixels, start):
-            small[row], middle[row] = checks.thumb(picture), _at128(picture)
-        packed += [shortcuts.features(picture[0]) for picture in pixels]
-        lung_share.append(checks.air_share(pixels) * len(pixels))
+    for start in range(0, len(table), BLOCK_IMAGES):
+        pixels = images.pixels(list(table["image_id"].iloc[start : start + BLOCK_IMAGES]))
+        for row, image in enumerate(pixels, start):
+            small[row], middle[row] = checks.probe_image(image), _resize_to_128(image)
+        packed += [shortcuts.image_features(image[0]) for image in pixels]
+        lung_share.append(checks.lung_share(pixels) * len(pixels))
     air = np.sum(lung_share, axis=0) / len(table)
     stages = {"as the model sees it": pd.DataFrame(packed)}
     if raw is not None:
-        stages = _native(table, reader, raw, asked, threads) | stages
+        stages = _features_by_stage(table, reader, raw, settings, threads) | stages
     return {
-        **checks.counts(manifest),
-        "release": _release(manifest, asked["files"]),
-        "claimed": dict(asked["claimed"]),
-        "inferred": checks.groups_named(groups),
-        "duplicates": checks.duplicates(usable(manifest)),
+        **checks.count_images(manifest),
+        "release": _release_text(manifest, settings["files"]),
+        "claimed": dict(settings["claimed"]),
+        "inferred": checks.summarise_grouping(groups),
+        "duplicates": checks.exact_duplicates(readable_rows(manifest)),
         "near_duplicates": checks.near_duplicates(middle, table),
-        "seen_before": checks.seen_before(usable(manifest), asked["external"], trained),
-        "leakage": checks.probe(small, air, table, asked["split"], seed),
+        "seen_before": checks.overlap_with_training(readable_rows(manifest), settings["external"], trained),
+        "leakage": checks.leakage_probe(small, air, table, settings["split"], seed),
         "shortcuts": {
-            stage: shortcuts.probe(found, table["label"], table["group"], seed) for stage, found in stages.items()
+            stage: shortcuts.shortcut_probe(found, table["label"], table["group"], seed)
+            for stage, found in stages.items()
         },
-        "harmonised": asked["harmonise"] != Harmonise().__dict__,
+        "harmonised": settings["harmonise"] != Harmoniser().__dict__,
     }
 
 
-def _native(
-    table: pd.DataFrame, reader: Reader, raw: Path, asked: Mapping[str, Any], threads: int
+def _features_by_stage(
+    table: pd.DataFrame, reader: Reader, raw: Path, settings: Mapping[str, Any], threads: int
 ) -> dict[str, pd.DataFrame]:
-    """Features of the files' own pictures, and of fitted ones before harmonisation where there is any."""
-    options, fitter = reader.Options(**asked["options"]), Fit(asked["size"], asked["fit"])
-    smoothed = asked["harmonise"] != Harmonise().__dict__
+    """Return features of the images in their files, and of fitted ones before any harmonisation."""
+    options, fitter = reader.Options(**settings["options"]), SquareFit(settings["size"], settings["fit"])
+    smoothed = settings["harmonise"] != Harmoniser().__dict__
 
-    def both(_record: Record, picture: Picture) -> tuple[dict[str, float], dict[str, float]]:
-        grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels[..., 1]
-        return shortcuts.features(grey), shortcuts.features(
-            fitter.pixels(picture.pixels, asked["channels"])[0]
+    def measure(_record: Record, image: DecodedImage) -> tuple[dict[str, float], dict[str, float]]:
+        grey = image.pixels if image.pixels.ndim == 2 else image.pixels[..., 1]
+        return shortcuts.image_features(grey), shortcuts.image_features(
+            fitter.pixels(image.pixels, settings["channels"])[0]
         ) if smoothed else {}
 
-    known = records(reader, raw, options)
+    by_id = records_by_id(reader, raw, options)
     found = []
-    for _, seen in each(reader, raw, options, ((known[image], None) for image in table["image_id"]), both, threads):
-        if isinstance(seen, UnreadableImage):
-            raise seen
-        found.append(seen)
+    for _, features in map_images(
+        reader, raw, options, ((by_id[image], None) for image in table["image_id"]), measure, threads
+    ):
+        if isinstance(features, UnreadableImage):
+            raise features
+        found.append(features)
     native = pd.concat([pd.DataFrame([one for one, _ in found]), shortcuts.file_features(table)], axis=1)
     fitted = {"before harmonisation": pd.DataFrame([other for _, other in found])} if smoothed else {}
     return {"in the files": native} | fitted
 
 
-def _at128(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (128, 128)
+def _resize_to_128(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (128, 128)
     return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX))
 
 
-def _release(manifest: pd.DataFrame, files: str) -> str:
-    """Which copy of a release the files are."""
+def _release_text(manifest: pd.DataFrame, files: str) -> str:
+    """Describe which copy of a release the files are."""
     if not files:
         return ""
     names = {PurePosixPath(file).name: sha for file, sha in zip(manifest["file"], manifest["sha256"], strict=True)}
-    return release.verdict(names, Path(files)).text
+    return release.match_release(names, Path(files)).text
 
 
-def verdict(audit: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What the probe says of the split, and the warning that every table then carries; a leak not allowed is refused."""
-    _unseen(audit["seen_before"])
-    this, limit = audit["leakage"]["this"], asked["leak_limit"]
+def check_leakage(audit: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the probe's result and the warning for every table; raise LeakySplit if the leak is not allowed.
+
+    `audit` is audit.json, `settings` the study's split.
+    """
+    _refuse_known_images(audit["seen_before"])
+    this, limit = audit["leakage"]["this"], settings["leak_limit"]
     probe = this["whole"] if this else None
-    leaks = asked["by"] == "slice" or (probe is not None and probe > limit)
-    if leaks and not asked["allow_leaky_split"]:
+    leaks = settings["by"] == "slice" or (probe is not None and probe > limit)
+    if leaks and not settings["allow_leaky_split"]:
         raise LeakySplit(
-            found=f"one nearest neighbour at {audit['leakage']['side']} px names {probe:.3f} of the test part's classes "
+            problem=f"one nearest neighbour at {audit['leakage']['side']} px names {probe:.3f} of the test part's classes "
             f"(balanced; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
-            why="It knows nothing of disease: it found the same patients, or the same scanner, in the training part.",
-            then="Look at the audit (`snakemake figure_audit`). Mend the groups; or, where the classes truly are so easy, "
+            reason="It knows nothing of disease: it found the same patients, or the same scanner, in the training part.",
+            fix="Look at the audit (`snakemake figure_audit`). Mend the groups; or, where the classes truly are so easy, "
             "raise split.leak_limit; or set split.allow_leaky_split: every table will say so.",
         )
     said = (
@@ -124,21 +135,21 @@ def verdict(audit: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any
         if probe is not None
         else audit["leakage"]["reason"]
     )
-    how = "Slices of one patient lie on both sides of this split" if asked["by"] == "slice" else "This split leaks"
+    how = "Slices of one patient lie on both sides of this split" if settings["by"] == "slice" else "This split leaks"
     return {
         "leaky": leaks,
-        "by": asked["by"],
+        "by": settings["by"],
         "probe": probe,
         "limit": limit,
         "caution": f"LEAKY SPLIT. {how} ({said}): these numbers measure memory as well as skill." if leaks else "",
     }
 
 
-def _unseen(seen: Mapping[str, Any] | None) -> None:
-    if seen and seen["images"]:
+def _refuse_known_images(overlap: Mapping[str, Any] | None) -> None:
+    if overlap and overlap["images"]:
         raise LeakySplit(
-            found=f"{seen['images']} images are, pixel by pixel, ones that the models of study {seen['study']} were trained on or "
-            f"chosen by: {', '.join(seen['list'][:3])}{', ...' if seen['images'] > 3 else ''}.",
-            why="An external evaluation on images that the models know measures memory, not skill.",
-            then="Take these images and their patients out; data/audit.json lists them.",
+            problem=f"{overlap['images']} images are, pixel by pixel, ones that the models of study {overlap['study']} were trained on or "
+            f"chosen by: {', '.join(overlap['list'][:3])}{', ...' if overlap['images'] > 3 else ''}.",
+            reason="An external evaluation on images that the models know measures memory, not skill.",
+            fix="Take these images and their patients out; data/audit.json lists them.",
         )

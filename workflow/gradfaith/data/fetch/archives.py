@@ -1,12 +1,13 @@
-"""ZIP files are unpacked whole and inside their folder, or refused by name before or while they do harm.
+"""Unpack ZIP files completely and inside their folder, or refuse them by name before they do harm.
 
-Refused as unsafe: absolute paths, "..", drive letters and backslashes, control characters, names too long, links and other special
-files, two members of one name (also where only case or Unicode form differs: some disks would glue them together), a file that is also
-a folder, members that overlap, more files or bytes than allowed, and more than `max_ratio` bytes per byte of the archive. Sizes are
-checked as announced before anything is written, and counted again while writing, since an archive may lie about them.
+Refused as unsafe: absolute paths, "..", drive letters and backslashes, control characters, names too long,
+links and other special files, two members of one name (also where only case or Unicode form differs: some
+disks would take them for one file), a file that is also a folder, members that overlap, more files or bytes
+than allowed, and more than `max_ratio` bytes per byte of the archive. Announced sizes are checked before
+anything is written, and bytes are counted again while writing, since an archive may announce wrong sizes.
 
-Refused as broken: whatever cannot be unpacked to the announced size and checksum, encrypted members, and methods other than
-stored and deflated (the only ones whose output can be bounded while it is unpacked).
+Refused as broken: whatever cannot be unpacked to the announced size and checksum, encrypted members, and
+methods other than stored and deflated (the only ones whose output can be bounded while it is unpacked).
 
 Cost: one pass over the archive; memory does not depend on its size.
 """
@@ -23,12 +24,12 @@ from pathlib import Path, PurePosixPath
 
 from gradfaith.errors import BrokenArchive, UnsafeArchive
 
-CHUNK = 1 << 18
-LOCAL_HEADER = 30  # bytes before the name of a member
-ENCRYPTED = 0x1 | 0x40 | 0x2000
-METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# All that zipfile is known to raise on damaged input
-DAMAGE = (
+CHUNK_BYTES = 1 << 18
+LOCAL_HEADER_BYTES = 30  # bytes before the name of a member
+ENCRYPTION_FLAGS = 0x1 | 0x40 | 0x2000
+ALLOWED_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# Everything that zipfile is known to raise on damaged input
+READ_ERRORS = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError,
     ValueError, OverflowError, IndexError, KeyError, TypeError, OSError,
 )  # fmt: skip
@@ -37,45 +38,49 @@ Members = Sequence[tuple[zipfile.ZipInfo, PurePosixPath]]
 
 
 def extract(
-    archive: Path, to: Path, *, max_bytes: int, max_files: int, max_ratio: float, called: str = ""
+    archive: Path, to: Path, *, max_bytes: int, max_files: int, max_ratio: float, display_name: str = ""
 ) -> list[Path]:
-    """The archive's files under the new folder `to`. After a refusal the caller throws `to` away. `called`: its name in messages."""
-    called = called or str(archive)
+    """Unpack an archive into the new folder `to` and return its files, sorted; on an error the caller deletes `to`.
+
+    `max_bytes` and `max_files` bound the files, `max_ratio` their bytes per byte of the archive. `display_name` is
+    the archive's name in error messages, its path if empty.
+    """
+    display_name = display_name or str(archive)
     try:
         opened = zipfile.ZipFile(archive)
-    except DAMAGE as error:
-        raise _broken(called, f"it is no ZIP file that can be read: {_said(error)}") from error
+    except READ_ERRORS as error:
+        raise _broken_archive(display_name, f"it is no ZIP file that can be read: {_error_text(error)}") from error
     limit = min(max_bytes, int(max_ratio * archive.stat().st_size))
     with opened:
-        members = _members(called, opened, max_files)
+        members = _checked_members(display_name, opened, max_files)
         announced = sum(info.file_size for info, _ in members)
         if announced > limit:
-            raise _bomb(called, f"it announces {announced} bytes from {archive.stat().st_size}")
+            raise _archive_bomb(display_name, f"it announces {announced} bytes from {archive.stat().st_size}")
         to.mkdir(parents=True)
         written: list[Path] = []
         for info, path in members:
-            limit -= _write(opened, info, to / path, called, limit)
+            limit -= _write_member(opened, info, to / path, display_name, limit)
             written += [] if info.is_dir() else [to / path]
     return sorted(written)
 
 
-def _members(called: str, opened: zipfile.ZipFile, max_files: int) -> Members:
-    """Every member that is unpacked, with its checked path."""
-    infos = [info for info in opened.infolist() if not _litter(info.orig_filename)]
+def _checked_members(display_name: str, opened: zipfile.ZipFile, max_files: int) -> Members:
+    """Return every member that is to be unpacked, with its checked path."""
+    infos = [info for info in opened.infolist() if not _is_litter(info.orig_filename)]
     if len(infos) > max_files:
-        raise _bomb(called, f"it holds {len(infos)} members")
-    members = [(info, _path(called, info)) for info in infos]
-    _check_clashes(called, members)
-    _check_overlaps(called, opened)
+        raise _archive_bomb(display_name, f"it holds {len(infos)} members")
+    members = [(info, _checked_path(display_name, info)) for info in infos]
+    _check_clashes(display_name, members)
+    _check_overlaps(display_name, opened)
     return members
 
 
-def _litter(name: str) -> bool:
+def _is_litter(name: str) -> bool:
     parts = name.split("/")
     return "__MACOSX" in parts or parts[-1] == ".DS_Store"
 
 
-def _path(called: str, info: zipfile.ZipInfo) -> PurePosixPath:
+def _checked_path(display_name: str, info: zipfile.ZipInfo) -> PurePosixPath:
     name = info.orig_filename
     parts = [part for part in name.split("/") if part not in {"", "."}]
     kind = stat.S_IFMT(info.external_attr >> 16)
@@ -93,94 +98,99 @@ def _path(called: str, info: zipfile.ZipInfo) -> PurePosixPath:
     }
     for fault, there in faults.items():
         if there:
-            raise _unsafe(called, f"its member {name[:200]!r} is {fault}")
-    if info.flag_bits & ENCRYPTED:
-        raise _broken(called, f"its member {name!r} is encrypted")
-    if info.compress_type not in METHODS:
-        raise _broken(
-            called, f"its member {name!r} is packed by method {info.compress_type}, neither stored nor deflated"
+            raise _unsafe_archive(display_name, f"its member {name[:200]!r} is {fault}")
+    if info.flag_bits & ENCRYPTION_FLAGS:
+        raise _broken_archive(display_name, f"its member {name!r} is encrypted")
+    if info.compress_type not in ALLOWED_METHODS:
+        raise _broken_archive(
+            display_name, f"its member {name!r} is packed by method {info.compress_type}, neither stored nor deflated"
         )
     return PurePosixPath(*parts)
 
 
-def _check_clashes(called: str, members: Members) -> None:
+def _check_clashes(display_name: str, members: Members) -> None:
     files: dict[str, str] = {}
     for info, path in members:
         if not info.is_dir():
-            key = _folded(path)
+            key = _name_on_disk(path)
             if key in files:
-                raise _unsafe(called, f'its members "{files[key]}" and "{path}" would be one file')
+                raise _unsafe_archive(display_name, f'its members "{files[key]}" and "{path}" would be one file')
             files[key] = str(path)
-    folders = {_folded(parent): parent for _, path in members for parent in path.parents}
-    folders |= {_folded(path): path for info, path in members if info.is_dir()}
+    folders = {_name_on_disk(parent): parent for _, path in members for parent in path.parents}
+    folders |= {_name_on_disk(path): path for info, path in members if info.is_dir()}
     for key in sorted(files.keys() & folders.keys()):
-        raise _unsafe(called, f'its member "{files[key]}" is a file and a folder')
+        raise _unsafe_archive(display_name, f'its member "{files[key]}" is a file and a folder')
 
 
-def _folded(path: PurePosixPath) -> str:
+def _name_on_disk(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 
-def _check_overlaps(called: str, opened: zipfile.ZipFile) -> None:
-    """Members that share bytes can announce far more than the archive holds."""
+def _check_overlaps(display_name: str, opened: zipfile.ZipFile) -> None:
+    """Refuse members that share bytes: they can announce far more than the archive holds."""
     infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
     for info, following in pairwise(infos):
-        if info.header_offset + LOCAL_HEADER + len(info.orig_filename) + info.compress_size > following.header_offset:
-            raise _unsafe(called, f'its members "{info.filename}" and "{following.filename}" overlap')
+        if (
+            info.header_offset + LOCAL_HEADER_BYTES + len(info.orig_filename) + info.compress_size
+            > following.header_offset
+        ):
+            raise _unsafe_archive(display_name, f'its members "{info.filename}" and "{following.filename}" overlap')
 
 
-def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, called: str, limit: int) -> int:
-    """One member's bytes; how many there were."""
+def _write_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, display_name: str, limit: int) -> int:
+    """Write one member, at most `limit` bytes, and return how many bytes it had."""
     if info.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("xb") as file:
-        for chunk in _chunks(opened, info, called):
+        for chunk in _member_chunks(opened, info, display_name):
             count += len(chunk)
             if count > limit:
-                raise _bomb(called, f'its member "{info.filename}" goes on beyond what it announced')
+                raise _archive_bomb(display_name, f'its member "{info.filename}" goes on beyond what it announced')
             file.write(chunk)
     if count != info.file_size:
-        raise _broken(called, f'its member "{info.filename}" has {count} bytes and announces {info.file_size}')
+        raise _broken_archive(
+            display_name, f'its member "{info.filename}" has {count} bytes and announces {info.file_size}'
+        )
     return count
 
 
-def _chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, called: str) -> Iterator[bytes]:
+def _member_chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, display_name: str) -> Iterator[bytes]:
     try:
         with opened.open(info) as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 yield chunk
-    except DAMAGE as error:
-        raise _broken(called, f'its member "{info.filename}" is damaged: {_said(error)}') from error
+    except READ_ERRORS as error:
+        raise _broken_archive(display_name, f'its member "{info.filename}" is damaged: {_error_text(error)}') from error
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which is this machine's own
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _unsafe(called: str, what: str) -> UnsafeArchive:
+def _unsafe_archive(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
-        found=f"{called}: {what}.",
-        why="Unpacking it could write outside its folder, or something other than the files it shows.",
-        then="Unpack it yourself where that does no harm, and name the folder as a local source.",
+        problem=f"{display_name}: {problem}.",
+        reason="Unpacking it could write outside its folder, or something other than the files it shows.",
+        fix="Unpack it yourself where that does no harm, and name the folder as a local source.",
     )
 
 
-def _bomb(called: str, what: str) -> UnsafeArchive:
+def _archive_bomb(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
-        found=f"{called}: {what}, beyond the limits.",
-        why="An archive can be made to swell until it fills the disk.",
-        then="If it is right, unpack it yourself and name the folder as a local source.",
+        problem=f"{display_name}: {problem}, beyond the limits.",
+        reason="An archive can be made to swell until it fills the disk.",
+        fix="If it is right, unpack it yourself and name the folder as a local source.",
     )
 
 
-def _broken(called: str, what: str) -> BrokenArchive:
+def _broken_archive(display_name: str, problem: str) -> BrokenArchive:
     return BrokenArchive(
-        found=f"{called}: {what}.",
-        why="A dataset with damaged or missing files would be another dataset.",
-        then="Fetch or export the archive again, or unpack it yourself and name the folder as a local source.",
+        problem=f"{display_name}: {problem}.",
+        reason="A dataset with damaged or missing files would be another dataset.",
+        fix="Fetch or export the archive again, or unpack it yourself and name the folder as a local source.",
     )

@@ -1,14 +1,15 @@
-"""A dataset's files, from the first of its sources that has them, into resources/<name>/raw: whole, or not at all.
+"""Fetch a dataset's files from the first source that has them into resources/<name>/raw, completely or not at all.
 
     local       a folder or a ZIP file on this machine: copied, or unpacked
     url         a ZIP file over HTTP, kept in <folder>/download (data/fetch/download.py); delete it there to fetch it anew
     kagglehub   a Kaggle handle, if the package kagglehub is installed
     manual      what a person has to do; the last resort
 
-A source that fails is normal: why is remembered and the next one is tried. Files are gathered in a hidden sibling of raw/ that
-takes its name in one step, so that a kill leaves the old files, the new ones or none, never a mix. ZIP files inside the ZIP file are
-unpacked too, one level deep. A download that is damaged is thrown away, one that is unsafe is put aside as <file>.refused, so that
-the next run fetches it anew. The record of what came holds no time and no path of this machine beyond those the sources name.
+A source that fails is normal: the record keeps its reason and the next one is tried. Files are gathered in a
+hidden sibling of raw/, which is renamed to raw/ in one step: after a kill there are the old files, the new
+ones or none, never a mix. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download
+is deleted, an unsafe one is put aside as <file>.refused, so that the next run fetches it again. The record of
+what came holds no time, and no path of this machine beyond those that the sources name.
 """
 
 import hashlib
@@ -24,66 +25,77 @@ from typing import Any
 
 from gradfaith.config.dataset import Source
 from gradfaith.data.fetch import archives, release
-from gradfaith.errors import BrokenArchive, CannotWrite, FetchFailed, Refusal, UnsafeArchive
-from gradfaith.storage.atomic import FULL
+from gradfaith.errors import BrokenArchive, CannotWrite, FetchFailed, GradFaithError, UnsafeArchive
+from gradfaith.storage.atomic import DISK_FULL_ERRORS
+from gradfaith.storage.paths import download_folder, raw_folder
 
-MAX_BYTES, MAX_FILES, MAX_RATIO = 1 << 37, 2_000_000, 200.0
+MAX_BYTES = 1 << 37  # of all files of a dataset
+MAX_FILES = 2_000_000
+MAX_RATIO = 200.0  # bytes of files per byte of their archive
 
 
-def fetch(sources: Sequence[Source], folder: Path, known: Path | None, *, root: Path) -> dict[str, Any]:
-    """Fill <folder>/raw; `known` is the release's list of files (data/fetch/release.py), `root` where relative paths begin."""
+def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *, root: Path) -> dict[str, Any]:
+    """Fill <folder>/raw from the first source that works, and return the record of what came.
+
+    `folder` is the dataset's in resources/; `release_list` the table of the release's files, if there is one
+    (data/fetch/release.py); relative paths of local sources begin at `root`.
+    """
     tried: list[dict[str, str]] = []
     details: list[str] = []
     for source in sources:
         try:
-            with _draft(folder) as draft:
-                _bring(source, draft, folder, root)
-                record = {"from": _told(source), "tried": tried, **_described(draft, known, str(source))}
-                _replace(folder / "raw", draft)
+            with _draft_folder(folder) as draft:
+                _fill_draft(source, draft, folder, root)
+                record = {
+                    "from": _source_text(source),
+                    "tried": tried,
+                    **_describe_files(draft, release_list, str(source)),
+                }
+                _replace_raw(raw_folder(folder), draft)
                 return record
         except CannotWrite:
             raise  # a full disk is full for the next source as well
-        except Refusal as refusal:
-            tried.append({"source": _told(source), "failed": refusal.found})
-            details.append(f"{_told(source)}: {refusal.found}{_foreign(refusal, source)}")
-    raise _nothing(folder, sources, details)
+        except GradFaithError as refusal:
+            tried.append({"source": _source_text(source), "failed": refusal.problem})
+            details.append(f"{_source_text(source)}: {refusal.problem}{_cause_text(refusal, source)}")
+    raise _no_source_worked(folder, sources, details)
 
 
-def _bring(source: Source, draft: Path, folder: Path, root: Path) -> None:
+def _fill_draft(source: Source, draft: Path, folder: Path, root: Path) -> None:
     if source.local is not None:
-        _local(source.local, source.sha256, draft, root)
+        _from_local(source.local, source.sha256, draft, root)
     elif source.url is not None:
-        _url(source.url, source.sha256, draft, folder / "download")
+        _from_url(source.url, source.sha256, draft, download_folder(folder))
     elif source.kagglehub is not None:
-        _copy(_kaggle(source.kagglehub), draft, source.kagglehub)
+        _copy_folder(_from_kaggle(source.kagglehub), draft, source.kagglehub)
     else:
-        raise _no(str(source.manual))
+        raise _source_failed(str(source.manual))
 
 
-def _local(local: str, sha256: str | None, draft: Path, root: Path) -> None:
+def _from_local(local: str, sha256: str | None, draft: Path, root: Path) -> None:
     path = root / Path(local).expanduser()
     if path.is_dir():
         if sha256:
-            raise _no(f"{local} is a folder, and sha256 is the hash of a ZIP file")
-        _copy(path, draft, local)
+            raise _source_failed(f"{local} is a folder, and sha256 is the hash of a ZIP file")
+        _copy_folder(path, draft, local)
     elif path.is_file():
-        _check(path, sha256, local)
+        _check_sha256(path, sha256, local)
         _unpack(path, draft, local)
     else:
-        raise _no(f"{local} is not there")
+        raise _source_failed(f"{local} is not there")
 
 
-def _url(url: str, sha256: str | None, draft: Path, kept: Path) -> None:
+def _from_url(url: str, sha256: str | None, draft: Path, downloads: Path) -> None:
     # Here, because requests loads slowly, and reading a study must not wait for it
-    from gradfaith.data.fetch.download import download, shown
+    from gradfaith.data.fetch.download import download, public_address
 
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rpartition("/")[2].partition("?")[0].removesuffix(".zip"))[:60]
-    file = kept / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
+    file = downloads / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
     if not file.is_file():
         download(url, file, max_bytes=MAX_BYTES)
     try:
-        _check(file, sha256, shown(url))
-        _unpack(file, draft, shown(url))
+        _check_sha256(file, sha256, public_address(url))
+        _unpack(file, draft, public_address(url))
     except UnsafeArchive:
         file.replace(
             file.with_name(f"{file.name}.refused")
@@ -94,125 +106,131 @@ def _url(url: str, sha256: str | None, draft: Path, kept: Path) -> None:
         raise
 
 
-def _check(file: Path, sha256: str | None, called: str) -> None:
+def _check_sha256(file: Path, sha256: str | None, display_name: str) -> None:
     if sha256 and (found := _sha256(file)) != sha256:
         raise BrokenArchive(
-            found=f"{called} has the sha256 {found}, not {sha256}.",
-            why="It is damaged, or another version than the one that was asked for.",
-            then="Fetch it again, or correct the source's `sha256:`.",
+            problem=f"{display_name} has the sha256 {found}, not {sha256}.",
+            reason="It is damaged, or another version than the one that was asked for.",
+            fix="Fetch it again, or correct the source's `sha256:`.",
         )
 
 
-def _unpack(file: Path, draft: Path, called: str) -> None:
-    """The ZIP file, and the ZIP files in it."""
-    with _full_disk(draft, called):
+def _unpack(file: Path, draft: Path, display_name: str) -> None:
+    """Unpack the ZIP file, and the ZIP files in it."""
+    with _disk_errors(draft, display_name):
         files = archives.extract(
-            file, draft, max_bytes=MAX_BYTES, max_files=MAX_FILES, max_ratio=MAX_RATIO, called=called
+            file, draft, max_bytes=MAX_BYTES, max_files=MAX_FILES, max_ratio=MAX_RATIO, display_name=display_name
         )
         left, number = MAX_BYTES - sum(path.stat().st_size for path in files), MAX_FILES - len(files)
         for inner in (path for path in files if path.suffix.lower() == ".zip"):
             to = inner.with_suffix("")
             while to.exists():
                 to = to.with_name(f"{to.name} (unpacked)")
-            name = f"{called}, in it {inner.relative_to(draft)}"
-            more = archives.extract(inner, to, max_bytes=left, max_files=number, max_ratio=MAX_RATIO, called=name)
+            name = f"{display_name}, in it {inner.relative_to(draft)}"
+            more = archives.extract(inner, to, max_bytes=left, max_files=number, max_ratio=MAX_RATIO, display_name=name)
             left, number = left - sum(path.stat().st_size for path in more), number - len(more)
             inner.unlink()
         if not any(path.is_file() for path in draft.rglob("*")):
             raise BrokenArchive(
-                found=f"{called} holds no files.", why="A dataset has some.", then="Fetch or export the archive again."
+                problem=f"{display_name} holds no files.",
+                reason="A dataset has some.",
+                fix="Fetch or export the archive again.",
             )
 
 
-def _kaggle(handle: str) -> Path:
+def _from_kaggle(handle: str) -> Path:
     try:
         return Path(importlib.import_module("kagglehub").dataset_download(handle))
     except ImportError as error:
-        raise _no("the package kagglehub is not installed") from error
+        raise _source_failed("the package kagglehub is not installed") from error
     except Exception as error:  # whatever a foreign package raises, the next source is tried
-        raise _no(f"kagglehub failed: {type(error).__name__}") from error
+        raise _source_failed(f"kagglehub failed: {type(error).__name__}") from error
 
 
-def _copy(source: Path, draft: Path, called: str) -> None:
-    """A folder's files, not links to them."""
+def _copy_folder(source: Path, draft: Path, display_name: str) -> None:
+    """Copy a folder's files, not links to them."""
     if draft.resolve().is_relative_to(source.resolve()):
-        raise _no(f"{called} holds the folder it would be copied to")
+        raise _source_failed(f"{display_name} holds the folder it would be copied to")
     draft.mkdir()
-    for path, relative in _walk(source, Path(), called, frozenset()):
+    for path, relative in _walk_files(source, Path(), display_name, frozenset()):
         to = draft / relative
-        with _full_disk(draft, f"{called}: {relative}"):
+        with _disk_errors(draft, f"{display_name}: {relative}"):
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 
 
-def _walk(folder: Path, relative: Path, called: str, above: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
-    """Every file below, through links too, with its path in the copy."""
+def _walk_files(folder: Path, relative: Path, display_name: str, above: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield every file below, through links too, with its path in the copy."""
     real = folder.resolve()
     if real in above:
-        raise _no(f"{called}: {relative} is a link to a folder it lies in")
+        raise _source_failed(f"{display_name}: {relative} is a link to a folder it lies in")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise _no(f"{called}: {relative} cannot be listed: {error.strerror}") from error
+        raise _source_failed(f"{display_name}: {relative} cannot be listed: {error.strerror}") from error
     for path in entries:
         inner = relative / path.name
         if path.name in {"__MACOSX", ".DS_Store"}:
             continue
         if path.is_dir():
-            yield from _walk(path, inner, called, above | {real})
+            yield from _walk_files(path, inner, display_name, above | {real})
         elif path.is_file():
             yield path, inner
         else:
-            raise _no(f"{called}: {inner} is no file: a broken link, or a special file")
+            raise _source_failed(f"{display_name}: {inner} is no file: a broken link, or a special file")
 
 
 @contextmanager
-def _full_disk(draft: Path, called: str) -> Iterator[None]:
+def _disk_errors(draft: Path, display_name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRORS:
             raise CannotWrite(
-                found=f"{draft.parent} could not be filled: {error.strerror}.",
-                why="The disk, or your share of it, is full; half a dataset would be another dataset.",
-                then="Free space and run again; what was downloaded is kept, and an older raw folder is as it was.",
+                problem=f"{draft.parent} could not be filled: {error.strerror}.",
+                reason="The disk, or your share of it, is full; half a dataset would be another dataset.",
+                fix="Free space and run again; what was downloaded is kept, and an older raw folder is as it was.",
             ) from error
-        raise _no(f"{called}: {error.strerror or type(error).__name__}") from error
+        raise _source_failed(f"{display_name}: {error.strerror or type(error).__name__}") from error
 
 
 @contextmanager
-def _draft(folder: Path) -> Iterator[Path]:
-    """A path beside raw/ that is gone when the block ends, unless it was renamed. What a killed run left goes first."""
-    with _full_disk(folder / "raw", str(folder)):
+def _draft_folder(folder: Path) -> Iterator[Path]:
+    """Yield a path beside raw/, removed after the block unless renamed; remove what a killed run left."""
+    with _disk_errors(raw_folder(folder), str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         home = tempfile.TemporaryDirectory(prefix=".raw-", suffix=".tmp", dir=folder, ignore_cleanup_errors=True)
     for leftover in folder.glob(".raw-*.tmp"):
         if leftover != Path(home.name):
             shutil.rmtree(leftover, ignore_errors=True)
     with home:
-        yield Path(home.name) / "raw"
+        yield raw_folder(Path(home.name))
 
 
-def _replace(raw: Path, draft: Path) -> None:
+def _replace_raw(raw: Path, draft: Path) -> None:
     draft.chmod(0o755)
     if raw.exists() or raw.is_symlink():
         raw.rename(draft.with_name("old"))  # goes with the draft's folder
     draft.rename(raw)
 
 
-def _described(draft: Path, known: Path | None, called: str) -> dict[str, Any]:
-    """What came: hashes, and which copy of the release that is."""
+def _describe_files(draft: Path, release_list: Path | None, display_name: str) -> dict[str, Any]:
+    """Return the record's part on the files: sizes, hashes, and which copy of the release they are."""
     paths = sorted((path.relative_to(draft).as_posix(), path) for path in draft.rglob("*") if path.is_file())
     if not paths:
-        raise _no(f"{called} holds no files")
+        raise _source_failed(f"{display_name} holds no files")
     try:
         names = {name: [path.stat().st_size, _sha256(path)] for name, path in paths if name.encode()}
     except UnicodeEncodeError as error:
-        raise _no(f"{called}: the name {error.object!r} is not Unicode") from error
+        raise _source_failed(f"{display_name}: the name {error.object!r} is not Unicode") from error
     listing = "".join(f"{sha256}  ./{name}\n" for name, (_, sha256) in names.items())
-    verdict = release.verdict(_flat(names), known) if known else release.Verdict("no list", 0)
+    match = (
+        release.match_release(_by_short_name(names), release_list)
+        if release_list
+        else release.ReleaseMatch("no list", 0)
+    )
     return {
-        "release": {**asdict(verdict), "text": verdict.text},
+        "release": {**asdict(match), "text": match.text},
         "files": len(names),
         "bytes": sum(size for size, _ in names.values()),
         "sha256": hashlib.sha256(listing.encode()).hexdigest(),
@@ -220,8 +238,8 @@ def _described(draft: Path, known: Path | None, called: str) -> dict[str, Any]:
     }
 
 
-def _flat(names: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """By name without folder; of two files of one name the second keeps its folders, so that it is known in no list."""
+def _by_short_name(names: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return hashes by name without folder; of two files of one name the second keeps its folders."""
     flat: dict[str, str] = {}
     for name, (_, sha256) in names.items():
         short = name.rpartition("/")[2]
@@ -234,30 +252,30 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _told(source: Source) -> str:
-    """A source as the record names it: an address without its query and password."""
+def _source_text(source: Source) -> str:
+    """Return a source as the record names it: an address without its query and password."""
     if source.url is None:
         return str(source)
-    from gradfaith.data.fetch.download import shown
+    from gradfaith.data.fetch.download import public_address
 
-    return f"url {shown(source.url)}"
-
-
-def _no(what: str) -> FetchFailed:
-    return FetchFailed(found=what, why="This source cannot serve.", then="The next one is tried.")
+    return f"url {public_address(source.url)}"
 
 
-def _foreign(refusal: Refusal, source: Source) -> str:
-    """What another package said, for the reader; not for the record, since it may differ from machine to machine."""
+def _source_failed(problem: str) -> FetchFailed:
+    return FetchFailed(problem=problem, reason="This source cannot serve.", fix="The next one is tried.")
+
+
+def _cause_text(refusal: GradFaithError, source: Source) -> str:
+    """Return another package's error text, for the log only, since it may differ from machine to machine."""
     return f" ({str(refusal.__cause__)[:300]})" if source.kagglehub and refusal.__cause__ else ""
 
 
-def _nothing(folder: Path, sources: Sequence[Source], details: Sequence[str]) -> FetchFailed:
+def _no_source_worked(folder: Path, sources: Sequence[Source], details: Sequence[str]) -> FetchFailed:
     by_hand = [source.manual for source in sources if source.manual is not None]
     lines = "".join(f"\n    {detail}" for detail in details if not detail.startswith("by hand: "))
     return FetchFailed(
-        found=f"{folder / 'raw'} could be filled from none of its sources.{lines}",
-        why="Everything after this step works on the dataset's own files.",
-        then=" ".join(by_hand)
+        problem=f"{raw_folder(folder)} could be filled from none of its sources.{lines}",
+        reason="Everything after this step works on the dataset's own files.",
+        fix=" ".join(by_hand)
         or "Give the dataset one more source: a folder or a ZIP file on this machine, as `local:`.",
     )

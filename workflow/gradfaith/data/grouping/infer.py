@@ -1,20 +1,20 @@
-"""Groups for a dataset that does not say which images share a patient: inferred from the images, merged rather than split.
+"""Infer which images share a patient, where the dataset does not say it; groups are merged rather than split.
 
     1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or lie on one couch
     2 couch       runs of such neighbours up to `reach` apart join if any of their images share a couch; runs next to each
-                  other without evidence of a couch, of one picture size or one image only, join as well: nothing speaks against it
+                  other without evidence of a couch, of one image size or one image only, join as well
     3 duplicates  any two images, of whatever class, join if they correlate at 128 px, or share couch and outline
     4 lungs       any two images join if the boxes round their lungs correlate: one person at another field of view
-    5 must-link   what a person has seen, from a table
+    5 must-link   pairs that a person has found to belong together, from a table
       identical   images with the same pixels, always
     groups = connected components of all links
 
-An inferred group is not a patient: several may be merged, and one who was scanned twice with no level in common is not
-found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD; `spread` says how the number
-of groups moves when they do. Cost: quadratic in images, by matrix products over tiles of them, so that memory grows with
-the images alone; benchmarks/groups.py measures both.
+An inferred group is not a patient: several may be merged, and one who was scanned twice with no level in
+common is not found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD;
+`spread` says how the number of groups changes with them. Cost: quadratic in images, by matrix products over
+tiles of them, so that memory grows with the images alone; benchmarks/groups.py measures both.
 
-Groups of a dataset, from its images to the tables the study keeps: who belongs together, what joined them, how sure that is.
+`group_dataset` does all of this for a reader and makes the tables that the study keeps.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,30 +33,35 @@ from scipy.sparse.csgraph import connected_components
 
 from gradfaith.config.dataset import VERSION, Grouping
 from gradfaith.data.grouping import similarity
-from gradfaith.data.grouping.similarity import Views
+from gradfaith.data.grouping.similarity import ImageViews
 from gradfaith.data.manifest import pixel_hash
 from gradfaith.data.readers import contract
-from gradfaith.data.readers.contract import Picture, Reader, Record, each, natural
+from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images, natural_sort_key
 from gradfaith.errors import UnreadableImage
 
-NEAR = 0.15  # unshifted correlation may be so much lower than the best of shifts: of the links found with all pairs none was lost
-GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
-NAMES = {
-    0: "order",
-    1: "couch",
-    2: "no couch",
-    3: "duplicates",
-    4: "couch and outline",
-    5: "lungs",
-    6: "must-link",
-    7: "identical",
-}
-Found = tuple[int, similarity.Pairs, similarity.Values]  # which cue, pairs, values
+UNSHIFTED_MARGIN = (
+    0.15  # by which unshifted correlation may be lower than the best of shifts; no link of IQ-OTH/NCCD is lost
+)
+SPREAD_GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
+
+
+class CueLinks(NamedTuple):
+    """Links between images that one cue found."""
+
+    cue: str  # its name in the table of links
+    pairs: similarity.Pairs  # (n, 2) rows of images
+    values: similarity.PairValues  # (n,) how alike they are
+
+
+class MustLink(NamedTuple):
+    a: str  # two files that belong together, as a person has found
+    b: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """A group for every image, the links that made it, and how sure the number is."""
+class InferredGroups:
+    """A group for every image, the links that made it, and the range of the number of groups."""
 
     group: list[str]
     links: pd.DataFrame  # a, b (rows), cue, value
@@ -64,91 +69,99 @@ class Inferred:
     missing_must_links: int
 
 
-def infer(
-    views: Views,
+def infer_groups(
+    views: ImageViews,
     names: Sequence[str],
     labels: Sequence[str],
     hashes: Sequence[str],
-    how: Grouping,
-    must_links: Sequence[tuple[str, str, str]] = (),
-) -> Inferred:
-    """Groups of the images; `names` are file names without folder, numbered within a label where they hold a number."""
+    settings: Grouping,
+    must_links: Sequence[MustLink] = (),
+) -> InferredGroups:
+    """Infer the groups of images from their `views`.
+
+    `names`: of files, without folder, numbered within a label if they hold a number; `hashes`: of the pixels.
+    """
     rows = {name: row for row, name in enumerate(names)}
-    known = np.array([(rows[a], rows[b]) for a, b, _ in must_links if a in rows and b in rows], dtype=np.int64)
-    fixed: list[Found] = [
-        (6, known.reshape(-1, 2), np.ones(len(known), np.float32)),
-        (7, *_identical(hashes)),
-        *_anywhere(views, how),
+    must = [(rows[link.a], rows[link.b]) for link in must_links if link.a in rows and link.b in rows]
+    fixed: list[CueLinks] = [
+        CueLinks("must-link", np.array(must, dtype=np.int64).reshape(-1, 2), np.ones(len(must), np.float32)),
+        CueLinks("identical", *_identical_pairs(hashes)),
+        *_links_anywhere(views, settings),
     ]
-    sequence = _Sequence(views, names, labels)
-    wanted = [*_duplicates_from(how.duplicate_ncc, fixed), *sequence.links(how)]
-    component = _components(len(views), wanted)
+    sequence = _NumberedSequence(views, names, labels)
+    links = [*_with_duplicates_above(settings.duplicate_ncc, fixed), *sequence.links(settings)]
+    component = _connected_groups(len(views), links)
     order = {number: place for place, number in enumerate(dict.fromkeys(component.tolist()), start=1)}
-    return Inferred(
+    return InferredGroups(
         [f"G{order[number]:03d}" for number in component.tolist()],
-        pd.concat([pd.DataFrame({"a": pairs[:, 0], "b": pairs[:, 1], "cue": NAMES[cue], "value": values}) for cue, pairs, values in wanted],
+        pd.concat([pd.DataFrame({"a": pairs[:, 0], "b": pairs[:, 1], "cue": cue, "value": values}) for cue, pairs, values in links],
                   ignore_index=True),
-        _spread(sequence, fixed, labels, how),
-        len(must_links) - len(known),
+        _spread_over_grid(sequence, fixed, labels, settings),
+        len(must_links) - len(must),
     )  # fmt: skip
 
 
-def _anywhere(views: Views, how: Grouping) -> Iterator[Found]:
-    """Links between any two images."""
-    lowest = min(how.duplicate_ncc, *GRID["duplicate_ncc"])
-    if "duplicates" in how.cues:
-        yield from ((3, *portion) for portion in similarity.above(views.at128, lowest))
-    if {"duplicates", "couch"} <= set(how.cues):
-        evident = similarity.energies(views.lines) >= how.couch_energy
-        for pairs, _ in similarity.above(views.at64, how.same_couch_ncc - NEAR):
+def _links_anywhere(views: ImageViews, settings: Grouping) -> Iterator[CueLinks]:
+    """Yield the links between any two images."""
+    lowest = min(settings.duplicate_ncc, *SPREAD_GRID["duplicate_ncc"])
+    if "duplicates" in settings.cues:
+        yield from (CueLinks("duplicates", *portion) for portion in similarity.pairs_above(views.at128, lowest))
+    if {"duplicates", "couch"} <= set(settings.cues):
+        evident = similarity.couch_energies(views.lines) >= settings.couch_energy
+        for pairs, _ in similarity.pairs_above(views.at64, settings.same_couch_ncc - UNSHIFTED_MARGIN):
             seen = pairs[evident[pairs].all(axis=1)]
-            alike = _paired(views.lines, seen)
-            seen, alike = seen[alike >= how.same_couch], alike[alike >= how.same_couch]
-            close = similarity.best(views.at64, seen) >= how.same_couch_ncc
-            yield 4, seen[close], alike[close]
-    if "lungs" in how.cues:
-        for pairs, _ in similarity.above(views.lungs, how.lungs_ncc - NEAR):
-            value = similarity.best(views.lungs, pairs)
-            yield 5, pairs[value >= how.lungs_ncc], value[value >= how.lungs_ncc]
+            alike = _couch_cosines_of(views.lines, seen)
+            seen, alike = seen[alike >= settings.same_couch], alike[alike >= settings.same_couch]
+            close = similarity.best_correlation(views.at64, seen) >= settings.same_couch_ncc
+            yield CueLinks("couch and outline", seen[close], alike[close])
+    if "lungs" in settings.cues:
+        for pairs, _ in similarity.pairs_above(views.lungs, settings.lungs_ncc - UNSHIFTED_MARGIN):
+            value = similarity.best_correlation(views.lungs, pairs)
+            yield CueLinks("lungs", pairs[value >= settings.lungs_ncc], value[value >= settings.lungs_ncc])
 
 
-class _Sequence:
-    """The images in their order, class by class, and how like neighbours are: measured once, linked for any thresholds."""
+class _NumberedSequence:
+    """The images in their order, class by class, and how alike neighbours are, for links at any thresholds."""
 
-    def __init__(self, views: Views, names: Sequence[str], labels: Sequence[str]) -> None:
-        self.order = sorted(range(len(names)), key=lambda row: (labels[row], natural(names[row])))
+    def __init__(self, views: ImageViews, names: Sequence[str], labels: Sequence[str]) -> None:
+        self.order = sorted(range(len(names)), key=lambda row: (labels[row], natural_sort_key(names[row])))
         self.labels, self.sizes, self.lines = labels, views.size, views.lines
         steps = [(a, b) for a, b in zip(self.order, self.order[1:], strict=False) if labels[a] == labels[b]]
         self.steps = np.array(steps, dtype=np.int64).reshape(-1, 2)
-        self.ncc, self.energy = similarity.best(views.at64, self.steps), similarity.energies(views.lines)
+        self.ncc, self.energy = (
+            similarity.best_correlation(views.at64, self.steps),
+            similarity.couch_energies(views.lines),
+        )
         self.alike = (
-            _paired(self.lines, self.steps) if self.lines.shape[-1] > 1 else np.zeros(len(self.steps), np.float32)
+            _couch_cosines_of(self.lines, self.steps)
+            if self.lines.shape[-1] > 1
+            else np.zeros(len(self.steps), np.float32)
         )
         self._blocks: dict[tuple[int, int, int, int], NDArray[np.float32]] = {}
 
-    def links(self, how: Grouping) -> Iterator[Found]:
-        """Steps 1 and 2."""
-        if "order" not in how.cues:
+    def links(self, settings: Grouping) -> Iterator[CueLinks]:
+        """Yield the links of steps 1 and 2."""
+        if "order" not in settings.cues:
             return
-        evident = self.energy >= how.couch_energy
-        like = self.ncc >= how.order_ncc
-        same = (self.alike >= how.couch) & evident[self.steps].all(axis=1)
-        yield 0, self.steps[like], self.ncc[like]
-        yield 1, self.steps[same & ~like], self.alike[same & ~like]
-        if "couch" not in how.cues:
+        evident = self.energy >= settings.couch_energy
+        like = self.ncc >= settings.order_ncc
+        same = (self.alike >= settings.couch) & evident[self.steps].all(axis=1)
+        yield CueLinks("order", self.steps[like], self.ncc[like])
+        yield CueLinks("couch", self.steps[same & ~like], self.alike[same & ~like])
+        if "couch" not in settings.cues:
             return
-        for near, first, second in self._pairs_of_runs(like | same, how.reach):
+        for near, first, second in self._pairs_of_runs(like | same, settings.reach):
             seen = np.ix_(evident[first], evident[second])
             table = self._block(first, second)[seen]
-            if table.size and table.max() >= how.couch:
+            if table.size and table.max() >= settings.couch:
                 a, b = np.unravel_index(int(table.argmax()), table.shape)
                 pair = [first[evident[first]][a], second[evident[second]][b]]
-                yield 1, np.array([pair]), np.array([table.max()])
-            elif near and not table.size and self._may_belong(first, second):
-                yield 2, np.array([[first[-1], second[0]]]), np.zeros(1, np.float32)
+                yield CueLinks("couch", np.array([pair]), np.array([table.max()]))
+            elif near and not table.size and self._may_be_one_scan(first, second):
+                yield CueLinks("no couch", np.array([[first[-1], second[0]]]), np.zeros(1, np.float32))
 
-    def _may_belong(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
-        """One picture size, or a single image: one cropped by hand says nothing of the scan it was cut from."""
+    def _may_be_one_scan(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
+        """Return whether two runs have one image size, or one is a single image, which may be a crop."""
         return bool((self.sizes[first[-1]] == self.sizes[second[0]]).all()) or 1 in (len(first), len(second))
 
     def _pairs_of_runs(self, joined: NDArray[np.bool_], reach: int) -> Iterator[tuple[bool, Any, Any]]:
@@ -168,16 +181,20 @@ class _Sequence:
     def _block(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
         key = (int(first[0]), len(first), int(second[0]), len(second))
         if key not in self._blocks:
-            self._blocks[key] = similarity.cosines(self.lines[first], self.lines[second])
+            self._blocks[key] = similarity.couch_cosines(self.lines[first], self.lines[second])
         return self._blocks[key]
 
 
-def _spread(sequence: _Sequence, fixed: Sequence[Found], labels: Sequence[str], how: Grouping) -> dict[str, Any]:
-    """The number of groups over a grid of thresholds."""
+def _spread_over_grid(
+    sequence: _NumberedSequence, fixed: Sequence[CueLinks], labels: Sequence[str], settings: Grouping
+) -> dict[str, Any]:
+    """Return the range of the number of groups over a grid of thresholds."""
     counts, largest = [], []
-    for values in product(*GRID.values()):
-        other = how.model_copy(update=dict(zip(GRID, values, strict=True)))
-        component = _components(len(labels), [*_duplicates_from(other.duplicate_ncc, fixed), *sequence.links(other)])
+    for values in product(*SPREAD_GRID.values()):
+        other = settings.model_copy(update=dict(zip(SPREAD_GRID, values, strict=True)))
+        component = _connected_groups(
+            len(labels), [*_with_duplicates_above(other.duplicate_ncc, fixed), *sequence.links(other)]
+        )
         table = pd.DataFrame({"label": labels, "group": component})
         counts.append({**table.groupby("label")["group"].nunique(), "all": table["group"].nunique()})
         largest.append(table["group"].value_counts().iloc[0])
@@ -186,21 +203,21 @@ def _spread(sequence: _Sequence, fixed: Sequence[Found], labels: Sequence[str], 
     return {"settings": len(counts), "groups": ranges, "largest": [int(min(largest)), int(max(largest))]}
 
 
-def _duplicates_from(least: float, fixed: Sequence[Found]) -> Iterator[Found]:
-    """The links between any two images, near duplicates from a correlation on: the grid asks for lower ones too."""
+def _with_duplicates_above(least: float, fixed: Sequence[CueLinks]) -> Iterator[CueLinks]:
+    """Yield `fixed`, of near duplicates only those that correlate at `least` or more."""
     for cue, pairs, values in fixed:
-        kept = values >= least if cue == 3 else np.ones(len(values), dtype=bool)
-        yield cue, pairs[kept], values[kept]
+        kept = values >= least if cue == "duplicates" else np.ones(len(values), dtype=bool)
+        yield CueLinks(cue, pairs[kept], values[kept])
 
 
-def _components(many: int, links: Sequence[Found]) -> NDArray[np.int64]:
-    pairs = np.concatenate([found[1] for found in links if len(found[1])] or [np.zeros((0, 2), np.int64)])
-    table = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(many, many))
+def _connected_groups(count: int, links: Sequence[CueLinks]) -> NDArray[np.int64]:
+    pairs = np.concatenate([found.pairs for found in links if len(found.pairs)] or [np.zeros((0, 2), np.int64)])
+    table = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     component: NDArray[np.int64] = connected_components(table, directed=False)[1]
     return component
 
 
-def _identical(hashes: Sequence[str]) -> tuple[similarity.Pairs, similarity.Values]:
+def _identical_pairs(hashes: Sequence[str]) -> tuple[similarity.Pairs, similarity.PairValues]:
     first = {key: row for row, key in reversed(list(enumerate(hashes)))}
     pairs = np.array(
         [(first[key], row) for row, key in enumerate(hashes) if first[key] != row], dtype=np.int64
@@ -208,71 +225,75 @@ def _identical(hashes: Sequence[str]) -> tuple[similarity.Pairs, similarity.Valu
     return pairs, np.ones(len(pairs), np.float32)
 
 
-def _paired(lines: similarity.Lines, pairs: similarity.Pairs) -> similarity.Values:
-    """The couch's cosine of every pair."""
+def _couch_cosines_of(lines: similarity.CouchLines, pairs: similarity.Pairs) -> similarity.PairValues:
+    """Return the cosine of the couches of every pair."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    for first, rows, others in similarity.by_first(pairs):
-        found[rows] = similarity.cosines(lines[[first]], lines[others])[0]
+    for first, rows, others in similarity.group_by_first(pairs):
+        found[rows] = similarity.couch_cosines(lines[[first]], lines[others])[0]
     return found
 
 
 @dataclass(frozen=True)
 class GroupingResult:
-    """Tables and report of one inference."""
+    """The tables and the report of one inference of groups."""
 
     groups: pd.DataFrame  # image_id, group, version
     links: pd.DataFrame  # a, b (image ids), cue, value
     report: dict[str, Any]
 
 
-def run(reader: Reader, raw: Path | None, options: Any, how: Mapping[str, Any], *, threads: int = 1) -> GroupingResult:
-    """Look at every image once, then join. An image that cannot be read has no group: the index names it."""
-    asked, records, hashes = Grouping(**how), list[Record](), list[str]()
+def group_dataset(
+    reader: Reader, raw: Path | None, options: Any, settings: Mapping[str, Any], *, threads: int = 1
+) -> GroupingResult:
+    """Infer the groups of a reader's dataset, reading every image once.
 
-    def seen(_record: Record, picture: Picture) -> tuple[similarity.Views, str]:
-        grey = picture.pixels if picture.pixels.ndim == 2 else np.asarray(Image.fromarray(picture.pixels).convert("L"))
-        return similarity.look(grey, asked.cues), pixel_hash(picture.pixels)
+    `raw` and `options` are the reader's, `settings` the dataset's key `groups:`. An image that cannot be read
+    has no group: the manifest names it.
+    """
+    grouping, records, hashes = Grouping(**settings), list[Record](), list[str]()
 
-    def readable(every: Sequence[Record]) -> Iterator[similarity.Views]:
-        for record, found in each(reader, raw, options, ((record, None) for record in every), seen, threads):
+    def view(_record: Record, image: DecodedImage) -> tuple[similarity.ImageViews, str]:
+        grey = image.pixels if image.pixels.ndim == 2 else np.asarray(Image.fromarray(image.pixels).convert("L"))
+        return similarity.view_image(grey, grouping.cues), pixel_hash(image.pixels)
+
+    def readable(every: Sequence[Record]) -> Iterator[similarity.ImageViews]:
+        for record, found in map_images(reader, raw, options, ((record, None) for record in every), view, threads):
             if not isinstance(found, UnreadableImage):
                 records.append(record)
                 hashes.append(found[1])
                 yield found[0]
 
     every = list(reader.index(raw, options))
-    looks = similarity.gathered(readable(every), len(every))
-    links = _must_links(Path(asked.must_links)) if asked.must_links else []
+    views = similarity.stack_views(readable(every), len(every))
+    links = _read_must_links(Path(grouping.must_links)) if grouping.must_links else []
     names, labels = [PurePosixPath(record.file).name for record in records], [record.label for record in records]
-    inferred = infer(looks, names, labels, hashes, asked, links)
+    inferred = infer_groups(views, names, labels, hashes, grouping, links)
     ids = np.array([record.image_id for record in records], dtype=object)
     table = pd.DataFrame({"image_id": ids, "group": inferred.group, "version": VERSION})
     joined = inferred.links.assign(a=ids[inferred.links["a"]], b=ids[inferred.links["b"]])
-    return GroupingResult(table, joined, _report(table, labels, inferred, asked))
+    return GroupingResult(table, joined, _report(table, labels, inferred, grouping))
 
 
-def _must_links(table: Path) -> list[tuple[str, str, str]]:
+def _read_must_links(table: Path) -> list[MustLink]:
     why = "It names pairs of files that a person has seen to belong together."
-    return [
-        (a, b, reason) for a, b, reason in (line.cells for line in contract.lines(table, ("a", "b", "reason"), why))
-    ]
+    return [MustLink(*line.cells) for line in contract.read_table(table, MustLink._fields, why)]
 
 
-def _report(table: pd.DataFrame, labels: list[str], found: Inferred, how: Grouping) -> dict[str, Any]:
+def _report(table: pd.DataFrame, labels: list[str], inferred: InferredGroups, grouping: Grouping) -> dict[str, Any]:
     listing = "".join(f"{image}\t{group}\n" for image, group in zip(table["image_id"], table["group"], strict=True))
     per_class = table.assign(label=labels).groupby("label")["group"].nunique()
     return {
         "version": VERSION,
-        "parameters": how.model_dump(),
+        "parameters": grouping.model_dump(),
         "images": len(table),
         "groups": {
             **{str(name): int(count) for name, count in per_class.items()},
             "all": int(table["group"].nunique()),
         },
         "largest": int(table["group"].value_counts().iloc[0]),
-        "spread": found.spread,
-        "links": {str(cue): int(count) for cue, count in found.links["cue"].value_counts().items()},
-        "missing_must_links": found.missing_must_links,
+        "spread": inferred.spread,
+        "links": {str(cue): int(count) for cue, count in inferred.links["cue"].value_counts().items()},
+        "missing_must_links": inferred.missing_must_links,
         "table_sha256": hashlib.sha256(listing.encode()).hexdigest(),
         "caution": "Inferred groups are not patients: independence of patients is inferred from the images, not known.",
     }

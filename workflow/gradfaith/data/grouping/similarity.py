@@ -1,26 +1,29 @@
-"""Correlation of small pictures, by matrix products.
+"""Measure how alike small images are: by correlation, and by the couch that an axial CT slice shows.
+
+Correlation, by matrix products:
 
     ncc(a, b) = <a - mean a, b - mean b> / (|a - mean a| |b - mean b|)
-    best(a, b) = the highest ncc of a's middle with b's windows, shifted by up to REACH pixels, and the other way round
+    best(a, b) = the highest ncc of a's middle with b's windows, shifted by up to SHIFT_REACH pixels, and the other way round
 
-Pictures may be kept as bytes: they become numbers a tile at a time, and pairs come in portions, so that memory is bounded
-whatever the number of pictures. Shifts are tried only for the pairs asked for.
+Images may be kept as bytes: they become numbers a tile at a time, and pairs come in portions, so that memory
+is bounded whatever the number of images. Shifts are tried only for the pairs asked for.
 
-What the inference of groups remembers of an image: thumbnails in bytes, 38 kB an image, so that 20 000 fit.
+An `ImageViews` is what the inference of groups keeps of an image: thumbnails in bytes, 38 kB an image, so
+that 20 000 fit.
 
-at64, at128   the middle square, 64 and 128 pixels across
-lines         the couch's (data/grouping/similarity.py)
-lungs         the box round the lungs, stretched to one size; black where there are none
+    at64, at128   the middle square, 64 and 128 pixels across
+    lines         the couch's lines
+    lungs         the box round the lungs, stretched to one size; black where there are none
 
-What the couch looks like in an axial CT slice: thin bright lines beside and below the body.
+A couch shows as thin bright lines beside and below the body:
 
-    lines  = image - opening(image, 7 pixels upright), outside the body, where it exceeds FAINT
+    lines  = image - opening(image, 7 pixels upright), outside the body, where it exceeds FAINT_GREY
     couch  = lines in the lower half, in the outer 36 % of the columns on either side
     cosine = the best of shifts by up to 2 pixels
 
-A couch keeps its height while a patient is scanned and differs between patients, so it tells scans apart when the
-anatomy has changed beyond recognition from heart to apex. An image of 256 pixels is expected. A cropped picture shows no
-couch: its energy (the sum of squares) is low, which is no evidence for anything.
+A couch keeps its height while a patient is scanned and differs between patients, so it tells scans apart when
+the anatomy has changed beyond recognition from heart to apex. An image of 256 pixels is expected. A cropped
+image shows no couch: its energy (the sum of squares) is low, which is no evidence for anything.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,46 +39,48 @@ from scipy import ndimage
 from gradfaith.config.dataset import Cue
 from gradfaith.data import lungs
 
-Pictures = NDArray[np.uint8] | NDArray[np.float32]  # (n, h, w)
+ImageStack = NDArray[np.uint8] | NDArray[np.float32]  # (n, h, w)
 Pairs = NDArray[np.int64]  # (pairs, 2)
-Values = NDArray[np.float32]  # (pairs,)
-REACH, TILE, PORTION = 4, 1024, 1_000_000
-FLAT = 1e-3  # a picture whose deviations from its mean are no longer than this is constant
+PairValues = NDArray[np.float32]  # (pairs,)
+SHIFT_REACH = 4  # pixels of the largest shift that is tried
+TILE_ROWS = 1024  # rows of one matrix product
+PORTION_PAIRS = 1_000_000  # pairs that are handed over at a time
+CONSTANT_LENGTH = 1e-3  # an image whose deviations from its mean are no longer than this is constant
 
 
-def unit(pictures: Pictures) -> NDArray[np.float32]:  # (n, h, w) -> (n, h w)
-    """Each without its mean, of length 1; a constant picture becomes 0 and correlates with nothing."""
-    flat = pictures.reshape(len(pictures), -1).astype(np.float32)
+def standardise(images: ImageStack) -> NDArray[np.float32]:  # (n, h, w) -> (n, h w)
+    """Return each image without its mean, scaled to length 1; a constant image becomes 0."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.where(length > FLAT, flat / np.maximum(length, FLAT), 0).astype(np.float32)
+    return np.where(length > CONSTANT_LENGTH, flat / np.maximum(length, CONSTANT_LENGTH), 0).astype(np.float32)
 
 
-def above(pictures: Pictures, least: float) -> Iterator[tuple[Pairs, Values]]:
-    """All pairs a < b with ncc >= least and their values, about PORTION of them at a time; at least one portion."""
-    pairs, values, held = list[Pairs](), list[Values](), 0
-    for top in range(0, len(pictures), TILE):
-        rows = unit(pictures[top : top + TILE])
-        for left in range(top, len(pictures), TILE):
-            table = rows @ (rows if left == top else unit(pictures[left : left + TILE])).T
+def pairs_above(images: ImageStack, least: float) -> Iterator[tuple[Pairs, PairValues]]:
+    """Yield all pairs a < b with ncc >= least and their values, in portions of about PORTION_PAIRS."""
+    pairs, values, held = list[Pairs](), list[PairValues](), 0
+    for top in range(0, len(images), TILE_ROWS):
+        rows = standardise(images[top : top + TILE_ROWS])
+        for left in range(top, len(images), TILE_ROWS):
+            table = rows @ (rows if left == top else standardise(images[left : left + TILE_ROWS])).T
             found = np.argwhere(np.triu(table >= least, 1) if left == top else table >= least)
             pairs.append(found + np.array((top, left)))
             values.append(table[found[:, 0], found[:, 1]])
             held += len(found)
-            if held >= PORTION:
+            if held >= PORTION_PAIRS:
                 yield np.concatenate(pairs), np.concatenate(values)
                 pairs, values, held = [], [], 0
     yield np.concatenate([np.zeros((0, 2), np.int64), *pairs]), np.concatenate([np.zeros(0, np.float32), *values])
 
 
-def best(pictures: Pictures, pairs: Pairs) -> Values:
-    """The best ncc over shifts of every pair asked for."""
-    middle = pictures[:, REACH:-REACH, REACH:-REACH]
-    shape, length = middle.shape[1:], _lengths(middle)
+def best_correlation(images: ImageStack, pairs: Pairs) -> PairValues:
+    """Return the best ncc over shifts of every pair."""
+    middle = images[:, SHIFT_REACH:-SHIFT_REACH, SHIFT_REACH:-SHIFT_REACH]
+    shape, length = middle.shape[1:], _spread_lengths(middle)
     found = np.full(len(pairs), -1.0, dtype=np.float32)
-    for first, rows, others in by_first(np.concatenate([pairs, pairs[:, ::-1]])):
-        windows = unit(
-            sliding_window_view(pictures[first], shape).reshape(-1, *shape)
+    for first, rows, others in group_by_first(np.concatenate([pairs, pairs[:, ::-1]])):
+        windows = standardise(
+            sliding_window_view(images[first], shape).reshape(-1, *shape)
         )  # without a mean, so the middles may keep theirs
         plain = middle[others].reshape(len(others), -1).astype(np.float32)
         highest = (windows @ plain.T).max(axis=0) / length[others]
@@ -83,118 +88,125 @@ def best(pictures: Pictures, pairs: Pairs) -> Values:
     return found
 
 
-def by_first(pairs: Pairs) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Each first with the rows of its pairs and their seconds, at most TILE at a time."""
+def group_by_first(pairs: Pairs) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield each first image, the rows of its pairs and their second images, at most TILE_ROWS at a time."""
     order = np.argsort(pairs[:, 0], kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(pairs[order, 0])) + 1) if len(order) else ():
-        for start in range(0, len(rows), TILE):
-            some = rows[start : start + TILE]
+        for start in range(0, len(rows), TILE_ROWS):
+            some = rows[start : start + TILE_ROWS]
             yield int(pairs[some[0], 0]), some, pairs[some, 1]
 
 
-def _lengths(pictures: Pictures) -> NDArray[np.float32]:  # (n, h, w) -> (n,)
-    """How far each is from its mean; infinitely where it is constant, so that a quotient by it is 0."""
+def _spread_lengths(images: ImageStack) -> NDArray[np.float32]:  # (n, h, w) -> (n,)
+    """Return how far each image is from its mean; infinity where constant, so that a quotient by it is 0."""
     spread = [
-        pictures[start : start + TILE].std(axis=(1, 2), dtype=np.float32) for start in range(0, len(pictures), TILE)
+        images[start : start + TILE_ROWS].std(axis=(1, 2), dtype=np.float32)
+        for start in range(0, len(images), TILE_ROWS)
     ]
-    length = np.concatenate(spread) * np.float32(np.sqrt(np.prod(pictures.shape[1:])))
-    return np.where(length > FLAT, length, np.inf).astype(np.float32)
+    length = np.concatenate(spread) * np.float32(np.sqrt(np.prod(images.shape[1:])))
+    return np.where(length > CONSTANT_LENGTH, length, np.inf).astype(np.float32)
 
 
 LUNG_BOX = (96, 72)
 
 
 @dataclass(frozen=True)
-class Views:
-    """Of one image, or of many: then every array has a first axis more."""
+class ImageViews:
+    """The thumbnails of one image, or of many: then every array has one more axis at its front."""
 
     at64: NDArray[np.uint8]
     at128: NDArray[np.uint8]
     lines: NDArray[np.uint8]
     lungs: NDArray[np.uint8]
-    size: NDArray[np.int64]  # width and height of the picture
+    size: NDArray[np.int64]  # width and height of the image
 
     def __len__(self) -> int:
         return len(self.size)
 
 
-def look(pixels: NDArray[np.uint8], cues: Sequence[Cue]) -> Views:  # (h, w)
-    """One image: the middle square at 256 px and smaller."""
+def view_image(pixels: NDArray[np.uint8], cues: Sequence[Cue]) -> ImageViews:  # (h, w)
+    """Make the views of one image; couch and lungs only where `cues` need them."""
     height, width = pixels.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(pixels[top : top + side, left : left + side])
-    image = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    image = np.asarray(square.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BILINEAR))
     framed = np.zeros(LUNG_BOX[::-1], dtype=np.uint8)
-    if "lungs" in cues and (air := lungs.lungs(image)).any():
+    if "lungs" in cues and (air := lungs.lung_mask(image)).any():
         rows, columns = np.flatnonzero(air.any(axis=1)), np.flatnonzero(air.any(axis=0))
-        framed = _small(
+        framed = _resize(
             image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], LUNG_BOX, Image.Resampling.BILINEAR
         )
-    drawn = lines(image) if "couch" in cues else np.zeros((2, 1, 1), dtype=np.uint8)
-    return Views(_small(image, (64, 64)), _small(image, (128, 128)), drawn, framed, np.array((width, height)))
+    drawn = couch_lines(image) if "couch" in cues else np.zeros((2, 1, 1), dtype=np.uint8)
+    return ImageViews(_resize(image, (64, 64)), _resize(image, (128, 128)), drawn, framed, np.array((width, height)))
 
 
-def gathered(views: Iterable[Views], most: int) -> Views:
-    """Single views as one; room for `most` is asked for at once, and only what is filled is taken."""
-    names = [field.name for field in fields(Views)]
+def stack_views(views: Iterable[ImageViews], capacity: int) -> ImageViews:
+    """Stack the views of single images, at most `capacity` of them; memory for all is reserved at once."""
+    names = [field.name for field in fields(ImageViews)]
     held: dict[str, NDArray[Any]] = {}
     row = -1
     for row, view in enumerate(views):
         for name in names:
             array = getattr(view, name)
-            held.setdefault(name, np.empty((most, *array.shape), array.dtype))[row] = array
-    return Views(**{name: array[: row + 1] for name, array in held.items()})
+            held.setdefault(name, np.empty((capacity, *array.shape), array.dtype))[row] = array
+    return ImageViews(**{name: array[: row + 1] for name, array in held.items()})
 
 
-def _small(image: NDArray[np.uint8], size: tuple[int, int], how: Any = Image.Resampling.BOX) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(image).resize(size, how))
+def _resize(
+    image: NDArray[np.uint8], size: tuple[int, int], resampling: Any = Image.Resampling.BOX
+) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize(size, resampling))
 
 
-SIDE, OUTER, FAINT, SHIFT, BLOCK = 256, 0.36, 12.0, 2, 512
-Lines = NDArray[np.uint8]  # (2, h, w): left and right
+VIEW_SIDE = 256  # pixels across of the image in which lines are looked for
+OUTER_SHARE = 0.36  # share of the columns, on either side, in which a couch shows
+FAINT_GREY = 12.0  # grey values below which a line is noise
+COUCH_SHIFT = 2  # pixels of the largest shift of two couches
+BLOCK_ROWS = 512  # images whose lines become numbers at a time
+CouchLines = NDArray[np.uint8]  # (2, h, w): left and right
 
 
-def lines(image: NDArray[np.uint8]) -> Lines:  # (SIDE, SIDE) -> (2, h, w)
-    """The couch's lines, left and right, half as fine across as down: they run nearly level. In whole grey values."""
+def couch_lines(image: NDArray[np.uint8]) -> CouchLines:  # (SIDE, SIDE) -> (2, h, w)
+    """Return the couch's lines, left and right, in whole grey values; nearly level, so half as fine across."""
     thin = image - ndimage.grey_opening(image, size=(7, 1)).astype(np.float32)
-    thin[ndimage.binary_dilation(lungs.body(image), np.ones((3, 3)), iterations=3)] = 0
-    thin[thin < FAINT] = 0
-    lower, wide = thin[SIDE // 2 :], round(OUTER * SIDE) // 2 * 2
+    thin[ndimage.binary_dilation(lungs.body_mask(image), np.ones((3, 3)), iterations=3)] = 0
+    thin[thin < FAINT_GREY] = 0
+    lower, wide = thin[VIEW_SIDE // 2 :], round(OUTER_SHARE * VIEW_SIDE) // 2 * 2
     sides = np.stack([lower[:, :wide], lower[:, -wide:]])
     soft = ndimage.gaussian_filter(sides, (0, 0.7, 0.7))
-    found: Lines = np.rint(soft.reshape(*soft.shape[:2], -1, 2).mean(axis=-1)).astype(np.uint8)
+    found: CouchLines = np.rint(soft.reshape(*soft.shape[:2], -1, 2).mean(axis=-1)).astype(np.uint8)
     return found
 
 
-def energies(found: Lines) -> NDArray[np.float32]:  # (n, 2, h, w) -> (n,)
-    """The sum of squares of each image's lines."""
-    blocks = (found[start : start + BLOCK].astype(np.float32) for start in range(0, len(found), BLOCK))
+def couch_energies(lines: CouchLines) -> NDArray[np.float32]:  # (n, 2, h, w) -> (n,)
+    """Return the sum of squares of each image's lines."""
+    blocks = (lines[start : start + BLOCK_ROWS].astype(np.float32) for start in range(0, len(lines), BLOCK_ROWS))
     return np.concatenate([np.zeros(0, np.float32), *((block**2).sum(axis=(1, 2, 3)) for block in blocks)])
 
 
-def cosines(first: Lines, second: Lines) -> NDArray[np.float32]:  # (a, 2, h, w), (b, 2, h, w) -> (a, b)
-    """Best cosine of every pair over small shifts of either; 0 for what has no lines."""
-    return np.maximum(_shifted(first, second), _shifted(second, first).T)
+def couch_cosines(first: CouchLines, second: CouchLines) -> NDArray[np.float32]:  # (a, 2, h, w), (b, 2, h, w) -> (a, b)
+    """Return the best cosine of every pair over small shifts of either; 0 for what has no lines."""
+    return np.maximum(_best_shifted_cosines(first, second), _best_shifted_cosines(second, first).T)
 
 
-def _shifted(first: Lines, second: Lines) -> NDArray[np.float32]:
-    inner = first[:, :, SHIFT:-SHIFT, 1:-1]
-    one = _flat(inner)
-    one /= _length(one)[:, None]
+def _best_shifted_cosines(first: CouchLines, second: CouchLines) -> NDArray[np.float32]:
+    inner = first[:, :, COUCH_SHIFT:-COUCH_SHIFT, 1:-1]
+    one = _flatten(inner)
+    one /= _row_lengths(one)[:, None]
     best = np.zeros((len(first), len(second)), dtype=np.float32)
     height, width = inner.shape[2:]
-    for down in range(2 * SHIFT + 1):
+    for down in range(2 * COUCH_SHIFT + 1):
         for across in range(3):
-            other = _flat(second[:, :, down : down + height, across : across + width])
-            best = np.maximum(best, one @ other.T / _length(other))
+            other = _flatten(second[:, :, down : down + height, across : across + width])
+            best = np.maximum(best, one @ other.T / _row_lengths(other))
     return best
 
 
-def _flat(found: Lines) -> NDArray[np.float32]:
-    return found.reshape(len(found), -1).astype(np.float32)
+def _flatten(lines: CouchLines) -> NDArray[np.float32]:
+    return lines.reshape(len(lines), -1).astype(np.float32)
 
 
-def _length(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+def _row_lengths(flat: NDArray[np.float32]) -> NDArray[np.float32]:
     length: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", flat, flat))
     return np.maximum(length, np.float32(1e-6))

@@ -1,10 +1,12 @@
-"""What makes one patient differ from another: about thirty numbers, drawn alike for every class.
+"""Draw a patient's anatomy, and outline the chest in one axial section.
 
-Each is uniform in its range below. The stream is keyed by the study's seed and the patient's number alone, so a class
-cannot show in anything but its nodule. Lengths are in half fields of view (about 19 cm), materials in Hounsfield units.
-`level` runs from 0 at the lung apex to 1 at the diaphragm; the lungs are HEIGHT tall.
+Anatomy is what makes one patient differ from another: about thirty numbers, drawn alike for every class. Each
+is uniform in its range below. The stream is keyed by the study's seed and the patient's number alone, so a
+class cannot show in anything but its nodule. Lengths are in half fields of view (about 19 cm), materials in
+Hounsfield units. `level` runs from 0 at the lung apex to 1 at the diaphragm; the lungs are HEIGHT tall.
 
-The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs that are left between.
+The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs that are left
+between.
 
     cavity(angle): a super-ellipse, irregular by a few waves, smaller towards the apex
     muscle = cavity + wall,  body = muscle + fat, flattened where the patient lies on the couch
@@ -19,14 +21,24 @@ from functools import lru_cache
 import numpy as np
 
 from gradfaith import rng
-from gradfaith.data.phantom.geometry import ANGLE, Bins, Ellipse, Field, Frame, bins, cover, distance_to, step
+from gradfaith.data.phantom.geometry import (
+    ANGLE,
+    AngleBins,
+    Ellipse,
+    Field,
+    Frame,
+    angle_bins,
+    distance_to,
+    pixel_coverage,
+    smooth_step,
+)
 
 HEIGHT = 1.3
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's numbers."""
+    """The numbers that describe one patient."""
 
     level: float
     centre_x: float
@@ -95,23 +107,21 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 @lru_cache(maxsize=256)
-def draw(seed: int, patient: int) -> Anatomy:
-    """The anatomy of a patient of a study."""
+def draw_anatomy(seed: int, patient: int) -> Anatomy:
+    """Draw the anatomy of a patient of a study."""
     stream = rng.generator(seed, "phantom", patient, "anatomy")
     return Anatomy(**{item.name: float(stream.uniform(*_RANGES[item.name])) for item in fields(Anatomy)})
 
 
 @lru_cache(maxsize=256)
-def waves(seed: int, patient: int, count: int = 4) -> tuple[tuple[float, float, float, float], ...]:
-    """A patient's smooth irregularities: `count` waves, each an amplitude, two frequencies and a phase."""
+def draw_waves(seed: int, patient: int, count: int = 4) -> tuple[tuple[float, float, float, float], ...]:
+    """Draw a patient's irregularities: `count` waves of an amplitude, two frequencies and a phase."""
     stream = rng.generator(seed, "phantom", patient, "waves")
     drawn = stream.uniform([0.3, 2.0, 2.0, 0.0], [1.0, 9.0, 9.0, 2 * np.pi], size=(count, 4))
     return tuple((float(a), float(u), float(v), float(phase)) for a, u, v, phase in drawn)
 
 
-pass
-
-_MELT = 0.05  # width over which ellipses melt into one another
+_UNION_WIDTH = 0.05  # width over which ellipses are joined smoothly
 Waves = tuple[tuple[float, float, float, float], ...]
 
 
@@ -119,7 +129,7 @@ Waves = tuple[tuple[float, float, float, float], ...]
 class Section:
     """One axial section: coverages, and signed distances that are negative inside. All (h, w)."""
 
-    entry: Bins  # of the angle, into tables over it
+    entry: AngleBins  # of the angle, into tables over it
     outside: Field  # distance from the rim of the cavity
     body: Field
     muscle: Field
@@ -129,14 +139,14 @@ class Section:
 
 
 def level_of(anatomy: Anatomy, z: float) -> float:
-    """Where a section lies between the lung apex (0) and the diaphragm (1)."""
+    """Return where a section lies between the lung apex (0) and the diaphragm (1)."""
     return anatomy.level + z / HEIGHT
 
 
 @lru_cache(maxsize=64)
 def cavity_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES,)
-    """The inner chest wall."""
-    grow = 0.70 + 0.30 * step(0.0, 0.5, level_of(anatomy, z))
+    """Return the radius of the inner chest wall over the angle."""
+    grow = 0.70 + 0.30 * smooth_step(0.0, 0.5, level_of(anatomy, z))
     cos, sin, power = np.abs(np.cos(ANGLE)), np.abs(np.sin(ANGLE)), anatomy.squareness
     width, depth = anatomy.width * grow, anatomy.depth * (0.5 + 0.5 * grow)
     radius = ((cos / width) ** power + (sin / depth) ** power) ** (-1 / power)
@@ -148,11 +158,11 @@ def cavity_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES
 
 @lru_cache(maxsize=64)
 def wall_radii(anatomy: Anatomy, waves: Waves, z: float) -> tuple[Field, Field]:  # (ANGLES,), (ANGLES,)
-    """The outer rims of muscle and of skin."""
+    """Return the radii of muscle and of skin over the angle."""
     level, side = level_of(anatomy, z), np.abs(np.cos(ANGLE))
     back, front = np.clip(np.sin(ANGLE), 0, 1), np.clip(-np.sin(ANGLE), 0, 1)
-    shoulder = 0.16 * (1 - step(0.15, 0.5, level)) * side**2
-    pectoral = 0.05 * (1 - step(0.3, 0.7, level)) * np.exp(-(((np.abs(ANGLE + np.pi / 2) - 0.75) / 0.3) ** 2))
+    shoulder = 0.16 * (1 - smooth_step(0.15, 0.5, level)) * side**2
+    pectoral = 0.05 * (1 - smooth_step(0.3, 0.7, level)) * np.exp(-(((np.abs(ANGLE + np.pi / 2) - 0.75) / 0.3) ** 2))
     erector = 0.05 * np.exp(-(((np.abs(ANGLE - np.pi / 2) - 0.45) / 0.35) ** 2))
     muscle = cavity_radius(anatomy, waves, z) + anatomy.muscle + shoulder + pectoral + erector + 0.02 * back
     wobble = sum(a * np.cos((1 + i) * ANGLE + 2 * phase + v * z) for i, (a, _, v, phase) in enumerate(waves))
@@ -164,14 +174,14 @@ def wall_radii(anatomy: Anatomy, waves: Waves, z: float) -> tuple[Field, Field]:
 
 
 def spine(anatomy: Anatomy, z: float) -> Ellipse:
-    """The vertebral body."""
-    lift = 0.02 * step(0.0, 0.4, level_of(anatomy, z))
+    """Return the outline of the vertebral body."""
+    lift = 0.02 * smooth_step(0.0, 0.4, level_of(anatomy, z))
     return Ellipse(0.0, 0.60 * anatomy.depth + lift, 0.110, 0.088)
 
 
 def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
-    """The heart, from its base downwards."""
-    grow = step(0.42, 0.80, level_of(anatomy, z))
+    """Return the outline of the heart, from its base downwards; None above it."""
+    grow = smooth_step(0.42, 0.80, level_of(anatomy, z))
     if grow <= 0:
         return None
     size = anatomy.heart * (0.35 + 0.65 * grow)
@@ -179,7 +189,7 @@ def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
 
 
 def liver(anatomy: Anatomy, z: float) -> Ellipse | None:
-    """The dome of the liver in the base of the right lung (on the image's left)."""
+    """Return the dome of the liver in the base of the right lung (on the image's left); None above it."""
     rise = level_of(anatomy, z) - anatomy.liver
     if rise <= 0:
         return None
@@ -188,9 +198,9 @@ def liver(anatomy: Anatomy, z: float) -> Ellipse | None:
 
 
 def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
-    """What stands between the lungs, as ellipses that melt together."""
+    """Return the organs between the lungs, as ellipses that are then joined smoothly."""
     level, bone = level_of(anatomy, z), spine(anatomy, z)
-    narrow = 0.75 + 0.25 * step(0.1, 0.35, level)
+    narrow = 0.75 + 0.25 * smooth_step(0.1, 0.35, level)
     hila = np.exp(-(((level - 0.50) / 0.13) ** 2)) * anatomy.hilum
     arch = np.exp(-(((level - 0.32) / 0.07) ** 2))
     parts = [
@@ -200,7 +210,10 @@ def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
         Ellipse(0.01, -0.75 * anatomy.depth, anatomy.thymus, 0.20),
         Ellipse(0.03, -0.12, 0.14 * narrow, 0.12),
         Ellipse(
-            0.115, 0.05 + 0.13 * step(0.32, 0.45, level), anatomy.aorta + 0.012, anatomy.aorta + 0.012 + 0.1 * arch
+            0.115,
+            0.05 + 0.13 * smooth_step(0.32, 0.45, level),
+            anatomy.aorta + 0.012,
+            anatomy.aorta + 0.012 + 0.1 * arch,
         ),
         Ellipse(-0.155, 0.0, 0.02 + 0.055 * hila, 0.02 + 0.07 * hila),
         Ellipse(0.155, -0.01, 0.02 + 0.05 * hila, 0.02 + 0.07 * hila),
@@ -208,40 +221,40 @@ def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
     return parts + [part for part in (heart(anatomy, z),) if part]
 
 
-def _melt(parts: list[Ellipse], on: Frame, reach: float) -> Field:  # (h, w)
-    """The distance to the smooth union of some ellipses (polynomial minimum), known within `reach` of each."""
+def _smooth_union(parts: list[Ellipse], on: Frame, reach: float) -> Field:  # (h, w)
+    """Return the distance to a smooth union (polynomial minimum), exact within `reach` of each part."""
     union = np.full_like(on.x, reach)
     for part in parts:
         window = on.window(part.x, part.y, max(part.across, part.down) + reach)
         mine, other = union[window], part.distance(on.x[window], on.y[window])
-        near = np.maximum(np.float32(_MELT) - np.abs(mine - other), 0)
-        union[window] = np.minimum(mine, other) - near * near * np.float32(1 / (4 * _MELT))
+        near = np.maximum(np.float32(_UNION_WIDTH) - np.abs(mine - other), 0)
+        union[window] = np.minimum(mine, other) - near * near * np.float32(1 / (4 * _UNION_WIDTH))
     return union
 
 
 @lru_cache(maxsize=8)
-def _polar(on: Frame) -> tuple[Field, Bins]:
-    """Distance from the patient's centre, and the angle's entry in a table, of every pixel."""
+def _polar(on: Frame) -> tuple[Field, AngleBins]:
+    """Return each pixel's distance from the patient's centre, and its angle's entry in a table."""
     distance: Field = np.sqrt(on.x * on.x + on.y * on.y)
-    return distance, bins(on.x, on.y)
+    return distance, angle_bins(on.x, on.y)
 
 
-def section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: float = 2 * _MELT) -> Section:
-    """All outlines at one z; the depth is true up to `reach` from the mediastinum."""
+def chest_section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: float = 2 * _UNION_WIDTH) -> Section:
+    """Outline everything at one z; the depth is exact up to `reach` from the mediastinum."""
     distance, entry = _polar(on)
     muscle, body = wall_radii(anatomy, waves, z)
     outside = distance_to(cavity_radius(anatomy, waves, z), distance, entry)
-    between = _melt(_mediastinum(anatomy, z), on, reach)
+    between = _smooth_union(_mediastinum(anatomy, z), on, reach)
     if dome := liver(anatomy, z):
         window = dome.window(on)
         between[window] = np.minimum(between[window], dome.distance(on.x[window], on.y[window]))
-    cavity = cover(outside, on.pixel)
+    cavity = pixel_coverage(outside, on.pixel)
     return Section(
         entry=entry,
         outside=outside,
-        body=cover(distance_to(body, distance, entry), on.pixel),
-        muscle=cover(distance_to(muscle, distance, entry), on.pixel),
-        lungs=cavity * (1 - cover(between, on.pixel)),
+        body=pixel_coverage(distance_to(body, distance, entry), on.pixel),
+        muscle=pixel_coverage(distance_to(muscle, distance, entry), on.pixel),
+        lungs=cavity * (1 - pixel_coverage(between, on.pixel)),
         cavity=cavity,
         depth=np.maximum(outside, -between),
     )

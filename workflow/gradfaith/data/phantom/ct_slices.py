@@ -1,7 +1,7 @@
-"""One slice of one patient, put together: anatomy, vessels, nodule, then the scanner.
+"""Draw and scan one slice of one patient: anatomy, vessels, nodule, then the scanner.
 
-A slice is a pure function of (seed, patient, slice) and the options. Anatomy, vessels, dose and noise come from streams
-that never see the class: two patients with the same number differ in their nodule alone.
+A slice is a pure function of (seed, patient, slice) and the options. Anatomy, vessels, dose and noise come
+from streams that never see the class: two patients with the same number differ in their nodule alone.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from gradfaith import rng
 from gradfaith.data.phantom import chest, lesions, organs, scanner
-from gradfaith.data.phantom.geometry import Field, blend, frame
-from gradfaith.data.phantom.scanner import Label
+from gradfaith.data.phantom.geometry import Field, blend, patient_frame
+from gradfaith.data.phantom.scanner import PhantomClass
 
-_SPACING = 0.025  # between slices, in half fields of view: about 5 mm
+_SLICE_SPACING = 0.025  # between slices, in half fields of view: about 5 mm
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Which slice of whom, and how it is drawn."""
+class SliceSpec:
+    """Which slice of which patient is drawn, how large and how difficult."""
 
     seed: int
     patient: int
-    label: Label
+    label: PhantomClass
     slice: int
     slices: int
     size: int
@@ -31,13 +31,13 @@ class Cut:
 
     @property
     def z(self) -> float:
-        """The slice's place along the patient; slices lie closer where there are many."""
+        """The position along the patient, in half fields of view; many slices lie closer together."""
         gaps = self.slices - 1
-        return (self.slice - gaps / 2) * min(_SPACING, lesions.SPAN / gaps) if gaps else 0.0
+        return (self.slice - gaps / 2) * min(_SLICE_SPACING, lesions.SPAN / gaps) if gaps else 0.0
 
 
 @dataclass(frozen=True)
-class Truth:
+class SliceTruth:
     """A slice before the scanner: Hounsfield units and regions. All (h, w)."""
 
     hounsfield: Field
@@ -46,23 +46,23 @@ class Truth:
     evidence: NDArray[np.bool_] | None
 
 
-def draw(cut: Cut, *, nodule: bool = True) -> Truth:
-    """The slice without noise; `nodule=False` leaves the nodule out and nothing else."""
-    patient, irregular = chest.draw(cut.seed, cut.patient), chest.waves(cut.seed, cut.patient)
-    on = frame(cut.size, (patient.centre_x, patient.centre_y), patient.tilt)
-    at = chest.section(patient, irregular, cut.z, on)
-    image = organs.body(patient, irregular, cut.z, at, on)
-    tree = organs.grow(cut.seed, cut.patient, cut.difficulty)
-    blend(image, organs.section(tree, cut.z, on) * at.lungs, patient.blood - 20)
+def draw_slice(cut: SliceSpec, *, nodule: bool = True) -> SliceTruth:
+    """Draw the slice without noise; `nodule=False` leaves out the nodule and nothing else."""
+    patient, irregular = chest.draw_anatomy(cut.seed, cut.patient), chest.draw_waves(cut.seed, cut.patient)
+    on = patient_frame(cut.size, (patient.centre_x, patient.centre_y), patient.tilt)
+    at = chest.chest_section(patient, irregular, cut.z, on)
+    image = organs.paint_body(patient, irregular, cut.z, at, on)
+    tree = organs.grow_vessels(cut.seed, cut.patient, cut.difficulty)
+    blend(image, organs.vessel_section(tree, cut.z, on) * at.lungs, patient.blood - 20)
     evidence = None
     if nodule and cut.label != "normal":
-        item = lesions.nodule(cut.seed, cut.patient, cut.label, cut.difficulty)
-        evidence = lesions.paint(image, item, cut.z, at.lungs, on)
-    return Truth(image, at.body >= 0.5, at.lungs >= 0.5, evidence)
+        item = lesions.draw_nodule(cut.seed, cut.patient, cut.label, cut.difficulty)
+        evidence = lesions.paint_nodule(image, item, cut.z, at.lungs, on)
+    return SliceTruth(image, at.body >= 0.5, at.lungs >= 0.5, evidence)
 
 
-def expose(cut: Cut, truth: Truth, kernel: scanner.Kernel) -> NDArray[np.uint8]:  # (h, w)
-    """The exported picture."""
+def scan_slice(cut: SliceSpec, truth: SliceTruth, kernel: scanner.Kernel) -> NDArray[np.uint8]:  # (h, w)
+    """Scan a slice with noise and export it as grey values."""
     stream = rng.generator(cut.seed, "phantom", cut.patient, "noise", cut.slice)
-    how = scanner.scan(cut.seed, cut.patient, kernel)
-    return scanner.export(truth.hounsfield + scanner.noise(cut.size, how, stream))
+    how = scanner.draw_scan_settings(cut.seed, cut.patient, kernel)
+    return scanner.export_grey(truth.hounsfield + scanner.scan_noise(cut.size, how, stream))

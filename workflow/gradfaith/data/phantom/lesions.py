@@ -1,14 +1,15 @@
-"""Nodules: benign ones small, smooth, sometimes calcified; malignant ones larger, lobed and spiculated.
+"""Draw nodules: benign ones small, smooth, sometimes calcified; malignant ones larger, lobed and spiculated.
 
     radius(angle, z) = R sqrt(1 - (z / H)^2) * (1 + lobes(angle, z) + spicules(angle))
     coverage = clip(1/2 - d / pixel, 0, 1) * lung coverage,      evidence = coverage >= 1/2
 
-So the evidence is the set of pixels of which the nodule fills at least half; beyond it only its direct neighbours are
-touched, as the soft edge asks. A nodule lies anywhere in both lungs: a benign one whole, a malignant one may lean on
-the pleura and is cut off there. A share of both is hard: faint (ground glass, part solid) and smaller. Every slice of a
-patient meets the nodule; it is largest at its own centre. Measured as discs at the default difficulty and 96 pixels,
-benign radii are 3 to 5.3 and malignant 5 to 9 pixels: larger than in a screening programme, so that a map of 6 x 6
-cells can meet them. Cost: about 1 ms once per patient, and 1 ms for a section of 224 pixels.
+So the evidence is the set of pixels of which the nodule fills at least half; beyond it only its direct
+neighbours are touched, as the soft edge asks. A nodule lies anywhere in both lungs: a benign one completely,
+a malignant one may lean on the pleura and is cut off there. A share of both is hard: faint (ground glass,
+part solid) and smaller. Every slice of a patient meets the nodule; it is largest at its own centre. Measured
+as discs at the default difficulty and 96 pixels, benign radii are 3 to 5.3 and malignant 5 to 9 pixels:
+larger than in a screening programme, so that a map of 6 x 6 cells can meet them. Cost: about 1 ms once per
+patient, and 1 ms for a section of 224 pixels.
 """
 
 import math
@@ -22,10 +23,19 @@ from scipy.ndimage import binary_dilation
 
 from gradfaith import rng
 from gradfaith.data.phantom import chest
-from gradfaith.data.phantom.chest import draw, waves
-from gradfaith.data.phantom.geometry import ANGLE, Field, Frame, bins, blend, cover, distance_to, frame
+from gradfaith.data.phantom.chest import draw_anatomy, draw_waves
+from gradfaith.data.phantom.geometry import (
+    ANGLE,
+    Field,
+    Frame,
+    angle_bins,
+    blend,
+    distance_to,
+    patient_frame,
+    pixel_coverage,
+)
 
-Kind = Literal["benign", "malignant"]
+NoduleKind = Literal["benign", "malignant"]
 SPAN = 0.075  # z from a patient's first to last slice, at most
 _RADII = {"benign": (0.0625, 0.104), "malignant": (0.108, 0.180)}  # half fields of view, at difficulty 1/2
 _PLACING = 64  # pixels of the coarse section a nodule is placed on, whatever the image size
@@ -48,12 +58,12 @@ class Nodule:
 
 
 @lru_cache(maxsize=256)
-def nodule(seed: int, patient: int, kind: Kind, difficulty: float) -> Nodule:
-    """A patient's nodule, from its own stream."""
+def draw_nodule(seed: int, patient: int, kind: NoduleKind, difficulty: float) -> Nodule:
+    """Draw a patient's nodule, from its own stream."""
     stream = rng.generator(seed, "phantom", patient, "nodule")
     hard = stream.random() < 0.5 * difficulty
     radius = float(stream.uniform(*_RADII[kind])) * (1.3 - 0.6 * difficulty) * (0.9 if hard else 1.0)
-    x, y, radius = _place(seed, patient, kind, radius, stream)
+    x, y, radius = _place_nodule(seed, patient, kind, radius, stream)
     many = int(stream.integers(14, 25)) if kind == "malignant" else 0
     lobes, lobe = stream.uniform([0.3, 0, -6], [1, 2 * math.pi, 6], (5 if many else 2, 3)), 0.13 if many else 0.05
     turn = stream.uniform(0, 2 * math.pi)
@@ -80,8 +90,8 @@ def nodule(seed: int, patient: int, kind: Kind, difficulty: float) -> Nodule:
     )
 
 
-def _material(kind: Kind, hard: bool, stream: np.random.Generator) -> tuple[float, float, float]:
-    """Attenuation of rim and core, and the core's share of the radius."""
+def _material(kind: NoduleKind, hard: bool, stream: np.random.Generator) -> tuple[float, float, float]:
+    """Draw the attenuation of rim and core, and the core's share of the radius."""
     chance, solid = stream.random(), float(stream.uniform(10, 70))
     if kind == "benign" and hard:  # ground glass
         return (faint := float(stream.uniform(-480, -220))), faint, 0.0
@@ -94,12 +104,12 @@ def _material(kind: Kind, hard: bool, stream: np.random.Generator) -> tuple[floa
     return solid, solid, 0.0
 
 
-def _place(
-    seed: int, patient: int, kind: Kind, radius: float, stream: np.random.Generator
+def _place_nodule(
+    seed: int, patient: int, kind: NoduleKind, radius: float, stream: np.random.Generator
 ) -> tuple[float, float, float]:
-    """A point of the lungs with room for the nodule; where no point has, the nodule shrinks."""
-    on = frame(_PLACING)
-    depth = -chest.section(draw(seed, patient), waves(seed, patient), 0.0, on, reach=0.3).depth
+    """Choose a point of the lungs for the nodule, and its radius, smaller where no point has room for it."""
+    on = patient_frame(_PLACING)
+    depth = -chest.chest_section(draw_anatomy(seed, patient), draw_waves(seed, patient), 0.0, on, reach=0.3).depth
     room = float(stream.uniform(0.4, 1.1)) if kind == "malignant" else 1.15
     radius = min(radius, 0.98 * float(depth.max()) / room)
     row, column = np.nonzero(depth >= room * radius)
@@ -109,8 +119,8 @@ def _place(
     return float(on.x[at] + jitter[0]), float(on.y[at] + jitter[1]), radius
 
 
-def _rim(item: Nodule, z: float) -> Field:  # (ANGLES,)
-    """The nodule's outline in a section at z; zero beyond its ends."""
+def _outline(item: Nodule, z: float) -> Field:  # (ANGLES,)
+    """Return the nodule's radius over the angle in a section at z; zero beyond its ends."""
     share = 1 - ((z - item.z) / item.height) ** 2
     if share <= 0:
         return np.zeros_like(ANGLE)
@@ -125,20 +135,20 @@ def _rim(item: Nodule, z: float) -> Field:  # (ANGLES,)
     return (np.float32(item.radius * math.sqrt(share)) * shape).astype(np.float32)
 
 
-def paint(image: Field, item: Nodule, z: float, lungs: Field, on: Frame) -> NDArray[np.bool_]:  # (h, w)
-    """Draw a nodule into a section, in place, and give back its evidence."""
-    evidence, radius = np.zeros(image.shape, np.bool_), _rim(item, z)
+def paint_nodule(image: Field, item: Nodule, z: float, lungs: Field, on: Frame) -> NDArray[np.bool_]:  # (h, w)
+    """Draw a nodule into a section, in place, and return its evidence."""
+    evidence, radius = np.zeros(image.shape, np.bool_), _outline(item, z)
     if not radius.any():
         return evidence
     window = on.window(item.x, item.y, float(radius.max()))
     dx, dy = on.x[window] - np.float32(item.x), on.y[window] - np.float32(item.y)
-    away, entry = np.hypot(dx, dy), bins(dx, dy)
-    coverage = cover(distance_to(radius, away, entry), on.pixel) * lungs[window]
+    away, entry = np.hypot(dx, dy), angle_bins(dx, dy)
+    coverage = pixel_coverage(distance_to(radius, away, entry), on.pixel) * lungs[window]
     filled = coverage >= 0.5
     coverage *= binary_dilation(filled, np.ones((3, 3)))  # no trace of a spicule too thin to be evidence
     material = np.full_like(away, item.rim)
     if item.core_share:
-        core = cover(away - np.float32(item.core_share * np.median(radius)), on.pixel)
+        core = pixel_coverage(away - np.float32(item.core_share * np.median(radius)), on.pixel)
         blend(material, core, item.core)
     blend(image[window], coverage, material)
     evidence[window] = filled

@@ -1,16 +1,17 @@
-"""The vessel trees of both lungs: they fork and taper from the hilum, and a section cuts them at any angle.
+"""Draw what lies inside the outlines: vessels, bones, heart, airways, lung parenchyma; and the couch.
+
+The vessel trees of both lungs fork and taper from the hilum, and a section cuts them at any angle.
 
     each generation: two children per branch, turned apart by 20 to 50 degrees, length x 0.8, radius x 0.76
 
-(Murray's law asks 2 ** (-1/3) = 0.79 for even forks; a little less keeps the rim of the lung free of thick vessels.)
-A branch is a chain of balls; a section at z shows of each the disc sqrt(r^2 - (z - z_ball)^2). A vessel that stands
-upright therefore shows as a round dot, as in a patient, and is the natural look-alike of a small nodule. Only what can
-meet a slice is grown. Cost: the tree about 2 ms once per patient, a section of 224 pixels about 1 ms.
+(Murray's law asks 2 ** (-1/3) = 0.79 for even forks; a little less keeps the rim of the lung free of thick
+vessels.) A branch is a chain of balls; a section at z shows of each the disc sqrt(r^2 - (z - z_ball)^2). A
+vessel that stands upright therefore shows as a round dot, as in a patient, and is the natural look-alike of a
+small nodule. Only what can meet a slice is grown. Cost: the tree about 2 ms once per patient, a section of
+224 pixels about 1 ms.
 
-What lies inside the outlines: bones, heart and great vessels, airways, lung parenchyma, and the couch beneath.
-
-Ribs are cut slantwise, so each is a short bright arc along the chest wall with a darker marrow; they wander along the
-wall from section to section. Painting order is from outside to inside, in Hounsfield units.
+Ribs are cut slantwise, so each is a short bright arc along the chest wall with a darker marrow; they wander
+along the wall from section to section. Painting order is from outside to inside, in Hounsfield units.
 """
 
 from dataclasses import dataclass
@@ -21,16 +22,16 @@ from numpy.typing import NDArray
 
 from gradfaith import rng
 from gradfaith.data.phantom import chest
-from gradfaith.data.phantom.chest import Anatomy, Section, Waves, draw
-from gradfaith.data.phantom.geometry import ANGLE, Ellipse, Field, Frame, blend, cover, step
+from gradfaith.data.phantom.chest import Anatomy, Section, Waves, draw_anatomy
+from gradfaith.data.phantom.geometry import ANGLE, Ellipse, Field, Frame, blend, pixel_coverage, smooth_step
 
 _GENERATIONS, _BALLS, _SLAB = 6, 14, 0.004
 _NEAR, _WIDE = 0.07, 0.72  # balls further than these from the patient's level or middle meet no slice of a lung
 
 
 @dataclass(frozen=True)
-class Tree:
-    """All balls of a patient's vessels."""
+class VesselTree:
+    """The balls that make up a patient's vessels; lengths in half fields of view."""
 
     x: Field  # (n,)
     y: Field  # (n,)
@@ -39,15 +40,19 @@ class Tree:
 
 
 @lru_cache(maxsize=64)
-def grow(seed: int, patient: int, difficulty: float) -> Tree:
-    """Both lungs' trees; a harder phantom has more stems."""
-    anatomy, stream = draw(seed, patient), rng.generator(seed, "phantom", patient, "vessels")
-    chains = [_lung(stream, hand, anatomy.vessels * (0.7 + 0.6 * difficulty), anatomy.calibre) for hand in (-1, 1)]
-    return Tree(*np.concatenate(chains).astype(np.float32).T.copy())
+def grow_vessels(seed: int, patient: int, difficulty: float) -> VesselTree:
+    """Grow the vessel trees of both lungs; a harder phantom has more stems."""
+    anatomy, stream = draw_anatomy(seed, patient), rng.generator(seed, "phantom", patient, "vessels")
+    chains = [
+        _lung_vessels(stream, hand, anatomy.vessels * (0.7 + 0.6 * difficulty), anatomy.calibre) for hand in (-1, 1)
+    ]
+    return VesselTree(*np.concatenate(chains).astype(np.float32).T.copy())
 
 
-def _lung(stream: np.random.Generator, hand: int, many: float, calibre: float) -> NDArray[np.float64]:  # (n, 4)
-    stems = round(26 * many)
+def _lung_vessels(
+    stream: np.random.Generator, hand: int, density: float, calibre: float
+) -> NDArray[np.float64]:  # (n, 4)
+    stems = round(26 * density)
     start = np.stack(
         [hand * stream.uniform(0.12, 0.2, stems), stream.uniform(-0.08, 0.12, stems), stream.uniform(-0.5, 0.5, stems)],
         1,
@@ -75,7 +80,7 @@ def _lung(stream: np.random.Generator, hand: int, many: float, calibre: float) -
 
 
 def _fork(stream: np.random.Generator, heading: NDArray[np.float64]) -> NDArray[np.float64]:  # (n, 3) -> (2n, 3)
-    """Two headings per branch, turned apart in a random plane."""
+    """Return two headings per branch, turned apart in a random plane."""
     across = stream.normal(size=heading.shape)
     across -= heading * (across * heading).sum(axis=1, keepdims=True)
     across /= np.sqrt((across * across).sum(axis=1, keepdims=True)) + 1e-9
@@ -87,8 +92,8 @@ def _fork(stream: np.random.Generator, heading: NDArray[np.float64]) -> NDArray[
     return pair
 
 
-def section(tree: Tree, z: float, on: Frame) -> Field:  # (h, w), how much of each pixel is vessel
-    """The discs a section at z cuts out of the balls, drawn together in small patches."""
+def vessel_section(tree: VesselTree, z: float, on: Frame) -> Field:  # (h, w), how much of each pixel is vessel
+    """Draw the discs that a section at z cuts out of the balls, in small patches."""
     height = np.maximum(np.abs(tree.z - np.float32(z)) - np.float32(_SLAB), 0)
     near = np.flatnonzero(height < tree.radius)
     column, row = on.pixels(tree.x[near], tree.y[near])
@@ -98,11 +103,11 @@ def section(tree: Tree, z: float, on: Frame) -> Field:  # (h, w), how much of ea
     for least, most in ((0.0, 1.5), (1.5, 3.5), (3.5, 8.5), (8.5, np.inf)):
         chosen = (radius >= least) & (radius < most)
         if chosen.any():
-            _discs(drawn, column[chosen], row[chosen], radius[chosen])
+            _paint_discs(drawn, column[chosen], row[chosen], radius[chosen])
     return drawn
 
 
-def _discs(drawn: Field, column: Field, row: Field, radius: Field) -> None:
+def _paint_discs(drawn: Field, column: Field, row: Field, radius: Field) -> None:
     half = int(np.ceil(radius.max() + 0.5))
     steps = np.arange(-half, half + 1, dtype=np.int32)
     left, top = np.rint(column).astype(np.int32), np.rint(row).astype(np.int32)
@@ -119,8 +124,8 @@ def _discs(drawn: Field, column: Field, row: Field, radius: Field) -> None:
 AIR = -1000.0
 
 
-def body(anatomy: Anatomy, waves: Waves, z: float, at: Section, on: Frame) -> Field:  # (h, w)
-    """Everything but lung vessels and nodules."""
+def paint_body(anatomy: Anatomy, waves: Waves, z: float, at: Section, on: Frame) -> Field:  # (h, w)
+    """Draw everything but lung vessels and nodules, in Hounsfield units."""
     image = np.full(at.body.shape, AIR, np.float32)
     _couch(image, anatomy, waves, on)
     blend(image, at.body, anatomy.adipose)
@@ -147,7 +152,7 @@ def _couch(image: Field, anatomy: Anatomy, waves: Waves, on: Frame) -> None:
     for start, thickness, value in ((0.0, 0.012, -450.0), (0.012, 0.075, -960.0), (0.087, 0.012, -500.0)):
         inside = np.abs(below - np.float32(start + thickness / 2)) - np.float32(thickness / 2)
         strength = min(1.0, thickness / on.pixel)
-        blend(image[rows], cover(inside, on.pixel) * np.float32(strength), value)
+        blend(image[rows], pixel_coverage(inside, on.pixel) * np.float32(strength), value)
 
 
 def _ribs(image: Field, anatomy: Anatomy, z: float, at: Section, on: Frame) -> None:
@@ -166,15 +171,15 @@ def _ribs(image: Field, anatomy: Anatomy, z: float, at: Section, on: Frame) -> N
     wall = np.flatnonzero((at.outside > 0) & (at.outside < 0.08) & (thickness > 0)[at.entry])
     bare = np.abs(at.outside.ravel()[wall] - np.float32(0.036)) - thickness[at.entry.ravel()[wall]]
     flat, strip = image.reshape(-1), image.reshape(-1)[wall]
-    blend(strip, cover(bare, on.pixel), anatomy.bone)
-    blend(strip, cover(bare + np.float32(0.013), on.pixel), 0.35 * anatomy.bone)
+    blend(strip, pixel_coverage(bare, on.pixel), anatomy.bone)
+    blend(strip, pixel_coverage(bare + np.float32(0.013), on.pixel), 0.35 * anatomy.bone)
     flat[wall] = strip
 
 
 def _mediastinum(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
     """Heart, aorta, pulmonary trunk, great veins and arteries, oesophagus, each where its level has it."""
     level, wide, blood = chest.level_of(anatomy, z), anatomy.aorta, anatomy.blood
-    lower = step(0.32, 0.45, level)
+    lower = smooth_step(0.32, 0.45, level)
     parts: list[tuple[Ellipse, float]] = [(Ellipse(0.035, 0.155, 0.030, 0.022), anatomy.soft)]
     if level < 0.30:
         spots = (
@@ -224,7 +229,7 @@ def _airways(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
     """Trachea above the carina (level 0.42), main bronchi below it, with a thin wall."""
     level = chest.level_of(anatomy, z)
     if level < 0.42:
-        spread = 0.05 * step(0.36, 0.42, level)
+        spread = 0.05 * smooth_step(0.36, 0.42, level)
         tubes = [Ellipse(-0.01, 0.05, 0.042 + spread, 0.045 - 0.2 * spread)]
     elif level < 0.58:
         apart = 0.05 + 0.9 * (level - 0.42)
@@ -255,10 +260,10 @@ def _spine(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
 def _chest_bones(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
     """Sternum in front, shoulder blades behind at upper levels."""
     level = chest.level_of(anatomy, z)
-    front = -(anatomy.depth * (0.85 + 0.15 * step(0.0, 0.5, level))) - 0.035
+    front = -(anatomy.depth * (0.85 + 0.15 * smooth_step(0.0, 0.5, level))) - 0.035
     Ellipse(0.0, front, 0.085 + 0.03 * (level < 0.3), 0.030).paint(image, on, 0.8 * anatomy.bone)
     Ellipse(0.0, front, 0.070, 0.017).paint(image, on, 0.35 * anatomy.bone)
-    length = 0.17 * (1 - step(0.25, 0.62, level))
+    length = 0.17 * (1 - smooth_step(0.25, 0.62, level))
     if length > 0.02:
         for hand in (-1, 1):
             x, y = hand * (anatomy.width * 0.80 + 0.06), 0.68 * anatomy.depth + 0.05

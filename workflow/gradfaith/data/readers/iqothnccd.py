@@ -1,12 +1,13 @@
-"""IQ-OTH/NCCD lung CT slices in their release's own layout [alyasriy2021].
+"""Read IQ-OTH/NCCD lung CT slices in their release's own layout [alyasriy2021].
 
     raw/[.../]<Bengin|Malignant|Normal> cases/<Class> case (<n>).jpg       (or folders benign, malignant, normal)
 
-The folder that holds the class folders may lie up to three levels below raw, as the release's zip nests them; image ids are
-relative to it, so they do not depend on where an archive was unpacked. "Bengin" is the release's own spelling, and stays in
-file names. The release has no masks, so there is no evidence, and no patient ids, so every image comes without a group and
-groups are inferred from the pixels. Its "Test cases" folder has no labels and is passed over. An image under any other
-name is refused: augmented copies of this dataset circulate.
+The folder that holds the class folders may lie up to three levels below raw, as the release's zip nests them;
+image ids are relative to it, so they do not depend on where an archive was unpacked. "Bengin" is the
+release's own spelling, and stays in file names. The release has no masks, so there is no evidence, and no
+patient ids, so every image comes without a group and groups are inferred from the pixels. Its "Test cases"
+folder has no labels and is skipped. An image under any other name is an error: augmented copies of this
+dataset circulate.
 """
 
 import re
@@ -14,94 +15,95 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradfaith.data.decode import decode
-from gradfaith.data.readers.contract import NOTES, Picture, ReaderOptions, Record, natural
+from gradfaith.data.readers.contract import NOTE_SUFFIXES, DecodedImage, ReaderOptions, Record, natural_sort_key
 from gradfaith.errors import DatasetInvalid
 
-FOLDER = re.compile(r"(bengin|benign|malignant|normal)( cases)?", re.IGNORECASE)
-NAME = re.compile(r"(Bengin|Benign|Malignant|Normal) case \(([0-9]+)\)\.jpe?g")
+CLASS_FOLDER = re.compile(r"(bengin|benign|malignant|normal)( cases)?", re.IGNORECASE)
+SLICE_NAME = re.compile(r"(Bengin|Benign|Malignant|Normal) case \(([0-9]+)\)\.jpe?g")
 UNLABELLED = "test cases"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}  # what is not called NAME is refused, not passed over
-DEPTH = 3
+SEARCH_DEPTH = 3
 
 
 class Options(ReaderOptions):
-    """Nothing: the release is as it is."""
+    """No options: the release is read as it is."""
 
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - a reader's signature
-    """One record per slice, by class folder and number."""
+    """Yield one record per slice, by class folder and number."""
     if raw is None or not raw.is_dir():
         raise DatasetInvalid(
-            found=f"the raw folder {raw} is not there.",
-            why="This reader takes the release's three folders of JPEG files.",
-            then="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
+            problem=f"the raw folder {raw} is not there.",
+            reason="This reader takes the release's three folders of JPEG files.",
+            fix="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
-    root, seen = _root(raw), dict[tuple[str, int], str]()
-    for folder in (one for one in _inside(root) if one.is_dir() and FOLDER.fullmatch(one.name)):
-        for path in (one for one in _inside(folder) if one.suffix.lower() not in NOTES):
-            file, which = path.relative_to(raw).as_posix(), _slice(raw, path)
+    root, seen = _release_root(raw), dict[tuple[str, int], str]()
+    for folder in (one for one in _entries(root) if one.is_dir() and CLASS_FOLDER.fullmatch(one.name)):
+        for path in (one for one in _entries(folder) if one.suffix.lower() not in NOTE_SUFFIXES):
+            file, which = path.relative_to(raw).as_posix(), _class_and_number(raw, path)
             if which in seen:
                 raise DatasetInvalid(
-                    found=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
-                    why="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
-                    then="Take one of the two out.",
+                    problem=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
+                    reason="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
+                    fix="Take one of the two out.",
                 )
             seen[which] = file
             yield Record(path.relative_to(root).as_posix(), file, which[0], "", "inferred", "none")
 
 
-def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001 - a reader's signature
+def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001 - a reader's signature
+    """Decode one slice; it has no masks."""
     assert raw is not None
-    return Picture(decode(raw / record.file, channels=1))
+    return DecodedImage(decode(raw / record.file, channels=1))
 
 
-def _root(raw: Path) -> Path:
-    """The one folder that holds class folders."""
-    found = list(_roots(raw, raw, DEPTH))
+def _release_root(raw: Path) -> Path:
+    """Return the one folder that holds class folders."""
+    found = list(_find_roots(raw, raw, SEARCH_DEPTH))
     if not found:
         raise DatasetInvalid(
-            found=f'there are no folders "Bengin cases", "Malignant cases", "Normal cases" in {raw}, or up to {DEPTH} levels below.',
-            why="The class of a slice is said by the folder it lies in.",
-            then="Unpack the release there as it is, with its folders.",
+            problem=f'there are no folders "Bengin cases", "Malignant cases", "Normal cases" in {raw}, or up to {SEARCH_DEPTH} levels below.',
+            reason="The class of a slice is said by the folder it lies in.",
+            fix="Unpack the release there as it is, with its folders.",
         )
     if len(found) > 1:
         places = ", ".join(f'"{one.relative_to(raw).as_posix()}"' for one in found)
         raise DatasetInvalid(
-            found=f"{len(found)} folders in {raw} hold class folders: {places}.",
-            why="Two copies of a release, or a part of it twice, would put one slice on both sides of the split.",
-            then="Leave one of them there.",
+            problem=f"{len(found)} folders in {raw} hold class folders: {places}.",
+            reason="Two copies of a release, or a part of it twice, would put one slice on both sides of the split.",
+            fix="Leave one of them there.",
         )
     return found[0]
 
 
-def _roots(raw: Path, folder: Path, depth: int) -> Iterator[Path]:
-    below = _inside(folder)
-    if any(one.is_dir() and FOLDER.fullmatch(one.name) for one in below):
+def _find_roots(raw: Path, folder: Path, depth: int) -> Iterator[Path]:
+    below = _entries(folder)
+    if any(one.is_dir() and CLASS_FOLDER.fullmatch(one.name) for one in below):
         yield folder
     for one in below:
-        if one.is_dir() and not FOLDER.fullmatch(one.name) and one.name.lower() != UNLABELLED and depth:
-            yield from _roots(raw, one, depth - 1)
+        if one.is_dir() and not CLASS_FOLDER.fullmatch(one.name) and one.name.lower() != UNLABELLED and depth:
+            yield from _find_roots(raw, one, depth - 1)
         elif one.is_file() and one.suffix.lower() in SUFFIXES:
             raise _misnamed(raw, one)
 
 
-def _inside(folder: Path) -> list[Path]:
-    """What a folder holds, in natural order, without what systems leave behind."""
+def _entries(folder: Path) -> list[Path]:
+    """List a folder in natural order, without the files that operating systems leave behind."""
     left = (one for one in folder.iterdir() if not one.name.startswith(".") and one.name != "__MACOSX")
-    return sorted(left, key=lambda path: natural(path.name))
+    return sorted(left, key=lambda path: natural_sort_key(path.name))
 
 
-def _slice(raw: Path, path: Path) -> tuple[str, int]:
-    """Class and number, which the name must say as its folder does."""
-    match = NAME.fullmatch(path.name)
+def _class_and_number(raw: Path, path: Path) -> tuple[str, int]:
+    """Return class and number of a slice; name and folder must agree on the class."""
+    match = SLICE_NAME.fullmatch(path.name)
     if match is None or path.is_dir():
         raise _misnamed(raw, path)
     label, where = _label(match[1]), _label(path.parent.name)
     if label != where:
         raise DatasetInvalid(
-            found=f'"{path.relative_to(raw).as_posix()}" is called {label} and lies in the folder of {where}.',
-            why="Its name and its folder say two different classes, and one of them is wrong.",
-            then="Put it back where the release has it.",
+            problem=f'"{path.relative_to(raw).as_posix()}" is called {label} and lies in the folder of {where}.',
+            reason="Its name and its folder say two different classes, and one of them is wrong.",
+            fix="Put it back where the release has it.",
         )
     return label, int(match[2])
 
@@ -113,7 +115,7 @@ def _label(name: str) -> str:
 
 def _misnamed(raw: Path, path: Path) -> DatasetInvalid:
     return DatasetInvalid(
-        found=f'"{path.relative_to(raw).as_posix()}" is not named "<Class> case (<n>).jpg" in a folder of its class.',
-        why="Augmented copies of this dataset circulate; a mirrored slice in another part of the split is a leak.",
-        then="Take such files out, or unpack the original release.",
+        problem=f'"{path.relative_to(raw).as_posix()}" is not named "<Class> case (<n>).jpg" in a folder of its class.',
+        reason="Augmented copies of this dataset circulate; a mirrored slice in another part of the split is a leak.",
+        fix="Take such files out, or unpack the original release.",
     )

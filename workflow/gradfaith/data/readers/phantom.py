@@ -1,9 +1,9 @@
-"""The embedded phantom: lung-CT-like patients with known evidence, computed, so that a study runs anywhere.
+"""Compute the embedded phantom: lung-CT-like patients with known evidence, so that a study runs anywhere.
 
-Classes: normal (no nodule), benign, malignant. A patient is a group; each has several neighbouring slices, and every
-slice of a patient with a nodule shows it. Masks: "evidence" (the nodule), "lungs", "body" (without the couch) and, where
-a marker is planted, "shortcut". It is a phantom, not a patient: what is right on it may be wrong in a clinic.
-Deterministic per (options, slice); about 10 ms per slice of 224 pixels.
+Classes: normal (no nodule), benign, malignant. A patient is a group; each has several neighbouring slices,
+and every slice of a patient with a nodule shows it. Masks: "evidence" (the nodule), "lungs", "body" (without
+the couch) and, where a marker is planted, "shortcut". It is a phantom, not a patient: what is right on it may
+be wrong in a clinic. Deterministic per (options, slice); about 10 ms per slice of 224 pixels.
 """
 
 import re
@@ -13,9 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gradfaith.data.phantom import ct_slices
-from gradfaith.data.phantom import scanner as planted
-from gradfaith.data.readers.contract import Picture, ReaderOptions, Record
+from gradfaith.data.phantom import ct_slices, scanner
+from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
 _FILE = re.compile(r"phantom/(normal|benign|malignant)-(\d{3,})/(\d+)")
@@ -36,7 +35,7 @@ class Shortcut(BaseModel):
 
 
 class Options(ReaderOptions):
-    """What is drawn."""
+    """The phantom population: its size, its difficulty and its planted shortcut."""
 
     size: int = Field(96, ge=32, le=512, description="width and height in pixels")
     patients_per_class: int = Field(40, ge=1, le=9999, description="patients of each of the three classes")
@@ -52,8 +51,8 @@ class Options(ReaderOptions):
 
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - computed, so there is no raw folder
-    """One record per slice, patient by patient."""
-    for label in planted.LABELS:
+    """Yield one record per slice, patient by patient."""
+    for label in scanner.PHANTOM_CLASSES:
         for patient in range(options.patients_per_class):
             for number in range(options.slices_per_patient):
                 yield Record(
@@ -66,34 +65,38 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
                 )
 
 
-def read(raw: Path | None, options: Options, record: Record, part: str | None) -> Picture:  # noqa: ARG001
-    """One slice, drawn and scanned."""
-    cut = cut_of(options, record)
-    truth = ct_slices.draw(cut)
+def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001
+    """Draw and scan one slice, and plant its shortcut."""
+    cut = slice_spec(options, record)
+    truth = ct_slices.draw_slice(cut)
     mark, seen = options.shortcut, options.shortcut.where == "both" or part != "test"
     tie = mark.strength if seen and mark.kind == "kernel" else 0.0
-    pixels = ct_slices.expose(cut, truth, planted.kernel(cut.seed, cut.patient, cut.label, tie))
+    pixels = ct_slices.scan_slice(cut, truth, scanner.draw_kernel(cut.seed, cut.patient, cut.label, tie))
     masks = {"lungs": truth.lungs, "body": truth.body}
     if truth.evidence is not None:
         masks["evidence"] = truth.evidence
-    if seen and mark.kind == "marker" and (whose := planted.marker(cut.seed, cut.patient, cut.label, mark.strength)):
-        masks["shortcut"] = planted.stamp(pixels, whose)
-    return Picture(pixels, masks)
+    if (
+        seen
+        and mark.kind == "marker"
+        and (whose := scanner.draw_marker(cut.seed, cut.patient, cut.label, mark.strength))
+    ):
+        masks["shortcut"] = scanner.stamp_marker(pixels, whose)
+    return DecodedImage(pixels, masks)
 
 
-def cut_of(options: Options, record: Record) -> ct_slices.Cut:
-    """Which slice a record names. Patients are numbered through the classes, so a number never says the class."""
+def slice_spec(options: Options, record: Record) -> ct_slices.SliceSpec:
+    """Return the slice that a record names; patients are numbered across classes, which hides the class."""
     found = _FILE.fullmatch(record.file)
     if not found or int(found[2]) >= options.patients_per_class or int(found[3]) >= options.slices_per_patient:
         raise DatasetInvalid(
-            found=f'"{record.file}" is no slice of this phantom.',
-            why=f"It has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
-            then="Index the dataset again with the options it is read with.",
+            problem=f'"{record.file}" is no slice of this phantom.',
+            reason=f"It has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
+            fix="Index the dataset again with the options it is read with.",
         )
-    label: planted.Label = next(name for name in planted.LABELS if name == found[1])
-    return ct_slices.Cut(
+    label: scanner.PhantomClass = next(name for name in scanner.PHANTOM_CLASSES if name == found[1])
+    return ct_slices.SliceSpec(
         seed=options.seed,
-        patient=len(planted.LABELS) * int(found[2]) + planted.LABELS.index(label),
+        patient=len(scanner.PHANTOM_CLASSES) * int(found[2]) + scanner.PHANTOM_CLASSES.index(label),
         label=label,
         slice=int(found[3]),
         slices=options.slices_per_patient,

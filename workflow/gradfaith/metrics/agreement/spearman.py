@@ -2,11 +2,12 @@
 
     rho = correlation of the average ranks of both maps' cells                                      [spearman1904]
 
-No threshold and no peak decides, so all of the map counts; a map that is mostly zeros is mostly one tie. Raw maps on their
-own grid, signed ones with their sign: a CAM of 7 x 7 cells makes 49 statements, and resizing would have it make 50,000.
-Where the two have different grids, both are brought to the coarser one (metrics/maps/common_grid.py). Maps of any two images correlate
-where a method likes the centre or the border, so the number means something only above the variant "between-images".
-A map that is the same for every model is perfectly consistent. Cost: a sort per map, about 1 ms at 224 x 224; 0.4 ms per pair.
+No threshold and no peak decides, so all of the map counts; a map that is mostly zeros is mostly one tie. Raw
+maps on their own grid, signed ones with their sign: a CAM of 7 x 7 cells makes 49 statements, and resizing
+would have it make 50,000. Where the two have different grids, both are brought to the coarser one
+(metrics/maps/rank_correlation.py). Maps of any two images correlate where a method likes the centre or the
+border, so the number means something only above the variant "between-images". A map that is the same for
+every model is perfectly consistent. Cost: a sort per map, about 1 ms at 224 x 224; 0.4 ms per pair.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.rank_correlation import correlation, ranks
+from gradfaith.metrics.maps.rank_correlation import average_ranks, pearson_correlation
 
 METRIC = Metric(
     family="agreement",
@@ -31,9 +32,9 @@ METRIC = Metric(
 
 
 def ready(maps: NDArray[Any]) -> NDArray[np.float32]:  # (m, h, w) -> (m, h, w)
-    return ranks(maps)
+    return average_ranks(maps)
 
 
 def score(first: NDArray[np.float32], second: NDArray[np.float32]) -> Values:
-    value, flat = correlation(first, second)
+    value, flat = pearson_correlation(first, second)
     return Values(value, undefined=flat, reason="on the grid that both maps share, one of them is constant")

@@ -2,10 +2,11 @@
 
     ADCC = 3 / ( 1/Coh + 1/(1 - Com) + 1/(1 - AD) )                                                       [poppi2021]
 
-Per map, of its Coherency, Complexity and Average Drop with one imputer. The harmonic mean is 0 where a part is at its worst: that is
-its limit, which the authors' code divides by zero to reach. A map that is half of the image, whatever is in it, keeps the class
-and is half sparse; a control that does not look is wholly coherent: both score well, which is what ARCC mends. Of averages
-over images it would be another number: compare with published ones only if they are per image, too. Cost: none.
+Per map, of its Coherency, Complexity and Average Drop with one imputer. The harmonic mean is 0 where a part
+is at its worst: that is its limit, which the authors' code divides by zero to reach. A map that is half of
+the image, whatever is in it, keeps the class and is half sparse; controls ignore the model, so they are fully
+coherent: both score well, which ARCC corrects. The ADCC of averages is another number: compare with published
+numbers only if they are per image, too. Cost: none.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,11 @@
-"""ADCC as its authors' code computes it: no value where a part is at its worst. For comparison with others' numbers.
+"""ADCC as its authors' code computes it: no value where a part is at its worst. For comparison with others'
+numbers.
 
     3 / ( 1/Coh + 1/(1 - Com) + 1/(1 - AD) )                                                              [poppi2021]
 
-The code has no guard, so a map that loses all of the class, say, is divided by zero; whoever leaves such maps out averages over
-the better ones. Here they are undefined and counted. Everywhere else it is `adcc`. The paper does not say in what order it
-averages; the code gives a number per image. Cost: none.
+The code has no guard: it divides by zero for a map that loses all of the class, for example. Leaving such
+maps out would average over the better ones. Here they are undefined and counted. Everywhere else it is
+`adcc`. The paper does not say in what order it averages; the code gives a number per image. Cost: none.
 """
 
 from collections.abc import Mapping

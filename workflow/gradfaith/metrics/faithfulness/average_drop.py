@@ -2,14 +2,14 @@
 
     AD = max(0, p(x) - p(x * u)) / p(x)              u: the map in [0, 1], soft                  [chattopadhay2018]
 
-An all-ones map keeps everything and is best of all, so it never stands alone: read it beside Complexity, or ADCC. Some code
-reports percent, some the absolute drop, one the sum over the batch; we report the fraction, per image. Cost: one forward per
-map and imputer, shared with increase_in_confidence and complexity.
+An all-ones map keeps everything and is best of all, so it is never read alone: read it beside Complexity, or
+ADCC. Some code reports percent, some the absolute drop, one the sum over the batch; we report the fraction,
+per image. Cost: one forward per map and imputer, shared with increase_in_confidence and complexity.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -25,8 +25,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("kept", lambda: maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("kept", lambda: maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

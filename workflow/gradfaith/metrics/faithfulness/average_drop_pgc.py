@@ -1,4 +1,5 @@
-"""Average Drop as grad-cam computes it: the absolute loss of probability, not its share. For comparison with others' numbers.
+"""Average Drop as grad-cam computes it: the absolute loss of probability, not its share. For comparison with
+others' numbers.
 
     max(0, p(x) - p(x * u))
 
@@ -7,7 +8,7 @@ An image the model was unsure of can lose little, however bad its map. Cost: the
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -23,8 +24,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("kept", lambda: maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("kept", lambda: maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

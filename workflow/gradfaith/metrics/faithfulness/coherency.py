@@ -3,20 +3,21 @@
     Coh = (1 + rho) / 2,  rho = Pearson( u, v )        u: the map in [0, 1]
                                                        v: the map of x * u, by the whole method again        [poppi2021]
 
-The whole method means every layer, option and score that made u: the code of [domeniconi2026] keeps RefineCAM's deeper maps
-from the unmasked image and multiplies them in again, which flatters it. Chance is drawn anew, too. A map of the masked image
-that is constant has no correlation with anything: undefined, where published codes say 0.5 or stop. Two maps that
-have nothing to do with each other get 0.5, so that is where the scale begins in practice; a method that does not
-look, such as a control, repeats itself and gets 1. Cost: one re-run per map and imputer.
+The whole method means every layer, option and score that made u: the code of [domeniconi2026] keeps
+RefineCAM's deeper maps from the unmasked image and multiplies them in again, which raises its score. Random
+numbers are drawn anew, too. If the map of the masked image is constant, it has no correlation: undefined,
+where published codes return 0.5 or stop. Two unrelated maps get 0.5, so in practice the scale begins there.
+Controls ignore the model, so their coherency is 1. Cost: one rerun per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gradfaith.metrics.contract import Again, Maps, Metric, Values
-from gradfaith.metrics.maps.evaluate import Explained
+from gradfaith.metrics.contract import BatteryMaps, MethodRerun, Metric, Values
+from gradfaith.metrics.maps.evaluate import RerunMaps
 
 METRIC = Metric(
     family="faithfulness",
@@ -32,21 +33,29 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Again]:
-    yield Again("kept", keep=lambda: maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MethodRerun]:
+    yield MethodRerun("kept", keep=lambda: maps.unit)
 
 
-def score(base: Explained, after: Mapping[str, Explained]) -> Values:
+def score(base: RerunMaps, after: Mapping[str, RerunMaps]) -> Values:
     again = after["kept"]
-    cov, spread, other = moments(base.unit, again.unit)
-    rho = cov / torch.where(again.constant, 1.0, (spread * other).sqrt())
+    covariance, variance, variance2 = moments(base.unit, again.unit)
+    rho = covariance / torch.where(again.constant, 1.0, (variance * variance2).sqrt())
     return Values(
         ((1 + rho) / 2).clamp(0, 1), undefined=again.constant, reason="the map of the image it masks is constant"
     )
 
 
-def moments(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (m, h, w) twice -> (m,) each
-    """Covariance and both variances over the pixels, in double precision."""
+class Moments(NamedTuple):
+    """Second moments of pairs of maps; each (m,)."""
+
+    covariance: Tensor
+    variance: Tensor
+    variance2: Tensor
+
+
+def moments(first: Tensor, second: Tensor) -> Moments:  # (m, h, w) twice
+    """Return the covariance and both variances over the pixels, in double precision."""
     one, two = (maps.flatten(1).double() for maps in (first, second))
     one, two = one - one.mean(dim=1, keepdim=True), two - two.mean(dim=1, keepdim=True)
-    return (one * two).mean(dim=1), one.square().mean(dim=1), two.square().mean(dim=1)
+    return Moments((one * two).mean(dim=1), one.square().mean(dim=1), two.square().mean(dim=1))

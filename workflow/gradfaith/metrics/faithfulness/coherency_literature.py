@@ -1,17 +1,18 @@
-"""Coherency as grad-cam computes it: a map that has become constant scores one half. For comparison with others' numbers.
+"""Coherency as grad-cam computes it: a map that has become constant scores one half. For comparison with
+others' numbers.
 
     (1 + rho) / 2,  rho = cov(u, v) / (sd(u) sd(v) + 1e-8)                                 [poppi2021, domeniconi2026]
 
-The small number in the denominator makes a correlation of 0, and so a score of 0.5, of a method that shows nothing at all of the
-image it has masked: as much as one that shows something unrelated. Beside `coherency`, which calls it undefined, it
-shows for which methods that matters. Cost: the re-run of coherency.
+The small number in the denominator gives a method with a constant map of the masked image a correlation of 0,
+and so a score of 0.5: as much as an unrelated map gets. `coherency` calls this case undefined; the two side
+by side show for which methods it matters. Cost: the rerun of coherency.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Again, Maps, Metric, Values
+from gradfaith.metrics.contract import BatteryMaps, MethodRerun, Metric, Values
 from gradfaith.metrics.faithfulness import coherency
-from gradfaith.metrics.maps.evaluate import Explained
+from gradfaith.metrics.maps.evaluate import RerunMaps
 
 METRIC = Metric(
     family="faithfulness",
@@ -27,10 +28,10 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Again]:
+def changes(maps: BatteryMaps) -> Iterator[MethodRerun]:
     yield from coherency.changes(maps)
 
 
-def score(base: Explained, after: Mapping[str, Explained]) -> Values:
-    cov, spread, other = coherency.moments(base.unit, after["kept"].unit)
-    return Values(((1 + cov / ((spread * other).sqrt() + 1e-8)) / 2).clamp(0, 1))
+def score(base: RerunMaps, after: Mapping[str, RerunMaps]) -> Values:
+    covariance, variance, variance2 = coherency.moments(base.unit, after["kept"].unit)
+    return Values(((1 + covariance / ((variance * variance2).sqrt() + 1e-8)) / 2).clamp(0, 1))

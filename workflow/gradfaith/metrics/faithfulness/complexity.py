@@ -2,14 +2,14 @@
 
     Com = sum(u) / N                                                                    [poppi2021]
 
-Lower is better, and an empty map is best of all, so it never stands alone; a constant map is degenerate, not perfect. Some
-code leaves the division by N out. It asks the model nothing: it rides on the image that average_drop keeps. Cost: the forward
-of average_drop where it stands alone.
+Lower is better, and an empty map is best of all, so it is never read alone; a constant map is degenerate, not
+perfect. Some code leaves the division by N out. It does not use the model's output: it shares the masked
+image of average_drop. Cost: the forward of average_drop.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -24,8 +24,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("kept", lambda: maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("kept", lambda: maps.unit)
 
 
 def score(_base: Scores, after: Mapping[str, Scores]) -> Values:

@@ -2,17 +2,17 @@
 
     area under p(share removed), shares 0, 1/steps, ..., 1, trapezoids                          [petsiuk2018]
 
-Lower is better. By rank: any increasing change of the map leaves it as it is. The original removes a pixel at a time and fills
-with zeros of the normalised image; here the share goes in steps and the filling is the imputer's. Its level depends on what
-the model says of a wiped image, so compare maps of one model. Cost: `steps` forwards per map and imputer, shared with
-insertion, ROAD and whatever asks for the same shares.
+Lower is better. By rank: any increasing change of the map leaves it as it is. The original removes a pixel at
+a time and fills with zeros of the normalised image; here the share goes in steps and the filling is the
+imputer's. Its level depends on what the model says of a wiped image, so compare maps of one model. Cost:
+`steps` forwards per map and imputer, shared with insertion, ROAD and whatever asks for the same shares.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
 
-from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, Metric, RankedRemoval, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -28,10 +28,10 @@ METRIC = Metric(
 )
 
 
-def changes(_maps: Maps, *, steps: int = 20) -> Iterator[Removal]:
-    yield from (Removal("most", step / steps) for step in range(steps + 1))
+def changes(_maps: BatteryMaps, *, steps: int = 20) -> Iterator[RankedRemoval]:
+    yield from (RankedRemoval("most", step / steps) for step in range(steps + 1))
 
 
 def score(_base: Scores, after: Mapping[str, Scores], *, steps: int = 20) -> Values:
-    curve = torch.stack([after[Removal("most", step / steps).name].probability for step in range(steps + 1)])
+    curve = torch.stack([after[RankedRemoval("most", step / steps).name].probability for step in range(steps + 1)])
     return Values(torch.trapezoid(curve, dx=1 / steps, dim=0))

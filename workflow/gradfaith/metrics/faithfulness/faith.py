@@ -2,15 +2,16 @@
 
     Faith = p(x) - p(x * (1 - u))            u: the map in [0, 1], soft                            [panboonyuen2026]
 
-In probabilities, so that architectures can be compared; `faith_logit` has the other reading of the paper. The class is the
-explained one in both terms (the paper's code takes the predicted class, its text the true one). What takes the place of a
-removed pixel is the imputer's: black is the paper's. Faith grows with the area of the map (an all-ones map removes the whole
-image), so it is judged by its gain over shuffled copies of the same map. Cost: one forward per map and imputer.
+In probabilities, so that architectures can be compared; `faith_logit` has the other reading of the paper. The
+class is the explained one in both terms (the paper's code takes the predicted class, its text the true one).
+What takes the place of a removed pixel is the imputer's: black is the paper's. Faith grows with the area of
+the map (an all-ones map removes the whole image), so it is judged by its gain over shuffled copies of the
+same map. Cost: one forward per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -26,8 +27,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("removed", lambda: 1 - maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("removed", lambda: 1 - maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

@@ -2,14 +2,14 @@
 
     Faith = f(x) - f(x * (1 - u))            f: the logit of the explained class                   [panboonyuen2026]
 
-The paper defines f as the logits and speaks of confidence; its code subtracts logits. Unbounded, and on each network's own
-scale: compare methods within a model by it, not architectures. Asks for the same changed image as `faith`, so beside it
-it costs nothing; alone, one forward per map and imputer.
+The paper defines f as the logits and speaks of confidence; its code subtracts logits. Unbounded, and on each
+network's own scale: compare methods within a model by it, not architectures. Asks for the same changed image
+as `faith`, so beside it it costs nothing; alone, one forward per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -25,8 +25,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("removed", lambda: 1 - maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("removed", lambda: 1 - maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

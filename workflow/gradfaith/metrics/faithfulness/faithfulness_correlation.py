@@ -2,9 +2,10 @@
 
     Pearson over random sets S:   sum_S u   with   f(x) - f(x without S)                                [bhatt2020]
 
-Sets are drawn per image, the same for all methods, and all of one size: larger ones would matter more to any model and hold
-more of any map, and an ignorant map would correlate. A map or a model for which all sets weigh the same has no correlation:
-undefined. Cost: `subsets` forwards per image and imputer, whatever the number of methods.
+Sets are drawn per image, the same for all methods, and all of one size: larger ones would matter more to any
+model and hold more of any map, and an ignorant map would correlate. A map or a model for which all sets weigh
+the same has no correlation: undefined. Cost: `subsets` forwards per image and imputer, whatever the number of
+methods.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -29,13 +30,13 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps, *, subsets: int = 20, share: float = 0.2) -> Iterator[Change]:
+def changes(maps: BatteryMaps, *, subsets: int = 20, share: float = 0.2) -> Iterator[MaskedChange]:
     for number in range(subsets):
         name = f"random {number} of {share:g}"
-        yield Change(name, partial(_without, maps, name, share), of_image=True)
+        yield MaskedChange(name, partial(_keep_outside_set, maps, name, share), per_image=True)
 
 
-def _without(maps: Maps, name: str, share: float) -> Tensor:  # (m, h, w) in {0, 1}
+def _keep_outside_set(maps: BatteryMaps, name: str, share: float) -> Tensor:  # (m, h, w) in {0, 1}
     numbers: Tensor = maps.draw(name)
     count = max(1, round(share * numbers[0].numel()))
     last = numbers.flatten(1).kthvalue(count, dim=1).values
@@ -43,10 +44,8 @@ def _without(maps: Maps, name: str, share: float) -> Tensor:  # (m, h, w) in {0,
 
 
 def score(base: Scores, after: Mapping[str, Scores], *, subsets: int = 20, share: float = 0.2) -> Values:
-    answers = [after[f"random {number} of {share:g}"] for number in range(subsets)]
-    mass, drop = (
-        torch.stack([getattr(answer, what) for answer in answers]).cpu().double() for what in ("mass", "logit")
-    )
+    scores = [after[f"random {number} of {share:g}"] for number in range(subsets)]
+    mass, drop = (torch.stack([getattr(one, what) for one in scores]).cpu().double() for what in ("mass", "logit"))
     mass, drop = mass - mass.mean(dim=0), base.logit.cpu().double() - drop
     drop = drop - drop.mean(dim=0)
     size = (mass.square().sum(dim=0) * drop.square().sum(dim=0)).sqrt()

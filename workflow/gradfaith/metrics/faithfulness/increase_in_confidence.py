@@ -2,13 +2,13 @@
 
     IC = 1[ p(x * u) > p(x) ]                                                                    [chattopadhay2018]
 
-One or zero per image; the mean over images is the published number. A class that is certain cannot become more so, and an
-all-ones map changes nothing: both give 0. Cost: the forward of average_drop.
+One or zero per image; the mean over images is the published number. A class that is certain cannot become
+more so, and an all-ones map changes nothing: both give 0. Cost: the forward of average_drop.
 """
 
 from collections.abc import Iterator, Mapping
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -22,8 +22,8 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps) -> Iterator[Change]:
-    yield Change("kept", lambda: maps.unit)
+def changes(maps: BatteryMaps) -> Iterator[MaskedChange]:
+    yield MaskedChange("kept", lambda: maps.unit)
 
 
 def score(base: Scores, after: Mapping[str, Scores]) -> Values:

@@ -2,17 +2,18 @@
 
     INFD = min_b mean_S ( b sum_S u - (f(x) - f(x without S)) )^2 / mean_S ( f(x) - f(x without S) )^2         [yeh2019]
 
-The original leaves the scale of the map to its method; a map on [0, 1] has none, so the best one is taken, and the square is
-divided by that of a map that says nothing (b = 0): 0 is a map that tells all, 1 one that tells nothing. Sets are those of
-faithfulness_correlation, all of one size, so a map that is the same everywhere tells the mean drop and no more. A model to
-which no set matters has no infidelity: undefined. Cost: the forwards of faithfulness_correlation.
+The original leaves the scale of the map to its method; a map on [0, 1] has none, so the best one is taken,
+and the square is divided by that of a map that says nothing (b = 0): 0 is a map that tells all, 1 one that
+tells nothing. Sets are those of faithfulness_correlation, all of one size, so a map that is the same
+everywhere tells the mean drop and no more. A model to which no set matters has no infidelity: undefined.
+Cost: the forwards of faithfulness_correlation.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 from gradfaith.metrics.faithfulness import faithfulness_correlation
 
 METRIC = Metric(
@@ -30,19 +31,17 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps, *, subsets: int = 20, share: float = 0.2) -> Iterator[Change]:
+def changes(maps: BatteryMaps, *, subsets: int = 20, share: float = 0.2) -> Iterator[MaskedChange]:
     yield from faithfulness_correlation.changes(maps, subsets=subsets, share=share)
 
 
 def score(base: Scores, after: Mapping[str, Scores], *, subsets: int = 20, share: float = 0.2) -> Values:
-    answers = [after[f"random {number} of {share:g}"] for number in range(subsets)]
-    mass, left = (
-        torch.stack([getattr(answer, what) for answer in answers]).cpu().double() for what in ("mass", "logit")
-    )
+    scores = [after[f"random {number} of {share:g}"] for number in range(subsets)]
+    mass, left = (torch.stack([getattr(one, what) for one in scores]).cpu().double() for what in ("mass", "logit"))
     drop = base.logit.cpu().double() - left
-    whole, own = drop.square().sum(dim=0), mass.square().sum(dim=0)
-    none = (whole <= 1e-12) | (own <= 1e-12)
-    told = (mass * drop).sum(dim=0).square() / torch.where(none, 1.0, own * whole)
+    drop_power, mass_power = drop.square().sum(dim=0), mass.square().sum(dim=0)
+    none = (drop_power <= 1e-12) | (mass_power <= 1e-12)
+    explained = (mass * drop).sum(dim=0).square() / torch.where(none, 1.0, mass_power * drop_power)
     return Values(
-        (1 - told).clamp(min=0), undefined=none, reason="no set of pixels matters, to the model or in the map"
+        (1 - explained).clamp(min=0), undefined=none, reason="no set of pixels matters, to the model or in the map"
     )

@@ -2,16 +2,16 @@
 
     area under p(share shown), shares 0, 1/steps, ..., 1, trapezoids                            [petsiuk2018]
 
-Higher is better. Showing the most relevant tenth is removing the least relevant nine tenths, so insertion is the deletion of
-the opposite map, backwards. The original starts from a blurred image (imputer blur). Cost: `steps` forwards per map and
-imputer, shared as in deletion.
+Higher is better. Showing the most relevant tenth is removing the least relevant nine tenths, so insertion is
+the deletion of the opposite map, backwards. The original starts from a blurred image (imputer blur). Cost:
+`steps` forwards per map and imputer, shared as in deletion.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
 
-from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, Metric, RankedRemoval, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -27,10 +27,10 @@ METRIC = Metric(
 )
 
 
-def changes(_maps: Maps, *, steps: int = 20) -> Iterator[Removal]:
-    yield from (Removal("least", step / steps) for step in range(steps + 1))
+def changes(_maps: BatteryMaps, *, steps: int = 20) -> Iterator[RankedRemoval]:
+    yield from (RankedRemoval("least", step / steps) for step in range(steps + 1))
 
 
 def score(_base: Scores, after: Mapping[str, Scores], *, steps: int = 20) -> Values:
-    curve = torch.stack([after[Removal("least", step / steps).name].probability for step in range(steps + 1)])
+    curve = torch.stack([after[RankedRemoval("least", step / steps).name].probability for step in range(steps + 1)])
     return Values(torch.trapezoid(curve, dx=1 / steps, dim=0))

@@ -2,15 +2,15 @@
 
     IMD = AUC(least relevant removed first) - AUC(most relevant removed first)
 
-0 for an order that knows nothing, whatever the model says of a wiped image: that part is in both areas and cancels. Higher is
-better. Cost: nothing beside deletion and insertion.
+0 for an order that knows nothing, whatever the model says of a wiped image: that part is in both areas and
+cancels. Higher is better. Cost: nothing beside deletion and insertion.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
 
-from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, Metric, RankedRemoval, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -26,16 +26,16 @@ METRIC = Metric(
 )
 
 
-def changes(_maps: Maps, *, steps: int = 20) -> Iterator[Removal]:
-    yield from (Removal("most", step / steps) for step in range(steps + 1))
-    yield from (Removal("least", step / steps) for step in range(steps + 1))
+def changes(_maps: BatteryMaps, *, steps: int = 20) -> Iterator[RankedRemoval]:
+    yield from (RankedRemoval("most", step / steps) for step in range(steps + 1))
+    yield from (RankedRemoval("least", step / steps) for step in range(steps + 1))
 
 
 def score(_base: Scores, after: Mapping[str, Scores], *, steps: int = 20) -> Values:
     gaps = torch.stack(
         [
-            after[Removal("least", step / steps).name].probability
-            - after[Removal("most", step / steps).name].probability
+            after[RankedRemoval("least", step / steps).name].probability
+            - after[RankedRemoval("most", step / steps).name].probability
             for step in range(steps + 1)
         ]
     )

@@ -2,11 +2,12 @@
 
     max_k || M(x + d_k) - M(x) || / || M(x) ||          d_k uniform in [-radius, radius], k = 1 ... draws       [yeh2019]
 
-Lower is better, and a method that does not look at the image is best of all. Maps are raw, on their own grid, so that a map that
-grows without changing its shape counts, too; a map that vanishes has changed by all of itself, 1. Noise is of each
-image's own stream, the same for all methods; a method with chance of its own draws that anew, and its spread is part of
-the number. The class is the one of the unchanged image. A map with its cells permuted has the sensitivity of the map
-itself. Cost: `draws` re-runs per image, whatever the number of methods.
+Lower is better, and a method that does not look at the image is best of all. Maps are raw, on their own grid,
+so that a map that grows without changing its shape counts, too; a map that vanishes has changed by all of
+itself, 1. Noise is of each image's own stream, the same for all methods; a method with chance of its own
+draws that anew, and its spread is part of the number. The class is the one of the unchanged image. A map with
+its cells permuted has the sensitivity of the map itself. Cost: `draws` re-runs per image, whatever the number
+of methods.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradfaith.metrics.contract import Again, Maps, Metric, Values
-from gradfaith.metrics.maps.evaluate import Explained
+from gradfaith.metrics.contract import BatteryMaps, MethodRerun, Metric, Values
+from gradfaith.metrics.maps.evaluate import RerunMaps
 
 METRIC = Metric(
     family="faithfulness",
@@ -34,12 +35,12 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps, *, radius: float = 0.02, draws: int = 10) -> Iterator[Again]:
+def changes(maps: BatteryMaps, *, radius: float = 0.02, draws: int = 10) -> Iterator[MethodRerun]:
     for number in range(draws):
-        yield Again(_name(number, radius), shift=partial(_noise, maps, number, radius))
+        yield MethodRerun(_name(number, radius), shift=partial(_noise, maps, number, radius))
 
 
-def _noise(maps: Maps, number: int, radius: float, channels: int) -> Tensor:  # (m, c, h, w)
+def _noise(maps: BatteryMaps, number: int, radius: float, channels: int) -> Tensor:  # (m, c, h, w)
     uniform = [maps.draw(f"{_name(number, radius)}, channel {channel}") for channel in range(channels)]
     return radius * (2 * torch.stack(uniform, dim=1) - 1)
 
@@ -48,7 +49,7 @@ def _name(number: int, radius: float) -> str:
     return f"noise {number} within {radius:g}"
 
 
-def score(base: Explained, after: Mapping[str, Explained], *, radius: float = 0.02, draws: int = 10) -> Values:
-    own = base.raw.flatten(1).double()
-    moved = [(after[_name(number, radius)].raw.flatten(1) - own).norm(dim=1) for number in range(draws)]
-    return Values(torch.stack(moved).amax(dim=0) / own.norm(dim=1))
+def score(base: RerunMaps, after: Mapping[str, RerunMaps], *, radius: float = 0.02, draws: int = 10) -> Values:
+    before = base.raw.flatten(1).double()
+    moved = [(after[_name(number, radius)].raw.flatten(1) - before).norm(dim=1) for number in range(draws)]
+    return Values(torch.stack(moved).amax(dim=0) / before.norm(dim=1))

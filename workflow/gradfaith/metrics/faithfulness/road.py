@@ -2,17 +2,18 @@
 
     ROAD = mean_q [ p(least relevant q removed) - p(most relevant q removed) ]      q in 20, 40, 60, 80 %        [rong2022]
 
-Made for the imputer noisy_linear, which leaves no shape of the mask to be read; any imputer may be asked. Both orders are one
-total order with exactly round(q N) pixels and seeded ties, so an order that knows nothing has 0 in the mean, sparse maps too.
-grad-cam halves it and takes percentile thresholds: `road_pgc`. The original reports the accuracy over a data set along q: the
-curves are kept (curves.parquet). Cost: 8 forwards per map and imputer, shared with deletion and insertion.
+Made for the imputer noisy_linear, which leaves no shape of the mask to be read; any imputer may be asked.
+Both orders are one total order with exactly round(q N) pixels and seeded ties, so an order that knows nothing
+has 0 in the mean, sparse maps too. grad-cam halves it and takes percentile thresholds: `road_pgc`. The
+original reports the accuracy over a data set along q: the curves are kept (curves.parquet). Cost: 8 forwards
+per map and imputer, shared with deletion and insertion.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
 
-from gradfaith.metrics.contract import Maps, Metric, Removal, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, Metric, RankedRemoval, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -28,12 +29,15 @@ METRIC = Metric(
 )
 
 
-def changes(_maps: Maps, *, shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)) -> Iterator[Removal]:
+def changes(_maps: BatteryMaps, *, shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)) -> Iterator[RankedRemoval]:
     for share in shares:
-        yield Removal("most", share)
-        yield Removal("least", share)
+        yield RankedRemoval("most", share)
+        yield RankedRemoval("least", share)
 
 
 def score(_base: Scores, after: Mapping[str, Scores], *, shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)) -> Values:
-    gaps = [after[Removal("least", q).name].probability - after[Removal("most", q).name].probability for q in shares]
+    gaps = [
+        after[RankedRemoval("least", q).name].probability - after[RankedRemoval("most", q).name].probability
+        for q in shares
+    ]
     return Values(torch.stack(gaps).mean(dim=0))

@@ -1,10 +1,12 @@
-"""ROAD as grad-cam computes it: thresholds at percentiles, and half the difference. For comparison with others' numbers.
+"""ROAD as grad-cam computes it: thresholds at percentiles, and half the difference. For comparison with
+others' numbers.
 
     1/2 mean_q [ p(kept: 1 - u below its q-th percentile) - p(kept: u below its q-th percentile) ]   q in 20, 40, 60, 80
 
-A percentile takes all tied pixels at once: of a map that is nine tenths zero, removing "20 % first" removes everything, and the
-number no longer measures an order but what the model says of a blank image. Beside `road`, which removes exactly so many, it
-shows for which methods that matters. Cost: 8 forwards per map and imputer.
+A percentile takes all tied pixels at once: of a map that is nine tenths zero, removing "20 % first" removes
+everything, and the number no longer measures an order but what the model says of a blank image. Beside
+`road`, which removes exactly so many, it shows for which methods that matters. Cost: 8 forwards per map and
+imputer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gradfaith.metrics.contract import Change, Maps, Metric, Scores, Values
+from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
 
 METRIC = Metric(
     family="faithfulness",
@@ -29,10 +31,10 @@ METRIC = Metric(
 )
 
 
-def changes(maps: Maps, *, percentiles: tuple[float, ...] = (20.0, 40.0, 60.0, 80.0)) -> Iterator[Change]:
+def changes(maps: BatteryMaps, *, percentiles: tuple[float, ...] = (20.0, 40.0, 60.0, 80.0)) -> Iterator[MaskedChange]:
     for q in percentiles:
-        yield Change(f"most, percentile {q:g}", partial(_below, maps.unit, q))
-        yield Change(f"least, percentile {q:g}", partial(_below, 1 - maps.unit, q))
+        yield MaskedChange(f"most, percentile {q:g}", partial(_below, maps.unit, q))
+        yield MaskedChange(f"least, percentile {q:g}", partial(_below, 1 - maps.unit, q))
 
 
 def score(

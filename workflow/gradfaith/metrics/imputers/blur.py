@@ -2,8 +2,9 @@
 
     fill = G_h x G_w^T         G_ij ~ exp(-(i - j)^2 / 2 s^2), rows summing to 1;  s = sigma times the shorter side  [fong2017]
 
-Takes the detail away and leaves the brightness, so no edge is drawn where the removed region ends. At the border the weights
-are renormalised over the pixels that exist. Cost: two small matrix products, 1-2 % of a resnet50 forward.
+Takes the detail away and leaves the brightness, so no edge is drawn where the removed region ends. At the
+border the weights are renormalised over the pixels that exist. Cost: two small matrix products, 1-2 % of a
+resnet50 forward.
 """
 
 import torch

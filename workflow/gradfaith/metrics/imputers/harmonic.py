@@ -1,22 +1,25 @@
-"""Harmonic filling: every removed pixel becomes the weighted mean of its neighbours, kept and removed alike, in a whole batch.
+"""Harmonic filling: every removed pixel becomes the weighted mean of its neighbours, kept and removed alike,
+in a whole batch.
 
     d_i x_i = sum_j w_ij x_j     i removed, j its 8 neighbours; w = 1/6 beside, 1/12 across;  d_i = sum_j w_ij over those that exist
 
-A sparse symmetric system over the removed pixels, the kept ones being its boundary. We solve it by conjugate gradients,
-preconditioned by one multigrid V-cycle. Three facts about these weights make that short:
+A sparse symmetric system over the removed pixels, the kept ones being its boundary. We solve it by conjugate
+gradients, preconditioned by one multigrid V-cycle. Three facts about these weights make that short:
 
 - 12 (D - W) = diag(s s^T) - [1 2 1] x [1 2 1], s = [3 4 ... 4 3]: the stencil is four shifted additions.
 - One Jacobi sweep, undamped, leaves at most a third of any rough error.
 - A coarser grid takes the same stencil, plus on its diagonal what the removed pixels under a point are tied to kept ones,
   P^T A P 1. This row sum is exact, so scattered holes, combs and single kept pixels cost no more than one large hole.
 
-Solved until the estimated error, the largest entry of the preconditioned residual, is below `tolerance` times the range of the
-kept pixels; that last estimate is then added. Each plane stops on its own, so that its batch does not matter.
+Solved until the estimated error, the largest entry of the preconditioned residual, is below `tolerance` times
+the range of the kept pixels; that last estimate is then added. Each plane stops on its own, so that its batch
+does not matter.
 
-Measured at the default tolerance on inputs in [-1, 1]: 3-9 cycles for images of 4 to 224 pixels a side and 20-100 % removed
-(a blob, an outline, scattered, chequered, striped, all but one pixel), up to 40 for strips of one pixel; largest error against
-scipy's spsolve 2e-4, in strips of 4 pixels 3e-4. Plain conjugate gradients take 80-110 iterations. Cost at 224 px: 0.15 of a
-resnet18 forward per plane, on one thread; a grey image in three channels is one plane.
+Measured at the default tolerance on inputs in [-1, 1]: 3-9 cycles for images of 4 to 224 pixels a side and
+20-100 % removed (a blob, an outline, scattered, chequered, striped, all but one pixel), up to 40 for strips
+of one pixel; largest error against scipy's spsolve 2e-4, in strips of 4 pixels 3e-4. Plain conjugate
+gradients take 80-110 iterations. Cost at 224 px: 0.15 of a resnet18 forward per plane, on one thread; a grey
+image in three channels is one plane.
 """
 
 from collections.abc import Sequence
@@ -35,11 +38,11 @@ TINY = 1e-30  # below any residual that matters: 0 / TINY is 0
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridSystem:
     """The system on one grid: A x = free * (diagonal * x - spread(x)), for x that is 0 wherever free is."""
 
     free: Tensor  # (m, 1, h, w), 1 where a pixel is unknown
-    diagonal: Tensor  # (m, 1, h, w), with the 4 that `_spread` gives a pixel of itself
+    diagonal: Tensor  # (m, 1, h, w), with the 4 that `_sum_neighbours` gives a pixel of itself
     jacobi: Tensor  # (m, 1, h, w), the inverse of A's own diagonal
 
     @property
@@ -47,21 +50,21 @@ class Grid:
         return self.free.shape[-2], self.free.shape[-1]
 
     def apply(self, x: Tensor) -> Tensor:  # (m, c, h, w)
-        return (self.diagonal * x).sub_(_spread(x)).mul_(self.free)
+        return (self.diagonal * x).sub_(_sum_neighbours(x)).mul_(self.free)
 
     def residual(self, r: Tensor, x: Tensor) -> Tensor:  # (m, c, h, w)
         """r - A x where free is 1; anything elsewhere, for one pass less."""
-        return _spread(x).add_(r).addcmul_(self.diagonal, x, value=-1)
+        return _sum_neighbours(x).add_(r).addcmul_(self.diagonal, x, value=-1)
 
 
 def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int = 100) -> Tensor:  # (m, c, h, w)
-    """The images with their removed pixels filled. `keep` (m, h, w) is true where a pixel stays; those come back as they are."""
+    """Return the images with their removed pixels filled; `keep` (m, h, w) is true where a pixel stays as it is."""
     keep = keep.bool().unsqueeze(1)  # (m, 1, h, w)
     if not bool(keep.flatten(1).any(dim=1).all()):
         raise ImputationFailed(
-            found="an image of which no pixel is kept was to be filled.",
-            why="Without a kept pixel the equations have no boundary, and every constant solves them.",
-            then="Decide what such an image is before it comes here; the imputer noisy_linear makes it the dataset's mean.",
+            problem="an image of which no pixel is kept was to be filled.",
+            reason="Without a kept pixel the equations have no boundary, and every constant solves them.",
+            fix="Decide what such an image is before it comes here; the imputer noisy_linear makes it the dataset's mean.",
         )
     if images.shape[1] > 1 and torch.equal(images, images[:, :1].expand_as(images)):
         return solve(images[:, :1], keep[:, 0], tolerance=tolerance, limit=limit).repeat(1, images.shape[1], 1, 1)
@@ -83,14 +86,14 @@ def _filled(images: Tensor, keep: Tensor, tolerance: float, limit: int) -> Tenso
 
 
 def _conjugate_gradients(boundary: Tensor, keep: Tensor, close: Tensor, limit: int) -> Tensor:  # (m, c, h, w)
-    """The unknown pixels, starting from 0; `close` (m, c, 1, 1) is the error allowed in each plane."""
+    """Solve for the unknown pixels, starting from 0; `close` (m, c, 1, 1) is the error allowed in each plane."""
     free = (~keep).to(boundary.dtype)
-    grids, coarsest = _grids(free)
-    r = free * _spread(boundary)
+    grids, coarsest = _build_grids(free)
+    r = free * _sum_neighbours(boundary)
     x, p, last = torch.zeros_like(r), torch.zeros_like(r), r.new_full((*r.shape[:2], 1, 1), torch.inf)
     done = torch.zeros_like(last, dtype=torch.bool)
     for _ in range(limit):
-        z = _cycle(grids, coarsest, r)
+        z = _v_cycle(grids, coarsest, r)
         done |= z.abs().amax((2, 3), keepdim=True) <= close
         if bool(done.all()):
             return x.add_(z)
@@ -102,40 +105,40 @@ def _conjugate_gradients(boundary: Tensor, keep: Tensor, close: Tensor, limit: i
         r.addcmul_(step, ap, value=-1)
         last = now
     raise ImputationFailed(
-        found=f"{int((~done).any(dim=1).sum())} of {len(done)} images were not filled to the tolerance in {limit} iterations.",
-        why="Ten are enough for the default tolerance, whatever the mask; images that are not finite never get there.",
-        then="Check the images for NaN and infinity, or raise the tolerance: single precision carries it down to about 1e-6.",
+        problem=f"{int((~done).any(dim=1).sum())} of {len(done)} images were not filled to the tolerance in {limit} iterations.",
+        reason="Ten are enough for the default tolerance, whatever the mask; images that are not finite never get there.",
+        fix="Check the images for NaN and infinity, or raise the tolerance: single precision carries it down to about 1e-6.",
     )
 
 
-def _grids(free: Tensor) -> tuple[Sequence[Grid], Tensor]:
-    """From the image's own grid to the coarsest, each half as fine, and the inverse of the coarsest system (m, k, k)."""
-    grids = [_grid(free, torch.zeros_like(free))]
+def _build_grids(free: Tensor) -> tuple[Sequence[GridSystem], Tensor]:
+    """Build the grids from the image's own to the coarsest, each half as fine, and the inverse of the coarsest (m, k, k)."""
+    grids = [_build_grid(free, torch.zeros_like(free))]
     while max(grids[-1].size) > COARSEST:
         fine = grids[-1]
-        grids.append(_grid(_restrict(fine.free).sign(), tied=_restrict(fine.apply(fine.free))))
+        grids.append(_build_grid(_restrict(fine.free).sign(), tied=_restrict(fine.apply(fine.free))))
     last = grids[-1].free.flatten(1)  # (m, k)
     units = torch.diag_embed(last).view(*last.shape, *grids[-1].size)  # (m, k, h, w): one unknown each
     return grids, torch.linalg.inv(grids[-1].apply(units).flatten(2) + torch.diag_embed(1 - last))
 
 
-def _grid(free: Tensor, tied: Tensor) -> Grid:
-    diagonal = _spread(torch.ones_like(free)) + tied
-    return Grid(free, diagonal, free / (diagonal - 4))
+def _build_grid(free: Tensor, tied: Tensor) -> GridSystem:
+    diagonal = _sum_neighbours(torch.ones_like(free)) + tied
+    return GridSystem(free, diagonal, free / (diagonal - 4))
 
 
-def _cycle(grids: Sequence[Grid], coarsest: Tensor, r: Tensor) -> Tensor:
-    """A V-cycle from 0: one sweep, the coarser grids, one sweep; symmetric, as conjugate gradients need it."""
+def _v_cycle(grids: Sequence[GridSystem], coarsest: Tensor, r: Tensor) -> Tensor:
+    """Run a V-cycle from 0: one sweep, the coarser grids, one sweep; symmetric, as conjugate gradients need it."""
     grid = grids[0]
     if len(grids) == 1:
         return (r.flatten(2) @ coarsest).view_as(r)
     x = grid.jacobi * r
-    below = _cycle(grids[1:], coarsest, _restrict(grid.residual(r, x).mul_(grid.free)))
+    below = _v_cycle(grids[1:], coarsest, _restrict(grid.residual(r, x).mul_(grid.free)))
     x.addcmul_(grid.free, _prolong(below, grid.size), value=STRETCH)
     return x.addcmul_(grid.jacobi, grid.residual(r, x))
 
 
-def _spread(x: Tensor) -> Tensor:
+def _sum_neighbours(x: Tensor) -> Tensor:
     """[1 2 1] x [1 2 1] with nothing outside; shifted additions take half the time of a convolution."""
     x = pad(x, (1, 1, 1, 1))
     for _ in range(2):

@@ -14,9 +14,9 @@ IMPUTER = Imputer(fill="the dataset's mean grey")
 def fill(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
     if context.mean is None:
         raise StudyInvalid(
-            found="the imputer mean was asked for, and the dataset's mean was not given.",
-            why="A mean of the image itself would fill every image differently.",
-            then="Give the engine the mean of the training images, in [0, 1], one value per channel.",
+            problem="the imputer mean was asked for, and the dataset's mean was not given.",
+            reason="A mean of the image itself would fill every image differently.",
+            fix="Give the engine the mean of the training images, in [0, 1], one value per channel.",
         )
     mean: Tensor = context.mean.to(images)
     return mean.reshape(1, -1, 1, 1).expand_as(images)

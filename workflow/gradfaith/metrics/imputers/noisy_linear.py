@@ -1,17 +1,20 @@
-"""Noisy linear: a removed pixel becomes the weighted mean of its neighbours, removed ones included, and a little noise (ROAD).
+"""Noisy linear: a removed pixel becomes the weighted mean of its neighbours, removed ones included, and a
+little noise (ROAD).
 
     fill = x + noise * e    where keep < 1/2:  x_i = sum_j w_ij x_j,  w = 1/6 beside, 1/12 across,  e ~ N(0, 1)      [rong2022]
     fill = image            elsewhere
 
-A model cannot read off such an image which pixels were removed, as it can where they turn black; that is its purpose. `e` is
-drawn per channel, on the CPU, from (key, change, image): all methods share it, whatever the batch, the order and the device.
+A model cannot read off such an image which pixels were removed, as it can where they turn black; that is its
+purpose. `e` is drawn per channel, on the CPU, from (key, change, image): all methods share it, whatever the
+batch, the order and the device.
 
-Differences: the authors and grad-cam work on the normalised tensor; here the noise is in pixel space, and a pixel that it would
-carry out of [0, 1] stops there. An image of which nothing is kept has no neighbours to take from (grad-cam's system is then
-singular): it becomes the mean of the training images plus the noise. Where a metric keeps a share of a pixel, one of less than
-half counts as removed.
+Differences: the authors and grad-cam work on the normalised tensor; here the noise is in pixel space, and a
+pixel that it would carry out of [0, 1] stops there. An image of which nothing is kept has no neighbours to
+take from (grad-cam's system is then singular): it becomes the mean of the training images plus the noise.
+Where a metric keeps a share of a pixel, one of less than half counts as removed.
 
-Cost of one image at 224 px: 0.15-0.2 of a resnet18 forward where it is grey, 0.5-0.6 in colour, a tenth of it for the noise.
+Cost of one image at 224 px: 0.15-0.2 of a resnet18 forward where it is grey, 0.5-0.6 in colour, a tenth of it
+for the noise.
 """
 
 import torch
@@ -46,9 +49,9 @@ def _draw(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
     """Standard normal numbers, once per image, however many methods ask about it."""
     if len(context.image_ids) != len(images):
         raise StudyInvalid(
-            found=f"noise was asked for {len(images)} images, and {len(context.image_ids)} of them have a name.",
-            why="The noise of an image is drawn for its name, so that it does not depend on the batch or the order.",
-            then="Give the engine `image_ids`, one per image, or set the option noise of noisy_linear to 0.",
+            problem=f"noise was asked for {len(images)} images, and {len(context.image_ids)} of them have a name.",
+            reason="The noise of an image is drawn for its name, so that it does not depend on the batch or the order.",
+            fix="Give the engine `image_ids`, one per image, or set the option noise of noisy_linear to 0.",
         )
     size, key = images.shape[1:], (*context.key, "noisy_linear", context.change)
     streams = {name: Generator().manual_seed(rng.seed(*key, name)) for name in context.image_ids}

@@ -2,15 +2,16 @@
 
     AP = 1/|M| sum over p in M of |{q in M: u_q >= u_p}| / |{q: u_q >= u_p}|                         [davis2006]
 
-The area under the precision-recall steps without interpolation, as scikit-learn has it; pixels that tie enter together, so
-the order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike ROC AUC it does not let a
-small lesion's easy pairs outweigh what lies above it. An empty mask is undefined. Cost: one sort, shared.
+The area under the precision-recall steps without interpolation, as scikit-learn has it; pixels that tie enter
+together, so the order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike
+ROC AUC it does not let a small lesion's easy pairs outweigh what lies above it. An empty mask is undefined.
+Cost: one sort, shared.
 """
 
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located
 
 METRIC = Metric(
     family="localization",
@@ -22,10 +23,10 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    found = np.zeros(len(on.region.area))
-    for row, (own, (low, _)) in enumerate(zip(on.rising, on.below, strict=True)):
+def score(located: Located) -> Values:
+    found = np.zeros(len(located.region.area))
+    for row, (own, (low, _)) in enumerate(zip(located.rising, located.below, strict=True)):
         if len(own):
             reached = len(own) - np.searchsorted(own, own, "left")
-            found[row] = (reached / (on.pixels - low)).mean()
-    return Values(found, undefined=on.region.area == 0, reason=EMPTY)
+            found[row] = (reached / (located.pixels - low)).mean()
+    return Values(found, undefined=located.region.area == 0, reason=EMPTY_MASK)

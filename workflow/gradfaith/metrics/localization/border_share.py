@@ -2,10 +2,10 @@
 
     share = sum_B u / sum u                B: the outer `width` of the side, at least one pixel
 
-A network that pads its layers can answer from the frame, and a scan's edge holds burnt-in text and the couch, never the
-lesion. A flat map gets the frame's area, 1 - (1 - 2 width)^2 of a square: 0.19 at the default. Whether high is bad depends
-on the question: a faithful map of a model that reads the frame should be on it. Needs no evidence. Ours. A map without mass
-is undefined. Cost: one pass over the pixels.
+A network that pads its layers can answer from the frame, and a scan's edge holds burnt-in text and the couch,
+never the lesion. A flat map gets the frame's area, 1 - (1 - 2 width)^2 of a square: 0.19 at the default.
+Whether high is bad depends on the question: a faithful map of a model that reads the frame should be on it.
+Needs no evidence. Ours. A map without mass is undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
@@ -25,10 +25,10 @@ METRIC = Metric(
 )
 
 
-def score(on: Located, *, width: float = 0.05) -> Values:
-    height, breadth = on.maps.unit.shape[1:]
+def score(located: Located, *, width: float = 0.05) -> Values:
+    height, breadth = located.maps.unit.shape[1:]
     down, across = (max(1, round(width * side)) for side in (height, breadth))
-    inner = on.maps.unit[:, down : max(down, height - down), across : max(across, breadth - across)]
-    mass = on.maps.mass
+    inner = located.maps.unit[:, down : max(down, height - down), across : max(across, breadth - across)]
+    mass = located.maps.mass
     share = 1 - inner.sum(axis=(1, 2), dtype=np.float64) / np.where(mass > 0, mass, 1)
     return Values(share, undefined=mass <= 0, reason="the map has no mass")

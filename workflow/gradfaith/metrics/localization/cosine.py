@@ -2,9 +2,10 @@
 
     cos = sum_M u / (|u| sqrt|M|)          |u|: the map's Euclidean length                           [domeniconi2026]
 
-1 only for a map that is flat on the evidence and zero elsewhere: a soft blob is below 1 however well placed, so it rewards
-exact extent and flatness. A flat map gets sqrt(|M| / N), 0.11 for a lesion of 1.3 %: far from 0, so read it beside the
-uniform control. An empty mask or an empty map has no direction: undefined. Cost: one pass over the pixels.
+1 only for a map that is flat on the evidence and zero elsewhere: a soft blob is below 1 however well placed,
+so it rewards exact extent and flatness. A flat map gets sqrt(|M| / N), 0.11 for a lesion of 1.3 %: far from
+0, so read it beside the uniform control. An empty mask or an empty map has no direction: undefined. Cost: one
+pass over the pixels.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    lengths = on.maps.length * np.sqrt(on.region.area)
+def score(located: Located) -> Values:
+    lengths = located.maps.length * np.sqrt(located.region.area)
     undefined = lengths == 0
     reason = "the mask is empty, or the map has no mass"
-    return Values(on.inside / np.where(undefined, 1, lengths), undefined=undefined, reason=reason)
+    return Values(located.inside / np.where(undefined, 1, lengths), undefined=undefined, reason=reason)

@@ -1,9 +1,10 @@
 """F1: the harmonic mean of precision and recall; Dice.
 
-    F1 = 2 |A and M| / (|A| + |M|)         A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [dice1945]
+    F1 = 2 |A and M| / (|A| + |M|)         A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [dice1945]
 
-F1 = 2 IoU / (1 + IoU): the two rank maps alike and are one metric. From the counts F1 is 0 where nothing is hit, although
-the harmonic mean of 0 and 0 has no value. An empty mask is undefined. Cost: shared with precision, recall and IoU.
+F1 = 2 IoU / (1 + IoU): the two rank maps alike and are one metric. From the counts F1 is 0 where nothing is
+hit, although the harmonic mean of 0 and 0 has no value. An empty mask is undefined. Cost: shared with
+precision, recall and IoU.
 """
 
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located, Marked, mark
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located, MarkedPixels, mark_pixels
 
 METRIC = Metric(
     family="localization",
@@ -27,14 +28,14 @@ METRIC = Metric(
 
 
 def score(
-    on: Located,
+    located: Located,
     *,
     thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
     level: float = 0.5,
 ) -> dict[str, Values]:
-    return {name: _score(mark(on, name, level)) for name in thresholds}
+    return {name: _score(mark_pixels(located, name, level)) for name in thresholds}
 
 
-def _score(found: Marked) -> Values:
+def _score(found: MarkedPixels) -> Values:
     both = found.marked + found.area
-    return Values(2 * found.hits / np.maximum(both, 1), undefined=found.area == 0, reason=EMPTY)
+    return Values(2 * found.hits / np.maximum(both, 1), undefined=found.area == 0, reason=EMPTY_MASK)

@@ -1,11 +1,11 @@
 """IoU: marked pixels and evidence, intersection over union.
 
-    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [everingham2010]
+    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [everingham2010]
 
-At the area-matched threshold it is o / (2 - o), o the Top-K overlap: the same number as iou_area_matched. A broad map loses at
-the fixed threshold, but so does a sharp one on a large lesion: only the area-matched form asks for nothing but order. Against a
-box it stays below 1 even for a perfect outline, for the box's corners are no lesion. An empty mask is undefined. Cost: shared
-with precision, recall and F1.
+At the area-matched threshold it is o / (2 - o), o the Top-K overlap: the same number as iou_area_matched. A
+broad map loses at the fixed threshold, but so does a sharp one on a large lesion: only the area-matched form
+asks for nothing but order. Against a box it stays below 1 even for a perfect outline, for the box's corners
+are no lesion. An empty mask is undefined. Cost: shared with precision, recall and F1.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located, Marked, mark
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located, MarkedPixels, mark_pixels
 
 METRIC = Metric(
     family="localization",
@@ -29,14 +29,14 @@ METRIC = Metric(
 
 
 def score(
-    on: Located,
+    located: Located,
     *,
     thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
     level: float = 0.5,
 ) -> dict[str, Values]:
-    return {name: _score(mark(on, name, level)) for name in thresholds}
+    return {name: _score(mark_pixels(located, name, level)) for name in thresholds}
 
 
-def _score(found: Marked) -> Values:
+def _score(found: MarkedPixels) -> Values:
     union = found.marked + found.area - found.hits
-    return Values(found.hits / np.maximum(union, 1), undefined=found.area == 0, reason=EMPTY)
+    return Values(found.hits / np.maximum(union, 1), undefined=found.area == 0, reason=EMPTY_MASK)

@@ -2,16 +2,17 @@
 
     LocAcc = |{u >= t} and M| / |M|          soft: sum_M u / |M|                                     [panboonyuen2026]
 
-The paper intersects a soft map with a mask and leaves open what that means; its code binarises the evaluated map at t = 0.5,
-and so do we. `soft` is the literal reading of the formula. An empty mask has no recall: the paper's code says 0, so that
-every normal slice pulls the mean down; we say undefined. As a recall it is won by any broad map, and by the uniform control
-outright: read it beside saliency_score and iou_area_matched. Cost: one sort, shared.
+The paper intersects a soft map with a mask and leaves open what that means; its code binarises the evaluated
+map at t = 0.5, and so do we. `soft` is the literal reading of the formula. An empty mask has no recall: the
+paper's code says 0, so that every normal slice pulls the mean down; we say undefined. As a recall it is won
+by any broad map, and by the uniform control outright: read it beside saliency_score and iou_area_matched.
+Cost: one sort, shared.
 """
 
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located
 
 METRIC = Metric(
     family="localization",
@@ -27,8 +28,8 @@ METRIC = Metric(
 )
 
 
-def score(on: Located, *, threshold: float = 0.5, soft: bool = False) -> Values:
-    area = on.region.area
-    level = np.full(len(area), threshold, dtype=on.maps.flat.dtype)
-    covered = on.inside if soft else on.reaching(level)[1]
-    return Values(covered / np.maximum(area, 1), undefined=area == 0, reason=EMPTY)
+def score(located: Located, *, threshold: float = 0.5, soft: bool = False) -> Values:
+    area = located.region.area
+    level = np.full(len(area), threshold, dtype=located.maps.flat.dtype)
+    covered = located.inside if soft else located.count_reaching(level)[1]
+    return Values(covered / np.maximum(area, 1), undefined=area == 0, reason=EMPTY_MASK)

@@ -2,8 +2,9 @@
 
     LocAcc = |{u >= 0.5} and M| / (|M| + 1e-8)                                                       [panboonyuen2026]
 
-Every image without evidence then counts as a miss, so that the average falls with the share of normal images, whatever the
-maps. To compare with others' numbers; locacc is the mended one. Cost: two binary searches per map.
+Every image without evidence then counts as a miss, so that the average falls with the share of normal images,
+whatever the maps. To compare with others' numbers; locacc is the corrected one. Cost: two binary searches per
+map.
 """
 
 import numpy as np
@@ -24,6 +25,6 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    half = np.full(len(on.region.area), 0.5, dtype=on.maps.flat.dtype)
-    return Values(on.reaching(half)[1] / (on.region.area + 1e-8))
+def score(located: Located) -> Values:
+    half = np.full(len(located.region.area), 0.5, dtype=located.maps.flat.dtype)
+    return Values(located.count_reaching(half)[1] / (located.region.area + 1e-8))

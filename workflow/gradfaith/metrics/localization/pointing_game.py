@@ -2,17 +2,17 @@
 
     PG = 1 if the highest pixel is at most `tolerance` pixels from M, else 0                         [zhang2018]
 
-Averaged over images it is a hit rate. Pixels that share the highest value count in expectation: PG is the share of them
-that hit; others take the first in memory, or call any of them a hit. The original's tolerance is 15 pixels of its larger
-images; ours is 0 unless asked, for 15 pixels are several times a nodule. Chance is |M| / N at tolerance 0. Serves points as
-evidence, with a tolerance. An empty mask is undefined. Cost: one sort, shared; a tolerance costs 4 ms per image, once for
-all methods.
+Averaged over images it is a hit rate. Pixels that share the highest value count in expectation: PG is the
+share of them that hit; others take the first in memory, or call any of them a hit. The original's tolerance
+is 15 pixels of its larger images; ours is 0 unless asked, for 15 pixels are several times a nodule. Chance is
+|M| / N at tolerance 0. Serves points as evidence, with a tolerance. An empty mask is undefined. Cost: one
+sort, shared; a tolerance costs 4 ms per image, once for all methods.
 """
 
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located
 
 METRIC = Metric(
     family="localization",
@@ -29,6 +29,6 @@ METRIC = Metric(
 )
 
 
-def score(on: Located, *, tolerance: int = 0) -> Values:
-    peaks, hits = on.near(tolerance).reaching(on.maps.rising[:, -1])
-    return Values(hits / np.maximum(peaks, 1), undefined=on.region.area == 0, reason=EMPTY)
+def score(located: Located, *, tolerance: int = 0) -> Values:
+    peaks, hits = located.dilate(tolerance).count_reaching(located.maps.rising[:, -1])
+    return Values(hits / np.maximum(peaks, 1), undefined=located.region.area == 0, reason=EMPTY_MASK)

@@ -1,10 +1,11 @@
 """Precision: the share of the marked pixels that are evidence.
 
-    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [davis2006]
+    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
 
-Won by a map that marks a single sure pixel: read it beside recall. Chance is |M| / N at every threshold. A map that marks
-nothing (its peak lies below a `level` above 1, say) has no precision, and neither has an empty mask: undefined. The XAI report
-does not state its threshold; ours are 0.5, Otsu's, and the evidence's own area. Cost: shared with recall, F1 and IoU.
+Won by a map that marks a single sure pixel: read it beside recall. Chance is |M| / N at every threshold. A
+map that marks nothing (its peak lies below a `level` above 1, say) has no precision, and neither has an empty
+mask: undefined. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the evidence's own
+area. Cost: shared with recall, F1 and IoU.
 """
 
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located, Marked, mark
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located, MarkedPixels, mark_pixels
 
 METRIC = Metric(
     family="localization",
@@ -29,16 +30,16 @@ METRIC = Metric(
 
 
 def score(
-    on: Located,
+    located: Located,
     *,
     thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
     level: float = 0.5,
 ) -> dict[str, Values]:
-    return {name: _score(mark(on, name, level)) for name in thresholds}
+    return {name: _score(mark_pixels(located, name, level)) for name in thresholds}
 
 
-def _score(found: Marked) -> Values:
+def _score(found: MarkedPixels) -> Values:
     undefined = (found.area == 0) | (found.marked == 0)
     return Values(
-        found.hits / np.maximum(found.marked, 1), undefined=undefined, reason=f"{EMPTY}, or nothing is marked"
+        found.hits / np.maximum(found.marked, 1), undefined=undefined, reason=f"{EMPTY_MASK}, or nothing is marked"
     )

@@ -1,10 +1,11 @@
 """Recall: the share of the evidence that the map marks.
 
-    R = |A and M| / |M|            A: the pixels marked, at each of `thresholds` (metrics/maps/marked_pixels.py)     [davis2006]
+    R = |A and M| / |M|            A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
 
-At the fixed threshold this is LocAcc. It is won by whatever marks everything, the uniform control outright: read it beside
-precision. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the evidence's own area, where chance is
-|M| / N. An empty mask is undefined. Cost: shared with precision, F1 and IoU.
+At the fixed threshold this is LocAcc. It is won by whatever marks everything, the uniform control outright:
+read it beside precision. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the
+evidence's own area, where chance is |M| / N. An empty mask is undefined. Cost: shared with precision, F1 and
+IoU.
 """
 
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import EMPTY, Located, Marked, mark
+from gradfaith.metrics.maps.located import EMPTY_MASK, Located, MarkedPixels, mark_pixels
 
 METRIC = Metric(
     family="localization",
@@ -30,13 +31,13 @@ METRIC = Metric(
 
 
 def score(
-    on: Located,
+    located: Located,
     *,
     thresholds: tuple[Literal["fixed", "otsu", "area-matched"], ...] = ("fixed", "otsu", "area-matched"),
     level: float = 0.5,
 ) -> dict[str, Values]:
-    return {name: _score(mark(on, name, level)) for name in thresholds}
+    return {name: _score(mark_pixels(located, name, level)) for name in thresholds}
 
 
-def _score(found: Marked) -> Values:
-    return Values(found.hits / np.maximum(found.area, 1), undefined=found.area == 0, reason=EMPTY)
+def _score(found: MarkedPixels) -> Values:
+    return Values(found.hits / np.maximum(found.area, 1), undefined=found.area == 0, reason=EMPTY_MASK)

@@ -2,9 +2,9 @@
 
     gain = S / (|M| / N),   S = sum_M u / sum u                    S: saliency_score
 
-1 is chance, the value of a flat map and the average of random ones, whatever the lesion's size; N / |M| is all of it, so
-small lesions can gain more: compare methods on the same images. Ours. An empty mask, or a map without mass, is undefined.
-Cost: one pass over the pixels.
+1 is chance, the value of a flat map and the average of random ones, whatever the lesion's size; N / |M| is
+all of it, so small lesions can gain more: compare methods on the same images. Ours. An empty mask, or a map
+without mass, is undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    expected = on.maps.mass * on.region.share
+def score(located: Located) -> Values:
+    expected = located.maps.mass * located.region.share
     undefined = expected <= 0
     reason = "the mask is empty, or the map has no mass"
-    return Values(on.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)
+    return Values(located.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)

@@ -2,9 +2,9 @@
 
     S = sum_M u / sum u                                                              [arras2022]
 
-The same number is called relevance mass accuracy, and Mass IoU (which it is not). No threshold. Its chance level is
-|M| / N, the value of a flat map, so it is small for small lesions whatever the method. An empty mask, or a map without mass,
-has no share: undefined. Cost: one pass over the pixels.
+The same number is called relevance mass accuracy, and Mass IoU (which it is not). No threshold. Its chance
+level is |M| / N, the value of a flat map, so it is small for small lesions whatever the method. An empty
+mask, or a map without mass, has no share: undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    mass = on.maps.mass
-    undefined = (mass <= 0) | (on.region.area == 0)
+def score(located: Located) -> Values:
+    mass = located.maps.mass
+    undefined = (mass <= 0) | (located.region.area == 0)
     reason = "the mask is empty, or the map has no mass"
-    return Values(on.inside / np.where(mass > 0, mass, 1), undefined=undefined, reason=reason)
+    return Values(located.inside / np.where(mass > 0, mass, 1), undefined=undefined, reason=reason)

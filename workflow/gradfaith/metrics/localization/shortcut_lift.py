@@ -2,9 +2,9 @@
 
     lift = (sum_B u / sum u) / (|B| / N)             B: the region "shortcut"
 
-1 is chance (a flat map), 0 is none of it, N / |B| is all of it. Ours; the numerator is the saliency score. Whether high is
-good depends on the question: a faithful map of a model that uses the shortcut should be on it. Images without a shortcut
-are undefined. Cost: one pass over the pixels.
+1 is chance (a flat map), 0 is none of it, N / |B| is all of it. Ours; the numerator is the saliency score.
+Whether high is good depends on the question: a faithful map of a model that uses the shortcut should be on
+it. Images without a shortcut are undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
@@ -23,8 +23,8 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    expected = on.maps.mass * on.region.share
+def score(located: Located) -> Values:
+    expected = located.maps.mass * located.region.share
     undefined = expected <= 0
     reason = "the image has no shortcut, or the map has no mass"
-    return Values(on.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)
+    return Values(located.inside / np.where(undefined, 1, expected), undefined=undefined, reason=reason)

@@ -2,9 +2,9 @@
 
     share = sum_B u / sum u                by-area: |B| / N                    B: the region "shortcut"
 
-The variant "by-area" is the chance level, the share of a flat map; shortcut_lift is the ratio of the two. Whether high is
-good depends on the question: a faithful map of a model that uses the shortcut should be on it. Ours. Images without a
-shortcut are undefined. Cost: one pass over the pixels.
+The variant "by-area" is the chance level, the share of a flat map; shortcut_lift is the ratio of the two.
+Whether high is good depends on the question: a faithful map of a model that uses the shortcut should be on
+it. Ours. Images without a shortcut are undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> dict[str, Values]:
-    mass = on.maps.mass
-    undefined = (mass <= 0) | (on.region.area == 0)
+def score(located: Located) -> dict[str, Values]:
+    mass = located.maps.mass
+    undefined = (mass <= 0) | (located.region.area == 0)
     reason = "the image has no shortcut, or the map has no mass"
-    share = on.inside / np.where(mass > 0, mass, 1)
-    return {"": Values(share, undefined, reason), "by-area": Values(on.region.share, undefined, reason)}
+    share = located.inside / np.where(mass > 0, mass, 1)
+    return {"": Values(share, undefined, reason), "by-area": Values(located.region.share, undefined, reason)}

@@ -1,11 +1,13 @@
-"""TKO as the paper's code has it: the IoU of the mask and as many of the highest pixels, ties by memory order.
+"""TKO as the paper's code has it: the IoU of the mask and as many of the highest pixels, ties by memory
+order.
 
     TKO = |A and M| / |A or M| = o / (2 - o)           A: the last |M| places of argpartition              [pham2025]
 
-The paper calls it the share of the highest pixels inside the mask, which is o: its 19.1 % of the highest pixels are 32.1 %.
-An empty mask takes all pixels (the last 0 places of an array are the whole array), so scores 0. A map with many equal
-pixels, of ReLU zeros say, gets what numpy's selection happens to put first. To compare with others' numbers; topk_overlap
-and iou_area_matched are the mended ones. Cost: one selection per map.
+The paper calls it the share of the highest pixels inside the mask, which is o: its 19.1 % of the highest
+pixels are 32.1 %. An empty mask takes all pixels (the last 0 places of an array are the whole array), so
+scores 0. A map with many equal pixels, of ReLU zeros say, gets what numpy's selection happens to put first.
+To compare with others' numbers; topk_overlap and iou_area_matched are the corrected ones. Cost: one selection
+per map.
 """
 
 import numpy as np
@@ -24,9 +26,11 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    found = np.zeros(len(on.region.area))
-    for row, (values, mask, wanted) in enumerate(zip(on.maps.flat, on.region.mask, on.region.area, strict=True)):
+def score(located: Located) -> Values:
+    found = np.zeros(len(located.region.area))
+    for row, (values, mask, wanted) in enumerate(
+        zip(located.maps.flat, located.region.mask, located.region.area, strict=True)
+    ):
         top = np.argpartition(values, -wanted)[-wanted:] if wanted else np.arange(len(values))
         hits = np.count_nonzero(mask.ravel()[top])
         found[row] = hits / (len(top) + wanted - hits)

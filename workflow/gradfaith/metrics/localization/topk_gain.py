@@ -2,14 +2,15 @@
 
     gain = (o - c) / (1 - c)               o: topk_overlap, c = |M| / N: its value for random pixels
 
-0 is chance, 1 is perfect, below 0 is worse than chance; large and small lesions become comparable, which o is not. Ours, after
-Cohen's kappa [cohen1960]. Undefined where the mask is empty or covers the image. Cost: one sort, shared.
+0 is chance, 1 is perfect, below 0 is worse than chance; large and small lesions become comparable, which o is
+not. Ours, after Cohen's kappa [cohen1960]. Undefined where the mask is empty or covers the image. Cost: one
+sort, shared.
 """
 
 import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
-from gradfaith.metrics.maps.located import Located, highest
+from gradfaith.metrics.maps.located import Located, hits_among_highest
 
 METRIC = Metric(
     family="localization",
@@ -22,9 +23,9 @@ METRIC = Metric(
 )
 
 
-def score(on: Located) -> Values:
-    area, chance = on.region.area, on.region.share
-    undefined = (area == 0) | (area == on.pixels)
-    overlap = highest(on) / np.maximum(area, 1)
+def score(located: Located) -> Values:
+    area, chance = located.region.area, located.region.share
+    undefined = (area == 0) | (area == located.pixels)
+    overlap = hits_among_highest(located) / np.maximum(area, 1)
     gain = (overlap - chance) / np.where(undefined, 1, 1 - chance)
     return Values(gain, undefined=undefined, reason="the mask is empty, or covers the image")

@@ -1,20 +1,21 @@
-"""From stored maps to evaluated ones: the one place where a map is read, resized and scaled.
+"""Evaluate maps: the one place where a stored map is read, resized to its image and scaled to [0, 1].
 
     read:   r = max(a, 0)                             signed maps: the same, or |a| where the study says "absolute"
     resize: bilinear to the image, align_corners=False, no antialiasing; maps of grid "input" stay as they are
     scale:  u = (r - min r) / (max r - min r), per image, after the resizing
 
-A map whose range is below 1e-12, or below a millionth of its peak (the rounding of single precision), is degenerate: it
-ranks nothing, and its evaluated map is zero. This is asked of what is read; storage/map_info.py asks it of the map as it is stored, and
-says how the two differ. A map with a NaN or an infinity is broken, and zero too.
+A map is degenerate if its range is below 1e-12, or below a millionth of its peak (the rounding of single
+precision): it ranks nothing, and its evaluated map is zero. This is tested on what is read;
+storage/map_info.py tests the map as it is stored, and says how the two differ. A map with a NaN or an
+infinity is broken, and zero too.
 
-Resizing takes two taps per axis, a + t (b - a), columns before rows. Unlike a product with weight matrices this is the same
-to the last bit in any chunk and on any number of threads, leaves constants constant, and is out of reach of TF32; numpy
-and torch run the same lines. Cost: 0.7 ms per map from 7 x 7 to 224 x 224 on one core.
+Resizing takes two taps per axis, a + t (b - a), columns before rows. Unlike a product with weight matrices
+this is the same to the last bit in any chunk and on any number of threads, leaves constants constant, and
+does not use TF32; numpy and torch run the same lines. Cost: 0.7 ms per map from 7 x 7 to 224 x 224 on one
+core.
 
-Maps as metrics that explain again read them: raw, as the method gives them, and evaluated, as every other metric reads them.
-
-Evaluation is done once for all metrics that ask, and only if one asks.
+`RerunMaps` holds maps for metrics of the battery "rerun", which read both forms: raw, as the method gives
+them, and evaluated. They are evaluated once for all metrics, and only if one metric needs it.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ SMALLEST_RANGE = 1e-12
 
 
 class Evaluated(NamedTuple):
-    """Maps fit for a metric, in the array library they came in."""
+    """Maps as metrics read them, in the array library they came in."""
 
     unit: Any  # (m, h, w) in [0, 1]
     degenerate: Any  # (m,) bool: constant
@@ -40,7 +41,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(maps: Any, *, grid: Grid, signed: bool, size: tuple[int, int], reading: Reading = "positive") -> Evaluated:
-    """Stored maps (m, h0, w0) as evaluated maps (m, h, w); numpy arrays or torch tensors on any device."""
+    """Return stored maps (m, h0, w0) as evaluated maps (m, h, w); numpy arrays or torch tensors on any device."""
     xp = array_namespace(maps)
     maps = (
         maps if xp.isdtype(maps.dtype, ("real floating",)) and maps.dtype != xp.float16 else xp.astype(maps, xp.float32)
@@ -52,15 +53,15 @@ def evaluate(maps: Any, *, grid: Grid, signed: bool, size: tuple[int, int], read
         read = resize(read, size)
     elif tuple(read.shape[1:]) != tuple(size):
         raise BrokenStore(
-            found=f"a map of grid input is {read.shape[1]} x {read.shape[2]}, its image {size[0]} x {size[1]}.",
-            why="Such a map lies on its image pixel by pixel, and is never resized.",
-            then="Make the maps of this method again; they belong to images of another size.",
+            problem=f"a map of grid input is {read.shape[1]} x {read.shape[2]}, its image {size[0]} x {size[1]}.",
+            reason="Such a map lies on its image pixel by pixel, and is never resized.",
+            fix="Make the maps of this method again; they belong to images of another size.",
         )
     return _scale(read, broken)
 
 
 def resize(maps: Any, size: tuple[int, int]) -> Any:
-    """Bilinear, align_corners=False: (m, h0, w0) -> (m, h, w)."""
+    """Resize maps (m, h0, w0) -> (m, h, w): bilinear, align_corners=False."""
     for axis, length in ((2, size[1]), (1, size[0])):
         if maps.shape[axis] != length:
             maps = _stretch(maps, axis, length)
@@ -85,16 +86,16 @@ def _scale(maps: Any, broken: Any) -> Evaluated:
     flat = xp.reshape(maps, (maps.shape[0], -1))
     low, high = xp.min(flat, axis=1), xp.max(flat, axis=1)
     span = high - low
-    flatness = (span < SMALLEST_RANGE) | (span <= CONSTANT_RANGE * high)
-    safe = xp.where(flatness, xp.ones_like(span), span)
+    constant = (span < SMALLEST_RANGE) | (span <= CONSTANT_RANGE * high)
+    safe = xp.where(constant, xp.ones_like(span), span)
     unit = (maps - low[:, None, None]) / safe[:, None, None]
-    unit = xp.where(flatness[:, None, None], xp.zeros_like(unit), unit)
-    return Evaluated(unit, flatness & ~broken, broken)
+    unit = xp.where(constant[:, None, None], xp.zeros_like(unit), unit)
+    return Evaluated(unit, constant & ~broken, broken)
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Maps of one method, one for each of some images and classes."""
+class RerunMaps:
+    """Maps of one method for the metrics of battery "rerun", one for each of some images and classes."""
 
     raw: Any  # (m, h0, w0), signed, at their own size
     grid: Grid
@@ -117,6 +118,6 @@ class Explained:
     def broken(self) -> Any:  # (m,) bool: not finite
         return self.evaluated.broken
 
-    def of(self, rows: Any) -> "Explained":
-        """Some of the maps."""
+    def select(self, rows: Any) -> "RerunMaps":
+        """Return some of the maps."""
         return replace(self, raw=self.raw[rows])

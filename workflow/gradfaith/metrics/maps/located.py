@@ -1,22 +1,26 @@
-"""Maps beside the region a metric reads, and what several metrics share: sorted once, summed once.
+"""Sort maps and measure them within a region: the computations that localization metrics share, each done
+once.
 
-    Region     where to look: a mask per map, its pixels and its area; many methods' maps share it
-    Ranked     evaluated maps and their pixels in rising order
-    Located    the two together
+    Region       a mask per map, its pixels and its area; the maps of many methods share it
+    SortedMaps   evaluated maps and their pixels in rising order
+    Located      the two together: what a localization metric receives
+    MarkedPixels how many pixels a threshold marks, and how many of these are evidence
 
-Every rank metric follows from two sorted lists, that of the map's pixels and that of its pixels in the region: how many reach a
-value is a binary search in each. Ties need no care: equal values have one first and one last place. Everything is computed
-row by row, so that a map's numbers depend on no other map. Cost at 224 x 224 on one core: 0.1 ms per map to sort it.
+Every rank metric follows from two sorted lists, that of the map's pixels and that of its pixels in the
+region: a binary search in each counts how many reach a value. Ties need no care: equal values have one first
+and one last place. Everything is computed row by row, so that a map's numbers depend on no other map. Cost at
+224 x 224 on one core: 0.1 ms per map to sort it.
 
-Which pixels a map marks, and how many of them are evidence: three thresholds, one count.
+A map marks pixels by one of three thresholds:
 
     fixed          A = {u >= level}
-    otsu           A = {u >= t}: t parts the values with the largest variance between the two sides        [otsu1979]
+    otsu           A = {u >= t}: t divides the values with the largest variance between the two sides       [otsu1979]
     area-matched   A = the |M| highest pixels, so that precision, recall and F1 are one number
 
-Otsu's threshold is that of 256 equal bins over [0, 1], as in scikit-image, which returns the middle of the last bin of the
-lower side; we cut at that bin's end, where the two sides part. Pixels that tie for the last of the |M| places count in
-expectation: s places for T pixels of which h are evidence are worth s h / T. Cost: a few binary searches per map.
+Otsu's threshold is that of 256 equal bins over [0, 1], as in scikit-image, which returns the middle of the
+last bin of the lower side; we cut at that bin's end, where the two sides part. Pixels that tie for the last
+of the |M| places count in expectation: s places for T pixels of which h are evidence are worth s h / T. Cost:
+a few binary searches per map.
 """
 
 from collections.abc import Iterable
@@ -39,7 +43,7 @@ class Region:
     mask: NDArray[np.bool_]  # (m, h, w)
 
     @cached_property
-    def places(self) -> list[Counts]:  # m times (k,)
+    def places(self) -> list[Counts]:  # m times (k,), positions in the flat image
         return [np.flatnonzero(row) for row in self.mask]
 
     @cached_property
@@ -50,21 +54,21 @@ class Region:
     def share(self) -> Floats:  # (m,) of the image
         return self.area / np.prod(self.mask.shape[1:])
 
-    def near(self, reach: int) -> "Region":
-        """The region and all that is at most `reach` pixels from it; computed once."""
-        if reach not in self._nearby:
-            wide = [row if not row.any() else distance_transform_edt(~row) <= reach for row in self.mask]
-            self._nearby[reach] = Region(np.stack(wide)) if reach > 0 and wide else self
-        return self._nearby[reach]
+    def dilate(self, distance: int) -> "Region":
+        """Return the region and all that is at most `distance` pixels from it; computed once."""
+        if distance not in self._dilated:
+            wide = [row if not row.any() else distance_transform_edt(~row) <= distance for row in self.mask]
+            self._dilated[distance] = Region(np.stack(wide)) if distance > 0 and wide else self
+        return self._dilated[distance]
 
     @cached_property
-    def _nearby(self) -> dict[int, "Region"]:
+    def _dilated(self) -> dict[int, "Region"]:
         return {}
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
-    """Evaluated maps, whatever the region."""
+class SortedMaps:
+    """Evaluated maps and what is computed of them once for all regions."""
 
     unit: NDArray[Any]  # (m, h, w) in [0, 1]
 
@@ -78,24 +82,24 @@ class Ranked:
 
     @cached_property
     def mass(self) -> Floats:  # (m,)
-        return total(self.flat)
+        return row_sums(self.flat)
 
     @cached_property
     def length(self) -> Floats:  # (m,) Euclidean
-        return np.sqrt(total(row.astype(np.float64) ** 2 for row in self.flat))
+        return np.sqrt(row_sums(row.astype(np.float64) ** 2 for row in self.flat))
 
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """What a localization metric is given."""
+    """Maps and the region of each: what a localization metric receives."""
 
-    maps: Ranked
+    maps: SortedMaps
     region: Region
 
     @classmethod
-    def of(cls, unit: NDArray[Any], mask: NDArray[np.bool_]) -> "Located":
-        """Evaluated maps and their masks, both (m, h, w)."""
-        return cls(Ranked(unit), Region(mask))
+    def from_maps(cls, unit: NDArray[Any], mask: NDArray[np.bool_]) -> "Located":
+        """Return evaluated maps with their masks, both (m, h, w)."""
+        return cls(SortedMaps(unit), Region(mask))
 
     @cached_property
     def pixels(self) -> int:
@@ -111,77 +115,79 @@ class Located:
 
     @cached_property
     def inside(self) -> Floats:  # (m,) the mass in the region
-        return total(self.values)
+        return row_sums(self.values)
 
     @cached_property
     def below(self) -> list[tuple[Counts, Counts]]:  # m times (k,), (k,)
         """For every pixel of the region, in rising order: how many of the map lie below it, and below or level with it."""
         pairs = zip(self.maps.rising, self.rising, strict=True)
-        return [(np.searchsorted(whole, own, "left"), np.searchsorted(whole, own, "right")) for whole, own in pairs]
+        return [(np.searchsorted(row, own, "left"), np.searchsorted(row, own, "right")) for row, own in pairs]
 
-    def reaching(self, level: NDArray[Any]) -> tuple[Counts, Counts]:  # (m,) -> (m,), (m,)
-        """How many pixels reach a level: of each map, and of each map in the region."""
-        return reach(self.maps.rising, level), reach(self.rising, level)
+    def count_reaching(self, level: NDArray[Any]) -> tuple[Counts, Counts]:  # (m,) -> (m,), (m,)
+        """Count the pixels that reach a level: of each map, and of each map in the region."""
+        return count_reaching(self.maps.rising, level), count_reaching(self.rising, level)
 
-    def near(self, distance: int) -> "Located":
-        return Located(self.maps, self.region.near(distance))
+    def dilate(self, distance: int) -> "Located":
+        """Return the same maps with the region and all that is at most `distance` pixels from it."""
+        return Located(self.maps, self.region.dilate(distance))
 
 
-def total(rows: Iterable[NDArray[Any]]) -> Floats:  # (m,)
-    """The sum of every row in double precision."""
+def row_sums(rows: Iterable[NDArray[Any]]) -> Floats:  # (m,)
+    """Return the sum of every row in double precision."""
     return np.array([row.sum(dtype=np.float64) for row in rows], dtype=np.float64)
 
 
-def reach(rising: Iterable[NDArray[Any]], level: NDArray[Any]) -> Counts:  # (m,)
-    """How many of each row's sorted values reach its level."""
+def count_reaching(rising: Iterable[NDArray[Any]], level: NDArray[Any]) -> Counts:  # (m,)
+    """Count how many of each row's sorted values reach its level."""
     pairs = zip(rising, level, strict=True)
     return np.array([len(row) - np.searchsorted(row, own, "left") for row, own in pairs], dtype=np.int64)
 
 
 Threshold = Literal["fixed", "otsu", "area-matched"]
-EMPTY = "the mask is empty"
+EMPTY_MASK = "the mask is empty"
 BINS = 256
 
 
 @dataclass(frozen=True)
-class Marked:
-    """Pixels marked, those of them that are evidence, and the evidence."""
+class MarkedPixels:
+    """How many pixels a map marks (A), how many are evidence (M), and how many are both."""
 
     hits: Floats  # (m,) |A and M|
     marked: Floats  # (m,) |A|
     area: Floats  # (m,) |M|
 
 
-def mark(on: Located, threshold: Threshold, level: float = 0.5) -> Marked:
-    area = on.region.area.astype(np.float64)
+def mark_pixels(located: Located, threshold: Threshold, level: float = 0.5) -> MarkedPixels:
+    """Count the pixels that each map marks by a threshold; `level`: of the fixed one."""
+    area = located.region.area.astype(np.float64)
     if threshold == "area-matched":
-        return Marked(highest(on), area, area)
-    values = on.maps.rising
-    levels = otsu(values) if threshold == "otsu" else np.full(len(values), level)
-    marked, hits = on.reaching(levels.astype(values.dtype))
-    return Marked(hits.astype(np.float64), marked.astype(np.float64), area)
+        return MarkedPixels(hits_among_highest(located), area, area)
+    values = located.maps.rising
+    levels = otsu_thresholds(values) if threshold == "otsu" else np.full(len(values), level)
+    marked, hits = located.count_reaching(levels.astype(values.dtype))
+    return MarkedPixels(hits.astype(np.float64), marked.astype(np.float64), area)
 
 
-def highest(on: Located) -> Floats:  # (m,)
-    """How many of the |M| highest pixels are evidence, ties at the last place in expectation; 0 for an empty mask."""
-    wanted = on.region.area
+def hits_among_highest(located: Located) -> Floats:  # (m,)
+    """Count how many of the |M| highest pixels are evidence, ties at the last place in expectation; 0 for an empty mask."""
+    wanted = located.region.area
     hits = np.zeros(len(wanted))
     for row in np.flatnonzero(wanted):
-        whole, own = on.maps.rising[row], on.rising[row]
-        last = whole[len(whole) - wanted[row]]
-        level, level_inside = _level(whole, last), _level(own, last)
-        places = wanted[row] - (len(whole) - level.stop)
-        hits[row] = len(own) - level_inside.stop + places * len(level_inside) / len(level)
+        values, inside = located.maps.rising[row], located.rising[row]
+        last = values[len(values) - wanted[row]]
+        tied, tied_inside = _places_of(values, last), _places_of(inside, last)
+        places = wanted[row] - (len(values) - tied.stop)
+        hits[row] = len(inside) - tied_inside.stop + places * len(tied_inside) / len(tied)
     return hits
 
 
-def _level(rising: NDArray[Any], value: Any) -> range:
-    """The places that hold this very value."""
+def _places_of(rising: NDArray[Any], value: Any) -> range:
+    """Return the places that hold this very value."""
     return range(int(np.searchsorted(rising, value, "left")), int(np.searchsorted(rising, value, "right")))
 
 
-def otsu(rising: NDArray[Any]) -> Floats:  # (m, pixels) sorted -> (m,)
-    """Otsu's threshold of every map: the end of the last bin of its lower side."""
+def otsu_thresholds(rising: NDArray[Any]) -> Floats:  # (m, pixels) sorted -> (m,)
+    """Return Otsu's threshold of every map: the end of the last bin of its lower side."""
     edges = (np.arange(BINS + 1) / BINS).astype(rising.dtype)  # exact in any precision
     middles = (np.arange(BINS) + 0.5) / BINS
     thresholds = np.empty(len(rising))

@@ -1,19 +1,19 @@
-"""Maps of different grids brought to one that both can fill: the coarser of the two, per axis.
+"""Rank the values of maps, correlate the ranks, and bring maps of different grids to one grid first.
 
-    cell = mean of the map over the cell's area                                    7 x 7 and 14 x 14 -> 7 x 7
+    rank of a value = how many values of the map lie below it, plus half of the others that tie with it
+    rho             = Pearson's correlation of the ranks                                            [spearman1904]
 
-The finer map is averaged, never the coarser one stretched: interpolation would order places that the coarse map does not
-tell apart, and an agreement about them would be made up. The rule asks for no order (the first with the second is the
-second with the first), keeps the mean of a map, its sign and its mirror images, and leaves a map that has the grid already
-as it is. Where cells do not nest (6 into 4), each is cut into equal strips, so that equal cells stay exactly tied.
+Ranks count from 0 and are kept in single precision, which holds them exactly for maps of up to four million
+values. Cost: a sort per map, once for all its comparisons; then a pass over the values per pair.
 
-Order without values: average ranks, and the correlation of what has been ranked.
+Maps are compared on the coarser of their two grids, per axis:
 
-    rank of a cell = how many lie below it, plus half of the others that tie with it
-    rho            = Pearson's correlation of the ranks                                             [spearman1904]
+    value = mean of the map over the area of the coarse position                    7 x 7 and 14 x 14 -> 7 x 7
 
-Ranks count from 0 and are kept in single precision, which holds them exactly for maps of up to four million cells.
-Cost: a sort per map, once for all its comparisons; then a pass over the cells per pair.
+The finer map is averaged, never the coarser one stretched: interpolation would order places that the coarse
+map does not separate, and an agreement about them would be made up. The rule is symmetric in the two maps,
+keeps the mean of a map, its sign and its mirror images, and does not change a map that has the grid already.
+Where positions do not nest (6 into 4), each is cut into equal strips, so that equal values stay exactly tied.
 """
 
 from collections.abc import Iterable
@@ -25,17 +25,18 @@ from numpy.typing import NDArray
 
 from gradfaith.vocabulary import CONSTANT_RANGE
 
-Cells = tuple[int, int]
+GridShape = tuple[int, int]  # height and width, in positions of the grid
 
 
-def coarsest(grids: Iterable[Cells]) -> Cells:
-    heights, widths = zip(*grids, strict=True)
+def coarsest_shape(shapes: Iterable[GridShape]) -> GridShape:
+    """Return the smallest height and the smallest width."""
+    heights, widths = zip(*shapes, strict=True)
     return min(heights), min(widths)
 
 
-def regrid(maps: NDArray[Any], cells: Cells) -> NDArray[Any]:  # (m, h0, w0) -> (m, h, w)
-    """Averages over the cells of a grid that is no finer."""
-    for axis, count in ((1, cells[0]), (2, cells[1])):
+def regrid(maps: NDArray[Any], shape: GridShape) -> NDArray[Any]:  # (m, h0, w0) -> (m, h, w)
+    """Average maps over the positions of a grid that is no finer."""
+    for axis, count in ((1, shape[0]), (2, shape[1])):
         if maps.shape[axis] != count:
             maps = _average(maps, axis, count)
     return maps
@@ -45,29 +46,30 @@ def _average(maps: NDArray[Any], axis: int, count: int) -> NDArray[np.float64]:
     strips = lcm(maps.shape[axis], count)
     fine = np.repeat(maps.astype(np.float64), strips // maps.shape[axis], axis=axis)
     shape = [*maps.shape[:axis], count, strips // count, *maps.shape[axis + 1 :]]
-    found: NDArray[np.float64] = fine.reshape(shape).mean(axis=axis + 1)
-    return found
+    coarse: NDArray[np.float64] = fine.reshape(shape).mean(axis=axis + 1)
+    return coarse
 
 
 Numbers = NDArray[np.floating]
-Floats = NDArray[np.float64]
 
 
-def ranks(maps: Numbers) -> NDArray[np.float32]:  # (m, ...) -> (m, ...)
-    """Every map's cells ranked among themselves."""
-    found = np.empty(maps.shape, dtype=np.float32)
-    for values, place in zip(_flat(maps), _flat(found), strict=True):
+def average_ranks(maps: Numbers) -> NDArray[np.float32]:  # (m, ...) -> (m, ...)
+    """Rank every map's values among themselves; ties share their average rank."""
+    ranks = np.empty(maps.shape, dtype=np.float32)
+    for values, place in zip(_flat(maps), _flat(ranks), strict=True):
         order = values.argsort()
         rising = values[order]
         new = np.concatenate([[True], rising[1:] != rising[:-1]])
         starts = np.flatnonzero(new)
         ends = np.concatenate([starts[1:], [len(values)]])
         place[order] = ((starts + ends - 1) / 2)[new.cumsum() - 1]
-    return found
+    return ranks
 
 
-def correlation(first: Numbers, second: Numbers) -> tuple[Floats, NDArray[np.bool_]]:  # 2 x (m, ...) -> (m,), (m,)
-    """Pearson's correlation, pair by pair, and where there is none because one side is flat."""
+def pearson_correlation(
+    first: Numbers, second: Numbers
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:  # 2 x (m, ...) -> (m,), (m,)
+    """Return Pearson's correlation, pair by pair, and where it is undefined because one side is constant."""
     sides = [_flat(side).astype(np.float64) for side in (first, second)]
     a, b = (side - side.mean(axis=1, keepdims=True) for side in sides)
     size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
@@ -75,12 +77,12 @@ def correlation(first: Numbers, second: Numbers) -> tuple[Floats, NDArray[np.boo
     return np.clip((a * b).sum(axis=1) / np.where(flat, 1, size), -1, 1), flat
 
 
-def level(maps: Numbers) -> NDArray[np.bool_]:  # (m, h, w) -> (m,)
-    """Maps that rank nothing: their range is below a millionth of their size, the rounding of single precision."""
+def is_constant(maps: Numbers) -> NDArray[np.bool_]:  # (m, h, w) -> (m,)
+    """Return which maps rank nothing: their range is below a millionth of their size, the rounding of single precision."""
     flat = _flat(maps)
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.bool_] = np.ptp(flat, axis=1) <= CONSTANT_RANGE * np.abs(flat).max(axis=1)
-    return found
+        constant: NDArray[np.bool_] = np.ptp(flat, axis=1) <= CONSTANT_RANGE * np.abs(flat).max(axis=1)
+    return constant
 
 
 def _flat(maps: Numbers) -> Numbers:  # (m, ...) -> (m, p), also where there is no map

@@ -1,27 +1,29 @@
-"""The order a map puts the pixels in, from the most relevant to the least: total, and the same for every share.
+"""Remove pixels in the map's order or region by region, and measure what each region's removal costs the
+class.
+
+Pixels, from the most relevant to the least: a total order, the same for every share.
 
     key of a pixel = (its value, a random number of the image's own)
 
-Ties are broken by the random number, which all maps of an image share, so that exactly round(share * N) pixels are removed
-whatever the map. A percentile threshold would take all tied pixels at once: of a map that is 90 % zero, nine tenths of the
-image at every share. The least relevant first is the same order, backwards. Cost: two sorts per map, once for all metrics.
+The random number, which all maps of an image share, breaks ties, so that exactly round(share * N) pixels are
+removed whatever the map. A percentile threshold would remove all tied pixels at once: of a map that is 90 %
+zero, nine tenths of the image at every share. The least relevant first is the same order, backwards. Cost:
+two sorts per map, once for all metrics.
 
-What metrics of regions share: each region taken away alone, what that costs, and what the map had there.
-
-Removals are the same for all maps of an image, so they are run once for all methods. Which regions an image has is decided
-before (metrics/maps/regions_removed.py); one that it lacks takes nothing away and is not read. Numbers nearer than a hundred-thousandth of the
-largest are level: single precision tells no more apart, and its noise must not rank regions that do not matter.
-
-The regions of an image that can be taken away one at a time, as one map of numbers.
+Regions, removed one at a time, as one map of region numbers:
 
     parts known      every part under its own number
     else             1: the evidence, 2: a planted shortcut where there is one, 128 on: decoys
 
-A decoy is the evidence's own shape laid somewhere else in the body (in the image, where the body is not known), on no other
-region: as large, as compact, and of no importance that anyone planted. Places are tried in an order drawn for the image
-until `count` decoys lie; where the body has no room for so many there are fewer. The first few of many decoys are those
-that fewer would have been. An image without evidence has no regions. Cost: 2 ms per image, 50 for evidence so large that
-few places have room for it.
+A decoy is the evidence's own shape placed somewhere else in the body (in the image, where the body is not
+known), on no other region: as large, as compact, and without planted importance. Places are tried in an order
+drawn for the image until `count` decoys are placed; where the body has no room for so many there are fewer.
+The first few of many decoys are those that fewer would have been. An image without evidence has no regions.
+Cost: 2 ms per image, 50 for evidence so large that few places have room for it.
+
+Removals of regions are the same for all maps of an image, so they are run once for all methods. A region that
+an image lacks removes nothing and is not read. Numbers nearer than a hundred-thousandth of the largest count
+as equal: single precision separates no more, and its noise must not rank regions that do not matter.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,115 +37,117 @@ from scipy.ndimage import find_objects
 from torch import Tensor
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import DECOY, Change, Maps, Removal, Scores
+from gradfaith.metrics.contract import FIRST_DECOY, BatteryMaps, MaskedChange, RankedRemoval, Scores
 
 
-def ranks(unit: Tensor, ties: Tensor) -> Tensor:  # (m, h, w), (m, h, w) -> (m, h, w)
-    """0 for the most relevant pixel, N - 1 for the least."""
+def rank_pixels(unit: Tensor, ties: Tensor) -> Tensor:  # (m, h, w), (m, h, w) -> (m, h, w)
+    """Rank the pixels: 0 for the most relevant, N - 1 for the least; `ties` are random numbers that break ties."""
     lot = ties.flatten(1).argsort(dim=1)
     order = lot.gather(1, unit.flatten(1).gather(1, lot).argsort(dim=1, descending=True, stable=True))
     place = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, place).reshape(unit.shape)
 
 
-def kept(rank: Tensor, removal: Removal) -> Tensor:  # (m, h, w) -> (m, h, w) in {0, 1}
-    """Where a pixel stays when a share is removed."""
+def keep_mask(rank: Tensor, removal: RankedRemoval) -> Tensor:  # (m, h, w) -> (m, h, w) in {0, 1}
+    """Return the mask of the pixels that stay; `rank` from `rank_pixels`."""
     pixels = rank.shape[1] * rank.shape[2]
     count = round(removal.share * pixels)
     stays = rank >= count if removal.order == "most" else rank < pixels - count
     return stays.float()
 
 
-def tied(unit: Tensor) -> Tensor:  # (m, h, w) -> (m,)
-    """The share of pixels whose value another pixel has, too."""
+def tied_share(unit: Tensor) -> Tensor:  # (m, h, w) -> (m,)
+    """Return the share of pixels whose value another pixel has, too."""
     values = unit.flatten(1).sort(dim=1).values
     same = values[:, 1:] == values[:, :-1]
     edge = torch.zeros_like(same[:, :1])
     return (torch.cat([same, edge], dim=1) | torch.cat([edge, same], dim=1)).float().mean(dim=1)
 
 
-LEVEL = 1e-5
+TIE_TOLERANCE = 1e-5  # numbers nearer than this, relative to the largest, count as equal
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Of every region of every map's image; all (k, m)."""
+class RegionEffects:
+    """What the map shows in each region, and what the region's removal costs the class; all (k, m): regions, maps."""
 
-    there: Tensor  # bool: the image has it
-    share: Tensor  # of the map's mass that lies in it
-    area: Tensor  # share of the image
-    drop: Tensor  # of the class's logit when it is taken away
+    present: Tensor  # bool: the image has the region
+    share: Tensor  # of the map's mass that lies in the region
+    area: Tensor  # of the region, as a share of the image
+    drop: Tensor  # of the class's logit when the region is removed
 
 
-def removals(maps: Maps, decoys: int) -> Iterator[Change]:
-    """One change per region of these images; of the decoys the first few."""
+def region_changes(maps: BatteryMaps, decoys: int) -> Iterator[MaskedChange]:
+    """Yield one change per region of these images, with the first `decoys` decoys."""
     if maps.regions is None:
         raise StudyInvalid(
-            found="a metric of regions was asked for, and the engine was given none.",
-            why="It takes the regions of an image away, one at a time.",
-            then="Give the engine `regions`, a map of numbers per image.",
+            problem="a metric of regions was asked for, and the engine was given none.",
+            reason="It takes the regions of an image away, one at a time.",
+            fix="Give the engine `regions`, a map of numbers per image.",
         )
     for number in maps.regions.unique().tolist():
-        if 0 < number < DECOY + decoys:
-            yield Change(f"without region {number}", partial(_without, maps, number), of_image=True)
+        if 0 < number < FIRST_DECOY + decoys:
+            yield MaskedChange(f"without region {number}", partial(_keep_outside, maps, number), per_image=True)
 
 
-def _without(maps: Maps, number: int) -> Tensor:  # (m, h, w) in {0, 1}
+def _keep_outside(maps: BatteryMaps, number: int) -> Tensor:  # (m, h, w) in {0, 1}
     stays: Tensor = (maps.regions != number).to(maps.unit.dtype)
     return stays
 
 
-def regions(base: Scores, after: Mapping[str, Scores]) -> Regions:
-    """What the answers to `removals` say; with no region at all, one that no image has."""
-    answers = list(after.values())
-    if not answers:
+def region_effects(base: Scores, after: Mapping[str, Scores]) -> RegionEffects:
+    """Return the effects of `region_changes` from the scores after them; with no region at all, one that no image has."""
+    scores = list(after.values())
+    if not scores:
         nothing = torch.zeros_like(base.logit, dtype=torch.float64)[None]
-        return Regions(nothing > 0, nothing, nothing, nothing)
+        return RegionEffects(nothing > 0, nothing, nothing, nothing)
     share, area, logit = (
-        torch.stack([getattr(one, what) for one in answers]).double() for what in ("mass", "area", "logit")
+        torch.stack([getattr(one, what) for one in scores]).double() for what in ("mass", "area", "logit")
     )
-    there = area > 0
+    present = area > 0
     drop = base.logit.double() - logit
     size = torch.maximum(drop.abs().amax(dim=0), base.logit.double().abs())
-    return Regions(there, share, area, torch.where(there, levelled(drop, size), 0.0))
+    return RegionEffects(present, share, area, torch.where(present, round_to_ties(drop, size), 0.0))
 
 
-def levelled(values: Tensor, size: Tensor) -> Tensor:  # (k, m), (m,) -> (k, m)
-    """Values that single precision does not tell apart made equal."""
-    step = (LEVEL * size).clamp(min=1e-30)
+def round_to_ties(values: Tensor, size: Tensor) -> Tensor:  # (k, m), (m,) -> (k, m)
+    """Round values so that those which single precision does not separate become equal."""
+    step = (TIE_TOLERANCE * size).clamp(min=1e-30)
     return (values / step).round() * step
 
 
-def spearman(first: Tensor, second: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:  # (k, m) each -> (m,), (m,)
-    """Rank correlation over the regions an image has, ties by average rank, and where there is none."""
-    ranked = [_ranks(side, there) for side in (first, second)]
-    count = there.sum(dim=0).clamp(min=1)
-    a, b = (torch.where(there, side - (side * there).sum(dim=0) / count, 0.0) for side in ranked)
+def spearman_over_regions(
+    first: Tensor, second: Tensor, present: Tensor
+) -> tuple[Tensor, Tensor]:  # (k, m) each -> (m,), (m,)
+    """Return the rank correlation over the regions an image has, ties by average rank, and where it is undefined."""
+    ranked = [_ranks(side, present) for side in (first, second)]
+    count = present.sum(dim=0).clamp(min=1)
+    a, b = (torch.where(present, side - (side * present).sum(dim=0) / count, 0.0) for side in ranked)
     size = (a.square().sum(dim=0) * b.square().sum(dim=0)).sqrt()
     flat = size <= 0
     return ((a * b).sum(dim=0) / torch.where(flat, 1.0, size)).clamp(-1, 1), flat
 
 
-def _ranks(values: Tensor, there: Tensor) -> Tensor:  # (k, m)
-    """How many regions lie below, and half of those that are level."""
-    others, own, known = values[None], values[:, None], there[None].double()
-    return (((others < own).double() + (others == own).double() / 2) * known).sum(dim=1)
+def _ranks(values: Tensor, present: Tensor) -> Tensor:  # (k, m)
+    """Count how many of the image's regions lie below, and half of those that are equal."""
+    others, own, counted = values[None], values[:, None], present[None].double()
+    return (((others < own).double() + (others == own).double() / 2) * counted).sum(dim=1)
 
 
-def why(cases: Sequence[tuple[Tensor, str]]) -> NDArray[np.object_]:  # of (m,) bool -> (m,)
-    """The first of the reasons that holds, map by map."""
+def first_reason(cases: Sequence[tuple[Tensor, str]]) -> NDArray[np.object_]:  # of (m,) bool -> (m,)
+    """Return the first reason that holds, map by map."""
     masks = [mask.cpu().numpy() for mask, _ in cases]
     return np.select(masks, [np.array(reason, dtype=object) for _, reason in cases], default="")
 
 
-Mask = NDArray[np.bool_]
+RegionMask = NDArray[np.bool_]
 EVIDENCE, SHORTCUT = 1, 2
 
 
-def numbered(
-    evidence: Mask, shortcut: Mask, body: Mask, count: int, stream: np.random.Generator
+def number_regions(
+    evidence: RegionMask, shortcut: RegionMask, body: RegionMask, count: int, stream: np.random.Generator
 ) -> NDArray[np.uint8]:  # each (h, w)
-    """Evidence, shortcut and decoys of one image; an empty mask is one that the image does not have."""
+    """Number the evidence, the shortcut and the decoys of one image; an empty mask is one that the image does not have."""
     regions = np.zeros(evidence.shape, dtype=np.uint8)
     if not evidence.any():
         return regions
@@ -152,20 +156,20 @@ def numbered(
     window = find_objects(evidence.astype(np.uint8))[0]
     shape = evidence[window]
     free = (body if body.any() else np.ones_like(evidence)) & (regions == 0)
-    laid = 0
+    placed = 0
     for top, left in _places(free, shape, stream):
-        there = slice(top, top + shape.shape[0]), slice(left, left + shape.shape[1])
-        if laid == count:
+        place = slice(top, top + shape.shape[0]), slice(left, left + shape.shape[1])
+        if placed == count:
             break
-        if free[there][shape].all():
-            regions[there][shape] = DECOY + laid
-            free[there][shape] = False
-            laid += 1
+        if free[place][shape].all():
+            regions[place][shape] = FIRST_DECOY + placed
+            free[place][shape] = False
+            placed += 1
     return regions
 
 
-def _places(free: Mask, shape: Mask, stream: np.random.Generator) -> NDArray[np.int64]:  # (p, 2)
-    """Where the shape's window could begin, in an order drawn for the image: its first pixel must be free."""
+def _places(free: RegionMask, shape: RegionMask, stream: np.random.Generator) -> NDArray[np.int64]:  # (p, 2)
+    """Return where the shape's window could begin, in an order drawn for the image: its first pixel must be free."""
     rows, columns = np.nonzero(free)
     first = int(shape[0].argmax())
     corners = np.stack([rows, columns - first], axis=1)

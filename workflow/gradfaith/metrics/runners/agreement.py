@@ -1,4 +1,4 @@
-"""Compares the maps of two models image by image, and says what chance would give: numpy only.
+"""Compare the maps of two models image by image, and compute the chance level of that agreement: numpy only.
 
     reference       each seed with the lowest one; the reference is not compared with itself
     pairs           all S (S - 1) / 2 pairs of seeds of an architecture
@@ -8,105 +8,104 @@
                     class, another group. One row per image: the mean over its partners, `partners` of them (all, where
                     there are fewer), drawn from (key, image id), so the same for every pair, method and order
 
-All models explain the true class. In "pairs" and "between-images" seed < seed2; in "reference" seed2 is the reference, and the
-metric always reads the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.03 to 0.4 ms each at 224 x 224.
+All models explain the true class. In "pairs" and "between-images" seed < seed2. In "reference" seed2 is the
+reference; the metric always reads the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.03 to
+0.4 ms each at 224 x 224.
 
-One model's maps of one method, as agreement metrics compare them.
+A metric compares maps on one of two grids:
 
-    grid "input"     evaluated maps, at the image's size (metrics/maps/evaluate.py)
-    grid "native"    raw maps with their sign, on their own grid or on a coarser one that another model shares
+    "input"     evaluated maps, at the image's size (metrics/maps/evaluate.py)
+    "native"    raw maps with their sign, on their own grid or on a coarser one that another model shares
 
-What a metric makes of a map (where it reaches a threshold, how its cells rank) is made once for all the models it is
-compared with, a chunk of maps at a time. A constant map is degenerate and one that is not finite broken, on the grid where
-it is read: a signed map without a positive pixel is constant once evaluated, and still has an order.
+What a metric prepares of a map (where it reaches a threshold, how its values rank) is prepared once for all
+the models it is compared with, a chunk of maps at a time. A constant map is degenerate and one that is not
+finite broken, on the grid where it is read: a signed map without a positive pixel is constant once evaluated,
+and still has an order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import Chosen, Result, Values, settle
+from gradfaith.metrics.contract import BoundPlugin, BoundPlugins, Result, Values, assign_status
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
-from gradfaith.metrics.maps.rank_correlation import Cells, coarsest, level, regrid
+from gradfaith.metrics.maps.rank_correlation import GridShape, coarsest_shape, is_constant, regrid
 from gradfaith.rng import generator
 from gradfaith.vocabulary import Grid
 
-OneMetric = tuple[ModuleType, Mapping[str, Any]]
-CHUNK = 128
+CHUNK = 128  # maps at once
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What one metric keeps of every map of a side, and which of them say nothing."""
+class PreparedMaps:
+    """A model's maps as one metric compares them, and which of them cannot be compared."""
 
-    stack: NDArray[Any]  # (m, ...)
+    stack: NDArray[Any]  # (m, ...), from the metric's `ready`
     degenerate: NDArray[np.bool_]  # (m,)
     broken: NDArray[np.bool_]  # (m,)
     absent: NDArray[np.bool_]  # (m,): there is no map
 
     @property
-    def fit(self) -> NDArray[np.bool_]:
+    def usable(self) -> NDArray[np.bool_]:
         return ~(self.degenerate | self.broken | self.absent)
 
-    def rows(self, rows: NDArray[np.int64]) -> "Kept":
-        return Kept(self.stack[rows], self.degenerate[rows], self.broken[rows], self.absent[rows])
+    def select(self, rows: NDArray[np.int64]) -> "PreparedMaps":
+        return PreparedMaps(self.stack[rows], self.degenerate[rows], self.broken[rows], self.absent[rows])
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """The maps, the images they explain, and what has been kept of them."""
+class ModelMaps:
+    """One model's maps of one method, the images that they explain, and what metrics have prepared of them."""
 
     raw: NDArray[Any]  # (m, h0, w0)
     grid: Grid
     signed: bool
-    size: Cells  # of the images
+    size: GridShape  # height and width of the images
     image_ids: Sequence[str]
-    made: dict[tuple[str, Cells], Kept] = field(default_factory=dict)
+    prepared: dict[tuple[str, GridShape], PreparedMaps] = field(default_factory=dict)  # by metric and grid
 
     @property
-    def cells(self) -> Cells:
+    def shape(self) -> GridShape:
         return (self.raw.shape[1], self.raw.shape[2])
 
-    def kept(self, label: str, metric: OneMetric, cells: Cells) -> Kept:
-        """What the study's metric keeps; `cells`: the grid on which raw maps are compared."""
+    def prepare(self, label: str, metric: BoundPlugin, shape: GridShape) -> PreparedMaps:
+        """Return the maps as a metric compares them; `shape`: the grid on which raw maps are compared."""
         module, options = metric
-        key = (label, cells if module.METRIC.grid == "native" else self.size)
-        if key not in self.made:
-            read = [
-                self.read(module.METRIC.grid, cells, slice(start, start + CHUNK))
+        key = (label, shape if module.METRIC.grid == "native" else self.size)
+        if key not in self.prepared:
+            chunks = [
+                self.read(module.METRIC.grid, shape, slice(start, start + CHUNK))
                 for start in range(0, len(self.raw), CHUNK)
             ]
-            stack = np.concatenate([module.ready(some.unit, **options) for some in read])
-            degenerate, broken = (
-                np.concatenate([getattr(some, flag) for some in read]) for flag in Evaluated._fields[1:]
-            )
-            self.made[key] = Kept(stack, degenerate, broken, np.zeros(len(stack), dtype=bool))
-        return self.made[key]
+            stack = np.concatenate([module.ready(chunk.unit, **options) for chunk in chunks])
+            degenerate = np.concatenate([chunk.degenerate for chunk in chunks])
+            broken = np.concatenate([chunk.broken for chunk in chunks])
+            self.prepared[key] = PreparedMaps(stack, degenerate, broken, np.zeros(len(stack), dtype=bool))
+        return self.prepared[key]
 
-    def read(self, grid: Grid, cells: Cells, rows: slice) -> Evaluated:
-        """Some of the maps on the grid a metric asks for; zeros where one is not finite."""
+    def read(self, grid: Grid, shape: GridShape, rows: slice) -> Evaluated:
+        """Return some of the maps on the kind of grid that a metric declares; zeros where a map is not finite."""
         if grid == "input":
             return evaluate(self.raw[rows], grid=self.grid, signed=self.signed, size=self.size)
         raw = self.raw[rows]
         broken = ~np.isfinite(raw).all(axis=(1, 2))
-        whole = np.where(broken[:, None, None], 0, raw)
-        return Evaluated(regrid(whole, cells), level(whole) & ~broken, broken)
+        finite = np.where(broken[:, None, None], 0, raw)
+        return Evaluated(regrid(finite, shape), is_constant(finite) & ~broken, broken)
 
 
-REFERENCE, PAIRS, CHANCE = "reference", "pairs", "between-images"
-PARTNERS = 8
+REFERENCE, PAIRS, BETWEEN_IMAGES = "reference", "pairs", "between-images"
+PARTNERS = 8  # other images per image, for the chance level
 NO_PARTNER = "no map of another image of its class, in another group, to compare with"
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """One metric on one pair of models: a result per image."""
+class PairAgreement:
+    """One metric on one pair of seeds: a result per image."""
 
     metric: str
     variant: str
@@ -115,8 +114,16 @@ class Agreement:
     result: Result
 
 
+class MetricAgreement(NamedTuple):
+    """One metric on two models, image by image: on the same image, and its chance level between images."""
+
+    metric: str
+    same_image: Result
+    between_images: Result
+
+
 @dataclass(frozen=True)
-class Shown:
+class ComparedImages:
     """The images on which models are compared."""
 
     image_ids: Sequence[str]
@@ -124,78 +131,88 @@ class Shown:
     labels: Sequence[Any]
 
 
-def agree(
-    sides: Mapping[int, Side], shown: Shown, metrics: Chosen, *, partners: int = PARTNERS, key: tuple[object, ...] = ()
-) -> list[Agreement]:
-    """Every metric on every pair of seeds of one architecture, in its three variants."""
-    if len(sides) < 2:
+def compare_seeds(
+    models: Mapping[int, ModelMaps],
+    images: ComparedImages,
+    metrics: BoundPlugins,
+    *,
+    partners: int = PARTNERS,
+    key: tuple[object, ...] = (),
+) -> list[PairAgreement]:
+    """Compare every pair of seeds of one architecture with every metric, in three variants; `models`: by seed."""
+    if len(models) < 2:
         raise StudyInvalid(
-            found=f"agreement was asked for models of one seed: {list(sides)}.",
-            why="A model cannot agree with itself.",
-            then="Give the study two seeds or more, or leave its agreement metrics out.",
+            problem=f"agreement was asked for models of one seed: {list(models)}.",
+            reason="A model cannot agree with itself.",
+            fix="Give the study two seeds or more, or leave its agreement metrics out.",
         )
-    others, found, lowest = choose_partners(shown, partners, key), list[Agreement](), min(sides)
-    for low, high in combinations(sorted(sides), 2):
-        for label, same, chance in compare(sides[low], sides[high], shown, metrics, others):
+    others, found, lowest = choose_partners(images, partners, key), list[PairAgreement](), min(models)
+    for low, high in combinations(sorted(models), 2):
+        for metric, same, between in compare_models(models[low], models[high], images, metrics, others):
             if low == lowest:
-                found.append(Agreement(label, REFERENCE, high, low, same))
-            found.append(Agreement(label, PAIRS, low, high, same))
-            found.append(Agreement(label, CHANCE, low, high, chance))
+                found.append(PairAgreement(metric, REFERENCE, high, low, same))
+            found.append(PairAgreement(metric, PAIRS, low, high, same))
+            found.append(PairAgreement(metric, BETWEEN_IMAGES, low, high, between))
     return found
 
 
-def compare(
-    first: Side, second: Side, shown: Shown, metrics: Chosen, others: NDArray[np.int64]
-) -> Iterator[tuple[str, Result, Result]]:
-    """Per metric: the agreement on the images shown, and its chance level."""
-    cells, rows = coarsest((first.cells, second.cells)), [_places(side, shown) for side in (first, second)]
+def compare_models(
+    first: ModelMaps, second: ModelMaps, images: ComparedImages, metrics: BoundPlugins, others: NDArray[np.int64]
+) -> Iterator[MetricAgreement]:
+    """Compare two models on these images with every metric; `others` (m, partners) from `choose_partners`."""
+    shape, rows = coarsest_shape((first.shape, second.shape)), [_rows_of(model, images) for model in (first, second)]
     for label, metric in metrics.items():
-        here, there = (
-            side.kept(label, metric, cells).rows(own) for side, own in zip((first, second), rows, strict=True)
+        one, two = (
+            model.prepare(label, metric, shape).select(own) for model, own in zip((first, second), rows, strict=True)
         )
-        yield label, on_same_images(here, there, metric), between_images(here, there, metric, others)
+        yield MetricAgreement(
+            label, score_same_images(one, two, metric), score_between_images(one, two, metric, others)
+        )
 
 
-def choose_partners(shown: Shown, partners: int, key: tuple[object, ...]) -> NDArray[np.int64]:
-    """Rows of each image's partners, (m, partners); -1 where the class has no more images in other groups."""
-    ids, groups, labels = (np.asarray(column) for column in (shown.image_ids, shown.groups, shown.labels))
+def choose_partners(images: ComparedImages, partners: int, key: tuple[object, ...]) -> NDArray[np.int64]:
+    """Draw the rows of each image's partners, (m, partners); -1 where the class has no more images in other groups."""
+    ids, groups, labels = (np.asarray(column) for column in (images.image_ids, images.groups, images.labels))
     by_id = np.argsort(ids)
     chosen = np.full((len(ids), partners), -1, dtype=np.int64)
-    for row, image_id in enumerate(shown.image_ids):
+    for row, image_id in enumerate(images.image_ids):
         able = by_id[(labels[by_id] == labels[row]) & (groups[by_id] != groups[row])]
-        drawn = generator(*key, CHANCE, image_id).permutation(len(able))[:partners]
+        drawn = generator(*key, BETWEEN_IMAGES, image_id).permutation(len(able))[:partners]
         chosen[row, : len(drawn)] = able[drawn]
     return chosen
 
 
-def on_same_images(first: Kept, second: Kept, metric: OneMetric, *, reason: str = "") -> Result:
-    """Row by row; `reason`: why a map may be absent."""
+def score_same_images(first: PreparedMaps, second: PreparedMaps, metric: BoundPlugin, *, reason: str = "") -> Result:
+    """Score the maps of the same image, row by row; `reason`: why a map may be absent."""
     degenerate, broken = first.degenerate | second.degenerate, first.broken | second.broken
     absent = (first.absent | second.absent)[~(degenerate | broken)]
-    rows = np.flatnonzero(first.fit & second.fit)
-    found = _score(first, rows, second, rows, metric)
+    rows = np.flatnonzero(first.usable & second.usable)
+    scored = _score(first, rows, second, rows, metric)
     value, undefined = np.zeros(len(absent)), absent.copy()
-    value[~absent], undefined[~absent] = found.value, found.undefined
-    return settle(Values(value, undefined, np.where(absent, reason, found.reason)), degenerate, broken)
+    value[~absent], undefined[~absent] = scored.value, scored.undefined
+    return assign_status(Values(value, undefined, np.where(absent, reason, scored.reason)), degenerate, broken)
 
 
-def between_images(first: Kept, second: Kept, metric: OneMetric, others: NDArray[np.int64]) -> Result:
-    """The mean over the partners whose score exists."""
+def score_between_images(
+    first: PreparedMaps, second: PreparedMaps, metric: BoundPlugin, others: NDArray[np.int64]
+) -> Result:
+    """Score each map with those of the image's partners: the mean over the partners whose score exists."""
     total, count = np.zeros(len(others)), np.zeros(len(others), dtype=np.int64)
-    here, there = first.fit, second.fit
     for partner in others.T:
-        rows = np.flatnonzero((partner >= 0) & here & there[partner])
+        rows = np.flatnonzero((partner >= 0) & first.usable & second.usable[partner])
         values = _score(first, rows, second, partner[rows], metric)
         defined = ~np.asarray(values.undefined)
         total[rows[defined]] += values.value[defined]
         count[rows[defined]] += 1
     usable = ~(first.degenerate | first.broken)
     values = Values(total[usable] / np.maximum(count[usable], 1), undefined=count[usable] == 0, reason=NO_PARTNER)
-    return settle(values, first.degenerate, first.broken)
+    return assign_status(values, first.degenerate, first.broken)
 
 
-def _score(first: Kept, rows: NDArray[np.int64], second: Kept, rows2: NDArray[np.int64], metric: OneMetric) -> Values:
-    """The metric row by row, a chunk in memory at a time; `undefined` is always an array here."""
+def _score(
+    first: PreparedMaps, rows: NDArray[np.int64], second: PreparedMaps, rows2: NDArray[np.int64], metric: BoundPlugin
+) -> Values:
+    """Run the metric row by row, a chunk in memory at a time; `undefined` is always an array here."""
     module, _ = metric
     value, undefined, reason = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool), ""
     for start in range(0, len(value), CHUNK):
@@ -207,6 +224,7 @@ def _score(first: Kept, rows: NDArray[np.int64], second: Kept, rows2: NDArray[np
     return Values(value, undefined, reason)
 
 
-def _places(side: Side, shown: Shown) -> NDArray[np.int64]:
-    place = {image: row for row, image in enumerate(side.image_ids)}
-    return np.array([place[image] for image in shown.image_ids], dtype=np.int64)
+def _rows_of(model: ModelMaps, images: ComparedImages) -> NDArray[np.int64]:
+    """Return the model's row of each image."""
+    row = {image: place for place, image in enumerate(model.image_ids)}
+    return np.array([row[image] for image in images.image_ids], dtype=np.int64)

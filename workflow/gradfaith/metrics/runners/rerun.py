@@ -1,26 +1,25 @@
-"""Runs a battery of metrics that explain again: the method asked for its map of a changed image, or of a changed model.
+"""Run a rerun battery: run the methods again on changed images, or on a changed model, and score maps by the
+new maps.
 
-Each distinct re-run is made once for all metrics (metrics/runners/rerun.py), and re-runs of all methods, changes and imputers share a batch:
-the explainer gets changed images and is told whose maps are wanted of which. Images are taken in blocks, so that no more maps
-are held at once than belong to about one batch of them. Every method has a map of every row, all in one order.
+    own change      x * keep + fill * (1 - keep)     each map changes its own image: one rerun per map and imputer
+    shared change   x + shift, or another model      the same for every method: one rerun per image
 
-Constant and broken maps are not asked for again. A map that is not finite when it is asked for again makes its scores "failed";
-what a constant one means is the metric's to say. Cost, in re-runs (a forward and a short backward, and the method's own
-passes): usable maps x own changes x imputers, and images x shared changes.
+Each distinct rerun is made once for all metrics. Reruns of all methods, changes and imputers share a batch:
+the explainer receives changed images, and which methods' maps are wanted of each. Images are taken in blocks,
+so that no more maps are held at once than belong to about one batch of them. Changed images are built when
+their batch is. Changes of one name must be the same masks, as in the masking runner. Every method has a map
+of every row, all in one order.
 
-What is explained again: every distinct change of some images once, and whose maps are wanted of each.
-
-    own change      x * keep + fill * (1 - keep)     each map changes its own image, so for one map and one imputer
-    shared change   x + shift, or another model      the same for every method, so once per image
-
-Changed images are made when their batch's turn comes. Changes of one name must be the same masks, as in the engine.
+Constant and broken maps are not run again. If the new map is not finite, the scores that read it are
+"failed"; each metric defines what a constant new map means. Cost, in reruns (a forward, a short backward, and
+the method's own passes): usable maps x own changes x imputers, and images x shared changes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,226 +27,238 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfaith.metrics.contract import (
-    Again,
-    Chosen,
-    Explain,
-    Maps,
-    Reruns,
+    BatteryMaps,
+    BoundPlugins,
+    ExplainFunction,
+    MethodMaps,
+    MethodRerun,
+    RerunBatch,
     Result,
-    Stored,
-    Trained,
     Values,
-    join,
-    settle,
+    WeightState,
+    assign_status,
+    concatenate_results,
 )
-from gradfaith.metrics.maps.evaluate import Explained
-from gradfaith.metrics.runners.masking import Results, to_numpy
-from gradfaith.metrics.runners.masking_block import Battery, Block, one_mask
-from gradfaith.runtime.batching import Chunk, Most
+from gradfaith.metrics.maps.evaluate import RerunMaps
+from gradfaith.metrics.runners.masking import BatteryResults, to_numpy
+from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, MetricImputer, require_one_mask
+from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
 
-Answer = tuple[str, str, Any]  # change, imputer ("": nothing is filled), whose map
+NO_FINITE_MAP = "the method gave no finite map when it was asked again"
+WEIGHT_STATES: tuple[WeightState, ...] = ("trained", "randomised")
+
+
+class RerunKey(NamedTuple):
+    """Which rerun of which method."""
+
+    change: str
+    imputer: str  # "": the change fills nothing
+    method: Any
 
 
 @dataclass(frozen=True)
-class Share:
-    """Images changed in one way, and whose maps of them are wanted."""
+class RerunGroup:
+    """Images changed in one way, and the methods whose maps are wanted of them."""
 
     change: str
     imputer: str
-    whose: tuple[Any, ...]
+    methods: tuple[Any, ...]
     rows: Tensor  # (r,) in the block
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some images, each with a class, and the maps that every method has of them."""
+class RerunBlock:
+    """Some images, each with a class, and every method's map of each."""
 
     images: Tensor  # (b, c, h, w)
     image_of: Tensor  # (b,) row of the image in the battery's
     target: Tensor  # (b,)
-    maps: Mapping[Any, Explained]
-    battery: Battery
+    maps: Mapping[Any, RerunMaps]  # by method
+    battery: BatterySetup
 
     @cached_property
-    def usable(self) -> Mapping[Any, Tensor]:  # each (u,) rows
+    def usable(self) -> Mapping[Any, Tensor]:  # method -> (u,) rows
         return {name: (~(maps.constant | maps.broken)).nonzero()[:, 0] for name, maps in self.maps.items()}
 
-    def changed(self, share: Share) -> Tensor:  # (r, c, h, w)
-        """The images of a share, as its change leaves them."""
-        images = self.images[share.rows]
-        unit = self.maps[share.whose[0]].unit[share.rows] if share.imputer else torch.zeros_like(images[:, 0])
-        nothing = torch.zeros(len(images), 0, device=images.device)
-        block = Block(unit, self.image_of[share.rows], self.target[share.rows], images, nothing, self.battery, {})
-        asked = chain(*steps(self.battery.metrics, Maps(unit, block.draw)).values())
-        same = [step for step in asked if step.name == share.change]
-        if share.imputer:
-            keep = one_mask(share.change, [step.keep() for step in same if step.keep])
-            return block.changed(share.imputer, share.change, keep, slice(None))
+    def apply_change(self, group: RerunGroup) -> Tensor:  # (r, c, h, w)
+        """Return the images of a group after its change."""
+        images = self.images[group.rows]
+        unit = self.maps[group.methods[0]].unit[group.rows] if group.imputer else torch.zeros_like(images[:, 0])
+        no_logits = torch.zeros(len(images), 0, device=images.device)
+        block = MapBlock(unit, self.image_of[group.rows], self.target[group.rows], images, no_logits, self.battery, {})
+        requested = chain(*requested_reruns(self.battery.metrics, BatteryMaps(unit, block.draw)).values())
+        same = [rerun for rerun in requested if rerun.name == group.change]
+        if group.imputer:
+            keep = require_one_mask(group.change, [rerun.keep() for rerun in same if rerun.keep])
+            return block.apply_change(group.imputer, group.change, keep, slice(None))
         shift = same[0].shift
         return images if shift is None else images + shift(images.shape[1])
 
-    def batch(self, shares: Sequence[Share], model: Trained) -> tuple[Reruns, dict[Any, list[tuple[Answer, int]]]]:
-        """What an explainer is asked, and of every method the answers that it will give, with their lengths."""
+    def batch(
+        self, groups: Sequence[RerunGroup], model: WeightState
+    ) -> tuple[RerunBatch, dict[Any, list[tuple[RerunKey, int]]]]:
+        """Return the batch for an explainer, and by method the reruns it answers, each with its number of maps."""
         wanted: dict[Any, list[Tensor]] = {}
-        answers: dict[Any, list[tuple[Answer, int]]] = {}
+        contents: dict[Any, list[tuple[RerunKey, int]]] = {}
         start = 0
-        for share in shares:
-            for name in share.whose:
-                own = torch.isin(share.rows, self.usable[name]).nonzero()[:, 0] + start
-                if len(own):
-                    wanted.setdefault(name, []).append(own)
-                    answers.setdefault(name, []).append(((share.change, share.imputer, name), len(own)))
-            start += len(share.rows)
-        at = torch.cat([share.rows for share in shares])
-        known, image_of = self.battery.image_ids, self.image_of[at].tolist()
-        reruns = Reruns(
-            images=torch.cat([self.changed(share) for share in shares]),
-            target=self.target[at],
-            image_ids=[known[row] if known else str(row) for row in image_of],
-            changes=[share.change for share in shares for _ in share.rows],
+        for group in groups:
+            for name in group.methods:
+                rows = torch.isin(group.rows, self.usable[name]).nonzero()[:, 0] + start
+                if len(rows):
+                    wanted.setdefault(name, []).append(rows)
+                    contents.setdefault(name, []).append((RerunKey(group.change, group.imputer, name), len(rows)))
+            start += len(group.rows)
+        every = torch.cat([group.rows for group in groups])
+        names, image_of = self.battery.image_ids, self.image_of[every].tolist()
+        batch = RerunBatch(
+            images=torch.cat([self.apply_change(group) for group in groups]),
+            target=self.target[every],
+            image_ids=[names[row] if names else str(row) for row in image_of],
+            changes=[group.change for group in groups for _ in group.rows],
             wanted={name: torch.cat(parts) for name, parts in wanted.items()},
             model=model,
         )
-        return reruns, answers
+        return batch, contents
 
 
-def steps(metrics: Chosen, maps: Maps | None = None) -> dict[str, list[Again]]:
-    """What every metric asks for, of some maps; of none, only to read the names."""
-    maps = maps or Maps(torch.zeros(0, 1, 1), lambda _purpose: torch.zeros(0, 1, 1))
+def requested_reruns(metrics: BoundPlugins, maps: BatteryMaps | None = None) -> dict[str, list[MethodRerun]]:
+    """Return the reruns that every metric requests for these maps; without maps, only their names and kinds are valid."""
+    maps = maps or BatteryMaps(torch.zeros(0, 1, 1), lambda _purpose: torch.zeros(0, 1, 1))
     return {label: list(module.changes(maps, **options)) for label, (module, options) in metrics.items()}
 
 
-def shares(rows: Rows, model: Trained) -> list[Share]:
-    """All that is to be explained again on one model, each change once."""
-    asked = chain(*steps(rows.battery.metrics).values())
-    distinct = {step.name: step for step in asked if step.model == model}
-    anyone = torch.unique(torch.cat(list(rows.usable.values())))
-    found = []
-    for step in distinct.values():
-        if step.of_image:
-            found.append(Share(step.name, "", tuple(rows.maps), anyone))
+def distinct_reruns(block: RerunBlock, model: WeightState) -> list[RerunGroup]:
+    """Return all reruns of a block on one model, each distinct one once."""
+    requested = chain(*requested_reruns(block.battery.metrics).values())
+    distinct = {rerun.name: rerun for rerun in requested if rerun.model == model}
+    usable_by_any = torch.unique(torch.cat(list(block.usable.values())))
+    groups = []
+    for rerun in distinct.values():
+        if rerun.per_image:
+            groups.append(RerunGroup(rerun.name, "", tuple(block.maps), usable_by_any))
         else:
-            for name, own in rows.usable.items():
-                found += [Share(step.name, imputer, (name,), own) for imputer in rows.battery.imputers]
-    return found
+            for name, rows in block.usable.items():
+                groups += [RerunGroup(rerun.name, imputer, (name,), rows) for imputer in block.battery.imputers]
+    return groups
 
 
-def cut(whole: Sequence[Share], some: slice) -> Iterator[Share]:
-    """Some of the rows of all shares, laid end to end."""
+def slice_groups(groups: Sequence[RerunGroup], some: slice) -> Iterator[RerunGroup]:
+    """Yield the groups cut down to a slice of their rows, counted end to end across the groups."""
     start = 0
-    for share in whole:
-        first, last = max(some.start - start, 0), min(some.stop - start, len(share.rows))
+    for group in groups:
+        first, last = max(some.start - start, 0), min(some.stop - start, len(group.rows))
         if first < last:
-            yield replace(share, rows=share.rows[first:last])
-        start += len(share.rows)
+            yield replace(group, rows=group.rows[first:last])
+        start += len(group.rows)
 
 
-SILENT = "the method gave no finite map when it was asked again"
-MODELS: tuple[Trained, ...] = ("trained", "randomised")
-Pair = tuple[str, str]  # metric, imputer ("": it reads none)
-
-
-def run(
-    explain: Explain,
+def run_battery(
+    explain: ExplainFunction,
     images: Tensor,  # (n, c, h, w) in [0, 1]
-    maps: Mapping[Any, Stored],
-    metrics: Chosen,
-    imputers: Chosen,
+    maps: Mapping[Any, MethodMaps],
+    metrics: BoundPlugins,
+    imputers: BoundPlugins,
     *,
     mean: Tensor | None = None,  # (c,) of the training images
     image_ids: Sequence[str] = (),
     key: tuple[object, ...] = (),
-    chunk: Most = "auto",
+    chunk: BatchLimit = "auto",
     device: torch.device | None = None,
-) -> Results:
-    """Every metric, with every imputer if it reads one, for the maps of every method."""
+) -> BatteryResults:
+    """Compute every metric, with every imputer if it reads one, for the maps of every method."""
     device = device or images.device
-    battery = Battery(metrics, imputers, mean, image_ids, key)
-    asker, asked = Asker(explain, Chunk(chunk, device)), steps(metrics)
-    distinct = {step.name: step for step in chain(*asked.values())}.values()
-    own, shared = (sum(step.of_image is one for step in distinct) for one in (False, True))
-    together = max(1, own * len(maps) * len(imputers), shared)  # re-runs per row, or maps of one method
-    runs = sum(1 if step.of_image else len(imputers) for step in chain(*asked.values()))
-    parts: dict[Any, list[dict[Pair, Result]]] = {name: [] for name in maps}
-    planned = start = 0
-    count = max((len(stored.raw) for stored in maps.values()), default=0)
+    battery = BatterySetup(metrics, imputers, mean, image_ids, key)
+    explainer, requested = BatchedExplainer(explain, AdaptiveBatch(chunk, device)), requested_reruns(metrics)
+    distinct = {rerun.name: rerun for rerun in chain(*requested.values())}.values()
+    own, shared = (sum(rerun.per_image is one for rerun in distinct) for one in (False, True))
+    per_row = max(1, own * len(maps) * len(imputers), shared)  # reruns per row, or maps of one method
+    per_map = sum(1 if rerun.per_image else len(imputers) for rerun in chain(*requested.values()))
+    parts: dict[Any, list[dict[MetricImputer, Result]]] = {name: [] for name in maps}
+    passes_requested = start = 0
+    count = max((len(one.raw) for one in maps.values()), default=0)
     while start < count:
-        some = slice(start, start + max(1, asker.chunk.rows // together))
-        rows = _block(images, maps, some, battery, device)
-        answers = asker(rows)
+        some = slice(start, start + max(1, explainer.chunk.rows // per_row))
+        block = _block(images, maps, some, battery, device)
+        new_maps = explainer(block)
         for name in maps:
-            parts[name].append(_scores(rows, name, answers))
-            planned += runs * len(rows.usable[name])
+            parts[name].append(_score_method(block, name, new_maps))
+            passes_requested += per_map * len(block.usable[name])
         start = some.stop
-    of = {name: {pair: join([one[pair] for one in part]) for pair in _pairs(battery)} for name, part in parts.items()}
-    return Results(of, {name: {} for name in maps}, planned, asker.done)
+    pairs = _pairs(battery)
+    by_method = {
+        name: {pair: concatenate_results([one[pair] for one in part]) for pair in pairs} for name, part in parts.items()
+    }
+    return BatteryResults(by_method, {name: {} for name in maps}, passes_requested, explainer.images_run)
 
 
 @dataclass
-class Asker:
-    """The explainer, asked in batches that fit."""
+class BatchedExplainer:
+    """The explainer, run in batches that fit into memory; counts the images that it has explained again."""
 
-    explain: Explain
-    chunk: Chunk
-    done: int = 0  # images explained again
+    explain: ExplainFunction
+    chunk: AdaptiveBatch
+    images_run: int = 0
 
-    def __call__(self, rows: Rows) -> dict[Answer, Tensor]:
-        """The maps of every change, in the order of the usable rows."""
-        found: dict[Answer, list[Tensor]] = {}
-        for model in MODELS:
-            whole = shares(rows, model)
-            count = sum(len(share.rows) for share in whole)
-            for _, part in self.chunk.pieces(count, self._work(rows, whole, model)):
-                for answer, maps in part:
-                    found.setdefault(answer, []).append(maps)
-            self.done += count
-        return {answer: torch.cat(maps) for answer, maps in found.items()}
+    def __call__(self, block: RerunBlock) -> dict[RerunKey, Tensor]:
+        """Return the new maps of every rerun, in the order of the method's usable rows."""
+        new_maps: dict[RerunKey, list[Tensor]] = {}
+        for model in WEIGHT_STATES:
+            groups = distinct_reruns(block, model)
+            count = sum(len(group.rows) for group in groups)
+            for _, part in self.chunk.process(count, self._work(block, groups, model)):
+                for key, maps in part:
+                    new_maps.setdefault(key, []).append(maps)
+            self.images_run += count
+        return {key: torch.cat(maps) for key, maps in new_maps.items()}
 
-    def _work(self, rows: Rows, whole: Sequence[Share], model: Trained) -> Any:
-        def work(some: slice) -> list[tuple[Answer, Tensor]]:
-            reruns, answers = rows.batch(list(cut(whole, some)), model)
-            maps = self.explain(reruns)
+    def _work(
+        self, block: RerunBlock, groups: Sequence[RerunGroup], model: WeightState
+    ) -> Callable[[slice], list[tuple[RerunKey, Tensor]]]:
+        def work(some: slice) -> list[tuple[RerunKey, Tensor]]:
+            batch, contents = block.batch(list(slice_groups(groups, some)), model)
+            maps = self.explain(batch)
             return [
-                (answer, part)
-                for name, own in answers.items()
-                for (answer, _), part in zip(own, maps[name].split([count for _, count in own]), strict=True)
+                (key, part)
+                for name, own in contents.items()
+                for (key, _), part in zip(own, maps[name].split([count for _, count in own]), strict=True)
             ]
 
         return work
 
 
-def _block(images: Tensor, maps: Mapping[Any, Stored], some: slice, battery: Battery, device: torch.device) -> Rows:
-    """Some rows of every method's maps, on the device."""
+def _block(
+    images: Tensor, maps: Mapping[Any, MethodMaps], some: slice, battery: BatterySetup, device: torch.device
+) -> RerunBlock:
+    """Return some rows of every method's maps, on the device."""
     first, size = next(iter(maps.values())), (images.shape[-2], images.shape[-1])
     image_of, target = (torch.as_tensor(column[some], dtype=torch.long) for column in (first.image_of, first.target))
-    held = {
-        name: Explained(torch.as_tensor(stored.raw[some]).to(device), stored.grid, stored.signed, size)
-        for name, stored in maps.items()
+    on_device = {
+        name: RerunMaps(torch.as_tensor(one.raw[some]).to(device), one.grid, one.signed, size)
+        for name, one in maps.items()
     }
     pixels = images[image_of.to(images.device)].to(device)
-    return Rows(pixels, image_of.to(device), target.to(device), held, battery)
+    return RerunBlock(pixels, image_of.to(device), target.to(device), on_device, battery)
 
 
-def _scores(rows: Rows, name: Any, answers: Mapping[Answer, Tensor]) -> dict[Pair, Result]:
-    """Every metric's numbers of one method's maps."""
-    whole, usable, found = rows.maps[name], rows.usable[name], {}
-    flags, before = (whole.constant.cpu().numpy(), whole.broken.cpu().numpy()), whole.of(usable)
-    again = {
-        (change, imputer): replace(whole, raw=raw) for (change, imputer, whose), raw in answers.items() if whose == name
-    }
-    asked = steps(rows.battery.metrics)
-    for label, imputer in _pairs(rows.battery):
+def _score_method(block: RerunBlock, name: Any, new_maps: Mapping[RerunKey, Tensor]) -> dict[MetricImputer, Result]:
+    """Return every metric's numbers of one method's maps."""
+    maps, usable, results = block.maps[name], block.usable[name], {}
+    flags, before = (maps.constant.cpu().numpy(), maps.broken.cpu().numpy()), maps.select(usable)
+    again = {(key.change, key.imputer): replace(maps, raw=raw) for key, raw in new_maps.items() if key.method == name}
+    requested = requested_reruns(block.battery.metrics)
+    for label, imputer in _pairs(block.battery):
         if not len(usable):
-            found[label, imputer] = settle(Values(()), *flags)
+            results[label, imputer] = assign_status(Values(()), *flags)
             continue
-        module, options = rows.battery.metrics[label]
-        after = {step.name: again[step.name, "" if step.of_image else imputer] for step in asked[label]}
-        silent = torch.stack([maps.broken for maps in after.values()]).any(dim=0).cpu().numpy()
-        found[label, imputer] = _settled(to_numpy(module.score(before, after, **options)), silent, *flags)
-    return found
+        module, options = block.battery.metrics[label]
+        after = {rerun.name: again[rerun.name, "" if rerun.per_image else imputer] for rerun in requested[label]}
+        not_finite = torch.stack([maps.broken for maps in after.values()]).any(dim=0).cpu().numpy()
+        values = to_numpy(module.score(before, after, **options))
+        results[label, imputer] = _status_of_reruns(values, not_finite, *flags)
+    return results
 
 
-def _pairs(battery: Battery) -> list[Pair]:
+def _pairs(battery: BatterySetup) -> list[MetricImputer]:
     return [
         (label, imputer)
         for label, (module, _) in battery.metrics.items()
@@ -255,13 +266,13 @@ def _pairs(battery: Battery) -> list[Pair]:
     ]
 
 
-def _settled(
-    values: Values, silent: NDArray[np.bool_], degenerate: NDArray[np.bool_], broken: NDArray[np.bool_]
+def _status_of_reruns(
+    values: Values, not_finite: NDArray[np.bool_], degenerate: NDArray[np.bool_], broken: NDArray[np.bool_]
 ) -> Result:
-    """A status for every row; where the method was silent, its scores have failed and say so."""
-    undefined = np.zeros(len(silent), dtype=bool) if values.undefined is None else values.undefined
-    value = np.where(silent, np.nan, values.value)
-    found = settle(Values(value, undefined & ~silent, values.reason), degenerate, broken)
-    where = np.zeros(len(degenerate), dtype=bool)
-    where[~(degenerate | broken)] = silent
-    return replace(found, reason=np.where(where, SILENT, found.reason))
+    """Return a status for every row; where a new map is not finite, the score has failed with that reason."""
+    undefined = np.zeros(len(not_finite), dtype=bool) if values.undefined is None else values.undefined
+    value = np.where(not_finite, np.nan, values.value)
+    result = assign_status(Values(value, undefined & ~not_finite, values.reason), degenerate, broken)
+    rows = np.zeros(len(degenerate), dtype=bool)
+    rows[~(degenerate | broken)] = not_finite
+    return replace(result, reason=np.where(rows, NO_FINITE_MAP, result.reason))

@@ -1,22 +1,23 @@
-"""A warning: SIGTERM, SIGUSR1, SIGINT or SIGHUP asks a training to save once more and to end.
+"""Save and load training checkpoints, and catch the signals that ask a training to save once more and stop.
 
-Only a flag is set when the signal comes; the loop looks at it between two batches, where its state is whole. SIGTERM is
-what `scancel`, a time limit and a preemption send. For a warning some time before a limit ask `sbatch --signal` for SIGTERM
-too: the Snakemake between the scheduler and the trainer waits for its job then, and dies of SIGUSR1 at once. That one is
-for whoever sends it to the trainer itself. SIGINT is Ctrl-C, and after any warning it ends the job at once; SIGHUP comes when
-a terminal is closed or a connection lost. One that is ignored (`nohup`, a job in the background) stays so.
+A progress folder keeps the last two states of a training, each a safetensors file whose name contains its digest:
 
-The states of a training in its progress folder: the last two, each a safetensors file whose name holds its digest.
+    state-<number>-<first half of the SHA-256>.safetensors      tensors; all other values as JSON in the metadata
 
-    state-<number>-<first half of the SHA-256>.safetensors      tensors, and what else there is as JSON in its metadata
+A state is written under a temporary name, forced to disk and renamed, so a kill at any moment leaves the older state. A
+state that is damaged all the same (a faulty disk, an incomplete copy) does not match its name: this is logged, and the
+older state is used. Every state contains the identity of its training, that is everything that decides the weights. An
+intact state of another training is refused, or dropped if that training had finished. Nothing is unpickled.
 
-A state is written under another name, forced to disk and renamed, so a kill at any moment leaves the one before. One that
-was torn all the same (a disk that lied, a copy cut short) does not match its name: that is said, and the older one is
-taken. A whole one of another training is refused: what decides the weights stands in every state. Nothing is unpickled.
+The state of a finished training is kept until its model is known to be accepted (`job.accepted`). Between the last file
+that a trainer writes and Snakemake's record of it, the process ends and Snakemake waits for the filesystem; a job killed
+in that time would otherwise train from the start.
 
-The state of a finished training stays until its model is known to be accepted (`job.accepted`): between the last file that a
-trainer writes and Snakemake's record of it lie the end of the process and the wait for the filesystem, and who is killed
-there would train again from the start. A finished one of another training is worth nothing to anybody: it is dropped.
+SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag; the loop reads it between two batches, where the state is complete.
+`scancel`, a time limit and a preemption send SIGTERM. To be warned some time before a limit, ask `sbatch --signal` for
+SIGTERM too: the Snakemake process between scheduler and trainer then waits for its job, while SIGUSR1 would kill it.
+SIGUSR1 is for those who signal the trainer itself. SIGINT is Ctrl-C, and after any other signal it ends the job at once.
+SIGHUP is sent when a terminal is closed or a connection lost. A signal that is ignored (`nohup`) stays ignored.
 """
 
 import hashlib
@@ -37,64 +38,68 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from gradfaith.errors import ForeignProgress
-from gradfaith.runtime.folder_lock import Held, removed
+from gradfaith.runtime.folder_lock import FolderLock, remove_folder
 from gradfaith.storage import atomic
 
-WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+WARNING_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
-class Warned:
-    """The signal that came, if one did."""
+class SignalListener:
+    """Remembers the first signal that was received, by name; "" before."""
 
     name = ""
 
-    def hear(self, number: int, _frame: FrameType | None) -> None:
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal (the signature is that of `signal.signal`)."""
         if number == signal.SIGINT and self.name:
             raise KeyboardInterrupt
         self.name = self.name or signal.Signals(number).name
 
 
 @contextmanager
-def listening(asked: bool) -> Iterator[Warned]:
-    """Hear the warnings while the block lasts, if there is a state to keep; afterwards they do again what they did."""
-    warned = Warned()
-    heard = [number for number in WARNINGS if asked and signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, warned.hear) for number in heard}
+def listen_for_signals(enabled: bool) -> Iterator[SignalListener]:
+    """Catch the warning signals inside the block, if enabled; restore their handlers afterwards."""
+    listener = SignalListener()
+    caught = [number for number in WARNING_SIGNALS if enabled and signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, listener.receive) for number in caught}
     try:
-        yield warned
+        yield listener
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 FORMAT_VERSION = 1
-KEPT = 2
-GIVEN_UP = "given up"  # the note of a state that says why its training came to nothing
-NAME = re.compile(r"state-(\d{6})-([0-9a-f]{32})\.safetensors")
-Decides = Mapping[str, Any]  # what decides the weights, as plain values
+STATES_KEPT = 2
+GIVEN_UP = "given up"  # the note of a state that tells why its training cannot succeed
+STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{32})\.safetensors")
+TrainingIdentity = Mapping[str, Any]  # all that decides the weights, as plain values
 
 
 @dataclass(frozen=True)
-class State:
-    """A training at one moment."""
+class TrainingState:
+    """All that the next step of a training depends on."""
 
     tensors: Mapping[str, Tensor]
-    notes: Mapping[str, Any]  # `over`: the training is finished, and only its model has to be written
+    notes: Mapping[str, Any]  # JSON values; `over`: the training is finished, and only its model has to be written
 
 
-class Keeper:
-    """Holds a progress folder while a training lasts: finds its last state and keeps new ones."""
+class CheckpointKeeper:
+    """Locks a progress folder while a training runs, loads its latest state and saves new ones.
 
-    def __init__(self, folder: Path, decides: Decides, *, every: float) -> None:
-        self.folder, self._decides, self._every = folder, json.loads(json.dumps(decides)), every
-        self._held, self._last = Held(folder), time.monotonic()
+    `identity` is what decides the weights; `every` is the time between two saves in seconds.
+    """
+
+    def __init__(self, folder: Path, identity: TrainingIdentity, *, every: float) -> None:
+        self.folder, self._identity, self._every = folder, json.loads(json.dumps(identity)), every
+        self._held, self._last = FolderLock(folder), time.monotonic()
 
     def __enter__(self) -> Self:
         self._held.__enter__()
         for folder in (
             self.folder,
             self.folder.parent,
-        ):  # drafts of a trainer that was killed as it wrote states, or the model
+        ):  # drafts of a trainer that was killed while it wrote a state or the model
             for draft in folder.glob(".*.tmp"):
                 draft.unlink()
         return self
@@ -102,97 +107,98 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Nothing is kept of a model taken as it is, or of a training refused at its start.
+        # A model taken as it is, or a training refused at its start, leaves no state.
         empty = set(self.folder.glob("*")) <= {self._held.path}
         self._held.__exit__(kind, error, trace)
         if empty:
-            removed(self.folder)
+            remove_folder(self.folder)
 
     @property
-    def due(self) -> bool:
-        """Whether it is time to save again."""
+    def save_is_due(self) -> bool:
+        """Tell whether it is time to save again."""
         return time.monotonic() - self._last >= self._every
 
-    def save(self, state: State) -> Path:
-        """Keep a state, and of the older ones the last."""
-        metadata = {"format": FORMAT_VERSION, "decides": self._decides, "notes": dict(state.notes)}
+    def save(self, state: TrainingState) -> Path:
+        """Write a state and delete all but the last STATES_KEPT; return its path."""
+        metadata = {"format": FORMAT_VERSION, "decides": self._identity, "notes": dict(state.notes)}
         content = serialise(dict(state.tensors), metadata={"gradfaith": json.dumps(metadata)})
-        number = max((_number(path) for path in self._states()), default=0) + 1
+        number = max((_number(path) for path in self._state_paths()), default=0) + 1
         path = self.folder / f"state-{number:06d}-{_digest(content)}.safetensors"
         with atomic.replacing(path) as draft:
             draft.write_bytes(content)
-        self._drop(self._states()[:-KEPT])
+        self._delete(self._state_paths()[:-STATES_KEPT])
         self._last = time.monotonic()
         return path
 
-    def latest(self) -> State | None:
-        """The newest state that is whole, or none; one of another training is refused, unless that is finished."""
-        found = self._states()
-        for path in sorted(set(self.folder.iterdir()) - {*found, self._held.path}):
-            _say(f"{path} is not named as a state is, and is not read")
-        for path in reversed(found):
+    def load_latest(self) -> TrainingState | None:
+        """Return the newest intact state, or None; refuse one of another training, unless that is finished."""
+        state_paths = self._state_paths()
+        for path in sorted(set(self.folder.iterdir()) - {*state_paths, self._held.path}):
+            _log(f"{path} is not named as a state is, and is not read")
+        for path in reversed(state_paths):
             content = path.read_bytes()
             if _digest(content) == path.stem.split("-")[2]:
-                return self._opened(path, content)
-            _say(f"{path} is torn, its SHA-256 is not the one in its name: deleted; an older state is looked for")
+                return self._parse_state(path, content)
+            _log(f"{path} is torn, its SHA-256 is not the one in its name: deleted; an older state is looked for")
             path.unlink()
-        if found:
-            _say(f"no state in {self.folder} was whole: training begins anew")
+        if state_paths:
+            _log(f"no state in {self.folder} was whole: training begins anew")
         return None
 
-    def give_up(self, found: str) -> None:
-        """This training comes to nothing, and would again: of its states only that is kept. Another training may begin anew."""
-        self.save(State({}, {"over": True, GIVEN_UP: found}))
-        self.written()
+    def give_up(self, problem: str) -> None:
+        """Record that this training cannot succeed, so that it is not tried again; drop all other states."""
+        self.save(TrainingState({}, {"over": True, GIVEN_UP: problem}))
+        self.drop_all_but_last_state()
 
-    def written(self) -> None:
-        """The model is written: the last state is enough to write it again, should nobody have seen it."""
-        self._drop(self._states()[:-1])
+    def drop_all_but_last_state(self) -> None:
+        """Delete all but the last state once the model is written: it is enough to write the model again."""
+        self._delete(self._state_paths()[:-1])
 
-    def _drop(self, states: list[Path]) -> None:
+    def _delete(self, states: list[Path]) -> None:
         for path in states:
             path.unlink()
 
-    def _states(self) -> list[Path]:
-        """In the order they were written."""
-        return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), key=_number)
+    def _state_paths(self) -> list[Path]:
+        """Return the state files in the order they were written."""
+        return sorted((path for path in self.folder.iterdir() if STATE_NAME.fullmatch(path.name)), key=_number)
 
-    def _opened(self, path: Path, content: bytes) -> State | None:
+    def _parse_state(self, path: Path, content: bytes) -> TrainingState | None:
         try:
-            found = json.loads(_metadata(content)["gradfaith"])
-            format_, decides, notes = found["format"], found["decides"], dict(found["notes"])
+            metadata = json.loads(_read_metadata(content)["gradfaith"])
+            format_, identity, notes = metadata["format"], metadata["decides"], dict(metadata["notes"])
             tensors = parse(content)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise self.foreign(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
+            raise self.progress_error(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
         if format_ != FORMAT_VERSION:
-            raise self.foreign(f"{path} is a state of format {format_}, and this is {FORMAT_VERSION}.")
-        if decides != self._decides:
-            differing = _differing(decides, self._decides)
+            raise self.progress_error(f"{path} is a state of format {format_}, and this is {FORMAT_VERSION}.")
+        if identity != self._identity:
+            differing = _describe_differences(identity, self._identity)
             if not notes.get("over", False):
-                raise self.foreign(f"{path} is a state of another training: {differing}.")
-            _say(f"{path.name} is of another training, which is finished ({differing}): dropped, training begins anew")
-            self._drop(self._states())
+                raise self.progress_error(f"{path} is a state of another training: {differing}.")
+            _log(f"{path.name} is of another training, which is finished ({differing}): dropped, training begins anew")
+            self._delete(self._state_paths())
             return None
-        _say(f"continuing from {path.name}")
-        return State(tensors, notes)
+        _log(f"continuing from {path.name}")
+        return TrainingState(tensors, notes)
 
-    def foreign(self, found: str) -> ForeignProgress:
+    def progress_error(self, problem: str) -> ForeignProgress:
+        """Return the error for a state in this folder that cannot be continued."""
         return ForeignProgress(
-            found=found,
-            why="Continued from there, the weights would be those of neither recipe.",
-            then=f"Delete {self.folder} to train anew, or put back what was changed to go on.",
+            problem=problem,
+            reason="Continued from there, the weights would be those of neither recipe.",
+            fix=f"Delete {self.folder} to train anew, or put back what was changed to go on.",
         )
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """What a safetensors file says beside its tensors; the library reads it from files only."""
+def _read_metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file given as bytes; the library reads it from files only."""
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
 
 
-def _differing(there: Any, here: Any, path: str = "") -> str:
-    """The keys that differ, with both values."""
+def _describe_differences(there: Any, here: Any, path: str = "") -> str:
+    """Describe the keys that differ, with both values."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
         return (
             f"{path} was {json.dumps(there, sort_keys=True)} and is {json.dumps(here, sort_keys=True)}"
@@ -200,7 +206,7 @@ def _differing(there: Any, here: Any, path: str = "") -> str:
             else ""
         )
     keys = sorted(set(there) | set(here))
-    parts = [_differing(there.get(key), here.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+    parts = [_describe_differences(there.get(key), here.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
     return "; ".join(part for part in parts if part)
 
 
@@ -212,5 +218,5 @@ def _number(path: Path) -> int:
     return int(path.name.split("-")[1])
 
 
-def _say(words: str) -> None:
-    print(words, flush=True)  # noqa: T201 - a job's standard output is its log
+def _log(message: str) -> None:
+    print(message, flush=True)  # noqa: T201 - a job's standard output is its log

@@ -1,16 +1,16 @@
-"""Random changes of training images: one affine resampling and one change of grey values for a whole batch.
+"""Supply training with images: keep them on the device or stream them from the store, and augment each batch.
+
+Both sources give the same uint8 pixels in the same order, so the weights are bit-identical. A stream reads the next
+batches in a thread while the device computes; it is for image sets that do not fit, and costs a thread and a few
+batches of memory. `auto` keeps the images on the device if they take at most half of its free memory: the network needs
+memory too, and on a scheduler's machine no job may take more than it requested.
+
+Augmentation is one affine resampling and one change of grey values for a whole batch:
 
     x'(u) = brightness * mean + contrast * (y(u) - mean),   y(u) = x(A u + shift),   A = mirror * rotation / zoom
 
-Bilinear, the border repeated, the result cut to [0, 1]. The numbers are drawn on the CPU from the generator given, so
-the stream is the same on every device. Cost: one `grid_sample`; nothing where a recipe switches all changes off.
-
-Where training reads its images: all of them on the device, or batch by batch from the store as they are needed.
-
-Both give the same uint8 pixels in the same order, so the weights are the same to the bit. A stream reads the next batches
-in a thread while the device computes; it is for packs that do not fit, and costs a thread and a few batches of memory.
-`auto` keeps them on the device if they take at most half of what is free there: the network needs room too, and on a
-scheduler's machine no job may take more than it asked for.
+Bilinear, the border repeated, the result clamped to [0, 1]. The numbers are drawn on the CPU from the given generator,
+so the stream is the same on every device. Cost: one `grid_sample`; none if a recipe switches all changes off.
 """
 
 import math
@@ -28,15 +28,15 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from gradfaith.config.training import Recipe
-from gradfaith.storage.hdf5 import Images
+from gradfaith.storage.hdf5 import ImageStore
 
 
 def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
-    """Changed copies of `images` (n, c, h, w) in [0, 1]."""
+    """Return randomly changed copies of `images` (n, c, h, w) in [0, 1]."""
     n, _, height, width = images.shape
-    # All numbers are drawn whatever is switched on: switching one change off leaves the others' streams alone.
-    theta = affine(n, width / height, recipe, generator).to(images.device)
-    brightness, contrast = (1 + recipe.contrast * _signed((2, n, 1, 1, 1), generator)).to(images.device)
+    # All numbers are drawn whatever is switched on: switching one change off does not change the others' numbers.
+    theta = draw_affine(n, width / height, recipe, generator).to(images.device)
+    brightness, contrast = (1 + recipe.contrast * _draw_signed((2, n, 1, 1, 1), generator)).to(images.device)
     if recipe.flip or recipe.shift or recipe.rotate or recipe.scale:
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -46,43 +46,44 @@ def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
     return images
 
 
-def affine(n: int, aspect: float, recipe: Recipe, generator: Generator) -> Tensor:
-    """Where each output position looks in its input, in [-1, 1] coordinates; `aspect` is width / height."""
+def draw_affine(n: int, aspect: float, recipe: Recipe, generator: Generator) -> Tensor:
+    """Draw `n` affine maps (n, 2, 3) from output to input positions in [-1, 1]; `aspect` is width / height."""
     mirrored = torch.rand(n, generator=generator) < 0.5
     mirror = 1 - 2 * (mirrored & recipe.flip).float()
-    angle = math.radians(recipe.rotate) * _signed((n,), generator)
-    zoom = (1 + recipe.scale) ** _signed((n,), generator)
-    shift = 2 * recipe.shift * _signed((n, 2, 1), generator)  # the side is 2 in these coordinates
+    angle = math.radians(recipe.rotate) * _draw_signed((n,), generator)
+    zoom = (1 + recipe.scale) ** _draw_signed((n,), generator)
+    shift = 2 * recipe.shift * _draw_signed((n, 2, 1), generator)  # the side is 2 in these coordinates
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     rows = [torch.stack([mirror * cos, -mirror * sin / aspect], dim=1), torch.stack([sin * aspect, cos], dim=1)]
     return torch.cat([torch.stack(rows, dim=1), shift], dim=2)  # (n, 2, 3)
 
 
-def _signed(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.rand(shape, generator=generator) * 2 - 1  # in [-1, 1)
+def _draw_signed(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Draw uniform numbers in [-1, 1)."""
+    return torch.rand(shape, generator=generator) * 2 - 1
 
 
-AHEAD = 2  # batches read while one is computed
-BLOCK = 256  # images per piece on the way to the device
-FREE_SHARE = 0.5
+BATCHES_READ_AHEAD = 2  # batches read while one is computed
+IMAGES_PER_COPY = 256  # images copied to the device at a time
+FREE_SHARE = 0.5  # of the free memory, the most that `auto` fills with images
 
-Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows -> (n, c, h, w)
+ReadRows = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows -> (n, c, h, w)
 
 
-class Pixels(Protocol):
-    """All images of a study, by number."""
+class ImageSource(Protocol):
+    """All images of a study, addressed by their number."""
 
     @property
     def device(self) -> torch.device: ...
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The images of each index, (n, c, h, w) uint8 on the device, in the order given."""
+        """Yield the images of each index, (n, c, h, w) uint8 on the device, in the order given."""
         ...
 
 
 @dataclass(frozen=True)
-class Resident:
-    """The whole pack on the device."""
+class ImagesOnDevice:
+    """All images in the device's memory."""
 
     images: Tensor  # (n, c, h, w), uint8
 
@@ -95,68 +96,75 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """Read when needed, a little ahead of need."""
+class StreamedImages:
+    """Images read from the store when they are needed, a few batches ahead."""
 
-    read: Read
+    read: ReadRows
     device: torch.device
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(1, thread_name_prefix="images") as reader:
             waiting: deque[Future[Tensor]] = deque()
             for index in indices:
-                waiting.append(reader.submit(self._one, index))
-                if len(waiting) > AHEAD:
+                waiting.append(reader.submit(self._read_batch, index))
+                if len(waiting) > BATCHES_READ_AHEAD:
                     yield waiting.popleft().result().to(self.device, non_blocking=True)
             while waiting:
                 yield waiting.popleft().result().to(self.device, non_blocking=True)
 
-    def _one(self, index: Tensor) -> Tensor:
+    def _read_batch(self, index: Tensor) -> Tensor:
         pixels = torch.from_numpy(self.read(index.cpu().numpy()))
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Rows of a store that are read when a slice of them is asked for."""
+class PackedImages:
+    """The images `ids` of a store, read when a slice or a list of row numbers is requested."""
 
-    images: Images
+    images: ImageStore
     ids: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, some: slice) -> Tensor:  # (n, c, h, w), uint8
-        return torch.from_numpy(self.images.pixels(self.ids[some]))
+    def __getitem__(self, rows: slice) -> Tensor:  # (n, c, h, w), uint8
+        return torch.from_numpy(self.images.pixels(self.ids[rows]))
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images (n, c, h, w) of these row numbers."""
         return self.images.pixels([self.ids[row] for row in rows])
 
 
-def opened(images: Images, ids: Sequence[str], how: str, device: torch.device, most: int | None = None) -> Pixels:
-    """The images `ids` of a store, kept as `how` says: device, stream or auto; `most` is what this job may take, in bytes."""
-    packed = Packed(images, ids)
+def open_image_source(
+    images: ImageStore, ids: Sequence[str], storage: str, device: torch.device, memory_limit: int | None = None
+) -> ImageSource:
+    """Return a source of the images `ids` of a store.
+
+    `storage` is device, stream or auto; `memory_limit` is what this job may take, in bytes.
+    """
+    packed = PackedImages(images, ids)
     size = int(np.prod(packed[:1].shape[1:])) * len(packed)
-    room = FREE_SHARE * free(device, most)
-    if how == "stream" or (how == "auto" and size > room):
-        said = f"{len(packed)} images of {size / 1e6:.0f} MB are read as they are needed"
-        print(said + (f": more than {room / 1e6:.0f} MB" if how == "auto" else ""), flush=True)  # noqa: T201 - the job's log
-        return Streamed(packed.read, device)
-    return Resident(_loaded(packed, device))
+    room = FREE_SHARE * free_memory(device, memory_limit)
+    if storage == "stream" or (storage == "auto" and size > room):
+        message = f"{len(packed)} images of {size / 1e6:.0f} MB are read as they are needed"
+        reason = f": more than {room / 1e6:.0f} MB" if storage == "auto" else ""
+        print(message + reason, flush=True)  # noqa: T201 - the job's log
+        return StreamedImages(packed.read, device)
+    return ImagesOnDevice(_copy_to_device(packed, device))
 
 
-def free(device: torch.device, most: int | None = None) -> int:
-    """Bytes that the device has left for this process."""
+def free_memory(device: torch.device, memory_limit: int | None = None) -> int:
+    """Return the bytes that the device has left for this process; on the CPU at most `memory_limit`."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    here = int(psutil.virtual_memory().available)
-    return here if most is None else min(here, most)
+    available = int(psutil.virtual_memory().available)
+    return available if memory_limit is None else min(available, memory_limit)
 
 
-def _loaded(packed: Packed, device: torch.device) -> Tensor:
-    """Piece by piece, so that the host never holds the whole pack beside the device's copy."""
+def _copy_to_device(packed: PackedImages, device: torch.device) -> Tensor:
+    """Copy all images piece by piece, so that the host never holds all of them beside the device's copy."""
     shape = (len(packed), *packed[:1].shape[1:])
-    whole = torch.empty(shape, dtype=torch.uint8, device=device)
-    for start in range(0, len(packed), BLOCK):
-        whole[start : start + BLOCK] = packed[start : start + BLOCK].to(device)
-    return whole
+    images = torch.empty(shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(packed), IMAGES_PER_COPY):
+        images[start : start + IMAGES_PER_COPY] = packed[start : start + IMAGES_PER_COPY].to(device)
+    return images

@@ -1,22 +1,21 @@
-"""What is learnt, how fast, and what is kept still: AdamW, a warm-up and a cosine, frozen layers, slower early ones.
+"""Build the optimiser and the loss of a training: AdamW, learning-rate schedule, frozen layers, loss weights, mixup.
 
-    lr(step)  = lr * min(1, (step + 1) / warmup) * (1 + cos(pi * t)) / 2,    t: the share done of what follows the warm-up
+    lr(step)  = lr * min(1, (step + 1) / warmup) * (1 + cos(pi * t)) / 2,    t: share done of the steps after the warm-up
     lr of a group of layers = lr(step) * layer_decay ** (groups after it)                                       [bao2022]
     average   = d * average + (1 - d) * weights,    d = min(ema, (1 + step) / (10 + step))
-
-Groups of layers are timm's own: for freezing the coarse ones (stem, stages), for the decay the fine ones (blocks). Frozen
-layers are in evaluation mode too: their batch norms stay as they were, and the dropouts inside them rest. A dropout that
-stands straight under the network (a ViT's `pos_drop`) is in no layer and goes on. The average runs over weights and
-batch-norm statistics alike; its decay starts low, so that the random beginning is soon forgotten.
-
-The loss of a batch, and what each image weighs in it: by its class, by its group, and blended with another.
 
     loss   = sum_i v_i CE(f(x_i), y_i) / sum_i v_i,    v_i = class weight * group weight
     class  : n / (classes * its images)
     group  : images of its class / (groups of the class * images of its group), so that all groups count alike
-    mixup  : x = s x_i + (1 - s) x_j,  loss = s loss_i + (1 - s) loss_j,  one s ~ Beta(a, a) and one pairing per batch   [zhang2018mixup]
+    mixup  : x = s x_i + (1 - s) x_j,  loss = s loss_i + (1 - s) loss_j,
+             one s ~ Beta(a, a) and one pairing per batch                                                 [zhang2018mixup]
 
-A batch computed in pieces has the loss of the whole one: each piece is weighed by its share of sum v.
+Groups of layers are timm's own: the coarse ones (stem, stages) for freezing, the fine ones (blocks) for the decay. Frozen
+layers run in eval mode (fixed batch-norm statistics, no dropout). A dropout that is a direct child of the network (a
+ViT's `pos_drop`) is in no layer and stays active. The average covers weights and batch-norm statistics alike; its decay
+starts low, so that the random initial weights are soon forgotten.
+
+A batch computed in pieces has the loss of the complete batch: each piece is weighted by its share of sum v.
 """
 
 import copy
@@ -37,27 +36,31 @@ from gradfaith.models.timm_import import timm
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of step `step` (from 0) in epochs of `steps` steps."""
+    """Return the learning rate of step `step` (from 0, over all epochs) in epochs of `steps` steps."""
     warmup, total = recipe.warmup_epochs * steps, recipe.epochs * steps
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     share = min(1.0, max(0.0, step - warmup) / max(1.0, total - warmup))
     return recipe.lr * rise * (1 + math.cos(math.pi * share)) / 2
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group, times the group's `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
-def optimizer(classifier: Classifier, recipe: Recipe, device: torch.device) -> AdamW:
-    """Biases and the scales of normalisations do not decay: pulling them to zero is no simpler model."""
+def build_optimizer(classifier: Classifier, recipe: Recipe, device: torch.device) -> AdamW:
+    """Build AdamW over the parameters that are not frozen.
+
+    Biases and the scales of normalisations have no weight decay: pulling them to zero makes no simpler model.
+    """
     trained = [p for p in classifier.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if recipe.layer_decay < 1:
-        from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]  # after `vision`, which imports timm safely
+        from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]  # after timm_import, which imports timm safely
 
         groups = param_groups_layer_decay(
             classifier.net, weight_decay=recipe.weight_decay, layer_decay=recipe.layer_decay
@@ -65,63 +68,65 @@ def optimizer(classifier: Classifier, recipe: Recipe, device: torch.device) -> A
     return AdamW(groups, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
 
 
-def freeze(classifier: Classifier, asked: int | str) -> list[nn.Module]:
-    """Keep the weights of the first `asked` groups of layers, or of the whole backbone; returns the modules that are still."""
-    if asked == 0:
+def freeze_layers(classifier: Classifier, groups: int | str) -> list[nn.Module]:
+    """Freeze the first `groups` groups of layers, or all but the head ("backbone"); return the frozen modules."""
+    if groups == 0:
         return []
-    still = _backbone(classifier) if asked == "backbone" else _first(classifier, int(asked))
+    frozen = _backbone_parameters(classifier) if groups == "backbone" else _first_layer_groups(classifier, int(groups))
     for name, parameter in classifier.net.named_parameters():
-        parameter.requires_grad_(name not in still)
+        parameter.requires_grad_(name not in frozen)
     return [
         module
         for module in classifier.net.modules()
-        if (own := list(module.parameters())) and not any(parameter.requires_grad for parameter in own)
+        if (parameters := list(module.parameters())) and not any(parameter.requires_grad for parameter in parameters)
     ]
 
 
-def _backbone(classifier: Classifier) -> set[str]:
+def _backbone_parameters(classifier: Classifier) -> set[str]:
+    """Return the names of all parameters outside the head."""
     heads = classifier.net.pretrained_cfg["classifier"]  # type: ignore[index]
     heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
     names = {name for name, _ in classifier.net.named_parameters()}
     return {name for name in names if not name.startswith(tuple(f"{head}." for head in heads))}
 
 
-def _first(classifier: Classifier, many: int) -> set[str]:
+def _first_layer_groups(classifier: Classifier, count: int) -> set[str]:
+    """Return the names of the parameters in the first `count` groups of layers."""
     net = classifier.net
     matcher = getattr(net, "group_matcher", None)
-    place: Mapping[str, int] = (
+    group_of: Mapping[str, int] = (
         timm.models.group_parameters(net, matcher(coarse=True), reverse=True) if matcher is not None else {}
     )
-    before_head = max(place.values(), default=0)
-    if many > before_head:
+    before_head = max(group_of.values(), default=0)
+    if count > before_head:
         raise ModelUnusable(
-            found=f"recipe.freeze: {many}, and {classifier.spec.timm} has {before_head} groups of layers before its head.",
-            why="With all of them still, and the head too, nothing would be learnt.",
-            then=f"Freeze at most {before_head}, or say `freeze: backbone`.",
+            problem=f"recipe.freeze: {count}, and {classifier.spec.timm} has {before_head} groups of layers before its head.",
+            reason="With all of them still, and the head too, nothing would be learnt.",
+            fix=f"Freeze at most {before_head}, or say `freeze: backbone`.",
         )
-    return {name for name, group in place.items() if group < many}
+    return {name for name, group in group_of.items() if group < count}
 
 
-class Average:
-    """A second classifier whose weights follow those of the first."""
+class WeightAverage:
+    """An exponential moving average (EMA) of the weights of a classifier, as a second classifier."""
 
     def __init__(self, classifier: Classifier, decay: float) -> None:
         self.classifier, self._decay = copy.deepcopy(classifier).eval(), decay
 
     @torch.no_grad()
-    def follow(self, classifier: Classifier, step: int) -> None:
-        """One step (from 0) was done."""
+    def update(self, classifier: Classifier, step: int) -> None:
+        """Move the average towards the weights after step `step` (from 0)."""
         pairs = zip(self.classifier.state_dict().values(), classifier.state_dict().values(), strict=True)
-        own, new = map(list, zip(*pairs, strict=True))
-        real = [place for place, value in enumerate(own) if value.is_floating_point()]
+        average, new = map(list, zip(*pairs, strict=True))
+        floats = [place for place, value in enumerate(average) if value.is_floating_point()]
         share = 1 - min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_([own[place] for place in real], [new[place] for place in real], share)
-        for place in set(range(len(own))) - set(real):  # counters
-            own[place].copy_(new[place])
+        torch._foreach_lerp_([average[place] for place in floats], [new[place] for place in floats], share)
+        for place in set(range(len(average))) - set(floats):  # counters
+            average[place].copy_(new[place])
 
 
-def state_of(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments by the number of their parameter and their name."""
+def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's moments by "<number of the parameter>.<name of the moment>"."""
     return {
         f"{number}.{name}": value
         for number, state in optimizer.state_dict()["state"].items()
@@ -129,101 +134,107 @@ def state_of(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Put moments back, each in the order of memory of its parameter: another order may round otherwise."""
+def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Load moments, each in the memory layout of its parameter: another layout may round otherwise."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    whole = optimizer.state_dict()
+    state_dict = optimizer.state_dict()
     for key, value in state.items():
         number, name = key.split(".", 1)
         parameter = parameters[int(number)]
-        alike = value.shape == parameter.shape
-        laid = torch.empty_like(parameter, device="cpu").copy_(value) if alike else value
-        whole["state"].setdefault(int(number), {})[name] = laid.detach()
-    optimizer.load_state_dict(whole)
+        same_shape = value.shape == parameter.shape
+        moment = torch.empty_like(parameter, device="cpu").copy_(value) if same_shape else value
+        state_dict["state"].setdefault(int(number), {})[name] = moment.detach()
+    optimizer.load_state_dict(state_dict)
 
 
 @dataclass(frozen=True)
-class Weighing:
-    """The labels of all images of a study, and what they weigh."""
+class LossWeights:
+    """The labels of all images of a study, and their weights in the loss."""
 
     labels: Tensor  # (n,)
-    classes: Tensor | None  # (classes,)
-    images: Tensor | None  # (n,)
-    smoothing: float
+    class_weights: Tensor | None  # (classes,)
+    image_weights: Tensor | None  # (n,)
+    label_smoothing: float
 
-    def loss(self, logits: Tensor, index: Tensor, whole: Tensor) -> Tensor:
-        """What the images `index` add to the loss of the batch `whole`."""
+    def loss(self, logits: Tensor, index: Tensor, batch: Tensor) -> Tensor:
+        """Return the share of the images `index` in the loss of `batch`; both are image numbers."""
         mean = self._mean(logits, self.labels[index], index)
-        return mean if len(index) == len(whole) else mean * (self._total(index) / self._total(whole))
+        return mean if len(index) == len(batch) else mean * (self._total_weight(index) / self._total_weight(batch))
 
     def _mean(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        if self.images is None:
-            return functional.cross_entropy(logits, labels, self.classes, label_smoothing=self.smoothing)
-        each = functional.cross_entropy(logits, labels, self.classes, label_smoothing=self.smoothing, reduction="none")
-        return (each * self.images[index]).sum() / self._total(index)
+        weights, smoothing = self.class_weights, self.label_smoothing
+        if self.image_weights is None:
+            return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+        each = functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="none")
+        return (each * self.image_weights[index]).sum() / self._total_weight(index)
 
-    def _total(self, index: Tensor) -> Tensor:
-        by_class = self.classes[self.labels[index]] if self.classes is not None else torch.ones_like(index).float()
-        return (by_class if self.images is None else self.images[index] * by_class).sum()
+    def _total_weight(self, index: Tensor) -> Tensor:
+        weights = self.class_weights
+        by_class = weights[self.labels[index]] if weights is not None else torch.ones_like(index).float()
+        return (by_class if self.image_weights is None else self.image_weights[index] * by_class).sum()
 
 
 @dataclass(frozen=True)
-class Blend:
-    """How a batch is blended: each image with the one in the place `partner`, of which it keeps `share`."""
+class Mixup:
+    """The mixup of one batch: image i keeps `share` of itself and takes the rest from image `partner[i]`."""
 
     partner: Tensor  # (n,) places in the batch
     share: float
 
-    def pictures(self, pictures: Tensor) -> Tensor:
-        return self.share * pictures + (1 - self.share) * pictures[self.partner]
+    def mix_images(self, images: Tensor) -> Tensor:  # (n, c, h, w)
+        """Return the mixed images."""
+        return self.share * images + (1 - self.share) * images[self.partner]
 
 
-def blend(alpha: float, many: int, device: torch.device, *key: object) -> Blend | None:
-    """The blend of one batch, from a stream of its own; none where the recipe asks for none."""
+def draw_mixup(alpha: float, batch_size: int, device: torch.device, *key: object) -> Mixup | None:
+    """Draw the mixup of one batch from a random stream of its own, named by `key`; None if `alpha` is 0."""
     if not alpha:
         return None
     draw = rng.generator(*key)
     share = float(draw.beta(alpha, alpha))
-    return Blend(torch.from_numpy(draw.permutation(many)).to(device), share)
+    return Mixup(torch.from_numpy(draw.permutation(batch_size)).to(device), share)
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """(classes,) weights with a mean of 1 over the images of `labels`."""
+    """Return class weights (classes,) with a mean of 1 over the images of `labels` (n,)."""
     counts = torch.bincount(labels, minlength=classes)
     if (counts == 0).any():
         raise ModelUnusable(
-            found=f"class number {int((counts == 0).nonzero()[0])} has no training image.",
-            why="A class that is never seen cannot be learnt, and its weight would be infinite.",
-            then="Split again with a larger training part, or leave the class out of the dataset.",
+            problem=f"class number {int((counts == 0).nonzero()[0])} has no training image.",
+            reason="A class that is never seen cannot be learnt, and its weight would be infinite.",
+            fix="Split again with a larger training part, or leave the class out of the dataset.",
         )
     return len(labels) / (classes * counts.float())
 
 
-def capped(index: Tensor, labels: Tensor, groups: Tensor | None, most: int | None) -> Tensor:
-    """At most `most` of the images in `index` of every group and class, evenly spaced from first to last; of one, the middle."""
-    if groups is None or most is None:
+def limit_images_per_group(index: Tensor, labels: Tensor, groups: Tensor | None, limit: int | None) -> Tensor:
+    """Return at most `limit` of the images in `index` of every group and class.
+
+    They are evenly spaced from the first to the last image; with a limit of 1 it is the middle one.
+    """
+    if groups is None or limit is None:
         return index
-    place, kept = _blocks(index, labels, groups), []
-    for block in range(int(place.max()) + 1):
-        own = index[place == block]
-        step = torch.linspace(0, len(own) - 1, min(most, len(own))).round().long()
-        kept.append(own[step] if most > 1 else own[len(own) // 2, None])
+    codes, kept = _group_class_codes(index, labels, groups), []
+    for code in range(int(codes.max()) + 1):
+        members = index[codes == code]
+        step = torch.linspace(0, len(members) - 1, min(limit, len(members))).round().long()
+        kept.append(members[step] if limit > 1 else members[len(members) // 2, None])
     return torch.cat(kept).sort().values
 
 
 def group_weights(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-    """(n,) weights of all images: within a class every group weighs the same in total, and the mean is 1."""
-    place, own = _blocks(index, labels, groups), labels[index]
-    sizes = torch.bincount(place).float()
-    many = torch.zeros(int(own.max()) + 1)  # groups of each class
-    for label in torch.unique(own):
-        many[label] = len(torch.unique(place[own == label]))
-    found = torch.ones(len(labels))
-    found[index] = torch.bincount(own).float()[own] / (many[own] * sizes[place])
-    return found
+    """Return weights (n,) of all images: within a class every group weighs the same in total, and the mean is 1."""
+    codes, classes = _group_class_codes(index, labels, groups), labels[index]
+    sizes = torch.bincount(codes).float()
+    n_groups = torch.zeros(int(classes.max()) + 1)  # of each class
+    for label in torch.unique(classes):
+        n_groups[label] = len(torch.unique(codes[classes == label]))
+    weights = torch.ones(len(labels))
+    weights[index] = torch.bincount(classes).float()[classes] / (n_groups[classes] * sizes[codes])
+    return weights
 
 
-def _blocks(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-    """A number for every image of `index`: one per group and class."""
-    _, place = torch.unique(torch.stack([groups[index], labels[index]]), dim=1, return_inverse=True)
-    return torch.as_tensor(place)
+def _group_class_codes(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Number the combinations of group and class, and return the number of every image of `index`."""
+    _, codes = torch.unique(torch.stack([groups[index], labels[index]]), dim=1, return_inverse=True)
+    return torch.as_tensor(codes)

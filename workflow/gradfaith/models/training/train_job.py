@@ -1,12 +1,12 @@
-"""From the study's words to a trained classifier, its card and its history.
+"""Train one model of a study from its settings, and write its card, its history and its TensorBoard log.
 
-With a recipe the network is probed (does its layer yield maps at all?) and trained; without one its weights are taken as they are, so
-every tensor must be in the file. Its head may then have outputs of its own, and a class map says which stand for which class.
+With a recipe the network is probed (does its layer yield maps at all?) and trained. Without a recipe its weights are
+taken as they are, so every tensor must be in the file. Its head may then have outputs of its own, and a class map says
+which outputs belong to which class.
 
-Epochs for TensorBoard, where the study asks for it: one scalar per column of the history.
-
-The package is no dependency: it is imported when the first epoch is shown, and a study that asks for it where it is not
-installed is refused as it is read. A training that goes on writes over what came after its state.
+TensorBoard gets one scalar per column of the history, if the study enables it. The package is no dependency: it is
+imported when the first epoch is written, and a study that enables it where it is not installed is refused early. A
+resumed training overwrites the events that came after its state.
 """
 
 import csv
@@ -25,103 +25,112 @@ import torch
 from gradfaith.config.training import Recipe
 from gradfaith.errors import ModelUnusable, OutOfMemory
 from gradfaith.models import weight_file
-from gradfaith.models.checkpoint import as_in_file
-from gradfaith.models.classifier import Classifier, Spec, build
-from gradfaith.models.training.checkpoints import Keeper
-from gradfaith.models.training.image_source import opened
-from gradfaith.models.training.loop import Trained, train
+from gradfaith.models.checkpoint import spec_with_head_of_file
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.models.training.checkpoints import CheckpointKeeper
+from gradfaith.models.training.image_source import open_image_source
+from gradfaith.models.training.loop import TrainedClassifier, train
 from gradfaith.models.training.training_run import EpochRow
 from gradfaith.runtime import batching
 from gradfaith.runtime import device as devices
 from gradfaith.storage.atomic import replacing
-from gradfaith.storage.hdf5 import Images
-
-pass
+from gradfaith.storage.hdf5 import ImageStore
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How a training uses the machine; nothing here changes a weight."""
+class MachineSettings:
+    """How a training uses the machine; nothing here changes the weights."""
 
-    images: str = "auto"  # or device, or stream
-    memory: int | None = None  # bytes that the job may take
-    events: Path | None = None  # TensorBoard's folder
+    image_storage: str = "auto"  # or device, or stream
+    memory_limit: int | None = None  # bytes that the job may take
+    tensorboard_folder: Path | None = None
 
 
-def model(
+def train_model(
     settings: Mapping[str, Any],
-    images: Images,
+    images: ImageStore,
     table: pd.DataFrame,
     *,
     probe: Callable[[Classifier], None],
     seed: int,
     weights: Path | None,
     device: torch.device,
-    machine: Machine = Machine(),
-    keeper: Keeper | None = None,
-) -> Trained:
-    """One model; `table` holds image_id, label, group and part, and `probe` refuses a network that a method has no map for."""
-    spec = _spec(settings, images)
+    machine: MachineSettings = MachineSettings(),
+    keeper: CheckpointKeeper | None = None,
+) -> TrainedClassifier:
+    """Train one model, or take its weights as they are if the settings have no recipe.
+
+    Args:
+        table: one row per image with the columns image_id, label, group and part.
+        probe: raises if a method has no map for the network.
+        weights: a file of pretrained weights; without it the initial weights are random.
+        keeper: saves and loads the checkpoints of this training.
+    """
+    spec = _classifier_spec(settings, images)
     if class_map := settings.get("class_map"):
         assert weights is not None  # the study refuses a class map where a network is trained
-        spec = as_in_file(spec, weights, class_map, settings["classes"])
-    probe(build(spec, seed=seed).to(device))  # nobody keeps it: training builds its own
+        spec = spec_with_head_of_file(spec, weights, class_map, settings["classes"])
+    probe(build_classifier(spec, seed=seed).to(device))  # a network only for the probe: training builds its own
     if settings["recipe"] is None:
-        return _as_it_is(spec, weights)
-    place = {name: number for number, name in enumerate(settings["classes"])}
-    with _fitting(device):
+        return _load_unchanged(spec, weights)
+    class_number = {name: number for number, name in enumerate(settings["classes"])}
+    with _explain_out_of_memory(device):
         return train(
             spec,
             Recipe.from_dict(settings["recipe"]),
-            opened(images, list(table["image_id"]), machine.images, device, machine.memory),
-            torch.tensor(table["label"].map(place).to_numpy()),
+            open_image_source(images, list(table["image_id"]), machine.image_storage, device, machine.memory_limit),
+            torch.tensor(table["label"].map(class_number).to_numpy()),
             {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
             seed=seed,
             weights=weights,
             groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
-            report=_reported(machine.events),
+            report=_epoch_reporter(machine.tensorboard_folder),
             keeper=keeper,
         )
 
 
-def decides(
-    settings: Mapping[str, Any], images: Images, table: pd.DataFrame, *, seed: int, weights: Path | None
+def training_identity(
+    settings: Mapping[str, Any], images: ImageStore, table: pd.DataFrame, *, seed: int, weights: Path | None
 ) -> dict[str, Any]:
-    """All that decides the weights: a state of a training is continued only where this is the same."""
+    """Return all that decides the weights; a training resumes only from a state with the same identity."""
     split = table[["image_id", "label", "group", "part"]].to_csv(index=False)
     return {
-        "spec": _spec(settings, images).to_json(),
-        "recipe": _whole(settings),
+        "spec": _classifier_spec(settings, images).to_json(),
+        "recipe": _recipe_with_defaults(settings),
         "seed": seed,
         "images": images.digest,
         "split": hashlib.sha256(split.encode()).hexdigest(),
-        "weights": weight_file.digest(weights) if weights else "",
+        "weights": weight_file.checked_sha256(weights) if weights else "",
         "classes": list(settings["classes"]),  # in the order that numbers the labels
     }
 
 
-def card(
-    trained: Trained, settings: Mapping[str, Any], images: Images, wildcards: Any, weights: Path | None = None
+def model_card(
+    trained: TrainedClassifier,
+    settings: Mapping[str, Any],
+    images: ImageStore,
+    wildcards: Any,
+    weights: Path | None = None,
 ) -> dict[str, Any]:
-    """What a reader of the weights must know, beside what the checkpoint adds."""
+    """Return the content of a model's card; checkpoint.save adds spec, digest and versions."""
     parameters = sum(parameter.numel() for parameter in trained.classifier.parameters())
     return {
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
         "classes": settings["classes"],
-        "recipe": _whole(settings),
+        "recipe": _recipe_with_defaults(settings),
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
-        "image": images.stamp,  # how pictures became pixels: an external evaluation must do the same
-        "device": devices.name(next(trained.classifier.parameters()).device),
+        "image": images.stamp,  # how files became pixels: an external evaluation must do the same
+        "device": devices.device_name(next(trained.classifier.parameters()).device),
         "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
-        "started_from": {"file": str(weights), "sha256": weight_file.digest(weights)} if weights else None,
+        "started_from": {"file": str(weights), "sha256": weight_file.checked_sha256(weights)} if weights else None,
     }
 
 
-def write_history(path: str, trained: Trained) -> None:
-    """One line per epoch; a model taken as it is has none."""
+def write_history(path: str, trained: TrainedClassifier) -> None:
+    """Write history.csv, one line per epoch; a model taken as it is has none."""
     fields = list(EpochRow.__dataclass_fields__)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fields)
@@ -129,71 +138,73 @@ def write_history(path: str, trained: Trained) -> None:
         writer.writerows(asdict(row) for row in trained.history)
 
 
-def _whole(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The recipe with its version and its defaults; none, where nothing is trained."""
+def _recipe_with_defaults(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the recipe with its version and its defaults; None if nothing is trained."""
     return settings["recipe"] and Recipe.from_dict(settings["recipe"]).to_dict()
 
 
-def _spec(settings: Mapping[str, Any], images: Images) -> Spec:
-    asked, image = settings["spec"], settings["image"]
-    return Spec(
-        timm=asked["timm"],
+def _classifier_spec(settings: Mapping[str, Any], images: ImageStore) -> ClassifierSpec:
+    network, image = settings["spec"], settings["image"]
+    return ClassifierSpec(
+        timm=network["timm"],
         classes=len(settings["classes"]),
         channels=image["channels"],
-        in_chans=asked["in_chans"],
+        in_chans=network["in_chans"],
         size=image["size"],
         mean=images.mean if image["mean"] == "train" else image["mean"],
         std=images.std if image["std"] == "train" else image["std"],
-        options=asked["options"],
+        options=network["options"],
     )
 
 
 @contextmanager
-def _fitting(device: torch.device) -> Iterator[None]:
+def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into one that names the settings to change."""
     try:
         yield
     except RuntimeError as error:
-        if not batching.out_of_memory(error):
+        if not batching.is_out_of_memory(error):
             raise
         raise OutOfMemory(
-            found=f"training ran out of memory on {devices.name(device)}: {str(error).partition(chr(10))[0]}",
-            why="Network, optimiser and the passes of a batch must fit, and the images where they are kept on the device.",
-            then="Raise training.accumulate (the same batch in more pieces), lower training.batch, or say `compute.images: stream`.",
+            problem=f"training ran out of memory on {devices.device_name(device)}: {str(error).partition(chr(10))[0]}",
+            reason="Network, optimiser and the passes of a batch must fit, and the images where they are kept on the device.",
+            fix="Raise training.accumulate (the same batch in more pieces), lower training.batch, or say `compute.images: stream`.",
         ) from error
 
 
-def _as_it_is(spec: Spec, weights: Path | None) -> Trained:
+def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassifier:
+    """Take the weights of a file as they are, head included."""
     assert weights is not None  # the study refuses `training: none` without weights
-    classifier = build(spec, seed=0)
+    classifier = build_classifier(spec, seed=0)
     try:
-        classifier.net.load_state_dict(weight_file.read(weights))
+        classifier.net.load_state_dict(weight_file.read_weights(weights))
     except (
         ModelUnusable,
         RuntimeError,
-    ) as error:  # torch lists every key that is too many, too few or of another shape
-        said = error.found if isinstance(error, ModelUnusable) else str(error)
+    ) as error:  # torch lists every surplus or missing key, and every other shape
+        cause = error.problem if isinstance(error, ModelUnusable) else str(error)
         raise ModelUnusable(
-            found=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {said}",
-            why="With `training: none` every tensor is taken from the file, the head among them.",
-            then="Give the weights of a network of this architecture and number of classes.",
+            problem=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {cause}",
+            reason="With `training: none` every tensor is taken from the file, the head among them.",
+            fix="Give the weights of a network of this architecture and number of classes.",
         ) from error
-    return Trained(classifier.eval(), (), 0)
+    return TrainedClassifier(classifier.eval(), (), 0)
 
 
-def _reported(events: Path | None) -> Callable[[EpochRow], None]:
-    """Every epoch is said in the log, and to TensorBoard where it is asked for."""
-    if events is None:
-        return _say
-    board = Board(events)
+def _epoch_reporter(tensorboard_folder: Path | None) -> Callable[[EpochRow], None]:
+    """Return a function that writes an epoch to the log, and to TensorBoard if there is a folder for it."""
+    if tensorboard_folder is None:
+        return _log_epoch
+    tensorboard = TensorBoardWriter(tensorboard_folder)
 
-    def both(row: EpochRow) -> None:
-        _say(row)
-        board.show(row)
+    def log_and_write(row: EpochRow) -> None:
+        _log_epoch(row)
+        tensorboard.write_epoch(row)
 
-    return both
+    return log_and_write
 
 
-def _say(row: EpochRow) -> None:
+def _log_epoch(row: EpochRow) -> None:
     print(  # noqa: T201 - a job's standard output is its log
         f"{time.strftime('%H:%M:%S')} epoch {row.epoch}: train loss {row.train_loss:.4f}, val loss {row.val_loss:.4f}, "
         f"val balanced accuracy {row.val_balanced_accuracy:.3f}, {row.seconds:.1f} s",
@@ -201,14 +212,15 @@ def _say(row: EpochRow) -> None:
     )
 
 
-class Board:
-    """The event file of one training."""
+class TensorBoardWriter:
+    """The TensorBoard event file of one training, opened with the first epoch."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
 
-    def show(self, row: EpochRow) -> None:
+    def write_epoch(self, row: EpochRow) -> None:
+        """Write one scalar per column of the history."""
         writer = self._open(row.epoch)
         values = asdict(row)
         epoch = values.pop("epoch")

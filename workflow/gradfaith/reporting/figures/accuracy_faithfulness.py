@@ -12,48 +12,56 @@ from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
-from gradfaith.reporting.figures.contract import Figure, Given
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.vocabulary import SHUFFLED
 
 FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
 
 
-def draw(given: Given, *, metric: str = "faith", method: str = "", gain: bool = True) -> theme.Page:
-    method, archs = method or given.primary["method"], list(given.architectures)
-    table = metric_rows.whole(given.tables["contrasts" if gain else "estimates"])
-    table = metric_rows.of_metric(table[table["method"] == method], metric)
+def draw(inputs: FigureInputs, *, metric: str = "faith", method: str = "", gain: bool = True) -> theme.Page:
+    method, archs = method or inputs.primary["method"], list(inputs.architectures)
+    table = metric_rows.rows_over_all_images(inputs.tables["contrasts" if gain else "estimates"])
+    table = metric_rows.rows_of_metric(table[table["method"] == method], metric)
     faith = table[table["against"] == SHUFFLED + method] if gain else table
-    classed = metric_rows.overall(given.tables["classification"])
+    classed = metric_rows.macro_average_rows(inputs.tables["classification"])
     accuracy = classed[(classed["metric"] == "balanced_accuracy") & classed["arch"].isin(archs)]
-    across, up = metric_rows.by(accuracy, "arch"), metric_rows.by(faith, "arch")
-    figure, look = theme.page(3.2, 5.2), theme.palette(archs)
+    across, up = metric_rows.index_rows(accuracy, "arch"), metric_rows.index_rows(faith, "arch")
+    figure, look = theme.new_page(3.2, 5.2), theme.palette(archs)
     axes = figure.subplots()
-    chance = 1 / len(given.classes), 0.0
-    part = theme.window(accuracy, chance[0]), theme.window(faith, chance[1])
+    chance = 1 / len(inputs.classes), 0.0
+    part = theme.axis_range(accuracy, chance[0]), theme.axis_range(faith, chance[1])
     for arch in archs:
         if arch in across and arch in up:
-            _cross(axes, across[arch], up[arch], look[arch], part)
+            _draw_cross(axes, across[arch], up[arch], look[arch], part)
     axes.axhline(chance[1], color=theme.GREY, linestyle=":", linewidth=1)
     axes.axvline(chance[0], color=theme.GREY, linestyle=":", linewidth=1)
     axes.grid()
     variant = next(iter(table["variant"]), "")
     over = f"gain over shuffled maps\n({method}, {variant})" if gain else f"({method}, {variant})"
-    axes.set(xlim=part[0], ylim=part[1], xlabel="Balanced accuracy", ylabel=f"{metric_rows.words(metric)}: {over}")
-    figure.legend(handles=[theme.swatch(arch, *look[arch]) for arch in archs], loc="outside right upper")
-    lines = theme.basis(pd.concat([accuracy, faith]), given.level, theme.kind(given.tables["manifest"]))
-    arrows = theme.ARROWS if theme.beyond(accuracy, part[0]) or theme.beyond(faith, part[1]) else ""
-    theme.note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.", arrows)
+    axes.set(
+        xlim=part[0], ylim=part[1], xlabel="Balanced accuracy", ylabel=f"{metric_rows.display_name(metric)}: {over}"
+    )
+    figure.legend(handles=[theme.legend_entry(arch, *look[arch]) for arch in archs], loc="outside right upper")
+    lines = theme.describe_basis(
+        pd.concat([accuracy, faith]), inputs.level, theme.group_noun(inputs.tables["manifest"])
+    )
+    arrows = (
+        theme.ARROW_NOTE
+        if theme.any_interval_beyond(accuracy, part[0]) or theme.any_interval_beyond(faith, part[1])
+        else ""
+    )
+    theme.add_note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.", arrows)
     return figure
 
 
-def _cross(
+def _draw_cross(
     axes: Axes,
-    across: metric_rows.Row,
-    up: metric_rows.Row,
+    across: metric_rows.TableRow,
+    up: metric_rows.TableRow,
     look: tuple[str, str],
-    part: tuple[theme.Window, theme.Window],
+    part: tuple[theme.AxisRange, theme.AxisRange],
 ) -> None:
-    """Both intervals; the point is hollow where one of them is missing."""
+    """Draw both intervals; the point is hollow if one of them is missing."""
     lines = [(across, float(up["value"]), False, part[0]), (up, float(across["value"]), True, part[1])]
     for row, at, upright, shown in sorted(lines, key=lambda line: bool(pd.isna(line[0]["low"]))):
-        theme.dot(axes, row, at, *look, upright=upright, shown=shown)
+        theme.draw_estimate(axes, row, at, *look, upright=upright, shown=shown)

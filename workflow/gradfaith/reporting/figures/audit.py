@@ -1,8 +1,8 @@
-"""The audit on one page: what is there, does the split leak, what gives the class away, and which pictures are suspicious.
+"""Summarise the data audit on one page: what the dataset holds, split leakage, shortcuts, suspicious images.
 
-Leakage: balanced accuracy of one nearest neighbour at 32 px. Shortcuts: balanced accuracy of a shallow tree, groups kept
-whole; the tick is the 95th percentile with labels dealt anew. Pictures: pairs that are the same, or nearly, though their
-classes or groups differ; where there are none, exact copies within a group.
+Leakage: balanced accuracy of one nearest neighbour at 32 px. Shortcuts: balanced accuracy of a shallow tree,
+with groups kept together; the tick is the 95th percentile after label permutation. Images: pairs that are
+identical, or nearly, although their classes or groups differ; if there are none, exact copies within a group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,38 +16,38 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from gradfaith.reporting.figures import theme
-from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.storage.hdf5 import Images
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.storage.hdf5 import ImageStore
 
 FIGURE = Figure(needs=("audit", "manifest", "splits", "images"), limits=("0 <= limit <= 1",))
-PAIRS, PARTS = 4, ("train", "val", "test")
-TONES = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
+SHOWN_PAIRS, PARTS = 4, ("train", "val", "test")
+PART_COLOURS = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
 
 
-def draw(given: Given, *, limit: float = 0.75) -> theme.Page:
-    found, page = given.audit, theme.page(8.9)
+def draw(inputs: FigureInputs, *, limit: float = 0.75) -> theme.Page:
+    found, page = inputs.audit, theme.new_page(8.9)
     head, rows, probes, pictures = list(
         page.subfigures(4, 1, height_ratios=[1.55, 2.3, 3.3, 1.75], squeeze=False)[:, 0]
     )
     head.text(
         0.012,
         0.97,
-        "\n".join(fill(line, 118, subsequent_indent="   ") for line in _answers(given)),
+        "\n".join(fill(line, 118, subsequent_indent="   ") for line in _summary_lines(inputs)),
         va="top",
         fontsize=8,
         linespacing=1.4,
     )
-    _sizes(rows, given)
+    _draw_groups(rows, inputs)
     left, right = probes.subplots(1, 2, width_ratios=[1, 1.25])
-    _leakage(left, found["leakage"], limit)
-    _shortcuts(right, found["shortcuts"])
-    _pictures(pictures, given)
+    _draw_leakage(left, found["leakage"], limit)
+    _draw_shortcuts(right, found["shortcuts"])
+    _draw_suspect_pairs(pictures, inputs)
     return page
 
 
-def _answers(given: Given) -> list[str]:
-    """The page in sentences."""
-    found, kind = given.audit, theme.kind(given.tables["manifest"])
+def _summary_lines(inputs: FigureInputs) -> list[str]:
+    """Return the page's findings as numbered sentences."""
+    found, kind = inputs.audit, theme.group_noun(inputs.tables["manifest"])
     leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
     lines = [
         f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
@@ -56,7 +56,7 @@ def _answers(given: Given) -> list[str]:
     if found["unreadable"]:
         lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
     if found["inferred"]:
-        lines.append(f"2  {found['inferred']['caution']} Over a grid of thresholds: {_ranges(found)}.")
+        lines.append(f"2  {found['inferred']['caution']} Over a grid of thresholds: {_group_ranges(found)}.")
     else:
         lines.append(f"2  {kind.capitalize()}s are those the dataset names.")
     lines.append(
@@ -70,13 +70,15 @@ def _answers(given: Given) -> list[str]:
             f"on this split (chance {leak['chance']:.2f}): the difference is memory of patients and scanners."
         )
     else:
-        lines.append(f"4  There is no split that could leak: {leak['reason']}.{_unseen(found['seen_before'])}")
-    lines.append(f"5  {_worst(found['shortcuts'])}")
+        lines.append(
+            f"4  There is no split that could leak: {leak['reason']}.{_seen_before_sentence(found['seen_before'])}"
+        )
+    lines.append(f"5  {_strongest_shortcut(found['shortcuts'])}")
     return lines
 
 
-def _unseen(seen: Mapping[str, Any] | None) -> str:
-    """Whether the models come from a study that had these very pictures."""
+def _seen_before_sentence(seen: Mapping[str, Any] | None) -> str:
+    """Return whether the models come from a study that was trained on these images."""
     if not seen:
         return ""
     many = seen["images"] or "None"
@@ -85,39 +87,39 @@ def _unseen(seen: Mapping[str, Any] | None) -> str:
     )
 
 
-def _ranges(found: Mapping[str, Any]) -> str:
-    """Groups of every class, their range, and what the dataset's own authors say."""
+def _group_ranges(found: Mapping[str, Any]) -> str:
+    """Return the groups of every class, their range over thresholds, and what the dataset's authors state."""
     spread = found["inferred"]["spread"]["groups"]
-    said = [
+    ranges = [
         f"{name} {row['groups']} ({spread[name][0]} to {spread[name][1]}"
         + (f"; its authors say {found['claimed'][name]} patients)" if name in found["claimed"] else ")")
         for name, row in found["classes"].items()
         if name in spread
     ]
-    return ", ".join(said)
+    return ", ".join(ranges)
 
 
-def _worst(stages: Mapping[str, Any]) -> str:
-    """The strongest shortcut, in words."""
-    told = [
+def _strongest_shortcut(stages: Mapping[str, Any]) -> str:
+    """Return the sentence on the strongest shortcut."""
+    scores = [
         (score, stage, kind, name)
         for stage, kinds in stages.items()
         for kind, row in kinds.items()
         if row["status"] == "ok"
         for name, score in (row["one_vs_rest"] or {"": row["balanced_accuracy"]}).items()
     ]
-    if not told:
+    if not scores:
         return "No shortcut could be probed: too few groups."
-    score, stage, kind, name = max(told)
+    score, stage, kind, name = max(scores)
     what = f"{name} from the rest" if name else "the classes apart"
     return f"The strongest shortcut: {kind} alone ({stage}) tells {what} with a balanced accuracy of {score:.2f} (chance 0.50), groups kept whole."
 
 
-def _sizes(part: SubFigure, given: Given) -> None:
-    """Every group as a block, class by class, coloured by the part it lies in."""
-    table = given.tables["manifest"].merge(given.tables["splits"], on="image_id")
+def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
+    """Draw every group as a block, class by class, coloured by its part of the split."""
+    table = inputs.tables["manifest"].merge(inputs.tables["splits"], on="image_id")
     axes = part.subplots()
-    for place, label in enumerate(given.classes):
+    for place, label in enumerate(inputs.classes):
         own = table[table["label"] == label]
         blocks = own.groupby(["part", "group"]).size().reset_index(name="n")
         blocks["order"] = blocks["part"].map({name: number for number, name in enumerate(PARTS)})
@@ -125,24 +127,30 @@ def _sizes(part: SubFigure, given: Given) -> None:
         for row in blocks.sort_values(["order", "n"], ascending=[True, False]).to_dict("records"):
             many = int(row["n"])
             axes.barh(
-                place, many, left=start, color=TONES[str(row["part"])], edgecolor="white", linewidth=0.6, height=0.62
+                place,
+                many,
+                left=start,
+                color=PART_COLOURS[str(row["part"])],
+                edgecolor="white",
+                linewidth=0.6,
+                height=0.62,
             )
             start += many
         axes.text(start, place, f"  {len(own)} images, {own['group'].nunique()} groups", va="center", fontsize=7)
-    axes.set(yticks=range(len(given.classes)), yticklabels=given.classes, xlabel="images; every block is one group")
+    axes.set(yticks=range(len(inputs.classes)), yticklabels=inputs.classes, xlabel="images; every block is one group")
     axes.set_xlim(0, 1.22 * table.groupby("label").size().max())
     axes.invert_yaxis()
     axes.set_title("What is there, and in which part of the split it lies")
     names = [name for name in PARTS if name in set(table["part"])]
     axes.legend(
-        handles=[Patch(color=TONES[name], label=name) for name in names],
+        handles=[Patch(color=PART_COLOURS[name], label=name) for name in names],
         loc="lower right",
         bbox_to_anchor=(1, 1),
         ncols=3,
     )
 
 
-def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
+def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
     if found["reason"]:
         axes.set_axis_off()
@@ -171,10 +179,12 @@ def _leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     axes.axvline(limit, color=theme.WRONG, linewidth=1)
     axes.set(xlim=(0, 1), ylim=(2.6, -0.6), yticks=range(3), yticklabels=[name for name, _ in groups])
     axes.set(xlabel="balanced accuracy; dashed: chance; red: the limit")
-    axes.legend(handles=[theme.swatch(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left")
+    axes.legend(
+        handles=[theme.legend_entry(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left"
+    )
 
 
-def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
+def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     kinds = list(dict.fromkeys(kind for found in stages.values() for kind in found))
     palette = theme.palette(list(stages))
     chance = 0.0
@@ -189,7 +199,9 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
             if row["one_vs_rest"]:
                 score = max(row["one_vs_rest"].values())
                 axes.plot(score, at, marker, color=colour, markersize=5, markerfacecolor="white", clip_on=False)
-                _beside(axes, score, at, ", ".join(name for name, one in row["one_vs_rest"].items() if one == score))
+                _annotate_beside(
+                    axes, score, at, ", ".join(name for name, one in row["one_vs_rest"].items() if one == score)
+                )
             axes.plot([row["null"]] * 2, [at - 0.1, at + 0.1], color=theme.INK, linewidth=1)
             chance = row["chance"]
     axes.axvline(chance, color=theme.GREY, linestyle=theme.DASHED)
@@ -198,11 +210,11 @@ def _shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     )
     axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
     axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
-    axes.legend(handles=[theme.swatch(stage, *palette[stage]) for stage in stages], loc="lower left")
+    axes.legend(handles=[theme.legend_entry(stage, *palette[stage]) for stage in stages], loc="lower left")
 
 
-def _beside(axes: Axes, x: float, y: float, name: str) -> None:
-    """A small name next to a marker, on the side where there is room."""
+def _annotate_beside(axes: Axes, x: float, y: float, name: str) -> None:
+    """Write a small name beside a marker, on the side that has room."""
     side = -1 if x > 0.78 else 1
     axes.annotate(
         name,
@@ -216,31 +228,31 @@ def _beside(axes: Axes, x: float, y: float, name: str) -> None:
     )
 
 
-def _pictures(part: SubFigure, given: Given) -> None:
-    assert given.images is not None
-    pairs, title = _suspects(given)
+def _draw_suspect_pairs(part: SubFigure, inputs: FigureInputs) -> None:
+    assert inputs.images is not None
+    pairs, title = _find_suspect_pairs(inputs)
     part.suptitle(title, x=0.012, ha="left", fontsize=8.5)
-    panels = part.subplots(1, 2 * PAIRS, gridspec_kw={"wspace": 0.04})
-    rows = given.tables["manifest"].to_dict("records")
+    panels = part.subplots(1, 2 * SHOWN_PAIRS, gridspec_kw={"wspace": 0.04})
+    rows = inputs.tables["manifest"].to_dict("records")
     about = {str(row["image_id"]): f"{row['label']!s}\n{{}}\n{row['group']!s}" for row in rows}
     for place, axes in enumerate(panels):
         axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
         if place // 2 < len(pairs):
             image = pairs[place // 2][place % 2]
-            axes.imshow(_picture(given.images, image), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(_load_grey_image(inputs.images, image), cmap="gray", vmin=0, vmax=255)
             name = image.rsplit("/", 1)[-1]
             axes.set_title(about[image].format(name[:22]), fontsize=5.8, loc="left")
 
 
-def _picture(images: Images, image: str) -> NDArray[np.uint8]:
+def _load_grey_image(images: ImageStore, image: str) -> NDArray[np.uint8]:
     picture: NDArray[np.uint8] = images.pixels([image])[0][0]
     return picture
 
 
-def _suspects(given: Given) -> tuple[Sequence[Sequence[str]], str]:
-    """Pairs worth a look, most suspicious first, spread over different images."""
-    found = given.audit
+def _find_suspect_pairs(inputs: FigureInputs) -> tuple[Sequence[Sequence[str]], str]:
+    """Return pairs of similar images, most suspicious first and of different images, and their title."""
+    found = inputs.audit
     near = found["near_duplicates"]
     for pairs, title in (
         (near["across_classes"], "Nearly the same picture, filed in two classes: one label of each pair is wrong"),
@@ -249,7 +261,7 @@ def _suspects(given: Given) -> tuple[Sequence[Sequence[str]], str]:
     ):
         chosen, seen = list[Sequence[str]](), set[str]()
         for pair in pairs:
-            if not seen & set(pair[:2]) and len(chosen) < PAIRS:
+            if not seen & set(pair[:2]) and len(chosen) < SHOWN_PAIRS:
                 chosen.append(pair[:2])
                 seen |= set(pair[:2])
         if chosen:

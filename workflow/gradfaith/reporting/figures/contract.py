@@ -1,14 +1,14 @@
-"""What a figure is: a file whose stem is its name, a `FIGURE`, and `draw`.
+"""Define what a figure is, and open the tables and stores that it needs.
 
     FIGURE = Figure(needs=("estimates", "contrasts"))
-    def draw(given: Given, *, <options>) -> matplotlib.figure.Figure
+    def draw(inputs: FigureInputs, *, <options>) -> matplotlib.figure.Figure
 
-`needs` names the tables and stores it reads; the rule makes them its inputs, so that a figure is drawn again when one of
-these changes, and only then. Intervals are drawn as they come: nothing is averaged here.
+A figure is one file; its stem is the figure's name. `needs` names the tables and stores that it reads. The
+rule makes them its inputs, so a figure is drawn again when one of these changes, and only then. Intervals are
+drawn as they come: nothing is averaged here.
 
-Opens what a figure needs, from the files its rule was given: the only file of this room that reads any.
-
-Which model a store of maps belongs to is read off the end of its path, <arch>/seed-<s>/<bundle>.h5, as storage/paths.py writes it.
+No other module of figures/ opens files. Which model a map store belongs to is read off the end of its path,
+<arch>/seed-<s>/<bundle>.h5, as storage/paths.py writes it.
 """
 
 import json
@@ -16,25 +16,37 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from gradfaith.storage import hdf5, parquet
-from gradfaith.storage.hdf5 import Images, Maps
+from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`needs`: any of estimates, contrasts, classification, meta, predictions, scores, curves, manifest, splits, images, maps, audit."""
+    """What a figure declares.
+
+    `needs`: any of estimates, contrasts, classification, meta, predictions, scores, curves, manifest, splits, images,
+    maps, audit.
+    """
 
     needs: tuple[str, ...]
     limits: tuple[str, ...] = ()  # what its options must keep: "images >= 1"
 
 
+class MapStoreKey(NamedTuple):
+    """The cell whose maps a store holds."""
+
+    arch: str
+    seed: int
+    bundle: str
+
+
 @dataclass(frozen=True)
-class Given:
-    """What a figure may look at. A table it did not ask for is empty, a store it did not ask for is not there."""
+class FigureInputs:
+    """What a figure can read. A table that it does not need is empty; a store that it does not need is missing."""
 
     title: str
     classes: Sequence[str]
@@ -44,8 +56,8 @@ class Given:
     primary: Mapping[str, str]  # metric, method, against
     level: float
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # predictions: with columns arch and seed
-    images: Images | None = None
-    maps: Mapping[tuple[str, int, str], Maps] = field(default_factory=dict)  # (arch, seed, bundle)
+    images: ImageStore | None = None
+    maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +65,7 @@ class Given:
 SCHEMAS: Mapping[str, parquet.Schema] = {
     "estimates": parquet.ESTIMATES,
     "contrasts": parquet.CONTRASTS,
+    "ranks": parquet.RANKS,
     "classification": parquet.CLASSIFICATION,
     "meta": parquet.META,
     "curves": parquet.CURVES,
@@ -60,16 +73,19 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
-EMPTY = (*SCHEMAS, "predictions")
+TABLE_NAMES = (*SCHEMAS, "predictions")
 
 
-def given(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any]) -> Given:
-    """What a figure may look at; stores stay open as long as the stack."""
-    found = {name: pd.DataFrame() for name in EMPTY}
-    found |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
+def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any]) -> FigureInputs:
+    """Read the tables and open the stores among `inputs` (name -> path or paths); `stack` closes the stores.
+
+    `about`: title, classes, architectures, seeds, controls, primary and level of the study, and more for some figures.
+    """
+    tables = {name: pd.DataFrame() for name in TABLE_NAMES}
+    tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
     if "predictions" in inputs:
-        found["predictions"] = parquet.read_models(_several(inputs["predictions"]), parquet.PREDICTIONS)
-    return Given(
+        tables["predictions"] = parquet.read_models(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
+    return FigureInputs(
         title=about["title"],
         classes=about["classes"],
         architectures=about["architectures"],
@@ -77,19 +93,21 @@ def given(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any])
         controls=about["controls"],
         primary=about["primary"],
         level=about["level"],
-        tables=found,
-        images=stack.enter_context(hdf5.Images(inputs["images"])) if "images" in inputs else None,
-        maps={cell(path): stack.enter_context(hdf5.Maps(path)) for path in _several(inputs.get("maps", ()))},
+        tables=tables,
+        images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
+        maps={
+            parse_map_path(path): stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))
+        },
         audit=json.loads(Path(inputs["audit"]).read_text()) if "audit" in inputs else {},
         settings=about,
     )
 
 
-def cell(path: str) -> tuple[str, int, str]:
-    """Architecture, seed and bundle of a map store."""
+def parse_map_path(path: str) -> MapStoreKey:
+    """Return architecture, seed and bundle of a map store from its path."""
     model = Path(path).parent
-    return model.parent.name, int(model.name.removeprefix("seed-")), Path(path).stem
+    return MapStoreKey(model.parent.name, int(model.name.removeprefix("seed-")), Path(path).stem)
 
 
-def _several(paths: str | Sequence[str]) -> list[str]:
+def _as_list(paths: str | Sequence[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)

@@ -1,9 +1,11 @@
-"""Removal curves: the explained class's probability as pixels are taken away, the most relevant first, and the least.
+"""Removal curves: the probability of the explained class as pixels are removed, the most or least relevant first.
 
-One row of panels per architecture, one column per order, one line per method, pale bands its intervals; grey and dashed, a control.
-A method whose order the model confirms falls early on the left and late on the right. The area under the left curve is
-deletion, under the right one insertion. A map that is constant or not finite has no curve; how many is said, as their images are in
-the others' means. Curves of different imputers are different questions: only one is drawn, the first of the study unless told.
+One row of panels per architecture, one column per order, one line per method, with its interval as a pale
+band; grey and dashed is a control. If the model confirms a method's order, its curve falls early on the left
+and late on the right. The area under the left curve is deletion, the area under the right one insertion. A
+map that is constant or not finite has no curve; the note counts these maps, because their images are in the
+other methods' means. Curves of different imputers answer different questions, so only one imputer is drawn:
+the first of the study unless the option names another.
 """
 
 from collections.abc import Mapping
@@ -15,63 +17,71 @@ from matplotlib.ticker import PercentFormatter
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
-from gradfaith.reporting.figures.contract import Figure, Given
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import mean_curves
-from gradfaith.stats.intervals import Rule
+from gradfaith.stats.intervals import IntervalRule
 
 FIGURE = Figure(needs=("curves", "manifest"))
-ORDERS = {"most": "the most relevant first", "least": "the least relevant first"}
-Look = Mapping[str, tuple[str, str]]  # method -> colour and marker
+REMOVAL_ORDERS = {"most": "the most relevant first", "least": "the least relevant first"}
+MethodMarks = Mapping[str, tuple[str, str]]  # method -> colour and marker
 
 
-def draw(given: Given, *, imputer: str = "", methods: tuple[str, ...] = (), control: str = "random-grid") -> theme.Page:
-    points = given.tables["curves"]
+def draw(
+    inputs: FigureInputs, *, imputer: str = "", methods: tuple[str, ...] = (), control: str = "random-grid"
+) -> theme.Page:
+    points = inputs.tables["curves"]
     imputer = imputer or str(next(iter(points["imputer"]), ""))
     points = points[points["imputer"] == imputer]
-    known = [
-        name for name in metric_rows.methods(points, given.controls) if not metric_rows.is_control(name, given.controls)
+    available = [
+        name
+        for name in metric_rows.methods_in_display_order(points, inputs.controls)
+        if not metric_rows.is_control(name, inputs.controls)
     ]
-    asked = [name for name in known if not methods or name in methods]
-    points = points[points["method"].isin([*asked, control])]
-    rule = Rule(level=given.level, min_groups=int(given.settings["min_groups"]))
+    shown = [name for name in available if not methods or name in methods]
+    points = points[points["method"].isin([*shown, control])]
+    rule = IntervalRule(level=inputs.level, min_groups=int(inputs.settings["min_groups"]))
     curves = mean_curves(points, rule)
-    look = theme.palette(asked) | ({control: (theme.GREY, "o")} if control in set(points["method"]) else {})
-    archs = [name for name in given.architectures if name in set(curves["arch"])] or [""]
-    figure = theme.page(1.2 + 1.9 * len(archs))
-    panels = figure.subplots(len(archs), len(ORDERS), sharex=True, sharey=True, squeeze=False)
+    look = theme.palette(shown) | ({control: (theme.GREY, "o")} if control in set(points["method"]) else {})
+    archs = [name for name in inputs.architectures if name in set(curves["arch"])] or [""]
+    figure = theme.new_page(1.2 + 1.9 * len(archs))
+    panels = figure.subplots(len(archs), len(REMOVAL_ORDERS), sharex=True, sharey=True, squeeze=False)
     for line, arch in enumerate(archs):
-        for column, (order, said) in enumerate(ORDERS.items()):
-            own = curves[(curves["arch"] == arch) & (curves["order"] == order)]
-            _panel(panels[line, column], own, look, control)
-            panels[line, column].set_title(f"{arch}, {said}" if arch else said)
+        for column, (order, title) in enumerate(REMOVAL_ORDERS.items()):
+            rows = curves[(curves["arch"] == arch) & (curves["order"] == order)]
+            _draw_panel(panels[line, column], rows, look, control)
+            panels[line, column].set_title(f"{arch}, {title}" if arch else title)
         panels[line, 0].set_ylabel("Mean probability")
     for axes in panels[-1]:
         axes.set_xlabel(f"Pixels removed ({imputer})")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set(xlim=(0, 1), ylim=(0, 1.02))
     if look:
-        theme.legend(figure, [theme.swatch(name, *mark, control=name == control) for name, mark in look.items()])
-    basis = theme.basis(curves, given.level, theme.kind(given.tables["manifest"])).replace("bars:", "bands:")
-    theme.note(figure, basis, _lost(points))
+        theme.add_legend(
+            figure, [theme.legend_entry(name, *mark, control=name == control) for name, mark in look.items()]
+        )
+    basis = theme.describe_basis(curves, inputs.level, theme.group_noun(inputs.tables["manifest"])).replace(
+        "bars:", "bands:"
+    )
+    theme.add_note(figure, basis, _lost_maps_note(points))
     return figure
 
 
-def _lost(points: pd.DataFrame) -> str:
-    """How many maps of each method have no curve, of the images and models on which any has."""
+def _lost_maps_note(points: pd.DataFrame) -> str:
+    """Return how many maps of each method have no curve, among images and models on which any method has one."""
     units = points[["arch", "seed", "image_id"]].drop_duplicates()
-    asked = units.groupby("arch", observed=True).size().rename("asked")
-    own = points[[*units.columns, "method"]].drop_duplicates().groupby(["method", "arch"], observed=True).size()
-    both = own.rename("own").reset_index().join(asked, on="arch")
-    lost = both.assign(lost=both["asked"] - both["own"]).groupby("method", sort=False, observed=True)["lost"].sum()
+    possible = units.groupby("arch", observed=True).size().rename("possible")
+    rows = points[[*units.columns, "method"]].drop_duplicates().groupby(["method", "arch"], observed=True).size()
+    both = rows.rename("own").reset_index().join(possible, on="arch")
+    lost = both.assign(lost=both["possible"] - both["own"]).groupby("method", sort=False, observed=True)["lost"].sum()
     words = ", ".join(f"{method} {count}" for method, count in lost.items() if count)
     return f"Maps without a curve (constant or not finite): {words}." if words else ""
 
 
-def _panel(axes: Axes, own: pd.DataFrame, look: Look, control: str) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, look: MethodMarks, control: str) -> None:
     axes.grid(axis="y")
-    spaced = own["fraction"].nunique() <= 12
+    spaced = rows["fraction"].nunique() <= 12
     for method, (colour, marker) in look.items():
-        here = own[own["method"] == method].sort_values("fraction")
+        here = rows[rows["method"] == method].sort_values("fraction")
         dash, sure = theme.DASHED if method == control else "-", here[here["low"].notna()]
         filled = method != control and len(sure) == len(here)
         mark: Any = {"marker": marker, "markersize": 3.2, "markerfacecolor": colour if filled else "white"}

@@ -1,12 +1,14 @@
-"""Maps that say nothing: how many are constant or not finite, per method and architecture, and where one was met.
+"""Degenerate maps: how many maps are constant or not finite, per method and architecture, with examples.
 
-A constant map ranks no pixel, one that is not finite is no map; metrics leave both out and count them, and what they then
-average over is no longer all images. Counted are the statuses in the stores (storage/hdf5.py), over all images, classes and
-seeds, controls among them, shuffled copies not: those repeat their method's. Methods without any are only counted. Below
-the table, for the methods that lose most, the first image without a map where it loses most, and what stood in its place.
+A constant map ranks no pixel, and a map that is not finite is no map. Metrics leave both out and count them,
+so their averages are no longer over all images. Counted are the statuses in the stores (storage/hdf5.py),
+over all images, classes and seeds, with controls, without shuffled copies: those repeat their method's
+status. Methods without such maps are only counted. Below the table, for the methods that lose most, stands
+the first image without a map, and what the map holds.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,51 +16,63 @@ from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import overlay, theme
-from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.storage.hdf5 import Maps
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.storage.hdf5 import MapStore
 from gradfaith.vocabulary import SHUFFLED
 
 FIGURE = Figure(needs=("images", "maps"), limits=("examples >= 0",))
-LINE, SIDE = 0.27, 1.25  # inches: a line of the table, an example
-NONE = "No map is constant, and none fails to be finite: {maps} maps of {methods} methods and controls were counted."
+LINE_INCHES, EXAMPLE_INCHES = 0.27, 1.25  # inches: a line of the table, an example
+NONE_LOST = (
+    "No map is constant, and none fails to be finite: {maps} maps of {methods} methods and controls were counted."
+)
 
 
-def draw(given: Given, *, examples: int = 4) -> theme.Page:
-    assert given.images is not None
-    table = counts(given)
+class LostMap(NamedTuple):
+    """Where a map without values is: the seed of its model, the store, its row."""
+
+    seed: int
+    maps: MapStore
+    row: int
+
+
+def draw(inputs: FigureInputs, *, examples: int = 4) -> theme.Page:
+    assert inputs.images is not None
+    table = count_lost_maps(inputs)
     lost = table[table["lost"] > 0]
     if lost.empty:
-        return _none(table)
-    methods = [name for name in metric_rows.methods(table, given.controls) if name in set(lost["method"])]
-    archs = [name for name in given.architectures if name in set(table["arch"])]
+        return _page_without_losses(table)
+    methods = [
+        name for name in metric_rows.methods_in_display_order(table, inputs.controls) if name in set(lost["method"])
+    ]
+    archs = [name for name in inputs.architectures if name in set(table["arch"])]
     worst = lost.sort_values(["share", "method"], ascending=[False, True]).drop_duplicates("method")[:examples]
-    below = SIDE + 0.75 if len(worst) else 0.0
-    figure = theme.page(0.85 + LINE * len(methods) + below)
-    grid = figure.add_gridspec(2, 1, height_ratios=(LINE * len(methods) + 0.3, below or 0.01))
-    _table(figure.add_subplot(grid[0]), table, methods, archs)
+    below = EXAMPLE_INCHES + 0.75 if len(worst) else 0.0
+    figure = theme.new_page(0.85 + LINE_INCHES * len(methods) + below)
+    grid = figure.add_gridspec(2, 1, height_ratios=(LINE_INCHES * len(methods) + 0.3, below or 0.01))
+    _draw_counts(figure.add_subplot(grid[0]), table, methods, archs)
     panels = grid[1].subgridspec(1, max(4, len(worst)))
     for place, row in enumerate(worst.to_dict("records")):
-        _example(figure.add_subplot(panels[place]), given, row["method"], row["arch"])
-    theme.note(figure, *_notes(table, len(methods)))
+        _draw_example(figure.add_subplot(panels[place]), inputs, row["method"], row["arch"])
+    theme.add_note(figure, *_count_notes(table, len(methods)))
     return figure
 
 
-def counts(given: Given) -> pd.DataFrame:
-    """Per method and architecture: maps, those that are constant, those that are not finite, and the share of both."""
-    found = [
+def count_lost_maps(inputs: FigureInputs) -> pd.DataFrame:
+    """Count maps by method and architecture: columns maps, degenerate, failed, lost (both), share (lost of maps)."""
+    counts = [
         (label, arch, len(status), int((status == "degenerate").sum()), int((status == "failed").sum()))
-        for (arch, _, _), maps in given.maps.items()
+        for (arch, _, _), maps in inputs.maps.items()
         for label in maps.methods
         if not label.startswith(SHUFFLED)
         for status in [maps.status(label, 0)]
     ]
-    table = pd.DataFrame(found, columns=["method", "arch", "maps", "degenerate", "failed"])
+    table = pd.DataFrame(counts, columns=["method", "arch", "maps", "degenerate", "failed"])
     table = table.groupby(["method", "arch"], sort=False, as_index=False).sum()
     table["lost"] = table["degenerate"] + table["failed"]
     return table.assign(share=table["lost"] / table["maps"])
 
 
-def _notes(table: pd.DataFrame, listed: int) -> tuple[str, ...]:
+def _count_notes(table: pd.DataFrame, listed: int) -> tuple[str, ...]:
     small = " Small, below: maps that are not finite." if table["failed"].any() else ""
     others = table["method"].nunique() - listed
     return (
@@ -68,17 +82,17 @@ def _notes(table: pd.DataFrame, listed: int) -> tuple[str, ...]:
     )
 
 
-def _none(table: pd.DataFrame) -> theme.Page:
-    figure = theme.page(0.5)
-    figure.text(0.012, 0.5, NONE.format(maps=table["maps"].sum(), methods=table["method"].nunique()), va="center")
+def _page_without_losses(table: pd.DataFrame) -> theme.Page:
+    figure = theme.new_page(0.5)
+    figure.text(0.012, 0.5, NONE_LOST.format(maps=table["maps"].sum(), methods=table["method"].nunique()), va="center")
     return figure
 
 
-def _table(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs: Sequence[str]) -> None:
+def _draw_counts(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs: Sequence[str]) -> None:
     cells = {(row["method"], row["arch"]): row for row in table.to_dict("records")}
     share = np.array([[cells[m, a]["share"] if (m, a) in cells else 0.0 for a in archs] for m in methods])
     full = max(0.5, share.max())  # a few maps lost stay pale
-    axes.imshow(share, cmap=theme.SHADES, vmin=0, vmax=full, aspect="auto")
+    axes.imshow(share, cmap=theme.SHARE_COLOURS, vmin=0, vmax=full, aspect="auto")
     for border in range(1, len(methods)):
         axes.axhline(border - 0.5, color="white", linewidth=1)
     for border in range(1, len(archs)):
@@ -86,7 +100,7 @@ def _table(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs: Seque
     for line, method in enumerate(methods):
         for column, arch in enumerate(archs):
             colour = "white" if share[line, column] > 0.55 * full else theme.INK
-            words, small = _said(cells.get((method, arch)))
+            words, small = _cell_texts(cells.get((method, arch)))
             up = 0.16 if small else 0.0
             axes.text(column, line - up, words, ha="center", va="center", color=colour, fontsize=6.8)
             axes.text(column, line + 0.3, small, ha="center", va="center", color=colour, fontsize=5.4)
@@ -95,8 +109,8 @@ def _table(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs: Seque
     axes.spines[:].set_visible(False)
 
 
-def _said(cell: metric_rows.Row | None) -> tuple[str, str]:
-    """The words of a cell: constant maps and their share, and in small those that are not finite."""
+def _cell_texts(cell: metric_rows.TableRow | None) -> tuple[str, str]:
+    """Return the texts of a cell: constant maps and their share, and in small letters those that are not finite."""
     if cell is None:
         return "not asked", ""
     if not cell["lost"]:
@@ -105,33 +119,33 @@ def _said(cell: metric_rows.Row | None) -> tuple[str, str]:
     return f"{cell['degenerate']} constant ({100 * cell['degenerate'] / cell['maps']:.2g} %)", failed
 
 
-def _example(axes: Axes, given: Given, method: str, arch: str) -> None:
-    """The first image without a map, and in words what stands in its place."""
-    assert given.images is not None
-    seed, maps, row = _first(given, method, arch)
-    about = maps.rows.iloc[row]
-    overlay.under(axes, *overlay.picture(given.images, str(about["image_id"])))
-    axes.set_title(overlay.broken(f"{method}, {arch}", 22), loc="center", fontsize=7)
+def _draw_example(axes: Axes, inputs: FigureInputs, method: str, arch: str) -> None:
+    """Draw the first image without a map, and write what the map holds."""
+    assert inputs.images is not None
+    lost = _find_first_lost_map(inputs, method, arch)
+    about = lost.maps.rows.iloc[lost.row]
+    overlay.draw_image(axes, *overlay.load_image_and_evidence(inputs.images, str(about["image_id"])))
+    axes.set_title(overlay.wrap_name(f"{method}, {arch}", 22), loc="center", fontsize=7)
     words = (
-        f"{about['image_id']}, seed {seed}",
-        f"why {given.classes[int(about['target'])]}?",
-        constant(maps.maps(method, 0, slice(row, row + 1))[0]),
+        f"{about['image_id']}, seed {lost.seed}",
+        f"why {inputs.classes[int(about['target'])]}?",
+        describe_lost_map(lost.maps.maps(method, 0, slice(lost.row, lost.row + 1))[0]),
     )
-    axes.set_xlabel("\n".join(overlay.broken(line, 30) for line in words), fontsize=6.2, labelpad=2)
+    axes.set_xlabel("\n".join(overlay.wrap_name(line, 30) for line in words), fontsize=6.2, labelpad=2)
 
 
-def _first(given: Given, method: str, arch: str) -> tuple[int, Maps, int]:
+def _find_first_lost_map(inputs: FigureInputs, method: str, arch: str) -> LostMap:
     return next(
-        (seed, maps, int(lost[0]))
-        for (name, seed, _), maps in given.maps.items()
+        LostMap(seed, maps, int(lost[0]))
+        for (name, seed, _), maps in inputs.maps.items()
         if name == arch and method in maps.methods
         for lost in [np.flatnonzero(maps.status(method, 0) != "ok")]
         if len(lost)
     )
 
 
-def constant(cells: overlay.Picture) -> str:  # (h, w)
-    """What a map without a picture holds."""
+def describe_lost_map(cells: overlay.ImageArray) -> str:  # (h, w)
+    """Return what a map that cannot be drawn holds: one value, or cells that are not finite."""
     height, width = cells.shape
     broken = int((~np.isfinite(cells)).sum())
     if broken:

@@ -1,8 +1,9 @@
 """Localization by lesion size: terciles of the lesions among the explained images (stats/estimates.py).
 
-Colours are architectures, each beside its own control, grey and hollow. Every localization metric depends on size by
-itself: the chance level of the saliency score is |M| / N. So a rising line says nothing unless it leaves its control's
-behind. A control is drawn per architecture, because only the maps' grid and the images explained may differ.
+Colours are architectures, each beside its own control, grey and hollow. Every localization metric depends on
+size by itself: the chance level of the saliency score is |M| / N. So a rising line means nothing unless it
+leaves its control's line behind. A control is drawn per architecture, because the maps' grid and the
+explained images may differ.
 """
 
 import pandas as pd
@@ -10,67 +11,80 @@ from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
-from gradfaith.reporting.figures.contract import Figure, Given
-from gradfaith.stats.estimates import SIZES, lesion_size
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.stats.estimates import LESION_SIZES, lesion_size
 
 FIGURE = Figure(needs=("estimates", "manifest", "scores"))
 
 
 def draw(
-    given: Given,
+    inputs: FigureInputs,
     *,
     method: str = "",
     control: str = "random-grid",
     metrics: tuple[str, ...] = ("locacc", "saliency_score", "iou_area_matched"),
 ) -> theme.Page:
-    method = method or given.primary["method"]
-    table = metric_rows.within(given.tables["estimates"])
-    table = table[table["stratum"].isin(SIZES) & table["method"].isin((method, control))]
-    shown, archs = metric_rows.present(table, metrics), list(given.architectures)
-    figure, look = theme.page(2.9), theme.palette(archs)
+    method = method or inputs.primary["method"]
+    table = metric_rows.rows_of_single_architectures(inputs.tables["estimates"])
+    table = table[table["stratum"].isin(LESION_SIZES) & table["method"].isin((method, control))]
+    shown, archs = metric_rows.metrics_to_show(table, metrics), list(inputs.architectures)
+    figure, look = theme.new_page(2.9), theme.palette(archs)
     panels = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
-    ticks = labels(given.tables["manifest"], given.tables["scores"])
+    ticks = stratum_labels(inputs.tables["manifest"], inputs.tables["scores"])
     cut, step = False, min(0.22, 0.8 / len(archs))
     for axes, metric in zip(panels, shown, strict=False):
-        own = metric_rows.of_metric(table, metric)
-        low, high = theme.window(own)
+        rows = metric_rows.rows_of_metric(table, metric)
+        low, high = theme.axis_range(rows)
         part = min(0.0, low), high
-        cut = cut or theme.beyond(own, part)
+        cut = cut or theme.any_interval_beyond(rows, part)
         for place, arch in enumerate(archs):
             shift = (place - (len(archs) - 1) / 2) * step
-            here = own[own["arch"] == arch]
-            _line(
+            here = rows[rows["arch"] == arch]
+            _draw_line(
                 axes, here[here["method"] == control], shift + step / 3, theme.GREY, look[arch][1], part, control=True
             )
-            _line(axes, here[here["method"] == method], shift, *look[arch], part)
-        axes.set(title=metric_rows.words(metric), xticks=range(len(SIZES)), xlim=(-0.5, len(SIZES) - 0.5))
+            _draw_line(axes, here[here["method"] == method], shift, *look[arch], part)
+        axes.set(
+            title=metric_rows.display_name(metric),
+            xticks=range(len(LESION_SIZES)),
+            xlim=(-0.5, len(LESION_SIZES) - 0.5),
+        )
         axes.set_xticklabels(ticks)
         axes.set_ylim(part)
         axes.grid(axis="y")
-    entries = [theme.swatch(arch, *look[arch]) for arch in archs]
-    theme.legend(figure, [*entries, theme.swatch(control, theme.GREY, control=True)])
-    basis = theme.basis(table[table["metric"].isin(shown)], given.level, theme.kind(given.tables["manifest"]))
-    what = f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside."
-    theme.note(figure, what, basis, theme.ARROWS if cut else "")
+    entries = [theme.legend_entry(arch, *look[arch]) for arch in archs]
+    theme.add_legend(figure, [*entries, theme.legend_entry(control, theme.GREY, control=True)])
+    basis = theme.describe_basis(
+        table[table["metric"].isin(shown)], inputs.level, theme.group_noun(inputs.tables["manifest"])
+    )
+    colours = f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside."
+    theme.add_note(figure, colours, basis, theme.ARROW_NOTE if cut else "")
     return figure
 
 
-def labels(manifest: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
-    """The strata with their bounds in pixels and the number of images in each."""
+def stratum_labels(manifest: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
+    """Return a label per stratum: its name, bounds in pixels, and number of images."""
     stratum = lesion_size(manifest, scores["image_id"])
     pixels = manifest.set_index("image_id")["lesion_px"].reindex(stratum.index)
     texts = []
-    for size in SIZES:
-        own = pixels[stratum == size]
-        texts.append(f"{size}\n{own.min()}\u2013{own.max()} px\n{len(own)} images" if len(own) else f"{size}\nnone")
+    for size in LESION_SIZES:
+        rows = pixels[stratum == size]
+        texts.append(f"{size}\n{rows.min()}\u2013{rows.max()} px\n{len(rows)} images" if len(rows) else f"{size}\nnone")
     return texts
 
 
-def _line(
-    axes: Axes, own: pd.DataFrame, shift: float, colour: str, marker: str, part: theme.Window, *, control: bool = False
+def _draw_line(
+    axes: Axes,
+    rows: pd.DataFrame,
+    shift: float,
+    colour: str,
+    marker: str,
+    part: theme.AxisRange,
+    *,
+    control: bool = False,
 ) -> None:
-    here = metric_rows.by(own[own["value"].notna()], "stratum")
-    there = {place + shift: here[size] for place, size in enumerate(SIZES) if size in here}
+    here = metric_rows.index_rows(rows[rows["value"].notna()], "stratum")
+    there = {place + shift: here[size] for place, size in enumerate(LESION_SIZES) if size in here}
     axes.plot(
         list(there),
         [row["value"] for row in there.values()],
@@ -81,4 +95,4 @@ def _line(
         zorder=2,
     )
     for place, row in there.items():
-        theme.dot(axes, row, place, colour, marker, control=control, upright=True, shown=part)
+        theme.draw_estimate(axes, row, place, colour, marker, control=control, upright=True, shown=part)

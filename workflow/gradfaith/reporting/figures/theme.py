@@ -1,9 +1,10 @@
-"""How figures look: a white page, one typeface, grey axes; what they rest on stands under every one.
+"""Define how all figures look, and draw the parts that they share: pages, estimates with intervals, legends, notes.
 
-Architectures and methods have a colour and a marker each, from a palette that stays apart under every common colour
-blindness [wong2011]. Controls are always grey and hollow, their intervals dashed. A number without an interval is hollow
-too, has no whisker, and the note says why. A whisker that would squeeze all values together leaves the panel by an arrow.
-The SVG is the same to the last byte whenever it is drawn again: no date, a fixed salt, text as text.
+Pages are white, with one typeface and grey axes. Each architecture or method has a colour and a marker, from
+a palette that is safe under every common colour blindness [wong2011]. Controls are always grey and hollow,
+their intervals dashed. An estimate without an interval is hollow too, and the note under the figure says why
+it has none. If an interval would squeeze all values together, an arrow at the edge of the panel stands for
+its end. A figure that is drawn again gives the same SVG, byte for byte: no date, a fixed salt, text as text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,15 +27,15 @@ from matplotlib.lines import Line2D
 from gradfaith.storage.atomic import replacing
 
 Page = Figure
-Window = tuple[float, float]
-ARROWS = "An arrow: the interval goes on; its ends are in maps.csv."
-WIDTH = 7.2  # inches, the text width of a two-column paper
+AxisRange = tuple[float, float]  # the part of an axis that is shown
+ARROW_NOTE = "An arrow: the interval goes on; its ends are in maps.csv."
+PAGE_WIDTH = 7.2  # inches, the text width of a two-column paper
 DPI = 150
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
 ACCENT, WRONG = "#0072B2", "#B3400A"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
+SHARE_COLOURS = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
 DASHED: Any = (0, (2, 1.4))
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 8,
@@ -50,43 +51,45 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def applied() -> Iterator[None]:
-    """The theme, and nothing of the machine's own settings, while the block lasts."""
+def use_theme() -> Iterator[None]:
+    """Apply this theme inside a `with` block, without the machine's own matplotlib settings."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
 
 
-def page(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure that lays itself out; it belongs to no window and to no global state."""
+def new_page(height: float, width: float = PAGE_WIDTH) -> Figure:
+    """Return an empty figure, in inches, that lays itself out; it belongs to no window and to no global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
-    """Both files, each whole or not there."""
+    """Write the SVG and the PNG; each file is complete or missing."""
     with replacing(svg) as draft:
         figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": "GradFaith"})
     save_png(figure, png)
 
 
 def save_png(figure: Figure, png: Path | str) -> None:
+    """Write the PNG alone."""
     with replacing(png) as draft:
         figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": "GradFaith"})
 
 
 def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """name -> colour and marker; past the seventh name colours come again with another marker."""
+    """Return name -> colour and marker; after the seventh name the colours repeat, with other markers."""
     markers = [mark for turn in range(len(MARKERS)) for mark in MARKERS[turn:] + MARKERS[:turn]]
     return dict(zip(names, zip(cycle(COLOURS), markers, strict=False), strict=False))
 
 
-def window(table: pd.DataFrame, *also: float) -> Window:
-    """The part of an axis to show: all values, and of their intervals what half the values' span holds on each side.
+def axis_range(table: pd.DataFrame, *also: float) -> AxisRange:
+    """Return the part of an axis to show: all values, and their intervals up to half the values' span on each side.
 
-    Two seeds can give an interval a hundred times wider than all differences; on its scale nothing could be read.
+    `also`: further values to show. Two seeds can give an interval a hundred times wider than all differences between
+    values; on its scale nothing could be read.
     """
     values = [value for value in (*table["value"], *also) if pd.notna(value)] or [0.0]
     low, high = float(min(values)), float(max(values))
@@ -97,12 +100,12 @@ def window(table: pd.DataFrame, *also: float) -> Window:
     return low - margin, high + margin
 
 
-def beyond(table: pd.DataFrame, shown: Window) -> bool:
-    """Whether an interval leaves the part that is shown."""
+def any_interval_beyond(table: pd.DataFrame, shown: AxisRange) -> bool:
+    """Return whether an interval leaves the part of the axis that is shown."""
     return bool((table["low"] < shown[0]).any() or (table["high"] > shown[1]).any())
 
 
-def dot(
+def draw_estimate(
     axes: Axes,
     row: Mapping[Any, Any],
     at: float,
@@ -111,28 +114,31 @@ def dot(
     *,
     control: bool = False,
     upright: bool = False,
-    shown: Window = (-inf, inf),
+    shown: AxisRange = (-inf, inf),
 ) -> None:
-    """One number and its interval, on a horizontal axis of values or upright; an arrow where it goes on beyond `shown`."""
+    """Draw an estimate (value, low, high of `row`) at place `at` of the other axis, with an arrow where it leaves `shown`.
+
+    Values lie on the horizontal axis, or on the vertical one if `upright`. NaN as `low`: there is no interval.
+    """
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    sure, dash = pd.notna(low), DASHED if control else "-"
-    if sure:
+    has_interval, dash = pd.notna(low), DASHED if control else "-"
+    if has_interval:
         ends, place = [low, high], [at, at]
         axes.plot(*((place, ends) if upright else (ends, place)), color=colour, linestyle=dash, linewidth=1.3, zorder=3)
-    for end, goes_on, head in ((shown[0], low < shown[0], "v<"), (shown[1], high > shown[1], "^>")):
-        if goes_on:
+    for end, leaves, head in ((shown[0], low < shown[0], "v<"), (shown[1], high > shown[1], "^>")):
+        if leaves:
             tip = (at, end) if upright else (end, at)
             axes.plot(
                 *tip, marker=head[not upright], color=colour, markersize=4, markeredgewidth=0, clip_on=False, zorder=4
             )
-    face = "white" if control or not sure else colour
+    face = "white" if control or not has_interval else colour
     point = (at, value) if upright else (value, at)
     size = 4.2 if marker == "o" else 3.8
     axes.plot(*point, marker=marker, color=colour, markerfacecolor=face, markersize=size, markeredgewidth=1.0, zorder=4)
 
 
-def swatch(label: str, colour: str, marker: str = "o", *, control: bool = False, hollow: bool = False) -> Line2D:
-    """An entry of a legend that looks like `dot`."""
+def legend_entry(label: str, colour: str, marker: str = "o", *, control: bool = False, hollow: bool = False) -> Line2D:
+    """Return an entry of a legend that looks like `draw_estimate`."""
     face = "white" if control or hollow else colour
     dash: Any = DASHED if control else "-"
     return Line2D(
@@ -141,70 +147,74 @@ def swatch(label: str, colour: str, marker: str = "o", *, control: bool = False,
     )  # fmt: skip
 
 
-def legend(figure: Figure, entries: Sequence[Artist]) -> None:
-    """One legend above all panels, in as many columns as the page holds."""
+def add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
+    """Add one legend above all panels, in as many columns as the page holds."""
     room = figure.get_size_inches()[0] * 13  # letters
-    columns = next(n for n in range(len(entries), 0, -1) if n == 1 or _letters(entries, n) < room)
+    columns = next(n for n in range(len(entries), 0, -1) if n == 1 or _legend_width(entries, n) < room)
     figure.legend(handles=list(entries), loc="outside upper left", ncols=columns, handlelength=2.2, columnspacing=1.6)
 
 
-def note(figure: Figure, *sentences: str) -> None:
-    """Small words under the plot, at its left edge, in lines no longer than the page is wide."""
+def add_note(figure: Figure, *sentences: str) -> None:
+    """Write small text under the plot, at its left edge, in lines no longer than the page is wide."""
     room = int(figure.get_size_inches()[0] * 18)  # letters
     lines = [line for sentence in sentences for line in sentence.splitlines()]
     text = "\n".join(part for line in lines for part in wrap(line, room))
     figure.supxlabel(text, x=0.012, ha="left", fontsize=6.8, color=GREY, linespacing=1.35)
 
 
-def caution(figure: Figure, text: str) -> None:
-    """A warning that belongs to every number on the page; nothing where there is nothing to warn of."""
+def add_caution(figure: Figure, text: str) -> None:
+    """Write a warning that belongs to every number on the page; "" writes nothing."""
     if text:
         figure.suptitle(text, x=0.012, ha="left", fontsize=7, color=WRONG, weight="bold", wrap=True)
 
 
-def basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
-    """What the rows of estimates rest on: groups, images, seeds, the interval's name, and why some have none."""
+def describe_basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
+    """Return the sentence on what estimates rest on: groups, images, seeds, kind of interval, and why some have none.
+
+    `kind`: the noun for a group (`group_noun`).
+    """
     rows = rows[rows["value"].notna()]
     if rows.empty:
         return "No value could be estimated."
     counts = [
-        _counted(rows[f"n_{what}s"], word) for what, word in (("group", kind), ("image", "image"), ("seed", "seed"))
+        _format_count(rows[f"n_{unit}s"], word)
+        for unit, word in (("group", kind), ("image", "image"), ("seed", "seed"))
     ]
     names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
     bars = f"bars: {100 * level:g} % intervals, {'; or '.join(names)}" if names else "no intervals"
     reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
-    hollow = f"No interval (hollow): {'; '.join(_together(reasons))}." if reasons else ""
+    hollow = f"No interval (hollow): {'; '.join(_merge_reasons(reasons))}." if reasons else ""
     return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
 
 
-def kind(manifest: pd.DataFrame) -> str:
-    """What the groups are, in the singular: patients only where the manifest knows patients."""
+def group_noun(manifest: pd.DataFrame) -> str:
+    """Return what the groups are, in the singular: "patient" only if the manifest knows patients."""
     kinds = set(manifest.get("group_kind", ()))
     return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"
 
 
-def _letters(entries: Sequence[Artist], columns: int) -> int:
-    """How wide a legend is: it is filled column by column, the first ones one deeper where it does not divide."""
+def _legend_width(entries: Sequence[Artist], columns: int) -> int:
+    """Return the width of a legend in letters; it is filled column by column, the first columns one entry deeper."""
     widths = [len(str(entry.get_label())) + 6 for entry in entries]
     deep, more = divmod(len(entries), columns)
     ends = [place * deep + min(place, more) for place in range(columns + 1)]
     return sum(max(widths[start:end]) for start, end in pairwise(ends))
 
 
-def _together(reasons: Sequence[str]) -> list[str]:
-    """Reasons that differ in their first number alone become one: "2 to 7 groups ..."."""
-    found: dict[str, list[int]] = {}
+def _merge_reasons(reasons: Sequence[str]) -> list[str]:
+    """Merge reasons that differ only in their first number into one: "2 to 7 groups ..."."""
+    by_text: dict[str, list[int]] = {}
     for reason in reasons:
         number, _, rest = reason.partition(" ")
         if number.isdigit():
-            found.setdefault(rest, []).append(int(number))
+            by_text.setdefault(rest, []).append(int(number))
     counted = [
         f"{min(numbers)} to {max(numbers)} {rest}" if len(numbers) > 1 else f"{numbers[0]} {rest}"
-        for rest, numbers in found.items()
+        for rest, numbers in by_text.items()
     ]
     return counted + [reason for reason in reasons if not reason.partition(" ")[0].isdigit()]
 
 
-def _counted(numbers: pd.Series, word: str) -> str:
+def _format_count(numbers: pd.Series, word: str) -> str:
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low if low == high else f'{low} to {high}'} {word}{'' if high == 1 else 's'}"

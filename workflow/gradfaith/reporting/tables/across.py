@@ -12,10 +12,18 @@ import pandas as pd
 
 from gradfaith.metrics.runners.ensemble import ENSEMBLE
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import words
-from gradfaith.reporting.tables.maps import CSV, LOST, basis, one
+from gradfaith.reporting.metric_rows import display_name
+from gradfaith.reporting.tables.contract import (
+    ESTIMATE_COLUMNS,
+    NOT_OK,
+    Table,
+    count_range,
+    estimate_cell,
+    interval_sentence,
+)
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 
+TABLE = Table(needs=("estimates",), study_key="across")
 WHAT = (
     "Maps of the true class. Two architectures are compared seed by seed, on the images that both explained; the ensemble is "
     "the mean of all other models' maps, each of unit mass. Chance: the same, between different images of a class. No contrast "
@@ -23,9 +31,10 @@ WHAT = (
 )
 
 
-def across(estimates: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
-    """Every pair of architectures, and every architecture with the ensemble, on every agreement metric."""
-    table, own = metric_rows.across(estimates), metric_rows.whole(estimates)
+def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+    """Return every pair of architectures, and every architecture with the ensemble, on every agreement metric."""
+    estimates = tables["estimates"]
+    table, own = metric_rows.rows_across_architectures(estimates), metric_rows.rows_over_all_images(estimates)
     place = {name: number for number, name in enumerate(about["architectures"])}
     pairs = sorted(
         table[["arch", "arch2"]].drop_duplicates().itertuples(index=False, name=None),
@@ -34,32 +43,32 @@ def across(estimates: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
     blocks = [_block(table, arch, arch2, about["controls"]) for arch, arch2 in pairs]
     alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
     named = f"Not compared, as one side alone has a map: {'; '.join(alone)}." if alone else ""
-    lead = (WHAT, *([named] if named else []), basis(table, about), *about["notes"])
-    everything = estimates[~estimates.index.isin(metric_rows.within(estimates).index)]
-    data = everything[[name for name in CSV if name in everything]]
+    lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about["notes"])
+    everything = estimates[~estimates.index.isin(metric_rows.rows_of_single_architectures(estimates).index)]
+    data = everything[[name for name in ESTIMATE_COLUMNS if name in everything]]
     return Sheet(f"Agreement across architectures, {about['title']}", lead, tuple(blocks), data)
 
 
 def _block(table: pd.DataFrame, arch: str, arch2: str, controls: Sequence[str]) -> Block:
     own = table[(table["arch"] == arch) & (table["arch2"] == arch2)]
-    metrics = metric_rows.ordered(own)
+    metrics = metric_rows.metrics_in_display_order(own)
     ensemble = arch2 == ENSEMBLE
     models = table[table["arch2"] == ENSEMBLE].drop_duplicates(["arch", "method"]).groupby("method")["n_seeds"].sum()
     lines = []
-    for method in metric_rows.methods(own, controls):
+    for method in metric_rows.methods_in_display_order(own, controls):
         here = own[own["method"] == method]
-        cells = [one(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
+        cells = [estimate_cell(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
         voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
-        found = here[here["variant"] != metric_rows.CHANCE]
-        counts = [Cell(_range(found[f"n_{what}"])) for what in ("images", "groups", *LOST)]
+        found = here[here["variant"] != metric_rows.BETWEEN_IMAGES]
+        counts = [Cell(count_range(found[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
         lines.append([Cell(method), *cells, *voters, *counts])
-    head = ["method", *(text for metric in metrics for text in (words(metric), "chance"))]
+    head = ["method", *(text for metric in metrics for text in (display_name(metric), "chance"))]
     caption = f"{arch} and the mean of all others" if ensemble else f"{arch} and {arch2}"
-    return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *LOST], lines)
+    return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *NOT_OK], lines)
 
 
 def _of(here: pd.DataFrame, metric: str, chance: bool) -> pd.DataFrame:
-    return here[(here["metric"] == metric) & ((here["variant"] == metric_rows.CHANCE) == chance)]
+    return here[(here["metric"] == metric) & ((here["variant"] == metric_rows.BETWEEN_IMAGES) == chance)]
 
 
 def _alone(own: pd.DataFrame, arch: str, arch2: str) -> list[str]:
@@ -71,8 +80,3 @@ def _alone(own: pd.DataFrame, arch: str, arch2: str) -> list[str]:
         if only:
             lines.append(f"{arch} and {arch2}, {len(only)} of {name} ({', '.join(only)})")
     return lines
-
-
-def _range(numbers: pd.Series) -> str:
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low}" if low == high else f"{low} to {high}"

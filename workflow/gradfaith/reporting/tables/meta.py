@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import Column, judged, words
-from gradfaith.reporting.tables.maps import basis, one
+from gradfaith.reporting.metric_rows import MetricVariant, display_name, metrics_by_rank_agreement
+from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 
+TABLE = Table(needs=("meta",), study_key="meta")
 WHAT = (
     "A metric is judged by how it ranks methods beside a localization metric, the truth, on images with evidence that the model gets "
     "right. Within an image: the correlation over methods, averaged over images. Over cells: the correlation of means, a "
@@ -28,25 +29,26 @@ ORDER = "Order only: declared, and tested, to read the order of a map's values a
 VIEWS = {"image": "within an image", "cells": "over cells"}
 
 
-def meta(table: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
-    """A block per view of each truth, then what controls score."""
+def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+    """Return a block per view of each truth, then what controls score."""
+    table = tables["meta"]
     truths = [name for name in dict.fromkeys(table["truth"]) if name]
     whole = table[table["arch"] == ""]
     blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
     controls = whole[whole["view"] == "controls"]
-    neither = [words(name) for name, end in about["better"].items() if end == "neither"]
+    neither = [display_name(name) for name, end in about["better"].items() if end == "neither"]
     left = [f"Not judged, as neither of its ends is better: {', '.join(neither)}."] if neither else []
     ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
-    lead = (WHAT, FOOLED, ORDER, *left, basis(ranked, about), _wrong(ranked), *about["notes"])
-    first = judged(table, truths[0])
+    lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about["notes"])
+    first = metrics_by_rank_agreement(table, truths[0])
     return Sheet(
         f"Metrics judged, {about['title']}", lead, (*blocks, _fooled(controls, first), _gains(controls, first)), table
     )
 
 
 def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iterator[Block]:
-    own, name = table[table["truth"] == truth], words(truth)
-    columns, others = judged(own, truth), judged(own, truth, primary=False)
+    own, name = table[table["truth"] == truth], display_name(truth)
+    columns, others = metrics_by_rank_agreement(own, truth), metrics_by_rank_agreement(own, truth, primary=False)
     whole = own[own["arch"] == ""]
     minus = [measure for measure in dict.fromkeys(own["measure"]) if measure.startswith("spearman minus ")]
     for view, said in VIEWS.items():
@@ -62,41 +64,44 @@ def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iter
         [
             [
                 _name(column),
-                *(one(_number(own[(own["view"] == "image") & (own["arch"] == arch)], column)) for arch in archs),
+                *(
+                    estimate_cell(_number(own[(own["view"] == "image") & (own["arch"] == arch)], column))
+                    for arch in archs
+                ),
             ]
             for column in columns
         ],
     )
     if others:
         lines = [
-            [_name(column), *(one(_number(whole[whole["view"] == view], column)) for view in VIEWS)]
+            [_name(column), *(estimate_cell(_number(whole[whole["view"] == view], column)) for view in VIEWS)]
             for column in others
         ]
         yield Block(f"Beside {name}, other variants, methods, Spearman", ["metric", *VIEWS.values()], lines)
 
 
-def _line(here: pd.DataFrame, column: Column, measures: Sequence[str]) -> list[Cell]:
+def _line(here: pd.DataFrame, column: MetricVariant, measures: Sequence[str]) -> list[Cell]:
     row = _number(here, column)
     counts = [Cell("-")] * 4
     if len(row):
         counts = [Cell(str(row[f"n_{what}"].iloc[0])) for what in ("methods", "images", "groups", "undefined")]
     order = here.loc[here["metric"] == column[0], "order_only"].any()
     return [
-        _name(column), Cell("yes" if order else "no"), *(one(_number(here, column, measure=measure)) for measure in measures),
-        one(_number(here, column, "controls")), one(_number(here, column, "together")), *counts,
+        _name(column), Cell("yes" if order else "no"), *(estimate_cell(_number(here, column, measure=measure)) for measure in measures),
+        estimate_cell(_number(here, column, "controls")), estimate_cell(_number(here, column, "together")), *counts,
     ]  # fmt: skip
 
 
-def _number(here: pd.DataFrame, column: Column, who: str = "methods", measure: str = "spearman") -> pd.DataFrame:
-    return metric_rows.of_metric(here[(here["who"] == who) & (here["measure"] == measure)], *column)
+def _number(here: pd.DataFrame, column: MetricVariant, who: str = "methods", measure: str = "spearman") -> pd.DataFrame:
+    return metric_rows.rows_of_metric(here[(here["who"] == who) & (here["measure"] == measure)], *column)
 
 
-def _fooled(controls: pd.DataFrame, columns: Sequence[Column]) -> Block:
+def _fooled(controls: pd.DataFrame, columns: Sequence[MetricVariant]) -> Block:
     levels = ("median", "best")
     lines = [
         [
             _name(column),
-            *(Cell(_over(metric_rows.of_metric(controls, *column), f"over the {level}")) for level in levels),
+            *(Cell(_over(metric_rows.rows_of_metric(controls, *column), f"over the {level}")) for level in levels),
         ]
         for column in columns
     ]
@@ -109,10 +114,13 @@ def _over(own: pd.DataFrame, measure: str) -> str:
     return "no interval" if here["low"].isna().all() else ", ".join(here.loc[here["fooled"], "who"]) or "none"
 
 
-def _gains(controls: pd.DataFrame, columns: Sequence[Column]) -> Block:
+def _gains(controls: pd.DataFrame, columns: Sequence[MetricVariant]) -> Block:
     names = list(dict.fromkeys(controls["who"]))
     lines = [
-        [_name(column), *(one(_number(controls, column, name, "over the median"), signed=True) for name in names)]
+        [
+            _name(column),
+            *(estimate_cell(_number(controls, column, name, "over the median"), signed=True) for name in names),
+        ]
         for column in columns
     ]
     return Block("Controls, over the median method", ["metric", *names], lines)
@@ -125,8 +133,8 @@ def _wrong(ranked: pd.DataFrame) -> str:
 
 def _measure(measure: str) -> str:
     word, *other = measure.split(" minus ")
-    return word.capitalize() + (f" minus that of {words(other[0])}" if other else "")
+    return word.capitalize() + (f" minus that of {display_name(other[0])}" if other else "")
 
 
-def _name(column: Column) -> Cell:
-    return Cell(words(column[0]) + (f" ({column[1]})" if column[1] else ""))
+def _name(column: MetricVariant) -> Cell:
+    return Cell(display_name(column[0]) + (f" ({column[1]})" if column[1] else ""))

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import words
-from gradfaith.reporting.tables.maps import basis, one
+from gradfaith.reporting.metric_rows import display_name
+from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
-from gradfaith.stats.winrates import CELL
+from gradfaith.stats.winrates import CONTEST_KEYS
 
+TABLE = Table(needs=("ranks",))
 KEPT = (
-    *CELL, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
+    *CONTEST_KEYS, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
     "n_contests", "n_ties", "n_lost", "n_methods", "interval", "reason",
 )  # fmt: skip
 BESIDE = "Each control is measured alone against all methods, and the methods among themselves."
@@ -27,30 +28,34 @@ WHAT = (
 )
 
 
-def ranks(table: pd.DataFrame, about: Mapping[str, Any]) -> Sheet:
-    """Win rates, mean ranks and ties by architecture, on every metric of which one end is better."""
-    whole = metric_rows.whole(table)
+def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+    """Return win rates, mean ranks and ties by architecture, on every metric of which one end is better."""
+    table = tables["ranks"]
+    whole = metric_rows.rows_over_all_images(table)
     blocks = [
         block for arch in about["architectures"] for block in _of_arch(whole, table, arch, about) if len(block.rows)
     ]
     asked = about["ranks"]
     who = BESIDE if asked["rank_controls"] == "beside" else AMONG
     which = " Only images that the model gets right." if asked["rank_only_correct"] else ""
-    lead = (f"{WHAT} {who}{which}", basis(whole, about), *about["notes"])
+    lead = (f"{WHAT} {who}{which}", interval_sentence(whole, about), *about["notes"])
     return Sheet(f"Ranks, {about['title']}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
 
 
 def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping[str, Any]) -> list[Block]:
     own = whole[whole["arch"] == arch]
-    metrics, methods = metric_rows.ordered(own), metric_rows.methods(own, about["controls"])
+    metrics, methods = (
+        metric_rows.metrics_in_display_order(own),
+        metric_rows.methods_in_display_order(own, about["controls"]),
+    )
     wins, places = (own[own["measure"] == measure] for measure in ("win_rate", "mean_rank"))
-    head = ["method", *map(words, metrics)]
+    head = ["method", *map(display_name, metrics)]
     primary = about["primary"]["metric"]
     strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == "win_rate")]
-    strata = metric_rows.of_metric(strata, primary)
+    strata = metric_rows.rows_of_metric(strata, primary)
     classes = [name for name in about["classes"] if name in set(strata["stratum"])]
     by_class = [
-        [Cell(method), *(one(_row(strata[strata["stratum"] == name], method)) for name in classes)]
+        [Cell(method), *(estimate_cell(_row(strata[strata["stratum"] == name], method)) for name in classes)]
         for method in methods
     ]
     return [
@@ -59,7 +64,9 @@ def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping
         Block(
             f"{arch}: first places shared, of contests (contests without a value)", head, _ties(wins, methods, metrics)
         ),
-        Block(f"{arch}: win rate in {words(primary)} by class", ["method", *classes], by_class if classes else []),
+        Block(
+            f"{arch}: win rate in {display_name(primary)} by class", ["method", *classes], by_class if classes else []
+        ),
     ]
 
 
@@ -69,14 +76,20 @@ def _row(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 def _lines(table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str], digits: int = 3) -> list[list[Cell]]:
     return [
-        [Cell(method), *(one(_row(metric_rows.of_metric(table, metric), method), digits=digits) for metric in metrics)]
+        [
+            Cell(method),
+            *(
+                estimate_cell(_row(metric_rows.rows_of_metric(table, metric), method), digits=digits)
+                for metric in metrics
+            ),
+        ]
         for method in methods
     ]
 
 
 def _ties(table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -> list[list[Cell]]:
     return [
-        [Cell(method), *(_shared(_row(metric_rows.of_metric(table, metric), method)) for metric in metrics)]
+        [Cell(method), *(_shared(_row(metric_rows.rows_of_metric(table, metric), method)) for metric in metrics)]
         for method in methods
     ]
 

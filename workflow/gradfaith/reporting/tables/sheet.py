@@ -21,7 +21,7 @@ class Cell:
     """What stands in a cell, and why it is not more."""
 
     text: str
-    why: str = ""
+    footnote: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,13 @@ class Sheet:
     @property
     def footnotes(self) -> dict[str, str]:
         """reason -> its mark, in order of appearance."""
-        whys = dict.fromkeys(cell.why for block in self.blocks for row in block.rows for cell in row if cell.why)
+        whys = dict.fromkeys(
+            cell.footnote for block in self.blocks for row in block.rows for cell in row if cell.footnote
+        )
         return {why: _letters(place) for place, why in enumerate(whys)}
 
 
-def warned(sheet: Sheet, caution: str) -> Sheet:
+def add_caution(sheet: Sheet, caution: str) -> Sheet:
     """The sheet with a warning before all else, in its CSV as a column; unchanged where there is none."""
     if not caution:
         return sheet
@@ -71,7 +73,7 @@ def markdown(sheet: Sheet) -> str:
             lines.append(
                 _pipes(
                     [
-                        cell.text.replace("|", r"\|") + (f"<sup>{notes[cell.why]}</sup>" if cell.why else "")
+                        cell.text.replace("|", r"\|") + (f"<sup>{notes[cell.footnote]}</sup>" if cell.footnote else "")
                         for cell in row
                     ]
                 )
@@ -85,7 +87,7 @@ def latex(sheet: Sheet) -> str:
     notes = sheet.footnotes
     lines = [f"% {sheet.title}", *(f"% {sentence}" for sentence in sheet.lead)]
     for block in sheet.blocks:
-        used = {cell.why for row in block.rows for cell in row if cell.why}
+        used = {cell.footnote for row in block.rows for cell in row if cell.footnote}
         lines += [r"\begin{table*}", r"\centering\scriptsize", rf"\caption{{{escaped(block.caption)}}}"]
         lines += [
             rf"\begin{{tabular}}{{l{'c' * (len(block.header) - 1)}}}",
@@ -96,7 +98,8 @@ def latex(sheet: Sheet) -> str:
         for row in block.rows:
             lines.append(
                 _ampersands(
-                    escaped(cell.text) + (rf"\textsuperscript{{{notes[cell.why]}}}" if cell.why else "") for cell in row
+                    escaped(cell.text) + (rf"\textsuperscript{{{notes[cell.footnote]}}}" if cell.footnote else "")
+                    for cell in row
                 )
             )
         lines += [r"\bottomrule", r"\end{tabular}"]

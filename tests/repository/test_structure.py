@@ -1,0 +1,87 @@
+"""The package keeps its structure: rooms, layers, sizes, one meaning per class name, and a picture that is true."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+
+import pytest
+
+from gradfaith import registry
+
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED = 12, 120, 300, 8, 5
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("structure", root / "docs/structure.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["structure"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def structure(page: ModuleType):
+    return page.Structure()
+
+
+def test_the_root_holds_what_every_room_may_read_and_nothing_else(structure) -> None:
+    assert structure.root_modules == ["__init__", "errors", "registry", "rng", "vocabulary"]
+    assert len(structure.rooms) == ROOMS
+
+
+def test_modules_are_few_and_of_a_readable_length(structure) -> None:
+    lengths = [structure.lines(name) for name in structure.others]
+    assert len(structure.others) <= OTHERS
+    assert 80 <= median(lengths) <= 200
+    assert {name: structure.lines(name) for name in structure.trees if structure.lines(name) > LONGEST} == {}
+
+
+def test_imports_go_down_and_never_in_a_circle(structure, page: ModuleType) -> None:
+    level = {name: number for number, names in enumerate(page.LAYERS) for name in names}
+    upward = [
+        (room, other)
+        for room, imported in structure.room_imports.items()
+        for other in imported
+        if level[other] <= level[room]
+    ]
+    assert upward == []
+    assert structure.levels <= LEVELS
+    assert structure.cycles(structure.imports) == []
+    assert structure.cycles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == [["a", "b"]]
+
+
+def test_the_layers_of_the_picture_are_those_of_the_contract(page: ModuleType, root: Path) -> None:
+    contract = page.layers_of_contract((root / "pyproject.toml").read_text())
+    assert [set(names) for names in page.LAYERS] == contract
+
+
+def test_a_class_name_means_one_thing(structure) -> None:
+    doubled = structure.doubled_classes
+    assert len(doubled) <= DOUBLED
+    assert set(doubled) <= {"Options"}, doubled  # of readers, which the registry finds by this name
+
+
+def test_unit_tests_lie_in_the_rooms_that_they_test(structure) -> None:
+    assert structure.homeless_tests == []
+
+
+def test_the_picture_is_drawn_from_the_imports(structure, page: ModuleType) -> None:
+    assert page.PICTURE.read_text(encoding="utf-8") == page.draw(structure), "run `python docs/structure.py --write`"
+
+
+def test_every_figure_and_table_has_a_caption_of_its_name(root: Path) -> None:
+    for group in ("figures", "tables"):
+        captions = {path.stem for path in (root / "workflow/report" / group).glob("*.rst")}
+        assert captions == set(registry.names(group))
+
+
+@pytest.mark.parametrize(("start", "limit"), [("attribution.cell", 30), ("attribution.methods.gradcam", 12)])
+def test_few_modules_are_reached_from_where_maps_are_made(structure, start: str, limit: int) -> None:
+    """A reviewer of one number reads these files."""
+    reached = {name for name in structure.reached_by(start) if "." in name}
+    assert len(reached) <= limit, sorted(reached)
