@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 from turns import take
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training import loop, optimiser
 from gradfaith.models.training.checkpoints import CheckpointKeeper, SignalListener

@@ -6,7 +6,7 @@ import time
 import pytest
 from workspace import Workspace
 
-from gradfaith.config.training import RECIPE_VERSION
+from gradfaith.config.sections import RECIPE_VERSION
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 

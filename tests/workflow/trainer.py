@@ -22,7 +22,7 @@ import torch._dynamo  # AdamW imports it at its first step: here once, in the se
 from safetensors import safe_open
 from torch import Generator
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import GradFaithError
 from gradfaith.models import checkpoint
 from gradfaith.models.classifier import ClassifierSpec

@@ -7,7 +7,7 @@ import pytest
 from refused import put, refusal
 
 from gradfaith.config import consistency
-from gradfaith.config.training import LATER, Recipe, Training
+from gradfaith.config.sections import LATER, Recipe, Training
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
 

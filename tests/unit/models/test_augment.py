@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.testing import assert_close
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import StudyInvalid
 from gradfaith.models.training.image_source import augment, draw_affine
 

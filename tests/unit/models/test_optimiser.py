@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
 from gradfaith import rng
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import DeviceMissing, ModelUnusable
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training import loop as training

@@ -21,9 +21,9 @@ FETCH = """
 import sys
 from pathlib import Path
 from gradfaith.errors import GradFaithError
-from gradfaith.models.weight_file import fetch
+from gradfaith.models.weight_file import fetch_pretrained
 try:
-    fetch(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".json"))
+    fetch_pretrained(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".json"))
 except GradFaithError as refusal:
     sys.exit(str(refusal))
 """

@@ -13,7 +13,7 @@ import torch
 from test_training_loop import PARTS, RECIPE, SPEC, blobs, equal
 from torch import Tensor
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import ForeignProgress, ModelUnusable, TrainingInterrupted
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import loop as training

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gradfaith.attribution import bound_method, cell
-from gradfaith.config.training import RECIPE_VERSION, Recipe
+from gradfaith.config.sections import RECIPE_VERSION, Recipe
 from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.timm_import import timm

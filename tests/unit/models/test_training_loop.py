@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.testing import assert_close
 
-from gradfaith.config.training import RECIPE_VERSION, Recipe
+from gradfaith.config.sections import RECIPE_VERSION, Recipe
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import ClassifierSpec
 from gradfaith.models.predict import predict_logits

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.sections import StrictModel
 from gradfaith.config.study import DatasetUse
-from gradfaith.config.training import StrictModel
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths

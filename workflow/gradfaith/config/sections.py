@@ -1,13 +1,186 @@
-"""What a study says of its images: their size, what takes a scanner's signature off them, how they are normalised.
+"""The larger sections of a study: image, architectures, training recipe, sanity check, meta-evaluation.
 
-The sanity checks, as a study asks for them: of methods, by models that have forgotten; of metrics, by evidence that is known.
+They are read while the DAG is built, so without torch. The weights of a model are bit-equal on a CPU for the same recipe,
+seed, data and `threads`, which is why the number of compute threads belongs to the recipe and is not taken from the machine.
+`RECIPE_VERSION` stands for what no key says: the training code.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gradfaith.config.training import Share, StrictModel
+from gradfaith.errors import StudyInvalid
+
+Share = Annotated[float, Field(ge=0, le=1)]
+LATER = frozenset(  # keys that came when models had been trained already
+    {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
+)
+
+
+class StrictModel(BaseModel):
+    """Unknown keys are refused; values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(StrictModel):
+    """One network: any timm name."""
+
+    timm: str = Field("", description="the timm name; empty: the key itself")
+    in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
+    )
+    layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
+    weights: str = Field(
+        "",
+        description="what it starts from (or, with `training: none`, is): `pretrained`, `none` (random), or a safetensors or torch "
+        "file; empty: what training.weights says",
+    )
+
+
+class Training(StrictModel):
+    """The recipe: all that decides the weights, with the architecture and the seed."""
+
+    epochs: int = Field(ge=1, description="passes over the training part")
+    batch: int = Field(32, ge=1, description="images per step")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay")
+    warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
+    label_smoothing: Share = Field(0.0, description="share of the label given to the other classes")
+    class_weights: bool = Field(True, description="weigh classes by the inverse of their frequency")
+    group_weights: bool = Field(
+        False,
+        description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
+    )
+    max_slices_per_group: int | None = Field(
+        None,
+        ge=1,
+        description="train on at most so many images of a group in each class, evenly spaced (1: the middle one); empty: on all",
+    )
+    flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
+    shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
+    rotate: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, in degrees")
+    scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
+    contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
+    mixup: float = Field(
+        0.0, ge=0, description="blend images in pairs, in shares drawn from Beta(mixup, mixup); 0: not"
+    )
+    freeze: Annotated[int, Field(ge=0)] | Literal["backbone"] = Field(
+        0,
+        description="so many of the first groups of layers (the stem, then stage by stage) keep the weights they start with; "
+        "`backbone`: all but the head",
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each group of layers learns so much slower than the one after it; 1: all alike"
+    )
+    clip: float = Field(
+        0.0,
+        ge=0,
+        description="largest norm of the gradient, of all weights together; a longer one is scaled down. 0: none",
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay, per step, of an average of the weights that is validated and kept instead; 0: none",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better one; empty: go through all epochs"
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="compute a batch in so many pieces, for less memory, none of them of a single image; batch norms and dropout see the difference",
+    )
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"
+    )
+    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
+    compile: bool = Field(False, description="train through torch.compile, which needs a compiler where the job runs")
+    threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
+    weights: Literal["none", "pretrained"] = Field(
+        "none",
+        description="start from random weights, or from timm's pretrained ones; an architecture may say otherwise",
+    )
+
+    @model_validator(mode="after")
+    def _pieces(self) -> "Training":
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate: {self.accumulate} pieces of a batch of {self.batch} would leave some empty")
+        return self
+
+    @model_validator(mode="after")
+    def _warmed_up(self) -> "Training":
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} of {self.epochs} epochs would never come to `lr`; say at most {self.epochs}"
+            )
+        return self
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights beside where they start; a later key at its default is left out, as it changed nothing."""
+        return {
+            key: value
+            for key, value in self.model_dump(exclude={"weights"}).items()
+            if key not in LATER or value != type(self).model_fields[key].default
+        }
+
+
+RECIPE_VERSION = 2  # bump when training code changes numbers: the golden run in the tests says when
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """AdamW with a linear warm-up and a cosine to zero, per step; a change of zero is switched off."""
+
+    epochs: int
+    batch: int = 32
+    lr: float = 1e-3  # the highest
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: bool = False  # the loss of an image is weighed by the rarity of its class
+    group_weights: bool = False  # and by the inverse of its group's size within the class
+    max_slices_per_group: int | None = (
+        None  # of each group and class so many images at most, evenly spaced, are trained on
+    )
+    flip: bool = True  # left to right, every second image
+    shift: float = 0.05  # at most this share of the side, either way
+    rotate: float = 5.0  # at most this many degrees, either way
+    scale: float = 0.0  # a zoom between 1 / (1 + scale) and 1 + scale
+    contrast: float = 0.1  # contrast and brightness each times 1 - contrast .. 1 + contrast
+    mixup: float = 0.0  # images are blended in pairs, in shares drawn from Beta(mixup, mixup)
+    freeze: int | Literal["backbone"] = 0  # so many of the first groups of layers keep the weights they start with
+    layer_decay: float = 1.0  # of the learning rate, from each group of layers to the one before it
+    clip: float = 0.0  # the largest norm of all gradients together; a longer one is scaled down to it
+    ema: float = 0.0  # decay of the average of the weights, which is then what is validated and kept
+    patience: int | None = None  # epochs without a better one after which training stops
+    accumulate: int = 1  # pieces that a batch is computed in, one after another
+    precision: Literal["float32", "bf16", "fp16"] = "float32"  # of the passes in training; weights are float32 always
+    channels_last: bool = False  # another order of memory
+    compile: bool = False  # through torch.compile
+    threads: int = 1  # compute threads; another number gives weights that differ in the last bits
+    recipe_version: int = RECIPE_VERSION
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A recipe from plain values; a key nobody reads is refused."""
+        names = [f.name for f in fields(cls)]
+        unknown = sorted(set(values) - set(names))
+        if unknown:
+            raise StudyInvalid(
+                problem=f"the recipe has the unknown key {', '.join(unknown)}.",
+                reason="A key nobody reads would be a wish silently ignored.",
+                fix=f"Use only {', '.join(names)}.",
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain values, for the card of a model."""
+        return asdict(self)
 
 
 class Harmonise(StrictModel):
@@ -73,3 +246,6 @@ class Meta(StrictModel):
         if len(set(names)) < len(names):
             raise ValueError(f"each once, found {', '.join(names)}")
         return names
+
+
+Share = Annotated[float, Field(ge=0, le=1)]

@@ -12,8 +12,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from gradfaith import registry
 from gradfaith.config import options
-from gradfaith.config.sections import Image, Meta, Randomisation
-from gradfaith.config.training import Architecture, Share, StrictModel, Training
+from gradfaith.config.sections import Architecture, Image, Meta, Randomisation, Share, StrictModel, Training
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Part = Literal["train", "val", "test"]
@@ -211,7 +210,6 @@ class Compute(StrictModel):
         default_factory=dict,
         description="architecture -> how many times that memory and those minutes its jobs ask for; each retry asks for as much again",
     )
-
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Compute":

@@ -19,8 +19,8 @@ from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.locate import add_inherited_keys, trained_classes
+from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.config.study import Bundle, MethodUse, PluginUse, Study
-from gradfaith.config.training import RECIPE_VERSION
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid
 from gradfaith.storage.paths import StudyPaths

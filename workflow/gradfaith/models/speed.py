@@ -1,6 +1,6 @@
 """Make a trained classifier faster, at the price of more rounding: bfloat16, channels-last memory, folded batch norms.
 
-    y = gamma (W x + b - mean) / sqrt(var + eps) + beta   =   (gamma W / s) x + gamma (b - mean) / s + beta,   s = sqrt(var + eps)
+    y = gamma (W x + b - mean) / s + beta = (gamma W / s) x + gamma (b - mean) / s + beta,   s = sqrt(var + eps)
 
 All are off by default and are part of the stamp of every map made with them. Folding goes by what runs, not by names:
 a batch norm whose input is the tensor that a convolution has just returned is folded into that convolution, in double

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import torch
 
 BatchLimit = int | Literal["auto"]
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class AdaptiveBatch:
@@ -39,7 +39,7 @@ class AdaptiveBatch:
             self._by_kind[kind] = AdaptiveBatch(self._limit, self._device, minimum=lowest, scale=scale)
         return self._by_kind[kind]
 
-    def process(self, count: int, work: Callable[[slice], Result]) -> Iterator[tuple[slice, Result]]:
+    def process(self, count: int, work: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
         """Yield each batch of rows, as a slice of range(count), with what `work` returns for it."""
         start = 0
         while start < count:

@@ -1,4 +1,4 @@
-"""Estimate how well each architecture classifies, with intervals over patients: Table I of the paper, by class and as macro means.
+"""Estimate how well each architecture classifies, with intervals over patients: by class and as macro means (Table I).
 
     sensitivity = recall = TP / (TP + FN)     specificity = TN / (TN + FP)     precision = TP / (TP + FP)
     F1 = 2 TP / (2 TP + FP + FN)              AUROC = P(a positive scores above a negative), ties half; one against rest

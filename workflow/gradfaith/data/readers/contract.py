@@ -150,7 +150,7 @@ class Reader(Protocol):
     def read(self, raw: Path | None, options: Any, record: Record, part: str | None) -> DecodedImage: ...
 
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 IMAGES_PER_THREAD = 4  # read ahead per thread
 
 
@@ -159,16 +159,16 @@ def map_images(
     raw: Path | None,
     options: Any,
     records: Iterable[tuple[Record, str | None]],
-    work: Callable[[Record, DecodedImage], Result],
+    work: Callable[[Record, DecodedImage], T],
     threads: int,
-) -> Iterator[tuple[Record, Result | UnreadableImage]]:
+) -> Iterator[tuple[Record, T | UnreadableImage]]:
     """Read every image and yield its record with what `work` returns for it, in order.
 
     `records` holds each record and its part of the split. An image that cannot be read comes as its
     UnreadableImage: the caller decides what to do, and no image is dropped silently.
     """
 
-    def one(record: Record, part: str | None) -> Result | UnreadableImage:
+    def one(record: Record, part: str | None) -> T | UnreadableImage:
         try:
             image = reader.read(raw, options, record, part)
         except UnreadableImage as error:
@@ -176,7 +176,7 @@ def map_images(
         return work(record, image)
 
     with ThreadPoolExecutor(threads) as pool:
-        under_way: deque[tuple[Record, Future[Result | UnreadableImage]]] = deque()
+        under_way: deque[tuple[Record, Future[T | UnreadableImage]]] = deque()
         try:
             for record, part in records:
                 under_way.append((record, pool.submit(one, record, part)))

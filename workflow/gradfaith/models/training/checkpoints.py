@@ -9,8 +9,8 @@ state that is damaged all the same (a faulty disk, an incomplete copy) does not 
 older state is used. Every state contains the identity of its training, that is everything that decides the weights. An
 intact state of another training is refused, or dropped if that training had finished. Nothing is unpickled.
 
-The state of a finished training is kept until its model is known to be accepted (`job.accepted`). Between the last file
-that a trainer writes and Snakemake's record of it, the process ends and Snakemake waits for the filesystem; a job killed
+The state of a finished training is kept until its model is known to be accepted (`job.discard_training_state`). Between the
+last file that a trainer writes and Snakemake's record of it, the process ends and Snakemake waits for the filesystem; a job killed
 in that time would otherwise train from the start.
 
 SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag; the loop reads it between two batches, where the state is complete.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.storage.hdf5 import ImageStore
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from gradfaith import rng
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import DeviceMissing, ModelUnusable, TrainingInterrupted
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.training.checkpoints import (

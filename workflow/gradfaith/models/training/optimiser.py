@@ -29,7 +29,7 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from gradfaith import rng
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.timm_import import timm

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.errors import ModelUnusable, OutOfMemory
 from gradfaith.models import weight_file
 from gradfaith.models.checkpoint import spec_with_head_of_file

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gradfaith import rng
-from gradfaith.config.training import Recipe
+from gradfaith.config.sections import Recipe
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import optimiser
