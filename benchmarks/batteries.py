@@ -29,7 +29,7 @@ from gradfaith.attribution import rerun as rerun_attribution
 from gradfaith.metrics.contract import MethodMaps, RerunBatch
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.scoring.score_rows import load_plugins
 
 BATCH, SIZE, GOAL = 8, 224, 1.25

@@ -29,7 +29,7 @@ from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.models import layers, speed
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 peers = import_module(
     "pytorch_grad_cam"

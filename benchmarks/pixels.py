@@ -38,7 +38,7 @@ from gradfaith.attribution.bound_method import BoundMethod, MethodCall
 from gradfaith.attribution.support.surrogate import cut_superpixels
 from gradfaith.models import layers
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 ROWS, GOAL = 32, 1.05
 STEPS, SAMPLES, WINDOW, STRIDE, SEGMENTS, COPIES = 16, 16, 64, 32, 20, 64

@@ -229,9 +229,13 @@ def draw(structure: Structure) -> str:
     height = 40 + (len(LAYERS) - 1) * row + 45
     style = (
         "rect{fill:#fff;stroke:#4a6c8c}path{stroke:#9fb3c6;fill:none;stroke-width:1.4}"
-        "text{font:12px sans-serif;text-anchor:middle;fill:#333}.name{font-weight:bold;font-size:14px}.count{font-weight:normal;font-size:11px;fill:#777}"
+        "text{font:12px sans-serif;text-anchor:middle;fill:#333}.name{font-weight:bold;font-size:14px}"
+        ".count{font-weight:normal;font-size:11px;fill:#777}"
     )
-    tip = '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8" fill="none" stroke="#9fb3c6"/></marker>'
+    tip = (
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 0 L8 4 L0 8" fill="none" stroke="#9fb3c6"/></marker>'
+    )
     body = "\n".join([*lines, *boxes])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="The rooms of the package in their layers">\n'

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.attribution.bound_method import bind_methods
-from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp
-from gradfaith.attribution.image_selection import select_images
-from gradfaith.config.study import Compute
+from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp, select_images
+from gradfaith.config.compute import Compute
 from gradfaith.models import checkpoint
 from gradfaith.models.speed import prepare_for_speed
 from gradfaith.runtime.device import device_for_job

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import gradfaith.runtime.job
-from gradfaith.config.study import Compute
+from gradfaith.config.compute import Compute
 from gradfaith.models import checkpoint
 from gradfaith.models.predict import prediction_table
 from gradfaith.runtime.device import device_for_job

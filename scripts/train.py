@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.attribution.bound_method import probe_methods
-from gradfaith.config.study import Compute
+from gradfaith.config.compute import Compute
 from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
 from gradfaith.models.training import checkpoints, train_job

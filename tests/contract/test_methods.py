@@ -20,7 +20,7 @@ from gradfaith.attribution.methods.occlusion import window_corners
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 ROOT = Path(__file__).parents[2]
 FILES = [(room, name) for room in ("methods", "controls") for name in registry.names(room)]

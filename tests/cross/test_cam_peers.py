@@ -19,7 +19,7 @@ from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.attribution.contract import Tap
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 TARGET, SIZE = 1, 96
 IMAGES = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))

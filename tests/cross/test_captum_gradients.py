@@ -22,7 +22,7 @@ from gradfaith.attribution.methods import (
 )
 from gradfaith.models import layers
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 SMALL = {
     "resnet10t": {"channels": [8, 16, 16, 24], "stem_width": 8},

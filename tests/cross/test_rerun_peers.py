@@ -34,7 +34,7 @@ from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.runners import masking as masking_runners
 from gradfaith.metrics.runners import rerun
 from gradfaith.models.classifier import Classifier, ClassifierSpec
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.scoring.composite import score_composite
 
 SIZE, IMAGES, LAYER = 96, 6, "3"

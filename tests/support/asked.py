@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics
 from gradfaith.models.classifier import Classifier, ClassifierSpec
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
 

@@ -17,7 +17,7 @@ from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_met
 from gradfaith.attribution.contract import target_score
 from gradfaith.attribution.methods import token_gradcam
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 SIDE, GRID, CLASSES = 96, 6, torch.tensor([2, 0])
 SMALL = {"depth": 3, "embed_dim": 48, "num_heads": 3}

@@ -11,7 +11,7 @@ from gradfaith.attribution import attention, shared_passes
 from gradfaith.attribution.methods import attention_rollout, gradient_attention, token_gradcam
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import MethodUndefined
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 
 def test_rollout_is_of_no_class_and_the_others_are() -> None:

@@ -12,7 +12,7 @@ from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 POSITIONS, CLASSES = 9, torch.tensor([2, 0])
 

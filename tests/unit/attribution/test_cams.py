@@ -23,7 +23,7 @@ from gradfaith.attribution.methods.eigencam import attribute as eigencam_of
 from gradfaith.attribution.methods.refine import attribute as refine
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
 CHANNELS, GRID, CLASSES, IMAGES = 5, 4, 3, 2

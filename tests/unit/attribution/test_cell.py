@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gradfaith.attribution import bound_method, image_selection
+from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.scoring import agreement, faithfulness, localization
 from gradfaith.scoring import score_rows as between
@@ -56,7 +56,7 @@ def images(images_file: Path):
 @pytest.fixture(scope="module")
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     return cell_attribution.map_rows(
-        image_selection.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
+        cell_attribution.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
     )
 
 

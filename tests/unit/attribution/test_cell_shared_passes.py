@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gradfaith.attribution import bound_method, cell, image_selection
+from gradfaith.attribution import bound_method, cell
 from gradfaith.attribution.support import surrogate
 from gradfaith.storage.hdf5 import ImageStore
 
@@ -26,7 +26,7 @@ def images(images_file: Path) -> Iterator[ImageStore]:
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Seven images, some of them answered wrong."""
     return cell.map_rows(
-        image_selection.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
+        cell.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
     )
 
 

@@ -10,7 +10,7 @@ from gradfaith.attribution import shared_passes
 from gradfaith.attribution.methods import gradcam, guided_backprop, guided_gradcam
 from gradfaith.attribution.support.pixel_methods import replace_forwards
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 
 IMAGES = noise(3, 1, 16, 16)
 

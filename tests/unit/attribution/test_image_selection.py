@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gradfaith.attribution.image_selection import select_images
+from gradfaith.attribution.cell import select_images
 from gradfaith.errors import StudyInvalid
 
 ALL = {"parts": ["test"], "max_images": None, "only_correct": False, "seed": 0}

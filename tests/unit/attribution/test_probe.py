@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradfaith.attribution import layer_grids
+from gradfaith.attribution import taps
 from gradfaith.attribution.probe import probe
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -98,9 +98,9 @@ def test_tokens_make_a_grid_only_where_their_number_is_a_square(count: int, side
     """Seventeen are a class token and sixteen patches only for a network that says it has a class token."""
     if side is None:
         with pytest.raises(LayerUnusable, match="0 square grids"):
-            layer_grids._tokens(nn.Module(), "x", count)
+            taps._tokens(nn.Module(), "x", count)
     else:
-        assert layer_grids._tokens(nn.Module(), "x", count).grid == (side, side)
+        assert taps._tokens(nn.Module(), "x", count).grid == (side, side)
 
 
 def test_a_size_the_network_cannot_take_is_the_models_fault_not_the_layers() -> None:

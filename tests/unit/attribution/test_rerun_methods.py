@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradfaith.attribution import bound_method, image_selection, rerun
+from gradfaith.attribution import bound_method, rerun
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.errors import MethodUndefined
 from gradfaith.metrics.contract import RerunBatch, WeightState
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.scoring import faithfulness, randomisation
 from gradfaith.scoring import score_rows as between
 from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
@@ -69,7 +69,7 @@ def maps(
     tmp_path_factory: Any, classifier: Classifier, images: ImageStore, predictions: pd.DataFrame
 ) -> Iterator[MapStore]:
     path = tmp_path_factory.mktemp("again") / "cams.h5"
-    few = image_selection.select_images(predictions, parts=["test"], max_images=5, only_correct=False, seed=0)
+    few = cell_attribution.select_images(predictions, parts=["test"], max_images=5, only_correct=False, seed=0)
     table = cell_attribution.map_rows(few, CLASSES)
     with MapWriter(path, table, {}) as writer:
         for piece in cell(classifier, images.pixels, table).map_chunks():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from refused import put
 
-from gradfaith.config.study import Compute
+from gradfaith.config.compute import Compute
 from gradfaith.dag.job_resources import JobResources, scaled
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import StudyInvalid

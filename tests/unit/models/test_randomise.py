@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from gradfaith import rng
 from gradfaith.attribution import cell as cell_attribution
-from gradfaith.attribution import image_selection
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.metrics.contract import Result
-from gradfaith.metrics.maps import randomisation as randomisation_maps
+from gradfaith.metrics.maps import rank_correlation as randomisation_maps
 from gradfaith.models import speed
 from gradfaith.models.classifier import Classifier, build_classifier
 from gradfaith.models.randomise import modules_in_running_order, randomise_in_steps
@@ -310,5 +309,5 @@ def test_a_network_that_cannot_be_prepared_has_failed_at_its_steps_and_ends_noth
 
 
 def test_a_smaller_number_of_images_is_a_part_of_a_larger_one(predictions: pd.DataFrame) -> None:
-    some = [set(image_selection.sample_evenly(predictions, most, 3)["image_id"]) for most in (3, 9, None)]
+    some = [set(cell_attribution.sample_evenly(predictions, most, 3)["image_id"]) for most in (3, 9, None)]
     assert some[0] < some[1] < some[2]

@@ -282,7 +282,7 @@ def test_the_first_imputer_and_all_pairs_are_primary() -> None:
 
 def test_strata_are_labelled_with_their_own_bounds() -> None:
     about = manifest()
-    labels = (registry.load("figures", "lesion_size")).labels(about, about[["image_id"]])
+    labels = registry.load("figures", "lesion_size").stratum_labels(about, about[["image_id"]])
     sizes = np.sort(about.loc[about["lesion_px"] > 0, "lesion_px"].to_numpy())
     assert labels[0].startswith(f"small\n{sizes[0]}")
     assert f"{sizes[-1]} px" in labels[2]
@@ -291,13 +291,12 @@ def test_strata_are_labelled_with_their_own_bounds() -> None:
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize(
-    "name", [*registry.names("figures"), "classification-table", "maps-table", "ranks-table", "meta-table"]
+    ("group", "name"), [(group, name) for group in ("figures", "tables") for name in registry.names(group)]
 )
-def test_every_figure_and_table_has_a_caption_that_renders(name: str) -> None:
-    text = (registry.PACKAGE.parents[0] / "report" / f"{name}.rst").read_text()
-    use = name if name in registry.names("figures") else ""
-    options = {key: option.default for key, option in registry.entry("figures", use).options.items()} if use else {}
-    params = {"about": ABOUT, "settings": {"use": use, "options": options}}
+def test_every_figure_and_table_has_a_caption_that_renders(group: str, name: str) -> None:
+    text = (registry.PACKAGE.parents[0] / "report" / group / f"{name}.rst").read_text()
+    options = {key: option.default for key, option in registry.entry(group, name).options.items()}
+    params = {"about": ABOUT, "settings": {"use": name, "options": options}}
     plain = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"params": params})
     body = publish_parts(plain, writer_name="html", settings_overrides={"report_level": 1, "halt_level": 2})["body"]
     assert "a phantom" in body

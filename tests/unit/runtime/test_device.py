@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from gradfaith.runtime import device
-from gradfaith.runtime.batching import AdaptiveBatch, is_out_of_memory
-from gradfaith.runtime.device import memory_limit
+from gradfaith.runtime.device import AdaptiveBatch, is_out_of_memory, memory_limit
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,6 @@
-"""Compute the maps of one cell: every method of a bundle, for every image, for the predicted and the true class.
+"""Compute the maps of one cell: every method of a bundle, for every selected image, for the predicted and the true class.
+
+Images are selected by part of the split; optionally only those that the model gets right, or a number drawn evenly by group.
 
 Methods share passes (attribution/shared_passes.py): one forward with all their layers tapped, and one short backward
 for each target and kind of score. The time of a shared pass is divided equally among all maps made from it
@@ -34,12 +36,44 @@ from gradfaith.attribution.probe import probe
 from gradfaith.attribution.support.shuffle import shuffle_maps
 from gradfaith.attribution.taps import layer_grid
 from gradfaith.attribution.time_ledger import TimeLedger, clock
+from gradfaith.errors import StudyInvalid
 from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime import device
-from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
+from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import SHUFFLED, Score
+
+
+def select_images(
+    predictions: pd.DataFrame, *, parts: Sequence[str], max_images: int | None, only_correct: bool, seed: int
+) -> pd.DataFrame:
+    """Return the rows of the predictions that are explained, in their order.
+
+    With `max_images`, groups take turns, and the images of a group come in a seeded order. So every model of the study
+    explains the same images where `only_correct` is false.
+    """
+    selected = predictions[predictions["part"].isin(parts)]
+    if only_correct:
+        selected = selected[selected["correct"]]
+    if selected.empty:
+        raise StudyInvalid(
+            problem=f"explain: of parts {', '.join(parts)} no image is left{' that the model gets right' if only_correct else ''}.",
+            reason="Maps of no image measure nothing.",
+            fix="Name a part that has images, or set explain.only_correct to false.",
+        )
+    return sample_evenly(selected, max_images, seed)
+
+
+def sample_evenly(selected: pd.DataFrame, max_images: int | None, seed: int) -> pd.DataFrame:
+    """Return at most `max_images` rows, in their order; a smaller number selects a subset of what a larger one does."""
+    if max_images is None or len(selected) <= max_images:
+        return selected.reset_index(drop=True)
+    draw = selected["image_id"].map(lambda image: rng.seed(seed, "explain", image))
+    turn = draw.groupby(selected["group"]).rank(method="first")
+    order = pd.DataFrame({"turn": turn, "lot": draw}).sort_values(["turn", "lot"]).index[:max_images]
+    return selected.loc[sorted(order)].reset_index(drop=True)
+
 
 ReadPixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
 ReadOrgan = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)

@@ -25,12 +25,14 @@ Maps are raw: only `metrics/maps/evaluate.py` rescales them.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from gradfaith.vocabulary import Grid, Score
+from gradfaith.vocabulary import NEED_MODULES, Grid, Score
 
 Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
 Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
@@ -156,3 +158,8 @@ def target_score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, 
         return target_logit
     others = logits.scatter(1, target[:, None], -torch.inf)
     return target_logit - (others.logsumexp(dim=1) if kind == "log_odds" else others.amax(dim=1))
+
+
+def load_need(need: str) -> ModuleType:
+    """Import the code of a need by name, so that only the maps of methods that have this need depend on it."""
+    return import_module(f"gradfaith.{NEED_MODULES[need]}")

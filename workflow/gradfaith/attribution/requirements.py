@@ -18,8 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradfaith.attribution import attention
-from gradfaith.attribution.contract import Trait
+from gradfaith.attribution.contract import Trait, load_need
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images, replace_zero_weights
@@ -137,5 +136,5 @@ def _run_leaves(
 
 TRAIT_CHECKS: Mapping[Trait, TraitCheck] = {
     "linear_head": check_linear_head, "relu": check_relu, "rescale": check_rescale, "chain": check_chain,
-    "attention": lambda classifier, _layer: attention.check_attention(classifier),
+    "attention": lambda classifier, _layer: load_need("attention").check_attention(classifier),
 }  # fmt: skip

@@ -29,7 +29,7 @@ from gradfaith.metrics.runners.rerun import requested_reruns
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.randomise import randomise_in_steps
 from gradfaith.models.speed import prepare_for_speed
-from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
+from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import RANDOMISATION, SHUFFLED, Score
 

@@ -6,7 +6,7 @@
 
 Forward passes of changed images and of the head are cut into chunks that fit into memory (runtime/batching.py); the
 chunk size of each kind of pass is found separately. The time of a shared pass is divided among all maps that are made
-from it (attribution/time_ledger.py).
+from it (attribution/time_ledger.py). The code of the needs "attention" and "head" is imported when a method first asks for it.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,13 +19,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gradfaith.attribution import contract, taps
-from gradfaith.attribution.attention import AttentionPass, record_attention
 from gradfaith.attribution.contract import BuildCopies, Curvature, ImageInputs, ImageRows, Tap
-from gradfaith.attribution.head import open_head
 from gradfaith.attribution.time_ledger import Account, SharedProperty, TimeLedger, clock
 from gradfaith.models import classifier as classifier_models
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import AdaptiveBatch
+from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
 
@@ -55,9 +53,9 @@ class SharedPasses:
         return self._tapped
 
     @SharedProperty
-    def attention_pass(self) -> AttentionPass:
-        """Run a separate forward pass for attention; all targets share it. In the tapped pass it would cost time."""
-        return record_attention(self.classifier, self.images)
+    def attention_pass(self) -> Any:
+        """Return an AttentionPass: a separate forward pass for attention; all targets share it. In the tapped pass it would cost time."""
+        return contract.load_need("attention").record_attention(self.classifier, self.images)
 
     def per_image(self, rows: Sequence[int], name: Hashable, make: Callable[[Tensor], Any]) -> list[Any]:
         """Return `make(image)` for every row; methods and targets that use the same name share the results."""
@@ -112,7 +110,10 @@ class MethodInputs:
 
     @SharedProperty
     def _attention(self) -> contract.Attention:
-        return self._shared.attention_pass.for_target(self._target, rows=self._rows, kind=self._kind)
+        attention: contract.Attention = self._shared.attention_pass.for_target(
+            self._target, rows=self._rows, kind=self._kind
+        )
+        return attention
 
     @SharedProperty
     def _attention_gradients(self) -> Sequence[Tensor]:
@@ -124,7 +125,7 @@ class MethodInputs:
 
     def _head_scores(self, layer: str, image: int, count: int, build: BuildCopies) -> Tensor:  # (count,)
         shared, layout = self._shared, self._shared.tapped_classifier.layout(layer)
-        with open_head(shared.classifier, layer) as head:
+        with contract.load_need("head").open_head(shared.classifier, layer) as head:
             head.record(self.images[image : image + 1])
             raw = cast("Tensor", head.layer_output)
 

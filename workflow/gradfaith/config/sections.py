@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith.errors import StudyInvalid
 
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 LATER = frozenset(  # keys that came when models had been trained already
     {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
@@ -246,6 +247,3 @@ class Meta(StrictModel):
         if len(set(names)) < len(names):
             raise ValueError(f"each once, found {', '.join(names)}")
         return names
-
-
-Share = Annotated[float, Field(ge=0, le=1)]

@@ -19,7 +19,17 @@ from gradfaith.registry import PACKAGE
 NUMERIC_ROOMS = frozenset(
     {"attribution", "data", "metrics", "models", "reporting", "rng", "scoring", "stats", "vocabulary"}
 )
-PLUMBING = frozenset({"reporting.provenance"})  # files of these rooms that only describe results
+PLUMBING = frozenset(  # files of these rooms that read, check, time or describe
+    {
+        "attribution.probe",
+        "attribution.requirements",
+        "attribution.time_ledger",
+        "models.checkpoint",
+        "models.timm_import",
+        "models.weight_file",
+        "reporting.provenance",
+    }
+)
 
 
 def digest_code(*roots: Path) -> str:
@@ -28,6 +38,11 @@ def digest_code(*roots: Path) -> str:
     for path in sorted(_closure(roots)):
         whole.update(f"{path.name}\0{_tree_digest(path)}\0".encode())
     return whole.hexdigest()[:16]
+
+
+def module_file(module: str) -> Path:
+    """Return the file of a module, named without the leading `gradfaith.`."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _closure(roots: tuple[Path, ...]) -> set[Path]:
@@ -71,7 +86,7 @@ def _file(dotted: str) -> Path | None:
     parts = dotted.split(".")[1:]
     if not parts or parts[0] not in NUMERIC_ROOMS or ".".join(parts) in PLUMBING:
         return None
-    path = PACKAGE.joinpath(*parts).with_suffix(".py")
+    path = module_file(".".join(parts))
     return path if path.is_file() else None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradfaith.config.study import Compute
+from gradfaith.config.compute import Compute
 
 LIGHT_MB = 1000  # memory of a job that reads small tables only
 Requested = Callable[[Any, int], int]  # Snakemake calls it with the job's wildcards and the attempt

@@ -13,10 +13,10 @@ from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.storage.paths import PROJECT
-from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
+from gradfaith.vocabulary import NEED_MODULES, RANDOMISATION, RERUN_BATTERY
 
 SCRIPTS = PROJECT / "scripts"
-RERUN_CODE = registry.PACKAGE / "attribution/rerun.py"  # loaded by name where methods are run again
+RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
 WITHOUT_DIGEST = {"fetch", "weights", "adopt", "train", "figure", "table", "provenance"}  # scripts that make no scores
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
@@ -203,7 +203,11 @@ class RuleParams:
     def code_digest(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "", table: str = "") -> str:
         """Return the digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
         plugins = self._plugins(rule, bundle, battery, figure, table)
-        files = [registry.entry(group, name).path for group, name in plugins]
+        entries = [registry.entry(group, name) for group, name in plugins]
+        needs = {need for entry in entries for need in entry.declared.get("needs", ()) if need in NEED_MODULES}
+        files = [entry.path for entry in entries] + [
+            code_digest.module_file(NEED_MODULES[need]) for need in sorted(needs)
+        ]
         rerun = [RERUN_CODE] if battery and self.plan.study.batteries[battery].kind == RERUN_BATTERY else []
         return code_digest.digest_code(SCRIPTS / f"{rule}.py", *files, *rerun)
 

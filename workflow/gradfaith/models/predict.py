@@ -29,10 +29,8 @@ from torch import Tensor, nn
 
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.training.image_source import PackedImages
-from gradfaith.runtime import batching
 from gradfaith.runtime import device as devices
-from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
-from gradfaith.runtime.device import synchronise
+from gradfaith.runtime.device import AdaptiveBatch, BatchLimit, synchronise
 from gradfaith.storage.hdf5 import ImageStore
 
 
@@ -42,7 +40,7 @@ def prediction_table(
     table: pd.DataFrame,
     classes: Sequence[str],
     *,
-    chunk: batching.BatchLimit,
+    chunk: devices.BatchLimit,
     adopted_temperature: float | None = None,
 ) -> pd.DataFrame:
     """Return one row per image: prediction, logits, probabilities, temperature and time.

@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from gradfaith import vocabulary
-from gradfaith.metrics.maps import randomisation
+from gradfaith.metrics.maps import rank_correlation
 from gradfaith.stats.classification import MACRO
+from gradfaith.stats.estimates import MetricVariant
 from gradfaith.vocabulary import SHUFFLED
 
 TableRow = Mapping[Any, Any]
-MetricVariant = tuple[str, str]  # metric and variant, which together name a column of a table
 SEED_PAIRS, BETWEEN_IMAGES = "pairs", "between-images"
 CHANCE_VARIANTS = (BETWEEN_IMAGES, "by-area")  # the score that chance would give, not one of a method
 DISPLAY_NAMES = {
@@ -72,7 +72,7 @@ def macro_average_rows(table: pd.DataFrame) -> pd.DataFrame:
 def primary_variant(table: pd.DataFrame, metric: str) -> str:
     """Return the variant that stands for a metric; "" if the table does not have the metric."""
     variants = list(dict.fromkeys(table.loc[table["metric"] == metric, "variant"]))
-    preferred = [name for name in variants if name == SEED_PAIRS or randomisation.is_fully_randomised(str(name))]
+    preferred = [name for name in variants if name == SEED_PAIRS or rank_correlation.is_fully_randomised(str(name))]
     return str((preferred or variants or [""])[0])
 
 

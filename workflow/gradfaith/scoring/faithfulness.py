@@ -20,7 +20,7 @@ from gradfaith.metrics.maps.removals import number_regions
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.metrics.runners.masking import BatteryResults
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime.batching import BatchLimit
+from gradfaith.runtime.device import BatchLimit
 from gradfaith.scoring.score_rows import method_copies, rows_of_target, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.parquet import CURVES, SCORES, empty

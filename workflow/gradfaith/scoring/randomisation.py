@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 
 from gradfaith import rng
 from gradfaith.attribution.bound_method import bind_methods
-from gradfaith.attribution.cell import MapCell
-from gradfaith.attribution.image_selection import sample_evenly
+from gradfaith.attribution.cell import MapCell, sample_evenly
 from gradfaith.errors import GradFaithError
 from gradfaith.metrics.contract import Result, concatenate_results
-from gradfaith.metrics.maps.randomisation import rank_agreement, variant_name
+from gradfaith.metrics.maps.rank_correlation import rank_agreement, variant_name
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.randomise import randomise_in_steps
 from gradfaith.models.speed import prepare_for_speed
-from gradfaith.runtime.batching import BatchLimit
+from gradfaith.runtime.device import BatchLimit
 from gradfaith.scoring.score_rows import rows_of_target, score_table
 from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore

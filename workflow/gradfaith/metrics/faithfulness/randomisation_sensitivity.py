@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from gradfaith.metrics.contract import BatteryMaps, MethodRerun, Metric, Values
 from gradfaith.metrics.maps.evaluate import RerunMaps
-from gradfaith.metrics.maps.randomisation import rank_agreement
+from gradfaith.metrics.maps.rank_correlation import rank_agreement
 
 METRIC = Metric(
     family="faithfulness",

@@ -1,19 +1,25 @@
-"""Rank the values of maps, correlate the ranks, and bring maps of different grids to one grid first.
+"""Rank the values of maps and correlate the ranks: between two models, and before and after weights are randomised.
 
     rank of a value = how many values of the map lie below it, plus half of the others that tie with it
     rho             = Pearson's correlation of the ranks                                            [spearman1904]
 
-Ranks count from 0 and are kept in single precision, which holds them exactly for maps of up to four million
-values. Cost: a sort per map, once for all its comparisons; then a pass over the values per pair.
+Ranks count from 0 and are kept in single precision, which holds them exactly for maps of up to four million values. A map
+whose range is below a millionth of its size (the rounding of single precision, as in metrics/maps/evaluate.py) ranks
+nothing: it is degenerate, on either side. Cost: a sort per map, once for all its comparisons; then a pass per pair.
 
-Maps are compared on the coarser of their two grids, per axis:
+Maps of two grids are compared on the coarser one, per axis:
 
     value = mean of the map over the area of the coarse position                    7 x 7 and 14 x 14 -> 7 x 7
 
-The finer map is averaged, never the coarser one stretched: interpolation would order places that the coarse
-map does not separate, and an agreement about them would be made up. The rule is symmetric in the two maps,
-keeps the mean of a map, its sign and its mirror images, and does not change a map that has the grid already.
-Where positions do not nest (6 into 4), each is cut into equal strips, so that equal values stay exactly tied.
+The finer map is averaged, never the coarser one stretched: interpolation would order places that the coarse map does not
+separate, and an agreement about them would be made up. The rule is symmetric in the two maps, keeps the mean of a map, its
+sign and its mirror images, and does not change a map that has the grid already. Where positions do not nest (6 into 4), each
+is cut into equal strips, so that equal values stay exactly tied.
+
+The model-parameter sanity check [adebayo2018] is this correlation between the map of a model and the map of the same image,
+class and method on the model with randomised weights; raw maps on their own grid, signed ones with their sign. A method
+whose maps still agree when no trained weight is left explains the image or the architecture, not the model. The reverse
+does not hold: noise has the lowest agreement with itself.
 """
 
 from collections.abc import Iterable
@@ -23,7 +29,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfaith.metrics.contract import Metric, Result, Values, assign_status
 from gradfaith.vocabulary import CONSTANT_RANGE
+
+METRIC = Metric(
+    family="agreement",
+    target="predicted",
+    bounds=(-1, 1),
+    better="lower",
+    invariances=("scale", "monotone"),
+    fooled_by=("random", "random-grid"),
+    cite="adebayo2018",
+    differs="raw maps on their own grid; the paper compares absolute values and signed maps at the image's size",
+)
+MapArray = NDArray[np.floating]  # (m, h, w)
+
+
+def variant_name(order: str, step: int, steps: int) -> str:
+    """Return the name of a cascade step, as `top_down 2/4`: half of the modules are random, those nearest to the head."""
+    return f"{order} {step}/{steps}"
+
+
+def parse_variant(text: str) -> tuple[str, float]:
+    """Return the order and the randomised share of a variant."""
+    order, _, share = text.partition(" ")
+    step, _, steps = share.partition("/")
+    return order, int(step) / int(steps)
+
+
+def is_fully_randomised(text: str) -> bool:
+    """Return whether no trained weight is left in this variant."""
+    step, slash, steps = text.rpartition(" ")[2].partition("/")
+    return bool(slash) and step == steps
+
+
+def rank_agreement(trained: MapArray, random: MapArray) -> Result:
+    """Return the rank correlation of each pair of maps, with its status; both (m, h, w)."""
+    first, second = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (trained, random))
+    broken = np.asarray(~(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)))
+    degenerate = np.asarray(~broken & (is_constant(first) | is_constant(second)))
+    usable = ~(broken | degenerate)
+    return assign_status(
+        Values(pearson_correlation(average_ranks(first[usable]), average_ranks(second[usable]))[0]), degenerate, broken
+    )
+
 
 GridShape = tuple[int, int]  # height and width, in positions of the grid
 

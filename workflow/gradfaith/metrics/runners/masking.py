@@ -48,7 +48,7 @@ from gradfaith.metrics.runners.masking_block import (
     TargetedMaps,
     require_one_mask,
 )
-from gradfaith.runtime.batching import BatchLimit
+from gradfaith.runtime.device import BatchLimit
 
 
 class CurvePoint(NamedTuple):

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from gradfaith import rng
 from gradfaith.errors import StudyInvalid
 from gradfaith.metrics.contract import BoundPlugins, Context, ImagesToLogits, Scores
-from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
+from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 
 class BatchedModel:

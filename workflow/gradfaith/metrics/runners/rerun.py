@@ -42,7 +42,7 @@ from gradfaith.metrics.contract import (
 from gradfaith.metrics.maps.evaluate import RerunMaps
 from gradfaith.metrics.runners.masking import BatteryResults, to_numpy
 from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, MetricImputer, require_one_mask
-from gradfaith.runtime.batching import AdaptiveBatch, BatchLimit
+from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 NO_FINITE_MAP = "the method gave no finite map when it was asked again"
 WEIGHT_STATES: tuple[WeightState, ...] = ("trained", "randomised")

@@ -31,7 +31,6 @@ from gradfaith.models.training.checkpoints import CheckpointKeeper
 from gradfaith.models.training.image_source import open_image_source
 from gradfaith.models.training.loop import TrainedClassifier, train
 from gradfaith.models.training.training_run import EpochRow
-from gradfaith.runtime import batching
 from gradfaith.runtime import device as devices
 from gradfaith.storage.atomic import replacing
 from gradfaith.storage.hdf5 import ImageStore
@@ -163,7 +162,7 @@ def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not batching.is_out_of_memory(error):
+        if not devices.is_out_of_memory(error):
             raise
         raise OutOfMemory(
             problem=f"training ran out of memory on {devices.device_name(device)}: {str(error).partition(chr(10))[0]}",

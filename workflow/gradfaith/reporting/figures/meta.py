@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.reporting.metric_rows import MetricVariant
+from gradfaith.stats.estimates import MetricVariant
 
 FIGURE = Figure(needs=("meta", "manifest"))
 RANKINGS = (

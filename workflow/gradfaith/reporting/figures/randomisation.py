@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from gradfaith import vocabulary
-from gradfaith.metrics.maps import randomisation
+from gradfaith.metrics.maps import rank_correlation
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
@@ -33,7 +33,7 @@ ArchitectureMarks = Mapping[str, tuple[str, str]]  # architecture -> colour and 
 def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ()) -> theme.Page:
     table = metric_rows.rows_over_all_images(inputs.tables["estimates"])
     rows = table[(table["metric"] == vocabulary.RANDOMISATION) & (table["method"].isin(methods) if methods else True)]
-    steps = [randomisation.parse_variant(variant) for variant in rows["variant"]]
+    steps = [rank_correlation.parse_variant(variant) for variant in rows["variant"]]
     rows = rows.assign(order=[order for order, _ in steps], share=[share for _, share in steps])
     look = theme.palette([name for name in inputs.architectures if name in set(rows["arch"])])
     shown = metric_rows.methods_in_display_order(rows, inputs.controls) or [""]

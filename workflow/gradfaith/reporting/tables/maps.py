@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import MetricVariant, display_name
+from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import (
     ESTIMATE_COLUMNS,
     NOT_OK,
@@ -17,6 +17,7 @@ from gradfaith.reporting.tables.contract import (
     p_value_text,
 )
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.stats.estimates import MetricVariant
 from gradfaith.vocabulary import SHUFFLED
 
 TABLE = Table(needs=("estimates", "contrasts"))

@@ -1,7 +1,8 @@
-"""The table of the meta-evaluation: which metrics rank methods as the evidence does, and which are fooled by maps that know nothing.
+"""The meta-evaluation as a table: which metrics rank methods as the evidence does, and which of them controls fool.
 
-Numbers are taken as they come from stats/rank_agreement.py and stats/meta_evaluation.py; metrics stand in the order in which they rank methods within an
-image, of all architectures. Primary variants first, the others in a block of their own; the CSV holds every row.
+Numbers come from stats/rank_agreement.py and stats/meta_evaluation.py. Metrics stand in the order in which they rank methods
+within an image, over all architectures. Primary variants come first, the others in a block of their own; the CSV holds
+every row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import MetricVariant, display_name, metrics_by_rank_agreement
+from gradfaith.reporting.metric_rows import display_name, metrics_by_rank_agreement
 from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.stats.estimates import MetricVariant
 
 TABLE = Table(needs=("meta",), study_key="meta")
 WHAT = (
