@@ -22,7 +22,9 @@ rule faithfulness:
         **job_resources.gpu(),
     params:
         settings=lambda w: rule_params.faithfulness(w.arch, w.bundle, w.battery),
-        code=lambda w: rule_params.code_digest("faithfulness", bundle=w.bundle, battery=w.battery),
+        code=lambda w: rule_params.code_digest(
+            "faithfulness", bundle=w.bundle, battery=w.battery
+        ),
     message:
         "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:

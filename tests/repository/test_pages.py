@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gradfaith import registry
 from gradfaith.dag.plan import Plan
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -47,13 +48,10 @@ def test_the_page_holds_the_text_of_the_file_it_includes(root: Path, monkeypatch
     )
 
 
-def test_every_room_of_names_is_in_the_page_on_extending(root: Path) -> None:
+def test_every_group_of_plugins_is_on_the_page_on_extending(root: Path) -> None:
     text = (root / "docs/extend.md").read_text()
-    package = root / "workflow/gradfaith"
-    rooms = {f"metrics/{one.name}/" for one in (package / "metrics").iterdir() if (one / "__init__.py").is_file()}
-    assert "metrics/composite/" in rooms
-    for room in {*rooms, "attribution/methods/", "attribution/controls/", "reporting/figures/", "data/readers/"}:
-        assert f"`{room}`" in text, room
+    for group in registry.PLUGIN_GROUPS.values():
+        assert f"`{group.folder}/`" in text, group.folder
 
 
 def test_the_studies_on_the_page_about_one_s_own_data_are_valid(root: Path, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ def read(root: Path, name: str) -> dict[str, Any]:
 
 
 def rules_with_a_device(root: Path) -> set[str]:
-    """Those whose resources name one, as the rules' files say."""
+    """Those that request a GPU, as the rules' files say."""
     found = set()
     for file in (root / "rules").glob("*.smk"):
         for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]:
-            if "device=study.compute.device" in block:
+            if re.search(r"job_resources\.(gpu|training)\(\)", block.partition("\n\n\n")[0]):
                 found.add(block.partition(":")[0])
     return found
 
@@ -93,4 +93,4 @@ def test_every_rule_that_is_submitted_asks_for_the_memory_that_a_study_says(root
         for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]:
             own = block.partition("\n\n\n")[0]
             if "script:" in own and "localrule: True" not in own:
-                assert "mem_mb=asks(study.compute.mem_mb)" in own, own.partition(":")[0]
+                assert re.search(r"job_resources\.(cpu|gpu|training)\(\)", own), own.partition(":")[0]
