@@ -105,7 +105,8 @@ def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
     stored = {key: planted.stored(*pair) for key, pair in maps.items()}
     metrics = asked("faithfulness", RERUN_BATTERY)
     return _by_name(
-        "faithfulness", rerun.run_battery(explain, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).by_method
+        "faithfulness",
+        rerun.run_battery(explain, image.image, stored, metrics, _imputers(), image_ids=[image.name], **HOW).by_method,
     )
 
 
@@ -156,7 +157,9 @@ def _composed(found: Numbers) -> Numbers:
         parts = {part: found["faithfulness", part, own or imputer] for part, own in module.METRIC.parts.items()}
         keys = list(next(iter(parts.values())))
         keys = [key for key in keys if all(key in part for part in parts.values())]
-        result = score_composite(module, {name: _result([part[key] for key in keys]) for name, part in parts.items()}, options)
+        result = score_composite(
+            module, {name: _result([part[key] for key in keys]) for name, part in parts.items()}, options
+        )
         made["composite", metric, imputer] = dict(zip(keys, map(float, result.value), strict=True))
     return made
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from gradfaith import registry
+from gradfaith.dag import code_digest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "workflow/gradfaith"
@@ -163,6 +164,14 @@ class Structure:
         """Return the modules that importing one module imports, itself included."""
         return _reachable(self.imports, module) | {module}
 
+    def reached_by_rule(self, rule: str) -> set[str]:
+        """Return the modules that the Snakefile and a rule's script import, and those that these import."""
+        snakefile = (ROOT / "Snakefile").read_text(encoding="utf-8")
+        lines = [line for line in snakefile.splitlines() if line.startswith("from gradfaith")]
+        script = ast.parse((ROOT / f"scripts/{rule}.py").read_text(encoding="utf-8"))
+        start = {*self._imports(ast.parse("\n".join(lines))), *self._imports(script)}
+        return set().union(*(self.reached_by(module) for module in start))
+
     def report(self) -> list[tuple[str, int | float | str, str]]:
         """Return measure, value and limit."""
         sizes = [self.lines(name) for name in self.others]
@@ -181,7 +190,17 @@ class Structure:
             ("cycles", len(circles), "0"),
             ("class names defined more than once", f"{len(self.doubled_classes)} {doubled}".strip(), "5"),
             ("files in tests/unit outside a room", len(self.homeless_tests), "0"),
+            ("modules that reach rule explain", len(self.reached_by_rule("explain")), "45"),
+            ("files that decide a Grad-CAM map", len(files_of_gradcam()), "12"),
         ]
+
+
+def files_of_gradcam() -> set[Path]:
+    """Return the files of the package whose change makes Grad-CAM's maps stale."""
+    method = registry.entry("methods", "gradcam").path
+    return {
+        path for path in code_digest.numeric_files(ROOT / "scripts/explain.py", method) if path.is_relative_to(PACKAGE)
+    }
 
 
 def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:

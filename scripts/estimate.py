@@ -14,7 +14,7 @@ settings = job.params.settings
 with gradfaith.runtime.job.running(job.log[0]):
     scores = parquet.read(job.input.scores, parquet.SCORES).query("part == 'test'").reset_index(drop=True)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
-    predictions = parquet.read_models(job.input.predictions, parquet.PREDICTIONS)
+    predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     scores["lesion_size"] = scores["image_id"].map(lesion_size(manifest, scores["image_id"]))
     rule = IntervalRule(level=settings["level"], min_groups=settings["min_groups"])
 

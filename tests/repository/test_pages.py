@@ -72,9 +72,10 @@ def test_the_container_s_command_is_the_code_of_the_folder_one_stands_in(root: P
     command = tmp_path / "gradfaith"
     script = "\n".join(lines).replace("/usr/local/bin/gradfaith", str(command))
     subprocess.run(["sh", "-e", "-c", script], check=True)
-    folder = tmp_path / "here/workflow/gradfaith"
+    folder = tmp_path / "here/workflow/gradfaith/cli"
     folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
     (folder / "__init__.py").write_text("")
-    (folder / "cli.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    (folder / "main.py").write_text("import sys\nprint(sys.argv[1:])\n")
     done = subprocess.run([command, "doctor", "a b"], cwd=tmp_path / "here", capture_output=True, text=True, check=True)
     assert done.stdout == "['doctor', 'a b']\n"

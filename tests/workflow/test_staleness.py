@@ -77,6 +77,11 @@ def test_a_figures_option_makes_one_figure_stale(spoilable: Workspace):
     assert spoilable.planned() == {"figure": 1}
 
 
+def test_a_table_s_file_makes_that_table_stale(spoilable: Workspace):
+    spoilable.edit(f"{GRADFAITH}/reporting/tables/ranks.py", "import pandas as pd", "import pandas as pd\n\nEXTRA = 1")
+    assert spoilable.planned() == {"table": 1}
+
+
 def test_a_seed_adds_its_own_cells(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     planned = spoilable.planned()
@@ -103,7 +108,7 @@ def test_training_code_counts_by_its_version(spoilable: Workspace):
     spoilable.edit(f"{GRADFAITH}/models/training/loop.py", "import math", "import math\n\nEXTRA = 1")
     assert spoilable.planned() == {}
     spoilable.edit(
-        f"{GRADFAITH}/config/training.py",
+        f"{GRADFAITH}/config/sections.py",
         f"RECIPE_VERSION = {RECIPE_VERSION}",
         f"RECIPE_VERSION = {RECIPE_VERSION + 1}",
     )

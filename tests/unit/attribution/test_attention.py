@@ -1,4 +1,4 @@
-"""Attention methods are the formulas written out in loops, on every kind of head; how a study uses them is in test_attention_use.py."""
+"""Attention methods are the formulas written out in loops, on every kind of head; how a study uses them is in test_attention_methods.py."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The noisy linear imputer: what it removes, what it fills with (test_harmonic.py judges how), and whose noise it adds."""
+"""The noisy linear imputer: what it removes, what it fills with (test_harmonic_imputer.py judges how), and whose noise it adds."""
 
 import pytest
 import torch

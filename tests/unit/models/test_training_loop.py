@@ -99,7 +99,7 @@ def test_the_golden_run_gives_the_stored_losses(trained, golden):
     assert GOLDEN_VERSION == RECIPE_VERSION, "RECIPE_VERSION was bumped: store the new losses and the version here"
     for stored, new in zip(golden, found, strict=True):
         assert new == pytest.approx(stored, rel=1e-4), (
-            f"the numbers of training changed, to {found}: bump RECIPE_VERSION in config/training.py, so that trained "
+            f"the numbers of training changed, to {found}: bump RECIPE_VERSION in config/sections.py, so that trained "
             "models become stale, and store these losses and the version here"
         )
 

@@ -85,7 +85,7 @@ def test_models_tables_say_whose_they_are(tmp_path: Path, frame: pd.DataFrame) -
     paths = [tmp_path / arch / f"seed-{seed}.parquet" for arch in ("a", "b") for seed in (0, 10)]
     for path in paths:
         parquet.write(path, frame, SCHEMA)
-    back = parquet.read_models(paths, SCHEMA)
+    back = parquet.read_per_model(paths, SCHEMA)
     assert sorted(set(zip(back["arch"], back["seed"], strict=True))) == [("a", 0), ("a", 10), ("b", 0), ("b", 10)]
 
 

@@ -4,7 +4,7 @@
         inputs = shared.for_target(target, rows, "logit")      one short backward for each target and kind of score
         method.attribute(inputs.tap(layer), ...)
 
-Forward passes of changed images and of the head are cut into chunks that fit into memory (runtime/batching.py); the
+Forward passes of changed images and of the head are cut into chunks that fit into memory (runtime/device.py); the
 chunk size of each kind of pass is found separately. The time of a shared pass is divided among all maps that are made
 from it (attribution/time_ledger.py). The code of the needs "attention" and "head" is imported when a method first asks for it.
 """

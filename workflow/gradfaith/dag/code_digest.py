@@ -35,7 +35,7 @@ PLUMBING = frozenset(  # files of these rooms that read, check, time or describe
 def digest_code(*roots: Path) -> str:
     """Sixteen hex digits for the numeric code behind these files."""
     whole = hashlib.sha256()
-    for path in sorted(_closure(roots)):
+    for path in sorted(numeric_files(*roots)):
         whole.update(f"{path.name}\0{_tree_digest(path)}\0".encode())
     return whole.hexdigest()[:16]
 
@@ -45,7 +45,8 @@ def module_file(module: str) -> Path:
     return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def _closure(roots: tuple[Path, ...]) -> set[Path]:
+def numeric_files(*roots: Path) -> set[Path]:
+    """Return these files and every numeric file of the package that they import, directly or through others."""
     seen: set[Path] = set()
     waiting = list(roots)
     while waiting:

@@ -106,7 +106,7 @@ def empty(schema: Schema) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.items()})
 
 
-def read_models(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
+def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
     """Read tables at .../<arch>/seed-<s>.parquet as one, with columns arch and seed."""
     frames = []
     for path in map(Path, paths):

@@ -5,7 +5,7 @@
 Lower is better: 1 is a map that owes nothing to what was learnt, as of every control; a map turned round owes
 its layout to something else as much, so the sign is dropped (`randomisation:` keeps it). It is the last step
 of the cascade that a study asks for with `randomisation:`, made with the same random network, as one number
-beside the other metrics. Maps are raw, on their own grid (metrics/maps/randomisation.py); a method with
+beside the other metrics. Maps are raw, on their own grid (metrics/maps/rank_correlation.py); a method with
 chance of its own keeps its draws, so that only the model differs. Cost: one re-run per image, whatever the
 number of methods.
 """

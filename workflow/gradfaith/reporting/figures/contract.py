@@ -84,7 +84,7 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str,
     tables = {name: pd.DataFrame() for name in TABLE_NAMES}
     tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
     if "predictions" in inputs:
-        tables["predictions"] = parquet.read_models(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
+        tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
     return FigureInputs(
         title=about["title"],
         classes=about["classes"],

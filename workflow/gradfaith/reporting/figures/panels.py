@@ -47,10 +47,10 @@ def draw(
         for axes, arch in zip(line[1:], archs, strict=True):
             overlay.draw_image(axes, pixels, evidence)
             overlay.draw_map(axes, *overlay.load_display_map(stores[arch], method, image, pixels.shape[:2]))
-            write_answer(axes, answers[arch, image])
-    letters = overlay.font_size_to_fit(archs, side, 8.5)
+            label_prediction(axes, answers[arch, image])
+    font_size = overlay.font_size_to_fit(archs, side, 8.5)
     for axes, name in zip(panels[0], ("image", *archs), strict=True):
-        axes.set_title(name, loc="center", fontsize=letters)
+        axes.set_title(name, loc="center", fontsize=font_size)
     overlay.add_colour_bar(figure, panels, f"{method}, share of the map's maximum")
     theme.add_note(
         figure,
@@ -77,7 +77,7 @@ def predictions_with_maps(predictions: pd.DataFrame, seed: int, stores: dict[str
     ]
 
 
-def write_answer(axes: Axes, row: Mapping[Any, Any]) -> None:
+def label_prediction(axes: Axes, row: Mapping[Any, Any]) -> None:
     """Write the model's answer (a row of the predictions) under a panel, and mark a wrong one."""
     answer, right = row["predicted"], bool(row["correct"])
     axes.set_xlabel(

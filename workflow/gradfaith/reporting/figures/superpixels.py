@@ -55,7 +55,7 @@ def draw(
         pixels, evidence = overlay.load_image_and_evidence(inputs.images, image)
         for place in line:
             overlay.draw_image(place, pixels, evidence)
-        panels.write_answer(line[0], answers[image])
+        panels.label_prediction(line[0], answers[image])
         for place, (method, maps) in zip(line[1:], found.items(), strict=True):
             place.set_xlabel(_fill_superpixels(place, maps, method, image, strongest), labelpad=3)
     for place, name in zip(axes[0], ("image", *found), strict=True):

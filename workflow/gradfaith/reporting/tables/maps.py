@@ -23,7 +23,7 @@ from gradfaith.vocabulary import SHUFFLED
 TABLE = Table(needs=("estimates", "contrasts"))
 LOCALIZED = "locacc"
 NO_EVIDENCE = "undefined: no evidence; the dataset has no masks, so where the truth lies is not known"
-GAIN = "Faith, gain over shuffled"
+GAIN = "Faith, gains_over_shuffled over shuffled"
 COUNTED = "Undefined, degenerate and failed are counts of scores over the metrics of the line; shuffled maps count once per copy."
 
 
@@ -31,7 +31,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
     everything, contrasts = tables["estimates"], tables["contrasts"]
     estimates = metric_rows.rows_over_all_images(everything)
-    columns, controls, blind = _columns(estimates), about["controls"], about["evidence"] == "none"
+    columns, controls, without_evidence = _metric_variants(estimates), about["controls"], about["evidence"] == "none"
     main = [
         column
         for column in columns
@@ -48,12 +48,12 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     for arch in archs:
         own, against = estimates[estimates["arch"] == arch], contrasts[contrasts["arch"] == arch]
         methods = metric_rows.methods_in_display_order(own, controls)
-        gain = against[
+        gains_over_shuffled = against[
             [str(b) == SHUFFLED + str(a) for a, b in zip(against["method"], against["against"], strict=True)]
         ]
         head = [
-            *([display_name(LOCALIZED)] if blind else []),
-            *map(_name, main),
+            *([display_name(LOCALIZED)] if without_evidence else []),
+            *map(_column_head, main),
             *([GAIN] if "faith" in set(own["metric"]) else []),
             "images",
             "groups",
@@ -62,40 +62,42 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
         lines = [
             [
                 Cell(name),
-                *([Cell("undefined", NO_EVIDENCE)] if blind else []),
-                *_method(own, gain, name, main),
+                *([Cell("undefined", NO_EVIDENCE)] if without_evidence else []),
+                *_method_cells(own, gains_over_shuffled, name, main),
                 *count_cells(own[own["method"] == name]),
             ]
             for name in methods
         ]
         blocks.append(Block(f"{arch}: estimates", ["method", *head], lines))
         pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
-        compared = [[Cell(f"{a} - {b}"), *_contrasts(against, a, b, paired)] for a, b in pairs]
+        compared = [[Cell(f"{a} - {b}"), *_contrast_cells(against, a, b, paired)] for a, b in pairs]
         blocks.append(
             Block(
                 f"{arch}: paired contrasts, p adjusted by Holm",
-                ["contrast", *map(_name, paired)],
+                ["contrast", *map(_column_head, paired)],
                 compared,
             )
         )
         if other:
-            extra = [[Cell(name), *_cells(own[own["method"] == name], other)] for name in methods]
-            blocks.append(Block(f"{arch}: other variants", ["method", *map(_name, other)], extra))
-    lead = (_primary(contrasts, about), interval_sentence(estimates, about), COUNTED, *about["notes"])
-    data = pd.concat([everything, *([_unlocalized(estimates)] if blind else []), contrasts], ignore_index=True)
+            extra = [[Cell(name), *_estimate_cells(own[own["method"] == name], other)] for name in methods]
+            blocks.append(Block(f"{arch}: other variants", ["method", *map(_column_head, other)], extra))
+    lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about["notes"])
+    data = pd.concat(
+        [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), contrasts], ignore_index=True
+    )
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(
         f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]]
     )
 
 
-def _unlocalized(estimates: pd.DataFrame) -> pd.DataFrame:
+def _rows_without_evidence(estimates: pd.DataFrame) -> pd.DataFrame:
     """Return what the CSV says of localization where there is no evidence: a line per method, and no number."""
     cells = estimates[["arch", "method"]].drop_duplicates()
     return cells.assign(metric=LOCALIZED, variant="", value=float("nan"), reason=NO_EVIDENCE)
 
 
-def _primary(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
+def _primary_sentence(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """Return the comparison named beforehand, in one sentence."""
     asked = about["primary"]
     own = contrasts[contrasts["primary"].astype(bool)] if "primary" in contrasts else contrasts[:0]
@@ -104,43 +106,47 @@ def _primary(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
     if own.empty:
         return f"Primary contrast, named beforehand: {what}; there is no such row."
     own = own.sort_values("arch", key=lambda names: names.map(about["architectures"].index))
-    found = "; ".join(f"{row['arch']} {_signed(row)}{p_value_text(row['p'])}" for row in own.to_dict("records"))
+    found = "; ".join(f"{row['arch']} {_signed_text(row)}{p_value_text(row['p'])}" for row in own.to_dict("records"))
     better = {"higher": "above 0 is better", "lower": "below 0 is better"}.get(
         about["better"].get(asked["metric"], ""), ""
     )
     return f"Primary contrast, named beforehand: {what} is {found}{f' ({better})' if better else ''}."
 
 
-def _columns(table: pd.DataFrame) -> list[MetricVariant]:
+def _metric_variants(table: pd.DataFrame) -> list[MetricVariant]:
     """Return metric and variant, the paper's metrics first."""
     pairs = list(dict.fromkeys(table[["metric", "variant"]].itertuples(index=False, name=None)))
     order = {name: place for place, name in enumerate(metric_rows.DEFAULT_METRICS)}
     return sorted(pairs, key=lambda pair: order.get(pair[0], len(order)))
 
 
-def _name(column: MetricVariant) -> str:
+def _column_head(column: MetricVariant) -> str:
     return display_name(column[0]) + (f" ({column[1]})" if column[1] else "")
 
 
-def _cells(own: pd.DataFrame, columns: Sequence[MetricVariant]) -> list[Cell]:
+def _estimate_cells(own: pd.DataFrame, columns: Sequence[MetricVariant]) -> list[Cell]:
     return [estimate_cell(metric_rows.rows_of_metric(own, *column)) for column in columns]
 
 
-def _method(own: pd.DataFrame, gain: pd.DataFrame, method: str, columns: Sequence[MetricVariant]) -> list[Cell]:
-    cells = _cells(own[own["method"] == method], columns)
+def _method_cells(
+    own: pd.DataFrame, gains_over_shuffled: pd.DataFrame, method: str, columns: Sequence[MetricVariant]
+) -> list[Cell]:
+    cells = _estimate_cells(own[own["method"] == method], columns)
     if "faith" not in set(own["metric"]):
         return cells
     return [
         *cells,
         estimate_cell(
             metric_rows.rows_of_metric(
-                gain[gain["method"] == method], "faith", metric_rows.primary_variant(own, "faith")
+                gains_over_shuffled[gains_over_shuffled["method"] == method],
+                "faith",
+                metric_rows.primary_variant(own, "faith"),
             )
         ),
     ]
 
 
-def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence[MetricVariant]) -> list[Cell]:
+def _contrast_cells(table: pd.DataFrame, method: str, against: str, columns: Sequence[MetricVariant]) -> list[Cell]:
     own = table[(table["method"] == method) & (table["against"] == against)]
     cells = []
     for column in columns:
@@ -150,6 +156,6 @@ def _contrasts(table: pd.DataFrame, method: str, against: str, columns: Sequence
     return cells
 
 
-def _signed(row: metric_rows.TableRow) -> str:
+def _signed_text(row: metric_rows.TableRow) -> str:
     cell = estimate_cell(pd.DataFrame([row]), signed=True)
     return cell.text + (f" ({cell.footnote})" if cell.footnote else "")
