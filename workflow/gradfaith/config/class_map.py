@@ -1,4 +1,4 @@
-"""Which outputs of a classifier stand for which class of the dataset: `class_map:`, resolved to indices and checked.
+"""Resolve `class_map:`: which outputs of a classifier stand for which class of the dataset, as indices, checked.
 
 Without it, and without `external`, the outputs are the dataset's classes in their order. With `external` classes are
 found by name, in whatever order; where the names differ, the map must say what is what, and what it leaves out is left out.
@@ -14,7 +14,7 @@ ClassOutputs = tuple[tuple[int, ...], ...]  # of each class of the dataset, in i
 
 
 def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[ClassOutputs, list[str]]:
-    """The map and what is wrong with it; `trained`: classes of the external study's models, none without one."""
+    """Return the outputs of each class, and what is wrong with the map; `trained`: classes of the external study's models, none without one."""
     if study.external and not study.class_map:
         problems = _same_names(study, dataset, trained)
         return (() if problems else tuple((trained.index(name),) for name in dataset.classes)), problems
@@ -43,7 +43,7 @@ def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) ->
 
 
 def describe_class_map(study: Study, dataset: Dataset) -> str:
-    """The map in a sentence, for tables."""
+    """Return the map as a sentence, for tables."""
     if not study.class_map:
         return ""
     named = {

@@ -1,4 +1,4 @@
-"""What is wrong with a study, in words: pydantic's errors with the key's path, and the contradictions between keys."""
+"""Find contradictions between the keys of a study, and options that no plug-in can work with."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -7,21 +7,23 @@ from gradfaith.config import derived_metrics, options
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.study import PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
-from gradfaith.vocabulary import EXTENDED, SHUFFLED
+from gradfaith.vocabulary import EXTENDED, RANDOMISATION, SHUFFLED
 
-NAME = "randomisation"
 WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
-def find_contradictions(study: "Study", dataset: "Dataset", methods: Sequence[str]) -> list[str]:
-    """Contradictions between keys, each as `key: what and why`."""
+def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) -> list[str]:
+    """Return the contradictions between keys, each as `key: what and why`.
+
+    `methods` are all labels that a map can have: methods, controls and shuffled copies.
+    """
     checks = (
         _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
 
-def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _agreement(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
     models = len(archs) * len(study.seeds)
     lines = []
@@ -41,7 +43,7 @@ def _agreement(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> 
     return lines + [f"architectures.{name}: `across` writes its own scores under this name" for name in taken]
 
 
-def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _localization(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     declared = {label: entry("localization", use.use).declared for label, use in study.localization.items()}
     reads = {
         label: what.get("evidence", EXTENDED)
@@ -64,7 +66,7 @@ def _localization(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -
     ]
 
 
-def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _batteries(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     lines = []
     for name, battery in study.batteries.items():
         declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
@@ -85,7 +87,7 @@ def _batteries(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> 
     return lines
 
 
-def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     known = {"size": study.image.size, "seeds": len(study.seeds)}
     return [
         f"{path}.{label}.options.{line}"
@@ -95,7 +97,7 @@ def _limits(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> lis
     ]
 
 
-def _plugins_used(study: "Study") -> Iterator[tuple[str, str, Mapping[str, "PluginUse"]]]:
+def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
     """Where a study names files: the key, their room, and how they are used."""
     yield "localization", "localization", study.localization
     yield "agreement", "agreement", study.agreement
@@ -108,17 +110,17 @@ def _plugins_used(study: "Study") -> Iterator[tuple[str, str, Mapping[str, "Plug
         yield f"batteries.{name}.imputers", "imputers", battery.imputers
 
 
-def _composite(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _composite(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     return derived_metrics.composite_problems(study)
 
 
-def _metrics(study: "Study") -> list[str]:
+def _metrics(study: Study) -> list[str]:
     """The labels of all metrics, as often as they stand."""
     faithfulness = (label for battery in study.batteries.values() for label in battery.metrics)
     return [*study.localization, *study.agreement, *faithfulness, *study.composite]
 
 
-def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     lines = []
     for name, battery in study.batteries.items():
         declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
@@ -140,7 +142,7 @@ def _regional(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> li
     return lines
 
 
-def _names(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:
     twice = sorted({name for name in methods if methods.count(name) > 1})
     lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
     lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
@@ -176,7 +178,7 @@ def _scored(path: str, name: str, score: str) -> list[str]:
     return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
 
 
-def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> list[str]:
+def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:
     metrics = _metrics(study)
     primary = study.primary
     own = [label for bundle in study.bundles.values() for label in bundle.methods]
@@ -190,7 +192,7 @@ def _primary(study: "Study", _dataset: "Dataset", methods: Sequence[str]) -> lis
     ]
 
 
-def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _weights(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     if study.training != "none":
         return []
     bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none")]
@@ -202,7 +204,7 @@ def _weights(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> li
     return lines
 
 
-def _training(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     recipe, compute = study.training, study.compute
     lines = []
     if compute.tensorboard and find_spec("tensorboard") is None:
@@ -221,7 +223,7 @@ def _training(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> l
     return lines
 
 
-def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _parts(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
     lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
     reason = " (with `external` every image is test)" if study.external else ""
@@ -235,19 +237,24 @@ def _parts(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list
     return lines
 
 
-def _randomisation(study: "Study", _dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _randomisation(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     asked = study.randomisation
     if asked is None:
-        drawn = [label for label, figure in study.figures.items() if figure.use == NAME]
-        return [f"figures.{label}: it draws what `{NAME}:` measures, and the study has no such key" for label in drawn]
+        drawn = [label for label, figure in study.figures.items() if figure.use == RANDOMISATION]
+        return [
+            f"figures.{label}: it draws what `{RANDOMISATION}:` measures, and the study has no such key"
+            for label in drawn
+        ]
     lines = [
-        f"{NAME}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
+        f"{RANDOMISATION}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
         for name in asked.bundles
         if name not in study.bundles
     ]
-    taken = NAME in _metrics(study)
-    return lines + ([f"metrics: the label {NAME} is kept for the scores of `{NAME}:`"] if taken else [])
+    taken = RANDOMISATION in _metrics(study)
+    return lines + (
+        [f"metrics: the label {RANDOMISATION} is kept for the scores of `{RANDOMISATION}:`"] if taken else []
+    )
 
 
-def _meta(study: "Study", dataset: "Dataset", _methods: Sequence[str]) -> list[str]:
+def _meta(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     return derived_metrics.meta_problems(study, dataset)

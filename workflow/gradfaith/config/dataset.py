@@ -1,8 +1,7 @@
-"""How groups are inferred: the thresholds of data/grouping/infer.py, apart from it because a study is read without its libraries.
+"""Read a dataset's card, config/datasets/<name>.yaml, with the options of its reader that a study overrides.
 
-A dataset's card: config/datasets/<name>.yaml, checked, with what a study overrides of its reader's options.
-
-The reader itself lies in data/readers/; it declares its own options, so a wrong one is refused here, before any job.
+The card also says where the files come from (`Source`) and how groups are inferred where patients are unknown (`Grouping`).
+The reader itself is a file in data/readers/; it declares its options, so a wrong one is an error before any job.
 """
 
 from pathlib import Path
@@ -19,7 +18,7 @@ from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths
 
-KINDS = ("local", "url", "kagglehub", "manual")
+SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
 Cue = Literal["order", "couch", "duplicates", "lungs"]
 VERSION = 2  # of the algorithm: raised when another version may join other images
 
@@ -64,15 +63,17 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
-        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        given = [kind for kind in SOURCE_KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"a source is exactly one of {', '.join(KINDS)}; this has {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"a source is exactly one of {', '.join(SOURCE_KINDS)}; this has {' and '.join(given) or 'none'}"
+            )
         if self.sha256 and given[0] not in {"local", "url"}:
             raise ValueError(f"sha256 is the hash of a ZIP file, and a {given[0]} source has none")
         return self
 
     def __str__(self) -> str:
-        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        kind = next(kind for kind in SOURCE_KINDS if getattr(self, kind) is not None)
         return f"{kind} {getattr(self, kind)}" if kind != "manual" else "by hand"
 
 
@@ -111,7 +112,7 @@ class Dataset(StrictModel):
 
     @classmethod
     def read(cls, use: DatasetUse, root: Path) -> "Dataset":
-        """The card a study names, with what the study changes of it."""
+        """Read the card that a study names, with what the study changes of it."""
         name = use.name
         path, known = paths.dataset_file(root, name), paths.dataset_names(root)
         if not path.is_file():
@@ -137,12 +138,12 @@ class Dataset(StrictModel):
 
     @property
     def fetched(self) -> bool:
-        """Whether its images come in by `snakemake fetch`; else they lie ready, or are computed."""
+        """Tell whether its images are fetched by `snakemake fetch`; else they are there already, or computed."""
         return bool(self.sources)
 
 
 def _placed(card: Dataset, source: str) -> Dataset:
-    """Where the images will lie: the study's own source before the card's; a folder is read where it is."""
+    """Return the card with the folder of its images: the study's own source comes before the card's."""
     where = Path(source)
     if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
         raise StudyInvalid(
@@ -164,7 +165,7 @@ def _placed(card: Dataset, source: str) -> Dataset:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on `under`, key by key, so that a study can change one option of a nested group."""
+    """Merge options key by key, so that a study can change one option of a nested group."""
     nested = {
         key: _merged(under[key], over[key])
         for key in under.keys() & over.keys()

@@ -1,10 +1,9 @@
-"""Of which scores of a study a composite is made, and what is missing of them; nothing here imports torch.
+"""Resolve what composites and `meta:` read of a study's other metrics, and find what the study lacks for them.
 
-A part is named by the metric's file. Where several labels of the study use that file, the one called like it is meant. A part is
-read with the composite's own imputer, or with one that the composite names: the variants of a composite are the
-imputers that all parts of the first kind are measured with.
-
-What `meta:` judges in a study, and what is wrong with it: no torch is needed to know either.
+A composite is made of parts; a part is named by a metric's file. Where several labels of the study use that file, the label
+that is called like the file is meant. A part is read with the composite's own imputer, or with one that the composite names:
+the variants of a composite are the imputers that all parts of the first kind are measured with. `meta:` judges the metrics of
+single maps by localization metrics that say how well a map shows the evidence.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ class MeasuredMetric:
 
 
 def composite_sources(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
-    """What the step that collects must know of a composite, and what the study lacks for it."""
+    """Return what `merge_scores` must know of a composite, and what the study lacks for it."""
     use, problems = study.composite[label], list[str]()
     wanted: Mapping[str, str] = registry.entry("composite", use.use).declared["parts"]
     parts, imputers = dict[str, dict[str, str]](), list[Mapping[str, PluginUse]]()
@@ -60,12 +59,12 @@ def composite_sources(study: Study, label: str) -> tuple[dict[str, Any], list[st
 
 
 def composite_problems(study: Study) -> list[str]:
-    """Of all composites, each as `key: what and why`."""
+    """Return what is wrong with the composites, each as `key: what and why`."""
     return [line for label in study.composite for line in composite_sources(study, label)[1]]
 
 
 def _part(study: Study, name: str) -> MeasuredMetric | str:
-    """The metric of the study that is meant, or why there is none."""
+    """Return the metric of the study that is meant, or why there is none."""
     measured = [
         MeasuredMetric(label, battery, within)
         for battery, within in study.batteries.items()
@@ -90,7 +89,7 @@ def _plain(imputer: str) -> dict[str, Any]:
 
 
 def _common(named: Sequence[Mapping[str, PluginUse]]) -> list[str]:
-    """The imputers that mean the same everywhere, in the first one's order."""
+    """Return the imputers that mean the same everywhere, in the order of the first battery."""
     return [key for key, use in (named[0] if named else {}).items() if all(other.get(key) == use for other in named)]
 
 
@@ -98,14 +97,14 @@ META = "meta"
 FEWEST = 3  # methods that can be ranked
 
 
-def judged_labels(study: "Study") -> list[str]:
-    """The metrics of single maps; those that compare models are not judged."""
+def judged_labels(study: Study) -> list[str]:
+    """Return the metrics of single maps; those that compare models are not judged."""
     faithfulness = (name for battery in study.batteries.values() for name in battery.metrics)
     return [*study.localization, *faithfulness, *study.composite]
 
 
-def meta_problems(study: "Study", dataset: "Dataset") -> list[str]:
-    """Contradictions with the rest of the study, each as `key: what and why`."""
+def meta_problems(study: Study, dataset: Dataset) -> list[str]:
+    """Return contradictions of `meta:` with the rest of the study, each as `key: what and why`."""
     if study.meta is None:
         drawn = [label for label, figure in study.figures.items() if figure.use == META]
         return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
@@ -115,7 +114,7 @@ def meta_problems(study: "Study", dataset: "Dataset") -> list[str]:
     return [*_truths(study, truths), *_judged(study, truths, study.meta.against), *_drawn(study, truths)]
 
 
-def _truths(study: "Study", truths: list[str]) -> Iterator[str]:
+def _truths(study: Study, truths: list[str]) -> Iterator[str]:
     for name in truths:
         if name not in study.localization:
             meant = did_you_mean(name, study.localization)
@@ -126,7 +125,7 @@ def _truths(study: "Study", truths: list[str]) -> Iterator[str]:
             yield f"{META}.truth: {name} does not say how well a map shows the evidence"
 
 
-def _judged(study: "Study", truths: list[str], against: str) -> Iterator[str]:
+def _judged(study: Study, truths: list[str], against: str) -> Iterator[str]:
     rivals = [name for name in judged_labels(study) if name not in truths]
     if not rivals:
         yield f"{META}: beside {', '.join(truths)} the study has no metric to judge"
@@ -137,7 +136,7 @@ def _judged(study: "Study", truths: list[str], against: str) -> Iterator[str]:
         yield f"{META}: it ranks methods, three at least, and the study has {own}"
 
 
-def _drawn(study: "Study", truths: list[str]) -> Iterator[str]:
+def _drawn(study: Study, truths: list[str]) -> Iterator[str]:
     """Figures that would be empty."""
     for label, figure in study.figures.items():
         offered = {"truth": truths, "arch": list(study.architectures)} if figure.use == META else {}

@@ -1,12 +1,10 @@
-"""A study that stands on another: what it takes from there, and that what it takes is there.
+"""Find the file of a study, read it, and add the keys that it inherits from another study.
 
-base: S       data, split, recipe and models are those of S, the same files, made if they are not there yet
-external: S   the models of S, finished, are asked about other images; nothing of S is made, copied or changed
+    base: S       data, split, recipe and models are those of S: the same files, made if they are not there yet
+    external: S   the finished models of S are applied to other images; nothing of S is made, copied or changed
 
-A study by its name or its file: where its document lies, and the document.
-
-A study's name is what its key `study:` says. It is looked for in config/studies/<name>.yaml, in config/config.yaml, then in
-every other file of config/studies/; of these, one that cannot be read is passed over, and named where nothing was found.
+A study's name is its key `study:`. The name is looked for in config/studies/<name>.yaml, in config/config.yaml, then in every
+other file of config/studies/. A file there that cannot be read is passed over, and named if nothing was found.
 """
 
 import json
@@ -30,7 +28,7 @@ WHY = {
 
 
 def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
-    """The document with what it takes from the study it stands on; its own word on any of that is refused."""
+    """Return the document with the keys of its base or external study; a key that both give is an error."""
     base, external = own.get("base"), own.get("external")
     if base and external:
         raise _refused(
@@ -47,12 +45,12 @@ def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[s
     return dict(own)
 
 
-def trained_classes(study: Study, layout: StudyPaths, where: str) -> list[str]:
-    """What the outputs of an external study's models are called, from their cards; models that are not there are refused."""
+def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
+    """Return the class names of an external study's models, from their cards; a missing model is an error."""
     models = [(arch, seed) for arch in study.architectures for seed in study.seeds]
-    asked = [layout.weights, layout.trained_card, layout.trained_predictions]
-    paths = [path.format(arch=arch, seed=seed) for arch, seed in models for path in asked]
-    missing = [path for path in (layout.trained_manifest, layout.trained_splits, *paths) if not Path(path).is_file()]
+    patterns = [paths.weights, paths.trained_card, paths.trained_predictions]
+    files = [pattern.format(arch=arch, seed=seed) for arch, seed in models for pattern in patterns]
+    missing = [path for path in (paths.trained_manifest, paths.trained_splits, *files) if not Path(path).is_file()]
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         raise _refused(
@@ -61,7 +59,7 @@ def trained_classes(study: Study, layout: StudyPaths, where: str) -> list[str]:
             "An external validation takes models as they are and trains none.",
             f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
         )
-    cards = [_card(layout.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
+    cards = [_card(paths.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
     for (arch, seed), card in zip(models, cards, strict=True):
         found = card["image"]
         image = study.image.model_dump(include=set(found))
@@ -77,7 +75,7 @@ def trained_classes(study: Study, layout: StudyPaths, where: str) -> list[str]:
 
 
 def _card(path: str, where: str) -> dict[str, Any]:
-    """What a model's card says; read here without torch, and in full by models/checkpoint.py."""
+    """Return classes and image settings of a model's card, without torch; models/checkpoint.py reads it in full."""
     try:
         card = json.loads(Path(path).read_text(encoding="utf-8"))
         seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
@@ -94,7 +92,7 @@ def _card(path: str, where: str) -> dict[str, Any]:
 def _taken(
     own: Mapping[str, Any], key: str, name: str, taken: tuple[str, ...], root: Path, where: str
 ) -> dict[str, Any]:
-    """What the other study says on the keys that are taken from it."""
+    """Return the keys that are taken from the other study."""
     clash, path = [word for word in taken if word in own], find_study(name, root)
     found = {} if path is None else read_document(path)
     problems = {
@@ -117,31 +115,31 @@ def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
     return StudyInvalid(problem=f"{where}: {found}.", reason=why, fix=then)
 
 
-def study_file(said: str, root: Path) -> Path:
-    """The file that a person means by a name or a path."""
-    if Path(said).suffix in {".yaml", ".yml"}:
-        return Path(said)
-    path = find_study(said, root)
+def study_file(name_or_path: str, root: Path) -> Path:
+    """Return the file of a study that is given by its name or its path."""
+    if Path(name_or_path).suffix in {".yaml", ".yml"}:
+        return Path(name_or_path)
+    path = find_study(name_or_path, root)
     if path is None:
         named, unread = _named(root)
         known = sorted(set(named.values()))
         passed = f" {', '.join(unread)} cannot be read." if unread else ""
         raise StudyInvalid(
-            problem=f'there is no study "{said}" in config/{did_you_mean(said, known)}{passed}',
+            problem=f'there is no study "{name_or_path}" in config/{did_you_mean(name_or_path, known)}{passed}',
             reason=f"A study is named by its key `study:`; there are {', '.join(known) or 'none'}.",
             fix="Name one of these, or give the path of its YAML file.",
         )
     return path
 
 
-def study_name(said: str) -> str:
-    """The name of the study that a person means by a name or a path."""
-    path = Path(said)
-    return str(read_document(path).get("study")) if path.suffix in {".yaml", ".yml"} else said
+def study_name(name_or_path: str) -> str:
+    """Return the name of a study that is given by its name or its path."""
+    path = Path(name_or_path)
+    return str(read_document(path).get("study")) if path.suffix in {".yaml", ".yml"} else name_or_path
 
 
 def find_study(name: str, root: Path) -> Path | None:
-    """The file of the study of this name."""
+    """Return the file of the study of this name, or None."""
     own = named_study_file(root, name)
     if own.is_file() and read_document(own).get("study") == name:
         return own
@@ -149,7 +147,7 @@ def find_study(name: str, root: Path) -> Path | None:
 
 
 def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
-    """The name of every study, and the files that cannot be read."""
+    """Return file -> name of every study, and the files that cannot be read."""
     named, unread = dict[Path, str](), list[str]()
     for path in study_files(root):
         try:
@@ -160,7 +158,7 @@ def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A study's document, unchecked beyond being one."""
+    """Read a study's YAML file; it must be a mapping of keys, and nothing else is checked."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -170,12 +168,12 @@ def read_document(path: Path) -> dict[str, Any]:
             fix="Name a file such as config/config.yaml, or a study by its name.",
         ) from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        found, said = None, " ".join(str(error).split())
+        found, problem = None, " ".join(str(error).split())
     else:
-        said = "it is not a mapping of keys"
+        problem = "it is not a mapping of keys"
     if not isinstance(found, dict):
         raise StudyInvalid(
-            problem=f"{path} cannot be read as a study: {said}.",
+            problem=f"{path} cannot be read as a study: {problem}.",
             reason="A study is one YAML file of keys and values, in UTF-8.",
             fix="Mend the file where that says so, or name another.",
         )

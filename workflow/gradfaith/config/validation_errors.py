@@ -1,4 +1,4 @@
-"""Pydantic's errors as a reader needs them: the key's path, what is wrong, what was probably meant."""
+"""Turn pydantic's errors into one StudyInvalid: each key's path, what is wrong, what was probably meant."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -10,7 +10,7 @@ from gradfaith.registry import did_you_mean
 
 
 def invalid_study(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
-    """All errors of a document, one line each: the key's path, what is wrong, what was probably meant."""
+    """Return the error that lists all problems of a document, one line each."""
     other = [
         found for found in error.errors() if found["type"] != "literal_error" or not isinstance(found["input"], dict)
     ]
