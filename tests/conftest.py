@@ -18,9 +18,10 @@ from small_images import CLASSES, ROOT, SIDE
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """A shell's background jobs ignore Ctrl-C, and so does all that they start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell's background jobs ignore Ctrl-C, `nohup` ignores the terminal's end, and so does all that they start."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
