@@ -3,12 +3,13 @@
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from gradfaith import registry
 from gradfaith.config import options as study_options
-from gradfaith.errors import UnknownName
+from gradfaith.errors import BrokenPlugin, UnknownName
 
 EVERY = [(room, name) for room in registry.PLUGIN_GROUPS for name in registry.names(room)]
 
@@ -39,7 +40,7 @@ def test_contracts_and_shared_code_are_no_entries() -> None:
         "black",
         "classification",
     } <= named
-    assert not named & {"contract", "shuffle", "theme", "gather", "rows", "typical"}
+    assert not named & {"contract", "shuffle", "theme", "overlay", "sheet", "pixel_methods"}
 
 
 def test_a_control_is_called_with_hyphens_and_is_no_method() -> None:
@@ -77,3 +78,25 @@ def test_every_number_that_is_an_option_has_limits_which_its_default_keeps(room:
     found = study_options.broken_limits(room, name, defaults | {key: below}, study)
     assert any(line.startswith(f"{key}: {name} needs ") for line in found)
     assert all(f"{key}: {below!r}" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("N = 3\nMETHOD = Method(needs=N)\n", 2, "METHOD(needs=...) is not a literal: N"),
+        (
+            "METHOD = Method(needs=())\n\n\ndef attribute(*, steps: int = 2 * 8): ...\n",
+            4,
+            "the default of steps is not a literal: 2 * 8",
+        ),
+        ("METHOD = Method(\n", 1, "it cannot be parsed"),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_names_its_file_and_line(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(BrokenPlugin) as refusal:
+        registry._entry(file, registry.PLUGIN_GROUPS["methods"])
+    assert refusal.value.problem.startswith(f"{file}, line {line}: {said}")

@@ -1,4 +1,4 @@
-"""Random streams by name: the same key gives the same stream, whatever the order, batch or worker.
+"""Make random streams by name: the same key gives the same stream, whatever the order, batch or worker.
 
 A key is the study's seed, a purpose, and what the numbers are for (an image, a copy, an epoch). It is hashed, so that
 neighbouring keys share nothing: `generator(study.seed, "shuffle", image_id, 3)`.
@@ -10,11 +10,11 @@ import numpy as np
 
 
 def seed(*key: object) -> int:
-    """A 63-bit seed for a key; hand it to `torch.Generator().manual_seed` where torch draws the numbers."""
+    """Return a 63-bit seed for a key; pass it to `torch.Generator().manual_seed` where torch draws the numbers."""
     text = "\x1f".join(str(part) for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def generator(*key: object) -> np.random.Generator:
-    """A numpy generator for a key."""
+    """Return a numpy generator for a key."""
     return np.random.default_rng(seed(*key))

@@ -13,7 +13,9 @@ Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a m
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 SHUFFLED = "shuffled-"  # before the label of a method: its map with the cells permuted
 CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest absolute value is constant
-RANDOMISATION = "randomisation"  # the metric of the sanity check: agreement with the maps of a randomised model; lower is better
+RANDOMISATION = (
+    "randomisation"  # the metric of the sanity check: agreement with the maps of a randomised model; lower is better
+)
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # What a method may need, and the module that only such methods load: maps of other methods do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}

@@ -39,30 +39,37 @@ from gradfaith.stats.intervals import (
 
 
 def true_positives(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
+    """Return how many images of each class are predicted as it, from confusion matrices (true classes in rows)."""
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
-def images_of_class(matrix: FloatArray) -> FloatArray:  # images of the class
+def images_of_class(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
+    """Return how many images each class has."""
     return np.asarray(matrix.sum(axis=-1))
 
 
-def images_predicted_as(matrix: FloatArray) -> FloatArray:  # images predicted as the class
+def images_predicted_as(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
+    """Return how many images are predicted as each class."""
     return np.asarray(matrix.sum(axis=-2))
 
 
 def images_of_other_classes(matrix: FloatArray) -> FloatArray:
+    """Return how many images do not belong to each class."""
     return np.asarray(matrix.sum(axis=(-2, -1))[..., None] - images_of_class(matrix))
 
 
 def images_of_or_predicted_as(matrix: FloatArray) -> FloatArray:
+    """Return how many images belong to each class, are predicted as it, or both."""
     return images_of_class(matrix) + images_predicted_as(matrix) - true_positives(matrix)
 
 
 def sensitivity(matrix: FloatArray) -> FloatArray:
+    """Return the sensitivity of each class; NaN for a class without images."""
     return _ratio(true_positives(matrix), images_of_class(matrix))
 
 
 def specificity(matrix: FloatArray) -> FloatArray:
+    """Return the specificity of each class; NaN if all images belong to it."""
     return _ratio(
         images_of_other_classes(matrix) - images_predicted_as(matrix) + true_positives(matrix),
         images_of_other_classes(matrix),
@@ -70,14 +77,17 @@ def specificity(matrix: FloatArray) -> FloatArray:
 
 
 def precision(matrix: FloatArray) -> FloatArray:
+    """Return the precision of each class; NaN if no image is predicted as it."""
     return _ratio(true_positives(matrix), images_predicted_as(matrix))
 
 
 def f1(matrix: FloatArray) -> FloatArray:
+    """Return the F1 score of each class."""
     return _ratio(2 * true_positives(matrix), images_of_class(matrix) + images_predicted_as(matrix))
 
 
 def accuracy(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (...)
+    """Return the share of all images that are predicted right."""
     return _ratio(true_positives(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 

@@ -39,9 +39,7 @@ from gradfaith.data.readers import contract
 from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images, natural_sort_key
 from gradfaith.errors import UnreadableImage
 
-UNSHIFTED_MARGIN = (
-    0.15  # by which unshifted correlation may be lower than the best of shifts; no link of IQ-OTH/NCCD is lost
-)
+UNSHIFTED_MARGIN = 0.15  # of the correlation, below the best of shifts; no link of IQ-OTH/NCCD is lost
 SPREAD_GRID = {"order_ncc": (0.90, 0.93, 0.95), "couch": (0.6, 0.7, 0.8, 0.9), "duplicate_ncc": (0.88, 0.90, 0.93)}
 
 
@@ -54,7 +52,9 @@ class CueLinks(NamedTuple):
 
 
 class MustLink(NamedTuple):
-    a: str  # two files that belong together, as a person has found
+    """Two files of one patient, as a person has found."""
+
+    a: str
     b: str
     reason: str
 

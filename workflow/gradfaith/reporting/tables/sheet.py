@@ -1,4 +1,4 @@
-"""A sheet - a few tables with their footnotes - as Markdown or LaTeX.
+"""Write a sheet, a few tables with their footnotes, as Markdown, CSV or LaTeX.
 
 Cells are text; a cell that has something to explain carries the reason, and equal reasons share one footnote. LaTeX wants
 the package booktabs and nothing else.
@@ -52,19 +52,19 @@ class Sheet:
 
 
 def add_caution(sheet: Sheet, caution: str) -> Sheet:
-    """The sheet with a warning before all else, in its CSV as a column; unchanged where there is none."""
+    """Return the sheet with a warning before all else, in its CSV as a column; unchanged if there is none."""
     if not caution:
         return sheet
     return replace(sheet, lead=(f"**{caution}**", *sheet.lead), data=sheet.data.assign(caution=caution))
 
 
 def csv(sheet: Sheet) -> str:
-    """One number per line, as precise as it is."""
+    """Return the numbers of a sheet as CSV, one per line, unrounded."""
     return sheet.data.to_csv(index=False, lineterminator="\n")
 
 
 def markdown(sheet: Sheet) -> str:
-    """Pipe tables, the sentences on top."""
+    """Return a sheet as Markdown: sentences, pipe tables, footnotes."""
     notes = sheet.footnotes
     lines = [f"# {sheet.title}", "", *(f"{sentence}\n" for sentence in sheet.lead)]
     for block in sheet.blocks:
@@ -83,7 +83,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """One table environment per block; \\input it."""
+    """Return a sheet as LaTeX, one table environment per block, to be read with \\input."""
     notes = sheet.footnotes
     lines = [f"% {sheet.title}", *(f"% {sentence}" for sentence in sheet.lead)]
     for block in sheet.blocks:
@@ -111,7 +111,7 @@ def latex(sheet: Sheet) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """Return text that LaTeX prints as it is."""
     return "".join(TEX.get(letter, letter) for letter in text)
 
 
