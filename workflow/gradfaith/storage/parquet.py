@@ -71,22 +71,22 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
         {**(table.schema.metadata or {}), b"gradfaith_format": FORMAT_VERSION.encode()}
     )
     with replacing(path) as draft:
-        pq.write_table(table, draft, compression="zstd")
+        pq.write_table(table, draft, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     """Read a table and check that this version wrote it and that it has the columns of its schema."""
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken(path, f"it cannot be read ({str(error).splitlines()[0]})") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+        frame: pd.DataFrame = table.to_pandas()
+    except Exception as error:  # a flipped bit in the metadata can raise anything
+        raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
     version = (table.schema.metadata or {}).get(b"gradfaith_format", b"none").decode()
     if version != FORMAT_VERSION:
         raise _broken(path, f"its format is {version}, this version reads {FORMAT_VERSION}")
     missing = [name for name in schema if name not in table.column_names]
     if missing:
         raise _broken(path, f"it has no {', '.join(missing)}")
-    frame: pd.DataFrame = table.to_pandas()
     return frame
 
 

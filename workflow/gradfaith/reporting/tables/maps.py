@@ -23,7 +23,7 @@ from gradfaith.vocabulary import SHUFFLED
 TABLE = Table(needs=("estimates", "contrasts"))
 LOCALIZED = "locacc"
 NO_EVIDENCE = "undefined: no evidence; the dataset has no masks, so where the truth lies is not known"
-GAIN = "Faith, gains_over_shuffled over shuffled"
+GAIN = "Faith, gain over shuffled"
 COUNTED = "Undefined, degenerate and failed are counts of scores over the metrics of the line; shuffled maps count once per copy."
 
 
