@@ -11,6 +11,8 @@ min_version("9.20")
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
 
+from gradfaith.config.locate import read_document  # noqa: E402
+from gradfaith.config.sections import TIMM_NAME  # noqa: E402
 from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
@@ -25,6 +27,8 @@ if not workflow.configfiles:
 
 
 try:
+    for file in workflow.configfiles:
+        read_document(Path(file))  # Snakemake lets the last of two equal keys win
     plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 except GradFaithError as error:
     raise WorkflowError(str(error)) from None
@@ -39,6 +43,7 @@ wildcard_constraints:
     seed=r"\d+",
     bundle="|".join(plan.bundles),
     battery="|".join(study.batteries) or "none",
+    timm=TIMM_NAME,
 
 
 include: "rules/data.smk"

@@ -47,3 +47,18 @@ def test_a_file_that_is_not_there_has_no_indentation(tmp_path: Path) -> None:
     with pytest.raises(StudyInvalid, match=r"there is no file .*none\.yaml") as refusal:
         locate.read_document(tmp_path / "none.yaml")
     assert "indentation" not in refusal.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("study: a\nseeds: [0]\nseeds: [1]\n", "the key seeds stands twice"),
+        ("study: a\nimage: {size: 32, size: 64}\n", "the key size stands twice"),
+        ("study: " + "[" * 3000 + "]" * 3000, "it is nested too deeply"),
+    ],
+)
+def test_a_key_that_stands_twice_and_endless_nesting_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(StudyInvalid, match="cannot be read as a study") as refusal:
+        locate.read_document(tmp_path / "a.yaml")
+    assert said in refusal.value.problem

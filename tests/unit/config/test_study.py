@@ -55,6 +55,17 @@ REFUSED = [
     ("explain/parts", ["tests"], "explain.parts.0: ", "found 'tests'"),
     ("bundles/cams/methods", [{"gradcam": {}}], "bundles.cams.methods: ", "plain names"),
     ("localization", ["locacc", "locacc"], "localization: ", "each once"),
+    # what would leave the study's folders, or cannot be kept
+    (f"{NET}/timm", "../../../outside/keep", "architectures.net-a.timm: ", "pattern"),
+    (f"{NET}/timm", "a/b", "architectures.net-a.timm: ", "pattern"),
+    ("study", "a" * 300, "study: ", "at most 64 characters"),
+    ("title", "a title\n\\input{/etc/passwd}", "title: ", "pattern"),
+    ("seeds", [-1, 0], "seeds.0: ", "found -1"),
+    ("seeds", [0, 2**63], "seeds.1: ", "less than 2147483648"),
+    ("seed", 2**64, "seed: ", "less than 2147483648"),
+    ("image/std", float("inf"), "image.std", "finite number"),
+    (f"{NET}/options", {"checkpoint_path": "x.pth"}, "architectures.net-a.options: checkpoint_path", "set by the study itself"),
+    (f"{NET}/options", {"pretrained": True}, "architectures.net-a.options: pretrained", "set by the study itself"),
     # contradictions
     ("seeds", [0], "agreement: consist compares models of several seeds", "is one"),
     ("across", ["architecture"], "across", "'architectures' or 'ensemble'"),

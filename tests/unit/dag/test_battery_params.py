@@ -190,7 +190,10 @@ def test_the_code_of_a_re_run_is_that_of_its_methods_too(tiny: dict[str, Any], r
     assert of._plugins("merge_scores", "", "", "", "") == [("composite", "adcc")]
     codes = of.code_digests()
     assert of.code_digest("faithfulness", bundle="cams", battery="masking") == codes["faithfulness masking"]
-    assert {"faithfulness masking", "faithfulness rerun of cams", "faithfulness rerun of controls", "merge_scores"} <= set(
-        codes
-    )
+    assert {
+        "faithfulness masking",
+        "faithfulness rerun of cams",
+        "faithfulness rerun of controls",
+        "merge_scores",
+    } <= set(codes)
     assert codes["faithfulness rerun of cams"] != codes["faithfulness rerun of controls"]

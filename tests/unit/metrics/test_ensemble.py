@@ -25,7 +25,9 @@ def found(models, model):
     ids = list(dict.fromkeys(image for one in models for image in one.image_ids))
     grids = {"input": SIZE, "native": coarsest_shape(one.shape for one in models)}
     ensembles = {grid: Ensemble.from_models(models, grid, shape, ids) for grid, shape in grids.items()}
-    compared = ComparedImages(model.image_ids, [f"g{image}" for image in model.image_ids], ["ill"] * len(model.image_ids))
+    compared = ComparedImages(
+        model.image_ids, [f"g{image}" for image in model.image_ids], ["ill"] * len(model.image_ids)
+    )
     others = choose_partners(compared, 3, ("s",))
     return {label: (same, chance) for label, same, chance in compare_with_ensemble(model, ensembles, METRICS, others)}
 

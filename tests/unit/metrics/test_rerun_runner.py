@@ -265,7 +265,9 @@ def test_what_is_kept_whole_is_the_image_itself_whatever_the_imputer():
 
     declared = Metric("faithfulness", "predicted", (None, None), "neither", battery="rerun", forwards=1)
     found = both(metrics={"same": (SimpleNamespace(METRIC=declared, changes=changes, score=score), {})}, chunk=1)
-    assert {float(value) for own in found.by_method.values() for result in own.values() for value in result.value} == {0.0}
+    assert {float(value) for own in found.by_method.values() for result in own.values() for value in result.value} == {
+        0.0
+    }
 
 
 def test_no_maps_give_no_rows():

@@ -19,6 +19,7 @@ from gradfaith.errors import StudyInvalid
 from gradfaith.registry import did_you_mean
 from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
 
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
 NAMED = 3  # missing files that a refusal names
 WHY = {
@@ -160,13 +161,15 @@ def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
 def read_document(path: Path) -> dict[str, Any]:
     """Read a study's YAML file; it must be a mapping of keys, and nothing else is checked."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError as error:
         raise StudyInvalid(
             problem=f"there is no file {path}.",
             reason="A study is one YAML file of keys and values.",
             fix="Name a file such as config/config.yaml, or a study by its name.",
         ) from error
+    except RecursionError:
+        found, problem = None, "it is nested too deeply"
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         found, problem = None, " ".join(str(error).split())
     else:
@@ -178,3 +181,16 @@ def read_document(path: Path) -> dict[str, Any]:
             fix="Mend the file where that says so, or name another.",
         )
     return found
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that raises an error for a key that stands twice; YAML itself lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE_TAG]
+        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {', '.join(twice)} stands twice", node.start_mark
+            )
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found

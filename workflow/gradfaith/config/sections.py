@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from gradfaith.errors import StudyInvalid
 
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]  # part of paths
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
+SET_BY_STUDY = (
+    "pretrained",
+    "checkpoint_path",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "num_classes",
+    "in_chans",
+    "cache_dir",
+)
 Share = Annotated[float, Field(ge=0, le=1)]
 LATER = frozenset(  # keys that came when models had been trained already
     {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
@@ -23,13 +34,15 @@ LATER = frozenset(  # keys that came when models had been trained already
 class StrictModel(BaseModel):
     """Unknown keys are refused; values do not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Architecture(StrictModel):
     """One network: any timm name."""
 
-    timm: str = Field("", description="the timm name; empty: the key itself")
+    timm: str = Field(
+        "", pattern=f"^({TIMM_NAME})?$", max_length=100, description="the timm name; empty: the key itself"
+    )
     in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
@@ -40,6 +53,15 @@ class Architecture(StrictModel):
         description="what it starts from (or, with `training: none`, is): `pretrained`, `none` (random), or a safetensors or torch "
         "file; empty: what training.weights says",
     )
+
+    @field_validator("options")
+    @classmethod
+    def _own_options_only(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if clash := [key for key in SET_BY_STUDY if key in options]:
+            raise ValueError(
+                f"{', '.join(clash)} is set by the study itself: say `weights`, `in_chans` or the dataset's classes"
+            )
+        return options
 
 
 class Training(StrictModel):

@@ -13,7 +13,17 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.compute import Compute
-from gradfaith.config.sections import Architecture, Image, Label, Meta, Randomisation, Share, StrictModel, Training
+from gradfaith.config.sections import (
+    Architecture,
+    Image,
+    Label,
+    Meta,
+    Randomisation,
+    Seed,
+    Share,
+    StrictModel,
+    Training,
+)
 
 Part = Literal["train", "val", "test"]
 Output = Annotated[int, Field(ge=0)] | str
@@ -76,7 +86,7 @@ class Split(StrictModel):
     tolerance: Share = Field(
         0.1, description="how far a part's share, overall and of each class, may be from what was asked"
     )
-    seed: int | None = Field(None, ge=0, description="of the split alone; empty: the study's seed")
+    seed: Seed | None = Field(None, description="of the split alone; empty: the study's seed")
     leak_limit: Share = Field(
         0.75, description="balanced accuracy of a nearest neighbour, from train to test, above which the study stops"
     )
@@ -188,7 +198,9 @@ class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
     study: Label = Field(description="its name; everything it makes lies under results/<study>/")
-    title: str = Field("", description="a line for the report")
+    title: str = Field(
+        "", pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200, description="a line for the report, of visible characters"
+    )
     base: Label | None = Field(
         None, description=f"a study to stand on: {', '.join(TAKEN_FROM_BASE)} and their files come from there"
     )
@@ -197,12 +209,12 @@ class Study(StrictModel):
         description="external validation: a finished study whose models are asked about this study's images, all of them test; "
         f"{', '.join(TAKEN_FROM_EXTERNAL)} come from there",
     )
-    seed: int = Field(0, ge=0, description="of the split, the shuffles and the controls")
+    seed: Seed = Field(0, description="of the split, the shuffles and the controls")
     dataset: DatasetUse = Field(description="the data")
     split: Split = Field(default_factory=Split, description="the split by group")
     image: Image = Field(default_factory=Image, description="size and normalisation")
     architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> architecture")
-    seeds: list[int] = Field(min_length=1, description="one model per architecture and seed")
+    seeds: list[Seed] = Field(min_length=1, description="one model per architecture and seed")
     training: Training | Literal["none"] = Field(description="the recipe, or `none`: weights are taken as they are")
     class_map: dict[str, Annotated[list[Output], Field(min_length=1)]] = Field(
         default_factory=dict,
