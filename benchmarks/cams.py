@@ -59,7 +59,9 @@ def explain(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod])
     """As a job does it: one forward, one short backward, every method; hooks opened and closed."""
     curved = any("curvature" in use.needs for use in uses)
     taps = [layer for use in uses for layer in use.layers]
-    with shared_passes.open_shared_passes(classifier, images, taps, chunk=AdaptiveBatch(32, CPU), curved=curved) as shared:
+    with shared_passes.open_shared_passes(
+        classifier, images, taps, chunk=AdaptiveBatch(32, CPU), curved=curved
+    ) as shared:
         inputs = shared.for_target(torch.zeros(len(images), dtype=torch.long), torch.arange(len(images)), "logit")
         answers = [use.attribute(MethodCall(inputs, [], (1, 1), None)) for use in uses]
     return [answer.maps if isinstance(answer, MapsWithDiagnostics) else answer for answer in answers]

@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 
 def main(folder: Path, table: Path | None) -> None:
     how = Grouping(**yaml.safe_load((ROOT / "config/datasets/iqothnccd.yaml").read_text())["groups"])
-    links = [infer.MustLink(*line.cells) for line in contract.read_table(ROOT / how.must_links, ("a", "b", "reason"), "must-links")]
+    links = [
+        infer.MustLink(*line.cells)
+        for line in contract.read_table(ROOT / how.must_links, ("a", "b", "reason"), "must-links")
+    ]
     rows = pd.read_csv(folder / "manifest.csv")
     start = time.process_time()
     pictures = [np.asarray(Image.open(folder / file)) for file in rows["file"]]
