@@ -128,7 +128,7 @@ def copied(planted: Planted, name: str, raw: Tensor, grid: Grid, copy: int) -> T
 
 
 def stored(raw: Tensor, grid: Grid) -> MethodMaps:
-    """As the engine takes it, of one image."""
+    """As the runner takes it, of one image."""
     return MethodMaps(raw, grid, signed=False, image_of=torch.tensor([0]), target=torch.tensor([CLASS]))
 
 

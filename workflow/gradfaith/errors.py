@@ -32,7 +32,7 @@ class StudyInvalid(GradFaithError):
 
 
 class UnknownName(GradFaithError):
-    """No method, metric, reader, imputer or figure has this name."""
+    """No plug-in of this group has this name."""
 
 
 class BrokenPlugin(GradFaithError):

@@ -1,13 +1,12 @@
-"""Words that several rooms share: what may stand for a grid, a kind of evidence, a status, a score, and two fixed names.
+"""Words that several rooms share: kinds of grid, of evidence and of class score, fixed names, modules loaded by name.
 
-Each literal is defined here once, so that a configuration, a metric and a store cannot mean different things by one word.
+Each is defined here once, so that a configuration, a metric and a store cannot mean different things by one word.
 """
 
 from typing import Literal
 
 Grid = Literal["native", "input"]  # of a map: the layer's own grid, or the image's pixels
 Evidence = Literal["mask", "box", "point", "parts"]  # where the truth lies in an image
-Status = Literal["ok", "undefined", "degenerate", "failed"]  # of a score
 Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a map explains
 
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent

@@ -172,9 +172,9 @@ def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
     locks = tmp_path / ".snakemake/locks"
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text(f"{tmp_path / 'out.txt'}\n")
-    log = tmp_path / "results/tiny/logs/pack.log"
+    log = tmp_path / "results/tiny/logs/pack_images.log"
     holder = start_job(log, sys.executable, "-c", SLEEPER, str(log))
-    with pytest.raises(SystemExit, match=r"the job that writes results/tiny/logs/pack\.log"):
+    with pytest.raises(SystemExit, match=r"the job that writes results/tiny/logs/pack_images\.log"):
         ask(monkeypatch, tmp_path, "unlock")
     holder.kill()
     holder.wait()

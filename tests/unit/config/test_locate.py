@@ -62,3 +62,9 @@ def test_a_key_that_stands_twice_and_endless_nesting_are_refused(tmp_path: Path,
     with pytest.raises(StudyInvalid, match="cannot be read as a study") as refusal:
         locate.read_document(tmp_path / "a.yaml")
     assert said in refusal.value.problem
+
+
+def test_a_merged_key_may_be_overridden_and_merged_again(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("deep: {a: &a {<<: &b {x: 1, y: 2}, x: 3}}\ntop: {<<: *a, z: 4}\n")
+    found = locate.read_document(tmp_path / "a.yaml")
+    assert found == {"deep": {"a": {"x": 3, "y": 2}}, "top": {"x": 3, "y": 2, "z": 4}}

@@ -218,8 +218,22 @@ def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_pat
     found = refusal(put(tiny, "dataset", {"name": "mine"}), tmp_path).problem
     assert "config/datasets/mine.yaml: reader: " in found
     assert 'did you mean "folder"' in found
-    card.write_text("")
-    assert "reader: Field required" in refusal(tiny, tmp_path).problem
+    for text, said in [
+        ("{}", "reader: Field required"),
+        ("", "cannot be read as a dataset: it is not a mapping of keys"),
+        ("[folder]", "cannot be read as a dataset: it is not a mapping of keys"),
+        ("title: t\ntitle: u\n", "cannot be read as a dataset: the key title stands twice"),
+        ("title: [", "cannot be read as a dataset: while parsing"),
+    ]:
+        card.write_text(text)
+        assert said in refusal(tiny, tmp_path).problem
+
+
+def test_a_shuffled_copy_of_the_longest_label_can_be_named_as_primary(tiny: dict[str, Any], root: Path) -> None:
+    label = "m" * 64
+    study = put(tiny, "bundles/cams/methods", {label: {"use": "gradcam"}})
+    study["primary"] = {"metric": "locacc", "method": label, "against": f"shuffled-{label}"}
+    assert Plan.read(study, root).study.primary.against == f"shuffled-{label}"
 
 
 def test_weights_taken_as_they_are_need_no_recipe(tiny: dict[str, Any], root: Path) -> None:

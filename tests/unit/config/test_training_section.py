@@ -7,7 +7,7 @@ import pytest
 from refused import put, refusal
 
 from gradfaith.config import consistency
-from gradfaith.config.sections import LATER, Recipe, Training
+from gradfaith.config.sections import KEYS_ADDED_LATER, Recipe, Training
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
 
@@ -64,7 +64,9 @@ def test_a_later_key_of_the_recipe_at_its_default_is_as_if_it_were_not_there(tin
 def test_a_later_key_that_is_left_out_is_read_back_as_it_was_meant() -> None:
     whole = Training(epochs=3)
     read = Recipe.from_dict(whole.deciding())
-    assert {key: getattr(read, key) for key in LATER} == {key: getattr(whole, key) for key in LATER}
+    assert {key: getattr(read, key) for key in KEYS_ADDED_LATER} == {
+        key: getattr(whole, key) for key in KEYS_ADDED_LATER
+    }
     assert set(read.to_dict()) - {"recipe_version"} == set(whole.model_dump()) - {"weights"}, "each key is in both"
 
 

@@ -105,8 +105,8 @@ def test_a_composite_reads_its_parts_under_the_study_s_labels(tiny: dict[str, An
     """Variants are what all parts of the composite's own imputer share, in the order of the first one's battery."""
     rerun = {"metrics": {"again": {"use": "coherency"}}, "imputers": ["mean", "black"]}
     document = whole(tiny, "arcc", rerun=rerun) | {"primary": tiny["primary"] | {"metric": "arcc"}}
-    slices = RuleParams(Plan.read(document, root))
-    assert slices.merge_scores() == {
+    rule_params = RuleParams(Plan.read(document, root))
+    assert rule_params.merge_scores() == {
         "arcc": {
             "use": "arcc", "options": {}, "variants": ["mean", "black"],
             "parts": {
@@ -115,8 +115,8 @@ def test_a_composite_reads_its_parts_under_the_study_s_labels(tiny: dict[str, An
             },
         }
     }  # fmt: skip
-    assert slices.estimate()["primary"]["variant"] == "mean"
-    assert slices.estimate()["better"]["arcc"] == "higher"
+    assert rule_params.estimate()["primary"]["variant"] == "mean"
+    assert rule_params.estimate()["better"]["arcc"] == "higher"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_primary_variant_is_the_first_imputer_where_one_is_read(
     assert RuleParams(Plan.read(document, root)).estimate()["primary"]["variant"] == variant
 
 
-def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
+def params_of_rules(document: dict[str, Any], root: Path) -> dict[str, str]:
     of = RuleParams(Plan.read(document, root))
     cells = {name: of.faithfulness("net-a", bundle, name.split()[0]) for bundle in ("cams", "controls") for name in
         (f"masking {bundle}", f"rerun {bundle}")}  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_cell_is_stale_only_by_what_decides_it(
     tiny: dict[str, Any], root: Path, path: str, value: Any, decided: set[str]
 ) -> None:
     document = json.loads(json.dumps(whole(tiny, "adcc")))
-    before, after = slices(document, root), slices(put(document, path, value), root)
+    before, after = params_of_rules(document, root), params_of_rules(put(document, path, value), root)
     assert {name for name in before if before[name] != after[name]} == decided
 
 

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from refused import put
 
+from gradfaith import registry
 from gradfaith.cli.cost.jobs import ImageCounts, plan_jobs
 from gradfaith.config.study import TAKEN_FROM_BASE
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
-from gradfaith.errors import StudyInvalid
+from gradfaith.errors import BrokenPlugin, StudyInvalid
 
 ARCH = "net-a"
 
@@ -112,7 +113,7 @@ def test_a_base_that_cannot_be_stood_on_is_refused(
     assert said in refusal.value.problem
 
 
-def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
+def params_of_rules(document: dict[str, Any], root: Path) -> dict[str, str]:
     """Every rule's slice, as the text that Snakemake compares."""
     of = RuleParams(Plan.read(document, root))
     found = {
@@ -161,7 +162,7 @@ DECIDED = [
 def test_a_slice_changes_only_by_what_decides_it(
     tiny: dict[str, Any], root: Path, path: str, value: Any, decided: set[str]
 ) -> None:
-    before, after = slices(tiny, root), slices(put(tiny, path, value), root)
+    before, after = params_of_rules(tiny, root), params_of_rules(put(tiny, path, value), root)
     changed = {name for name in before if before[name] != after[name]}
     machine = path in {"compute", "keep/maps"}
     assert changed == decided | (set() if machine else {"whole"})
@@ -207,6 +208,17 @@ def test_the_primary_variant_is_the_first_asked_for(
     study = put(tiny, "localization", {"iou": {"options": options if metric == "iou" else {}}, "locacc": {}})
     plan = Plan.read(put(study, "primary/metric", metric), root)
     assert RuleParams(plan).estimate()["primary"]["variant"] == variant
+
+
+@pytest.mark.parametrize(("group", "need"), [("figures", "imagess"), ("tables", "imagess"), ("tables", "images")])
+def test_a_figure_or_table_with_a_need_that_nothing_meets_is_named_with_its_file(
+    tiny: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch, group: str, need: str
+) -> None:
+    plan = Plan.read(tiny, root)
+    plugin = registry.Entry("mine", Path("mine.py"), {"needs": ("estimates", need)}, {}, "")
+    monkeypatch.setattr(registry, "entry", lambda *_: plugin)
+    with pytest.raises(BrokenPlugin, match=f"mine.py: `needs` names {need}"):
+        plan.report_inputs(group, "mine")
 
 
 def test_a_bundle_has_cells_only_where_it_asks_something(tiny: dict[str, Any], root: Path) -> None:

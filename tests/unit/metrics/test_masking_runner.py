@@ -1,4 +1,4 @@
-"""The engine: every forward counted, one answer for any chunk, and a status for whatever goes wrong."""
+"""The masking runner: every forward counted, one answer for any chunk, and a status for whatever goes wrong."""
 
 from types import SimpleNamespace
 
@@ -48,7 +48,7 @@ def scene(images=5):
 
 
 def metric(changes, score, forwards=1):
-    """A file of a metric, as the engine sees it."""
+    """A file of a metric, as the runner sees it."""
     declared = Metric("faithfulness", "predicted", (None, None), "neither", forwards=forwards)
     return SimpleNamespace(METRIC=declared, changes=changes, score=score), {}
 
@@ -66,7 +66,7 @@ def literal(model, x, stored, row, fill):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100, "auto"])
-def test_the_engine_agrees_with_one_map_at_a_time_for_any_chunk(chunk):
+def test_the_runner_agrees_with_one_map_at_a_time_for_any_chunk(chunk):
     model, (x, maps) = Counting(), scene()
     found = run_battery(model, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk=chunk).by_method
     fills = {

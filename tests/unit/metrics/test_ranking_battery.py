@@ -22,7 +22,7 @@ from gradfaith.metrics.faithfulness import (
     road_pgc,
 )
 from gradfaith.metrics.imputers import black, blur, mean
-from gradfaith.metrics.maps.removals import keep_mask, rank_pixels, tied_share
+from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
 from gradfaith.metrics.runners.masking import run_battery
 
 BLACK = {"black": (black, {})}
@@ -81,11 +81,6 @@ def test_ties_are_broken_alike_for_all_maps_of_an_image_and_by_its_own_numbers()
 def test_any_increasing_change_of_the_map_is_the_same_order() -> None:
     unit, ties = numbers(3, *SIZE), numbers(3, *SIZE, seed=3)
     assert torch.equal(rank_pixels(unit, ties), rank_pixels(unit**3 + 1, ties))
-
-
-def test_the_share_of_tied_pixels() -> None:
-    unit = torch.tensor([[[0.0, 0.0], [0.0, 1.0]], [[0.1, 0.2], [0.3, 0.4]], [[1.0, 1.0], [0.0, 0.0]]])
-    assert tied_share(unit).tolist() == [0.75, 0.0, 1.0]
 
 
 def test_deletion_and_insertion_by_hand() -> None:

@@ -121,8 +121,8 @@ def _check_values(found: AttentionPass, end: Tensor, blocks: Sequence[nn.Module]
             return "the rows of its attention do not sum to one"
     try:
         attention = found.for_target(torch.zeros(len(end), dtype=torch.long, device=end.device))
-    except LayerUnusable as refusal:
-        return f"its tokens have no grid ({refusal.problem.removesuffix('.')})"
+    except LayerUnusable as error:
+        return f"its tokens have no grid ({error.problem.removesuffix('.')})"
     (gradient,) = torch.autograd.grad(found.logits[:, 0].sum(), end)
     live = (gradient.abs().amax(dim=(0, 2)) > 0).nonzero()[:, 0]
     absent = attention.tokens_read == "class" and attention.prefix_tokens < attention.class_tokens

@@ -211,12 +211,11 @@ class MapCell:
     @cached_property
     def grids(self) -> Mapping[str, tuple[int, int]]:
         """Height and width of every layer's grid; raise an error for a tapped layer that gives no map."""
-        tapped = {layer for method in self.methods for layer in method.layers}
+        tapped = dict.fromkeys(layer for method in self.methods for layer in method.layers)
         layers = dict.fromkeys(layer for method in self.methods for layer in (method.layer, *method.layers))
-        return {
-            layer: (probe if self.probe_layers and layer in tapped else layer_grid)(self.classifier, layer)
-            for layer in layers
-        }
+        for layer in tapped if self.probe_layers else ():
+            probe(self.classifier, layer)
+        return {layer: layer_grid(self.classifier, layer) for layer in layers}
 
 
 def _to_numpy(maps: Tensor) -> NDArray[np.float32]:

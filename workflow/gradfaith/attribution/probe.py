@@ -7,7 +7,7 @@ block) has a gradient of exactly zero on every patch token, and a map normalised
 Before training, some networks have weights of exactly zero (a head, a residual branch's last norm), which would also
 stop the gradient. The probe replaces them by noise and restores the zeros afterwards.
 
-The error for a layer that fails names one that works: the nearest, tap_of_noise by trying its neighbours. Cost: a forward and
+The error for a layer that fails names one that works: the nearest, found by trying its neighbours. Cost: a forward and
 a short backward of four images, and the same for each neighbour tried.
 """
 
@@ -53,8 +53,8 @@ def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tup
         with tap_layers(classifier, layer) as tap:
             tap.forward(images)
             tap_of_noise = tap.single_tap(torch.arange(PROBE_IMAGES, device=images.device) % classifier.spec.n_targets)
-    except LayerUnusable as refusal:
-        return (0, 0), refusal.problem.removeprefix(f'Layer "{layer}" ').removesuffix(".")
+    except LayerUnusable as error:
+        return (0, 0), error.problem.removeprefix(f'Layer "{layer}" ').removesuffix(".")
     height, width = tap_of_noise.activation.shape[-2:]
     grid = (int(height), int(width))
     if min(grid) < minimum_grid:

@@ -113,8 +113,8 @@ def _bind_applicable_methods(
             (method,) = bound_method.bind_methods(model, {label: settings})
             for layer in method.layers:
                 probe(model, layer)
-        except (MethodUndefined, LayerUnusable) as refusal:
-            refused[label] = refusal.problem
+        except (MethodUndefined, LayerUnusable) as error:
+            refused[label] = error.problem
         else:
             bound.append(method)
     if not bound:
@@ -149,7 +149,7 @@ def _make_stamp(model: Classifier, resolved: ResolvedRequest) -> dict[str, objec
     request, study = resolved.request, resolved.plan.study
     named = {(use["group"], use["use"]) for use in resolved.methods.values()}
     named |= {("methods", use["options"]["of"]) for use in resolved.methods.values() if "of" in use["options"]}
-    files = [registry.entry(room, name).path for room, name in named]
+    files = code_digest.plugin_files(registry.entry(group, name) for group, name in sorted(named))
     return {"study": study.study, "image": request.image} | cell.provenance_stamp(
         SimpleNamespace(arch=request.arch, seed=request.seed, bundle=""),
         {"seed": study.seed, "methods": resolved.methods, "passes": study.explain.model_dump(include=PASSES)},

@@ -108,10 +108,10 @@ def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, d
 
 def _method_with_defaults(name: str, labels: Sequence[str]) -> dict[str, Any]:
     """Return the settings of a method or control with its defaults."""
-    for room in ("methods", "controls"):
-        if name in registry.names(room):
-            use = MethodUse(use=name, options=options.complete(room, name, {}))
-            return {"group": room, **use.model_dump()}
+    for group in ("methods", "controls"):
+        if name in registry.names(group):
+            use = MethodUse(use=name, options=options.complete(group, name, {}))
+            return {"group": group, **use.model_dump()}
     every = list(dict.fromkeys([*labels, *registry.names("methods"), *registry.names("controls")]))
     raise UnknownName(
         problem=f'"{name}" is neither a label of the study nor a method or control{registry.did_you_mean(name, every)}',

@@ -49,8 +49,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         COMMANDS[arguments.command](arguments)
-    except GradFaithError as refusal:
-        sys.exit(str(refusal))
+    except GradFaithError as error:
+        sys.exit(str(error))
 
 
 def _run_check(arguments: argparse.Namespace) -> None:

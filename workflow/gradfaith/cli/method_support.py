@@ -51,8 +51,8 @@ def _why_undefined(classifier: Classifier, name: str, layer: str) -> str:
     }
     try:
         bound_method.probe_methods(classifier, {name: settings})
-    except GradFaithError as refusal:
-        before, _, lack = refusal.problem.partition('": ')  # of requirements.require_traits only what is lacking
+    except GradFaithError as error:
+        before, _, lack = error.problem.partition('": ')  # of requirements.require_traits only what is lacking
         return (lack or before).removesuffix(".")
     return ""
 

@@ -9,7 +9,7 @@ from gradfaith.config.study import PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import EXTENDED, RANDOMISATION, SHUFFLED
 
-WORK = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
+PURPOSE_OF_PART = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
 def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) -> list[str]:
@@ -91,14 +91,14 @@ def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[st
     known = {"size": study.image.size, "seeds": len(study.seeds)}
     return [
         f"{path}.{label}.options.{line}"
-        for path, room, uses in _plugins_used(study)
+        for path, group, uses in _plugins_used(study)
         for label, use in uses.items()
-        for line in options.broken_limits(room, use.use, use.options, known)
+        for line in options.broken_limits(group, use.use, use.options, known)
     ]
 
 
 def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
-    """Where a study names files: the key, their room, and how they are used."""
+    """Where a study names files: the key, their group, and how they are used."""
     yield "localization", "localization", study.localization
     yield "agreement", "agreement", study.agreement
     yield "composite", "composite", study.composite
@@ -225,7 +225,11 @@ def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[
 
 def _parts(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
-    lines = [f"split.{part}: 0 leaves nothing to {WORK[part]}" for part in needed if getattr(study.split, part) == 0]
+    lines = [
+        f"split.{part}: 0 leaves nothing to {PURPOSE_OF_PART[part]}"
+        for part in needed
+        if getattr(study.split, part) == 0
+    ]
     reason = " (with `external` every image is test)" if study.external else ""
     lines += [
         f"explain.parts: {part} holds no image, as split.{part} is 0{reason}"

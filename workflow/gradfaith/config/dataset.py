@@ -7,11 +7,11 @@ The reader itself is a file in data/readers/; it declares its options, so a wron
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.locate import read_document
 from gradfaith.config.sections import StrictModel
 from gradfaith.config.study import DatasetUse
 from gradfaith.config.validation_errors import invalid_study
@@ -122,7 +122,7 @@ class Dataset(StrictModel):
                 fix="Name one of these, or write the file: config/README.md shows how.",
             )
         try:
-            card = _placed(cls.model_validate((yaml.safe_load(path.read_text()) or {}) | {"name": name}), use.source)
+            card = _placed(cls.model_validate(read_document(path, "a dataset") | {"name": name}), use.source)
         except ValidationError as error:
             raise invalid_study(f"config/datasets/{name}.yaml", error, cls) from None
         try:

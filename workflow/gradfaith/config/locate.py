@@ -21,8 +21,8 @@ from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
-NAMED = 3  # missing files that a refusal names
-WHY = {
+MAX_NAMED_FILES = 3  # missing files that an error names
+REASONS = {
     "base": f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
     "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test.",
 }
@@ -32,7 +32,7 @@ def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[s
     """Return the document with the keys of its base or external study; a key that both give is an error."""
     base, external = own.get("base"), own.get("external")
     if base and external:
-        raise _refused(
+        raise _inheritance_error(
             where,
             f"base: {base} and external: {external} are both given",
             "A base brings its images, and an external validation is on images of one's own.",
@@ -53,10 +53,10 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
     files = [pattern.format(arch=arch, seed=seed) for arch, seed in models for pattern in patterns]
     missing = [path for path in (paths.trained_manifest, paths.trained_splits, *files) if not Path(path).is_file()]
     if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise _refused(
+        more = f" and {len(missing) - MAX_NAMED_FILES} more" if len(missing) > MAX_NAMED_FILES else ""
+        raise _inheritance_error(
             where,
-            f"external: of study {study.external} there is no {', '.join(missing[:NAMED])}{more}",
+            f"external: of study {study.external} there is no {', '.join(missing[:MAX_NAMED_FILES])}{more}",
             "An external validation takes models as they are and trains none.",
             f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
         )
@@ -65,7 +65,7 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
         found = card["image"]
         image = study.image.model_dump(include=set(found))
         if found != image or card["classes"] != cards[0]["classes"]:
-            raise _refused(
+            raise _inheritance_error(
                 where,
                 f"external: {arch} with seed {seed} of study {study.external} was trained with {found} and "
                 f"classes {card['classes']}, not with {image} and {cards[0]['classes']}",
@@ -82,7 +82,7 @@ def _card(path: str, where: str) -> dict[str, Any]:
         seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
         return {"classes": list(card["classes"]), "image": seen}
     except (ValueError, KeyError, TypeError) as error:
-        raise _refused(
+        raise _inheritance_error(
             where,
             f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
             "Without its card nobody knows what the weights belong to.",
@@ -105,14 +105,14 @@ def _taken(
     }
     for problem, met in problems.items():
         if met:
-            raise _refused(
-                where, f"{key}: {problem}", WHY[key],
+            raise _inheritance_error(
+                where, f"{key}: {problem}", REASONS[key],
                 f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
             )  # fmt: skip
     return {word: found[word] for word in taken if word in found}
 
 
-def _refused(where: str, found: str, why: str, then: str) -> StudyInvalid:
+def _inheritance_error(where: str, found: str, why: str, then: str) -> StudyInvalid:
     return StudyInvalid(problem=f"{where}: {found}.", reason=why, fix=then)
 
 
@@ -158,8 +158,8 @@ def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
     return named, unread
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """Read a study's YAML file; it must be a mapping of keys, and nothing else is checked."""
+def read_document(path: Path, what: str = "a study") -> dict[str, Any]:
+    """Read a YAML file; it must be a mapping of keys, and nothing else is checked. `what` names it in errors."""
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError as error:
@@ -176,8 +176,8 @@ def read_document(path: Path) -> dict[str, Any]:
         problem = "it is not a mapping of keys"
     if not isinstance(found, dict):
         raise StudyInvalid(
-            problem=f"{path} cannot be read as a study: {problem}.",
-            reason="A study is one YAML file of keys and values, in UTF-8.",
+            problem=f"{path} cannot be read as {what}: {problem}.",
+            reason=f"{what.capitalize()} is one YAML file of keys and values, in UTF-8.",
             fix="Mend the file where that says so, or name another.",
         )
     return found
@@ -186,11 +186,11 @@ def read_document(path: Path) -> dict[str, Any]:
 class _UniqueKeyLoader(yaml.SafeLoader):
     """A safe loader that raises an error for a key that stands twice; YAML itself lets the last one win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE_TAG]
-        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {', '.join(twice)} stands twice", node.start_mark
-            )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping as written: merged keys (`<<`) are added later, and may be overridden."""
+        node = super().compose_mapping_node(anchor)
+        assert node is not None  # the parser stands at the start of a mapping
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({value for tag, value in keys if tag != MERGE_TAG and keys.count((tag, value)) > 1}):
+            raise yaml.composer.ComposerError(None, None, f"the key {', '.join(twice)} stands twice", node.start_mark)
+        return node

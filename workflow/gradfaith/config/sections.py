@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from gradfaith.errors import StudyInvalid
 
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]  # part of paths
+LABEL_PATTERN, LABEL_LENGTH = r"^[a-z0-9][a-z0-9_-]*$", 64
+Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=LABEL_LENGTH)]  # part of paths
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
 SET_BY_STUDY = (
@@ -26,7 +27,7 @@ SET_BY_STUDY = (
     "cache_dir",
 )
 Share = Annotated[float, Field(ge=0, le=1)]
-LATER = frozenset(  # keys that came when models had been trained already
+KEYS_ADDED_LATER = frozenset(  # keys that came when models had been trained already
     {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
 )
 
@@ -148,7 +149,7 @@ class Training(StrictModel):
         return {
             key: value
             for key, value in self.model_dump(exclude={"weights"}).items()
-            if key not in LATER or value != type(self).model_fields[key].default
+            if key not in KEYS_ADDED_LATER or value != type(self).model_fields[key].default
         }
 
 

@@ -8,12 +8,14 @@ registry, which reads syntax trees, so nothing here imports torch.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.compute import Compute
 from gradfaith.config.sections import (
+    LABEL_LENGTH,
+    LABEL_PATTERN,
     Architecture,
     Image,
     Label,
@@ -24,6 +26,7 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
+from gradfaith.vocabulary import SHUFFLED, Score
 
 Part = Literal["train", "val", "test"]
 Output = Annotated[int, Field(ge=0)] | str
@@ -32,7 +35,7 @@ TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 
 
 class PluginUse(StrictModel):
-    """One file of a room with the options it is given."""
+    """One plug-in with the options it is given."""
 
     use: str = Field("", description="the file's name; empty: the key itself is the name")
     options: dict[str, Any] = Field(default_factory=dict, description="its options; what is left out keeps its default")
@@ -50,10 +53,10 @@ def _named(value: Any) -> Any:
 NamedPlugins = Annotated[dict[Label, PluginUse], BeforeValidator(_named)]
 
 
-def _completed(room: str, named: Mapping[str, PluginUse]) -> dict[str, PluginUse]:
+def _completed(group: str, named: Mapping[str, PluginUse]) -> dict[str, PluginUse]:
     """Every use with its file's name and all of its options."""
     return {
-        label: use.model_copy(update={"use": name, "options": options.complete(room, name, use.options)})
+        label: use.model_copy(update={"use": name, "options": options.complete(group, name, use.options)})
         for label, use in named.items()
         if (name := use.use or label)
     }
@@ -109,7 +112,7 @@ class MethodUse(PluginUse):
     layer: str | dict[Label, str] = Field(
         "", description="a module path, or one per architecture; empty: the method's own, else the architecture's layer"
     )
-    score: Literal["logit", "log_odds", "margin"] = Field(
+    score: Score = Field(
         "logit",
         description="what is explained: the class's logit, its log-odds, or its margin over the best other class",
     )
@@ -158,8 +161,8 @@ class Battery(StrictModel):
 
     @model_validator(mode="after")
     def _known(self) -> "Battery":
-        for key, room in (("metrics", "faithfulness"), ("imputers", "imputers")):
-            object.__setattr__(self, key, _completed(room, getattr(self, key)))
+        for key, group in (("metrics", "faithfulness"), ("imputers", "imputers")):
+            object.__setattr__(self, key, _completed(group, getattr(self, key)))
         return self
 
     @property
@@ -174,7 +177,9 @@ class Primary(StrictModel):
 
     metric: Label = Field(description="a metric of the study")
     method: Label = Field(description="a method of the study")
-    against: Label = Field(description="a control, or `shuffled-<method>`")
+    against: Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=len(SHUFFLED) + LABEL_LENGTH)] = Field(
+        description="a control, or `shuffled-<method>`"
+    )
 
 
 class Statistics(StrictModel):

@@ -11,10 +11,12 @@ further roots.
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from gradfaith.registry import PACKAGE
+from gradfaith.registry import PACKAGE, Entry
+from gradfaith.vocabulary import NEED_MODULES
 
 NUMERIC_ROOMS = frozenset(
     {"attribution", "data", "metrics", "models", "reporting", "rng", "scoring", "stats", "vocabulary"}
@@ -43,6 +45,13 @@ def digest_code(*roots: Path) -> str:
 def module_file(module: str) -> Path:
     """Return the file of a module, named without the leading `gradfaith.`."""
     return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def plugin_files(plugins: Iterable[Entry]) -> list[Path]:
+    """Return the files of plug-ins, and those of the modules that their needs load by name."""
+    plugins = list(plugins)
+    needs = {need for plugin in plugins for need in plugin.declared.get("needs", ()) if need in NEED_MODULES}
+    return [plugin.path for plugin in plugins] + [module_file(NEED_MODULES[need]) for need in sorted(needs)]
 
 
 def numeric_files(*roots: Path) -> set[Path]:
@@ -92,7 +101,7 @@ def _file(dotted: str) -> Path | None:
 
 
 class _Essence(ast.NodeTransformer):
-    """Drops what cannot change a number: docstrings, the words of a refusal, and what is said to the frame of a job."""
+    """Drops what cannot change a number: docstrings, the words of an error, and what is told to `runtime/job.py`."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(

@@ -22,7 +22,7 @@ from gradfaith.config.locate import add_inherited_keys, trained_classes
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.config.study import Bundle, MethodUse, PluginUse, Study
 from gradfaith.config.validation_errors import invalid_study
-from gradfaith.errors import StudyInvalid
+from gradfaith.errors import BrokenPlugin, StudyInvalid
 from gradfaith.storage.paths import StudyPaths
 from gradfaith.vocabulary import SHUFFLED
 
@@ -249,10 +249,18 @@ class Plan:
         offered: dict[str, str | list[str]] = {
             "estimates": paths.estimates, "meta": paths.meta, "contrasts": paths.contrasts, "ranks": paths.ranks,
             "classification": paths.classification, "predictions": self.per_model(paths.predictions), "scores": paths.scores,
-            "curves": paths.curves, "manifest": paths.manifest, "images": paths.images, "maps": maps, "audit": paths.audit,
-            "splits": paths.splits,
+            "curves": paths.curves, "manifest": paths.manifest, "splits": paths.splits,
         }  # fmt: skip
-        return {need: offered[need] for need in registry.entry(group, name).declared["needs"]}
+        if group == "figures":
+            offered |= {"images": paths.images, "maps": maps, "audit": paths.audit}
+        plugin = registry.entry(group, name)
+        if unknown := [need for need in plugin.declared["needs"] if need not in offered]:
+            raise BrokenPlugin(
+                problem=f"{plugin.path}: `needs` names {', '.join(unknown)}.",
+                reason=f"One of {group} can read {', '.join(offered)}.",
+                fix="Name some of these.",
+            )
+        return {need: offered[need] for need in plugin.declared["needs"]}
 
     def _per_battery(self, path: str) -> list[str]:
         cells = product(self.bundles, self.study.batteries)

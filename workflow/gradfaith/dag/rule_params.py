@@ -13,11 +13,19 @@ from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.storage.paths import PROJECT
-from gradfaith.vocabulary import NEED_MODULES, RANDOMISATION, RERUN_BATTERY
+from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
-WITHOUT_DIGEST = {"fetch", "weights", "adopt", "train", "figure", "table", "provenance"}  # scripts that make no scores
+NOT_IN_PROVENANCE = {
+    "fetch",
+    "weights",
+    "adopt",
+    "train",
+    "figure",
+    "table",
+    "provenance",
+}  # scripts that make no scores
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
 PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
@@ -25,7 +33,7 @@ PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network co
 
 @dataclass(frozen=True)
 class RuleParams:
-    """Make the `params` of the rules: a method for each, called like the rule."""
+    """Make the `params` of the rules: a method called like the rule; of localization and agreement, `metrics`."""
 
     plan: Plan
 
@@ -203,11 +211,7 @@ class RuleParams:
     def code_digest(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "", table: str = "") -> str:
         """Return the digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
         plugins = self._plugins(rule, bundle, battery, figure, table)
-        entries = [registry.entry(group, name) for group, name in plugins]
-        needs = {need for entry in entries for need in entry.declared.get("needs", ()) if need in NEED_MODULES}
-        files = [entry.path for entry in entries] + [
-            code_digest.module_file(NEED_MODULES[need]) for need in sorted(needs)
-        ]
+        files = code_digest.plugin_files(registry.entry(group, name) for group, name in plugins)
         rerun = [RERUN_CODE] if battery and self.plan.study.batteries[battery].kind == RERUN_BATTERY else []
         return code_digest.digest_code(SCRIPTS / f"{rule}.py", *files, *rerun)
 
@@ -216,7 +220,7 @@ class RuleParams:
         study = self.plan.study
         cells = {f"explain {name}": self.code_digest("explain", bundle=name) for name in self.plan.bundles}
         batteries = dict(self._batteries())
-        rules = {path.stem for path in SCRIPTS.glob("*.py")} - WITHOUT_DIGEST - PER_PLUGIN
+        rules = {path.stem for path in SCRIPTS.glob("*.py")} - NOT_IN_PROVENANCE - PER_PLUGIN
         plain = {rule: self.code_digest(rule) for rule in sorted(rules)}
         cells |= {
             f"randomise {name}": self.code_digest("randomise", bundle=name) for name in self.plan.randomised_bundles

@@ -51,19 +51,19 @@ def running(log: str) -> Iterator[None]:
     """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it."""
     try:
         file = _open_locked_log(Path(log))
-    except JobAlive as refusal:
-        sys.exit(str(refusal))
+    except JobAlive as error:
+        sys.exit(str(error))
     usual, sys.stdout = sys.stdout, file
     attempt_log = _link_attempt_log(Path(log))
     try:
         yield
         with contextlib.suppress(OSError):
             attempt_log.unlink()
-    except GradFaithError as refusal:
-        print(refusal, file=sys.stderr)  # noqa: T201 - Snakemake shows what a failed job said last
-        print(refusal, file=file)
+    except GradFaithError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - Snakemake shows what a failed job said last
+        print(error, file=file)
         file.flush()
-        os._exit(1)  # no traceback: the refusal says all
+        os._exit(1)  # no traceback: the error says all
     except BaseException:
         traceback.print_exc(file=file)
         raise

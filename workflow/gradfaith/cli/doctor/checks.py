@@ -54,8 +54,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
         plan = Plan.read(locate.read_document(path), root, str(path))
         plan.raw_inputs()
         yield Finding("study", "well", f"{path} is valid")
-    except GradFaithError as refusal:
-        yield Finding("study", "broken", f"{type(refusal).__name__}: {refusal.problem}", refusal.fix)
+    except GradFaithError as error:
+        yield Finding("study", "broken", f"{type(error).__name__}: {error.problem}", error.fix)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "torch": check_torch, "devices": lambda: check_devices(plan), "file locks": lambda: check_file_locks(root),
         "disk": lambda: check_disk(plan, root), "weights": lambda: check_weights(plan, study_file), "SLURM": lambda: slurm.check_slurm(root),
@@ -64,8 +64,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield from check()
-        except GradFaithError as refusal:
-            yield Finding(name, "broken", f"{type(refusal).__name__}: {refusal.problem}", refusal.fix)
+        except GradFaithError as error:
+            yield Finding(name, "broken", f"{type(error).__name__}: {error.problem}", error.fix)
         except Exception as error:  # whatever is wrong here, the other findings are still wanted
             yield Finding(name, "broken", f"{type(error).__name__}: {error}", FIXES[name])
 
@@ -224,8 +224,8 @@ def _why_unreadable(path: Path) -> str:
                 weight_file.checked_sha256(path)
         else:
             weight_file.read_weights(path)
-    except GradFaithError as refusal:
-        return refusal.problem
+    except GradFaithError as error:
+        return error.problem
     except (OSError, SafetensorError) as error:
         return f"{path} cannot be read: {error}"
     return ""

@@ -55,9 +55,9 @@ def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *,
                 return record
         except CannotWrite:
             raise  # a full disk is full for the next source as well
-        except GradFaithError as refusal:
-            tried.append({"source": _source_text(source), "failed": refusal.problem})
-            details.append(f"{_source_text(source)}: {refusal.problem}{_cause_text(refusal, source)}")
+        except GradFaithError as error:
+            tried.append({"source": _source_text(source), "failed": error.problem})
+            details.append(f"{_source_text(source)}: {error.problem}{_cause_text(error, source)}")
     raise _no_source_worked(folder, sources, details)
 
 
@@ -265,9 +265,9 @@ def _source_failed(problem: str) -> FetchFailed:
     return FetchFailed(problem=problem, reason="This source cannot serve.", fix="The next one is tried.")
 
 
-def _cause_text(refusal: GradFaithError, source: Source) -> str:
+def _cause_text(error: GradFaithError, source: Source) -> str:
     """Return another package's error text, for the log only, since it may differ from machine to machine."""
-    return f" ({str(refusal.__cause__)[:300]})" if source.kagglehub and refusal.__cause__ else ""
+    return f" ({str(error.__cause__)[:300]})" if source.kagglehub and error.__cause__ else ""
 
 
 def _no_source_worked(folder: Path, sources: Sequence[Source], details: Sequence[str]) -> FetchFailed:

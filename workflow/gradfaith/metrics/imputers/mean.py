@@ -16,7 +16,7 @@ def fill(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
         raise StudyInvalid(
             problem="the imputer mean was asked for, and the dataset's mean was not given.",
             reason="A mean of the image itself would fill every image differently.",
-            fix="Give the engine the mean of the training images, in [0, 1], one value per channel.",
+            fix="Give the masking runner the mean of the training images, in [0, 1], one value per channel.",
         )
     mean: Tensor = context.mean.to(images)
     return mean.reshape(1, -1, 1, 1).expand_as(images)

@@ -51,7 +51,7 @@ def _draw(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
         raise StudyInvalid(
             problem=f"noise was asked for {len(images)} images, and {len(context.image_ids)} of them have a name.",
             reason="The noise of an image is drawn for its name, so that it does not depend on the batch or the order.",
-            fix="Give the engine `image_ids`, one per image, or set the option noise of noisy_linear to 0.",
+            fix="Give the masking runner `image_ids`, one per image, or set the option noise of noisy_linear to 0.",
         )
     size, key = images.shape[1:], (*context.key, "noisy_linear", context.change)
     streams = {name: Generator().manual_seed(rng.seed(*key, name)) for name in context.image_ids}

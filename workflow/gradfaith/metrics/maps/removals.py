@@ -56,14 +56,6 @@ def keep_mask(rank: Tensor, removal: RankedRemoval) -> Tensor:  # (m, h, w) -> (
     return stays.float()
 
 
-def tied_share(unit: Tensor) -> Tensor:  # (m, h, w) -> (m,)
-    """Return the share of pixels whose value another pixel has, too."""
-    values = unit.flatten(1).sort(dim=1).values
-    same = values[:, 1:] == values[:, :-1]
-    edge = torch.zeros_like(same[:, :1])
-    return (torch.cat([same, edge], dim=1) | torch.cat([edge, same], dim=1)).float().mean(dim=1)
-
-
 TIE_TOLERANCE = 1e-5  # numbers nearer than this, relative to the largest, count as equal
 
 
@@ -81,9 +73,9 @@ def region_changes(maps: BatteryMaps, decoys: int) -> Iterator[MaskedChange]:
     """Yield one change per region of these images, with the first `decoys` decoys."""
     if maps.regions is None:
         raise StudyInvalid(
-            problem="a metric of regions was asked for, and the engine was given none.",
+            problem="a metric of regions was asked for, and the masking runner was given none.",
             reason="It takes the regions of an image away, one at a time.",
-            fix="Give the engine `regions`, a map of numbers per image.",
+            fix="Give the masking runner `regions`, a map of numbers per image.",
         )
     for number in maps.regions.unique().tolist():
         if 0 < number < FIRST_DECOY + decoys:

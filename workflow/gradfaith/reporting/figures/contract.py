@@ -28,8 +28,7 @@ from gradfaith.storage.hdf5 import ImageStore, MapStore
 class Figure:
     """What a figure declares.
 
-    `needs`: any of estimates, contrasts, classification, meta, predictions, scores, curves, manifest, splits, images,
-    maps, audit.
+    `needs`: any of TABLE_NAMES, images, maps, audit.
     """
 
     needs: tuple[str, ...]

@@ -28,7 +28,7 @@ ESTIMATE_COLUMNS = (
 class Table:
     """What a table declares.
 
-    `needs`: any of estimates, contrasts, ranks, classification, meta, predictions.
+    `needs`: any of the TABLE_NAMES of figures/contract.py.
     `study_key`: the key of the study without which there is no such table; none: every study has it.
     """
 
