@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor
 
 from gradfaith import registry, rng
+from gradfaith.attribution.cell import shuffle_maps
 from gradfaith.attribution.contract import ControlInputs
-from gradfaith.attribution.support.shuffle import shuffle_maps
 from gradfaith.metrics.contract import FIRST_DECOY, MethodMaps
 from gradfaith.vocabulary import Grid
 

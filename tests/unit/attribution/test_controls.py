@@ -4,9 +4,9 @@ import torch
 from torch import Generator
 from torch.testing import assert_close
 
+from gradfaith.attribution.cell import shuffle_maps
 from gradfaith.attribution.contract import ControlInputs
 from gradfaith.attribution.controls import centre, edges, half, random, random_grid, uniform
-from gradfaith.attribution.support.shuffle import shuffle_maps
 
 
 def streams(count: int, first: int = 0) -> list[Generator]:

@@ -114,6 +114,65 @@ def test_rotten_bytes_inside_a_store_are_refused_when_they_are_read(images_file:
         assert images.pixels([images.ids[(row + 1) % 24]]).any()
 
 
+def everything_in(path: Path) -> str:
+    """Return all that a reader can get from a store, as text."""
+    if path.name == "images.h5":
+        with ImageStore(path) as images:
+            masks = [[part.tobytes() for part in images.mask(region, images.ids)] for region in images.regions]
+            return repr(
+                (
+                    images.stamp,
+                    images.ids,
+                    images.mean,
+                    images.std,
+                    images.digest,
+                    images.pixels(images.ids).tobytes(),
+                    masks,
+                )
+            )
+    with MapStore(path) as maps:
+        found = [
+            (
+                label,
+                info,
+                [(maps.maps(label, copy).tobytes(), list(maps.status(label, copy))) for copy in range(info.copies)],
+                {name: values.tobytes() for name, values in maps.notes(label).items()},
+                maps.seconds(label).tobytes(),
+            )
+            for label, info in maps.methods.items()
+        ]
+        return repr((maps.stamp, maps.rows.to_dict(), found))
+
+
+@pytest.mark.parametrize("store", ["maps", "images"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(
+    maps_file: Path, images_file: Path, tmp_path: Path, store: str
+) -> None:
+    whole = (maps_file if store == "maps" else images_file).read_bytes()
+    damaged = tmp_path / "damaged" / f"{store}.h5"
+    damaged.parent.mkdir()
+    damaged.write_bytes(whole)
+    intact, caught, draw = everything_in(damaged), 0, np.random.default_rng(5)
+    for place in draw.integers(len(whole), size=300):
+        rotten = bytearray(whole)
+        rotten[place] ^= 1 << int(draw.integers(8))
+        damaged.write_bytes(rotten)
+        try:
+            assert everything_in(damaged) == intact, f"byte {place}"
+        except BrokenStore:
+            caught += 1
+    assert caught > 150
+
+
+def test_names_and_notes_in_any_script_come_back(tmp_path: Path) -> None:
+    rows = ROWS.assign(image_id=["Lunge-ä", "肺", "b" * 300])
+    with MapWriter(tmp_path / "m.h5", rows, {"note": "ö" * 70_000}) as writer:
+        writer.put("cam", INFO, 0, MAPS, 0.1)
+    with MapStore(tmp_path / "m.h5") as maps:
+        assert list(maps.rows["image_id"]) == list(rows["image_id"])
+        assert maps.stamp == {"note": "ö" * 70_000}
+
+
 def test_foreign_old_unfinished_and_missing_stores_are_refused(maps_file: Path, tmp_path: Path) -> None:
     assert "expected images" in refused(maps_file, ImageStore)
     for name, value, said in (("format", 99, "format 99"), ("complete", False, "complete False")):

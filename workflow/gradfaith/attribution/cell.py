@@ -5,7 +5,7 @@ Images are selected by part of the split; optionally only those that the model g
 Methods share passes (attribution/shared_passes.py): one forward with all their layers tapped, and one short backward
 for each target and kind of score. The time of a shared pass is divided equally among all maps made from it
 (attribution/time_ledger.py). Controls receive the images, the organ and the grid only. Where a map has a shuffled
-control, `copies` copies of it are made with permuted positions (attribution/support/shuffle.py). Every random stream
+control, `copies` copies of it are made with permuted positions (`shuffle_maps`). Every random stream
 depends on the study's seed, the model, the method, the image and the copy, and on nothing else: no two models share a
 stream, and neither order nor batch size changes one.
 
@@ -33,7 +33,6 @@ from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.probe import probe
-from gradfaith.attribution.support.shuffle import shuffle_maps
 from gradfaith.attribution.taps import layer_grid
 from gradfaith.attribution.time_ledger import TimeLedger, clock
 from gradfaith.errors import StudyInvalid
@@ -42,7 +41,7 @@ from gradfaith.models.classifier import Classifier
 from gradfaith.runtime import device
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
-from gradfaith.vocabulary import SHUFFLED, Score
+from gradfaith.vocabulary import SHUFFLED, Grid, Score
 
 
 def select_images(
@@ -216,6 +215,28 @@ class MapCell:
         for layer in tapped if self.probe_layers else ():
             probe(self.classifier, layer)
         return {layer: layer_grid(self.classifier, layer) for layer in layers}
+
+
+def shuffle_maps(maps: Tensor, generators: Sequence[Generator], grid: Grid) -> Tensor:  # (n, h, w) -> (n, h, w)
+    """Return one shuffled copy of each map, each drawn from its own generator.
+
+    Native maps: the cells of the layer's grid are permuted, before any upsampling. Input maps: the map is rolled by a
+    random offset other than (0, 0). A shuffled map keeps its values, its resolution and its smoothness, and loses only
+    where the values lie. To permute the pixels of a smooth map would destroy the smoothness, too: a biased control.
+    """
+    shuffle = _permute_cells if grid == "native" else _roll
+    return torch.stack([shuffle(map_, generator) for map_, generator in zip(maps, generators, strict=True)])
+
+
+def _permute_cells(map_: Tensor, generator: Generator) -> Tensor:  # (h, w) -> (h, w)
+    order = torch.randperm(map_.numel(), generator=generator, device=generator.device)
+    return map_.flatten()[order.to(map_.device)].reshape(map_.shape)
+
+
+def _roll(map_: Tensor, generator: Generator) -> Tensor:  # (h, w) -> (h, w)
+    _, width = map_.shape
+    offset = int(torch.randint(1, map_.numel(), (), generator=generator, device=generator.device))
+    return map_.roll((offset // width, offset % width), dims=(0, 1))
 
 
 def _to_numpy(maps: Tensor) -> NDArray[np.float32]:

@@ -20,9 +20,8 @@ from torch import Tensor
 from gradfaith import rng
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
-from gradfaith.attribution.cell import MapCell
+from gradfaith.attribution.cell import MapCell, shuffle_maps
 from gradfaith.attribution.contract import MapsWithDiagnostics
-from gradfaith.attribution.support.shuffle import shuffle_maps
 from gradfaith.errors import GradFaithError
 from gradfaith.metrics.contract import BoundPlugins, RerunBatch, WeightState
 from gradfaith.metrics.runners.rerun import requested_reruns

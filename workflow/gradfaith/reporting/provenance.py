@@ -12,8 +12,8 @@ from typing import Any
 
 from gradfaith import __version__
 from gradfaith.config.sections import RECIPE_VERSION
-from gradfaith.storage.hdf5 import FORMAT_VERSION as STORE_FORMAT
 from gradfaith.storage.hdf5 import ImageStore
+from gradfaith.storage.hdf5_file import FORMAT_VERSION as STORE_FORMAT
 from gradfaith.storage.parquet import FORMAT_VERSION as TABLE_FORMAT
 
 CARD_KEYS = (

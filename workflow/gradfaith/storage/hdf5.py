@@ -7,63 +7,25 @@ A row of a map store is one (image, target class). A constant map is "degenerate
 "failed"; both are kept as they came.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.errors import BrokenStore
-from gradfaith.storage.atomic import DeferredErrorFile, replacing
+from gradfaith.storage.hdf5_file import (
+    CHECKED,
+    GZIP,
+    StoreReader,
+    StoreWriter,
+    fixed_texts,
+    incomplete_store,
+    plain_texts,
+)
 from gradfaith.storage.map_info import STATUSES, MapInfo, from_attributes, status_of
-
-FORMAT_VERSION = 2
-GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-
-
-class StoreWriter:
-    """An HDF5 file being written; it gets its name only when the block ends without error and it is complete."""
-
-    def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        self._head = {
-            "kind": kind,
-            "format": FORMAT_VERSION,
-            "stamp": json.dumps(dict(stamp), sort_keys=True, default=str),
-        }
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:  # a disk can be full before the first row
-            self._disk = stack.enter_context(DeferredErrorFile(stack.enter_context(replacing(self.path)), "w+"))
-            self._file = stack.enter_context(h5py.File(self._disk, "w"))
-            self._file.attrs.update(self._head)
-            self._begin()
-            self._disk.check()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack:
-            self._disk.check()  # a full disk explains every later error
-            if error is not None:
-                raise error
-            self._close()
-            self._file.close()
-            self._disk.check()
-
-    def _begin(self) -> None:
-        """Write what a file holds before its first row."""
-
-    def _close(self) -> None:
-        self._file.attrs["complete"] = True
 
 
 class ImageWriter(StoreWriter):
@@ -83,11 +45,11 @@ class ImageWriter(StoreWriter):
 
     def _begin(self) -> None:
         rows, (_, height, width) = len(self._ids), self._shape
-        self._file["image_id"] = np.array(self._ids, dtype=h5py.string_dtype())
+        self._write_column("image_id", self._ids)
         self._file.create_dataset("pixels", (rows, *self._shape), "u1", chunks=(1, *self._shape), **GZIP)
         for region in self._regions:
             self._file.create_dataset(f"masks/{region}", (rows, height, width), "u1", chunks=(1, height, width), **GZIP)
-            self._file.create_dataset(f"present/{region}", (rows,), "u1")
+            self._file.create_dataset(f"present/{region}", (rows,), "u1", **CHECKED)
 
     def put(self, row: int, pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[Any]]) -> None:
         """Write one image, (c, h, w), and its masks, (h, w) by region."""
@@ -100,12 +62,12 @@ class ImageWriter(StoreWriter):
 
     def describe(self, **attributes: Any) -> None:
         """Write the numbers that describe all images: mean, std and digest are required."""
-        self._file.attrs.update(attributes)
+        self._file.attrs.update(fixed_texts(attributes))
 
     def _close(self) -> None:
         undescribed = [name for name in ("mean", "std", "digest") if name not in self._file.attrs]
         if self._missing or undescribed:
-            raise _incomplete(
+            raise incomplete_store(
                 self.path, f"{len(self._missing)} of {len(self._ids)} images, and {undescribed}, were not written"
             )
         super()._close()
@@ -122,7 +84,7 @@ class MapWriter(StoreWriter):
     def _begin(self) -> None:
         for column, values in self._table.items():
             text = not pd.api.types.is_numeric_dtype(values)
-            self._file[f"rows/{column}"] = values.to_numpy(dtype=h5py.string_dtype() if text else None)
+            self._write_column(f"rows/{column}", list(values) if text else values.to_numpy())
 
     def put(
         self,
@@ -138,16 +100,16 @@ class MapWriter(StoreWriter):
         if "maps" not in group:
             chunk = 1 if info.grid == "input" else min(256, self._rows)
             group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=(chunk, *maps.shape[1:]), **GZIP)
-            group.create_dataset("status", (self._rows, info.copies), "u1")
-            group.create_dataset("seconds", (self._rows,), "f4")
-            group.attrs.update(vars(info))
+            group.create_dataset("status", (self._rows, info.copies), "u1", **CHECKED)
+            group.create_dataset("seconds", (self._rows,), "f4", **CHECKED)
+            group.attrs.update(fixed_texts(vars(info)))
         stop = start + len(maps)
         group["maps"][start:stop] = maps
         group["status"][start:stop] = status_of(maps)
         group["seconds"][start:stop] = seconds / len(maps)
         for name, values in (notes or {}).items():
             if name not in group.require_group("notes"):
-                group.create_dataset(f"notes/{name}", (self._rows,), "f4", fillvalue=np.nan)
+                group.create_dataset(f"notes/{name}", (self._rows,), "f4", fillvalue=np.nan, **CHECKED)
             group[f"notes/{name}"][start:stop] = values
         self._filled[label] = self._filled.get(label, 0) + len(maps)
         self._disk.check()
@@ -155,45 +117,8 @@ class MapWriter(StoreWriter):
     def _close(self) -> None:
         short = {label: rows for label, rows in self._filled.items() if rows != self._rows}
         if short:
-            raise _incomplete(self.path, f"of {self._rows} rows only {short} were written")
+            raise incomplete_store(self.path, f"of {self._rows} rows only {short} were written")
         super()._close()
-
-
-class StoreReader:
-    """An open store: complete, and of this version's format."""
-
-    kind = ""
-
-    def __init__(self, path: Path | str) -> None:
-        if not Path(path).is_file():
-            raise _missing(path)
-        try:
-            self._file = h5py.File(path, "r", locking=False)
-        except OSError as error:
-            raise _broken(path, str(error)) from error
-        attributes = self._file.attrs
-        if (
-            attributes.get("kind") != self.kind
-            or attributes.get("format") != FORMAT_VERSION
-            or not attributes.get("complete", False)
-        ):
-            found = f"kind {attributes.get('kind')}, format {attributes.get('format')}, complete {bool(attributes.get('complete', False))}"
-            self._file.close()
-            raise _broken(path, f"{found}; expected {self.kind}, {FORMAT_VERSION}, True")
-        self.path = Path(path)
-        self.stamp: dict[str, Any] = json.loads(attributes["stamp"])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _read(self, name: str, selection: Any = slice(None)) -> Any:
-        try:
-            return self._file[name][selection]
-        except OSError as error:
-            raise _broken(self.path, str(error)) from error
 
 
 class ImageStore(StoreReader):
@@ -201,12 +126,12 @@ class ImageStore(StoreReader):
 
     kind = "images"
 
-    def __init__(self, path: Path | str) -> None:
-        super().__init__(path)
+    def _load(self, attributes: Mapping[str, Any]) -> None:
+        super()._load(attributes)
         self.ids: list[str] = list(self._file["image_id"].asstr()[:])
         self.row = {image: row for row, image in enumerate(self.ids)}
-        self.mean, self.std = float(self._file.attrs["mean"]), float(self._file.attrs["std"])
-        self.digest = str(self._file.attrs["digest"])
+        self.mean, self.std = float(attributes["mean"]), float(attributes["std"])
+        self.digest = str(attributes["digest"])
         height, width = self._file["pixels"].shape[2:]
         self.size: tuple[int, int] = (height, width)
         self.regions = tuple(self._file.get("masks", ()))
@@ -239,16 +164,14 @@ class MapStore(StoreReader):
 
     kind = "maps"
 
-    def __init__(self, path: Path | str) -> None:
-        super().__init__(path)
-        columns = self._file["rows"]
+    def _load(self, attributes: Mapping[str, Any]) -> None:
+        super()._load(attributes)
+        columns = self._file["rows"].items()
         self.rows = pd.DataFrame(
-            {
-                name: (columns[name].asstr()[:] if columns[name].dtype.kind == "O" else columns[name][:])
-                for name in columns
-            }
+            {name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:] for name, column in columns}
         )
-        self.methods = {label: from_attributes(group.attrs) for label, group in self._file.get("methods", {}).items()}
+        groups = self._file.get("methods", {}).items()
+        self.methods = {label: from_attributes(plain_texts(group.attrs)) for label, group in groups}
 
     def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
         """Read the maps of one method and copy."""
@@ -274,27 +197,3 @@ class MapStore(StoreReader):
         """Read the seconds that each row of a method took."""
         seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
         return seconds
-
-
-def _incomplete(path: Path, problem: str) -> BrokenStore:
-    return BrokenStore(
-        problem=f"{path}: {problem}.",
-        reason="What was not written would be read as zeros.",
-        fix="This is a fault of the workflow: please report it with the log.",
-    )
-
-
-def _missing(path: Path | str) -> BrokenStore:
-    return BrokenStore(
-        problem=f"there is no file {path}.",
-        reason="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
-        fix="Name one that is there, or run the study that makes it.",
-    )
-
-
-def _broken(path: Path | str, problem: str) -> BrokenStore:
-    return BrokenStore(
-        problem=f"{path}: {problem}.",
-        reason="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
-        fix=f"Delete {path} and run again: only what is missing is computed.",
-    )

@@ -1,0 +1,154 @@
+"""An HDF5 file that is complete or not there, and checked when opened; the stores of hdf5.py are such files.
+
+A flipped bit is found: chunks and headers have checksums, texts have a fixed length (HDF5 keeps texts of varying length
+where nothing is checked), and the names of all groups and datasets are written down, because a group whose index is
+damaged shows fewer members and no error. Whatever h5py raises on reading becomes a BrokenStore.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gradfaith.errors import BrokenStore
+from gradfaith.storage.atomic import DeferredErrorFile, replacing
+
+FORMAT_VERSION = 3
+CHECKED: Mapping[str, Any] = {"fletcher32": True}  # a checksum per chunk, compared when it is read
+GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, **CHECKED}
+WITH_CHECKSUMS = ("v110", "v110")  # the format in which HDF5 checks its own headers
+# what reading a damaged file raises
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
+
+
+class StoreWriter:
+    """An HDF5 file being written; it gets its name only when the block ends without error and it is complete."""
+
+    def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        text = json.dumps(dict(stamp), sort_keys=True, default=str)
+        self._head = {"kind": kind, "format": FORMAT_VERSION, "stamp": text}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:  # a disk can be full before the first row
+            self._disk = stack.enter_context(DeferredErrorFile(stack.enter_context(replacing(self.path)), "w+"))
+            self._file = stack.enter_context(h5py.File(self._disk, "w", libver=WITH_CHECKSUMS))
+            self._file.attrs.update(fixed_texts(self._head))
+            self._begin()
+            self._disk.check()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            self._disk.check()  # a full disk explains every later error
+            if error is not None:
+                raise error
+            self._close()
+            self._file.close()
+            self._disk.check()
+
+    def _begin(self) -> None:
+        """Write what a file holds before its first row."""
+
+    def _write_column(self, name: str, values: list[str] | NDArray[Any]) -> None:
+        """Write a column; text in a fixed length, because HDF5 keeps no checksum of text of varying length."""
+        array = np.array([text.encode() for text in values]) if isinstance(values, list) else values
+        dtype = h5py.string_dtype("utf-8", max(1, array.itemsize)) if array.dtype.kind == "S" else array.dtype
+        self._file.create_dataset(name, data=array.astype(dtype), **CHECKED)
+
+    def _close(self) -> None:
+        self._file.attrs.update(fixed_texts({"contents": _contents(self._file), "complete": True}))
+
+
+class StoreReader:
+    """An open store: complete, and of this version's format."""
+
+    kind = ""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise missing_store(path)
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+            self._load(plain_texts(self._file.attrs))
+        except DAMAGE as error:
+            raise broken_store(path, str(error)) from error
+
+    def _load(self, attributes: Mapping[str, Any]) -> None:
+        """Check and read what is needed before the first row."""
+        found = attributes.get("kind"), attributes.get("format"), bool(attributes.get("complete", False))
+        if found != (self.kind, FORMAT_VERSION, True):
+            self._file.close()
+            words = "kind {}, format {}, complete {}".format(*found)
+            raise broken_store(self.path, f"{words}; expected {self.kind}, {FORMAT_VERSION}, True")
+        if attributes["contents"] != _contents(self._file):
+            raise broken_store(self.path, "not all that was written is found")
+        self.stamp: dict[str, Any] = json.loads(attributes["stamp"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _read(self, name: str, selection: Any = slice(None)) -> Any:
+        try:
+            return self._file[name][selection]
+        except DAMAGE as error:
+            raise broken_store(self.path, str(error)) from error
+
+
+def _contents(file: h5py.File) -> str:
+    """Return the names of all groups and datasets; a group whose index is damaged seems to have fewer."""
+    names: list[str] = []
+    file.visit(names.append)
+    return json.dumps(sorted(names))
+
+
+def fixed_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes with texts in a fixed length, which lie where HDF5 keeps a checksum."""
+    return {
+        name: np.array(value.encode(), h5py.string_dtype("utf-8", max(1, len(value.encode()))))
+        if isinstance(value, str)
+        else value
+        for name, value in attributes.items()
+    }
+
+
+def plain_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes with texts of a fixed length as strings."""
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
+
+
+def incomplete_store(path: Path, problem: str) -> BrokenStore:
+    return BrokenStore(
+        problem=f"{path}: {problem}.",
+        reason="What was not written would be read as zeros.",
+        fix="This is a fault of the workflow: please report it with the log.",
+    )
+
+
+def missing_store(path: Path | str) -> BrokenStore:
+    return BrokenStore(
+        problem=f"there is no file {path}.",
+        reason="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
+        fix="Name one that is there, or run the study that makes it.",
+    )
+
+
+def broken_store(path: Path | str, problem: str) -> BrokenStore:
+    return BrokenStore(
+        problem=f"{path}: {problem}.",
+        reason="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
+        fix=f"Delete {path} and run again: only what is missing is computed.",
+    )
