@@ -82,7 +82,7 @@ def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_no
     fresh.edit(PROFILE, "slurm_partition: gpu", "slurm_partition: a100")
     _, found = slurm_doctor.check_slurm(fresh.folder)
     assert (found.state, found.found) == ("broken", "no partition a100")
-    assert found.mend.endswith("there are cpu, gpu.")
+    assert found.fix.endswith("there are cpu, gpu.")
 
 
 def harder(space: Workspace, late: list[str]) -> None:
