@@ -61,7 +61,7 @@ class StoreWriter:
 
     def _write_column(self, name: str, values: list[str] | NDArray[Any]) -> None:
         """Write a column; text in a fixed length, because HDF5 keeps no checksum of text of varying length."""
-        array = np.array([text.encode() for text in values]) if isinstance(values, list) else values
+        array = np.array([text.encode() for text in values], np.bytes_) if isinstance(values, list) else values
         dtype = h5py.string_dtype("utf-8", max(1, array.itemsize)) if array.dtype.kind == "S" else array.dtype
         self._file.create_dataset(name, data=array.astype(dtype), **CHECKED)
 
