@@ -6,9 +6,9 @@ if plan.dataset.fetched:
         output:
             paths.fetched(plan.dataset.name),
         log:
-            paths.fetch_log(plan.dataset.name),
+            paths.beside(paths.fetched(plan.dataset.name), ".log"),
         benchmark:
-            paths.fetch_benchmark(plan.dataset.name)
+            paths.beside(paths.fetched(plan.dataset.name), ".benchmark")
         localrule: True
         conda:
             "../envs/cpu.yaml"
@@ -26,6 +26,32 @@ else:  # what lies ready, or is computed
     rule fetch:
         input:
             plan.raw_inputs(),
+
+
+if plan.dataset.raw:
+
+    rule list_raw:  # the only raw input: what a reader does not read, and what files are called, is no business of Snakemake
+        input:
+            paths.fetched(plan.dataset.name) if plan.dataset.fetched else [],
+        output:
+            paths.raw_listing(plan.dataset.name),
+        log:
+            paths.beside(paths.raw_listing(plan.dataset.name), ".log"),
+        benchmark:
+            paths.beside(paths.raw_listing(plan.dataset.name), ".benchmark")
+        localrule: True
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            **job_resources.light(minutes=study.compute.runtime),
+        params:
+            settings=rule_params.data(),
+            content=lambda w: rule_params.raw_content(),
+            code=rule_params.code_digest("list_raw"),
+        message:
+            "raw files of {plan.dataset.name}"
+        script:
+            "../scripts/list_raw.py"
 
 
 rule group:
@@ -47,6 +73,7 @@ rule group:
     params:
         settings=rule_params.group(),
         code=rule_params.code_digest("group"),
+        format=TABLE_FORMAT,
     message:
         "groups of {plan.dataset.name}, inferred from its images"
     script:
@@ -55,7 +82,11 @@ rule group:
 
 rule index:
     input:
-        plan.raw_inputs(),
+        **(
+            {"listing": paths.raw_listing(plan.dataset.name)}
+            if plan.dataset.raw
+            else {}
+        ),
         **({"groups": paths.groups} if plan.dataset.groups else {}),
     output:
         paths.manifest,
@@ -71,6 +102,7 @@ rule index:
     params:
         settings=rule_params.index(),
         code=rule_params.code_digest("index"),
+        format=TABLE_FORMAT,
     message:
         "index of {plan.dataset.name}"
     script:
@@ -146,6 +178,7 @@ rule split:
     params:
         settings=rule_params.split(),
         code=rule_params.code_digest("split"),
+        format=TABLE_FORMAT,
     message:
         "split by {study.split.by}"
     script:
@@ -171,6 +204,7 @@ rule pack_images:
     params:
         settings=rule_params.pack_images(),
         code=rule_params.code_digest("pack_images"),
+        format=STORE_FORMAT,
     message:
         "images at {study.image.size} px"
     script:

@@ -6,9 +6,9 @@ rule weights:
         weights=protected(paths.pretrained("{timm}")),
         record=paths.pretrained_record("{timm}"),
     log:
-        paths.pretrained_log("{timm}"),
+        paths.beside(paths.pretrained("{timm}"), ".log"),
     benchmark:
-        paths.pretrained_benchmark("{timm}")
+        paths.beside(paths.pretrained("{timm}"), ".benchmark")
     retries: 2
     localrule: True
     conda:
@@ -99,6 +99,7 @@ rule predict:
     params:
         classes=plan.dataset.classes,
         code=rule_params.code_digest("predict"),
+        format=TABLE_FORMAT,
     message:
         "predict with {wildcards.arch}, seed {wildcards.seed}"
     script:

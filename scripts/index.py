@@ -1,28 +1,30 @@
 """Read a dataset's raw folder into its manifest: one row per image with label, group and evidence."""
 
-from pathlib import Path
-
 import gradfaith.runtime.job
-from gradfaith import registry
+from gradfaith.dag.plan import Plan
 from gradfaith.data.manifest import build_manifest
+from gradfaith.data.raw_files import open_raw, read_listing
 from gradfaith.storage import parquet
+from gradfaith.storage.origins import check_inputs
+from gradfaith.storage.paths import PROJECT
 
 job = snakemake
 settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0]):
-    reader = registry.load("readers", settings["reader"])
-    raw, options = Path(settings["raw"]) if settings["raw"] else None, reader.Options(**settings["options"])
+    origins = check_inputs(job.input)
+    raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     groups = (
         parquet.read(job.input.groups, parquet.GROUPS).set_index("image_id")["group"] if job.input.get("groups") else {}
     )
     manifest = build_manifest(
-        reader,
-        raw,
-        options,
+        raw.reader,
+        raw.folder,
+        raw.options,
         settings["classes"],
         groups=dict(groups),
+        listed=read_listing(job.input.listing) if job.input.get("listing") else None,
         max_bad=settings["max_bad_files"],
         threads=job.threads,
     )
-    parquet.write(job.output[0], manifest, parquet.MANIFEST)
+    parquet.write(job.output[0], manifest, parquet.MANIFEST, origins)

@@ -91,6 +91,19 @@ def test_records_are_unique_stable_and_complete(given: Given) -> None:
             assert raw is None or (raw / file).is_file()
 
 
+def test_every_file_that_a_record_names_is_listed_and_no_other_decides(given: Given) -> None:
+    module, raw, options = given
+    files = module.files(raw, options)
+    named = {file for record in module.index(raw, options) for file in (record.file, *record.masks.values())}
+    assert (raw is None) == (not files)
+    assert raw is None or named <= set(files)
+    assert all(path == Path(str(raw)) / name and path.is_file() for name, path in files.items())
+    if raw is not None:
+        for name in (".DS_Store", "notes.txt", "Thumbs.db"):
+            (raw / name).write_text("not read")
+        assert module.files(raw, options) == files
+
+
 def test_pictures_and_regions_are_as_declared(given: Given) -> None:
     module, raw, options = given
     for record in module.index(raw, options):

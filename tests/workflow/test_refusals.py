@@ -132,7 +132,55 @@ def test_a_raw_file_that_changes_makes_the_index_stale_and_a_touch_does_not(own_
     image.touch()
     assert own_images.planned("results/tiny/data/images.h5") == {}
     Image.fromarray(np.full((64, 64), 7, dtype=np.uint8)).save(image)
-    assert own_images.planned("results/tiny/data/images.h5") == {"index": 1, "split": 1, "pack_images": 1}
+    assert own_images.planned("results/tiny/data/images.h5") == {
+        "list_raw": 1,
+        "index": 1,
+        "split": 1,
+        "pack_images": 1,
+    }
+
+
+def test_a_note_a_hidden_file_and_a_renamed_folder_make_nothing_stale(own_images: Workspace):
+    own_images.snakemake("results/tiny/data/images.h5")
+    raw = own_images.folder / "raw"
+    for name in (".DS_Store", "notes.txt", "round/.hidden.png", "round/Thumbs.db"):
+        (raw / name).write_text("not read")
+    assert own_images.planned("results/tiny/data/images.h5") == {}
+    raw.rename(own_images.folder / "images of 2026")
+    own_images.edit("config/datasets/mine.yaml", "raw: raw", "raw: images of 2026")
+    assert own_images.planned("results/tiny/data/images.h5") == {}
+
+
+def test_names_that_mean_something_to_snakemake_are_only_names(own_images: Workspace):
+    raw = own_images.folder / "raw"
+    table = (raw / "groups.csv").read_text()
+    for number, name in enumerate(("{arch}", "a{b,c}", "<script>alert(1)<", "$HOME `id`", "ü %s {{x}}", "*?[a]")):
+        for folder in (raw / "round", raw / "masks/round"):
+            (folder / f"p{number}-0.png").rename(folder / f"{name}.png")
+        table = table.replace(f"round/p{number}-0.png", f'"round/{name}.png"')
+    (raw / "groups.csv").write_text(table)
+    own_images.snakemake("results/tiny/data/images.h5")
+    with ImageStore(own_images.folder / "results/tiny/data/images.h5") as images:
+        assert {"round/{arch}.png", "round/*?[a].png"} <= set(images.ids)
+    assert own_images.planned("results/tiny/data/images.h5") == {}
+
+
+def test_of_a_private_dataset_no_name_is_written_anywhere(own_images: Workspace):
+    raw, card = own_images.folder / "raw", own_images.folder / "config/datasets/mine.yaml"
+    card.write_text(card.read_text() + "private: true\n")
+    table = (raw / "groups.csv").read_text()
+    (raw / "groups.csv").write_text(table.replace("round0", "Doe-Jane").replace("p0-0", "Doe-Jane-0"))
+    for folder in (raw / "round", raw / "masks/round", raw / "square", raw / "masks/square"):
+        (folder / "p0-0.png").rename(folder / "Doe-Jane-0.png")
+    own_images.snakemake("results/tiny/data/audit.json")
+    (raw / "round/Doe-Jane-0.png").write_bytes(b"no image")
+    assert "UnreadableImage" in (text := refusal(own_images, "results/tiny/data/manifest.parquet"))
+    written = [
+        path for place in ("results", "resources", ".snakemake") for path in (own_images.folder / place).rglob("*")
+    ]
+    holders = [path for path in written if (path.is_file() and b"Doe" in path.read_bytes()) or "Doe" in path.name]
+    assert not holders
+    assert "Doe" not in text
 
 
 def test_a_truncated_map_store_is_refused_by_name(spoilable: Workspace):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from gradfaith.data import manifest
 from gradfaith.data.audit.checks import count_images, exact_duplicates
+from gradfaith.data.raw_files import RawData, list_files
 from gradfaith.data.readers import folder
 from gradfaith.errors import DatasetInvalid
 from gradfaith.stats.estimates import lesion_size
@@ -35,7 +36,9 @@ def raw(tmp_path: Path) -> Path:
 
 
 def built(raw: Path, *classes: str) -> pd.DataFrame:
-    return manifest.build_manifest(folder, raw, OPTIONS, classes or ("normal", "benign")).set_index("image_id")
+    listed = {file.id: file for file in list_files(RawData(folder, raw, OPTIONS), raw / ".digests.json")}
+    names = classes or ("normal", "benign")
+    return manifest.build_manifest(folder, raw, OPTIONS, names, listed=listed).set_index("image_id")
 
 
 def test_hashes_are_of_the_file_and_of_its_pixels(raw: Path) -> None:

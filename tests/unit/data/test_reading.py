@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from gradfaith.config.dataset import Source
-from gradfaith.dag.code_digest import digest_local_edits
 from gradfaith.data import manifest
 from gradfaith.data.fetch.dataset_files import fetch
+from gradfaith.data.raw_files import RawData, edits_digest
 from gradfaith.data.readers import folder
 from gradfaith.data.readers.contract import IMAGES_PER_THREAD, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
@@ -82,20 +82,20 @@ def test_images_without_a_group_are_refused_and_inferred_ones_are_taken(raw: Pat
     assert set(found["group_kind"]) == {"inferred"}
 
 
-def test_an_edit_of_a_fetched_file_is_seen_and_a_touch_is_not(raw: Path, tmp_path: Path) -> None:
+def test_an_edit_of_a_fetched_file_is_seen_and_a_touch_or_a_note_is_not(raw: Path, tmp_path: Path) -> None:
     home = tmp_path / "resources/own"
-    record = home / "fetched.json"
-    assert digest_local_edits(str(home / "raw"), str(record)) == ""
+    record, copy = home / "fetched.json", RawData(folder, home / "raw", OPTIONS)
     record_of = fetch([Source(local=str(raw))], home, None, root=tmp_path)
     record.write_text(json.dumps(record_of))
-    copy = str(home / "raw")
-    assert digest_local_edits(copy, str(record)) == ""
+    assert edits_digest(copy, record) == ""
     later = time.time() + 60
     os.utime(home / "raw/a/00.png", (later, later))
-    assert digest_local_edits(copy, str(record)) == ""
+    (home / "raw/.DS_Store").write_text("left by a file browser")
+    (home / "raw/notes.txt").write_text("seen by a person")
+    assert edits_digest(copy, record) == ""
     Image.fromarray(np.full((8, 9), 99, np.uint8)).save(home / "raw/a/00.png")
     os.utime(home / "raw/a/00.png", (later, later))
-    changed = digest_local_edits(copy, str(record))
+    changed = edits_digest(copy, record)
     assert changed
     (home / "raw/b/01.png").unlink()
-    assert digest_local_edits(copy, str(record)) not in ("", changed)
+    assert edits_digest(copy, record) not in ("", changed)

@@ -19,8 +19,27 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     """
     checks = (
         _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
+        _privacy,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
+
+
+def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
+    """Check that nothing needs the names that a private dataset hides."""
+    by_name = {
+        "files": (bool(dataset.files), "it compares the files with a release by their names"),
+        "groups.must_links": (bool(dataset.groups and dataset.groups.must_links), "it names pairs of files"),
+        "groups.cues": (
+            bool(dataset.groups and "order" in dataset.groups.cues),
+            "order is read off the numbers in names",
+        ),
+    }
+    place = f"config/datasets/{dataset.name}.yaml"
+    return [
+        f"{place}: {key}: {why}, and the dataset is private"
+        for key, (used, why) in by_name.items()
+        if dataset.private and used
+    ]
 
 
 def _agreement(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:

@@ -97,6 +97,11 @@ class Dataset(StrictModel):
     groups: Grouping | None = Field(
         None, description="how groups are inferred from the images, where the dataset does not say who is who"
     )
+    private: bool = Field(
+        False,
+        description="file names and patients appear nowhere but in the raw folder: keyed hashes stand for them; the key is "
+        "resources/<dataset>/private.key",
+    )
     classes: list[str] = Field(min_length=2, description="the labels, in the order of the model's outputs")
     evidence: str = Field(
         "none", pattern="^(mask|box|point|parts|none)$", description="what is known of where the truth lies"

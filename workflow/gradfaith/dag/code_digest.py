@@ -10,7 +10,6 @@ further roots.
 
 import ast
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -135,21 +134,3 @@ class _Essence(ast.NodeTransformer):
 def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     first = node.body[0] if node.body else None
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-
-
-def digest_local_edits(raw: str | None, record: str) -> str:
-    """Return a digest of what differs in folder `raw` from the record; "" where nothing does, or nothing was fetched yet."""
-    if raw is None or not Path(record).is_file():
-        return ""
-    names, since = json.loads(Path(record).read_text(encoding="utf-8"))["names"], Path(record).stat().st_mtime
-    files = {path.relative_to(raw).as_posix(): path for path in sorted(Path(raw).rglob("*")) if path.is_file()}
-    lines = [f"{name} is gone" for name in names if name not in files]
-    for name, path in files.items():
-        size, sha256 = names.get(name, (-1, ""))
-        about = path.stat()
-        same = about.st_size == size and (
-            about.st_mtime <= since or hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-        )
-        if not same:
-            lines.append(f"{name} {about.st_size} {about.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""

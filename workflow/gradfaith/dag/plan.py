@@ -110,19 +110,8 @@ class Plan:
         return [note for note in (external if self.study.external else "", class_map) if note]
 
     def raw_inputs(self) -> list[str]:
-        """Return the files that stand for the raw images: the record of the download, the files of a folder, or none."""
-        if self.dataset.raw is None:
-            return []
-        if self.dataset.fetched:
-            return [self.paths.fetched(self.dataset.name)]
-        files = [path for path in Path(self.dataset.raw).rglob("*") if path.is_file()]
-        if not files:
-            raise StudyInvalid(
-                problem=f"the raw folder {self.dataset.raw} of dataset {self.dataset.name} is empty or not there.",
-                reason="Every later step stands on its files.",
-                fix=f"Put the images there, or set `raw:` in config/datasets/{self.dataset.name}.yaml.",
-            )
-        return sorted(map(str, files))
+        """Return the file that stands for the raw images: the list of those that are read; none where they are computed."""
+        return [self.paths.raw_listing(self.dataset.name)] if self.dataset.raw else []
 
     def external_training_data(self) -> dict[str, str]:
         """Return the tables of images that an external study's models were trained on, for the audit to look for."""

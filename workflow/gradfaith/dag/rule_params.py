@@ -6,12 +6,15 @@ key decides. How the machine is used is in no params: scripts read the study's `
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
 from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
+from gradfaith.data import raw_files
+from gradfaith.storage import paths
 from gradfaith.storage.paths import PROJECT
 from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 
@@ -19,6 +22,7 @@ SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
 NOT_IN_PROVENANCE = {
     "fetch",
+    "list_raw",
     "weights",
     "adopt",
     "train",
@@ -37,12 +41,26 @@ class RuleParams:
 
     plan: Plan
 
-    def _data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
+        """Return how the dataset is read; where its folder lies decides nothing."""
         dataset = self.plan.dataset
         return {
-            "reader": dataset.reader, "options": dataset.options, "classes": dataset.classes, "raw": dataset.raw,
-            "edited": code_digest.digest_local_edits(dataset.raw, self.plan.paths.fetched(dataset.name)) if dataset.fetched else "",
-        }  # fmt: skip
+            "name": dataset.name,
+            "reader": dataset.reader,
+            "options": dataset.options,
+            "classes": dataset.classes,
+            "private": dataset.private,
+        }
+
+    def raw_content(self) -> str:
+        """Return a digest of the raw files that the reader reads; of fetched ones, of what was edited since."""
+        dataset, record = self.plan.dataset, Path(self.plan.paths.fetched(self.plan.dataset.name))
+        if dataset.fetched and not record.is_file():
+            return ""
+        raw = raw_files.open_raw(self.data(), dataset.raw)
+        if dataset.fetched:
+            return raw_files.edits_digest(raw, record)
+        return raw_files.listing_digest(raw_files.list_files(raw, paths.raw_digests(dataset.name)))
 
     def fetch(self) -> dict[str, Any]:
         """Return the sources in their order."""
@@ -51,10 +69,10 @@ class RuleParams:
 
     def group(self) -> dict[str, Any]:
         how = self.plan.dataset.groups
-        return self._data() | {"groups": how.model_dump() if how else {}}
+        return self.data() | {"groups": how.model_dump() if how else {}}
 
     def index(self) -> dict[str, Any]:
-        return self._data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
+        return self.data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
 
     def split(self) -> dict[str, Any]:
         study = self.plan.study
@@ -66,7 +84,7 @@ class RuleParams:
         return self.plan.study.seed if own is None else own
 
     def pack_images(self) -> dict[str, Any]:
-        return self._data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
+        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
 
     def audit(self) -> dict[str, Any]:
         return self.pack_images() | {

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradfaith.data.raw_files import ListedFile
 from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
 
@@ -29,20 +30,21 @@ def build_manifest(
     classes: Sequence[str],
     *,
     groups: Mapping[str, str] | None = None,
+    listed: Mapping[str, ListedFile] | None = None,
     max_bad: int = 0,
     threads: int = 1,
 ) -> pd.DataFrame:
     """Build the manifest, in the reader's order.
 
-    `groups` by image id, for datasets that do not know them; more than `max_bad` unreadable images are an
-    error.
+    `groups` by image id, for datasets that do not know them; `listed` by file, for datasets that are not computed;
+    more than `max_bad` unreadable images are an error.
     """
     records = list(reader.index(raw, options))
     check_classes(records, classes)
-    groups = groups or {}
+    groups, listed = groups or {}, listed or {}
     without_part = ((record, None) for record in records)
     rows = [
-        _manifest_row(record, measured, raw, groups)
+        _manifest_row(record, measured, listed, groups)
         for record, measured in map_images(reader, raw, options, without_part, _measure_image, threads)
     ]
     table = pd.DataFrame(rows)
@@ -84,18 +86,20 @@ def _measure_image(_record: Record, image: DecodedImage) -> ManifestRow:
 
 
 def _manifest_row(
-    record: Record, measured: ManifestRow | UnreadableImage, raw: Path | None, groups: Mapping[str, str]
+    record: Record,
+    measured: ManifestRow | UnreadableImage,
+    listed: Mapping[str, ListedFile],
+    groups: Mapping[str, str],
 ) -> ManifestRow:
-    file = raw / record.file if raw is not None else None
-    there = file.read_bytes() if file is not None and file.is_file() else None
+    file = listed.get(record.file)
     if isinstance(measured, UnreadableImage):
         nothing = {"pixel_hash": "", "lesion_px": 0, "lesion_share": 0.0, "width": 0, "height": 0}
         measured = {**nothing, "status": "unreadable", "reason": measured.problem}
     return {
         "image_id": record.image_id,
         "file": record.file,
-        "sha256": hashlib.sha256(there).hexdigest() if there is not None else "",
-        "bytes": len(there) if there is not None else 0,
+        "sha256": file.sha256 if file else "",
+        "bytes": file.bytes if file else 0,
         "label": record.label,
         "group": record.group or groups.get(record.image_id, ""),
         "group_kind": record.group_kind,

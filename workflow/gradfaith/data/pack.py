@@ -36,10 +36,11 @@ def pack_images(
     channels: int,
     harmonise: Mapping[str, Any],
     threads: int = 1,
+    made_from: Mapping[str, str] | None = None,
 ) -> None:
     """Write the store of all images of `table`, which holds image_id and part, in its order.
 
-    `size`, `fit`, `channels` and `harmonise` are the study's key `image:`.
+    `size`, `fit`, `channels` and `harmonise` are the study's key `image:`; `made_from`: digests of what is read.
     """
     by_id, fitter, smooth = records_by_id(reader, raw, options), SquareFit(size, fit), Harmoniser(**harmonise)
 
@@ -55,7 +56,9 @@ def pack_images(
     tally = np.zeros(256, dtype=np.int64)  # of grey values: sums over it are exact, whatever the number of images
     stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": dict(harmonise)}
     records = ((by_id[image], part) for image, part in zip(table["image_id"], table["part"], strict=True))
-    with ImageWriter(path, list(table["image_id"]), (*REGIONS, PARTS), (channels, size, size), stamp) as store:
+    with ImageWriter(
+        path, list(table["image_id"]), (*REGIONS, PARTS), (channels, size, size), stamp, made_from
+    ) as store:
         for row, (_, found) in enumerate(map_images(reader, raw, options, records, fit_image, threads)):
             if isinstance(found, UnreadableImage):
                 raise found  # it was readable when the manifest was made

@@ -1,8 +1,9 @@
 """Define what a dataset reader is, read many images in threads, and read small tables beside the images.
 
-A reader is a file in this folder, and its stem is the reader's name. It has `Options`, `index` and `read`:
+A reader is a file in this folder, and its stem is the reader's name. It has `Options`, `files`, `index` and `read`:
 
     class Options(ReaderOptions): ...                       what its dataset YAML may say under `options:`
+    def files(raw, options) -> Mapping[str, Path]           every file that it reads, by its name below raw
     def index(raw, options) -> Iterator[Record]             one record per image; decodes nothing if possible
     def read(raw, options, record, part) -> DecodedImage    one decoded image, with every mask its dataset has
 
@@ -143,7 +144,10 @@ class DecodedImage:
 class Reader(Protocol):
     """The protocol of a reader's module."""
 
-    Options: type[ReaderOptions]
+    @property
+    def Options(self) -> type[ReaderOptions]: ...
+
+    def files(self, raw: Path | None, options: Any) -> Mapping[str, Path]: ...
 
     def index(self, raw: Path | None, options: Any) -> Iterator[Record]: ...
 

@@ -74,6 +74,19 @@ class Options(ReaderOptions):
         return self
 
 
+def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
+    """Return the images, their masks or parts, and the two tables."""
+    root = _raw_folder(raw)
+    names = [file for folder in _class_folders(root) for file in _image_files(root, folder)]
+    for place in (root / MASKS, root / PARTS):
+        folders = _entries(root, place, folders=True) if place.is_dir() else []
+        names += [
+            path.relative_to(root).as_posix() for folder in folders for path in _entries(root, folder, folders=False)
+        ]
+    names += [table for table in (BOXES, GROUPS) if (root / table).is_file()]
+    return {name: root / name for name in names}
+
+
 def index(raw: Path | None, options: Options) -> Iterator[Record]:
     """Yield one record per image, class by class; check that tables, masks and images fit together."""
     root = _raw_folder(raw)

@@ -11,7 +11,7 @@ dataset circulate.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gradfaith.data.decode import decode
@@ -29,26 +29,34 @@ class Options(ReaderOptions):
     """No options: the release is read as it is."""
 
 
-def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - a reader's signature
-    """Yield one record per slice, by class folder and number."""
+def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
+    """Return the slices, by class folder and number."""
     if raw is None or not raw.is_dir():
         raise DatasetInvalid(
             problem=f"the raw folder {raw} is not there.",
             reason="This reader takes the release's three folders of JPEG files.",
             fix="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
-    root, seen = _release_root(raw), dict[tuple[str, int], str]()
-    for folder in (one for one in _entries(root) if one.is_dir() and CLASS_FOLDER.fullmatch(one.name)):
-        for path in (one for one in _entries(folder) if one.suffix.lower() not in NOTE_SUFFIXES):
-            file, which = path.relative_to(raw).as_posix(), _class_and_number(raw, path)
-            if which in seen:
-                raise DatasetInvalid(
-                    problem=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
-                    reason="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
-                    fix="Take one of the two out.",
-                )
-            seen[which] = file
-            yield Record(path.relative_to(root).as_posix(), file, which[0], "", "inferred", "none")
+    folders = [one for one in _entries(_release_root(raw)) if one.is_dir() and CLASS_FOLDER.fullmatch(one.name)]
+    slices = (one for folder in folders for one in _entries(folder) if one.suffix.lower() not in NOTE_SUFFIXES)
+    return {path.relative_to(raw).as_posix(): path for path in slices}
+
+
+def index(raw: Path | None, options: Options) -> Iterator[Record]:
+    """Yield one record per slice, by class folder and number."""
+    slices, seen = files(raw, options), dict[tuple[str, int], str]()
+    assert raw is not None
+    root = _release_root(raw)
+    for file, path in slices.items():
+        which = _class_and_number(raw, path)
+        if which in seen:
+            raise DatasetInvalid(
+                problem=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
+                reason="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
+                fix="Take one of the two out.",
+            )
+        seen[which] = file
+        yield Record(path.relative_to(root).as_posix(), file, which[0], "", "inferred", "none")
 
 
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001 - a reader's signature

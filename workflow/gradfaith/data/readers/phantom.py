@@ -7,7 +7,7 @@ be wrong in a clinic. Deterministic per (options, slice); about 10 ms per slice 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,11 @@ class Options(ReaderOptions):
     )
     seed: int = Field(0, ge=0, description="which phantom population is drawn")
     shortcut: Shortcut = Field(Shortcut(), description="a class-correlated mark that is not disease")
+
+
+def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
+    """Return no file: the phantom is computed."""
+    return {}
 
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - computed, so there is no raw folder

@@ -1,0 +1,13 @@
+"""List the raw files that the study reads, with size and SHA-256."""
+
+import gradfaith.runtime.job
+from gradfaith.dag.plan import Plan
+from gradfaith.data import raw_files
+from gradfaith.storage.paths import PROJECT, raw_digests
+
+job = snakemake
+settings = job.params.settings
+
+with gradfaith.runtime.job.running(job.log[0]):
+    raw = raw_files.open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
+    raw_files.write_listing(job.output[0], raw_files.list_files(raw, raw_digests(settings["name"])))
