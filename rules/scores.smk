@@ -25,6 +25,7 @@ rule faithfulness:
         code=lambda w: rule_params.code_digest(
             "faithfulness", bundle=w.bundle, battery=w.battery
         ),
+        format=TABLE_FORMAT,
     message:
         "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -52,6 +53,7 @@ rule localization:
     params:
         settings=rule_params.metrics("localization"),
         code=rule_params.code_digest("localization"),
+        format=TABLE_FORMAT,
     message:
         "localization on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -76,9 +78,8 @@ rule agreement:
         **job_resources.cpu(),
     params:
         settings=rule_params.metrics("agreement"),
-        bundles=lambda w: plan.bundles_of(w.arch),
-        seeds=study.seeds,
         code=rule_params.code_digest("agreement"),
+        format=TABLE_FORMAT,
     message:
         "agreement between the seeds of {wildcards.arch}"
     script:
@@ -110,10 +111,8 @@ if study.across:
             **job_resources.cpu(),
         params:
             settings=rule_params.across(),
-            bundles=list(plan.bundles),
-            architectures=plan.architectures,
-            seeds=study.seeds,
             code=rule_params.code_digest("across"),
+            format=TABLE_FORMAT,
         message:
             "agreement across architectures"
         script:
@@ -143,6 +142,7 @@ if study.randomisation:
         params:
             settings=lambda w: rule_params.randomise(w.arch, w.bundle),
             code=lambda w: rule_params.code_digest("randomise", bundle=w.bundle),
+            format=TABLE_FORMAT,
         message:
             "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
         script:
@@ -167,6 +167,7 @@ rule merge_scores:
     params:
         composite=rule_params.merge_scores(),
         code=rule_params.code_digest("merge_scores"),
+        format=TABLE_FORMAT,
     message:
         "all scores in one table"
     script:

@@ -8,11 +8,13 @@ from gradfaith.attribution.bound_method import probe_methods
 from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
 from gradfaith.storage import parquet
+from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]):
+    check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)
     card = checkpoint.adopt_card(

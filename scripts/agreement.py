@@ -5,19 +5,16 @@ from contextlib import ExitStack
 import gradfaith.runtime.job
 from gradfaith.scoring import agreement, score_rows
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
-settings, bundles = job.params.settings, len(job.params.bundles)
+settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
-    opened = score_rows.open_map_stores(
-        stack, job.input.maps, images
-    )  # in the order of expand: seed by seed, bundle by bundle
-    maps = {seed: opened[place * bundles : (place + 1) * bundles] for place, seed in enumerate(job.params.seeds)}
+    maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps, images))
     predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("agreement", settings["metrics"])
-    scores = agreement.score_agreement(
-        images, maps, predictions, metrics, {"arch": job.wildcards.arch}, settings["seed"]
-    )
-    parquet.write(job.output[0], scores, parquet.SCORES)
+    scores = agreement.score_agreement(images, maps, predictions, metrics, settings["seed"])
+    parquet.write(job.output[0], scores, parquet.SCORES, origins)

@@ -7,11 +7,13 @@ from gradfaith.stats.estimates import estimate_scores, lesion_size
 from gradfaith.stats.intervals import IntervalRule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0]):
+    origins = check_inputs(job.input)
     scores = parquet.read(job.input.scores, parquet.SCORES).query("part == 'test'").reset_index(drop=True)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
@@ -19,10 +21,10 @@ with gradfaith.runtime.job.running(job.log[0]):
     rule = IntervalRule(level=settings["level"], min_groups=settings["min_groups"])
 
     estimates = estimate_scores(scores, by=("label", "lesion_size"), rule=rule)
-    parquet.write(job.output.estimates, estimates, parquet.ESTIMATES)
+    parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
     comparable = select_comparable(scores)
     contrasts = estimate_contrasts(comparable, settings["controls"], settings["better"], settings["primary"], rule)
-    parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS)
+    parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
     placement, only_correct = settings["rank_controls"], settings["rank_only_correct"]
     ranks = estimate_winrates(
         comparable,
@@ -32,6 +34,6 @@ with gradfaith.runtime.job.running(job.log[0]):
         only_correct=only_correct,
         rule=rule,
     )
-    parquet.write(job.output.ranks, ranks, parquet.RANKS)
+    parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, job.params.classes, rule=rule)
-    parquet.write(job.output.classification, classification, parquet.CLASSIFICATION)
+    parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)

@@ -10,11 +10,13 @@ from gradfaith.models import checkpoint
 from gradfaith.models.speed import prepare_for_speed
 from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 settings, compute = job.params.settings, Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+    origins = check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     selected = select_images(predictions, **settings["explain"], seed=settings["seed"])
     rows = map_rows(selected, job.params.classes)
@@ -31,6 +33,6 @@ with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images
         batch_limit=compute.chunk,
         organ=(lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None,
     )
-    with hdf5.MapWriter(job.output[0], rows, stamp) as maps:
+    with hdf5.MapWriter(job.output[0], rows, stamp, origins) as maps:
         for chunk in cell.map_chunks():
             maps.put(chunk.label, chunk.info, chunk.start, chunk.maps, chunk.seconds, chunk.diagnostics)

@@ -12,11 +12,13 @@ from gradfaith.scoring import score_rows
 from gradfaith.scoring.faithfulness import score_faithfulness
 from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 settings, compute = job.params.settings, Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    origins = check_inputs(job.input)
     images, maps = stack.enter_context(ImageStore(job.input.images)), stack.enter_context(MapStore(job.input.maps))
     score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
@@ -31,5 +33,5 @@ with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
         explain = rerun.build_reexplainer(model, images, maps, metrics, settings, cell, batch_limit=compute.chunk)
     inputs = (model, images, maps, predictions, metrics, imputers, cell)
     scores, curves = score_faithfulness(*inputs, settings["seed"], chunk=compute.chunk, explain=explain)
-    parquet.write(job.output.scores, scores, parquet.SCORES)
-    parquet.write(job.output.curves, curves, parquet.CURVES)
+    parquet.write(job.output.scores, scores, parquet.SCORES, origins)
+    parquet.write(job.output.curves, curves, parquet.CURVES, origins)

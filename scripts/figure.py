@@ -7,11 +7,13 @@ from pathlib import Path
 import gradfaith.runtime.job
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack, theme.use_theme():
+    check_inputs(job.input)
     inputs = contract.open_inputs(stack, dict(job.input.items()), job.params.about)
     figure = registry.load("figures", settings["use"]).draw(inputs, **settings["options"])
     if job.input.get("leakage_check"):

@@ -5,15 +5,20 @@ from contextlib import ExitStack
 import gradfaith.runtime.job
 from gradfaith.scoring import localization, score_rows
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
     maps = score_rows.open_map_stores(stack, job.input.maps, images)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("localization", job.params.settings["metrics"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     parquet.write(
-        job.output[0], localization.score_localization(images, maps, predictions, metrics, cell), parquet.SCORES
+        job.output[0],
+        localization.score_localization(images, maps, predictions, metrics, cell),
+        parquet.SCORES,
+        origins,
     )

@@ -3,9 +3,11 @@
 import gradfaith.runtime.job
 from gradfaith.stats import meta_evaluation
 from gradfaith.storage import parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]):
+    origins = check_inputs(job.input)
     scores = parquet.read(job.input.scores, parquet.SCORES)
-    parquet.write(job.output[0], meta_evaluation.evaluate_metrics(scores, job.params.settings), parquet.META)
+    parquet.write(job.output[0], meta_evaluation.evaluate_metrics(scores, job.params.settings), parquet.META, origins)

@@ -8,11 +8,13 @@ from gradfaith.models import checkpoint
 from gradfaith.models.predict import prediction_table
 from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 compute = Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+    origins = check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     # Only after the weights could be read: torn ones are written again from the training's state.
@@ -22,4 +24,4 @@ with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images
     predictions = prediction_table(
         model, images, table, job.params.classes, chunk=compute.chunk, adopted_temperature=temperature
     )
-    parquet.write(job.output[0], predictions, parquet.PREDICTIONS)
+    parquet.write(job.output[0], predictions, parquet.PREDICTIONS, origins)

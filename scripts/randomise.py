@@ -9,6 +9,7 @@ from gradfaith.runtime.device import device_for_job
 from gradfaith.scoring import score_rows
 from gradfaith.scoring.randomisation import score_randomisation
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 compute = Compute.of_config(job.config)
@@ -18,10 +19,11 @@ with (
     hdf5.ImageStore(job.input.images) as images,
     hdf5.MapStore(job.input.maps) as maps,
 ):
+    origins = check_inputs(job.input)
     score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute.device, job.threads, job.resources))
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     scores = score_randomisation(model, images, maps, predictions, job.params.settings, cell, batch_limit=compute.chunk)
-    parquet.write(job.output[0], scores, parquet.SCORES)
+    parquet.write(job.output[0], scores, parquet.SCORES, origins)

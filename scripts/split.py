@@ -7,14 +7,16 @@ from gradfaith.data.manifest import readable_rows
 from gradfaith.data.split import PARTS, split, split_report
 from gradfaith.storage import parquet
 from gradfaith.storage.atomic import write_text
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0]):
+    origins = check_inputs(job.input)
     manifest = readable_rows(parquet.read(job.input[0], parquet.MANIFEST))
     shares = {part: settings[part] for part in PARTS}
     options = {key: settings[key] for key in ("classes", "tolerance", "seed", "by")}
     table = split(manifest, shares, **options)
     write_text(job.output.report, json.dumps(split_report(table, manifest, shares), indent=2) + "\n")
-    parquet.write(job.output.table, table, parquet.SPLITS)
+    parquet.write(job.output.table, table, parquet.SPLITS, origins)

@@ -9,10 +9,12 @@ from gradfaith import registry
 from gradfaith.reporting.figures.contract import open_inputs
 from gradfaith.reporting.tables import sheet as sheets
 from gradfaith.storage.atomic import write_text
+from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+    check_inputs(job.input)
     inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
     sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)
     sheet = sheets.add_caution(sheet, json.loads(Path(job.input.leakage_check).read_text())["caution"])

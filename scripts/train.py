@@ -11,12 +11,14 @@ from gradfaith.models import checkpoint
 from gradfaith.models.training import checkpoints, train_job
 from gradfaith.runtime import device
 from gradfaith.storage import hdf5, parquet
+from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT, StudyPaths
 
 job = snakemake
 settings, compute, seed = job.params.settings, Compute.of_config(job.config), int(job.wildcards.seed)
 
 with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+    check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     weights = Path(job.input.weights) if job.input.get("weights") else None
     identity = train_job.training_identity(settings, images, table, seed=seed, weights=weights)

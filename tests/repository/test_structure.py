@@ -10,7 +10,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 120, 300, 8, 5, 12, 45
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 128, 300, 8, 5, 12, 50
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def test_architectures_and_the_ensemble_are_compared_without_any_model_job(spoil
     assert planned == {"across": 1, "table": 4, **AFTER}
     spoilable.snakemake("table_across")
     results = spoilable.folder / "results/tiny"
-    found = pd.read_parquet(results / "scores/agreement/across.parquet")
+    found = pd.read_parquet(results / "scores/across.parquet")
     assert set(found["arch2"]) == {"net-b", "ensemble"}
     assert set(found["variant"]) == {"architectures", "ensemble", "between-images"}
     pairs = found[found["variant"] == "architectures"]

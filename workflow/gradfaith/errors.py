@@ -67,6 +67,10 @@ class BrokenTable(GradFaithError):
     """A Parquet table cannot be read, or its columns are not those of its schema."""
 
 
+class ForeignFile(GradFaithError):
+    """A table, store or card belongs elsewhere, or was made from other files than those beside it."""
+
+
 class CannotWrite(GradFaithError):
     """An output could not be written whole; nothing of it was left behind."""
 

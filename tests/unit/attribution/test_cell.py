@@ -191,9 +191,9 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
         order = [2, 0, 1] if seed else [0, 1, 2]
         with MapWriter(tmp_path / f"{seed}.h5", rows.iloc[order].reset_index(drop=True), {}) as writer:
             writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps[order], 1.0)
-        opened[seed] = [MapStore(tmp_path / f"{seed}.h5")]
+        opened["net", seed] = {"cams": MapStore(tmp_path / f"{seed}.h5")}
     uses = between.load_plugins("agreement", {"consist": {"use": "consist", "options": {}}})
-    found = agreement.score_agreement(images, opened, predictions, uses, {"arch": "net"}, seed=0)
+    found = agreement.score_agreement(images, opened, predictions, uses, seed=0)
     same = found[found["variant"].isin(["reference", "pairs"])]
     assert set(same["image_id"]) == {"image-06", "image-09"}
     assert (same["status"] == "ok").all()

@@ -295,5 +295,5 @@ def test_what_cannot_be_compared_across_is_refused(
 
 
 def test_one_seed_of_several_architectures_can_be_compared_across_alone(tiny: dict[str, Any], root: Path) -> None:
-    tables = [path for path in Plan.read(tiny | ALONE, root).score_tables() if "agreement" in path]
-    assert tables == ["results/tiny/scores/agreement/across.parquet"]
+    tables = [path for path in Plan.read(tiny | ALONE, root).score_tables() if "across" in path]
+    assert tables == ["results/tiny/scores/across.parquet"]

@@ -42,7 +42,7 @@ def opened(tmp_path_factory, predictions):
                 maps = draw.random((len(table), copies, side, side)).astype(np.float32)
                 layer = "" if label == "guided" else f"{arch}.last"
                 writer.put(label, MapInfo(label, layer, grid, False, copies), 0, maps, 1.0)
-        stores[arch, seed] = [MapStore(path)]
+        stores[arch, seed] = {"cams": MapStore(path)}
     return stores
 
 
@@ -85,7 +85,7 @@ def test_layers_are_those_of_both(found):
 
 
 def test_numbers_are_those_of_the_maps_in_the_stores(found, opened, predictions):
-    a, b = opened["resnet", 1][0], opened["vit", 1][0]
+    a, b = opened["resnet", 1]["cams"], opened["vit", 1]["cams"]
     known = predictions.set_index("image_id")
     own = found.query("arch == 'resnet' and arch2 == 'vit' and seed == 1 and method == 'cam' and metric == 'spearman'")
     same = own[own["variant"] == "architectures"].set_index("image_id")["value"]

@@ -70,7 +70,7 @@ def test_a_foreign_a_missing_and_another_version_s_table_are_refused(tmp_path: P
     assert "it has no arch" in refused(path, {**SCHEMA, "arch": "str"})
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({b"gradfaith_format": b"99"}), path)
-    assert "its format is 99, this version reads 1" in refused(path)
+    assert "its format is 99, this version reads 2" in refused(path)
 
 
 def test_a_full_disk_leaves_no_table(full) -> None:
@@ -82,11 +82,14 @@ def test_a_full_disk_leaves_no_table(full) -> None:
 
 
 def test_models_tables_say_whose_they_are(tmp_path: Path, frame: pd.DataFrame) -> None:
-    paths = [tmp_path / arch / f"seed-{seed}.parquet" for arch in ("a", "b") for seed in (0, 10)]
+    paths = [tmp_path / "predictions" / arch / f"seed-{seed}.parquet" for arch in ("a", "b") for seed in (0, 10)]
     for path in paths:
         parquet.write(path, frame, SCHEMA)
     back = parquet.read_per_model(paths, SCHEMA)
     assert sorted(set(zip(back["arch"], back["seed"], strict=True))) == [("a", 0), ("a", 10), ("b", 0), ("b", 10)]
+    parquet.write(tmp_path / "t.parquet", frame, SCHEMA)
+    with pytest.raises(BrokenTable, match="does not say of which model it is"):
+        parquet.read_per_model([tmp_path / "t.parquet"], SCHEMA)
 
 
 def test_no_table_at_all_is_an_empty_one_with_its_columns() -> None:

@@ -7,6 +7,8 @@ gradfaith show MAPS.h5         what a map store holds and where it comes from
 gradfaith doctor [STUDY]       look at what a run will need, and say the mend of what is broken
 gradfaith cost --study S       what is left to do, what it will take by past records, and what has none
 gradfaith compare A B          the estimates of two finished studies side by side
+gradfaith verify [STUDY]       every file of a finished study: is it there, undamaged, in its place?
+gradfaith raw-name STUDY ID    of a private dataset: the file that an id stands for, on the machine that has the key
 gradfaith unlock [STUDY]       after a crash: refuse while a process of the earlier run lives, else let the next one in
 gradfaith schema               write what is generated: the schema of a study, the keys in config/README.md, docs/methods.md, docs/metrics.md
 """
@@ -44,6 +46,8 @@ def main() -> None:
     commands.add_parser("doctor").add_argument("study", nargs="?", default="config/config.yaml")
     _add_cost_arguments(commands.add_parser("cost"))
     _add_compare_arguments(commands.add_parser("compare"))
+    commands.add_parser("verify").add_argument("study", nargs="?", default="config/config.yaml")
+    _add_raw_name_arguments(commands.add_parser("raw-name"))
     commands.add_parser("unlock").add_argument("study", nargs="?", default="", help="its YAML file or its name")
     commands.add_parser("schema")
     arguments = parser.parse_args()
@@ -153,6 +157,33 @@ def _run_compare(arguments: argparse.Namespace) -> None:
     )
 
 
+def _run_verify(arguments: argparse.Namespace) -> None:
+    from gradfaith.cli import verify
+
+    path = locate.study_file(arguments.study, Path.cwd())
+    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    problems = []
+    for problem in verify.verify_study(plan, Path.cwd()):
+        print(problem, flush=True)
+        problems.append(problem)
+    for name in verify.unexpected_files(plan, Path.cwd()):
+        print(f"note: {name} is of no rule of this study")
+    if problems:
+        sys.exit(
+            f"{len(problems)} problems; delete what is damaged and run the study again: only what is missing is computed"
+        )
+    print(f"{len(verify.expected_files(plan))} files: complete, undamaged, made from each other")
+
+
+def _run_raw_name(arguments: argparse.Namespace) -> None:
+    from gradfaith.dag.rule_params import RuleParams
+    from gradfaith.data import raw_files
+
+    path = locate.study_file(arguments.study, Path.cwd())
+    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    print(raw_files.find_raw_file(raw_files.open_raw(RuleParams(plan).data(), plan.dataset.raw), arguments.id))
+
+
 def _run_unlock(arguments: argparse.Namespace) -> None:
     here = Path.cwd()
     found = [at_work for process in psutil.process_iter() if (at_work := _describe_live_process(process, here))]
@@ -221,6 +252,11 @@ def _parse_image_count(text: str) -> int:
     return int(text)
 
 
+def _add_raw_name_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="a study's name, or its YAML file")
+    parser.add_argument("id", help="an image id, or the id of a file in an error")
+
+
 def _add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="a finished study's name, or its YAML file")
     parser.add_argument("b", help="another's")
@@ -238,6 +274,7 @@ def _run_schema(_arguments: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check": _run_check, "explain": _run_explain, "methods": _run_methods, "show": _run_show, "unlock": _run_unlock,
     "doctor": _run_doctor, "cost": _run_cost, "compare": _run_compare, "schema": _run_schema,
+    "raw-name": _run_raw_name, "verify": _run_verify,
 }  # fmt: skip
 
 

@@ -13,8 +13,7 @@ from typing import Any
 from gradfaith import __version__
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.storage.hdf5 import ImageStore
-from gradfaith.storage.hdf5_file import FORMAT_VERSION as STORE_FORMAT
-from gradfaith.storage.parquet import FORMAT_VERSION as TABLE_FORMAT
+from gradfaith.storage.identity import STORE_FORMAT, TABLE_FORMAT
 
 CARD_KEYS = (
     "arch", "seed", "external", "weights_sha256", "best_epoch", "temperature", "parameters", "device", "threads", "versions",

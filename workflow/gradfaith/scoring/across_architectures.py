@@ -38,12 +38,11 @@ from gradfaith.metrics.runners.agreement import (
 )
 from gradfaith.metrics.runners.ensemble import ENSEMBLE, MIN_VOTES, Ensemble, compare_with_ensemble
 from gradfaith.scoring.agreement import compared_images, true_class_maps
-from gradfaith.scoring.score_rows import score_table
+from gradfaith.scoring.score_rows import ModelKey, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import Grid
 
 ARCHITECTURES = "architectures"
-ModelKey = tuple[str, int]  # architecture and seed
 
 
 class PairRow(NamedTuple):
@@ -56,7 +55,7 @@ class PairRow(NamedTuple):
 
 def score_across_architectures(
     images: ImageStore,
-    stores: Mapping[ModelKey, Sequence[MapStore]],
+    stores: Mapping[ModelKey, Mapping[str, MapStore]],
     predictions: pd.DataFrame,
     metrics: BoundPlugins,
     comparisons: Sequence[str],
@@ -64,7 +63,7 @@ def score_across_architectures(
 ) -> pd.DataFrame:
     """Return score rows of every method that several models have.
 
-    `stores`: model -> its stores, all in one order of bundles; `comparisons`: "architectures", "ensemble" or both.
+    `stores`: model -> bundle -> store; `comparisons`: "architectures", "ensemble" or both.
     """
     job = _AcrossJob(images, dict(sorted(stores.items())), predictions, metrics, (seed, "agreement"))
     tables = []
@@ -81,14 +80,14 @@ class _AcrossJob:
     """All models' stores, and what their comparisons share."""
 
     images: ImageStore
-    stores: Mapping[ModelKey, Sequence[MapStore]]  # in the order of names
+    stores: Mapping[ModelKey, Mapping[str, MapStore]]  # in the order of names
     predictions: pd.DataFrame
     metrics: BoundPlugins
     key: tuple[object, ...]
 
     def methods(self) -> Iterator[tuple[str, dict[ModelKey, MapStore]]]:
         """Yield every method with the stores of the models that have it."""
-        for bundle in range(len(next(iter(self.stores.values())))):
+        for bundle in next(iter(self.stores.values())):
             by_model = {model: maps[bundle] for model, maps in self.stores.items()}
             for label in dict.fromkeys(label for maps in by_model.values() for label in maps.methods):
                 yield label, {model: maps for model, maps in by_model.items() if label in maps.methods}

@@ -5,34 +5,32 @@ shuffled method the first copy only.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradfaith.metrics.contract import BoundPlugins
 from gradfaith.metrics.runners.agreement import ComparedImages, ModelMaps, compare_seeds
-from gradfaith.scoring.score_rows import method_copies, rows_of_target, score_table
+from gradfaith.scoring.score_rows import ModelKey, method_copies, rows_of_target, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
 
 
 def score_agreement(
     images: ImageStore,
-    stores: Mapping[int, Sequence[MapStore]],
+    stores: Mapping[ModelKey, Mapping[str, MapStore]],
     predictions: pd.DataFrame,
     metrics: BoundPlugins,
-    model: Mapping[str, Any],
     seed: int,
 ) -> pd.DataFrame:
     """Return score rows of the agreement between the seeds of one architecture, on the true class's maps.
 
-    `stores`: seed -> its stores, in one order of bundles; `model`: columns of the architecture; `seed`: of the draws.
+    `stores`: model -> bundle -> store, of models that differ in the seed; `seed`: of the draws.
     """
     by_image = predictions.drop_duplicates("image_id").set_index("image_id")
-    tables = []
-    for bundle in range(len(next(iter(stores.values())))):
-        by_seed = {number: maps[bundle] for number, maps in stores.items()}
+    (arch,), tables = {arch for arch, _ in stores}, []
+    for bundle in next(iter(stores.values())):
+        by_seed = {number: maps[bundle] for (_, number), maps in stores.items()}
         first = next(iter(by_seed.values()))
         shared = set.intersection(*(set(maps.rows["image_id"]) for maps in by_seed.values()))
         ids = [image for image in dict.fromkeys(first.rows["image_id"]) if image in shared]
@@ -42,7 +40,7 @@ def score_agreement(
             models = {number: true_class_maps(maps, label, info, images) for number, maps in by_seed.items()}
             for pair in compare_seeds(models, compared_images(ids, by_image), metrics, key=(seed, "agreement")):
                 columns = {
-                    **model, "seed": pair.seed, "arch2": model["arch"], "seed2": pair.seed2, "method": label, "copy": copy,
+                    "arch": arch, "seed": pair.seed, "arch2": arch, "seed2": pair.seed2, "method": label, "copy": copy,
                     "layer": info.layer, "target": "true", "metric": pair.metric, "variant": pair.variant,
                     "predicted": "", "correct": pd.NA,
                 }  # fmt: skip

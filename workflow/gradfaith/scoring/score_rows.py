@@ -6,7 +6,7 @@ predicted class, those of role "true" to metrics that read the true class, those
 store is read only beside the images, and the weights, that it was made from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ from gradfaith.errors import BrokenStore
 from gradfaith.metrics.contract import BoundPlugins, Result
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
+
+ModelKey = tuple[str, int]  # architecture and seed
 
 
 class MethodCopy(NamedTuple):
@@ -61,6 +63,15 @@ def score_table(
 def open_map_stores(stack: ExitStack, paths: Sequence[str | Path], images: ImageStore) -> list[MapStore]:
     """Open map stores of these images; the stack closes them."""
     return [check_made_from(stack.enter_context(MapStore(path)), images) for path in paths]
+
+
+def stores_by_model(stores: Iterable[MapStore]) -> dict[ModelKey, dict[str, MapStore]]:
+    """Return model -> bundle -> store, by what each store says that it is, models in the order of the stores."""
+    models: dict[ModelKey, dict[str, MapStore]] = {}
+    for store in stores:
+        assert store.identity.seed is not None  # a store of maps is of one model
+        models.setdefault((store.identity.arch, store.identity.seed), {})[store.identity.bundle] = store
+    return models
 
 
 def check_made_from(maps: MapStore, images: ImageStore, weights_sha256: str = "") -> MapStore:

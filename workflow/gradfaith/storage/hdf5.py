@@ -7,6 +7,8 @@ A row of a map store is one (image, target class). A constant map is "degenerate
 "failed"; both are kept as they came.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from gradfaith.storage.hdf5_file import (
 )
 from gradfaith.storage.map_info import STATUSES, MapInfo, from_attributes, status_of
 
+# of a stamp: what decides the maps' values, and makes the digest; device, threads and versions do not
+DECIDING = ("arch", "seed", "bundle", "images_digest", "weights_sha256", "settings", "code")
+
 
 class ImageWriter(StoreWriter):
     """Writes images.h5, one image at a time."""
@@ -38,8 +43,9 @@ class ImageWriter(StoreWriter):
         regions: Sequence[str],
         shape: tuple[int, int, int],
         stamp: Mapping[str, Any],
+        made_from: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(path, "images", stamp)
+        super().__init__(path, "images", stamp, made_from or {})
         self._ids, self._regions, self._shape = list(ids), regions, shape
         self._missing = set(range(len(ids)))
 
@@ -76,8 +82,16 @@ class ImageWriter(StoreWriter):
 class MapWriter(StoreWriter):
     """Writes the maps of one cell, batch by batch; `rows` holds image_id, target (a class index) and role."""
 
-    def __init__(self, path: Path | str, rows: pd.DataFrame, stamp: Mapping[str, Any]) -> None:
-        super().__init__(path, "maps", stamp)
+    def __init__(
+        self,
+        path: Path | str,
+        rows: pd.DataFrame,
+        stamp: Mapping[str, Any],
+        made_from: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(path, "maps", stamp, made_from or {})
+        deciding = json.dumps({key: stamp[key] for key in DECIDING if key in stamp}, sort_keys=True, default=str)
+        self._head["digest"] = hashlib.sha256(deciding.encode()).hexdigest()
         self._rows, self._table = len(rows), rows
         self._filled: dict[str, int] = {}
 
@@ -131,7 +145,6 @@ class ImageStore(StoreReader):
         self.ids: list[str] = list(self._file["image_id"].asstr()[:])
         self.row = {image: row for row, image in enumerate(self.ids)}
         self.mean, self.std = float(attributes["mean"]), float(attributes["std"])
-        self.digest = str(attributes["digest"])
         height, width = self._file["pixels"].shape[2:]
         self.size: tuple[int, int] = (height, width)
         self.regions = tuple(self._file.get("masks", ()))
@@ -156,7 +169,7 @@ class ImageStore(StoreReader):
     def _rows(self, name: str, ids: Sequence[str]) -> Any:
         wanted = np.array([self.row[image] for image in ids], dtype=np.int64)
         unique, back = np.unique(wanted, return_inverse=True)  # HDF5 reads rising rows only
-        return self._read(name, unique)[back]
+        return self.read(name, unique)[back]
 
 
 class MapStore(StoreReader):
@@ -175,7 +188,7 @@ class MapStore(StoreReader):
 
     def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
         """Read the maps of one method and copy."""
-        maps: NDArray[np.float32] = self._read(f"methods/{label}/maps", (rows, copy))
+        maps: NDArray[np.float32] = self.read(f"methods/{label}/maps", (rows, copy))
         return maps
 
     def cells(self, label: str) -> tuple[int, int]:
@@ -185,15 +198,15 @@ class MapStore(StoreReader):
 
     def status(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.str_]:  # (n,)
         """Read the status of the maps of one method and copy."""
-        status: NDArray[np.str_] = np.array(STATUSES)[self._read(f"methods/{label}/status", (rows, copy))]
+        status: NDArray[np.str_] = np.array(STATUSES)[self.read(f"methods/{label}/status", (rows, copy))]
         return status
 
     def notes(self, label: str) -> dict[str, NDArray[np.float32]]:  # each (n,)
         """Read a method's own diagnostics, a number per map, by name."""
         names = self._file[f"methods/{label}"].get("notes", {})
-        return {name: self._read(f"methods/{label}/notes/{name}") for name in names}
+        return {name: self.read(f"methods/{label}/notes/{name}") for name in names}
 
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
         """Read the seconds that each row of a method took."""
-        seconds: NDArray[np.float32] = self._read(f"methods/{label}/seconds")
+        seconds: NDArray[np.float32] = self.read(f"methods/{label}/seconds")
         return seconds

@@ -8,6 +8,7 @@ damaged shows fewer members and no error. Whatever h5py raises on reading become
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenStore
 from gradfaith.storage.atomic import DeferredErrorFile, replacing
+from gradfaith.storage.identity import STORE_FORMAT, Identity
 
-FORMAT_VERSION = 3
 CHECKED: Mapping[str, Any] = {"fletcher32": True}  # a checksum per chunk, compared when it is read
 GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, **CHECKED}
+BLOCK_ROWS = 64  # rows that are read at once where all are
 WITH_CHECKSUMS = ("v110", "v110")  # the format in which HDF5 checks its own headers
 # what reading a damaged file raises
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
@@ -30,10 +32,11 @@ DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeEr
 class StoreWriter:
     """An HDF5 file being written; it gets its name only when the block ends without error and it is complete."""
 
-    def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any], made_from: Mapping[str, str]) -> None:
         self.path = Path(path)
         text = json.dumps(dict(stamp), sort_keys=True, default=str)
-        self._head = {"kind": kind, "format": FORMAT_VERSION, "stamp": text}
+        identity = replace(Identity.of_place(path), made_from=dict(made_from))
+        self._head = {"kind": kind, "format": STORE_FORMAT, "stamp": text, "identity": identity.to_json()}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # a disk can be full before the first row
@@ -70,9 +73,9 @@ class StoreWriter:
 
 
 class StoreReader:
-    """An open store: complete, and of this version's format."""
+    """An open store: complete, of this version's format, and in its place."""
 
-    kind = ""
+    kind = ""  # any
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -87,13 +90,15 @@ class StoreReader:
     def _load(self, attributes: Mapping[str, Any]) -> None:
         """Check and read what is needed before the first row."""
         found = attributes.get("kind"), attributes.get("format"), bool(attributes.get("complete", False))
-        if found != (self.kind, FORMAT_VERSION, True):
+        if found != (self.kind or found[0], STORE_FORMAT, True):
             self._file.close()
             words = "kind {}, format {}, complete {}".format(*found)
-            raise broken_store(self.path, f"{words}; expected {self.kind}, {FORMAT_VERSION}, True")
+            raise broken_store(self.path, f"{words}; expected {self.kind}, {STORE_FORMAT}, True")
         if attributes["contents"] != _contents(self._file):
             raise broken_store(self.path, "not all that was written is found")
         self.stamp: dict[str, Any] = json.loads(attributes["stamp"])
+        self.identity, self.digest = Identity.from_json(attributes["identity"]), str(attributes["digest"])
+        self.identity.check_place(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +106,30 @@ class StoreReader:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def _read(self, name: str, selection: Any = slice(None)) -> Any:
+    def datasets(self) -> dict[str, int]:
+        """Return name -> rows of all datasets."""
+        found = {name: self._file[name] for name in json.loads(_contents(self._file))}
+        return {name: len(item) for name, item in found.items() if isinstance(item, h5py.Dataset)}
+
+    def read(self, name: str, selection: Any = slice(None)) -> Any:
         try:
             return self._file[name][selection]
         except DAMAGE as error:
             raise broken_store(self.path, str(error)) from error
+
+
+def read_identity(path: Path | str) -> tuple[Identity, str]:
+    """Return what a store is, and the digest of what it holds."""
+    with StoreReader(path) as store:
+        return store.identity, store.digest
+
+
+def read_all(path: Path | str) -> None:
+    """Read every chunk of a store, so that every checksum is compared."""
+    with StoreReader(path) as store:
+        for name, rows in store.datasets().items():
+            for start in range(0, rows, BLOCK_ROWS):
+                store.read(name, slice(start, start + BLOCK_ROWS))
 
 
 def _contents(file: h5py.File) -> str:

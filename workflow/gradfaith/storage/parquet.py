@@ -1,9 +1,12 @@
 """Write and read the Parquet tables: complete or not there, with the columns of their schemas, checked when read.
 
-A schema names the columns that a table must have; it may have more. The format version is stored in the file.
+A schema names the columns that a table must have; it may have more. The file also stores the format's version and the
+table's identity (storage/identity.py).
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +15,9 @@ import pyarrow.parquet as pq
 
 from gradfaith.errors import BrokenTable
 from gradfaith.storage.atomic import replacing
+from gradfaith.storage.identity import TABLE_FORMAT, Identity
 
-FORMAT_VERSION = "1"
+VERSION_KEY, IDENTITY_KEY = b"gradfaith_format", b"gradfaith_identity"
 Schema = Mapping[str, str]
 
 MANIFEST: Schema = {
@@ -56,8 +60,11 @@ META: Schema = {
 RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 
 
-def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
-    """Write a table completely or not at all, its schema's columns first and of their types."""
+def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapping[str, str] | None = None) -> None:
+    """Write a table completely or not at all, its schema's columns first and of their types.
+
+    `made_from`: path -> digest of the files that it was computed from, as `origins.check_inputs` returns them.
+    """
     missing = [name for name in schema if name not in frame]
     if missing:
         raise BrokenTable(
@@ -67,27 +74,47 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
         )
     ordered = frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
     table = pa.Table.from_pandas(ordered, preserve_index=False)
-    table = table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), b"gradfaith_format": FORMAT_VERSION.encode()}
-    )
+    identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
+    own = {VERSION_KEY: str(TABLE_FORMAT).encode(), IDENTITY_KEY: identity.to_json().encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     with replacing(path) as draft:
         pq.write_table(table, draft, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
-    """Read a table and check that this version wrote it and that it has the columns of its schema."""
+    """Read a table and check that this version wrote it, that it lies in its place, and that it has the columns of its schema."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         frame: pd.DataFrame = table.to_pandas()
     except Exception as error:  # a flipped bit in the metadata can raise anything
         raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
-    version = (table.schema.metadata or {}).get(b"gradfaith_format", b"none").decode()
-    if version != FORMAT_VERSION:
-        raise _broken(path, f"its format is {version}, this version reads {FORMAT_VERSION}")
+    _identity(path, table.schema.metadata).check_place(path)
     missing = [name for name in schema if name not in table.column_names]
     if missing:
         raise _broken(path, f"it has no {', '.join(missing)}")
     return frame
+
+
+def read_identity(path: Path | str) -> tuple[Identity, str]:
+    """Return what a table is, and the SHA-256 of its file; reads no row."""
+    try:
+        content = Path(path).read_bytes()
+        metadata = pq.read_schema(pa.BufferReader(content)).metadata
+    except Exception as error:  # as above
+        raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+    return _identity(path, metadata), hashlib.sha256(content).hexdigest()
+
+
+def _identity(path: Path | str, metadata: Mapping[bytes, bytes] | None) -> Identity:
+    """Return the identity in a table's metadata; raise an error for a table of another format."""
+    metadata = metadata or {}
+    version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
+    if version != str(TABLE_FORMAT):
+        raise _broken(path, f"its format is {version}, this version reads {TABLE_FORMAT}")
+    try:
+        return Identity.from_json(metadata[IDENTITY_KEY].decode())
+    except (ValueError, LookupError, TypeError) as error:
+        raise _broken(path, f"its identity cannot be read ({error})") from error
 
 
 def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
@@ -107,11 +134,13 @@ def empty(schema: Schema) -> pd.DataFrame:
 
 
 def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
-    """Read tables at .../<arch>/seed-<s>.parquet as one, with columns arch and seed."""
+    """Read tables of one model each as one, with columns arch and seed from the tables' identities."""
     frames = []
-    for path in map(Path, paths):
-        seed = int(path.stem.removeprefix("seed-"))
-        frames.append(read(path, schema).assign(arch=path.parent.name, seed=seed))
+    for path in paths:
+        identity, _ = read_identity(path)
+        if identity.seed is None:
+            raise _broken(path, "it does not say of which model it is")
+        frames.append(read(path, schema).assign(arch=identity.arch, seed=identity.seed))
     return pd.concat(frames, ignore_index=True)
 
 

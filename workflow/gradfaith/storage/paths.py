@@ -4,9 +4,9 @@
     resources/    what comes in: fetched datasets and pretrained weights
     results/      what goes out: one folder per study
 
-A study with a base takes data, models and predictions from the base's folder. A study that evaluates another
-study's models reads their weights there and writes its own cards. Rules use strings with Snakemake's wildcards in
-braces; functions that take `root`, Snakemake's working directory, return `Path`s below it.
+A study with a base takes data, models and predictions from the base's folder; one that evaluates another study's models
+reads their weights there and writes its own cards. Rules use strings with wildcards in braces; functions that take `root`,
+the working directory, return `Path`s below it.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,16 @@ def raw_folder(dataset_folder: Path) -> Path:
 def download_folder(dataset_folder: Path) -> Path:
     """Return the folder of downloaded archives in a dataset's folder of resources/."""
     return dataset_folder / "download"
+
+
+def private_key(dataset: str) -> Path:
+    """Return the key under which the names of a private dataset are hashed."""
+    return Path(RESOURCES, dataset, "private.key")
+
+
+def raw_digests(dataset: str) -> Path:
+    """Return the file that remembers the digests of a dataset's raw files between runs."""
+    return Path(RESOURCES, dataset, ".digests.json")
 
 
 def estimates_file(root: Path, study: str) -> Path:
@@ -122,7 +132,7 @@ class StudyPaths:
     def trained_splits(self) -> str:
         return self._trained("data/splits.parquet")
 
-    # data and models, shared with the studies that have this one as their base
+    # data and models, shared with studies whose base this is
     @property
     def manifest(self) -> str:
         return self._home("data/manifest.parquet")
@@ -184,23 +194,16 @@ class StudyPaths:
     def tensorboard_events(weights: str) -> Path:
         return Path(weights).with_name(TENSORBOARD_EVENTS)
 
-    # fetched once for all studies
     @staticmethod
     def fetched(dataset: str) -> str:
         """Return the record of what was fetched for a dataset."""
         return f"{RESOURCES}/{dataset}/fetched.json"
 
-    @staticmethod
-    def fetch_log(dataset: str) -> str:
-        return f"{RESOURCES}/{dataset}/fetch.log"
-
-    @staticmethod
-    def fetch_benchmark(dataset: str) -> str:
-        return f"{RESOURCES}/{dataset}/fetch.benchmark"
+    def raw_listing(self, dataset: str) -> str:
+        return f"{RESOURCES}/{dataset}/listings/{self.home}.tsv"
 
     @staticmethod
     def pretrained(timm: str) -> str:
-        """Return the file of pretrained weights of an architecture, by its timm name."""
         return f"{RESOURCES}/weights/{timm}.safetensors"
 
     @staticmethod
@@ -208,12 +211,9 @@ class StudyPaths:
         return f"{RESOURCES}/weights/{timm}.json"
 
     @staticmethod
-    def pretrained_log(timm: str) -> str:
-        return f"{RESOURCES}/weights/{timm}.log"
-
-    @staticmethod
-    def pretrained_benchmark(timm: str) -> str:
-        return f"{RESOURCES}/weights/{timm}.benchmark"
+    def beside(output: str, suffix: str) -> str:
+        """Return where the log or the benchmark of a job lies that writes into resources/: beside its output."""
+        return str(Path(output).with_suffix(suffix))
 
     # this study's own
     @property
@@ -238,7 +238,7 @@ class StudyPaths:
 
     @property
     def across(self) -> str:
-        return self._own("scores/agreement/across.parquet")
+        return self._own("scores/across.parquet")
 
     @property
     def randomisation(self) -> str:

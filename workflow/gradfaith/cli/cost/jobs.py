@@ -13,7 +13,7 @@ pixels. They are compared with counts of the same rule only.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb
 from pathlib import Path
@@ -109,16 +109,22 @@ def plan_jobs(plan: Plan, counts: ImageCounts) -> Iterator[PlannedJob]:
     yield from _result_jobs(plan, counts)
 
 
+def _resource_job(plan: Plan, rule: str, outputs: Sequence[str], amount: float, kind: str) -> PlannedJob:
+    """Return a job that writes into resources/, with its benchmark and its log beside its first output."""
+    benchmark, log = (plan.paths.beside(outputs[0], suffix) for suffix in (".benchmark", ".log"))
+    return PlannedJob(rule, tuple(outputs), benchmark, log, amount, amount, kind=kind)
+
+
 def _data_jobs(plan: Plan, counts: ImageCounts) -> Iterator[PlannedJob]:
     paths, n, side = plan.paths, counts.images, plan.study.image.size
     if plan.dataset.fetched:
         name = plan.dataset.name
-        files = (paths.fetch_benchmark(name), paths.fetch_log(name))
-        yield PlannedJob("fetch", (paths.fetched(name),), *files, n, n, kind=name)
+        yield _resource_job(plan, "fetch", [paths.fetched(name)], n, name)
+    if plan.dataset.raw:
+        yield _resource_job(plan, "list_raw", [paths.raw_listing(plan.dataset.name)], n, plan.dataset.name)
     for timm in plan.pretrained_names:
-        outputs = (paths.pretrained(timm), paths.pretrained_record(timm))
-        files = (paths.pretrained_benchmark(timm), paths.pretrained_log(timm))
-        yield PlannedJob("weights", outputs, *files, 1, 1, kind=timm)
+        outputs = [paths.pretrained(timm), paths.pretrained_record(timm)]
+        yield _resource_job(plan, "weights", outputs, 1, timm)
     if plan.dataset.groups:
         yield _study_job(plan, "group", [paths.groups, paths.links, paths.groups_report], {}, n, home=True)
     yield _study_job(plan, "index", [paths.manifest], {}, n, home=True)

@@ -19,6 +19,7 @@ from gradfaith.cli.doctor import slurm, snakemake_metadata
 from gradfaith.cli.doctor.slurm import Finding, State
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import GradFaithError
 from gradfaith.runtime import gpu_slots
 
@@ -52,7 +53,7 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
         path = locate.study_file(study, root)
         study_file = str(path)
         plan = Plan.read(locate.read_document(path), root, str(path))
-        plan.raw_inputs()
+        RuleParams(plan).raw_content()
         yield Finding("study", "well", f"{path} is valid")
     except GradFaithError as error:
         yield Finding("study", "broken", f"{type(error).__name__}: {error.problem}", error.fix)

@@ -7,8 +7,7 @@ A figure is one file; its stem is the figure's name. `needs` names the tables an
 rule makes them its inputs, so a figure is drawn again when one of these changes, and only then. Intervals are
 drawn as they come: nothing is averaged here.
 
-No other module of figures/ opens files. Which model a map store belongs to is read off the end of its path,
-<arch>/seed-<s>/<bundle>.h5, as storage/paths.py writes it.
+No other module of figures/ opens files. Which model a map store belongs to, the store says itself.
 """
 
 import json
@@ -84,6 +83,7 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str,
     tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
     if "predictions" in inputs:
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
+    map_stores = [stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))]
     return FigureInputs(
         title=about["title"],
         classes=about["classes"],
@@ -94,18 +94,16 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str,
         level=about["level"],
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
-        maps={
-            parse_map_path(path): stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))
-        },
+        maps={key_of_store(store): store for store in map_stores},
         audit=json.loads(Path(inputs["audit"]).read_text()) if "audit" in inputs else {},
         settings=about,
     )
 
 
-def parse_map_path(path: str) -> MapStoreKey:
-    """Return architecture, seed and bundle of a map store from its path."""
-    model = Path(path).parent
-    return MapStoreKey(model.parent.name, int(model.name.removeprefix("seed-")), Path(path).stem)
+def key_of_store(store: MapStore) -> MapStoreKey:
+    """Return architecture, seed and bundle of a map store, as it says itself."""
+    assert store.identity.seed is not None  # a store of maps is of one model
+    return MapStoreKey(store.identity.arch, store.identity.seed, store.identity.bundle)
 
 
 def _as_list(paths: str | Sequence[str]) -> list[str]:

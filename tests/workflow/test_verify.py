@@ -1,0 +1,68 @@
+"""`gradfaith verify`: what a person deletes, damages or exchanges in a finished study is found, and Snakemake alone does not find it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from workspace import Workspace
+
+pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+
+
+def verify(space: Workspace) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gradfaith.cli.main", "verify", space.study]
+    environment = {**space.environment, "PYTHONPATH": str(space.folder / "workflow")}
+    return subprocess.run(command, cwd=space.folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file, and leave its times."""
+    state, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def exchange(path: Path) -> None:
+    """Put the file of the other seed there."""
+    other = path.with_name(path.name.replace("seed-0", "seed-1"))
+    state = path.stat()
+    shutil.copy2(other, path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
+    ("scores/localization/net-a/seed-0.parquet", Path.unlink, "missing"),
+    ("maps/net-a/seed-0/cams.h5", Path.unlink, "missing"),
+    ("tables/summary.md", Path.unlink, "missing"),
+    ("scores.parquet", flip, "damaged"),
+    ("data/images.h5", flip, "damaged"),
+    ("models/net-a/seed-0/weights.safetensors", flip, "damaged"),
+    ("figures/panels.png", flip, "damaged"),
+    ("predictions/net-b/seed-0.parquet", exchange, "damaged"),
+]
+
+
+def test_a_finished_study_is_complete_and_each_fault_is_named(spoilable: Workspace) -> None:
+    whole = verify(spoilable)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    assert "complete, undamaged, made from each other" in whole.stdout
+    for name, spoil, _ in SPOILED:
+        spoil(spoilable.results / name)
+    (spoilable.results / "scores/localization/net-z").mkdir()
+    shutil.copy2(
+        spoilable.results / "estimates.parquet", spoilable.results / "scores/localization/net-z/seed-0.parquet"
+    )
+    assert spoilable.planned() == {}, "Snakemake sees nothing of this"
+    found = verify(spoilable)
+    assert found.returncode == 1
+    lines = [line for line in found.stdout.splitlines() if not line.startswith("note:")]
+    for name, _, state in SPOILED:
+        assert [line for line in lines if line.startswith(f"{state}: ") and name in line], (name, found.stdout)
+    assert "note: results/tiny/scores/localization/net-z/seed-0.parquet is of no rule of this study" in found.stdout
+    assert f"{len(lines)} problems" in found.stderr
+    assert "Traceback" not in found.stderr

@@ -1,0 +1,69 @@
+"""Check that the inputs of a job belong together: each lies in its place, and none was made from another file than lies beside it.
+
+    origins = check_inputs(job.input)
+    parquet.write(job.output[0], table, schema, origins)
+
+`origins` holds the digest of every input, and of what the inputs were made from. What is written carries it on, so that a
+table of estimates still knows the images, weights and maps behind it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from gradfaith.errors import BrokenStore, ForeignFile
+from gradfaith.storage import hdf5_file, parquet
+from gradfaith.storage.identity import Identity
+
+
+def check_inputs(paths: Iterable[Path | str]) -> dict[str, str]:
+    """Return path -> digest of the tables, stores and cards among `paths`, and of all files that these were made from.
+
+    Raises:
+        ForeignFile: a file belongs elsewhere, or was made from another version of a file than a second one.
+    """
+    digests: dict[str, str] = {}
+    source: dict[str, str] = {}  # path -> the file that says so: the file itself, or one that was made from it
+    for path in map(str, paths):
+        read = next((reader for end, reader in READERS.items() if path.endswith(end)), None)
+        if read is None:
+            continue  # a report or a weight file: the card holds the digest of the weights
+        identity, digest = read(path)
+        identity.check_place(path)
+        for name, found in {path: digest, **identity.made_from}.items():
+            if digests.setdefault(name, found) != found:
+                raise _made_from_another(name, source[name], path)
+            source.setdefault(name, path)
+    return digests
+
+
+def read_card_identity(path: Path | str) -> tuple[Identity, str]:
+    """Return the identity of a model's card, and the digest of the weights that it describes."""
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Identity("card", arch=str(card["arch"]), seed=int(card["seed"])), str(card["weights_sha256"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise BrokenStore(
+            problem=f"{path} is not the card of a model: {error}.",
+            reason="Without its card nobody knows what the weights belong to.",
+            fix="Delete the model's folder and run again.",
+        ) from error
+
+
+READERS: Mapping[str, Callable[[Path | str], tuple[Identity, str]]] = {
+    ".parquet": parquet.read_identity,
+    ".h5": hdf5_file.read_identity,
+    "card.json": read_card_identity,
+}
+
+
+def _made_from_another(name: str, first: str, second: str) -> ForeignFile:
+    """Return the error of two files that disagree on the content of a third, or of one that disagrees with that itself."""
+    older = [path for path in (first, second) if path != name]
+    one = f"{older[0]} was made from another {name} than the one that is there"
+    both = f"{' and '.join(older)} were made from different versions of {name}"
+    return ForeignFile(
+        problem=f"{both if len(older) == 2 else one}.",
+        reason="Numbers of two different computations would be mixed.",
+        fix=f"Delete {' and '.join(older)} and run again: only what is missing is computed.",
+    )
