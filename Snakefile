@@ -18,7 +18,7 @@ from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
 from gradfaith.errors import GradFaithError  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
-from gradfaith.storage.identity import STORE_FORMAT, TABLE_FORMAT  # noqa: E402
+from gradfaith.storage.identity import CARD_FORMAT, STORE_FORMAT, TABLE_FORMAT  # noqa: E402
 
 prepare_environment(HERE / "workflow")
 

@@ -40,6 +40,7 @@ if study.external:
             **job_resources.cpu(),
         params:
             settings=rule_params.adopt(),
+            format=CARD_FORMAT,
         message:
             "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
         script:
@@ -72,6 +73,7 @@ else:
         params:
             settings=lambda w: rule_params.train(w.arch),
             recipe_version=plan.recipe_version,
+            format=CARD_FORMAT,
         message:
             "train {wildcards.arch}, seed {wildcards.seed}"
         script:

@@ -1,14 +1,10 @@
 """Audit a dataset and its split: duplicates, leakage, shortcuts."""
 
-import json
-from pathlib import Path
-
 import gradfaith.runtime.job
 from gradfaith.dag.plan import Plan
 from gradfaith.data.audit import report
 from gradfaith.data.raw_files import open_raw
-from gradfaith.storage import hdf5, parquet
-from gradfaith.storage.atomic import write_text
+from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
@@ -18,7 +14,7 @@ settings = job.params.settings
 with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
     check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
-    groups = json.loads(Path(job.input.groups).read_text()) if job.input.get("groups") else None
+    groups = json_file.read(job.input.groups) if job.input.get("groups") else None
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
     splits = parquet.read(job.input.splits, parquet.SPLITS)
     trained = None
@@ -28,4 +24,4 @@ with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images
     audit = report.audit_dataset(
         manifest, splits, images, raw.reader, raw.folder, settings, groups, trained=trained, threads=job.threads
     )
-    write_text(job.output[0], json.dumps(audit, indent=2) + "\n")
+    json_file.write(job.output[0], audit)

@@ -1,12 +1,11 @@
 """Draw one figure, as SVG and as PNG."""
 
-import json
 from contextlib import ExitStack
-from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
+from gradfaith.storage import json_file
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
@@ -17,5 +16,5 @@ with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack, theme.use_
     inputs = contract.open_inputs(stack, dict(job.input.items()), job.params.about)
     figure = registry.load("figures", settings["use"]).draw(inputs, **settings["options"])
     if job.input.get("leakage_check"):
-        theme.add_caution(figure, json.loads(Path(job.input.leakage_check).read_text())["caution"])
+        theme.add_caution(figure, json_file.read(job.input.leakage_check)["caution"])
     theme.save(figure, job.output.svg, job.output.png)

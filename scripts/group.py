@@ -1,13 +1,10 @@
 """Infer groups of a dataset from its images, and record which links joined them."""
 
-import json
-
 import gradfaith.runtime.job
 from gradfaith.dag.plan import Plan
 from gradfaith.data.grouping import infer
 from gradfaith.data.raw_files import open_raw
-from gradfaith.storage import parquet
-from gradfaith.storage.atomic import write_text
+from gradfaith.storage import json_file, parquet
 from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
@@ -19,5 +16,5 @@ with gradfaith.runtime.job.running(job.log[0]):
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     grouping = infer.group_dataset(raw.reader, raw.folder, raw.options, settings["groups"], threads=job.threads)
     parquet.write(job.output.links, grouping.links, parquet.LINKS, origins)
-    write_text(job.output.report, json.dumps(grouping.report, indent=2) + "\n")
+    json_file.write(job.output.report, grouping.report)
     parquet.write(job.output.groups, grouping.groups, parquet.GROUPS, origins)

@@ -1,12 +1,9 @@
 """Split the images of a manifest into train, val and test, by group."""
 
-import json
-
 import gradfaith.runtime.job
 from gradfaith.data.manifest import readable_rows
 from gradfaith.data.split import PARTS, split, split_report
-from gradfaith.storage import parquet
-from gradfaith.storage.atomic import write_text
+from gradfaith.storage import json_file, parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
@@ -18,5 +15,5 @@ with gradfaith.runtime.job.running(job.log[0]):
     shares = {part: settings[part] for part in PARTS}
     options = {key: settings[key] for key in ("classes", "tolerance", "seed", "by")}
     table = split(manifest, shares, **options)
-    write_text(job.output.report, json.dumps(split_report(table, manifest, shares), indent=2) + "\n")
+    json_file.write(job.output.report, split_report(table, manifest, shares))
     parquet.write(job.output.table, table, parquet.SPLITS, origins)

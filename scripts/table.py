@@ -1,13 +1,12 @@
 """Write one table as Markdown, CSV and LaTeX."""
 
-import json
 from contextlib import ExitStack
-from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith import registry
 from gradfaith.reporting.figures.contract import open_inputs
 from gradfaith.reporting.tables import sheet as sheets
+from gradfaith.storage import json_file
 from gradfaith.storage.atomic import write_text
 from gradfaith.storage.origins import check_inputs
 
@@ -17,7 +16,7 @@ with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
     check_inputs(job.input)
     inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
     sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)
-    sheet = sheets.add_caution(sheet, json.loads(Path(job.input.leakage_check).read_text())["caution"])
+    sheet = sheets.add_caution(sheet, json_file.read(job.input.leakage_check)["caution"])
     write_text(job.output.md, sheets.markdown(sheet))
     write_text(job.output.csv, sheets.csv(sheet))
     write_text(job.output.tex, sheets.latex(sheet))

@@ -1,6 +1,5 @@
 """A small study for the figures: scores drawn at random around known levels, tables by the real statistics, stores on disk."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from gradfaith.stats import meta_evaluation
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
-from gradfaith.storage import hdf5, map_info, parquet
+from gradfaith.storage import hdf5, json_file, map_info, parquet
 
 CLASSES, ARCHS, SEEDS = ["normal", "benign", "malignant"], ["resnet10t", "efficientvit_b0"], [0, 1]
 CONTROLS = ["random-grid", "centre", "uniform"]
@@ -160,7 +159,7 @@ class SmallStudy:
         parts = about[["image_id"]].assign(part=np.array(["train", "val", "test"])[np.arange(len(about)) // 2 % 3])
         self.inputs["splits"], self.inputs["audit"] = str(folder / "splits.parquet"), str(folder / "audit.json")
         parquet.write(folder / "splits.parquet", parts, parquet.SPLITS)
-        (folder / "audit.json").write_text(json.dumps(AUDIT))
+        json_file.write(folder / "audit.json", AUDIT)
         self.inputs["images"] = self._images(folder, about)
         self.inputs["maps"] = [self._maps(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
 

@@ -67,6 +67,10 @@ class BrokenTable(GradFaithError):
     """A Parquet table cannot be read, or its columns are not those of its schema."""
 
 
+class BrokenDocument(GradFaithError):
+    """A JSON file is cut, edited, or not as it was written."""
+
+
 class ForeignFile(GradFaithError):
     """A table, store or card belongs elsewhere, or was made from other files than those beside it."""
 

@@ -1,6 +1,5 @@
 """A class map says which outputs are which class, by index or by name, and every slip in it is told before any job."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from gradfaith.config.study import TAKEN_FROM_EXTERNAL
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
+from gradfaith.storage import json_file
 
 CLASSES = ["normal", "benign", "malignant"]
 
@@ -29,13 +29,13 @@ def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.
 def finish(place: Path, classes: list[str], size: int = 64, **changes: Any) -> None:
     harmonise = {"low_pass": 0.0, "resample": None, "jpeg": None}
     image = {"size": size, "fit": "pad", "channels": 1, "harmonise": harmonise | changes}
-    card = json.dumps({"classes": classes, "spec": {"size": size, "channels": 1}, "image": image})
+    card = {"classes": classes, "spec": {"size": size, "channels": 1}, "image": image}
     for name in ("data/manifest.parquet", "data/splits.parquet"):
         put(place / f"results/tiny/{name}", "")
     for arch in ("net-a", "net-b"):
         for seed in (0, 1):
             put(place / f"results/tiny/models/{arch}/seed-{seed}/weights.safetensors", "")
-            put(place / f"results/tiny/models/{arch}/seed-{seed}/card.json", card)
+            json_file.write(place / f"results/tiny/models/{arch}/seed-{seed}/card.json", card)
             put(place / f"results/tiny/predictions/{arch}/seed-{seed}.parquet", "")
 
 

@@ -1,6 +1,5 @@
 """A model comes back from disk as it was, or not at all."""
 
-import json
 import pickle
 
 import pytest
@@ -54,16 +53,16 @@ def test_truncated_weights_are_refused(weights):
 
 def test_a_pickle_is_refused_even_where_the_card_vouches_for_it(weights):
     weights.write_bytes(pickle.dumps({"weight": 1}))
-    card = json.loads(weights.with_name("card.json").read_text())
-    weights.with_name("card.json").write_text(json.dumps(card | {"weights_sha256": checkpoint.file_sha256(weights)}))
+    card = checkpoint.read_card(weights.with_name("card.json"))
+    checkpoint.write_card(weights.with_name("card.json"), card | {"weights_sha256": checkpoint.file_sha256(weights)})
     with pytest.raises(ModelUnusable, match="does not fit"):
         checkpoint.load(weights, weights.with_name("card.json"))
 
 
 def test_weights_of_another_architecture_are_refused(weights):
-    card = json.loads(weights.with_name("card.json").read_text())
+    card = checkpoint.read_card(weights.with_name("card.json"))
     card["spec"]["timm"] = "test_vit"
-    weights.with_name("card.json").write_text(json.dumps(card))
+    checkpoint.write_card(weights.with_name("card.json"), card)
     with pytest.raises(ModelUnusable, match="does not fit"):
         checkpoint.load(weights, weights.with_name("card.json"))
 

@@ -1,6 +1,5 @@
 """Figures: drawn from small synthetic tables, and read back from what was drawn."""
 
-import json
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, SmallSt
 from gradfaith import registry
 from gradfaith.reporting import image_examples, metric_rows
 from gradfaith.reporting.figures import theme
-from gradfaith.storage import parquet
+from gradfaith.storage import json_file, parquet
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +194,8 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
 ) -> None:
     nothing = {"reason": "this study trained no model on these images", "this": None, "random": [], "groups": []}
     path = tmp_path / "audit.json"
-    path.write_text(
-        json.dumps(AUDIT | {"leakage": nothing, "seen_before": {"study": "there", "images": 0, "list": []}})
-    )
+    seen = {"study": "there", "images": 0, "list": []}
+    json_file.write(path, AUDIT | {"leakage": nothing, "seen_before": seen})
     monkeypatch.setitem(world.inputs, "audit", str(path))
     with theme.use_theme():
         said = [" ".join(text.split()) for text in texts(world.draw("audit"))]

@@ -1,6 +1,5 @@
 """A file says what it is: one that lies in another's place, or was made from other files than lie there, is refused by name."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.errors import ForeignFile
-from gradfaith.storage import parquet
+from gradfaith.storage import json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.identity import KINDS, Identity
 from gradfaith.storage.map_info import MapInfo
@@ -93,8 +92,7 @@ def test_tables_of_several_models_are_told_apart_by_what_they_say(tmp_path: Path
 
 def test_a_card_of_another_model_is_refused(tmp_path: Path) -> None:
     card = tmp_path / "results/tiny/models/net/seed-0/card.json"
-    card.parent.mkdir(parents=True)
-    card.write_text(json.dumps({"arch": "net", "seed": 1, "weights_sha256": "w"}))
+    json_file.write(card, {"arch": "net", "seed": 1, "weights_sha256": "w"})
     with pytest.raises(ForeignFile, match="holds card of net, seed 1; card of net, seed 0"):
         check_inputs([card])
 

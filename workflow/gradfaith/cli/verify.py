@@ -6,7 +6,6 @@ pictures are decoded, documents parsed. Then the identities of all files are com
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +14,7 @@ from PIL import Image
 
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import GradFaithError
-from gradfaith.storage import hdf5_file, parquet
+from gradfaith.storage import hdf5_file, json_file, parquet
 from gradfaith.storage.identity import Identity
 from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import declared_results
@@ -95,7 +94,7 @@ def _check_table(path: Path) -> None:
 
 def _check_weights(path: Path) -> None:
     """Compare weights with the card beside them; of another study's weights the card is that study's."""
-    card = json.loads(path.with_name("card.json").read_text(encoding="utf-8"))
+    card = json_file.read(path.with_name("card.json"))
     if hashlib.sha256(path.read_bytes()).hexdigest() != card["weights_sha256"]:
         raise ValueError("its SHA-256 is not the one on its card")
 
@@ -110,15 +109,11 @@ def _check_text(path: Path) -> None:
         raise ValueError("it is empty")
 
 
-def _check_json(path: Path) -> None:
-    json.loads(path.read_text(encoding="utf-8"))
-
-
 def _check_svg(path: Path) -> None:
     ElementTree.parse(path)
 
 
-CHECKS: Mapping[str, Callable[[Path], None]] = {
-    ".parquet": _check_table, ".h5": hdf5_file.read_all, ".safetensors": _check_weights, ".json": _check_json,
+CHECKS: Mapping[str, Callable[[Path], object]] = {
+    ".parquet": _check_table, ".h5": hdf5_file.read_all, ".safetensors": _check_weights, ".json": json_file.read,
     ".png": _check_picture, ".svg": _check_svg, ".md": _check_text, ".csv": _check_text, ".tex": _check_text,
 }  # fmt: skip

@@ -7,7 +7,6 @@ A study's name is its key `study:`. The name is looked for in config/studies/<na
 other file of config/studies/. A file there that cannot be read is passed over, and named if nothing was found.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import yaml
 
 from gradfaith.config.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
-from gradfaith.errors import StudyInvalid
+from gradfaith.errors import BrokenDocument, StudyInvalid
 from gradfaith.registry import did_you_mean
+from gradfaith.storage import json_file
 from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
@@ -78,10 +78,10 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
 def _card(path: str, where: str) -> dict[str, Any]:
     """Return classes and image settings of a model's card, without torch; models/checkpoint.py reads it in full."""
     try:
-        card = json.loads(Path(path).read_text(encoding="utf-8"))
-        seen = {key: card["spec"][key] for key in ("size", "channels")} | card.get("image", {})  # older cards lack it
+        card = json_file.read(path)
+        seen = {key: card["spec"][key] for key in ("size", "channels")} | card["image"]
         return {"classes": list(card["classes"]), "image": seen}
-    except (ValueError, KeyError, TypeError) as error:
+    except (BrokenDocument, KeyError, TypeError) as error:
         raise _inheritance_error(
             where,
             f"external: {path} is not the card of a model ({type(error).__name__}: {error})",

@@ -12,7 +12,6 @@ temperature that was fitted there.
 """
 
 import hashlib
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 
-from gradfaith.errors import ModelUnusable
+from gradfaith.errors import BrokenDocument, ModelUnusable
 from gradfaith.models import weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.timm_import import timm
-from gradfaith.storage import atomic
+from gradfaith.storage import atomic, json_file
+from gradfaith.storage.identity import CARD_FORMAT
 
 
 def spec_with_head_of_file(
@@ -87,7 +87,6 @@ def _missing_head_error(weights: Path, name: str, cause: str) -> ModelUnusable:
     )
 
 
-FORMAT_VERSION = 1
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 VERSIONED_PACKAGES = ("gradfaith", "torch", "timm", "numpy", "safetensors")
 
@@ -97,7 +96,7 @@ def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
     weights = serialise({name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()})
     full_card = {
         **card,
-        "format": FORMAT_VERSION,
+        "format": CARD_FORMAT,
         "spec": classifier.spec.to_json(),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED_PACKAGES},
@@ -110,7 +109,7 @@ def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
     """Write a card as JSON."""
-    atomic.write_text(path, json.dumps(card, indent=2, sort_keys=True) + "\n")
+    json_file.write(path, card, sort_keys=True)
 
 
 def load(weights: Path, card_path: Path) -> Classifier:
@@ -141,15 +140,11 @@ def load(weights: Path, card_path: Path) -> Classifier:
 def read_card(path: Path) -> dict[str, Any]:
     """Read the card at `path`; refuse a file that is no card of this format."""
     try:
-        card = json.loads(_read_bytes(path))
-    except ValueError as error:
-        raise _card_error(path, f"it is no JSON ({error})") from error
-    if (
-        not isinstance(card, dict)
-        or card.get("format") != FORMAT_VERSION
-        or not {"spec", "weights_sha256"} <= set(card)
-    ):
-        raise _card_error(path, f"format {FORMAT_VERSION} with spec and weights_sha256 was expected")
+        card = json_file.read(path)
+    except BrokenDocument as error:
+        raise _card_error(path, error.problem) from error
+    if card.get("format") != CARD_FORMAT or not {"spec", "weights_sha256"} <= set(card):
+        raise _card_error(path, f"format {CARD_FORMAT} with spec and weights_sha256 was expected")
     return card
 
 

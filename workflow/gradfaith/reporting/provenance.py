@@ -3,15 +3,14 @@
 It holds no time of day: a study that is made again from the same files has the same provenance.
 """
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from gradfaith import __version__
 from gradfaith.config.sections import RECIPE_VERSION
+from gradfaith.storage import json_file
 from gradfaith.storage.hdf5 import ImageStore
 from gradfaith.storage.identity import STORE_FORMAT, TABLE_FORMAT
 
@@ -47,7 +46,7 @@ def collect_provenance(
         | {"images": audit["images"], "groups": audit["groups"], "group_kind": audit["group_kind"]},
         "images_digest": images.digest,
         "splits": splits,
-        "models": [_describe_model(json.loads(Path(card).read_text())) for card in cards],
+        "models": [_describe_model(json_file.read(card)) for card in cards],
         "code": dict(sorted(code.items())),
         "formats": {"tables": TABLE_FORMAT, "stores": STORE_FORMAT, "recipe": RECIPE_VERSION},
         "written_with": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED_PACKAGES},

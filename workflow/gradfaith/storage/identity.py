@@ -19,6 +19,7 @@ from gradfaith.storage.paths import RESULTS, StudyPaths
 
 TABLE_FORMAT = 2
 STORE_FORMAT = 4
+CARD_FORMAT = 2  # of a model's card.json
 KINDS = (  # what StudyPaths calls them
     "manifest", "groups", "links", "splits", "images", "card", "predictions", "maps", "faithfulness",
     "faithfulness_curves", "localization", "agreement", "across", "randomisation", "scores", "curves", "estimates",

@@ -18,8 +18,8 @@ DIGEST_KEY = "content_sha256"
 
 def write(path: Path | str, content: Mapping[str, Any], *, sort_keys: bool = False) -> None:
     """Write an object with its digest, complete or not at all."""
-    text = json.dumps({**content, DIGEST_KEY: _digest(content)}, indent=2, sort_keys=sort_keys)
-    write_text(path, text + "\n")
+    plain = json.loads(json.dumps(content))  # as it will be read: keys are texts, tuples are lists
+    write_text(path, json.dumps({**plain, DIGEST_KEY: _digest(plain)}, indent=2, sort_keys=sort_keys) + "\n")
 
 
 def read(path: Path | str) -> dict[str, Any]:

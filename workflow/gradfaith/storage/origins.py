@@ -7,12 +7,11 @@
 table of estimates still knows the images, weights and maps behind it.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from gradfaith.errors import BrokenStore, ForeignFile
-from gradfaith.storage import hdf5_file, parquet
+from gradfaith.errors import BrokenDocument, ForeignFile
+from gradfaith.storage import hdf5_file, json_file, parquet
 from gradfaith.storage.identity import Identity
 
 
@@ -39,11 +38,11 @@ def check_inputs(paths: Iterable[Path | str]) -> dict[str, str]:
 
 def read_card_identity(path: Path | str) -> tuple[Identity, str]:
     """Return the identity of a model's card, and the digest of the weights that it describes."""
+    card = json_file.read(path)
     try:
-        card = json.loads(Path(path).read_text(encoding="utf-8"))
         return Identity("card", arch=str(card["arch"]), seed=int(card["seed"])), str(card["weights_sha256"])
     except (ValueError, LookupError, TypeError) as error:
-        raise BrokenStore(
+        raise BrokenDocument(
             problem=f"{path} is not the card of a model: {error}.",
             reason="Without its card nobody knows what the weights belong to.",
             fix="Delete the model's folder and run again.",

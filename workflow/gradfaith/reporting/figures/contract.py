@@ -10,16 +10,14 @@ drawn as they come: nothing is averaged here.
 No other module of figures/ opens files. Which model a map store belongs to, the store says itself.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradfaith.storage import hdf5, parquet
+from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 
@@ -95,7 +93,7 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str,
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
         maps={key_of_store(store): store for store in map_stores},
-        audit=json.loads(Path(inputs["audit"]).read_text()) if "audit" in inputs else {},
+        audit=json_file.read(inputs["audit"]) if "audit" in inputs else {},
         settings=about,
     )
 
