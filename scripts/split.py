@@ -2,9 +2,10 @@
 
 import gradfaith.runtime.job
 from gradfaith.data.manifest import readable_rows
-from gradfaith.data.split import PARTS, split, split_report
+from gradfaith.data.split import split, split_report
 from gradfaith.storage import json_file, parquet
 from gradfaith.storage.origins import check_inputs
+from gradfaith.vocabulary import PARTS
 
 job = snakemake
 settings = job.params.settings

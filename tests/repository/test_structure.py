@@ -1,7 +1,10 @@
 """The package keeps its structure: rooms, layers, sizes, one meaning per class name, and a picture that is true."""
 
+import ast
 import importlib.util
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -64,6 +67,49 @@ def test_a_class_name_means_one_thing(structure) -> None:
     doubled = structure.doubled_classes
     assert len(doubled) <= DOUBLED
     assert set(doubled) <= {"Options"}, doubled  # of readers, which the registry finds by this name
+
+
+ONE_WORD_TWO_MEANINGS = {
+    "['parts']": {"data.pack", "data.readers.folder"},  # a region of a store, and a folder of the user's
+    "['all']": {"metrics.contract", "stats.estimates"},  # all regions removed, and a stratum of all images
+}
+
+
+def test_a_constant_is_defined_once(structure) -> None:
+    """The same word, or the same choice of words, in two modules drifts apart; a plug-in's options are read alone, so they repeat it."""
+    homes: dict[str, set[str]] = defaultdict(set)
+    for name, tree in structure.trees.items():
+        for value in (*_constants(tree), *(() if name in structure.plugins else _choices(tree))):
+            homes[value].add(name)
+    doubled = {value: modules for value, modules in homes.items() if len(modules) > 1}
+    assert doubled == ONE_WORD_TWO_MEANINGS
+
+
+def _constants(tree: ast.Module) -> Iterator[str]:
+    """Yield the words of a module's constants, in any order."""
+    for node in tree.body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        several = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+        for value in node.value.elts if several else [node.value]:
+            yield from _words(value, least=1)
+
+
+def _choices(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
+            yield from _words(node.slice, least=2)
+
+
+def _words(node: ast.expr, *, least: int) -> Iterator[str]:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, tuple | set | list) and len(words) >= least and all(isinstance(word, str) for word in words):
+        yield repr(sorted(words))
 
 
 def test_unit_tests_lie_in_the_rooms_that_they_test(structure) -> None:

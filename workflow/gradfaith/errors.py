@@ -9,6 +9,16 @@
 The class name appears in logs and documents, so each kind of error has one class.
 """
 
+from collections.abc import Sequence
+
+NAMED = 5  # names that a message lists before it counts the rest
+
+
+def name_some(names: Sequence[object], *, most: int = NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
 
 class GradFaithError(Exception):
     """Base of all errors that a user can fix; printed without a traceback.

@@ -1,15 +1,31 @@
-"""Words that several rooms share: kinds of grid, of evidence and of class score, fixed names, modules loaded by name.
+"""Words that several rooms share: parts, kinds of grid, of evidence and of class score, statuses, fixed names, modules.
 
 Each is defined here once, so that a configuration, a metric and a store cannot mean different things by one word.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
+Part = Literal["train", "val", "test"]  # of a split
 Grid = Literal["native", "input"]  # of a map: the layer's own grid, or the image's pixels
 Evidence = Literal["mask", "box", "point", "parts"]  # where the truth lies in an image
+EvidenceKind = Evidence | Literal["none"]
 Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a map explains
+Fit = Literal["pad", "crop"]  # how an image of another aspect becomes square
+CascadeOrder = Literal["top_down", "bottom_up"]  # in which weights are replaced: from the head, or from the image
+Device = Literal["auto", "cpu", "cuda", "mps"]
+ControlPlacement = Literal["beside", "among"]  # controls compete one by one, or among the methods
 
+PARTS: tuple[str, ...] = get_args(Part)
+SCORES: tuple[Score, ...] = get_args(Score)
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
+STATUSES = ("ok", "undefined", "degenerate", "failed")  # of a score
+NOT_OK = STATUSES[1:]  # of scores that have no value, from mild to bad
+SEED_PAIRS, BETWEEN_IMAGES, REFERENCE = "pairs", "between-images", "reference"  # variants of agreement
+CHANCE_VARIANTS = (BETWEEN_IMAGES, "by-area")  # the score that chance would give, not one of a method
+LEVEL, MIN_GROUPS = (
+    0.95,
+    8,
+)  # of intervals: nominal coverage, and the groups below which there is none; defaults of a study
 SHUFFLED = "shuffled-"  # before the label of a method: its map with the cells permuted
 CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest absolute value is constant
 RANDOMISATION = (

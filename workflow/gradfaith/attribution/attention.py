@@ -16,18 +16,17 @@ twice: 2 x 22 MB for ViT-B at 224 px.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from gradfaith.attribution import taps
-from gradfaith.attribution.contract import Attention, ImageRows, target_score
+from gradfaith.attribution.contract import Attention, ImageRows, TokensRead, target_score
 from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images, replace_zero_weights
 from gradfaith.vocabulary import Score
 
-TOKENS_READ: dict[str, Literal["class", "patches"]] = {"token": "class", "avg": "patches"}
+TOKENS_READ: dict[str, TokensRead] = {"token": "class", "avg": "patches"}
 FUSED_FLAG = "fused_attn"  # timm's flag for fused attention
 MAX_ROW_SUM_ERROR = 1e-2  # how far a row's sum may be from one; bfloat16 rounds by 0.4 %
 

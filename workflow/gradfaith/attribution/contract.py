@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from gradfaith.vocabulary import NEED_MODULES, Grid, Score
+from gradfaith.vocabulary import NEED_MODULES, SCORES, Grid, Score
 
 Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
 Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
@@ -54,7 +54,7 @@ class Method:
     forwards: int | str = 0  # whole forward passes per map, beyond the one the bundle shares
     backwards: int | str = 0  # per map: through the head only for a layer, to the image for an image
     head_passes: int | str = 0  # forward passes of the head alone, per map
-    scores: tuple[Score, ...] = ("logit", "log_odds", "margin")  # the scores that it can explain
+    scores: tuple[Score, ...] = SCORES  # the scores that it can explain
     seeded: bool = False  # draws random numbers, from the generators it is given
     targeted: bool = True  # the map depends on the class it explains
     default_layer: str = ""  # a word of models/layers.py, used unless the study names a layer; "": the architecture's
@@ -102,6 +102,9 @@ class ImageInputs:
     per_image: ComputePerImage = field(kw_only=True)  # a result per image, shared by all methods that use its name
 
 
+TokensRead = Literal["class", "patches"]  # which tokens a classifier reads
+
+
 @dataclass(frozen=True)
 class Attention:
     """The attention weights of every block of a transformer, and their gradients."""
@@ -110,7 +113,7 @@ class Attention:
     gradients: Callable[[], Sequence[Tensor]]  # of the score by the weights; computed once for all methods
     prefix_tokens: int  # number of tokens before the patches: class, distillation, registers
     class_tokens: int  # how many of these a classifier reads that reads the class token
-    tokens_read: Literal["class", "patches"]  # which tokens the classifier reads
+    tokens_read: TokensRead
     grid: tuple[int, int]  # of the patches
 
     def read_weights(self) -> Tensor:  # (1, t)

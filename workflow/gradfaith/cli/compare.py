@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.config import locate
-from gradfaith.errors import NotInStudy
+from gradfaith.errors import NotInStudy, name_some
 from gradfaith.registry import did_you_mean
 from gradfaith.storage import parquet, paths
 
@@ -23,7 +23,6 @@ KEY_NOUNS = {
     "arch": "architecture",
     "method": "method",
 }  # in which two studies can have nothing in common
-MAX_LISTED = 5  # values that a line lists
 COMPARED_COLUMNS = ["value", "low", "high", "n_groups", "n_seeds"]
 
 
@@ -101,9 +100,8 @@ def _count_near_matches(here: pd.DataFrame) -> list[str]:
     ways = {
         (key, x, y) for key in HIDDEN_KEYS for x, y in zip(pairs[f"{key}_x"], pairs[f"{key}_y"], strict=True) if x != y
     }
-    differences = ", ".join(f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)[:MAX_LISTED])
-    more = f" and {len(ways) - MAX_LISTED} more" if len(ways) > MAX_LISTED else ""
-    return [f"{count} of both differ only in {differences}{more}"] if count else []
+    differences = name_some([f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)])
+    return [f"{count} of both differ only in {differences}"] if count else []
 
 
 def _explain_no_overlap(here: pd.DataFrame, names: tuple[str, str]) -> list[str]:
@@ -118,11 +116,7 @@ def _explain_no_overlap(here: pd.DataFrame, names: tuple[str, str]) -> list[str]
 
 
 def _format_list(values: "pd.Series[str]") -> str:
-    known = sorted(set(values))
-    return (
-        ", ".join(known[:MAX_LISTED]) + (f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else "")
-        or "none"
-    )
+    return name_some(sorted(set(values))) or "none"
 
 
 def _format_value(row: Mapping[Any, Any], side: str) -> str:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import psutil
@@ -31,6 +32,7 @@ from gradfaith.dag.plan import Plan
 from gradfaith.errors import CannotWrite, GradFaithError, JobAlive, StillLocked
 from gradfaith.runtime import job
 from gradfaith.storage import atomic
+from gradfaith.vocabulary import Device
 
 
 def main() -> None:
@@ -230,7 +232,7 @@ def _add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", default=[], help="labels of the study, or names; default: its bundles")
     parser.add_argument("--target", default="", help="the class to explain; default: the one the model answers")
     parser.add_argument("--out", type=Path, help="default: explained/<study>-<arch>-<seed>-<image>/")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--device", default="auto", choices=get_args(Device))
 
 
 def _add_methods_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gradfaith.config.sections import Label, StrictModel
+from gradfaith.vocabulary import Device
 
 
 class Compute(StrictModel):
     """How the machine is used; nothing here changes a number beyond rounding."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
+    device: Device = Field("auto", description="auto: cuda, else mps, else cpu")
     gpus: int = Field(
         0, ge=0, le=1, description="1: each training, explaining and scoring job asks for a GPU; none can use two"
     )

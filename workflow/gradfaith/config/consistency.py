@@ -7,7 +7,7 @@ from gradfaith.config import derived_metrics, options
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.study import PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
-from gradfaith.vocabulary import EXTENDED, RANDOMISATION, SHUFFLED
+from gradfaith.vocabulary import EXTENDED, PARTS, RANDOMISATION, SHUFFLED
 
 PURPOSE_OF_PART = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
@@ -243,7 +243,7 @@ def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[
 
 
 def _parts(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    needed = ["test"] if study.training == "none" or study.external else ["train", "val", "test"]
+    needed = ["test"] if study.training == "none" or study.external else PARTS
     lines = [
         f"split.{part}: 0 leaves nothing to {PURPOSE_OF_PART[part]}"
         for part in needed

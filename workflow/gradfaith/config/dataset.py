@@ -17,6 +17,7 @@ from gradfaith.config.study import DatasetUse
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths
+from gradfaith.vocabulary import EvidenceKind
 
 SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
 Cue = Literal["order", "couch", "duplicates", "lungs"]
@@ -103,9 +104,7 @@ class Dataset(StrictModel):
         "resources/<dataset>/private.key",
     )
     classes: list[str] = Field(min_length=2, description="the labels, in the order of the model's outputs")
-    evidence: str = Field(
-        "none", pattern="^(mask|box|point|parts|none)$", description="what is known of where the truth lies"
-    )
+    evidence: EvidenceKind = Field("none", description="what is known of where the truth lies")
     organ: str = Field(
         "", description="the region the reader knows as the organ, for the control that paints it evenly"
     )

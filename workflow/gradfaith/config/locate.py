@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gradfaith.config.study import TAKEN_FROM_BASE, TAKEN_FROM_EXTERNAL, Study
-from gradfaith.errors import BrokenDocument, StudyInvalid
+from gradfaith.errors import BrokenDocument, StudyInvalid, name_some
 from gradfaith.registry import did_you_mean
 from gradfaith.storage import json_file
 from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
@@ -53,10 +53,9 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
     files = [pattern.format(arch=arch, seed=seed) for arch, seed in models for pattern in patterns]
     missing = [path for path in (paths.trained_manifest, paths.trained_splits, *files) if not Path(path).is_file()]
     if missing:
-        more = f" and {len(missing) - MAX_NAMED_FILES} more" if len(missing) > MAX_NAMED_FILES else ""
         raise _inheritance_error(
             where,
-            f"external: of study {study.external} there is no {', '.join(missing[:MAX_NAMED_FILES])}{more}",
+            f"external: of study {study.external} there is no {name_some(missing, most=MAX_NAMED_FILES)}",
             "An external validation takes models as they are and trains none.",
             f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
         )

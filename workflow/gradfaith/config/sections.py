@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith.errors import StudyInvalid
+from gradfaith.vocabulary import CascadeOrder, Fit
 
 LABEL_PATTERN, LABEL_LENGTH = r"^[a-z0-9][a-z0-9_-]*$", 64
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=LABEL_LENGTH)]  # part of paths
@@ -219,7 +220,7 @@ class Image(StrictModel):
     """How an image becomes a tensor."""
 
     size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
-    fit: Literal["pad", "crop"] = Field(
+    fit: Fit = Field(
         "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
     )
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
@@ -236,7 +237,7 @@ class Randomisation(StrictModel):
     """Weights replaced by random ones, cascading; every method of a bundle explains the same images again."""
 
     steps: int = Field(4, ge=1, le=50, description="the network's modules are cut into so many nearly equal groups")
-    orders: list[Literal["top_down", "bottom_up"]] = Field(
+    orders: list[CascadeOrder] = Field(
         default=["top_down", "bottom_up"],
         min_length=1,
         description="where replacing begins: at the head, or at the image",

@@ -26,9 +26,8 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
-from gradfaith.vocabulary import SHUFFLED, Score
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Score
 
-Part = Literal["train", "val", "test"]
 Output = Annotated[int, Field(ge=0)] | str
 TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
 TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
@@ -185,11 +184,9 @@ class Primary(StrictModel):
 class Statistics(StrictModel):
     """How scores become estimates."""
 
-    level: float = Field(0.95, gt=0.5, lt=1, description="coverage of the intervals")
-    min_groups: int = Field(8, ge=2, description="below this many groups no interval is printed")
-    rank_controls: Literal["beside", "among"] = Field(
-        "beside", description="win rates: each alone, or all in the field"
-    )
+    level: float = Field(LEVEL, gt=0.5, lt=1, description="coverage of the intervals")
+    min_groups: int = Field(MIN_GROUPS, ge=2, description="below this many groups no interval is printed")
+    rank_controls: ControlPlacement = Field("beside", description="win rates: each alone, or all in the field")
     rank_only_correct: bool = Field(False, description="win rates: only of images that the model gets right")
 
 

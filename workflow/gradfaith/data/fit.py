@@ -21,14 +21,14 @@ anything. Cost: about 1 ms for 224 x 224.
 
 import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-FitMode = Literal["pad", "crop"]
+from gradfaith.vocabulary import Fit
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SquareFit:
     """Makes images and masks square, `size` pixels across, by padding or cropping."""
 
     size: int
-    mode: FitMode
+    mode: Fit
 
     def pixels(
         self, image: NDArray[np.uint8], channels: int

@@ -17,8 +17,8 @@ from scipy.sparse.csgraph import connected_components
 
 from gradfaith import rng
 from gradfaith.errors import SplitImpossible
+from gradfaith.vocabulary import PARTS
 
-PARTS = ("train", "val", "test")
 TRIES = 200
 SIZE_WEIGHT = 0.5  # how much size outweighs chance in the order
 

@@ -30,11 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from gradfaith import rng
-from gradfaith.errors import ModelUnusable
+from gradfaith.errors import ModelUnusable, name_some
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
-
-NAMES_LISTED = 5  # names of weights in an error
 
 
 @dataclass(frozen=True)
@@ -201,18 +199,12 @@ def _check_every_weight_loaded(
     ]
     if missing:
         surplus = sorted(set(state) - set(loaded.state_dict()))
-        unknown = f", and has others: {_list_names(surplus)}" if surplus else ""
+        unknown = f", and has others: {name_some(surplus)}" if surplus else ""
         raise ModelUnusable(
-            problem=f"{weights} lacks weights of the network: {_list_names(missing)}{unknown}.",
+            problem=f"{weights} lacks weights of the network: {name_some(missing)}{unknown}.",
             reason="They would stay as they are drawn or set at first, and the network would only look pretrained.",
             fix="Give the weights file of this very architecture.",
         )
-
-
-def _list_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_LISTED]) + (
-        f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
-    )
 
 
 PROBE_IMAGES = 4

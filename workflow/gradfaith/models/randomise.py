@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,20 +31,19 @@ from gradfaith.models.classifier import (
     probe_images,
     replace_zero_weights,
 )
-
-Order = Literal["top_down", "bottom_up"]
+from gradfaith.vocabulary import CascadeOrder
 
 
 class RandomisedClassifier(NamedTuple):
     """One step of the randomisation; step k counts from 1 and has k groups of modules randomised."""
 
-    order: Order
+    order: CascadeOrder
     step: int
     classifier: Classifier
 
 
 def randomise_in_steps(
-    classifier: Classifier, orders: Sequence[Order], steps: int, *, seed: int
+    classifier: Classifier, orders: Sequence[CascadeOrder], steps: int, *, seed: int
 ) -> Iterator[RandomisedClassifier]:
     """Yield a randomised copy of `classifier` for every order and step; `seed` decides the random weights."""
     random_tensors, modules = _untrained_tensors(classifier.spec, seed), modules_in_running_order(classifier)

@@ -16,11 +16,9 @@ from gradfaith import vocabulary
 from gradfaith.metrics.maps import rank_correlation
 from gradfaith.stats.classification import MACRO
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import SEED_PAIRS, SHUFFLED
 
 TableRow = Mapping[Any, Any]
-SEED_PAIRS, BETWEEN_IMAGES = "pairs", "between-images"
-CHANCE_VARIANTS = (BETWEEN_IMAGES, "by-area")  # the score that chance would give, not one of a method
 DISPLAY_NAMES = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
     "faith_logit": "Faith (logit)", "consist": "Consist", "spearman": "Spearman", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from gradfaith.metrics.contract import BoundPlugins, Result
 from gradfaith.metrics.maps.rank_correlation import GridShape, coarsest_shape
 from gradfaith.metrics.runners.agreement import (
-    BETWEEN_IMAGES,
     PARTNERS,
     ComparedImages,
     MetricAgreement,
@@ -40,7 +39,7 @@ from gradfaith.metrics.runners.ensemble import ENSEMBLE, MIN_VOTES, Ensemble, co
 from gradfaith.scoring.agreement import compared_images, true_class_maps
 from gradfaith.scoring.score_rows import ModelKey, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
-from gradfaith.vocabulary import Grid
+from gradfaith.vocabulary import BETWEEN_IMAGES, Grid
 
 ARCHITECTURES = "architectures"
 

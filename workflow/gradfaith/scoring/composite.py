@@ -15,8 +15,9 @@ import pandas as pd
 
 from gradfaith import registry
 from gradfaith.metrics.contract import Result, Values, assign_status
+from gradfaith.vocabulary import NOT_OK
 
-WORST_FIRST = ("failed", "degenerate", "undefined")
+WORST_FIRST = NOT_OK[::-1]
 MAP_KEY = ["arch", "seed", "method", "copy", "target", "image_id"]  # the columns that identify one map
 CompositeSettings = Mapping[str, Any]  # use, options, parts (metric and variant of each), variants
 

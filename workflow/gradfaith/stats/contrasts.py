@@ -28,7 +28,7 @@ from gradfaith.stats.estimates import (
     intervals_by_cell,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
-from gradfaith.vocabulary import RANDOMISATION, SHUFFLED
+from gradfaith.vocabulary import CHANCE_VARIANTS, RANDOMISATION, REFERENCE, SHUFFLED
 
 CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
@@ -70,9 +70,7 @@ def select_comparable(scores: pd.DataFrame) -> pd.DataFrame:
     Agreement across architectures is left out as well: it is shown beside its chance level and not tested, because every
     pair would add a family of contrasts and make each of the others harder to show.
     """
-    without_control = scores["variant"].isin(["between-images", "reference", "by-area"]) | (
-        scores["metric"] == RANDOMISATION
-    )
+    without_control = scores["variant"].isin([*CHANCE_VARIANTS, REFERENCE]) | (scores["metric"] == RANDOMISATION)
     across = ~(scores["arch2"].isin([""]) | (scores["arch2"] == scores["arch"]))
     return scores[~(without_control | across)].reset_index(drop=True)
 

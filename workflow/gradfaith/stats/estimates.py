@@ -34,7 +34,7 @@ from gradfaith.stats.intervals import (
     SeedRun,
     interval_from_sums,
 )
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import SHUFFLED, STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
 ALL_IMAGES = "all"
@@ -82,7 +82,6 @@ def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-STATUSES = ("ok", "undefined", "degenerate", "failed")
 SEED_COLUMNS = ("seed", "seed2")
 INTERVAL_COLUMNS = (
     "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason",

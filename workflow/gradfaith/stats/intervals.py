@@ -37,6 +37,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS
+
 FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int64]  # whole numbers from 0 that stand for groups, seeds, images, ...
 FlagArray = NDArray[np.bool_]
@@ -127,8 +129,8 @@ def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
 class IntervalRule:
     """The nominal coverage of intervals, and the number of groups below which there is none."""
 
-    level: float = 0.95
-    min_groups: int = 8
+    level: float = LEVEL
+    min_groups: int = MIN_GROUPS
 
 
 DEFAULT_RULE = IntervalRule()

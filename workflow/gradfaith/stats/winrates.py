@@ -17,11 +17,12 @@ standard deviation. Cost: 0.5 ms per row of the result.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from gradfaith.stats.contrasts import CONTEXT_KEYS
 from gradfaith.stats.estimates import (
     ALL_IMAGES,
     INTERVAL_COLUMNS_WITHOUT_P,
@@ -32,17 +33,15 @@ from gradfaith.stats.estimates import (
     intervals_by_cell,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import SHUFFLED, ControlPlacement
 
-CONTEST_KEYS = ("arch", "arch2", "target", "metric", "variant")
 MEASURES = ("win_rate", "mean_rank")
 COUNTS = ("n_contests", "n_ties", "n_lost", "n_methods")
 WINRATE_COLUMNS = (
-    *(*CONTEST_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
+    *(*CONTEXT_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
 )  # fmt: skip
 TIE_TOLERANCE = 1e-6  # scores nearer than this are tied
 NO_OPPONENT = "one method alone: nobody to win against"
-ControlPlacement = Literal["beside", "among"]  # controls compete one by one, or among the methods
 
 
 def estimate_winrates(
@@ -69,7 +68,7 @@ def estimate_winrates(
         selected &= scores["correct"].fillna(False).astype(bool)
     tables = [
         _winrates_of_metric(rows, SIGN_OF_BETTER[better[rows["metric"].iloc[0]]], controls, by, control_placement, rule)
-        for _, rows in scores[selected].groupby(list(CONTEST_KEYS), sort=False, dropna=False, observed=True)
+        for _, rows in scores[selected].groupby(list(CONTEXT_KEYS), sort=False, dropna=False, observed=True)
     ]
     if not tables:
         return pd.DataFrame(columns=list(WINRATE_COLUMNS))
@@ -127,7 +126,7 @@ def _winrates_of_metric(
             frames.append(frame)
     contests = pd.concat(frames, ignore_index=True)
     rates = [_estimate_measures(contests, column, rule) for column in ("", *by)]
-    return pd.concat(rates, ignore_index=True).assign(**{name: scores[name].iloc[0] for name in CONTEST_KEYS})
+    return pd.concat(rates, ignore_index=True).assign(**{name: scores[name].iloc[0] for name in CONTEXT_KEYS})
 
 
 def _pivot(scores: pd.DataFrame, sign: float) -> _ScoresByMethod:

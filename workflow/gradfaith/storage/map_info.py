@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfaith import vocabulary
 from gradfaith.vocabulary import CONSTANT_RANGE, Grid
 
-STATUSES = ("ok", "degenerate", "failed")
+STATUSES = tuple(status for status in vocabulary.STATUSES if status != "undefined")  # a score may be that, no map
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gradfaith import registry
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
 from gradfaith.storage import parquet
+from gradfaith.vocabulary import PARTS
 
 START_UP_SECONDS = 5.0  # seconds before a job computes: Python, torch and timm
 GPU_RULES = ("train", "predict", "explain", "faithfulness", "randomise")
@@ -70,7 +71,7 @@ def count_images(plan: Plan, images: int | None = None) -> ImageCounts | None:
     split, study = Path(plan.paths.splits), plan.study
     if split.is_file():
         counted = parquet.read(split, parquet.SPLITS)["part"].value_counts()
-        parts = {part: float(counted.get(part, 0)) for part in ("train", "val", "test")}
+        parts = {part: float(counted.get(part, 0)) for part in PARTS}
     else:
         total = images or count_expected_images(plan)
         if total is None:

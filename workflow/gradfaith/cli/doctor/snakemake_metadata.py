@@ -12,10 +12,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
+from gradfaith.errors import name_some
 from gradfaith.storage.paths import declared_results
 
 METADATA = Path(".snakemake/metadata")
-MAX_LISTED = 5
 FIX = "If a setting or a method may have changed since they were made, delete them: the next run makes them again."
 
 
@@ -30,8 +30,7 @@ def find_unrecorded(root: Path) -> list[Path]:
 
 def describe_unrecorded(files: Sequence[Path]) -> str:
     """Return the sentence that lists files without a record."""
-    more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
-    return f"of {', '.join(map(str, files[:MAX_LISTED]))}{more} there is no record of how they were made"
+    return f"of {name_some(files)} there is no record of how they were made"
 
 
 def _has_record(records: Path, output: str, longest: int) -> bool:

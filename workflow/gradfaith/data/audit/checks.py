@@ -31,6 +31,7 @@ from gradfaith.data.grouping import similarity
 from gradfaith.data.lungs import lung_mask
 from gradfaith.data.split import split
 from gradfaith.errors import SplitImpossible
+from gradfaith.vocabulary import PARTS
 
 NEAR_DUPLICATE_NCC = 0.97  # correlation at 128 px from which two images are near duplicates
 MAX_LISTED = 60  # images or pairs that are named
@@ -214,7 +215,7 @@ def _group_splits(
     table: pd.DataFrame, settings: Mapping[str, Any], seed: int
 ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Make training and test parts of further splits by group."""
-    shares = {part: settings[part] for part in ("train", "val", "test")}
+    shares = {part: settings[part] for part in PARTS}
     found = []
     for attempt in range(1, GROUP_SPLITS + 1):
         try:

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from gradfaith.errors import DatasetInvalid, UnreadableImage
+from gradfaith.vocabulary import EvidenceKind
 
 NOTE_SUFFIXES = {
     ".txt",
@@ -47,6 +48,7 @@ NOTE_SUFFIXES = {
     ".ini",
     ".db",
 }  # files beside images that are no images
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -106,7 +108,6 @@ def _table_lines(table: Path, rows: Iterator[list[str]], columns: Sequence[str],
 
 
 GroupKind = Literal["patient", "inferred"]
-EvidenceKind = Literal["mask", "box", "point", "parts", "none"]
 Pixels = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 

@@ -23,10 +23,10 @@ from pydantic import Field, model_validator
 
 from gradfaith.data.decode import decode, decode_mask, decode_parts
 from gradfaith.data.readers.contract import (
+    IMAGE_SUFFIXES,
     NOTE_SUFFIXES,
     BoolMask,
     DecodedImage,
-    EvidenceKind,
     ReaderOptions,
     Record,
     TableLine,
@@ -35,8 +35,8 @@ from gradfaith.data.readers.contract import (
     read_table,
 )
 from gradfaith.errors import DatasetInvalid
+from gradfaith.vocabulary import EvidenceKind
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
 EVIDENCE_TEXT: Mapping[EvidenceKind, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
@@ -147,7 +147,7 @@ def _image_files(root: Path, folder: str) -> list[str]:
         raise DatasetInvalid(
             problem=f'there is no image of class {folder}: the folder "{folder}" of {root} has none.',
             reason="An empty folder is a class without images, or a folder that is no class.",
-            fix=f"Put {', '.join(sorted(SUFFIXES))} files into it, or take it away.",
+            fix=f"Put {', '.join(sorted(IMAGE_SUFFIXES))} files into it, or take it away.",
         )
     return found
 
@@ -162,11 +162,11 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
             or (path.is_file() and path.suffix.lower() in NOTE_SUFFIXES)
         ):
             continue
-        if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in SUFFIXES):
+        if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
             raise DatasetInvalid(
                 problem=f'"{path.relative_to(root).as_posix()}" in {root} is no {"class folder" if folders else "image"}.',
                 reason="Images lie in <class>/; one left out in silence would change the study's data without a trace.",
-                fix=f"Take it out, or make it an image in a class folder ({', '.join(sorted(SUFFIXES))}).",
+                fix=f"Take it out, or make it an image in a class folder ({', '.join(sorted(IMAGE_SUFFIXES))}).",
             )
         found.append(path)
     return found

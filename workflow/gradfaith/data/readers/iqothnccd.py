@@ -15,13 +15,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gradfaith.data.decode import decode
-from gradfaith.data.readers.contract import NOTE_SUFFIXES, DecodedImage, ReaderOptions, Record, natural_sort_key
+from gradfaith.data.readers.contract import (
+    IMAGE_SUFFIXES,
+    NOTE_SUFFIXES,
+    DecodedImage,
+    ReaderOptions,
+    Record,
+    natural_sort_key,
+)
 from gradfaith.errors import DatasetInvalid
 
 CLASS_FOLDER = re.compile(r"(bengin|benign|malignant|normal)( cases)?", re.IGNORECASE)
 SLICE_NAME = re.compile(r"(Bengin|Benign|Malignant|Normal) case \(([0-9]+)\)\.jpe?g")
 UNLABELLED = "test cases"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}  # what is not called NAME is refused, not passed over
 SEARCH_DEPTH = 3
 
 
@@ -91,7 +97,7 @@ def _find_roots(raw: Path, folder: Path, depth: int) -> Iterator[Path]:
     for one in below:
         if one.is_dir() and not CLASS_FOLDER.fullmatch(one.name) and one.name.lower() != UNLABELLED and depth:
             yield from _find_roots(raw, one, depth - 1)
-        elif one.is_file() and one.suffix.lower() in SUFFIXES:
+        elif one.is_file() and one.suffix.lower() in IMAGE_SUFFIXES:
             raise _misnamed(raw, one)
 
 

@@ -36,7 +36,7 @@ from gradfaith.metrics.contract import BoundPlugin, BoundPlugins, Result, Values
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
 from gradfaith.metrics.maps.rank_correlation import GridShape, coarsest_shape, is_constant, regrid
 from gradfaith.rng import generator
-from gradfaith.vocabulary import Grid
+from gradfaith.vocabulary import BETWEEN_IMAGES, REFERENCE, SEED_PAIRS, Grid
 
 CHUNK = 128  # maps at once
 
@@ -98,7 +98,6 @@ class ModelMaps:
         return Evaluated(regrid(finite, shape), is_constant(finite) & ~broken, broken)
 
 
-REFERENCE, PAIRS, BETWEEN_IMAGES = "reference", "pairs", "between-images"
 PARTNERS = 8  # other images per image, for the chance level
 NO_PARTNER = "no map of another image of its class, in another group, to compare with"
 
@@ -151,7 +150,7 @@ def compare_seeds(
         for metric, same, between in compare_models(models[low], models[high], images, metrics, others):
             if low == lowest:
                 found.append(PairAgreement(metric, REFERENCE, high, low, same))
-            found.append(PairAgreement(metric, PAIRS, low, high, same))
+            found.append(PairAgreement(metric, SEED_PAIRS, low, high, same))
             found.append(PairAgreement(metric, BETWEEN_IMAGES, low, high, between))
     return found
 

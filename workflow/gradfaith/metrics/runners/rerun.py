@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, Metr
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 NO_FINITE_MAP = "the method gave no finite map when it was asked again"
-WEIGHT_STATES: tuple[WeightState, ...] = ("trained", "randomised")
+WEIGHT_STATES: tuple[WeightState, ...] = get_args(WeightState)
 
 
 class RerunKey(NamedTuple):

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.storage.hdf5 import ImageStore
+from gradfaith.vocabulary import PARTS
 
 FIGURE = Figure(needs=("audit", "manifest", "splits", "images"), limits=("0 <= limit <= 1",))
-SHOWN_PAIRS, PARTS = 4, ("train", "val", "test")
+SHOWN_PAIRS = 4
 PART_COLOURS = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
 
 

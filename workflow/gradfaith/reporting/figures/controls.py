@@ -10,7 +10,7 @@ image, are in the table. Only the primary variant of each metric is drawn; for a
 chance level, the same maps compared between different images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,10 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import BETWEEN_IMAGES, NOT_OK, SHUFFLED
 
 FIGURE = Figure(needs=("estimates", "manifest"))
-MethodMarks = Mapping[str, tuple[str, str]]  # method -> colour and marker
 LINE_INCHES = 0.14  # inches
 CHANCE_MARK: dict[str, Any] = {"color": theme.INK, "marker": "|", "markersize": 6, "markeredgewidth": 1, "zorder": 5}
 COPIES_MARK: dict[str, Any] = {
@@ -54,7 +53,7 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     for column, metric in enumerate(shown):
         whole, chance = (
             metric_rows.rows_of_metric(table, metric),
-            metric_rows.rows_of_metric(table, metric, metric_rows.BETWEEN_IMAGES),
+            metric_rows.rows_of_metric(table, metric, BETWEEN_IMAGES),
         )
         rows, copies = whole[whole["method"].isin(methods)], whole[~whole["method"].isin(methods)]
         shown_part = theme.axis_range(rows, *chance["value"], *copies["value"])
@@ -67,7 +66,7 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
         panels[line, 0].set_title(arch, fontweight="bold")
         panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
     folded = len(methods) < len(every)
-    theme.add_legend(figure, _legend_entries(look, folded, metric_rows.BETWEEN_IMAGES in set(table["variant"])))
+    theme.add_legend(figure, _legend_entries(look, folded, BETWEEN_IMAGES in set(table["variant"])))
     basis = theme.describe_basis(pd.concat(drawn), inputs.level, theme.group_noun(inputs.tables["manifest"]))
     theme.add_note(
         figure, basis, " ".join(filter(None, (CROSSES_NOTE if folded else "", theme.ARROW_NOTE if cut else "")))
@@ -75,13 +74,13 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     return figure
 
 
-def _assign_marks(methods: Sequence[str], controls: Sequence[str]) -> MethodMarks:
+def _assign_marks(methods: Sequence[str], controls: Sequence[str]) -> theme.Marks:
     model_based = [name for name in methods if not metric_rows.is_control(name, controls)]
     return dict.fromkeys(methods, (theme.GREY, "o")) | theme.palette(model_based)
 
 
 def _draw_panel(
-    axes: Axes, rows: pd.DataFrame, copies: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: MethodMarks,
+    axes: Axes, rows: pd.DataFrame, copies: pd.DataFrame, chance: pd.DataFrame, methods: Sequence[str], look: theme.Marks,
     shown: theme.AxisRange,
 ) -> None:  # fmt: skip
     here, shuffled, level = (metric_rows.index_rows(part, "method") for part in (rows, copies, chance))
@@ -105,7 +104,7 @@ def _draw_panel(
 
 def _commonest_status(row: metric_rows.TableRow) -> str:
     """Return why there is no number: the most frequent status."""
-    return max(("undefined", "degenerate", "failed"), key=lambda status: int(row.get(f"n_{status}", 0)))
+    return max(NOT_OK, key=lambda status: int(row.get(f"n_{status}", 0)))
 
 
 def _axis_label(metric: str, rows: pd.DataFrame) -> str:
@@ -113,7 +112,7 @@ def _axis_label(metric: str, rows: pd.DataFrame) -> str:
     return metric_rows.display_name(metric) + (f"\n({variant})" if variant else "")
 
 
-def _legend_entries(look: MethodMarks, folded: bool, chance: bool) -> list[Line2D]:
+def _legend_entries(look: theme.Marks, folded: bool, chance: bool) -> list[Line2D]:
     named = [theme.legend_entry(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
     entries = named if len(named) <= len(theme.COLOURS) else [theme.legend_entry("methods, in colour", theme.ACCENT)]
     entries.append(theme.legend_entry("controls, which know nothing", theme.GREY, control=True))

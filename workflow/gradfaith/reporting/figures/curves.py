@@ -8,7 +8,6 @@ other methods' means. Curves of different imputers answer different questions, s
 the first of the study unless the option names another.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,7 +22,6 @@ from gradfaith.stats.intervals import IntervalRule
 
 FIGURE = Figure(needs=("curves", "manifest"))
 REMOVAL_ORDERS = {"most": "the most relevant first", "least": "the least relevant first"}
-MethodMarks = Mapping[str, tuple[str, str]]  # method -> colour and marker
 
 
 def draw(
@@ -77,7 +75,7 @@ def _lost_maps_note(points: pd.DataFrame) -> str:
     return f"Maps without a curve (constant or not finite): {words}." if words else ""
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, look: MethodMarks, control: str) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, look: theme.Marks, control: str) -> None:
     axes.grid(axis="y")
     spaced = rows["fraction"].nunique() <= 12
     for method, (colour, marker) in look.items():

@@ -6,7 +6,7 @@ uses the model falls towards 0. A method that stays high explains the image or t
 orders are the same random network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise, product
 from math import ceil
 
@@ -27,7 +27,6 @@ CORRELATION_RANGE = -1.06, 1.06  # of a correlation, and room for the markers
 EDGE_NOTE = "An interval that meets the edge of its panel goes on; its ends are in maps.csv."
 SPREAD = 0.4  # of the way to the next step, shared by all lines of a panel
 MAX_PANELS_PER_ROW = 4  # panels in a row, at most
-ArchitectureMarks = Mapping[str, tuple[str, str]]  # architecture -> colour and marker
 
 
 def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ()) -> theme.Page:
@@ -63,7 +62,7 @@ def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ()) -> theme.Page:
     return figure
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, look: ArchitectureMarks) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, look: theme.Marks) -> None:
     axes.axhline(0, color=theme.GREY, linewidth=0.8, zorder=1)
     axes.grid(axis="y")
     shares = sorted({0.0, *rows["share"]})

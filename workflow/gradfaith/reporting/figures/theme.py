@@ -27,6 +27,7 @@ from matplotlib.lines import Line2D
 from gradfaith.storage.atomic import replacing
 
 Page = Figure
+Marks = Mapping[str, tuple[str, str]]  # colour and marker of each method or architecture
 AxisRange = tuple[float, float]  # the part of an axis that is shown
 ARROW_NOTE = "An arrow: the interval goes on; its ends are in maps.csv."
 PAGE_WIDTH = 7.2  # inches, the text width of a two-column paper

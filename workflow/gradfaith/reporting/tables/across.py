@@ -15,13 +15,13 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import (
     ESTIMATE_COLUMNS,
-    NOT_OK,
     Table,
     count_range,
     estimate_cell,
     interval_sentence,
 )
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.vocabulary import BETWEEN_IMAGES, NOT_OK
 
 TABLE = Table(needs=("estimates",), study_key="across")
 WHAT = (
@@ -59,7 +59,7 @@ def _block(table: pd.DataFrame, arch: str, arch2: str, controls: Sequence[str]) 
         here = own[own["method"] == method]
         cells = [estimate_cell(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
         voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
-        found = here[here["variant"] != metric_rows.BETWEEN_IMAGES]
+        found = here[here["variant"] != BETWEEN_IMAGES]
         counts = [Cell(count_range(found[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
         lines.append([Cell(method), *cells, *voters, *counts])
     head = ["method", *(text for metric in metrics for text in (display_name(metric), "chance"))]
@@ -68,7 +68,7 @@ def _block(table: pd.DataFrame, arch: str, arch2: str, controls: Sequence[str]) 
 
 
 def _of(here: pd.DataFrame, metric: str, chance: bool) -> pd.DataFrame:
-    return here[(here["metric"] == metric) & ((here["variant"] == metric_rows.BETWEEN_IMAGES) == chance)]
+    return here[(here["metric"] == metric) & ((here["variant"] == BETWEEN_IMAGES) == chance)]
 
 
 def _alone(own: pd.DataFrame, arch: str, arch2: str) -> list[str]:

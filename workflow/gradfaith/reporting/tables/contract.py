@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting.tables.sheet import Cell
+from gradfaith.vocabulary import NOT_OK
 
-NOT_OK = ("undefined", "degenerate", "failed")  # the statuses of scores that have no value
 ESTIMATE_COLUMNS = (
     "arch", "arch2", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p", "p_holm",
     "share_better", "n_images", "n_groups", "n_seeds", "seeds", *(f"n_{status}" for status in NOT_OK), "n_lost", "interval", "reason", "primary",

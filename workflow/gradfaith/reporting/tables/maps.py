@@ -9,7 +9,6 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import (
     ESTIMATE_COLUMNS,
-    NOT_OK,
     Table,
     count_cells,
     estimate_cell,
@@ -18,7 +17,7 @@ from gradfaith.reporting.tables.contract import (
 )
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import CHANCE_VARIANTS, NOT_OK, SHUFFLED
 
 TABLE = Table(needs=("estimates", "contrasts"))
 LOCALIZED = "locacc"
@@ -35,14 +34,10 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     main = [
         column
         for column in columns
-        if column[1] in (metric_rows.primary_variant(estimates, column[0]), *metric_rows.CHANCE_VARIANTS)
+        if column[1] in (metric_rows.primary_variant(estimates, column[0]), *CHANCE_VARIANTS)
     ]
     other = [column for column in columns if column not in main]
-    paired = [
-        column
-        for column in main
-        if column[1] not in metric_rows.CHANCE_VARIANTS and column[0] in set(contrasts["metric"])
-    ]
+    paired = [column for column in main if column[1] not in CHANCE_VARIANTS and column[0] in set(contrasts["metric"])]
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
     blocks = []
     for arch in archs:

@@ -13,11 +13,11 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
-from gradfaith.stats.winrates import CONTEST_KEYS
+from gradfaith.stats.contrasts import CONTEXT_KEYS
 
 TABLE = Table(needs=("ranks",))
 KEPT = (
-    *CONTEST_KEYS, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
+    *CONTEXT_KEYS, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
     "n_contests", "n_ties", "n_lost", "n_methods", "interval", "reason",
 )  # fmt: skip
 BESIDE = "Each control is measured alone against all methods, and the methods among themselves."
