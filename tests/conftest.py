@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -94,6 +95,29 @@ def full(
         yield disk, _unlimited
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """A function that makes a folder read-only, by its mount where permissions stop nobody, until the test has ended."""
+    opened: list[Callable[[], object]] = []
+    mount, umount = shutil.which("mount"), shutil.which("umount")  # a test may change PATH
+
+    def close(folder: Path) -> None:
+        if os.geteuid():
+            mode = folder.stat().st_mode
+            folder.chmod(0o555)
+            opened.append(lambda: folder.chmod(mode))
+            return
+        for options in (["--bind", folder], ["-o", "remount,bind,ro"]):
+            if not mount or subprocess.run([mount, *options, folder], capture_output=True, check=False).returncode:
+                pytest.skip("root may write everywhere, and no folder can be mounted read-only here")
+            if options[0] == "--bind":
+                opened.append(lambda: subprocess.run([str(umount), "-l", folder], check=True))
+
+    yield close
+    for one in reversed(opened):
+        one()
 
 
 @contextmanager

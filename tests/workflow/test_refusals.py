@@ -1,12 +1,13 @@
 """Bad input: a refusal in three parts, a non-zero exit, nothing half-written."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from workspace import Workspace
+from workspace import TINY, Workspace
 
 from gradfaith.storage.hdf5 import ImageStore
 
@@ -191,3 +192,24 @@ def test_a_truncated_map_store_is_refused_by_name(spoilable: Workspace):
     assert done.returncode != 0
     assert "BrokenStore" in text
     assert f"Delete {store.relative_to(spoilable.folder)}" in text
+
+
+@pytest.mark.parametrize(
+    ("closed", "target", "study"),
+    [
+        ("resources", "resources/weights/test_resnet.r160_in1k.safetensors", TINY),
+        ("resources/iqothnccd", "resources/iqothnccd/fetched.json", "config/studies/paper.yaml"),
+        ("results", "results/tiny/data/manifest.parquet", TINY),
+    ],
+)
+def test_a_read_only_folder_is_said_before_the_first_job(
+    fresh: Workspace, read_only: Callable[[Path], None], closed: str, target: str, study: str
+) -> None:
+    fresh.study = study
+    (fresh.folder / closed).mkdir(exist_ok=True)
+    read_only(fresh.folder / closed)
+    text = refusal(fresh, target)
+    assert f"CannotWrite: {Path(target).parent} cannot be written to: {fresh.folder / closed} " in text
+    assert f"Make {closed} writable (chmod, or mount it read-write)" in text
+    assert "Traceback" not in text
+    assert "Errno" not in text

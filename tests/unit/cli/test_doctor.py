@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_a_study_that_can_run_here_is_well(
     for line in (
         "study: config/config.yaml is valid",
         "torch: torch ",
+        "folders: .snakemake/, results/ can be written to",
         "file locks: the folder that results/ will be in has them",
         "weights: none needed",
         "SLURM: none here",
@@ -91,6 +93,7 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
         "study",
         "torch",
         "devices",
+        "folders",
         "file locks",
         "disk",
         "weights",
@@ -249,3 +252,40 @@ def test_what_a_killed_run_left_is_seen(place: Path) -> None:
     (place / ".snakemake/locks/0.output.lock").write_text("")
     (found,) = checks.check_earlier_run(place)
     assert "make resume" in found.fix
+
+
+def test_a_read_only_folder_is_broken_where_a_job_will_write(
+    place: Path, tiny: dict[str, Any], read_only: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for folder in ("resources", "results"):
+        (place / folder).mkdir()
+        read_only(place / folder)
+    (found,) = checks.check_folders(Plan.read(tiny, place), place)
+    assert found.found.startswith(f"{place}/results cannot be written to: "), "nothing will be fetched"
+    (place / "config/config.yaml").write_text(yaml.safe_dump(pretrained_study(tiny)))
+    with pytest.raises(SystemExit, match="3 broken"):
+        ask(monkeypatch)
+    said = capsys.readouterr().out
+    assert f"broken    folders: {place}/resources/weights cannot be written to: {place}/resources " in said
+    assert f"Make {place}/resources writable (chmod, or mount it read-write)" in said
+    assert f"broken    folders: {place}/results cannot be written to" in said
+    assert "results/ must be a folder that you may write to." in said, "that is no question of locks"
+    assert "NFS" not in said
+
+
+def test_a_read_only_resources_folder_is_well_when_everything_is_there(
+    place: Path, tiny: dict[str, Any], read_only: Callable[[Path], None]
+) -> None:
+    plan = Plan.read(pretrained_study(tiny), place)
+    for name in plan.pretrained_names:
+        path = place / plan.paths.pretrained(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"kept")
+    read_only(place / "resources")
+    (found,) = checks.check_folders(plan, place)
+    assert found.state == "well"
+
+
+def pretrained_study(tiny: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny, "training": {**tiny["training"], "weights": "pretrained"}}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -293,3 +294,19 @@ def test_kagglehub_serves_or_is_quoted(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_source_is_exactly_one_thing(source: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Source(**source)
+
+
+def test_a_read_only_folder_ends_the_fetch_and_is_not_taken_for_a_bad_source(
+    tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    for folder in ("source", "resources"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "source/a.png").write_bytes(b"x")
+    read_only(tmp_path / "resources")
+    sources = [Source(local="source"), Source(manual="by hand")]
+    with pytest.raises(CannotWrite, match=r"resources/mine cannot be written to: ") as refusal:
+        fetch(sources, tmp_path / "resources/mine", None, root=tmp_path)
+    assert str(tmp_path / "resources") in refusal.value.fix
+    with web.Server(web.whole(b"PK")) as server, pytest.raises(CannotWrite, match="resources/mine/download"):
+        download(server.url(), tmp_path / "resources/mine/download/a.zip")
+    assert server.seen == [], "nothing is downloaded that cannot be kept"

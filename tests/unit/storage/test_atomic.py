@@ -1,12 +1,15 @@
 """Files are whole or not there: an exception, a full disk and a reader in between never see half of one."""
 
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gradfaith.errors import CannotWrite
-from gradfaith.storage.atomic import replacing, replacing_folder, write_text
+from gradfaith.storage.atomic import check_writable, replacing, replacing_folder, write_text
 
 
 def test_a_text_is_written_and_its_folders_are_made(tmp_path: Path) -> None:
@@ -113,3 +116,64 @@ def test_a_folder_that_cannot_be_put_in_place_is_refused_and_the_old_one_stays(
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite, match="could not be written"), replacing_folder(tmp_path / "file/b"):
         pass
+
+
+def test_a_read_only_folder_is_named_before_anything_is_written(
+    tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    check_writable([folder, folder / "deep/er", tmp_path])
+    read_only(folder)
+    for path in (folder / "a.txt", folder / "deep/er/a.txt"):
+        with pytest.raises(CannotWrite) as refusal:
+            write_text(path, "text")
+        assert refusal.value.problem.startswith(f"{path.parent} cannot be written to: {folder} ")
+        assert refusal.value.fix.startswith(f"Make {folder} writable")
+    check_writable([tmp_path])
+    with pytest.raises(CannotWrite):
+        check_writable([tmp_path, folder])
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As the user "nobody", whom permissions stop; root comes back afterwards."""
+    if os.geteuid():
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_permissions_that_forbid_writing_are_shown() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        with unprivileged(), pytest.raises(CannotWrite) as refusal:
+            write_text(folder / "a.txt", "text")
+        assert f"(dr-xr-xr-x, owner {os.geteuid()}) does not let user " in refusal.value.problem
+        folder.chmod(0o755)
+
+
+def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(CannotWrite, match=r"results is no folder\."):
+        write_text(tmp_path / "results/tiny/a.txt", "text")
+
+
+def test_weights_are_not_downloaded_for_a_folder_that_cannot_take_them(
+    tmp_path: Path, read_only: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradfaith.models import weight_file
+
+    asked: list[str] = []
+    monkeypatch.setattr(weight_file.timm, "create_model", lambda name, **_: asked.append(name))
+    (tmp_path / "resources").mkdir()
+    read_only(tmp_path / "resources")
+    path = tmp_path / "resources/weights/w.safetensors"
+    with pytest.raises(CannotWrite, match="resources/weights cannot be written to"):
+        weight_file.fetch_pretrained("test_resnet.r160_in1k", path, path.with_suffix(".json"))
+    assert asked == []

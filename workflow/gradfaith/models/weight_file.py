@@ -27,13 +27,14 @@ from torch import Tensor, nn
 
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.timm_import import timm
-from gradfaith.storage.atomic import replacing, write_text
+from gradfaith.storage.atomic import check_writable, replacing, write_text
 
 SOURCE_KEYS = ("hf_hub_id", "url", "tag", "license")
 
 
 def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     """Download timm's pretrained weights of the architecture `name` to `path`; write their source to `record` (JSON)."""
+    check_writable([path.parent])  # before a long download
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises a dozen kinds, and all mean the same here

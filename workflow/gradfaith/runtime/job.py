@@ -24,9 +24,10 @@ from typing import IO
 
 import psutil
 
-from gradfaith.errors import GradFaithError, JobAlive
+from gradfaith.errors import CannotWrite, GradFaithError, JobAlive
 from gradfaith.runtime import folder_lock
 from gradfaith.runtime.folder_lock import process_start
+from gradfaith.storage.atomic import check_writable
 from gradfaith.storage.paths import StudyPaths, job_logs
 
 KEPT_ATTEMPT_LOGS = 5  # failed attempts whose logs are kept
@@ -51,7 +52,7 @@ def running(log: str) -> Iterator[None]:
     """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it."""
     try:
         file = _open_locked_log(Path(log))
-    except JobAlive as error:
+    except (JobAlive, CannotWrite) as error:
         sys.exit(str(error))
     usual, sys.stdout = sys.stdout, file
     attempt_log = _link_attempt_log(Path(log))
@@ -87,6 +88,7 @@ def logs_of_living_jobs(folder: Path) -> list[Path]:
 
 
 def _open_locked_log(log: Path) -> IO[str]:
+    check_writable([log.parent])
     log.parent.mkdir(parents=True, exist_ok=True)
     file = log.open("a+", encoding="utf-8")
     try:

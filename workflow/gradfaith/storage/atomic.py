@@ -1,11 +1,15 @@
-"""Write files and folders completely or not at all: under a temporary name, forced to disk, then renamed."""
+"""Write files and folders completely or not at all: under a temporary name, forced to disk, then renamed.
+
+`check_writable` tells beforehand, in words, that a folder is read-only: Snakemake's and Python's own errors name a number.
+"""
 
 import errno
 import io
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path, which is renamed to `path` if the block ends without error, else removed."""
     path = Path(path)
+    check_writable([path.parent])
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -61,6 +66,27 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             before.replace(path)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def check_writable(folders: Iterable[Path]) -> None:
+    """Raise CannotWrite if files cannot be made in one of these folders, which need not exist yet."""
+    for folder in sorted(set(folders)):
+        place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            raise CannotWrite(
+                problem=f"{folder} cannot be written to: {place.absolute()} {_why_not_writable(place)}.",
+                reason="Results, logs and what is fetched are files, and a job that cannot make its files fails.",
+                fix=f"Make {place} writable (chmod, or mount it read-write), or work in a copy of the project that you may change.",
+            )
+
+
+def _why_not_writable(place: Path) -> str:
+    if not place.is_dir():
+        return "is no folder"
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return "is on a read-only file system"
+    found = place.stat()
+    return f"({stat.filemode(found.st_mode)}, owner {found.st_uid}) does not let user {os.geteuid()} write"
 
 
 def write_text(path: Path | str, text: str) -> None:

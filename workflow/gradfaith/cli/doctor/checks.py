@@ -1,10 +1,11 @@
-"""Check before a run what it will need: study, torch, devices, file locks, disk, weights, SLURM, leftovers.
+"""Check before a run what it will need: study, torch, devices, folders, file locks, disk, weights, SLURM, leftovers.
 
 Each finding is `well`, `doubtful` (may be intended) or `broken` (stops or spoils a run), and names a fix. The
 checks are independent: one that fails does not hide the others.
 """
 
 import contextlib
+import errno
 import importlib.metadata
 import os
 import re
@@ -20,8 +21,9 @@ from gradfaith.cli.doctor.slurm import Finding, State
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
-from gradfaith.errors import GradFaithError
+from gradfaith.errors import CannotWrite, GradFaithError
 from gradfaith.runtime import gpu_slots
+from gradfaith.storage import atomic, paths
 
 LOCK_IS_HELD = 75  # exit status of the child below if the lock has a holder, unlike that of any other error
 LOCK_SCRIPT = f"""
@@ -33,9 +35,11 @@ except BlockingIOError:
     sys.exit({LOCK_IS_HELD})
 """
 MOUNTS = Path("/proc/mounts")
+NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}  # errors that say nothing of locks
 FIXES = {  # if a check itself fails
     "torch": "pip install -r envs/run.txt",
     "devices": "Install the torch that this driver is for (pip install -r envs/run.txt), or say `device: cpu`.",
+    "folders": "results/, resources/ and .snakemake/ must be folders that you may write to.",
     "file locks": "results/ must be a folder that you may write to.",
     "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what was predicted from.",
     "weights": "resources/weights/ must be a folder that you may read.",
@@ -58,7 +62,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
     except GradFaithError as error:
         yield Finding("study", "broken", f"{type(error).__name__}: {error.problem}", error.fix)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
-        "torch": check_torch, "devices": lambda: check_devices(plan), "file locks": lambda: check_file_locks(root),
+        "torch": check_torch, "devices": lambda: check_devices(plan),
+        "folders": lambda: check_folders(plan, root), "file locks": lambda: check_file_locks(root),
         "disk": lambda: check_disk(plan, root), "weights": lambda: check_weights(plan, study_file), "SLURM": lambda: slurm.check_slurm(root),
         "earlier run": lambda: check_earlier_run(root),
     }  # fmt: skip
@@ -122,6 +127,22 @@ def check_devices(plan: Plan | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_folders(plan: Plan | None, root: Path) -> Iterator[Finding]:
+    """Check that files can be made where jobs put them: in resources/ only if something is still to be fetched."""
+    folders = {root / paths.RESULTS, root / ".snakemake"}
+    to_fetch = [plan.paths.fetched(plan.dataset.name)] if plan and plan.dataset.fetched else []
+    to_fetch += [plan.paths.pretrained(name) for name in plan.pretrained_names] if plan else []
+    folders |= {(root / path).parent for path in to_fetch if not (root / path).is_file()}
+    refused = []
+    for folder in sorted(folders):
+        try:
+            atomic.check_writable([folder])
+        except CannotWrite as error:
+            refused.append(Finding("folders", "broken", error.problem, error.fix))
+    names = ", ".join(f"{folder.relative_to(root).as_posix()}/" for folder in sorted(folders))
+    yield from refused or [Finding("folders", "well", f"{names} can be written to")]
+
+
 def check_file_locks(root: Path) -> Iterator[Finding]:
     """Check that a file lock in results/ excludes other processes, also on other machines (by the mount's options)."""
     import fcntl
@@ -147,6 +168,7 @@ def check_file_locks(root: Path) -> Iterator[Finding]:
         else:
             yield Finding("file locks", "well", f"{where} has them")
     except OSError as error:
+        fix = FIXES["file locks"] if error.errno in NOT_WRITABLE else fix
         yield Finding("file locks", "broken", f"{where}: {error.strerror or error}", fix)
     finally:
         with contextlib.suppress(OSError):
@@ -196,7 +218,7 @@ def check_weights(plan: Plan | None, study_file: str) -> Iterator[Finding]:
     if plan is None or plan.study.external:
         return
     files = {path: arch for arch in plan.architectures if (path := plan.starting_weights(arch))}
-    fetched = {plan.paths.pretrained(plan.study.architectures[arch].timm or arch) for arch in plan.architectures}
+    fetched = {plan.paths.pretrained(name) for name in plan.pretrained_names}
     missing = [path for path in files if not Path(path).is_file()]
     if own := [path for path in missing if path not in fetched]:
         yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")

@@ -26,7 +26,7 @@ from typing import Any
 from gradfaith.config.dataset import Source
 from gradfaith.data.fetch import archives, release
 from gradfaith.errors import BrokenArchive, CannotWrite, FetchFailed, GradFaithError, UnsafeArchive
-from gradfaith.storage.atomic import DISK_FULL_ERRORS
+from gradfaith.storage.atomic import DISK_FULL_ERRORS, check_writable
 from gradfaith.storage.paths import download_folder, raw_folder
 
 MAX_BYTES = 1 << 37  # of all files of a dataset
@@ -54,7 +54,7 @@ def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *,
                 _replace_raw(raw_folder(folder), draft)
                 return record
         except CannotWrite:
-            raise  # a full disk is full for the next source as well
+            raise  # a full disk, or a read-only one, is that for the next source as well
         except GradFaithError as error:
             tried.append({"source": _source_text(source), "failed": error.problem})
             details.append(f"{_source_text(source)}: {error.problem}{_cause_text(error, source)}")
@@ -197,6 +197,7 @@ def _disk_errors(draft: Path, display_name: str) -> Iterator[None]:
 @contextmanager
 def _draft_folder(folder: Path) -> Iterator[Path]:
     """Yield a path beside raw/, removed after the block unless renamed; remove what a killed run left."""
+    check_writable([folder])
     with _disk_errors(raw_folder(folder), str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         home = tempfile.TemporaryDirectory(prefix=".raw-", suffix=".tmp", dir=folder, ignore_cleanup_errors=True)

@@ -92,6 +92,7 @@ def download(
     """Download the ZIP file at `url` to `to`; `timeout`: seconds of silence that end an attempt."""
     if urlsplit(url).scheme not in {"http", "https"}:
         raise download_failed(url, "the address is neither http nor https")
+    atomic.check_writable([to.parent])
     job = DownloadJob(url, to, timeout, max_bytes, progress)
     left, best, reason = attempts, job.received(), "it was not tried"
     while left > 0:
