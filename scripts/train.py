@@ -32,7 +32,7 @@ with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images
             device=device.device_for_job(compute.device, job.threads, job.resources),
             machine=train_job.MachineSettings(compute.images, device.memory_limit(job.resources.mem_mb), events),
         )  # fmt: skip
-        train_job.write_history(job.output.history, trained)
+        train_job.write_history(job.output.history, trained, confirm=keeper.confirm_lock)
         card = train_job.model_card(trained, settings, images, job.wildcards, weights)
-        checkpoint.save(Path(job.output.weights).parent, trained.classifier, card)
+        checkpoint.save(Path(job.output.weights).parent, trained.classifier, card, confirm=keeper.confirm_lock)
         keeper.drop_all_but_last_state()

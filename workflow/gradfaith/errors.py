@@ -121,6 +121,10 @@ class JobAlive(GradFaithError):
     """A process of an earlier run still works on the files of this one."""
 
 
+class LockLost(GradFaithError):
+    """A process was frozen, and another one took over the folder that it held."""
+
+
 class StillLocked(GradFaithError):
     """Snakemake did not take the lock of an earlier run away."""
 

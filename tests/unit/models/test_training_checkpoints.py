@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gradfaith.errors import CannotWrite, ForeignProgress, JobAlive
 from gradfaith.models.training.checkpoints import CheckpointKeeper, TrainingState
+from gradfaith.runtime.folder_lock import FolderLock
 
 DECIDES: dict[str, Any] = {"recipe": {"lr": 1e-3, "epochs": 3}, "spec": {"mean": (0.1, 0.2)}, "seed": 1}
 
@@ -186,3 +190,81 @@ def test_two_keepers_do_not_share_a_folder(tmp_path: Path) -> None:
     with keeper(tmp_path), pytest.raises(JobAlive, match=f"is held by process {os.getpid()} on "), keeper(tmp_path):
         pass
     assert latest(tmp_path) is None
+
+
+FROZEN = """
+import fcntl, os, sys, types
+from pathlib import Path
+
+import torch
+
+def none(*_):
+    raise OSError(38, "Function not implemented")
+
+fcntl.flock = none  # a filesystem without locks
+os.uname = lambda: types.SimpleNamespace(nodename="elsewhere")  # another machine
+
+from gradfaith.errors import LockLost
+from gradfaith.models import checkpoint
+from gradfaith.models.classifier import ClassifierSpec, build_classifier
+from gradfaith.models.training.checkpoints import CheckpointKeeper, TrainingState
+from gradfaith.models.training.train_job import write_history
+from gradfaith.models.training.loop import TrainedClassifier
+
+folder = Path(sys.argv[1])
+model = build_classifier(ClassifierSpec("test_resnet.r160_in1k", 3, 1, 1, 32, 0.3, 0.2), seed=0)
+state = TrainingState({"a": torch.zeros(3)}, {"step": 1})
+with CheckpointKeeper(folder / "progress", {"seed": 1}, every=60) as keeper:
+    keeper.save(state)
+    confirm = keeper.confirm_lock
+    print("saved", flush=True)
+    sys.stdin.readline()
+    for name, save in {
+        "state": lambda: keeper.save(state),
+        "reason to give up": lambda: keeper.give_up("it diverged"),
+        "history": lambda: write_history(str(folder / "history.csv"), TrainedClassifier(model, (), 1), confirm=confirm),
+        "model": lambda: checkpoint.save(folder, model, {"seed": 1}, confirm=confirm),
+        "older states": keeper.drop_all_but_last_state,
+    }.items():
+        try:
+            save()
+            print("SAVED", name, flush=True)
+        except LockLost as error:
+            print("refused", name, error.problem, flush=True)
+"""
+
+
+def test_a_holder_that_was_frozen_and_taken_over_saves_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine, a filesystem without locks: the trainer is stopped, this one continues, the first is woken."""
+
+    def none(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    frozen = subprocess.Popen(
+        [sys.executable, "-c", FROZEN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert frozen.stdout is not None
+        assert frozen.stdout.readline() == "saved\n"
+        frozen.send_signal(signal.SIGSTOP)
+        successor = CheckpointKeeper(tmp_path / "progress", {"seed": 1}, every=60)
+        successor._held = FolderLock(tmp_path / "progress", silence=0.5)  # not half a minute
+        with successor as kept:
+            assert kept.load_latest() is not None
+            kept.save(state(2))
+            before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+            frozen.send_signal(signal.SIGCONT)
+            said, _ = frozen.communicate("go\n", timeout=60)
+            kept.confirm_lock()
+            after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    finally:
+        frozen.kill()
+        frozen.wait()
+    lines = said.splitlines()
+    names = ["state", "reason to give up", "history", "model", "older states"]
+    assert [line.partition(f" {tmp_path}")[0] for line in lines] == [f"refused {name}" for name in names], said
+    assert all(f"process {frozen.pid} on elsewhere held it before" in line for line in lines)
+    assert before == after

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gradfaith.errors import JobAlive
+from gradfaith.errors import JobAlive, LockLost
 from gradfaith.runtime.folder_lock import LOCK_FILE, FolderLock, process_start, remove_folder
 
 HOLD = """
@@ -236,3 +236,20 @@ def test_signs_of_life_go_on_when_a_server_fails_once(tmp_path: Path, monkeypatc
             assert time.monotonic() < end
             time.sleep(0.01)
     assert len(failed) == 3
+
+
+@pytest.mark.usefixtures("filesystem")
+def test_a_holder_confirms_its_lock_and_one_that_was_taken_over_cannot(tmp_path: Path) -> None:
+    with FolderLock(tmp_path, heartbeat=0.01) as lock:
+        lock.confirm()
+        says(tmp_path, host="elsewhere", pid=7)
+        with pytest.raises(LockLost, match=r"was taken over by process 7 on elsewhere; process \d+ on ") as refusal:
+            lock.confirm()
+        assert "Nothing was saved here" in refusal.value.fix
+        time.sleep(0.1)
+        before = (tmp_path / LOCK_FILE).stat().st_mtime_ns
+        time.sleep(0.2)
+        assert (tmp_path / LOCK_FILE).stat().st_mtime_ns == before, "another's lock must not look alive"
+        (tmp_path / LOCK_FILE).unlink()
+        with pytest.raises(LockLost, match="by another process, which has ended"):
+            lock.confirm()

@@ -91,8 +91,13 @@ WEIGHTS, CARD = "weights.safetensors", "card.json"
 VERSIONED_PACKAGES = ("gradfaith", "torch", "timm", "numpy", "safetensors")
 
 
-def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
-    """Write the classifier and its card into `folder`; return the path of the weights."""
+def save(
+    folder: Path, classifier: Classifier, card: Mapping[str, Any], *, confirm: Callable[[], object] = lambda: None
+) -> Path:
+    """Write the classifier and its card into `folder`; return the path of the weights.
+
+    `confirm` is called before each file gets its name, and raises where this process must not write any more.
+    """
     weights = serialise({name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()})
     full_card = {
         **card,
@@ -103,6 +108,8 @@ def save(folder: Path, classifier: Classifier, card: Mapping[str, Any]) -> Path:
     }
     with atomic.replacing(folder / WEIGHTS) as draft:
         draft.write_bytes(weights)
+        confirm()
+    confirm()
     write_card(folder / CARD, full_card)
     return folder / WEIGHTS
 

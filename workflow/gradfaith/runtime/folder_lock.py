@@ -6,6 +6,9 @@ that number started at that moment; one of another machine if it touches the fil
 every few seconds. A file that no living process holds is taken over. Where there are no locks, two processes
 that start at once both write, and the one that is read first there holds the folder.
 
+A holder that is frozen (a suspended machine, a stalled server) does not touch the file, so another machine takes
+it over. When the frozen one runs again it must not save: `confirm` raises LockLost there, and its touching ends.
+
 A lock file is removed by its holder, and its folder when it is closed: a network filesystem keeps an open
 file under another name, and the folder with it. A process that opened the lock before that finds another file
 of its name, or none, and opens it again.
@@ -27,7 +30,7 @@ from typing import IO, Self
 
 import psutil
 
-from gradfaith.errors import JobAlive
+from gradfaith.errors import JobAlive, LockLost
 
 LOCK_FILE = "lock"
 HEARTBEAT_SECONDS = 5.0  # between two touches of the lock file by its holder
@@ -46,6 +49,11 @@ class FolderLock:
     def __init__(self, folder: Path, *, heartbeat: float = HEARTBEAT_SECONDS, silence: float = SILENCE_SECONDS) -> None:
         self.path, self._heartbeat, self._silence = folder / LOCK_FILE, heartbeat, silence
         self._closed = threading.Event()
+        self._me: dict[str, object] = {
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "start": process_start(os.getpid()),
+        }
 
     def __enter__(self) -> Self:
         for _ in range(OPEN_ATTEMPTS):
@@ -64,9 +72,21 @@ class FolderLock:
     ) -> None:
         self._closed.set()
         with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
-            mine = _read_holder(self._file).get("pid") == os.getpid()  # not taken over meanwhile
-            if mine and _is_at(self.path, self._file):
+            if _read_holder(self._file) == self._me and _is_at(self.path, self._file):  # not taken over meanwhile
                 self._file.truncate(0)
+
+    def confirm(self) -> None:
+        """Raise LockLost if another process has taken the folder over; called before everything that is saved there."""
+        holder = self._read_current_holder()
+        if holder == self._me:
+            return
+        who = f"process {holder['pid']} on {holder['host']}" if holder else "another process, which has ended"
+        raise LockLost(
+            problem=f"{self.path.parent} was taken over by {who}; process {self._me['pid']} on {self._me['host']} held it before.",
+            reason=f"This process did not run for {self._silence:g} s or more, or the lock was deleted. "
+            "Saved now, its files would be mixed with those of the other process.",
+            fix="Let the other process finish: it has continued from the last saved state. Nothing was saved here.",
+        )
 
     def _acquire(self, file: IO[str]) -> bool:
         """Hold the file and return True; False where its name is another file's, or none's, by now."""
@@ -99,13 +119,19 @@ class FolderLock:
             raise self._held_error(holder)
         if text:
             file.truncate(0)
-        me = {"host": os.uname().nodename, "pid": os.getpid(), "start": process_start(os.getpid())}
-        json.dump(me, file)
+        json.dump(self._me, file)
         file.flush()
         if not locks:
             time.sleep(RACE_SECONDS)
-            if (first := _first_holder(self.path.read_text(encoding="utf-8"))) != me:
+            if (first := self._read_current_holder()) != self._me:
                 raise self._held_error(first)
+
+    def _read_current_holder(self) -> dict[str, object]:
+        """Return whom the file of this name names; network filesystems look again only when a file is opened."""
+        try:
+            return _first_holder(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
 
     def _is_alive(self, holder: dict[str, object]) -> bool:
         if not holder:
@@ -131,6 +157,8 @@ class FolderLock:
     def _touch_until_closed(self) -> None:
         while not self._closed.wait(self._heartbeat):
             with contextlib.suppress(OSError):  # gone when the work is done, or a server that does not answer now
+                if self._read_current_holder() != self._me:
+                    return  # taken over: another's file must not look alive
                 os.utime(self.path)
 
     def _held_error(self, holder: dict[str, object]) -> JobAlive:

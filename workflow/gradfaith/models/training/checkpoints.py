@@ -126,9 +126,14 @@ class CheckpointKeeper:
         path = self.folder / f"state-{number:06d}-{_digest(content)}.safetensors"
         with atomic.replacing(path) as draft:
             draft.write_bytes(content)
+            self.confirm_lock()
         self._delete(self._state_paths()[:-STATES_KEPT])
         self._last = time.monotonic()
         return path
+
+    def confirm_lock(self) -> None:
+        """Raise LockLost if another process has taken this training over; called before each file gets its name."""
+        self._held.confirm()
 
     def load_latest(self) -> TrainingState | None:
         """Return the newest intact state, or None; refuse one of another training, unless that is finished."""
@@ -152,6 +157,7 @@ class CheckpointKeeper:
 
     def drop_all_but_last_state(self) -> None:
         """Delete all but the last state once the model is written: it is enough to write the model again."""
+        self.confirm_lock()
         self._delete(self._state_paths()[:-1])
 
     def _delete(self, states: list[Path]) -> None:

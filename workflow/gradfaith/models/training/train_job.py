@@ -128,8 +128,9 @@ def model_card(
     }
 
 
-def write_history(path: str, trained: TrainedClassifier) -> None:
-    """Write history.csv, one line per epoch; a model taken as it is has none."""
+def write_history(path: str, trained: TrainedClassifier, *, confirm: Callable[[], object] = lambda: None) -> None:
+    """Write history.csv, one line per epoch; a model taken as it is has none. `confirm`: as in checkpoint.save."""
+    confirm()
     fields = list(EpochRow.__dataclass_fields__)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fields)
