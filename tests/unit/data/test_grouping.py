@@ -164,3 +164,10 @@ def _at128(path: Path) -> np.ndarray:
     return np.asarray(
         image.crop((left, top, left + side, top + side)).resize((128, 128), Image.Resampling.BOX), np.float32
     )
+
+
+def test_a_must_link_finds_a_file_whose_name_is_spelt_with_other_code_points(pictures: dict[str, np.ndarray]) -> None:
+    first, *_, last = pictures.values()
+    named = {"Ren\u00e9-1": first, "Zoe\u0308-1": last}
+    joined = inferred(named, Grouping(cues=[]), [infer.MustLink("Rene\u0301-1", "Zo\u00eb-1\u200b", "seen")])
+    assert len(set(joined.values())) == 1

@@ -50,6 +50,21 @@ def test_hashes_are_of_the_file_and_of_its_pixels(raw: Path) -> None:
     assert set(parquet.MANIFEST) == {"image_id", *found}
 
 
+def test_a_patient_in_two_spellings_is_one_group(raw: Path) -> None:
+    """NFC in one hospital's list, NFD and a zero-width space in another's."""
+    spellings = {
+        "benign/a.png": "Zo\u00eb",
+        "benign/b.png": "Zoe\u0308",
+        "normal/c.png": "Zo\u00eb\u200b",
+        "normal/d.bmp": "p2",
+    }
+    text = "".join(f"{image},{patient}\n" for image, patient in spellings.items())
+    (raw / "groups.csv").write_text(f"image,patient\n{text}", encoding="utf-8")
+    found = built(raw)
+    assert found["group"].to_dict() == {**dict.fromkeys(list(spellings)[:3], "Zo\u00eb"), "normal/d.bmp": "p2"}
+    assert count_images(found.reset_index())["groups"] == 2
+
+
 def test_the_same_bytes_in_another_shape_are_another_image(raw: Path) -> None:
     Image.fromarray(np.zeros((10, 12), dtype=np.uint8)).save(raw / "normal/e.png")
     Image.fromarray(np.zeros((12, 10), dtype=np.uint8)).save(raw / "normal/f.png")

@@ -105,6 +105,31 @@ def test_groups_that_are_missing_or_incomplete_are_refused(own: Path, tmp_path: 
     assert "is not there" in refusal(DatasetInvalid, folder, None, folder.Options())
 
 
+SPELLINGS = [
+    "Andr\u00e9",
+    "Andre\u0301",
+    "Andr\u00e9\u200b",
+    "\ufeffAndr\u00e9",
+    " Andre\u200d\u0301 ",
+    "A\u00adndr\u00e9\ufe0f",
+]
+
+
+def test_spellings_of_one_patient_that_look_the_same_are_one_patient(tmp_path: Path) -> None:
+    names = [f"{label}/{number}.png" for number in range(len(SPELLINGS)) for label in ("sick", "well")]
+    put(tmp_path, *names, "well/other.png")
+    lines = [f'{name},"{SPELLINGS[place // 2]}"' for place, name in enumerate(names)]
+    (tmp_path / "groups.csv").write_text("\n".join(["image,patient", *lines, "well/other.png,Andre"]) + "\n")
+    found = {record.image_id: record.group for record in folder.index(tmp_path, folder.Options())}
+    assert found == {**dict.fromkeys(names, "Andr\u00e9"), "well/other.png": "Andre"}
+
+
+def test_a_patient_without_a_visible_character_is_refused(own: Path) -> None:
+    (own / "groups.csv").write_text("image,patient\nsick/a.png,p1\nsick/b.jpg,\u200b\u2060\nwell/c.png,p2\n")
+    said = refusal(DatasetInvalid, folder, own, folder.Options())
+    assert "line 3: the patient '\\u200b\\u2060' has no visible character" in said
+
+
 def put(raw: Path, *names: str) -> Path:
     for name in names:
         draw(raw / name)

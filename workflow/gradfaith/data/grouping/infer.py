@@ -36,7 +36,7 @@ from gradfaith.data.grouping import similarity
 from gradfaith.data.grouping.similarity import ImageViews
 from gradfaith.data.manifest import pixel_hash
 from gradfaith.data.readers import contract
-from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images, natural_sort_key
+from gradfaith.data.readers.contract import DecodedImage, Reader, Record, canonical_id, map_images, natural_sort_key
 from gradfaith.errors import UnreadableImage
 
 UNSHIFTED_MARGIN = 0.15  # of the correlation, below the best of shifts; no link of IQ-OTH/NCCD is lost
@@ -81,8 +81,9 @@ def infer_groups(
 
     `names`: of files, without folder, numbered within a label if they hold a number; `hashes`: of the pixels.
     """
-    rows = {name: row for row, name in enumerate(names)}
-    must = [(rows[link.a], rows[link.b]) for link in must_links if link.a in rows and link.b in rows]
+    rows = {canonical_id(name): row for row, name in enumerate(names)}
+    wanted = [(canonical_id(link.a), canonical_id(link.b)) for link in must_links]
+    must = [(rows[a], rows[b]) for a, b in wanted if a in rows and b in rows]
     fixed: list[CueLinks] = [
         CueLinks("must-link", np.array(must, dtype=np.int64).reshape(-1, 2), np.ones(len(must), np.float32)),
         CueLinks("identical", *_identical_pairs(hashes)),

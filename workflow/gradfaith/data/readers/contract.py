@@ -19,10 +19,15 @@ is bounded by IMAGES_PER_THREAD images per thread, whatever the dataset's size.
 `read_table` reads tables that people write by hand: UTF-8 text with a first line of column names, separated
 by tabs in `.tsv`, by commas elsewhere. Cells lose the blanks around them, empty lines are skipped, and every
 other irregularity is refused with the number of its line.
+
+A patient's id may come from two systems in two spellings that look the same (an accent as one code point or two, a
+zero-width space from a spreadsheet). Counted as two people, one patient could be on both sides of the split, so every
+`Record` holds its group in the one form that `canonical_id` gives.
 """
 
 import csv
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +55,8 @@ NOTE_SUFFIXES = {
 }  # files beside images that are no images
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 DIGITS = re.compile(r"([0-9]+)")
+# Characters without a shape that Unicode does not count among its format characters: joiners, fillers, variation selectors.
+SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,12 @@ def read_table(table: Path, columns: Sequence[str], why: str) -> list[TableLine]
 def line_error(table: Path, number: int, problem: str, why: str, fix: str) -> DatasetInvalid:
     """Return the error of one line of a table."""
     return DatasetInvalid(problem=f"{table}, line {number}: {problem}.", reason=why, fix=fix)
+
+
+def canonical_id(text: str) -> str:
+    """Return an id in the one form in which ids are compared: NFC, without invisible characters and blanks around it."""
+    visible = (sign for sign in text if sign not in SHAPELESS and unicodedata.category(sign) != "Cf")
+    return unicodedata.normalize("NFC", "".join(visible)).strip()
 
 
 def natural_sort_key(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -129,6 +142,9 @@ class Record:
     group_kind: GroupKind
     evidence: EvidenceKind
     masks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # region -> file, relative to raw
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", canonical_id(self.group))
 
 
 @dataclass(frozen=True)

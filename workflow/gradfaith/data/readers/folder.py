@@ -30,6 +30,7 @@ from gradfaith.data.readers.contract import (
     ReaderOptions,
     Record,
     TableLine,
+    canonical_id,
     line_error,
     natural_sort_key,
     read_table,
@@ -236,6 +237,9 @@ def _patients_by_image(root: Path, options: Options) -> dict[str, str] | None:
             if (first := found.setdefault(line.cells[0], line)) is not line:
                 said = f'"{line.cells[0]}" stands in line {first.number} already'
                 raise line_error(table, line.number, said, WHY_GROUPS, "Leave one of the two lines.")
+            if not canonical_id(line.cells[1]):
+                said = f"the patient {line.cells[1]!a} has no visible character"
+                raise line_error(table, line.number, said, WHY_GROUPS, "Write the patient's id.")
         return {file: line.cells[1] for file, line in found.items()}
     if options.infer_groups:
         return {}
