@@ -69,6 +69,19 @@ def test_a_class_name_means_one_thing(structure) -> None:
     assert set(doubled) <= {"Options"}, doubled  # of readers, which the registry finds by this name
 
 
+def test_no_text_is_run(structure) -> None:
+    """Options, limits and files come from users: their text is parsed, never evaluated."""
+    found = [
+        f"{name}, line {node.lineno}"
+        for name, tree in structure.trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"eval", "exec", "compile"}
+    ]
+    assert found == []
+
+
 ONE_WORD_TWO_MEANINGS = {
     "['parts']": {"data.pack", "data.readers.folder"},  # a region of a store, and a folder of the user's
     "['all']": {"metrics.contract", "stats.estimates"},  # all regions removed, and a stratum of all images

@@ -6,27 +6,46 @@ The model of a reader is its class `Options`; that of any other plug-in is built
 function, as the syntax tree shows them, so that nothing is imported. Limits are conditions on the names of the options, read
 from the declaration. An option with several numbers must have at least one, and each must keep the limit. `size` is the side
 of the study's images, `seeds` the number of its seeds.
+
+Annotations and limits are text in the source of a plug-in. Their syntax trees are walked, and only the types, operators and
+names that are listed here mean something; no text is run.
 """
 
-import re
-from collections.abc import Mapping
+import ast
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from gradfaith import registry
-from gradfaith.errors import UnknownName
+from gradfaith.errors import BrokenPlugin, UnknownName
 
 ANNOTATION_NAMES = {
     "int": int,
     "float": float,
     "bool": bool,
     "str": str,
-    "Literal": Literal,
     "tuple": tuple,
     "list": list,
     "dict": dict,
+    "Any": Any,
+}
+OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
 }
 
 
@@ -36,10 +55,11 @@ def options_model(group: str, name: str) -> type[BaseModel]:
     if group == "readers":
         reader_options: type[BaseModel] = registry.load(group, name).Options
         return reader_options
-    fields: dict[str, Any] = {
-        key: (eval(option.annotation, {"__builtins__": {}}, ANNOTATION_NAMES), option.default)
-        for key, option in registry.entry(group, name).options.items()
-    }
+    with _reading_text_of(group, name):
+        fields: dict[str, Any] = {
+            key: (_type_of(ast.parse(option.annotation, mode="eval").body), option.default)
+            for key, option in registry.entry(group, name).options.items()
+        }
     return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
@@ -62,17 +82,82 @@ def broken_limits(group: str, name: str, values: Mapping[str, Any], study: Mappi
     """Return a line for each limit that the options break: `option: what is needed, and what was found`."""
     lines = []
     for limit in registry.entry(group, name).declared.get("limits", ()):
-        if not _is_kept(limit, {**study, **values}):
-            own = [word for word in names_in(limit) if word in values]
-            known = [f"{word}: {study[word]}" for word in names_in(limit) if word in study]
+        with _reading_text_of(group, name):
+            condition = ast.parse(limit, mode="eval").body
+            kept = _is_kept(condition, {**study, **values})
+        if not kept:
+            words = _names_in(condition)
+            own = [word for word in words if word in values]
+            known = [f"{word}: {study[word]}" for word in words if word in study]
             found = ", ".join([f"{word}: {values[word]!r}" for word in own] + known)
-            lines.append(f"{own[0]}: {name} needs {limit}, found {found}")
+            lines.append(f"{(own or words)[0]}: {name} needs {limit}, found {found}")
     return lines
 
 
-def names_in(limit: str) -> list[str]:
+@contextmanager
+def _reading_text_of(group: str, name: str) -> Iterator[None]:
+    """Turn what is wrong with an annotation or a limit into an error that names the plug-in."""
+    try:
+        yield
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise BrokenPlugin(
+            problem=f"{registry.entry(group, name).path.name}: an annotation or a limit of its options cannot be read: {error}.",
+            reason="They are read from the source, without running it.",
+            fix=f"Use the types {', '.join(ANNOTATION_NAMES)} and Literal; in limits numbers, options, size, seeds, + - *, "
+            "comparisons, and, or, not.",
+        ) from error
+
+
+def _type_of(node: ast.expr) -> Any:
+    """Return the type that an annotation names."""
+    match node:
+        case ast.Name(id=name) if name in ANNOTATION_NAMES:
+            return ANNOTATION_NAMES[name]
+        case ast.Constant(value=value) if value is None or value is ...:
+            return value
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type_of(left) | _type_of(right)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=words):
+            return Literal[ast.literal_eval(words)]
+        case ast.Subscript(value=outer, slice=ast.Tuple(elts=parts)):
+            return _type_of(outer)[tuple(map(_type_of, parts))]
+        case ast.Subscript(value=outer, slice=part):
+            return _type_of(outer)[_type_of(part)]
+    raise ValueError(f'"{ast.unparse(node)}" is no type that an option may have')
+
+
+def _names_in(condition: ast.expr) -> list[str]:
     """Return the names in a limit, in their order."""
-    return [word for word in dict.fromkeys(re.findall(r"[a-z_]+", limit)) if word not in {"and", "or", "not"}]
+    names = (node for node in ast.walk(condition) if isinstance(node, ast.Name))
+    return list(dict.fromkeys(node.id for node in sorted(names, key=lambda node: node.col_offset)))
+
+
+def _is_kept(condition: ast.expr, values: Mapping[str, Any]) -> bool:
+    """Return whether a limit holds; if an option has several numbers, whether it has one and the limit holds for each."""
+    several = [word for word in _names_in(condition) if isinstance(values.get(word), list | tuple)]
+    if not several:
+        return bool(_evaluate(condition, values))
+    (word,) = several
+    return bool(values[word]) and all(_is_kept(condition, {**values, word: value}) for value in values[word])
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    """Return the value of a limit, or of a part of it, for these values of its names."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.Name(id=name) if name in values:
+            return values[name]
+        case ast.UnaryOp(op=how, operand=inner) if type(how) in OPERATORS:
+            return OPERATORS[type(how)](_evaluate(inner, values))
+        case ast.BoolOp(op=how, values=parts):
+            return (all if isinstance(how, ast.And) else any)(_evaluate(part, values) for part in parts)
+        case ast.BinOp(left=left, op=how, right=right) if type(how) in OPERATORS:
+            return OPERATORS[type(how)](_evaluate(left, values), _evaluate(right, values))
+        case ast.Compare(left=left, ops=hows, comparators=others) if all(type(how) in OPERATORS for how in hows):
+            chain = [_evaluate(part, values) for part in (left, *others)]
+            return all(OPERATORS[type(how)](*pair) for how, pair in zip(hows, pairwise(chain), strict=True))
+    raise ValueError(f'"{ast.unparse(node)}" is no number, no option and no known operation')
 
 
 def _describe(model: type[BaseModel], name: str, problem: Any, given: Mapping[str, Any]) -> str:
@@ -81,11 +166,3 @@ def _describe(model: type[BaseModel], name: str, problem: Any, given: Mapping[st
         known = ", ".join(model.model_fields) or "it has none"
         return f'{name} has no option "{key}"{registry.did_you_mean(key, model.model_fields)} Its options: {known}'
     return f'option "{key}" of {name}: {problem["msg"]}, found {given[key]!r}'
-
-
-def _is_kept(limit: str, values: Mapping[str, Any]) -> bool:
-    several = [word for word in names_in(limit) if isinstance(values[word], list | tuple)]
-    if not several:
-        return bool(eval(limit, {"__builtins__": {}}, dict(values)))
-    (word,) = several
-    return bool(values[word]) and all(_is_kept(limit, {**values, word: value}) for value in values[word])
