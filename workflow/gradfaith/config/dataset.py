@@ -39,7 +39,7 @@ class Grouping(BaseModel):
     couch_energy: float = Field(
         2.0e6, gt=0, description="less than this of it is no evidence for a couch or against one"
     )
-    reach: int = Field(3, ge=1, description="runs of neighbours so far apart are joined by their couch")
+    reach: int = Field(3, ge=1, le=1_000_000, description="runs of neighbours so far apart are joined by their couch")
     duplicate_ncc: float = Field(0.90, gt=0, le=1, description="any two images: correlation at 128 px")
     same_couch: float = Field(0.97, gt=0, le=1, description="any two images with a couch as like as this ...")
     same_couch_ncc: float = Field(0.95, gt=0, le=1, description="... and a correlation at 64 px as high as this")

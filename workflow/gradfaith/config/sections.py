@@ -69,8 +69,8 @@ class Architecture(StrictModel):
 class Training(StrictModel):
     """The recipe: all that decides the weights, with the architecture and the seed."""
 
-    epochs: int = Field(ge=1, description="passes over the training part")
-    batch: int = Field(32, ge=1, description="images per step")
+    epochs: int = Field(ge=1, le=1_000_000, description="passes over the training part")
+    batch: int = Field(32, ge=1, le=1_000_000, description="images per step")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decay")
     warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
@@ -83,6 +83,7 @@ class Training(StrictModel):
     max_slices_per_group: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="train on at most so many images of a group in each class, evenly spaced (1: the middle one); empty: on all",
     )
     flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
@@ -113,11 +114,15 @@ class Training(StrictModel):
         description="decay, per step, of an average of the weights that is validated and kept instead; 0: none",
     )
     patience: int | None = Field(
-        None, ge=1, description="stop after so many epochs without a better one; empty: go through all epochs"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="stop after so many epochs without a better one; empty: go through all epochs",
     )
     accumulate: int = Field(
         1,
         ge=1,
+        le=1_000_000,
         description="compute a batch in so many pieces, for less memory, none of them of a single image; batch norms and dropout see the difference",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
@@ -125,7 +130,9 @@ class Training(StrictModel):
     )
     channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
     compile: bool = Field(False, description="train through torch.compile, which needs a compiler where the job runs")
-    threads: int = Field(1, ge=1, description="compute threads of the recipe; weights are bit-equal at this number")
+    threads: int = Field(
+        1, ge=1, le=4_096, description="compute threads of the recipe; weights are bit-equal at this number"
+    )
     weights: Literal["none", "pretrained"] = Field(
         "none",
         description="start from random weights, or from timm's pretrained ones; an architecture may say otherwise",
@@ -212,7 +219,7 @@ class Harmonise(StrictModel):
     """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
 
     low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
-    resample: int | None = Field(None, ge=16, description="side to scale down to and back from; empty: not")
+    resample: int | None = Field(None, ge=16, le=8_192, description="side to scale down to and back from; empty: not")
     jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
 
 
@@ -243,7 +250,10 @@ class Randomisation(StrictModel):
         description="where replacing begins: at the head, or at the image",
     )
     max_images: int | None = Field(
-        48, ge=1, description="at most so many of the explained images, drawn evenly from the groups; empty: all"
+        48,
+        ge=1,
+        le=1_000_000_000,
+        description="at most so many of the explained images, drawn evenly from the groups; empty: all",
     )
     bundles: list[str] = Field(default=[], description="bundles whose methods are asked; empty: all but the controls")
 

@@ -71,7 +71,7 @@ class DatasetUse(StrictModel):
         description="a folder (read where it lies) or zip to take the images from, instead of the dataset's own sources",
     )
     max_bad_files: int = Field(
-        0, ge=0, description="so many unreadable images are left out, by name; more stop the study"
+        0, ge=0, le=1_000_000_000, description="so many unreadable images are left out, by name; more stop the study"
     )
 
 
@@ -141,7 +141,9 @@ class Explain(StrictModel):
     """Which images are explained."""
 
     parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
-    max_images: int | None = Field(None, ge=1, description="at most so many, drawn evenly from the groups; empty: all")
+    max_images: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="at most so many, drawn evenly from the groups; empty: all"
+    )
     only_correct: bool = Field(False, description="only images that the model gets right")
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="of the network's passes; bf16 is two to three times faster and rounds maps"
@@ -185,7 +187,7 @@ class Statistics(StrictModel):
     """How scores become estimates."""
 
     level: float = Field(LEVEL, gt=0.5, lt=1, description="coverage of the intervals")
-    min_groups: int = Field(MIN_GROUPS, ge=2, description="below this many groups no interval is printed")
+    min_groups: int = Field(MIN_GROUPS, ge=2, le=1_000_000, description="below this many groups no interval is printed")
     rank_controls: ControlPlacement = Field("beside", description="win rates: each alone, or all in the field")
     rank_only_correct: bool = Field(False, description="win rates: only of images that the model gets right")
 
