@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.attribution.bound_method import probe_methods
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
 from gradfaith.storage import parquet
@@ -13,7 +14,7 @@ from gradfaith.storage.paths import PROJECT
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.scoring import agreement, score_rows
 from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
@@ -10,7 +11,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
     maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps, images))

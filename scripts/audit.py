@@ -1,6 +1,7 @@
 """Audit a dataset and its split: duplicates, leakage, shortcuts."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.audit import report
 from gradfaith.data.raw_files import open_raw
@@ -11,7 +12,7 @@ from gradfaith.storage.paths import PROJECT
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     groups = json_file.read(job.input.groups) if job.input.get("groups") else None

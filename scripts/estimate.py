@@ -1,6 +1,7 @@
 """Turn scores and predictions into estimates, contrasts, ranks and classification tables with intervals."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
@@ -12,7 +13,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
     scores = parquet.read(job.input.scores, parquet.SCORES).query("part == 'test'").reset_index(drop=True)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)

@@ -6,6 +6,7 @@ import gradfaith.runtime.job
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp, select_images
 from gradfaith.config.compute import Compute
+from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.models.speed import prepare_for_speed
 from gradfaith.runtime.device import device_for_job
@@ -15,7 +16,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 settings, compute = job.params.settings, Compute.of_config(job.config)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     origins = check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     selected = select_images(predictions, **settings["explain"], seed=settings["seed"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.config.compute import Compute
+from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.runtime.device import device_for_job
 from gradfaith.scoring import score_rows
@@ -17,7 +18,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 settings, compute = job.params.settings, Compute.of_config(job.config)
 
-with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     origins = check_inputs(job.input)
     images, maps = stack.enter_context(ImageStore(job.input.images)), stack.enter_context(MapStore(job.input.maps))
     score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])

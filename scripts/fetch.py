@@ -5,13 +5,14 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.config.dataset import Source
+from gradfaith.dag import job_work
 from gradfaith.data.fetch.dataset_files import fetch
 from gradfaith.storage.atomic import write_text
 
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     known = Path(settings["files"]) if settings["files"] else None
     record = fetch(
         [Source(**source) for source in settings["sources"]], Path(job.output[0]).parent, known, root=Path.cwd()

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import gradfaith.runtime.job
 from gradfaith import registry
+from gradfaith.dag import job_work
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.storage import json_file
 from gradfaith.storage.origins import check_inputs
@@ -11,7 +12,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack, theme.use_theme():
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack, theme.use_theme():
     check_inputs(job.input)
     inputs = contract.open_inputs(stack, dict(job.input.items()), job.params.about)
     figure = registry.load("figures", settings["use"]).draw(inputs, **settings["options"])

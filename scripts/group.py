@@ -1,6 +1,7 @@
 """Infer groups of a dataset from its images, and record which links joined them."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.grouping import infer
 from gradfaith.data.raw_files import open_raw
@@ -11,7 +12,7 @@ from gradfaith.storage.paths import PROJECT
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     grouping = infer.group_dataset(raw.reader, raw.folder, raw.options, settings["groups"], threads=job.threads)

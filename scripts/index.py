@@ -1,6 +1,7 @@
 """Read a dataset's raw folder into its manifest: one row per image with label, group and evidence."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.manifest import build_manifest
 from gradfaith.data.raw_files import open_raw, read_listing
@@ -11,7 +12,7 @@ from gradfaith.storage.paths import PROJECT
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     groups = (

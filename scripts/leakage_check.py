@@ -1,11 +1,12 @@
 """Stop the study if the audit says that its split leaks, before anything is trained."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.data.audit.report import check_leakage
 from gradfaith.storage import json_file
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     result = check_leakage(json_file.read(job.input.audit), job.params.settings)
     json_file.write(job.output[0], result)

@@ -1,6 +1,7 @@
 """List the raw files that the study reads, with size and SHA-256."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data import raw_files
 from gradfaith.storage.paths import PROJECT, raw_digests
@@ -8,6 +9,6 @@ from gradfaith.storage.paths import PROJECT, raw_digests
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     raw = raw_files.open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     raw_files.write_listing(job.output[0], raw_files.list_files(raw, raw_digests(settings["name"])))

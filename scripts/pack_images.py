@@ -1,6 +1,7 @@
 """Decode and fit every image and its masks, and write them to one HDF5 store."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.pack import pack_images
 from gradfaith.data.raw_files import open_raw
@@ -11,7 +12,7 @@ from gradfaith.storage.paths import PROJECT
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)

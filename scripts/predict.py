@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.config.compute import Compute
+from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.models.predict import prediction_table
 from gradfaith.runtime.device import device_for_job
@@ -13,7 +14,7 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 compute = Compute.of_config(job.config)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     origins = check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))

@@ -1,13 +1,14 @@
 """Record where every number of the study comes from: its keys, data, models, code and versions."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.reporting import provenance
 from gradfaith.storage import hdf5, json_file
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     check_inputs(job.input)
     audit, splits = (json_file.read(path) for path in (job.input.audit, job.input.splits))
     record = provenance.collect_provenance(job.params.study, job.params.code, images, audit, splits, job.input.cards)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradfaith.runtime.job
 from gradfaith.config.compute import Compute
+from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.runtime.device import device_for_job
 from gradfaith.scoring import score_rows
@@ -15,7 +16,7 @@ job = snakemake
 compute = Compute.of_config(job.config)
 
 with (
-    gradfaith.runtime.job.running(job.log[0]),
+    gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)),
     hdf5.ImageStore(job.input.images) as images,
     hdf5.MapStore(job.input.maps) as maps,
 ):

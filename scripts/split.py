@@ -1,6 +1,7 @@
 """Split the images of a manifest into train, val and test, by group."""
 
 import gradfaith.runtime.job
+from gradfaith.dag import job_work
 from gradfaith.data.manifest import readable_rows
 from gradfaith.data.split import split, split_report
 from gradfaith.storage import json_file, parquet
@@ -10,7 +11,7 @@ from gradfaith.vocabulary import PARTS
 job = snakemake
 settings = job.params.settings
 
-with gradfaith.runtime.job.running(job.log[0]):
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
     manifest = readable_rows(parquet.read(job.input[0], parquet.MANIFEST))
     shares = {part: settings[part] for part in PARTS}

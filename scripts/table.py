@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import gradfaith.runtime.job
 from gradfaith import registry
+from gradfaith.dag import job_work
 from gradfaith.reporting.figures.contract import open_inputs
 from gradfaith.reporting.tables import sheet as sheets
 from gradfaith.storage import json_file
@@ -12,7 +13,7 @@ from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0]), ExitStack() as stack:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     check_inputs(job.input)
     inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
     sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)

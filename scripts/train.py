@@ -6,6 +6,7 @@ from pathlib import Path
 import gradfaith.runtime.job
 from gradfaith.attribution.bound_method import probe_methods
 from gradfaith.config.compute import Compute
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
 from gradfaith.models.training import checkpoints, train_job
@@ -17,7 +18,7 @@ from gradfaith.storage.paths import PROJECT, StudyPaths
 job = snakemake
 settings, compute, seed = job.params.settings, Compute.of_config(job.config), int(job.wildcards.seed)
 
-with gradfaith.runtime.job.running(job.log[0]), hdf5.ImageStore(job.input.images) as images:
+with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     weights = Path(job.input.weights) if job.input.get("weights") else None

@@ -1,10 +1,12 @@
 """What would run: the paper's study, a study on a base, and what building their graphs costs."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import ModuleType
 
 import pandas as pd
@@ -12,8 +14,11 @@ import pytest
 import yaml
 from workspace import ROOT, TINY, Workspace
 
-from gradfaith.cli.cost import jobs as jobs_cost
+from gradfaith.cli import snakemake_process
+from gradfaith.cli.cost import forecast
+from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
+from gradfaith.runtime import job_record
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
@@ -107,14 +112,39 @@ def test_the_group_settings_of_the_slurm_profile_are_read(fresh: Workspace):
     assert fresh.planned("--workflow-profile", "slurm") == fresh.planned()
 
 
-def test_the_jobs_that_cost_is_counted_for_are_those_of_the_rules(finished: Workspace, monkeypatch: pytest.MonkeyPatch):
-    """Every file and every benchmark of the list was made by the run, and the run did no other job."""
+def test_every_job_of_a_run_left_its_record_with_the_work_that_cost_counts(
+    finished: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    """The jobs are those of the DAG, as Snakemake lists them, and all are done."""
     monkeypatch.chdir(finished.folder)
-    plan = Plan.read(yaml.safe_load((finished.folder / "tiny.yaml").read_text()), finished.folder)
-    size = jobs_cost.count_images(plan)
-    assert size is not None
-    jobs = list(jobs_cost.plan_jobs(plan, size))
-    made = [path for job in jobs for path in (*job.outputs, job.benchmark, job.log)]
-    assert not [path for path in made if not (finished.folder / path).is_file()]
-    counted = {rule: len([job for job in jobs if job.rule == rule]) for rule in {job.rule for job in jobs}}
-    assert finished.planned("--forceall") == counted
+    plan = Plan.read(yaml.safe_load((finished.folder / TINY).read_text()), finished.folder)
+    counts = job_work.count_images(plan)
+    assert counts is not None
+    records, notes = job_record.read_records(finished.folder)
+    recorded = {(record.rule, *sorted(record.wildcards.items())): record for record in records}
+    jobs = snakemake_process.list_jobs(finished.folder, TINY)
+    assert notes == []
+    assert set(recorded) == {(job.rule, *sorted(job.wildcards.items())) for job in jobs}
+    for job in jobs:
+        record = recorded[job.rule, *sorted(job.wildcards.items())]
+        assert replace(record.work, least_seconds=0) == job_work.StudyWork(plan, counts).of(job.rule, job.wildcards)
+        assert record.output_bytes == sum((finished.folder / path).stat().st_size for path in job.outputs)
+        assert record.threads == min(job.threads, os.cpu_count() or 1)
+        assert (record.device != "") == ("gpu" in job.resources)
+    lines, notes = forecast.forecast_study(plan, TINY, finished.folder)
+    assert notes == []
+    assert {line.rule: line.jobs for line in lines} == finished.planned("--forceall")
+    assert sum(line.left for line in lines) == 0
+
+
+def test_records_make_nothing_stale_and_what_is_stale_is_left(spoilable: Workspace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(spoilable.folder)
+    for path in (spoilable.folder / "results").rglob("*.job.json"):
+        path.unlink()
+    assert spoilable.planned() == {}
+    spoilable.edit(TINY, "methods: [gradcam]", "methods: [gradcam, layercam]")
+    plan = Plan.read(yaml.safe_load((spoilable.folder / TINY).read_text()), spoilable.folder)
+    left = {line.rule: line.left for line in forecast.forecast_study(plan, TINY, spoilable.folder)[0] if line.left}
+    assert left == spoilable.planned()
+    assert left["explain"] == 4
+    assert "train" not in left

@@ -1,12 +1,10 @@
 """The studies that are shipped: on data that is computed, what they say of it passes the leakage check; all can be planned."""
 
-from collections import Counter
-
 import pytest
 import yaml
 from workspace import ROOT, Workspace
 
-from gradfaith.cli.cost import jobs
+from gradfaith.cli.cost import forecast
 from gradfaith.dag.plan import Plan
 
 ALL = sorted(study.name for study in (ROOT / "config/studies").glob("*.yaml"))
@@ -38,10 +36,11 @@ def test_it_is_planned_to_its_end_and_cost_counts_the_same_jobs(
     monkeypatch.chdir(fresh.folder)
     path = f"config/studies/{study}"
     plan = Plan.read(yaml.safe_load((fresh.folder / path).read_text()), fresh.folder)
-    size = jobs.count_images(plan)
-    assert size is not None
-    counted = Counter(job.rule for job in jobs.plan_jobs(plan, size))
+    lines, notes = forecast.forecast_study(plan, path, fresh.folder)
+    counted = {line.rule: line.left for line in lines}
+    assert notes == []
     assert counted["train"]
-    assert counted == Workspace(fresh.folder, path).planned()
+    assert counted == {line.rule: line.jobs for line in lines} == Workspace(fresh.folder, path).planned()
+    assert {"train", "predict", "explain"} <= {line.rule for line in lines if line.on_gpu}
     if study == "paper.yaml":
-        assert f"`{path}` is {counted.total()} jobs" in (ROOT / "docs/cluster.md").read_text()
+        assert f"`{path}` is {sum(counted.values())} jobs" in (ROOT / "docs/cluster.md").read_text()

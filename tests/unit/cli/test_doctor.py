@@ -23,6 +23,7 @@ def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.
     (tmp_path / "config").mkdir()
     (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "Snakefile").write_text(f"include: {str(root / 'Snakefile')!r}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -153,19 +154,17 @@ def test_a_mount_whose_locks_stay_on_one_machine_is_seen(
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e8, "broken"), (3e9, "doubtful"), (1e11, "well")])
-def test_a_full_disk_is_seen(
-    place: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, free: float, state: str
-) -> None:
+def test_a_full_disk_is_seen(place: Path, monkeypatch: pytest.MonkeyPatch, free: float, state: str) -> None:
     usage = type(checks.shutil.disk_usage(place))
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage(int(2e11), int(2e11 - free), int(free)))
-    (found,) = checks.check_disk(Plan.read(tiny, place), place)
+    (found,) = checks.check_disk(None, "", place)
     assert found.state == state
     assert found.found.endswith(" GB free, and nothing is known of what is to come")
 
 
 def line(rule: str, left: int, coming: float | None) -> forecast.RuleForecast:
     unsized = left if coming is None else 0
-    return forecast.RuleForecast(rule, 4, left, None, 0, "", 0, coming or 0, unsized, 0, "")
+    return forecast.RuleForecast(rule, 4, left, None, 0, False, "", 0, coming or 0, unsized, 0, "")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_what_has_no_record_is_not_taken_for_nothing(
     usage = type(checks.shutil.disk_usage(place))
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage(int(2e11), 0, int(free)))
     monkeypatch.setattr(forecast, "forecast_study", lambda *_: (lines, []))
-    (found,) = checks.check_disk(Plan.read(tiny, place), place)
+    (found,) = checks.check_disk(Plan.read(tiny, place), "", place)
     assert (found.state, found.found) == (state, said)
 
 
@@ -208,7 +207,7 @@ def test_the_disk_asked_is_the_one_that_results_lie_on(place: Path, monkeypatch:
         return usage
 
     monkeypatch.setattr(checks.shutil, "disk_usage", asks)
-    list(checks.check_disk(None, place))
+    list(checks.check_disk(None, "", place))
     assert asked == [place / "elsewhere"]
 
 

@@ -18,7 +18,7 @@ HOLDER = """
 import sys, time
 from gradfaith.runtime import gpu_slots
 found = gpu_slots.take_slot(gpu_slots.visible_devices(lambda: 2), int(sys.argv[1]), lambda line: print(line, flush=True))
-sys.stdout.write(f"held {found.device} {found.slot}\\n")  # in one piece: a reader may look at any time
+sys.stdout.write(f"held {found.device} {found.slot} {gpu_slots.facts.waited_seconds}\\n")  # in one piece: a reader may look at any time
 sys.stdout.flush()
 time.sleep(float(sys.argv[2]))
 print("left", flush=True)
@@ -94,7 +94,10 @@ def test_two_jobs_never_share_and_the_slot_of_one_killed_is_free_again(start: St
     freed = first.device()
     first.kill()  # -9: nobody cleans up
     assert third.device() == freed
-    assert re.search(r"^waited \d+\.\d s$", third.log.read_text(), re.M)  # gradfaith cost takes it off
+    assert re.search(r"^waited \d+\.\d s$", third.log.read_text(), re.M)
+    recorded = [float(re.findall(r"^held .* (\S+)$", holder.log.read_text(), re.M)[0]) for holder in (second, third)]
+    assert recorded[0] == 0
+    assert recorded[1] >= 2 * gpu_slots.POLL_SECONDS  # the job's record takes it off its seconds
 
 
 def test_with_two_slots_two_jobs_share_a_device_and_a_fifth_waits(start: Start) -> None:

@@ -106,6 +106,7 @@ def device_for_job(requested: str, threads: int, resources: Resources) -> torch.
     if requested in {"auto", "cuda"} and (devices := _shared_devices()):
         slot_text = f" ({gpu_slots.take_slot(devices, int(resources.get('slots_per_gpu', 1)), _log_line)})"
     device = choose_device(requested, threads)
+    gpu_slots.facts.device = device.type
     _log_line(f"device: {device.type}, {device_name(device)}{slot_text}")
     return device
 

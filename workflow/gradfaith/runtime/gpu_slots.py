@@ -50,6 +50,15 @@ class GpuSlot:
         return f"GPU {self.device} of {','.join(self.candidates)}, slot {self.slot}"
 
 
+@dataclass
+class DeviceFacts:
+    """What this process, which is one job, computes on, and how long it waited for a GPU; its record says both."""
+
+    device: str = ""
+    waited_seconds: float = 0.0
+
+
+facts = DeviceFacts()
 _held_by_process: dict[str, GpuSlot | list[int]] = {}  # "slot", and the open files that are its "locks"
 
 
@@ -83,7 +92,8 @@ def take_slot(devices: Sequence[str], slots: int = 1, say: Callable[[str], None]
             say(f"waiting: every slot of GPU {','.join(devices)} is taken ({slots} each)")
         time.sleep(POLL_SECONDS)
     if since:
-        say(f"waited {time.monotonic() - since:.1f} s")  # the benchmark has it too: cli/cost/history.py takes it off
+        facts.waited_seconds += time.monotonic() - since
+        say(f"waited {facts.waited_seconds:.1f} s")
     os.environ[VISIBLE_DEVICES] = taken.device
     _held_by_process["slot"] = taken
     return taken

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -48,8 +48,11 @@ def prepare_environment(package: Path) -> None:
 
 
 @contextmanager
-def running(log: str) -> Iterator[None]:
-    """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it."""
+def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None]:
+    """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it.
+
+    `record` is called when the work has succeeded, to record what it took.
+    """
     try:
         file = _open_locked_log(Path(log))
     except (JobAlive, CannotWrite) as error:
@@ -58,6 +61,7 @@ def running(log: str) -> Iterator[None]:
     attempt_log = _link_attempt_log(Path(log))
     try:
         yield
+        _keep_record(record)
         with contextlib.suppress(OSError):
             attempt_log.unlink()
     except GradFaithError as error:
@@ -111,6 +115,15 @@ def _link_attempt_log(log: Path) -> Path:
             old.unlink()
         os.link(log, name)
     return name
+
+
+def _keep_record(record: Callable[[], None] | None) -> None:
+    """Record what the job took; a job whose outputs are complete does not fail because this fails."""
+    try:
+        if record is not None:
+            record()
+    except Exception as error:  # a full disk, a study that was edited meanwhile
+        print(f"what this job took is not recorded: {type(error).__name__}: {error}")  # noqa: T201 - to the job's log
 
 
 def _is_held(log: Path) -> bool:

@@ -20,6 +20,7 @@ RESULTS = "results"
 RESOURCES = "resources"
 STAGES = ("data", "models", "predictions", "maps", "scores", "figures", "tables")  # folders of a study's results
 TRAINING_STATE = "progress"  # folder beside a model's weights
+RECORD_ENDING = ".job.json"  # of the record of a finished job, beside its log
 TENSORBOARD_EVENTS = "events"  # folder beside a model's weights
 
 
@@ -78,14 +79,9 @@ def studies_with_estimates(root: Path) -> list[str]:
     return sorted(path.parent.name for path in (root / RESULTS).glob("*/estimates.parquet"))
 
 
-def studies_with_benchmarks(root: Path) -> list[str]:
-    """List the names of the studies of which jobs have finished, sorted by their folders."""
-    return [folder.parent.name for folder in sorted((root / RESULTS).glob("*/benchmarks"))]
-
-
-def job_logs(root: Path) -> list[Path]:
-    """List the logs of all jobs of all studies, sorted."""
-    return sorted([*root.glob(f"{RESULTS}/*/logs/**/*.log"), *root.glob(f"{RESOURCES}/*/*.log")])
+def job_logs(root: Path, ending: str = ".log") -> list[Path]:
+    """List the logs of all jobs of all studies, or the files beside them with another ending, sorted."""
+    return sorted([*root.glob(f"{RESULTS}/*/logs/**/*{ending}"), *root.glob(f"{RESOURCES}/*/*{ending}")])
 
 
 def declared_results(root: Path) -> list[Path]:

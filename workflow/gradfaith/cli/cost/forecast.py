@@ -1,36 +1,53 @@
 """Forecast the hours and the disk space of a study, rule by rule, from finished jobs.
 
-    seconds = start-up + rate * work,    rate = median over finished jobs of (seconds - start-up) / work
+    seconds = start-up + rate * work,    rate = median over finished jobs of seconds / work
 
-Finished jobs may be of any study whose file still describes them (cli/cost/history.py); `work` is counted in
-cli/cost/jobs.py. The most similar finished jobs are used: same network, image size and bundle; else same
-network and size; else same network; else same rule on other networks. A small network tells little about a
-large one, so hours from other networks are shown apart, and the size of weights and maps is then not
-forecast. Jobs that ran on a GPU are preferred to those on a CPU, and only they count as GPU-hours; jobs that
-share a GPU count each in full. Storage is forecast in the same way, from file sizes. A job whose outputs
-exist costs nothing more, stale or not; a job without any finished job like it has no forecast.
+The jobs of the study, and which of them are left, are what Snakemake says (cli/snakemake_process.py): a job is
+left if a run would do it, because its outputs are missing or stale. Finished jobs may be of any study
+(runtime/job_record.py); `work` is counted in dag/job_work.py. The most similar finished jobs are used: same
+network, image size and bundle; else same network and size; else same network; else same rule on other
+networks. A small network tells little about a large one, so hours from other networks are shown apart, and
+the size of weights and maps is then not forecast. Jobs that ran on a GPU are preferred to those on a CPU, and
+only they count as GPU-hours; jobs that share a GPU count each in full. Storage is forecast in the same way,
+from file sizes. A job without any finished job like it has no forecast.
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from gradfaith.cli.cost.history import FinishedJob, output_bytes, read_finished_jobs
-from gradfaith.cli.cost.jobs import GPU_RULES, START_UP_SECONDS, PlannedJob, count_images, plan_jobs
+from gradfaith.cli.snakemake_process import DagJob, list_jobs
+from gradfaith.dag.job_work import StudyWork, count_images, rule_family
 from gradfaith.dag.plan import Plan
+from gradfaith.runtime.job_record import JobRecord, JobWork, read_records
 
-SIMILARITY_LEVELS: tuple[tuple[str, Callable[[PlannedJob], object]], ...] = (
-    ("same cells", lambda job: (job.network, job.side, job.kind)),
-    ("same network", lambda job: (job.network, job.side)),
-    ("other image sizes", lambda job: (job.network, job.kind)),
-    ("other image sizes", lambda job: job.network),
-    ("other networks", lambda _job: None),
+SIMILARITY_LEVELS: tuple[tuple[str, Callable[[JobWork], object]], ...] = (
+    ("same cells", lambda work: (work.network, work.side, work.kind)),
+    ("same network", lambda work: (work.network, work.side)),
+    ("other image sizes", lambda work: (work.network, work.kind)),
+    ("other image sizes", lambda work: work.network),
+    ("other networks", lambda _work: None),
 )
 OTHER_NETWORKS = len(SIMILARITY_LEVELS) - 1
 SIZED_BY_NETWORK = {"train", "explain", "weights"}
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job of the study, and its work."""
+
+    rule: str  # figures and tables together
+    outputs: tuple[Path, ...]
+    left: bool
+    on_gpu: bool  # it asks for a GPU, where there are any
+    work: JobWork
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return sum(path.stat().st_size for path in self.outputs if path.is_file())
 
 
 @dataclass(frozen=True)
@@ -42,16 +59,13 @@ class RuleForecast:
     left: int
     hours: float | None  # of the jobs left; None: no finished job to forecast from
     hours_from_other_networks: float  # of these hours
+    on_gpu: bool
     device: str
     bytes_on_disk: int
     bytes_to_come: float  # of the jobs left whose size can be forecast
     jobs_without_size: int  # the other jobs left
     memory: float  # MB, the most that a finished job took
     basis: str
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.rule in GPU_RULES
 
 
 class JobForecast(NamedTuple):
@@ -62,20 +76,39 @@ class JobForecast(NamedTuple):
     similarity: int  # place in SIMILARITY_LEVELS
 
 
-def forecast_study(plan: Plan, root: Path, images: int | None = None) -> tuple[list[RuleForecast], list[str]]:
+def forecast_study(
+    plan: Plan, study_file: Path | str, root: Path, images: int | None = None
+) -> tuple[list[RuleForecast], list[str]]:
     """Return a forecast per rule, and notes for the reader.
 
     `images`: how many images there will be, if the dataset is not split yet.
     """
-    image_counts = count_images(plan, images)
-    if image_counts is None:
+    counts = count_images(plan, images)
+    if counts is None:
         return [], ["nobody knows yet how many images there are: run `snakemake` up to the split, or say --images"]
-    planned = list(plan_jobs(plan, image_counts))
-    finished, notes = read_finished_jobs(plan, planned, root)
-    if images is not None and images != round(image_counts.images):
-        notes.append(f"--images {images} is not used: {plan.paths.splits} has {image_counts.images:.0f}")
-    by_rule = groupby(sorted(planned, key=_rule_order(planned)), key=lambda job: job.rule)
-    return [_forecast_rule(rule, list(jobs), finished.get(rule, [])) for rule, jobs in by_rule], notes
+    planned = [_plan_job(job, StudyWork(plan, counts), root) for job in list_jobs(root, study_file)]
+    records, notes = read_records(root)
+    if images is not None and images != round(counts.images):
+        notes.append(f"--images {images} is not used: the study has {counts.images:.0f}")
+    return forecast_jobs(planned, records), notes
+
+
+def forecast_jobs(planned: Sequence[PlannedJob], records: Sequence[JobRecord]) -> list[RuleForecast]:
+    """Return a forecast per rule, in the order in which the rules end."""
+    place = {job.rule: number for number, job in enumerate(planned)}
+    by_rule = groupby(sorted(planned, key=lambda job: place[job.rule]), key=lambda job: job.rule)
+    finished: dict[str, list[JobRecord]] = {}
+    for record in records:
+        if record.work.units > 0:
+            finished.setdefault(rule_family(record.rule), []).append(record)
+    return [_forecast_rule(rule, list(jobs), finished.get(rule, [])) for rule, jobs in by_rule]
+
+
+def _plan_job(job: DagJob, work: StudyWork, root: Path) -> PlannedJob:
+    outputs = tuple(root / path for path in job.outputs)
+    return PlannedJob(
+        rule_family(job.rule), outputs, job.left, "gpu" in job.resources, work.of(job.rule, job.wildcards)
+    )
 
 
 def format_forecast(lines: Sequence[RuleForecast], notes: Iterable[str]) -> str:
@@ -99,7 +132,7 @@ def _format_totals(lines: Sequence[RuleForecast]) -> list[str]:
     unknown, unsized = sum(line.left for line in unpriced), sum(line.jobs_without_size for line in lines)
     guessed = sum(line.hours_from_other_networks for line in priced)
     text = [
-        f"{total} jobs, {total - left} done (their files are there; `snakemake -n` says which are stale), {left} left",
+        f"{total} jobs, {total - left} done, {left} left (missing or stale: what `snakemake -n` would run)",
         f"{_describe_unknown(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
         + " (jobs that share a GPU count each in full)" * bool(gpu),
         f"storage: {_format_bytes(sum(line.bytes_on_disk for line in lines))} there, "
@@ -118,21 +151,22 @@ def _describe_unknown(unknown: int, left: int) -> str:
     return f"not known for {unknown} of {left} jobs, for the others " if unknown else ""
 
 
-def _forecast_rule(rule: str, planned: Sequence[PlannedJob], finished: Sequence[FinishedJob]) -> RuleForecast:
-    left = [job for job in planned if not all(Path(path).is_file() for path in job.outputs)]
-    used = [job for job in finished if job.device == "cuda"] or finished
+def _forecast_rule(rule: str, planned: Sequence[PlannedJob], finished: Sequence[JobRecord]) -> RuleForecast:
+    left = [job for job in planned if job.left]
+    used = [record for record in finished if record.device == "cuda"] or finished
     forecasts = [_forecast_job(job, used) for job in left] if used else []
     farthest = max(forecasts, key=lambda forecast: forecast.similarity).similarity if forecasts else None
     return RuleForecast(
         rule, len(planned), len(left),
         hours=sum(forecast.seconds for forecast in forecasts) / 3600 if used or not left else None,
         hours_from_other_networks=sum(one.seconds for one in forecasts if one.similarity == OTHER_NETWORKS) / 3600,
+        on_gpu=any(job.on_gpu for job in planned),
         device=used[0].device if used else "",
-        bytes_on_disk=sum(output_bytes(job) for job in planned),
+        bytes_on_disk=sum(job.bytes_on_disk for job in planned),
         bytes_to_come=sum(forecast.size or 0 for forecast in forecasts),
         jobs_without_size=len(left) - sum(forecast.size is not None for forecast in forecasts),
-        memory=max((job.memory for job in used), default=0),
-        basis=_describe_basis(len(used), farthest, any(job.network for job in planned)),
+        memory=max((record.memory_mb for record in used), default=0),
+        basis=_describe_basis(len(used), farthest, any(job.work.network for job in planned)),
     )  # fmt: skip
 
 
@@ -143,21 +177,20 @@ def _describe_basis(count: int, farthest: int | None, network: bool) -> str:
     return text if farthest is None else f"{text}, {SIMILARITY_LEVELS[farthest][0] if network else 'same rule'}"
 
 
-def _forecast_job(job: PlannedJob, finished: Sequence[FinishedJob]) -> JobForecast:
-    candidates = ([one for one in finished if key(one.job) == key(job)] for _, key in SIMILARITY_LEVELS)
+def _forecast_job(job: PlannedJob, finished: Sequence[JobRecord]) -> JobForecast:
+    candidates = ([one for one in finished if key(one.work) == key(job.work)] for _, key in SIMILARITY_LEVELS)
     level, similar = next((level, jobs) for level, jobs in enumerate(candidates) if jobs)  # the last level takes all
-    rate = statistics.median(max(one.seconds - START_UP_SECONDS, 0.1 * one.seconds) / one.work for one in similar)
+    start_up = statistics.median(one.start_up_seconds for one in similar)
+    rate = statistics.median(one.seconds / one.work.units for one in similar)
     size_differs = level == OTHER_NETWORKS and job.rule in SIZED_BY_NETWORK
     bytes_per_amount = [
-        one.size / one.job.amount for one in similar if one.size and one.job.amount and not size_differs
+        one.output_bytes / one.work.amount
+        for one in similar
+        if one.output_bytes and one.work.amount and not size_differs
     ]
-    size = statistics.median(bytes_per_amount) * job.amount if bytes_per_amount else 0.0 if not job.amount else None
-    return JobForecast(min(START_UP_SECONDS, *(one.seconds for one in similar)) + rate * job.work, size, level)
-
-
-def _rule_order(planned: Sequence[PlannedJob]) -> Callable[[PlannedJob], int]:
-    places: Mapping[str, int] = {rule: place for place, rule in enumerate(dict.fromkeys(job.rule for job in planned))}
-    return lambda job: places[job.rule]
+    amount = job.work.amount
+    size = statistics.median(bytes_per_amount) * amount if bytes_per_amount else 0.0 if not amount else None
+    return JobForecast(start_up + rate * job.work.units, size, level)
 
 
 def _table_cells(line: RuleForecast) -> tuple[str, ...]:

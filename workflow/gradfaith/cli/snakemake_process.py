@@ -1,0 +1,130 @@
+"""Ask the `snakemake` executable about a study. It runs as a process; the package never imports Snakemake.
+
+    jobs of a study           two dry runs, with and without --forceall. The logger plug-in in scripts/logger/ writes
+                              each job as a line of JSON: rule, wildcards, outputs, threads, resources
+
+That is a documented interface. If an answer has another form, that is an error, never an empty list.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradfaith.errors import SnakemakeFailed
+from gradfaith.storage.paths import PROJECT
+
+EXECUTABLE = "snakemake"
+LOGGER_FOLDER = PROJECT / "scripts/logger"
+DRY_RUN = (
+    "--dry-run",
+    "--nolock",
+    "--quiet",
+    "host",
+    "--cores",
+    "1000",
+    "--logger",
+    "gradfaith",
+)  # threads as declared
+MAX_ERROR_LINES = 8
+
+
+@dataclass(frozen=True)
+class DagJob:
+    """One job of a study's DAG, as Snakemake plans it."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    outputs: tuple[str, ...]
+    threads: int
+    resources: Mapping[str, Any]
+    left: bool  # a run would do it: outputs are missing or stale
+
+
+def list_jobs(root: Path, study_file: Path | str | None = None) -> list[DagJob]:
+    """List every job of a study, in an order in which they could run.
+
+    Args:
+        root: the working directory of Snakemake, which holds the Snakefile.
+        study_file: the study's YAML file; None: the Snakefile's own default.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        everything, left = Path(folder, "everything"), Path(folder, "left")
+        with ThreadPoolExecutor() as pool:  # two processes at once
+            asked = [pool.submit(_dry_run, everything, root, study_file, "--forceall")]
+            asked += [pool.submit(_dry_run, left, root, study_file)]
+        for answer in asked:
+            answer.result()
+        jobs, waiting = _read_jobs(everything), {tuple(job["output"]) for job in _read_jobs(left)}
+    if not jobs:
+        raise _unknown_answer("no job at all, though every job was asked for")
+    return [
+        DagJob(job["rule_name"], job["wildcards"], outputs, job["threads"], job["resources"], outputs in waiting)
+        for job in jobs
+        if (outputs := tuple(job["output"]))  # a target, such as rule all, makes nothing
+    ]
+
+
+def run(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
+    """Run `snakemake` in a folder and return what it printed; an exit status other than 0 is an error."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # this environment's, then others
+    executable = shutil.which(EXECUTABLE, path=here)
+    if executable is None:
+        raise SnakemakeFailed(
+            problem=f"the executable `{EXECUTABLE}` is neither beside {sys.executable} nor on the PATH.",
+            reason="Only Snakemake knows which jobs a study has.",
+            fix="Activate the environment that GradFaith runs in, or install it: pip install -r envs/run.txt.",
+        )
+    path = os.pathsep.join(filter(None, (str(LOGGER_FOLDER), os.environ.get("PYTHONPATH", ""))))
+    done = subprocess.run(
+        [executable, *arguments],
+        cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise _refused(arguments, root, done.stderr or done.stdout)
+    return done
+
+
+def _dry_run(file: Path, root: Path, study_file: Path | str | None, *arguments: str) -> None:
+    run([*DRY_RUN, "--logger-gradfaith-file", str(file), *arguments, *_configfile(study_file)], root)
+
+
+def _configfile(study_file: Path | str | None) -> list[str]:
+    return ["--configfile", str(study_file)] if study_file else []
+
+
+def _read_jobs(file: Path) -> list[dict[str, Any]]:
+    """Return the jobs of a dry run; an error if they are not as many as Snakemake counts."""
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise _unknown_answer(f"lines that are not JSON ({error})") from error
+    jobs = [line["job"] for line in lines if "job" in line]
+    totals = {line["total"] for line in lines if "total" in line} or {0}  # none where nothing is left
+    if totals != {len(jobs)}:
+        raise _unknown_answer(f"{len(jobs)} jobs, but it counts {', '.join(map(str, sorted(totals)))}")
+    return jobs
+
+
+def _refused(arguments: Sequence[str], root: Path, output: str) -> SnakemakeFailed:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return SnakemakeFailed(
+        problem=f"Snakemake refused `{EXECUTABLE} {' '.join(arguments)}` in {root}: {' '.join(lines[-MAX_ERROR_LINES:])}",
+        reason="It reads the Snakefile, the study and the list of raw files before it plans a job.",
+        fix="Correct what it names; `snakemake -n` with the same study must work.",
+    )
+
+
+def _unknown_answer(found: str) -> SnakemakeFailed:
+    return SnakemakeFailed(
+        problem=f"Snakemake answered in a form that this version of GradFaith does not know: {found}.",
+        reason="Jobs that are counted wrongly would look like a forecast.",
+        fix="Install the Snakemake of envs/run.txt (pip install -r envs/run.txt), and report its version.",
+    )

@@ -1,0 +1,237 @@
+"""Count the work of a job, so that the measured seconds of one job can be scaled to another of the same rule.
+
+    training        epochs x (3 x training images + validation images)            a backward costs about two forwards
+    maps            images x (1 + passes of every method of the bundle)           as their files declare them
+    faithfulness    images x maps x forwards of every metric x imputers
+    randomisation   images x steps x orders x (1 + passes)
+    agreement       images x maps x pairs of seeds
+    other           images, maps or scores, whichever the rule reads; 1 for a rule that is not counted here
+
+If a rule reads pixels, its count is multiplied by the pixels of one image. Counts are proportional to the
+work, not exact: methods share passes, metrics share changed images, and attention grows faster than the
+pixels. They are compared with counts of the same rule only. Scripts record the count of a job that has
+finished (`recorder`); `gradfaith cost` asks for the counts of the jobs that are left.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import comb
+from pathlib import Path
+from typing import Any
+
+from gradfaith import registry
+from gradfaith.dag.plan import Plan
+from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
+from gradfaith.storage import parquet
+from gradfaith.storage.paths import PROJECT
+
+DEFAULT_PASSES = 512  # passes of a method that needs one per channel, or a number that its options do not tell
+RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has a rule of its own, named after it
+UNCOUNTED = JobWork(units=1, amount=1)
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """Images of each part of the split, and explained images."""
+
+    train: float
+    val: float
+    test: float
+    explained: float
+
+    @property
+    def images(self) -> float:
+        return self.train + self.val + self.test
+
+
+def recorder(job: RunningJob) -> JobRecorder:
+    """Start measuring a job; what is returned writes the record when it is called at the job's end."""
+    return JobRecorder(job, work_of_finished)
+
+
+def work_of_finished(job: RunningJob) -> JobWork:
+    """Return the work that a job has done; of a training, that of the epochs in its history."""
+    if rule_family(job.rule) in RULES_PER_PLUGIN:
+        return replace(UNCOUNTED, kind=job.rule)
+    plan = Plan.read(job.config, PROJECT)
+    counts = count_images(plan)
+    if counts is None:
+        return UNCOUNTED
+    work = StudyWork(plan, counts).of(job.rule, dict(job.wildcards.items()))
+    return _work_of_epochs(plan, job, work) if job.rule == "train" else work
+
+
+def rule_family(rule: str) -> str:
+    """Return what a rule is counted as: "figure" for `figure_panels`, else the rule itself."""
+    return next((name for name in RULES_PER_PLUGIN if rule.startswith(f"{name}_")), rule)
+
+
+def count_images(plan: Plan, images: int | None = None) -> ImageCounts | None:
+    """Count images from the split if it exists, else from the study's shares; None if the number of images is not known.
+
+    `images`: how many there will be, if there is no split yet.
+    """
+    split, study = Path(plan.paths.splits), plan.study
+    if split.is_file():
+        counted = parquet.read(split, parquet.SPLITS)["part"].value_counts()
+        parts = {part: float(counted.get(part, 0)) for part in ("train", "val", "test")}
+    else:
+        total = images or _count_unsplit_images(plan)
+        if total is None:
+            return None
+        shares = {"train": study.split.train, "val": study.split.val, "test": study.split.test}
+        parts = {part: share * total for part, share in shares.items()}
+    explained = sum(parts[part] for part in study.explain.parts)
+    return ImageCounts(**parts, explained=min(explained, study.explain.max_images or explained))
+
+
+def _count_unsplit_images(plan: Plan) -> int | None:
+    """Return how many images a dataset that is not split yet has or will have; None if that is not known."""
+    dataset = plan.dataset
+    for table, schema in ((plan.paths.manifest, parquet.MANIFEST), (plan.paths.groups, parquet.GROUPS)):
+        if Path(table).is_file():
+            return len(parquet.read(table, schema))
+    if dataset.files and Path(dataset.files).is_file():
+        return len(Path(dataset.files).read_text(encoding="utf-8").splitlines()) - 1
+    drawn = [dataset.options.get(key) for key in ("patients_per_class", "slices_per_patient")]
+    if all(isinstance(count, int) for count in drawn):
+        return len(dataset.classes) * drawn[0] * drawn[1]  # type: ignore[operator]
+    return None
+
+
+@dataclass(frozen=True)
+class StudyWork:
+    """Count the work of every job of one study."""
+
+    plan: Plan
+    counts: ImageCounts
+
+    def of(self, rule: str, wildcards: Mapping[str, str]) -> JobWork:
+        """Return the work of one job, named as Snakemake names it."""
+        family, arch, bundle = rule_family(rule), wildcards.get("arch", ""), wildcards.get("bundle", "")
+        n, side = self.counts.images, self.plan.study.image.size
+        counted: dict[str, Callable[[], JobWork]] = {
+            "fetch": lambda: JobWork(n, n, kind=self.plan.dataset.name),
+            "weights": lambda: replace(UNCOUNTED, kind=wildcards["timm"]),
+            "list_raw": lambda: JobWork(n, n, kind=self.plan.dataset.name),
+            "group": lambda: JobWork(n, n),
+            "index": lambda: JobWork(n, n),
+            "split": lambda: JobWork(n, n),
+            "pack_images": lambda: self._pixels(n, n * side**2),
+            "audit": lambda: self._pixels(n, n),
+            "train": lambda: self._train(arch),
+            "adopt": lambda: replace(UNCOUNTED, network=self._network(arch)),
+            "predict": lambda: self._pixels(n, n, arch),
+            "explain": lambda: self._explain(arch, bundle),
+            "faithfulness": lambda: self._faithfulness(arch, bundle, wildcards["battery"]),
+            "randomise": lambda: self._randomise(arch, bundle),
+            "localization": lambda: self._localization(arch),
+            "agreement": lambda: self._agreement(arch),
+            "across": self._across,
+            "merge_scores": self._rows_of_scores,
+            "estimate": self._rows_of_scores,
+            "meta": self._rows_of_scores,
+            "figure": lambda: replace(UNCOUNTED, kind=rule),
+            "table": lambda: replace(UNCOUNTED, kind=rule),
+        }
+        return counted[family]() if family in counted else UNCOUNTED
+
+    def _network(self, arch: str) -> str:
+        return self.plan.study.architectures[arch].timm or arch
+
+    def _pixels(self, units: float, amount: float, arch: str = "", kind: str = "") -> JobWork:
+        """Return the work of a job that reads every pixel of `units` images."""
+        side = self.plan.study.image.size
+        return JobWork(units * side**2, amount, self._network(arch) if arch else "", side, kind)
+
+    def _train(self, arch: str) -> JobWork:
+        epochs = planned_epochs(self.plan) or 1
+        return self._pixels(epochs * (3 * self.counts.train + self.counts.val), 1, arch)
+
+    def _explain(self, arch: str, bundle: str) -> JobWork:
+        maps = maps_per_image(self.plan, arch, bundle) * self.plan.study.image.size**2
+        explained = self.counts.explained
+        return self._pixels(explained * self._passes(arch, bundle), explained * maps, arch, bundle)
+
+    def _faithfulness(self, arch: str, bundle: str, battery: str) -> JobWork:
+        settings = self.plan.study.batteries[battery]
+        forwards = sum(_forwards_per_map(use.use) for use in settings.metrics.values()) * len(settings.imputers)
+        maps = self.counts.explained * maps_per_image(self.plan, arch, bundle)
+        return self._pixels(maps * max(1, forwards), maps * len(settings.metrics), arch, battery)
+
+    def _randomise(self, arch: str, bundle: str) -> JobWork:
+        settings = self.plan.study.randomisation
+        assert settings is not None  # else there is no such rule
+        images = min(self.counts.explained, settings.max_images or self.counts.explained)
+        units = images * settings.steps * len(settings.orders) * self._passes(arch, bundle)
+        return self._pixels(units, units, arch, bundle)
+
+    def _localization(self, arch: str) -> JobWork:
+        rows = self.counts.explained * self._all_maps(arch) * len(self.plan.study.localization)
+        return self._pixels(rows, rows)
+
+    def _agreement(self, arch: str) -> JobWork:
+        rows = self.counts.explained * self._all_maps(arch) * comb(len(self.plan.study.seeds), 2)
+        return self._pixels(rows, rows, arch)
+
+    def _across(self) -> JobWork:
+        archs, seeds = self.plan.architectures, self.plan.study.seeds
+        rows = self.counts.explained * self._all_maps(archs[0]) * len(archs) ** 2 * len(seeds)
+        return self._pixels(rows, rows)
+
+    def _rows_of_scores(self) -> JobWork:
+        models = len(self.plan.architectures) * len(self.plan.study.seeds)
+        metrics = sum(map(len, self.plan.metrics.values()))
+        rows = self.counts.explained * models * metrics * len(self.plan.map_labels)
+        return JobWork(rows, rows)
+
+    def _passes(self, arch: str, bundle: str) -> float:
+        return 1 + sum(_passes_per_map(use) for use in self.plan.method_settings(arch, bundle).values())
+
+    def _all_maps(self, arch: str) -> int:
+        return sum(maps_per_image(self.plan, arch, bundle) for bundle in self.plan.bundles_of(arch))
+
+
+def planned_epochs(plan: Plan) -> int:
+    """Return the epochs of a training; 0 if weights are taken as they are."""
+    return 0 if plan.study.training == "none" else plan.study.training.epochs
+
+
+def maps_per_image(plan: Plan, arch: str, bundle: str) -> int:
+    """Return the number of maps per image: one per method, and the shuffled copies."""
+    copies = plan.study.controls.copies
+    return sum(1 + copies * use["shuffled"] for use in plan.method_settings(arch, bundle).values())
+
+
+def _work_of_epochs(plan: Plan, job: RunningJob, work: JobWork) -> JobWork:
+    """Scale the work of a training to the epochs that it did, of all its attempts."""
+    planned = planned_epochs(plan)
+    if not planned:
+        return work
+    with Path(tuple(job.output)[2]).open(encoding="utf-8") as file:  # weights, card, history
+        epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+    return replace(work, units=work.units * len(epochs) / planned, least_seconds=sum(epochs))
+
+
+def _passes_per_map(use: Mapping[str, Any]) -> float:
+    declared = registry.entry(use["group"], use["use"]).declared
+    return sum(
+        _resolve_count(declared.get(kind, 0), use["options"]) for kind in ("forwards", "backwards", "head_passes")
+    )
+
+
+def _resolve_count(declared: int | str, options: Mapping[str, Any]) -> float:
+    """Return a number of passes from its declaration: a number, "windows" (occlusion), or an option as in "steps + 2"."""
+    if isinstance(declared, int):
+        return declared
+    word, _, more = re.sub(r"\s", "", declared).partition("+")
+    if word == "windows":
+        steps = (1 - float(options["window"])) / float(options["stride"]) + 1
+        return steps * steps + int(more or 0)
+    return float(options.get(word) or DEFAULT_PASSES) + int(more or 0)
+
+
+def _forwards_per_map(metric: str) -> int:
+    return int(registry.entry("faithfulness", metric).declared.get("forwards", 0))
