@@ -125,6 +125,10 @@ class LockLost(GradFaithError):
     """A process was frozen, and another one took over the folder that it held."""
 
 
+class SnakemakeFailed(GradFaithError):
+    """The snakemake executable is missing, or did not answer what was asked."""
+
+
 class StillLocked(GradFaithError):
     """Snakemake did not take the lock of an earlier run away."""
 

@@ -239,17 +239,28 @@ def test_a_gpu_that_a_study_asks_for_and_nobody_sees_is_doubtful(
     assert (found.state, found.found) == ("doubtful", "compute.gpus: 1, and there is none here")
 
 
-def test_what_a_killed_run_left_is_seen(place: Path) -> None:
-    (found,) = checks.check_earlier_run(place)
+MADE = """
+rule all:
+    input: "results/s/scores.parquet", "results/s/curves.parquet"
+rule make:
+    output: "results/s/{name}.parquet"
+    log: "{name}.log"
+    shell: "touch {output}"
+"""
+
+
+def test_what_a_killed_run_left_is_seen(place: Path, tiny: dict[str, Any]) -> None:
+    plan, study = Plan.read(tiny, place), "config/config.yaml"
+    (found,) = checks.check_earlier_run(plan, study, place)
     assert found.state == "well"
-    (place / "Snakefile").write_text("rule all:\n    output: 'results/s/scores.parquet'\n    shell: 'touch {output}'\n")
-    subprocess.run([sys.executable, "-m", "snakemake", "-c1"], cwd=place, check=True, capture_output=True)
-    (place / "results/s/curves.parquet").write_text("")
-    (found,) = checks.check_earlier_run(place)
-    assert (found.state, "results/s/curves.parquet" in found.found) == ("doubtful", True)
+    (place / "Snakefile").write_text(MADE)
+    for arguments in (["-c1"], ["--cleanup-metadata", "results/s/curves.parquet"]):
+        subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=place, check=True, capture_output=True)
+    (found,) = checks.check_earlier_run(plan, study, place)
+    assert (found.state, found.found[:42]) == ("doubtful", "of results/s/curves.parquet there is no re")
     (place / ".snakemake/locks").mkdir(exist_ok=True)
     (place / ".snakemake/locks/0.output.lock").write_text("")
-    (found,) = checks.check_earlier_run(place)
+    (found,) = checks.check_earlier_run(plan, study, place)
     assert "make resume" in found.fix
 
 

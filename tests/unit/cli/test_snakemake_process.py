@@ -1,7 +1,8 @@
-"""What Snakemake says of its jobs; an answer of another form is an error."""
+"""What Snakemake says of its jobs and of its own records, whichever way it keeps them; an answer of another form is an error."""
 
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,40 @@ sys.stdout = open(sys.argv[sys.argv.index("--logger-gradfaith-file") + 1], "w")
     monkeypatch.setattr(sys, "executable", str(stand_in.with_name("python")))
     with pytest.raises(SnakemakeFailed, match="in a form that this version of GradFaith does not know"):
         snakemake_process.list_jobs(place)
+
+
+@pytest.mark.parametrize("backend", ["file", "db"])
+def test_results_of_which_snakemake_has_no_record_are_listed_whatever_keeps_its_records(
+    place: Path, backend: str
+) -> None:
+    (place / "profiles/default").mkdir(parents=True)
+    (place / "profiles/default/config.yaml").write_text(f"persistence-backend: {backend}\ncores: 1\n")
+    make(place)
+    assert (place / ".snakemake/metadata.db").exists() == (backend == "db")
+    assert snakemake_process.find_unrecorded(place) == []
+    make(place, "--cleanup-metadata", "results/s/b_0/1.h5", LONG)
+    lost = snakemake_process.find_unrecorded(place)
+    assert sorted(map(str, lost)) == ["results/s/b_0/1.h5", LONG]
+    (place / LONG).unlink()
+    assert snakemake_process.find_unrecorded(place) == [Path("results/s/b_0/1.h5")]
+
+
+def test_a_record_that_was_cut_as_it_was_written_is_none(place: Path) -> None:
+    make(place)
+    name = urlsafe_b64encode(b"results/s/b_0/1.h5").decode()
+    (place / ".snakemake/metadata" / name).write_text("{")
+    assert snakemake_process.find_unrecorded(place) == [Path("results/s/b_0/1.h5")]
+
+
+def test_results_that_no_snakemake_made_here_are_nobody_s_fault(place: Path) -> None:
+    (place / "results/s").mkdir(parents=True)
+    (place / "results/s/scores.parquet").write_text("")
+    assert snakemake_process.find_unrecorded(place) == []
+    (place / ".snakemake").mkdir()
+    assert snakemake_process.find_unrecorded(place) == []
+
+
+def test_many_are_counted() -> None:
+    files = [Path(str(number)) for number in range(7)]
+    said = "of 0, 1, 2, 3, 4 and 2 more there is no record of how they were made"
+    assert snakemake_process.describe_unrecorded(files) == said

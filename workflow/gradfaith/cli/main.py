@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from gradfaith.cli.doctor import snakemake_metadata
+from gradfaith.cli import snakemake_process
 from gradfaith.cli.reference import generate, plugin_tables
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
@@ -207,8 +207,9 @@ def _run_unlock(arguments: argparse.Namespace) -> None:
             reason="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
             fix="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
         )
-    if lost := snakemake_metadata.find_unrecorded(here):
-        print(f"note: {snakemake_metadata.describe_unrecorded(lost)}. {snakemake_metadata.FIX}")
+    study_file = locate.study_file(arguments.study, here) if arguments.study else None
+    if lost := snakemake_process.find_unrecorded(here, study_file):
+        print(f"note: {snakemake_process.describe_unrecorded(lost)}. {snakemake_process.FIX_UNRECORDED}")
 
 
 def _describe_live_process(process: psutil.Process, here: Path) -> str:

@@ -2,10 +2,13 @@
 
     jobs of a study           two dry runs, with and without --forceall. The logger plug-in in scripts/logger/ writes
                               each job as a line of JSON: rule, wildcards, outputs, threads, resources
+    results without metadata  `snakemake --summary`: a table that Snakemake makes of its metadata, whichever
+                              backend keeps it (files, or a database: `--persistence-backend db`)
 
-That is a documented interface. If an answer has another form, that is an error, never an empty list.
+Both are documented interfaces. If an answer has another form, that is an error, never an empty list.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -33,7 +36,11 @@ DRY_RUN = (
     "--logger",
     "gradfaith",
 )  # threads as declared
+MAX_LISTED = 5
 MAX_ERROR_LINES = 8
+FIX_UNRECORDED = (
+    "If a setting or a method may have changed since they were made, delete them: the next run makes them again."
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,30 @@ def list_jobs(root: Path, study_file: Path | str | None = None) -> list[DagJob]:
         for job in jobs
         if (outputs := tuple(job["output"]))  # a target, such as rule all, makes nothing
     ]
+
+
+def find_unrecorded(root: Path, study_file: Path | str | None = None) -> list[Path]:
+    """Return the results of a study of which Snakemake does not know how they were made, relative to `root`.
+
+    Records are missing if a run was killed between a job's end and the record that Snakemake writes of it, or
+    if results were copied without `.snakemake/`. The files are complete, but Snakemake takes them as they are:
+    a later change of a method or a key does not make them stale. None are listed if Snakemake made none here.
+    """
+    if not (root / ".snakemake").is_dir():
+        return []
+    table = run(["--summary", "--nolock", *_configfile(study_file)], root).stdout.splitlines()
+    rows = list(csv.DictReader(table, delimiter="\t"))
+    if not rows or not {"output_file", "log-file(s)"} <= set(rows[0]):
+        raise _unknown_answer(f"a summary that starts with {table[:1]}")
+    found = [(path, row["log-file(s)"]) for row in rows if (root / (path := Path(row["output_file"]))).is_file()]
+    unrecorded = [path for path, logs in found if logs == "-"]  # every rule has a log
+    return unrecorded if len(unrecorded) < len(found) else []  # made elsewhere, all of them
+
+
+def describe_unrecorded(files: Sequence[Path]) -> str:
+    """Return the sentence that lists files without a record."""
+    more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
+    return f"of {', '.join(map(str, files[:MAX_LISTED]))}{more} there is no record of how they were made"
 
 
 def run(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:

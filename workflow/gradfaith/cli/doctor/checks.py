@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gradfaith.cli import snakemake_process
 from gradfaith.cli.cost import forecast
-from gradfaith.cli.doctor import slurm, snakemake_metadata
+from gradfaith.cli.doctor import slurm
 from gradfaith.cli.doctor.slurm import Finding, State
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
@@ -64,8 +65,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "torch": check_torch, "devices": lambda: check_devices(plan),
         "folders": lambda: check_folders(plan, root), "file locks": lambda: check_file_locks(root),
-        "disk": lambda: check_disk(plan, root), "weights": lambda: check_weights(plan, study_file), "SLURM": lambda: slurm.check_slurm(root),
-        "earlier run": lambda: check_earlier_run(root),
+        "disk": lambda: check_disk(plan, study_file, root), "weights": lambda: check_weights(plan, study_file),
+        "SLURM": lambda: slurm.check_slurm(root), "earlier run": lambda: check_earlier_run(plan, study_file, root),
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -193,11 +194,11 @@ def find_local_locks(mounts: str, folder: Path) -> str:
     return f"{kind} at {where}, {local if isinstance(local, str) else ','.join(sorted(local))}" if local else ""
 
 
-def check_disk(plan: Plan | None, root: Path) -> Iterator[Finding]:
+def check_disk(plan: Plan | None, study_file: str, root: Path) -> Iterator[Finding]:
     """Check that the disk of results/ has room for what is to come, as forecast from finished jobs."""
     results = root / "results"
     free = shutil.disk_usage(results if results.exists() else root).free
-    lines = forecast.forecast_study(plan, root)[0] if plan else []
+    lines = forecast.forecast_study(plan, study_file, root)[0] if plan else []
     coming = sum(line.bytes_to_come for line in lines)
     unknown = [line.rule for line in lines if line.jobs_without_size]
     needed = coming if lines and not unknown else max(coming, MIN_FREE_BYTES)
@@ -254,11 +255,12 @@ def _why_unreadable(path: Path) -> str:
     return ""
 
 
-def check_earlier_run(root: Path) -> Iterator[Finding]:
+def check_earlier_run(plan: Plan | None, study_file: str, root: Path) -> Iterator[Finding]:
     """Check what a killed run left: its lock, and results without a record of how they were made."""
     if any((root / ".snakemake/locks").glob("*")):
         yield Finding("earlier run", "doubtful", "it left a lock, or still runs", "If it was killed: make resume")
-    elif lost := snakemake_metadata.find_unrecorded(root):
-        yield Finding("earlier run", "doubtful", snakemake_metadata.describe_unrecorded(lost), snakemake_metadata.FIX)
+    elif plan and (lost := snakemake_process.find_unrecorded(root, study_file)):
+        found, fix = snakemake_process.describe_unrecorded(lost), snakemake_process.FIX_UNRECORDED
+        yield Finding("earlier run", "doubtful", found, fix)
     else:
         yield Finding("earlier run", "well", "nothing is left of one")
