@@ -6,11 +6,13 @@ import subprocess
 import sys
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
 from sleeping_job import SLEEPER, start_job
 
 from gradfaith import registry
@@ -138,6 +140,20 @@ def test_a_number_of_images_is_whole_and_above_0(
     with pytest.raises(SystemExit):
         ask(monkeypatch, root, "cost", "--study", "phantom", f"--images={count}")
     assert f"whole and above 0, found {count}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [([], "StudyInvalid: study.yaml: seeds"), ([0, 1], "SnakemakeFailed: .*No Snakefile found")]
+)
+def test_cost_refuses_what_snakemake_would(
+    root: Path, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, seeds: list[int], said: str
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tiny | {"seeds": seeds}))
+    with pytest.raises(SystemExit, match=said) as refused:
+        ask(monkeypatch, tmp_path, "cost", "--study", "study.yaml")
+    assert len(str(refused.value).splitlines()) == 3  # problem, reason, fix
 
 
 def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(

@@ -89,8 +89,8 @@ def find_unrecorded(root: Path, study_file: Path | str | None = None) -> list[Pa
     if not (root / ".snakemake").is_dir():
         return []
     table = run(["--summary", "--nolock", *_configfile(study_file)], root).stdout.splitlines()
-    rows = list(csv.DictReader(table, delimiter="\t"))
-    if not rows or not {"output_file", "log-file(s)"} <= set(rows[0]):
+    rows = csv.DictReader(table, delimiter="\t")
+    if not {"output_file", "log-file(s)"} <= set(rows.fieldnames or ()):
         raise _unknown_answer(f"a summary that starts with {table[:1]}")
     found = [(path, row["log-file(s)"]) for row in rows if (root / (path := Path(row["output_file"]))).is_file()]
     unrecorded = [path for path, logs in found if logs == "-"]  # every rule has a log
