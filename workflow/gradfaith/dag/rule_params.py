@@ -23,7 +23,7 @@ from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
 NOT_IN_PROVENANCE = frozenset(
-    "fetch list_raw weights adopt train figure table provenance".split()
+    ["fetch", "list_raw", "weights", "adopt", "train", "figure", "table", "provenance"]
 )  # scripts that make no scores
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
