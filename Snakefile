@@ -19,7 +19,11 @@ from gradfaith.dag.rule_params import RuleParams  # noqa: E402
 from gradfaith.errors import GradFaithError  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
 from gradfaith.storage.atomic import check_writable  # noqa: E402
-from gradfaith.storage.identity import CARD_FORMAT, STORE_FORMAT, TABLE_FORMAT  # noqa: E402
+from gradfaith.storage.identity import (
+    CARD_FORMAT,
+    STORE_FORMAT,
+    TABLE_FORMAT,
+)  # noqa: E402
 
 prepare_environment(HERE / "workflow")
 
@@ -57,7 +61,11 @@ include: "rules/results.smk"
 
 onstart:  # before the first job: in a read-only folder Snakemake fails with a number for a reason
     try:
-        check_writable(Path(file).parent for job in workflow.dag.needrun_jobs() for file in (*job.output, *job.log))
+        check_writable(
+            Path(file).parent
+            for job in workflow.dag.needrun_jobs()
+            for file in (*job.output, *job.log)
+        )
     except GradFaithError as error:
         raise WorkflowError(str(error)) from None
 
