@@ -8,7 +8,7 @@ from typing import Literal, get_args
 Part = Literal["train", "val", "test"]  # of a split
 Grid = Literal["native", "input"]  # of a map: the layer's own grid, or the image's pixels
 Evidence = Literal["mask", "box", "point", "parts"]  # where the truth lies in an image
-EvidenceKind = Evidence | Literal["none"]
+EvidenceKind = Literal[Evidence, "none"]
 Score = Literal["logit", "log_odds", "margin"]  # what of the class's answer a map explains
 Fit = Literal["pad", "crop"]  # how an image of another aspect becomes square
 CascadeOrder = Literal["top_down", "bottom_up"]  # in which weights are replaced: from the head, or from the image

@@ -25,6 +25,7 @@ from gradfaith.stats.estimates import (
     SIGN_OF_BETTER,
     check_scores,
     combination_codes,
+    fill_empty_cells,
     intervals_by_cell,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
@@ -153,6 +154,4 @@ def _estimate_pair(frame: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
     cells = frame.groupby(keys, dropna=False, sort=False, observed=True)
     table = cells.agg(n_lost=("lost", "sum"), share_better=("better", "mean")).reset_index()
     table = table.merge(intervals_by_cell(frame[~frame["lost"]], keys, rule), on=keys, how="left")
-    counts = ["n_images", "n_groups", "n_seeds"]
-    table[counts] = table[counts].fillna(0).astype(np.int64)
-    return table.fillna({"seeds": "", "interval": "", "reason": NO_IMAGES})
+    return fill_empty_cells(table).fillna({"reason": NO_IMAGES})

@@ -67,9 +67,13 @@ def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRul
     table = _count_statuses(scores, keys).merge(
         intervals_by_cell(average_copies(scores, keys), keys, rule), on=list(keys), how="left"
     )
-    counts = ["n_images", "n_groups", "n_seeds"]
-    table[counts] = table[counts].fillna(0).astype(np.int64)
-    return table.fillna({"seeds": "", "interval": "", "reason": NO_IMAGES})
+    return fill_empty_cells(table).fillna({"reason": NO_IMAGES})
+
+
+def fill_empty_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Write of cells without a value that they have no images, groups and seeds; the reason is the caller's."""
+    counts = table[["n_images", "n_groups", "n_seeds"]].fillna(0).astype(np.int64)
+    return table.assign(**{str(name): counts[name] for name in counts}).fillna({"seeds": "", "interval": ""})
 
 
 def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -39,6 +39,7 @@ from gradfaith.stats.estimates import (
     MetricVariant,
     ScoresByImage,
     combination_codes,
+    fill_empty_cells,
     interval_columns,
     intervals_by_cell,
     scores_by_image,
@@ -227,9 +228,7 @@ def estimate_means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule:
     cells = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
     counts = cells.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
     table = counts.merge(intervals_by_cell(images[images["value"].notna()], by, rule), on=by, how="left")
-    sizes = ["n_images", "n_groups", "n_seeds"]
-    table[sizes] = table[sizes].fillna(0).astype(np.int64)
-    return table.fillna({"seeds": "", "interval": "", "reason": reason})
+    return fill_empty_cells(table).fillna({"reason": reason})
 
 
 def _agreement_with_truth(

@@ -30,12 +30,14 @@ from gradfaith.stats.estimates import (
     SIGN_OF_BETTER,
     check_scores,
     combination_codes,
+    fill_empty_cells,
     intervals_by_cell,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
 from gradfaith.vocabulary import SHUFFLED, ControlPlacement
 
-MEASURES = ("win_rate", "mean_rank")
+WIN_RATE, MEAN_RANK = "win_rate", "mean_rank"
+MEASURES = (WIN_RATE, MEAN_RANK)
 COUNTS = ("n_contests", "n_ties", "n_lost", "n_methods")
 WINRATE_COLUMNS = (
     *(*CONTEXT_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
@@ -122,7 +124,7 @@ def _winrates_of_metric(
             frame = pivoted.rows.assign(
                 method=name, beside=contest.beside, n_methods=len(contest.members), complete=pd.Series(complete)
             )
-            frame.loc[complete, "win_rate"], frame.loc[complete, "mean_rank"] = wins[:, column], ranks[:, column]
+            frame.loc[complete, WIN_RATE], frame.loc[complete, MEAN_RANK] = wins[:, column], ranks[:, column]
             frames.append(frame)
     contests = pd.concat(frames, ignore_index=True)
     rates = [_estimate_measures(contests, column, rule) for column in ("", *by)]
@@ -154,7 +156,7 @@ def _contests(names: Sequence[str], controls: Sequence[str], control_placement: 
 def _estimate_measures(contests: pd.DataFrame, by: str, rule: IntervalRule) -> pd.DataFrame:
     """Estimate both measures of every method, over all images or by stratum."""
     rows = contests.assign(by=by, stratum=contests[by] if by else ALL_IMAGES)
-    ties = rows["win_rate"].between(0, 1, inclusive="neither")
+    ties = rows[WIN_RATE].between(0, 1, inclusive="neither")
     rows = rows.assign(tie=ties, lost=~rows["complete"])[rows["stratum"].notna()]
     keys = ["method", "beside", "n_methods", "by", "stratum"]
     cells = rows.groupby(keys, sort=False, observed=True)
@@ -166,8 +168,6 @@ def _estimate_measures(contests: pd.DataFrame, by: str, rule: IntervalRule) -> p
         ).assign(measure=measure)
         for measure in MEASURES
     ]
-    table = pd.concat(tables, ignore_index=True)
-    sizes = ["n_images", "n_groups", "n_seeds"]
-    table[sizes] = table[sizes].fillna(0).astype(np.int64)
+    table = fill_empty_cells(pd.concat(tables, ignore_index=True))
     reason = pd.Series(np.where(table["n_methods"] > 1, NO_IMAGES, NO_OPPONENT))
-    return table.fillna({"seeds": "", "interval": ""}).assign(reason=table["reason"].fillna(reason))
+    return table.assign(reason=table["reason"].fillna(reason))

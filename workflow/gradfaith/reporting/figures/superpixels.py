@@ -25,7 +25,7 @@ FIGURE = Figure(
     needs=("predictions", "scores", "images", "maps"),
     limits=("images >= 1", "strongest >= 1", "0 <= seed_rank < seeds"),
 )
-RAISES_SCORE, LOWERS_SCORE = ("#009E73", "+++"), ("#DD3C14", "---")
+RAISES_SCORE, LOWERS_SCORE = (theme.RAISES, "+++"), (theme.LOWERS, "---")
 NO_SURROGATE = "No method of this study fits a surrogate on superpixels."
 
 

@@ -35,6 +35,7 @@ DPI = 150
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
 ACCENT, WRONG = "#0072B2", "#B3400A"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
+RAISES, LOWERS = COLOURS[2], "#DD3C14"  # the score of a class
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHARE_COLOURS = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
 DASHED: Any = (0, (2, 1.4))

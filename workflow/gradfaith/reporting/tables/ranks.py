@@ -14,6 +14,7 @@ from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
 from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 from gradfaith.stats.contrasts import CONTEXT_KEYS
+from gradfaith.stats.winrates import MEASURES, WIN_RATE
 
 TABLE = Table(needs=("ranks",))
 KEPT = (
@@ -48,10 +49,10 @@ def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping
         metric_rows.metrics_in_display_order(own),
         metric_rows.methods_in_display_order(own, about["controls"]),
     )
-    wins, places = (own[own["measure"] == measure] for measure in ("win_rate", "mean_rank"))
+    wins, places = (own[own["measure"] == measure] for measure in MEASURES)
     head = ["method", *map(display_name, metrics)]
     primary = about["primary"]["metric"]
-    strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == "win_rate")]
+    strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == WIN_RATE)]
     strata = metric_rows.rows_of_metric(strata, primary)
     classes = [name for name in about["classes"] if name in set(strata["stratum"])]
     by_class = [
