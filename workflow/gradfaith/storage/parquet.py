@@ -5,6 +5,7 @@ table's identity (storage/identity.py).
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from gradfaith.errors import BrokenTable
 from gradfaith.storage.atomic import replacing
 from gradfaith.storage.identity import TABLE_FORMAT, Identity
 
-VERSION_KEY, IDENTITY_KEY = b"gradfaith_format", b"gradfaith_identity"
+VERSION_KEY, IDENTITY_KEY, SHAPE_KEY = b"gradfaith_format", b"gradfaith_identity", b"gradfaith_shape"
 Schema = Mapping[str, str]
 
 MANIFEST: Schema = {
@@ -75,7 +76,11 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapp
     ordered = frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
     table = pa.Table.from_pandas(ordered, preserve_index=False)
     identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
-    own = {VERSION_KEY: str(TABLE_FORMAT).encode(), IDENTITY_KEY: identity.to_json().encode()}
+    own = {
+        VERSION_KEY: str(TABLE_FORMAT).encode(),
+        IDENTITY_KEY: identity.to_json().encode(),
+        SHAPE_KEY: _shape(table.to_pandas()).encode(),
+    }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     with replacing(path) as draft:
         pq.write_table(table, draft, compression="zstd", write_page_checksum=True)
@@ -89,10 +94,17 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     except Exception as error:  # a flipped bit in the metadata can raise anything
         raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
     _identity(path, table.schema.metadata).check_place(path)
-    missing = [name for name in schema if name not in table.column_names]
+    if _shape(frame) != table.schema.metadata.get(SHAPE_KEY, b"").decode(errors="replace"):
+        raise _broken(path, "its columns or its rows are not those that were written")
+    missing = [name for name in schema if name not in frame]
     if missing:
         raise _broken(path, f"it has no {', '.join(missing)}")
     return frame
+
+
+def _shape(frame: pd.DataFrame) -> str:
+    """Return rows, columns and types of a table: the file says them where no checksum is."""
+    return json.dumps([len(frame), [[name, str(kind)] for name, kind in frame.dtypes.items()]])
 
 
 def read_identity(path: Path | str) -> tuple[Identity, str]:
