@@ -89,7 +89,8 @@ def main() -> None:
 
         def score() -> pd.DataFrame:
             with ImageStore(Path(folder) / "images.h5") as images, MapStore(Path(folder) / "maps.h5") as maps:
-                return localization.score_localization(images, [maps], about, metrics, {"arch": "net", "seed": 0})
+                tables = localization.score_localization(images, [maps], about, metrics, {"arch": "net", "seed": 0})
+                return pd.concat(tables)
 
         def read() -> None:
             with ImageStore(Path(folder) / "images.h5") as images, MapStore(Path(folder) / "maps.h5") as maps:

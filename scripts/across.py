@@ -17,7 +17,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps, images))
     predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("agreement", settings["metrics"])
-    scores = across_architectures.score_across_architectures(
-        images, maps, predictions, metrics, settings["across"], settings["seed"]
-    )
-    parquet.write(job.output[0], scores, parquet.SCORES, origins)
+    add = stack.enter_context(parquet.writing(job.output[0], parquet.SCORES, origins))
+    inputs = (images, maps, predictions, metrics, settings["across"], settings["seed"])
+    for scores in across_architectures.score_across_architectures(*inputs):
+        add(scores)

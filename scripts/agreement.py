@@ -17,5 +17,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps, images))
     predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("agreement", settings["metrics"])
-    scores = agreement.score_agreement(images, maps, predictions, metrics, settings["seed"])
-    parquet.write(job.output[0], scores, parquet.SCORES, origins)
+    add = stack.enter_context(parquet.writing(job.output[0], parquet.SCORES, origins))
+    for scores in agreement.score_agreement(images, maps, predictions, metrics, settings["seed"]):
+        add(scores)

@@ -33,6 +33,8 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
         rerun = import_module("gradfaith.attribution.rerun")
         explain = rerun.build_reexplainer(model, images, maps, metrics, settings, cell, batch_limit=compute.chunk)
     inputs = (model, images, maps, predictions, metrics, imputers, cell)
-    scores, curves = score_faithfulness(*inputs, settings["seed"], chunk=compute.chunk, explain=explain)
-    parquet.write(job.output.scores, scores, parquet.SCORES, origins)
-    parquet.write(job.output.curves, curves, parquet.CURVES, origins)
+    add_scores = stack.enter_context(parquet.writing(job.output.scores, parquet.SCORES, origins))
+    add_curves = stack.enter_context(parquet.writing(job.output.curves, parquet.CURVES, origins))
+    for tables in score_faithfulness(*inputs, settings["seed"], chunk=compute.chunk, explain=explain):
+        add_scores(tables.scores)
+        add_curves(tables.curves)

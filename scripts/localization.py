@@ -17,9 +17,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("localization", job.params.settings["metrics"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    parquet.write(
-        job.output[0],
-        localization.score_localization(images, maps, predictions, metrics, cell),
-        parquet.SCORES,
-        origins,
-    )
+    add = stack.enter_context(parquet.writing(job.output[0], parquet.SCORES, origins))
+    for scores in localization.score_localization(images, maps, predictions, metrics, cell):
+        add(scores)

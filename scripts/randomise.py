@@ -26,5 +26,7 @@ with (
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute.device, job.threads, job.resources))
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
-    scores = score_randomisation(model, images, maps, predictions, job.params.settings, cell, batch_limit=compute.chunk)
-    parquet.write(job.output[0], scores, parquet.SCORES, origins)
+    inputs = (model, images, maps, predictions, job.params.settings, cell)
+    with parquet.writing(job.output[0], parquet.SCORES, origins) as add:
+        for scores in score_randomisation(*inputs, batch_limit=compute.chunk):
+            add(scores)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joined_tables import joined, joined_faithfulness
 
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
@@ -156,9 +157,10 @@ def test_localization_rows_know_their_image_and_say_why_there_is_no_number(
     uses = {"best": {"use": "saliency_score", "options": {}}}
     model = {"arch": "net", "seed": 1}
     with MapStore(store) as opened:
-        found = localization.score_localization(
+        tables = localization.score_localization(
             images, [opened], predictions, between.load_plugins("localization", uses), model
-        ).set_index(["method", "image_id"])
+        )
+        found = joined(tables).set_index(["method", "image_id"])
     assert not found.index.duplicated().any()
     target = found["target"].iloc[0]
     assert len(found) == 3 * len(between.rows_of_target(table, target))
@@ -193,7 +195,7 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
             writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps[order], 1.0)
         opened["net", seed] = {"cams": MapStore(tmp_path / f"{seed}.h5")}
     uses = between.load_plugins("agreement", {"consist": {"use": "consist", "options": {}}})
-    found = agreement.score_agreement(images, opened, predictions, uses, seed=0)
+    found = joined(agreement.score_agreement(images, opened, predictions, uses, seed=0))
     same = found[found["variant"].isin(["reference", "pairs"])]
     assert set(same["image_id"]) == {"image-06", "image-09"}
     assert (same["status"] == "ok").all()
@@ -208,8 +210,10 @@ def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
         "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
     )
     with MapStore(store) as opened:
-        found, _ = faithfulness.score_faithfulness(
-            classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
+        found, _ = joined_faithfulness(
+            faithfulness.score_faithfulness(
+                classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=4
+            )
         )
     assert len(found) == 3 * 7 * 2
     assert not found.duplicated(["method", "image_id", "variant"]).any()
@@ -230,8 +234,10 @@ def test_curves_are_kept_by_map_and_share_and_agree_with_the_scores(
     )
     imputers = between.load_plugins("imputers", {"black": {"use": "black", "options": {}}})
     with MapStore(store) as opened:
-        scores, curves = faithfulness.score_faithfulness(
-            classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk="auto"
+        scores, curves = joined_faithfulness(
+            faithfulness.score_faithfulness(
+                classifier, images, opened, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk="auto"
+            )
         )
     assert set(curves["method"]) == {"oracle", "inverse"}, "a blank map has no order"
     assert set(zip(curves["order"], curves["fraction"], strict=True)) == {

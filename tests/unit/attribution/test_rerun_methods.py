@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joined_tables import joined, joined_faithfulness
 from torch import Tensor
 
 from gradfaith.attribution import bound_method, rerun
@@ -187,8 +188,10 @@ def test_a_row_that_a_method_refuses_has_no_finite_map_and_the_others_keep_their
 def scores(
     classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, explainer: Any
 ) -> pd.DataFrame:
-    found, curves = faithfulness.score_faithfulness(
-        classifier, images, maps, predictions, METRICS, BLACK, MODEL, 0, chunk=16, explain=explainer
+    found, curves = joined_faithfulness(
+        faithfulness.score_faithfulness(
+            classifier, images, maps, predictions, METRICS, BLACK, MODEL, 0, chunk=16, explain=explainer
+        )
     )
     assert curves.empty
     return found
@@ -253,7 +256,9 @@ def test_the_randomised_model_is_the_last_of_the_sanity_check(
     classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, scores: pd.DataFrame
 ) -> None:
     asked = SETTINGS | {"orders": ["top_down"], "steps": 2, "max_images": None}
-    check = randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=16)
+    check = joined(
+        randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=16)
+    )
     last = check[check["variant"] == "top_down 2/2"].set_index(["method", "image_id"])
     own = scores[(scores["metric"] == "randomisation_sensitivity") & (scores["copy"] == 0)].set_index(
         ["method", "image_id"]
@@ -300,8 +305,10 @@ def test_the_numbers_do_not_depend_on_the_chunk(
     kept = SimpleNamespace(
         rows=maps.rows, maps=maps.maps, methods={label: replace(maps.methods[label], copies=1) for label in few}
     )
-    found, _ = faithfulness.score_faithfulness(
-        classifier, images, kept, predictions, METRICS, BLACK, MODEL, 0, chunk=chunk, explain=explainer
+    found, _ = joined_faithfulness(
+        faithfulness.score_faithfulness(
+            classifier, images, kept, predictions, METRICS, BLACK, MODEL, 0, chunk=chunk, explain=explainer
+        )
     )
     keys = ["method", "copy", "metric", "image_id"]
     one, two = (table.set_index(keys).sort_index() for table in (found, scores))

@@ -150,7 +150,7 @@ def test_constant_and_broken_maps_have_their_status_and_are_nobodys_partner():
 def test_a_method_of_constant_maps_has_no_agreement_at_all():
     given = SeedMaps()
     given.unit[:] = 0.5
-    found = compare_seeds(given.models, given.images, CONSIST)
+    found = list(compare_seeds(given.models, given.images, CONSIST))
     assert all(set(one.result.status) == {"degenerate"} for one in found)
     assert all(np.isnan(one.result.value).all() for one in found)
 

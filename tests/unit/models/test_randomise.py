@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joined_tables import joined
 from scipy.stats import spearmanr
 from small_networks import make
 from torch import Tensor, nn
@@ -202,7 +203,9 @@ def test_scores_are_one_row_per_image_method_order_and_step(
     classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame
 ) -> None:
     before = state(classifier)
-    found = randomisation.score_randomisation(classifier, images, maps, predictions, ASKED, MODEL, batch_limit=2)
+    found = joined(
+        randomisation.score_randomisation(classifier, images, maps, predictions, ASKED, MODEL, batch_limit=2)
+    )
     assert len(found) == 5 * len(METHODS) * 4
     assert not found.duplicated(["image_id", "method", "variant"]).any()
     assert set(found["variant"]) == {f"{order} {step}/2" for order in ("top_down", "bottom_up") for step in (1, 2)}
@@ -219,7 +222,9 @@ def test_scores_are_one_row_per_image_method_order_and_step(
     ]
     pd.testing.assert_frame_equal(*last)
     assert not differing(before, state(classifier))
-    again = randomisation.score_randomisation(classifier, images, maps, predictions, ASKED, MODEL, batch_limit=5)
+    again = joined(
+        randomisation.score_randomisation(classifier, images, maps, predictions, ASKED, MODEL, batch_limit=5)
+    )
     np.testing.assert_allclose(found["value"].astype(float), again["value"].astype(float), atol=1e-6)
 
 
@@ -228,7 +233,9 @@ def test_the_slow_way_gives_the_same_numbers(
 ) -> None:
     """One image, Grad-CAM by hand on the random network, scipy's Spearman."""
     asked = ASKED | {"orders": ["bottom_up"], "max_images": None}
-    found = randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=4)
+    found = joined(
+        randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=4)
+    )
     (_, _, random), *_ = randomise_in_steps(classifier, ["bottom_up"], 2, seed=rng.seed(*KEY, "randomisation"))
     own = found[(found["method"] == "gradcam") & (found["variant"] == "bottom_up 1/2") & (found["status"] == "ok")]
     for _, row in own.head(3).iterrows():
@@ -301,7 +308,9 @@ def test_a_network_that_cannot_be_prepared_has_failed_at_its_steps_and_ends_noth
 ) -> None:
     monkeypatch.setattr(speed, "LARGEST_LOGIT_CHANGE", -1.0)  # no folding is close enough
     asked = ASKED | {"orders": ["top_down"], "passes": ASKED["passes"] | {"fold_batch_norm": True}}
-    found = randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=5)
+    found = joined(
+        randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=5)
+    )
     assert set(found["method"]) == set(ASKED["methods"])
     assert set(found["variant"]) == {"top_down 1/2", "top_down 2/2"}
     assert set(found["status"]) == {"failed"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from joined_tables import joined
 
 from gradfaith.metrics.agreement import spearman
 from gradfaith.metrics.runners.agreement import choose_partners
@@ -49,9 +50,10 @@ def opened(tmp_path_factory, predictions):
 @pytest.fixture(scope="module")
 def found(opened, images_file: Path, predictions) -> pd.DataFrame:
     with ImageStore(images_file) as images:
-        return across_architectures.score_across_architectures(
+        tables = across_architectures.score_across_architectures(
             images, opened, predictions, METRICS, ["architectures", "ensemble"], 0
         )
+        return joined(tables)
 
 
 def test_every_pair_is_compared_once_seed_by_seed(found):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joined_tables import joined_faithfulness
 from scipy.stats import spearmanr
 from small_images import CLASSES
 from torch import nn
@@ -53,8 +54,8 @@ def found(store, classifier, images_file, predictions) -> pd.DataFrame:
     )
     cell = {"arch": "net", "seed": 1}
     with ImageStore(images_file) as images, MapStore(store) as maps:
-        return faithfulness.score_faithfulness(
-            classifier, images, maps, predictions, metrics, imputers, cell, 0, chunk=7
+        return joined_faithfulness(
+            faithfulness.score_faithfulness(classifier, images, maps, predictions, metrics, imputers, cell, 0, chunk=7)
         )[0]
 
 
@@ -68,8 +69,10 @@ def test_a_bundle_without_a_method_for_this_architecture_has_empty_tables(
     with MapWriter(tmp_path / "none.h5", table, {}):
         pass
     with ImageStore(images_file) as images, MapStore(tmp_path / "none.h5") as maps:
-        tables_ = faithfulness.score_faithfulness(
-            classifier, images, maps, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=7
+        tables_ = joined_faithfulness(
+            faithfulness.score_faithfulness(
+                classifier, images, maps, predictions, metrics, imputers, {"arch": "net", "seed": 1}, 0, chunk=7
+            )
         )
     for found, schema in zip(tables_, (parquet.SCORES, parquet.CURVES), strict=True):
         parquet.write(tmp_path / "t.parquet", found, schema)

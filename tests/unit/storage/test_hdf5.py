@@ -45,6 +45,8 @@ def test_maps_come_back_bit_by_bit_with_all_that_is_known_of_them(maps_file: Pat
         pd.testing.assert_frame_equal(maps.rows[list(ROWS)], ROWS, check_dtype=False)
         np.testing.assert_array_equal(np.stack([maps.maps("cam", copy) for copy in (0, 1)], axis=1), MAPS)
         np.testing.assert_array_equal(maps.maps("cam", 1, slice(1, 3)), MAPS[1:, 1])
+        for rows in ([2, 0, 2], [1, 2], [0, 2], []):
+            np.testing.assert_array_equal(maps.maps("cam", 1, np.array(rows, dtype=np.int64)), MAPS[rows, 1])
         np.testing.assert_allclose(maps.seconds("cam"), [0.1, 0.2, 0.2], rtol=1e-6)
 
 

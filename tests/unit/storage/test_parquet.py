@@ -44,6 +44,39 @@ def test_a_table_comes_back_with_its_types_and_its_further_columns(tmp_path: Pat
     pd.testing.assert_frame_equal(back, frame[[*SCHEMA, "more"]].astype(SCHEMA))
 
 
+def test_a_table_may_be_written_part_by_part(
+    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows as at once, and no more of them held than a group."""
+    monkeypatch.setattr(parquet, "ROWS_HELD", 5)
+    with parquet.writing(tmp_path / "t.parquet", SCHEMA) as add:
+        for _ in range(7):
+            add(frame)
+        assert not (tmp_path / "t.parquet").exists()
+    written = pq.ParquetFile(tmp_path / "t.parquet").metadata
+    assert [written.row_group(place).num_rows for place in range(written.num_row_groups)] == [6, 6, 2]
+    whole = pd.concat([frame] * 7, ignore_index=True)
+    pd.testing.assert_frame_equal(parquet.read(tmp_path / "t.parquet", SCHEMA), whole[[*SCHEMA, "more"]].astype(SCHEMA))
+
+
+def test_a_table_of_no_rows_has_its_columns(tmp_path: Path) -> None:
+    with parquet.writing(tmp_path / "t.parquet", SCHEMA):
+        pass
+    back = parquet.read(tmp_path / "t.parquet", SCHEMA)
+    assert not len(back)
+    assert {name: str(kind) for name, kind in back.dtypes.items()} == SCHEMA
+
+
+def test_an_error_between_the_parts_leaves_no_table(
+    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROWS_HELD", 1)
+    with pytest.raises(BrokenTable, match="without value"), parquet.writing(tmp_path / "t.parquet", SCHEMA) as add:
+        add(frame)
+        add(frame.drop(columns="value"))
+    assert not os.listdir(tmp_path)
+
+
 def test_a_table_without_a_promised_column_is_never_written(tmp_path: Path, frame: pd.DataFrame) -> None:
     with pytest.raises(BrokenTable, match="without value"):
         parquet.write(tmp_path / "t.parquet", frame.drop(columns="value"), SCHEMA)

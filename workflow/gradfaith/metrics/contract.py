@@ -86,7 +86,10 @@ class Imputer:
 
 @dataclass(frozen=True)
 class MethodMaps:
-    """One method's stored maps, with the image and the class that each map explains."""
+    """One method's stored maps, with the image and the class that each map explains.
+
+    `raw` and `rival` may be arrays, or what reads rows from a file when they are taken.
+    """
 
     raw: Any  # (m, h0, w0), signed, at their own size
     grid: Grid

@@ -11,7 +11,7 @@ counts it, and the table names it.
 
 Of pairs: arch < arch2 by name, seed2 = seed, and `layer` names both where they differ. Of the ensemble: arch2
 is "ensemble", seed2 empty. Cost: m S A (A - 1) / 2 (1 + partners) scores per method and metric; the models of
-one seed, and the sum of all, in memory. By these costs five architectures, five seeds, 220 images, one CAM
+one seed, and the sum of all, in temporary files (storage/atomic.py). By these costs five architectures, five seeds, 220 images, one CAM
 with its controls and both metrics take about eight minutes of one core.
 """
 
@@ -37,7 +37,8 @@ from gradfaith.metrics.runners.agreement import (
 )
 from gradfaith.metrics.runners.ensemble import ENSEMBLE, MIN_VOTES, Ensemble, compare_with_ensemble
 from gradfaith.scoring.agreement import compared_images, true_class_maps
-from gradfaith.scoring.score_rows import ModelKey, score_table
+from gradfaith.scoring.score_rows import ModelKey, index_by_image, score_table
+from gradfaith.storage.atomic import new_rows
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import BETWEEN_IMAGES, Grid
 
@@ -59,19 +60,17 @@ def score_across_architectures(
     metrics: BoundPlugins,
     comparisons: Sequence[str],
     seed: int,
-) -> pd.DataFrame:
-    """Return score rows of every method that several models have.
+) -> Iterator[pd.DataFrame]:
+    """Yield score rows of every method that several models have.
 
     `stores`: model -> bundle -> store; `comparisons`: "architectures", "ensemble" or both.
     """
     job = _AcrossJob(images, dict(sorted(stores.items())), predictions, metrics, (seed, "agreement"))
-    tables = []
     for label, owners in job.methods():
         print(f"{label}: {len({arch for arch, _ in owners})} architectures, {len(owners)} models", flush=True)  # noqa: T201 - the job's log
         fixed = {"method": label, "copy": 0, "target": "true", "predicted": "", "correct": pd.NA}
         for result, ids, columns in (row for kind in comparisons for row in COMPARISONS[kind](job, label, owners)):
-            tables.append(score_table(result, ids, predictions, {**fixed, **columns}))
-    return pd.concat(tables, ignore_index=True)
+            yield score_table(result, ids, job.predictions_by_image, {**fixed, **columns})
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,11 @@ class _AcrossJob:
 
     @cached_property
     def predictions_by_image(self) -> pd.DataFrame:
-        return self.predictions.drop_duplicates("image_id").set_index("image_id")
+        return index_by_image(self.predictions)
 
 
 def _architectures(job: _AcrossJob, label: str, owners: Mapping[ModelKey, MapStore]) -> Iterator[PairRow]:
-    """Compare each pair of architectures, seed by seed; only the models of one seed are in memory."""
+    """Compare each pair of architectures, seed by seed; only the models of one seed are kept at a time."""
     for seed in sorted({seed for _, seed in owners}):
         of_seed = {arch: maps for (arch, number), maps in owners.items() if number == seed}
         models = {arch: job.model_maps(label, maps) for arch, maps in of_seed.items()}
@@ -127,7 +126,9 @@ def _ensemble(job: _AcrossJob, label: str, owners: Mapping[ModelKey, MapStore]) 
     shapes: dict[Grid, GridShape] = {"input": job.images.size, "native": raw}
     wanted = dict.fromkeys(module.METRIC.grid for module, _ in job.metrics.values())
     ensembles = {
-        grid: Ensemble.from_models((job.model_maps(label, maps) for maps in owners.values()), grid, shapes[grid], ids)
+        grid: Ensemble.from_models(
+            (job.model_maps(label, maps) for maps in owners.values()), grid, shapes[grid], ids, new_rows
+        )
         for grid in wanted
     }
     for (arch, seed), maps in owners.items():

@@ -1,17 +1,19 @@
-"""Score the agreement between the seeds of one architecture: one table of score rows from their stored maps.
+"""Score the agreement between the seeds of one architecture: score rows from their stored maps.
 
 All maps explain the true class. Every method is compared on the images that all seeds explained; of a
-shuffled method the first copy only.
+shuffled method the first copy only. The maps of one method are unpacked, and prepared for the metrics, in
+temporary files (storage/atomic.py), because any two images may be compared: memory does not grow with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from gradfaith.metrics.contract import BoundPlugins
-from gradfaith.metrics.runners.agreement import ComparedImages, ModelMaps, compare_seeds
-from gradfaith.scoring.score_rows import ModelKey, method_copies, rows_of_target, score_table
+from gradfaith.metrics.runners.agreement import CHUNK, ComparedImages, ModelMaps, compare_seeds
+from gradfaith.scoring.score_rows import ModelKey, index_by_image, method_copies, rows_of_target, score_table
+from gradfaith.storage.atomic import new_rows
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
 
@@ -22,13 +24,13 @@ def score_agreement(
     predictions: pd.DataFrame,
     metrics: BoundPlugins,
     seed: int,
-) -> pd.DataFrame:
-    """Return score rows of the agreement between the seeds of one architecture, on the true class's maps.
+) -> Iterator[pd.DataFrame]:
+    """Yield score rows of the agreement between the seeds of one architecture, on the true class's maps.
 
     `stores`: model -> bundle -> store, of models that differ in the seed; `seed`: of the draws.
     """
-    by_image = predictions.drop_duplicates("image_id").set_index("image_id")
-    (arch,), tables = {arch for arch, _ in stores}, []
+    by_image = index_by_image(predictions)
+    (arch,) = {arch for arch, _ in stores}
     for bundle in next(iter(stores.values())):
         by_seed = {number: maps[bundle] for (_, number), maps in stores.items()}
         first = next(iter(by_seed.values()))
@@ -44,15 +46,17 @@ def score_agreement(
                     "layer": info.layer, "target": "true", "metric": pair.metric, "variant": pair.variant,
                     "predicted": "", "correct": pd.NA,
                 }  # fmt: skip
-                tables.append(score_table(pair.result, ids, predictions, columns))
-    return pd.concat(tables, ignore_index=True)
+                yield score_table(pair.result, ids, by_image, columns)
 
 
 def true_class_maps(maps: MapStore, label: str, info: MapInfo, images: ImageStore) -> ModelMaps:
-    """Return the true class's maps of one method in one store."""
+    """Return the true class's maps of one method in one store, unpacked in a temporary file."""
     rows = np.asarray(rows_of_target(maps.rows, "true"))
-    ids = list(maps.rows["image_id"].iloc[rows])
-    return ModelMaps(maps.maps(label, 0)[rows], info.grid, info.signed, images.size, ids)
+    ids, raw = list(maps.rows["image_id"].iloc[rows]), new_rows((len(rows), *maps.cells(label)), np.float32)
+    for start in range(0, len(rows), CHUNK):
+        some = slice(start, min(start + CHUNK, len(rows)))
+        raw[some] = maps.maps(label, 0, rows[some])
+    return ModelMaps(raw, info.grid, info.signed, images.size, ids, new_rows)
 
 
 def compared_images(ids: Sequence[str], predictions: pd.DataFrame) -> ComparedImages:

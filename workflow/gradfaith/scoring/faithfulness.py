@@ -3,77 +3,146 @@
 The masking runner computes batteries of metrics that read the model's output on changed images; the rerun
 runner computes those that run the methods again. For metrics of regions this module numbers the regions of
 each image: from the store's masks, with decoys drawn for the image.
+
+Images and maps are read when the runner takes them, some at a time, and the rows of every `IMAGES_PER_TABLE`
+images are handed on at once: memory grows neither with the images nor with the methods or their copies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradfaith import rng
-from gradfaith.metrics.contract import BoundPlugins, ExplainFunction, MethodMaps
+from gradfaith.metrics.contract import BoundPlugins, ExplainFunction, MethodMaps, concatenate_results
 from gradfaith.metrics.maps.removals import number_regions
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.metrics.runners.masking import BatteryResults
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime.device import BatchLimit
-from gradfaith.scoring.score_rows import method_copies, rows_of_target, score_table
+from gradfaith.scoring.score_rows import index_by_image, method_copies, rows_of_target, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
-from gradfaith.storage.parquet import CURVES, SCORES, empty
+from gradfaith.storage.parquet import CURVES, empty
+
+IMAGES_PER_TABLE = 64
+
+
+@dataclass(frozen=True)
+class FaithfulnessTables:
+    """The rows of some images."""
+
+    scores: pd.DataFrame
+    curves: pd.DataFrame
 
 
 def score_faithfulness(
     model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, metrics: BoundPlugins,
     imputers: BoundPlugins, cell: Mapping[str, Any], seed: int, *, chunk: BatchLimit, explain: ExplainFunction | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Return score rows of every map, metric and imputer of a battery, and the points of its curves.
+) -> Iterator[FaithfulnessTables]:  # fmt: skip
+    """Yield score rows of every map, metric and imputer of a battery, and the points of its curves, some images at a time.
 
     `cell`: columns arch and seed; `seed`: of the random streams; `explain`: for the battery "rerun", None for the others.
     """
-    tables, curves = [empty(SCORES)], [empty(CURVES)]
+    by_image = index_by_image(predictions)
     for target in ("predicted", "true"):
         wanted = {label: plugin for label, plugin in metrics.items() if plugin[0].METRIC.target == target}
         rows = rows_of_target(maps.rows, target)
         if wanted and len(rows) and maps.methods:  # a bundle may have no method for this architecture
-            results = _run_battery(model, explain, images, maps, rows, wanted, imputers, seed, chunk)
-            columns = {**cell, "target": target}
-            tables.extend(_score_tables(results, maps, rows, predictions, columns))
-            curves.extend(_curve_tables(results, maps, rows, predictions, columns))
-    return pd.concat(tables, ignore_index=True), pd.concat(curves, ignore_index=True)
+            ids, columns = maps.rows["image_id"].to_numpy()[rows], {**cell, "target": target}
+            for results in _run_battery(model, explain, images, maps, rows, wanted, imputers, seed, chunk):
+                scored = by_image.loc[ids[results.rows]]
+                yield FaithfulnessTables(
+                    _score_table(results, maps, scored, columns), _curve_table(results, maps, scored, columns)
+                )
 
 
 def _run_battery(
     model: Classifier, explain: ExplainFunction | None, images: ImageStore, maps: MapStore, rows: NDArray[np.int64],
     metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit,
-) -> BatteryResults:  # fmt: skip
-    """Run the battery on some rows of a store, and log how many passes sharing has saved."""
+) -> Iterator[BatteryResults]:  # fmt: skip
+    """Run the battery on some rows of a store, yield results for some images at a time, and log how many passes sharing saved."""
     device = next(model.parameters()).device
-    ids = list(maps.rows.iloc[rows]["image_id"])
-    pixels = torch.from_numpy(images.pixels(ids)).to(device).float() / 255
+    pixels = StoredImages(images, list(maps.rows.iloc[rows]["image_id"]))
     by_method = dict(_method_maps(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
-    mean = torch.full((pixels.shape[1],), images.mean, device=device)
     settings: dict[str, Any] = {
-        "mean": mean,
-        "image_ids": ids,
+        "mean": torch.full((pixels[:1].shape[1],), images.mean, device=device),
+        "image_ids": pixels.ids,
         "key": (seed, "impute"),
         "chunk": chunk,
         "device": device,
     }
     if explain is not None:
-        results = rerun.run_battery(explain, pixels, by_method, metrics, imputers, **settings)
-        saved = f"{results.passes_run} images explained again, {results.passes_requested} if nothing were shared"
-        print(saved, flush=True)  # noqa: T201 - the job's log
-        return results
-    decoys = [options["decoys"] for module, options in metrics.values() if module.METRIC.regional]
-    if decoys:
-        settings["regions"] = torch.from_numpy(region_numbers(images, ids, max(decoys), seed))
-    results = masking.run_battery(model, pixels, by_method, metrics, imputers, **settings)
-    print(f"{results.passes_run} forwards, {results.passes_requested} if nothing were shared", flush=True)  # noqa: T201 - the job's log
-    return results
+        words = "{} images explained again, {} if nothing were shared"
+        chunks = rerun.run_in_chunks(explain, pixels, by_method, metrics, imputers, **settings)
+    else:
+        decoys = [options["decoys"] for module, options in metrics.values() if module.METRIC.regional]
+        if decoys:
+            settings["regions"] = StoredRegions(images, pixels.ids, max(decoys), seed)
+        words = "{} forwards, {} if nothing were shared"
+        chunks = masking.run_in_chunks(model, pixels, by_method, metrics, imputers, **settings)
+    run = requested = 0
+    for results in masking.join_chunks(chunks, IMAGES_PER_TABLE):
+        run, requested = run + results.passes_run, requested + results.passes_requested
+        yield results
+    print(words.format(run, requested), flush=True)  # noqa: T201 - the job's log
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """The images `ids` of a store, (n, c, h, w) in [0, 1], read when they are taken."""
+
+    images: ImageStore
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        ids = self.ids[rows] if isinstance(rows, slice) else [self.ids[row] for row in rows.tolist()]
+        return torch.from_numpy(self.images.pixels(ids)).float() / 255
+
+
+@dataclass(frozen=True)
+class StoredRegions:
+    """The region numbers of the images `ids` of a store, (n, h, w), read and drawn when they are taken."""
+
+    images: ImageStore
+    ids: Sequence[str]
+    decoys: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return torch.from_numpy(region_numbers(self.images, self.ids[rows], self.decoys, self.seed))
+
+
+@dataclass(frozen=True)
+class StoredMaps:
+    """The maps of one method and copy in some rows of a store, (m, h, w), read when they are taken."""
+
+    maps: MapStore
+    label: str
+    copy: int
+    rows: NDArray[np.int64]  # (m,); -1: zeros, in place of a map that is not there
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: Any) -> Tensor:
+        rows = self.rows[some]
+        there = rows >= 0
+        found = self.maps.maps(self.label, self.copy, rows[there])
+        if not there.all():
+            known, found = found, np.zeros((len(rows), *found.shape[1:]), dtype=np.float32)
+            found[there] = known
+        return torch.from_numpy(found)
 
 
 def _method_maps(
@@ -86,50 +155,53 @@ def _method_maps(
     other = np.array([other_row.get(ids[row], -1) for row in rows], dtype=np.int64)
     classes, image = torch.tensor(target[rows]), torch.arange(len(rows))
     for label, info, copy in method_copies(maps):
-        raw = maps.maps(label, copy)
-        method = MethodMaps(torch.from_numpy(raw[rows]), info.grid, info.signed, image, classes)
+        method = MethodMaps(StoredMaps(maps, label, copy, rows), info.grid, info.signed, image, classes)
         if rival:
-            against = np.where((other >= 0)[:, None, None], raw[other], 0).astype(np.float32)
-            method = replace(method, rival=torch.from_numpy(against), against=torch.tensor(target[other]))
+            against = torch.tensor(target[other])
+            method = replace(method, rival=StoredMaps(maps, label, copy, other), against=against)
         yield (label, copy), method
 
 
-def _score_tables(
-    results: BatteryResults,
-    maps: MapStore,
-    rows: NDArray[np.int64],
-    predictions: pd.DataFrame,
-    columns: Mapping[str, Any],
-) -> Iterator[pd.DataFrame]:
-    """Yield score rows of every method, metric and imputer."""
-    ids = list(maps.rows["image_id"].iloc[rows])
-    for label, info, copy in method_copies(maps):
-        for (metric, imputer), result in results.by_method[(label, copy)].items():
-            own = {"method": label, "copy": copy, "layer": info.layer, "metric": metric, "variant": imputer}
-            yield score_table(result, ids, predictions, {**columns, **own})
+def _score_table(
+    results: BatteryResults, maps: MapStore, scored: pd.DataFrame, columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the score rows of every method, metric and imputer; `scored`: what the predictions say of the images."""
+    found = [
+        (label, copy, info.layer, metric, imputer, result)
+        for label, info, copy in method_copies(maps)
+        for (metric, imputer), result in results.by_method[(label, copy)].items()
+    ]
+    *own, parts = zip(*found, strict=True)
+    names = ("method", "copy", "layer", "metric", "variant")
+    repeated = {
+        name: np.repeat(np.array(values, dtype=object), len(scored)) for name, values in zip(names, own, strict=True)
+    }
+    return score_table(concatenate_results(parts), list(scored.index) * len(parts), scored, {**columns, **repeated})
 
 
-def _curve_tables(
-    results: BatteryResults,
-    maps: MapStore,
-    rows: NDArray[np.int64],
-    predictions: pd.DataFrame,
-    columns: Mapping[str, Any],
-) -> Iterator[pd.DataFrame]:
-    """Yield a row per map and curve point, of maps that have a curve; of shuffled maps the first copy only."""
-    ids = maps.rows["image_id"].iloc[rows].to_numpy()
-    by_image = predictions.drop_duplicates("image_id").set_index("image_id")
-    for label, info, copy in method_copies(maps):
-        for (imputer, order, share), values in results.curves[(label, copy)].items():
-            finite = np.isfinite(values)
-            if copy or not finite.any():
-                continue
-            table = pd.DataFrame({"image_id": ids[finite], "probability": values[finite]})
-            for name in ("group", "part", "label", "predicted", "correct"):
-                table[name] = by_image.loc[ids[finite], name].to_numpy()
-            point = {"method": label, "layer": info.layer, "imputer": imputer, "order": order, "fraction": share}
-            every: Mapping[str, Any] = {**columns, **point}
-            yield table.assign(**every)
+def _curve_table(
+    results: BatteryResults, maps: MapStore, scored: pd.DataFrame, columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a row per map and curve point, of maps that have a curve; of shuffled maps the first copy only."""
+    found = [
+        (label, info.layer, *point, values)
+        for label, info, copy in method_copies(maps)
+        if not copy
+        for point, values in results.curves[(label, copy)].items()
+    ]
+    if not found:
+        return empty(CURVES)
+    *own, curves = zip(*found, strict=True)
+    probability = np.stack(curves)  # (points, images)
+    point, image = np.isfinite(probability).nonzero()
+    table = pd.DataFrame({"image_id": scored.index[image], "probability": probability[point, image]})
+    for name in ("group", "part", "label", "predicted", "correct"):
+        table[name] = scored[name].to_numpy()[image]
+    names = ("method", "layer", "imputer", "order", "fraction")
+    taken: Mapping[str, Any] = {
+        name: np.array(values, dtype=object)[point] for name, values in zip(names, own, strict=True)
+    }
+    return table.assign(**columns, **taken)
 
 
 def region_numbers(images: ImageStore, ids: Sequence[str], decoys: int, seed: int) -> NDArray[np.uint8]:  # (n, h, w)

@@ -10,7 +10,7 @@ scored. If the batch norms of the network cannot be folded, the scores of all me
 Cost: orders x steps times what explaining the images did.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,8 +29,7 @@ from gradfaith.models.classifier import Classifier
 from gradfaith.models.randomise import randomise_in_steps
 from gradfaith.models.speed import prepare_for_speed
 from gradfaith.runtime.device import BatchLimit
-from gradfaith.scoring.score_rows import rows_of_target, score_table
-from gradfaith.storage import parquet
+from gradfaith.scoring.score_rows import index_by_image, rows_of_target, score_table
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import RANDOMISATION
 
@@ -53,12 +52,12 @@ class TrainedMaps:
 def score_randomisation(
     model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, settings: Mapping[str, Any],
     cell: Mapping[str, Any], *, batch_limit: BatchLimit,
-) -> pd.DataFrame:  # fmt: skip
-    """Return one score row per image, method, order and step; `cell`: columns arch and seed."""
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Yield one score row per image, method, order and step, a table per method and step; `cell`: columns arch and seed."""
     trained = TrainedMaps(maps, select_rows(maps, predictions, settings["max_images"], settings["seed"]))
     table, key = trained.table, (settings["seed"], cell["arch"], cell["seed"])
     methods = [replace(method, shuffled=False) for method in bind_methods(model, settings["methods"])]
-    tables = [parquet.read_all((), parquet.SCORES)]
+    by_image = index_by_image(predictions)
     cascade = randomise_in_steps(model, settings["orders"], settings["steps"], seed=rng.seed(*key, RANDOMISATION))
     for order, step, randomised in cascade:
         on_step = MapCell(
@@ -69,8 +68,7 @@ def score_randomisation(
                 **cell, "method": label, "copy": 0, "layer": maps.methods[label].layer, "target": "predicted",
                 "metric": RANDOMISATION, "variant": variant_name(order, step, settings["steps"]),
             }  # fmt: skip
-            tables.append(score_table(result, list(table["image_id"]), predictions, columns))
-    return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
+            yield score_table(result, list(table["image_id"]), by_image, columns)
 
 
 def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | None, seed: int) -> NDArray[np.int64]:

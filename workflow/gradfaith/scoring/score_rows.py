@@ -46,16 +46,22 @@ def method_copies(maps: MapStore) -> Iterator[MethodCopy]:
     return (MethodCopy(label, info, copy) for label, info in maps.methods.items() for copy in range(info.copies))
 
 
-def score_table(
-    result: Result, ids: Sequence[str], predictions: pd.DataFrame, columns: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Return score rows: a result with its image ids, what the predictions say of the images, and further columns."""
-    by_image = predictions.drop_duplicates("image_id").set_index("image_id").loc[list(ids)]
+def index_by_image(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return what predictions say of each image, indexed by image; of several models' the first."""
+    return predictions.drop_duplicates("image_id").set_index("image_id")
+
+
+def score_table(result: Result, ids: Sequence[str], by_image: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return score rows: a result with its image ids, what the predictions say of the images, and further columns.
+
+    `by_image`: the predictions from `index_by_image`.
+    """
+    known = by_image.loc[list(ids)]
     table = pd.DataFrame(
         {"image_id": list(ids), "value": result.value, "status": result.status, "reason": result.reason}
     )
     for name in ("group", "part", "label", "predicted", "correct"):
-        table[name] = by_image[name].to_numpy()
+        table[name] = known[name].to_numpy()
     blank = {"arch2": "", "seed2": pd.NA, "variant": ""}
     return table.assign(**{**blank, **columns})
 

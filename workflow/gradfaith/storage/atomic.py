@@ -1,6 +1,17 @@
 """Write files and folders completely or not at all: under a temporary name, forced to disk, then renamed.
 
 `check_writable` tells beforehand, in words, that a folder is read-only: Snakemake's and Python's own errors name a number.
+
+What a job computes once, reads often in any order, and may not fit into memory, it keeps in a temporary file:
+
+    rows = new_rows((2000, 224, 224), np.float32)     zeros at first
+    rows[0:128] = maps
+    rows[np.array([5, 3, 5])]                         (3, 224, 224), read then
+
+This file lies in the folder for temporary files (`TMPDIR`), has no name, and is gone with the object. It is read and
+written by rows, never mapped, so that its pages do not count as memory of the process. An array of few bytes stays in
+memory: a file would only cost time. Cost: a copy per row that is taken, as indexing an array by numbers costs; and the
+array's size on that disk.
 """
 
 import errno
@@ -12,7 +23,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradfaith.errors import CannotWrite
 
@@ -126,3 +141,62 @@ class DeferredErrorFile(io.FileIO):
 def _is_disk_full(error: OSError) -> bool:
     # HDF5 raises a plain OSError without errno; the number is in its text
     return error.errno in DISK_FULL_ERRORS or any(f"errno = {number}," in str(error) for number in DISK_FULL_ERRORS)
+
+
+FEW_BYTES = 4_000_000
+
+
+def new_rows(shape: tuple[int, ...], dtype: Any) -> "ScratchRows | NDArray[Any]":
+    """Return zeros: in memory if they are few, else in a temporary file."""
+    few = np.dtype(dtype).itemsize * int(np.prod(shape)) <= FEW_BYTES
+    return np.zeros(shape, dtype) if few else ScratchRows(shape, dtype)
+
+
+class ScratchRows:
+    """An array on disk, addressed by its first axis."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = self.dtype.itemsize * int(np.prod(shape[1:]))
+        self._file: Any = TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as this object
+        try:
+            self._file.truncate(len(self) * self._row_bytes)  # what is never written is zero, and takes no room
+        except OSError as error:
+            raise self._failed("made", error.strerror or str(error)) from error
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        numbers = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for first, last in _runs(numbers):
+            self._file.seek(int(numbers[first]) * self._row_bytes)
+            if self._file.readinto(found[first:last]) < (last - first) * self._row_bytes:
+                raise self._failed("read", "it was cut")
+        return found
+
+    def __setitem__(self, rows: slice | NDArray[np.int64], values: NDArray[Any]) -> None:
+        numbers = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        block = np.ascontiguousarray(values, self.dtype)
+        for first, last in _runs(numbers):
+            try:
+                self._file.seek(int(numbers[first]) * self._row_bytes)
+                written = self._file.write(block[first:last])
+            except OSError as error:
+                raise self._failed("written", error.strerror or str(error)) from error
+            if written < (last - first) * self._row_bytes:
+                raise self._failed("written", "no room is left")
+
+    def _failed(self, what: str, problem: str) -> CannotWrite:
+        return CannotWrite(
+            problem=f"a temporary file in {gettempdir()} could not be {what}: {problem}.",
+            reason=f"It holds {len(self) * self._row_bytes / 1e6:.0f} MB that need not fit into memory.",
+            fix="Free space there, or set TMPDIR to a folder on a larger disk, and run again.",
+        )
+
+
+def _runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return where consecutive numbers begin and end: one read each."""
+    ends = [*(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
+    return list(zip([0, *ends[:-1]], ends, strict=True)) if len(numbers) else []

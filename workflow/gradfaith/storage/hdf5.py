@@ -112,8 +112,9 @@ class MapWriter(StoreWriter):
         """Write a batch of one method's maps, for the rows from `start`; it took `seconds`."""
         group = self._file.require_group(f"methods/{label}")
         if "maps" not in group:
-            chunk = 1 if info.grid == "input" else min(256, self._rows)
-            group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=(chunk, *maps.shape[1:]), **GZIP)
+            rows = 1 if info.grid == "input" else min(256, self._rows)
+            chunk = (rows, 1, *maps.shape[2:])  # of one copy: copies are read one by one
+            group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=chunk, **GZIP)
             group.create_dataset("status", (self._rows, info.copies), "u1", **CHECKED)
             group.create_dataset("seconds", (self._rows,), "f4", **CHECKED)
             group.attrs.update(fixed_texts(vars(info)))
@@ -167,9 +168,7 @@ class ImageStore(StoreReader):
         return self._rows("masks/parts", ids), self._rows("present/parts", ids).astype(bool)
 
     def _rows(self, name: str, ids: Sequence[str]) -> Any:
-        wanted = np.array([self.row[image] for image in ids], dtype=np.int64)
-        unique, back = np.unique(wanted, return_inverse=True)  # HDF5 reads rising rows only
-        return self.read(name, unique)[back]
+        return self.read_rows(name, np.array([self.row[image] for image in ids], dtype=np.int64))
 
 
 class MapStore(StoreReader):
@@ -186,9 +185,9 @@ class MapStore(StoreReader):
         groups = self._file.get("methods", {}).items()
         self.methods = {label: from_attributes(plain_texts(group.attrs)) for label, group in groups}
 
-    def maps(self, label: str, copy: int, rows: Any = slice(None)) -> NDArray[np.float32]:  # (n, h, w)
-        """Read the maps of one method and copy."""
-        maps: NDArray[np.float32] = self.read(f"methods/{label}/maps", (rows, copy))
+    def maps(self, label: str, copy: int, rows: slice | NDArray[np.int64] = slice(None)) -> NDArray[np.float32]:
+        """Read some maps (n, h, w) of one method and copy; row numbers may come in any order."""
+        maps: NDArray[np.float32] = self.read_rows(f"methods/{label}/maps", rows, copy)
         return maps
 
     def cells(self, label: str) -> tuple[int, int]:

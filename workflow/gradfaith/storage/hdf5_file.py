@@ -24,6 +24,7 @@ from gradfaith.storage.identity import STORE_FORMAT, Identity
 CHECKED: Mapping[str, Any] = {"fletcher32": True}  # a checksum per chunk, compared when it is read
 GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, **CHECKED}
 BLOCK_ROWS = 64  # rows that are read at once where all are
+CACHED = 1 << 20  # bytes of unpacked chunks, of every dataset that is read
 WITH_CHECKSUMS = ("v110", "v110")  # the format in which HDF5 checks its own headers
 # what reading a damaged file raises
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
@@ -82,7 +83,8 @@ class StoreReader:
         if not self.path.is_file():
             raise missing_store(path)
         try:
-            self._file = h5py.File(path, "r", locking=False)
+            self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CACHED)
+            self._datasets: dict[str, h5py.Dataset] = {}  # kept open, so that a chunk of many rows is unpacked once
             self._load(plain_texts(self._file.attrs))
         except DAMAGE as error:
             raise broken_store(path, str(error)) from error
@@ -113,9 +115,20 @@ class StoreReader:
 
     def read(self, name: str, selection: Any = slice(None)) -> Any:
         try:
-            return self._file[name][selection]
+            if name not in self._datasets:
+                self._datasets[name] = self._file[name]
+            return self._datasets[name][selection]
         except DAMAGE as error:
             raise broken_store(self.path, str(error)) from error
+
+    def read_rows(self, name: str, rows: slice | NDArray[np.int64], *rest: int) -> Any:
+        """Read rows in any order; HDF5 itself reads rising ones only, and a slice faster than a list."""
+        if isinstance(rows, slice):
+            return self.read(name, (rows, *rest))
+        unique, back = np.unique(rows, return_inverse=True)
+        if len(unique) and unique[-1] - unique[0] + 1 == len(unique):
+            return self.read(name, (slice(int(unique[0]), int(unique[-1]) + 1), *rest))[back]
+        return self.read(name, (unique, *rest))[back]
 
 
 def read_identity(path: Path | str) -> tuple[Identity, str]:

@@ -6,8 +6,9 @@ table's identity (storage/identity.py).
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -66,6 +67,70 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapp
 
     `made_from`: path -> digest of the files that it was computed from, as `origins.check_inputs` returns them.
     """
+    with writing(path, schema, made_from) as add:
+        add(frame)
+
+
+@contextmanager
+def writing(
+    path: Path | str, schema: Schema, made_from: Mapping[str, str] | None = None
+) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that adds rows to a table; they are written in groups, so that few are held at once.
+
+    The table is there, complete, when the block ends without error.
+    """
+    identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
+    with replacing(path) as draft, ExitStack() as stack:
+        groups = _RowGroups(Path(path), draft, schema, identity, stack)
+        yield groups.add
+        groups.close()
+
+
+ROWS_HELD = 20_000  # of a table, before they are written as a group
+
+
+@dataclass
+class _RowGroups:
+    """A Parquet file that is written group by group, and the rows that wait for the next group."""
+
+    path: Path
+    draft: Path
+    schema: Schema
+    identity: Identity
+    closes: ExitStack
+    waiting: list[pd.DataFrame] = field(default_factory=list)
+    file: pq.ParquetWriter | None = None
+    first: pa.Schema | None = None  # of the first group: that of the file
+    rows: int = 0
+
+    def add(self, frame: pd.DataFrame) -> None:
+        self.waiting.append(_ordered(self.path, frame, self.schema))
+        if sum(map(len, self.waiting)) >= ROWS_HELD:
+            self._write()
+
+    def close(self) -> None:
+        """Write the rows that wait, and what the table is; a table of no rows has one group without rows."""
+        if self.waiting or self.file is None:
+            self._write()
+        assert self.file is not None
+        assert self.first is not None
+        own = {VERSION_KEY: str(TABLE_FORMAT), IDENTITY_KEY: self.identity.to_json()}
+        own[SHAPE_KEY] = _shape(self.rows, self.first.empty_table().to_pandas())
+        self.file.add_key_value_metadata({key: text.encode() for key, text in own.items()})
+
+    def _write(self) -> None:
+        table = pa.Table.from_pandas(pd.concat(self.waiting or [empty(self.schema)]), preserve_index=False)
+        if self.file is None or self.first is None:
+            how = {"compression": "zstd", "write_page_checksum": True}
+            self.first, self.file = table.schema, pq.ParquetWriter(self.draft, table.schema, **how)
+            self.closes.enter_context(self.file)
+        self.file.write_table(table.replace_schema_metadata(self.first.metadata))
+        self.rows += len(table)
+        self.waiting.clear()
+
+
+def _ordered(path: Path, frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return a table with its schema's columns first and of their types."""
     missing = [name for name in schema if name not in frame]
     if missing:
         raise BrokenTable(
@@ -73,28 +138,19 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapp
             reason="Its readers rely on these columns.",
             fix="This is a fault of the workflow: please report it with the log.",
         )
-    ordered = frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
-    table = pa.Table.from_pandas(ordered, preserve_index=False)
-    identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
-    own = {
-        VERSION_KEY: str(TABLE_FORMAT).encode(),
-        IDENTITY_KEY: identity.to_json().encode(),
-        SHAPE_KEY: _shape(table.to_pandas()).encode(),
-    }
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
-    with replacing(path) as draft:
-        pq.write_table(table, draft, compression="zstd", write_page_checksum=True)
+    return frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     """Read a table and check that this version wrote it, that it lies in its place, and that it has the columns of its schema."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        frame: pd.DataFrame = table.to_pandas()
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = file.metadata.metadata
+            frame: pd.DataFrame = file.read().to_pandas()
     except Exception as error:  # a flipped bit in the metadata can raise anything
-        raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
-    _identity(path, table.schema.metadata).check_place(path)
-    if _shape(frame) != table.schema.metadata.get(SHAPE_KEY, b"").decode(errors="replace"):
+        raise _unreadable(path, error) from error
+    _identity(path, metadata).check_place(path)
+    if _shape(len(frame), frame) != metadata.get(SHAPE_KEY, b"").decode(errors="replace"):
         raise _broken(path, "its columns or its rows are not those that were written")
     missing = [name for name in schema if name not in frame]
     if missing:
@@ -102,18 +158,18 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     return frame
 
 
-def _shape(frame: pd.DataFrame) -> str:
+def _shape(rows: int, frame: pd.DataFrame) -> str:
     """Return rows, columns and types of a table: the file says them where no checksum is."""
-    return json.dumps([len(frame), [[name, str(kind)] for name, kind in frame.dtypes.items()]])
+    return json.dumps([rows, [[name, str(kind)] for name, kind in frame.dtypes.items()]])
 
 
 def read_identity(path: Path | str) -> tuple[Identity, str]:
     """Return what a table is, and the SHA-256 of its file; reads no row."""
     try:
         content = Path(path).read_bytes()
-        metadata = pq.read_schema(pa.BufferReader(content)).metadata
+        metadata = pq.read_metadata(pa.BufferReader(content)).metadata
     except Exception as error:  # as above
-        raise _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+        raise _unreadable(path, error) from error
     return _identity(path, metadata), hashlib.sha256(content).hexdigest()
 
 
@@ -154,6 +210,10 @@ def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
             raise _broken(path, "it does not say of which model it is")
         frames.append(read(path, schema).assign(arch=identity.arch, seed=identity.seed))
     return pd.concat(frames, ignore_index=True)
+
+
+def _unreadable(path: Path | str, error: Exception) -> BrokenTable:
+    return _broken(path, f"it cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})")
 
 
 def _broken(path: Path | str, problem: str) -> BrokenTable:

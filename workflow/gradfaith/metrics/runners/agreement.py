@@ -18,15 +18,16 @@ A metric compares maps on one of two grids:
     "native"    raw maps with their sign, on their own grid or on a coarser one that another model shares
 
 What a metric prepares of a map (where it reaches a threshold, how its values rank) is prepared once for all
-the models it is compared with, a chunk of maps at a time. A constant map is degenerate and one that is not
+the models it is compared with, a chunk of maps at a time, and kept where the caller says: any image's map may be
+a partner of any other's, so all must be at hand, and they need not fit into memory. A constant map is degenerate and one that is not
 finite broken, on the grid where it is read: a signed map without a positive pixel is constant once evaluated,
 and still has an order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,32 +42,77 @@ from gradfaith.vocabulary import BETWEEN_IMAGES, REFERENCE, SEED_PAIRS, Grid
 CHUNK = 128  # maps at once
 
 
+class Rows(Protocol):
+    """An array that is written and taken by rows: in memory, or in a file where it may be too large for that."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+
+    def __setitem__(self, rows: Any, values: Any, /) -> None: ...
+
+
+NewRows = Callable[[tuple[int, ...], Any], Rows]  # shape and type -> zeros
+
+
 @dataclass(frozen=True)
 class PreparedMaps:
     """A model's maps as one metric compares them, and which of them cannot be compared."""
 
-    stack: NDArray[Any]  # (m, ...), from the metric's `ready`
+    stack: Rows  # (k, ...), from the metric's `ready`
+    place: NDArray[np.int64]  # (m,) where each map lies in the stack
     degenerate: NDArray[np.bool_]  # (m,)
     broken: NDArray[np.bool_]  # (m,)
     absent: NDArray[np.bool_]  # (m,): there is no map
+
+    @classmethod
+    def from_chunks(cls, chunks: Iterable["PreparedChunk"], count: int, new_rows: NewRows) -> "PreparedMaps":
+        """Gather all chunks of `count` maps; only one of them is held at a time."""
+        flags, stack, start = np.zeros((3, count), dtype=bool), new_rows((0,), np.float32), 0
+        for chunk in chunks:
+            if not start:
+                stack = new_rows((count, *chunk.stack.shape[1:]), chunk.stack.dtype)
+            some = slice(start, start + len(chunk.stack))
+            stack[some] = chunk.stack
+            flags[:, some] = chunk.degenerate, chunk.broken, chunk.absent
+            start = some.stop
+        return cls(stack, np.arange(count), *flags)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
         return ~(self.degenerate | self.broken | self.absent)
 
     def select(self, rows: NDArray[np.int64]) -> "PreparedMaps":
-        return PreparedMaps(self.stack[rows], self.degenerate[rows], self.broken[rows], self.absent[rows])
+        """Return some of the maps, which stay where they are."""
+        return PreparedMaps(self.stack, self.place[rows], self.degenerate[rows], self.broken[rows], self.absent[rows])
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Read some maps into memory."""
+        return self.stack[self.place[rows]]
+
+
+class PreparedChunk(NamedTuple):
+    """Some of a model's maps, prepared."""
+
+    stack: NDArray[Any]  # (m, ...)
+    degenerate: NDArray[np.bool_]  # (m,)
+    broken: NDArray[np.bool_]  # (m,)
+    absent: NDArray[np.bool_]  # (m,)
 
 
 @dataclass(frozen=True, eq=False)
 class ModelMaps:
     """One model's maps of one method, the images that they explain, and what metrics have prepared of them."""
 
-    raw: NDArray[Any]  # (m, h0, w0)
+    raw: Rows  # (m, h0, w0)
     grid: Grid
     signed: bool
     size: GridShape  # height and width of the images
     image_ids: Sequence[str]
+    new_rows: NewRows = np.zeros  # where prepared maps are kept
     prepared: dict[tuple[str, GridShape], PreparedMaps] = field(default_factory=dict)  # by metric and grid
 
     @property
@@ -78,14 +124,15 @@ class ModelMaps:
         module, options = metric
         key = (label, shape if module.METRIC.grid == "native" else self.size)
         if key not in self.prepared:
-            chunks = [
+            read = (
                 self.read(module.METRIC.grid, shape, slice(start, start + CHUNK))
                 for start in range(0, len(self.raw), CHUNK)
-            ]
-            stack = np.concatenate([module.ready(chunk.unit, **options) for chunk in chunks])
-            degenerate = np.concatenate([chunk.degenerate for chunk in chunks])
-            broken = np.concatenate([chunk.broken for chunk in chunks])
-            self.prepared[key] = PreparedMaps(stack, degenerate, broken, np.zeros(len(stack), dtype=bool))
+            )
+            chunks = (
+                PreparedChunk(module.ready(unit, **options), degenerate, broken, np.zeros(len(unit), dtype=bool))
+                for unit, degenerate, broken in read
+            )
+            self.prepared[key] = PreparedMaps.from_chunks(chunks, len(self.raw), self.new_rows)
         return self.prepared[key]
 
     def read(self, grid: Grid, shape: GridShape, rows: slice) -> Evaluated:
@@ -137,7 +184,7 @@ def compare_seeds(
     *,
     partners: int = PARTNERS,
     key: tuple[object, ...] = (),
-) -> list[PairAgreement]:
+) -> Iterator[PairAgreement]:
     """Compare every pair of seeds of one architecture with every metric, in three variants; `models`: by seed."""
     if len(models) < 2:
         raise StudyInvalid(
@@ -145,14 +192,19 @@ def compare_seeds(
             reason="A model cannot agree with itself.",
             fix="Give the study two seeds or more, or leave its agreement metrics out.",
         )
-    others, found, lowest = choose_partners(images, partners, key), list[PairAgreement](), min(models)
+    return _compare_pairs(models, images, metrics, choose_partners(images, partners, key))
+
+
+def _compare_pairs(
+    models: Mapping[int, ModelMaps], images: ComparedImages, metrics: BoundPlugins, others: NDArray[np.int64]
+) -> Iterator[PairAgreement]:
+    lowest = min(models)
     for low, high in combinations(sorted(models), 2):
         for metric, same, between in compare_models(models[low], models[high], images, metrics, others):
             if low == lowest:
-                found.append(PairAgreement(metric, REFERENCE, high, low, same))
-            found.append(PairAgreement(metric, SEED_PAIRS, low, high, same))
-            found.append(PairAgreement(metric, BETWEEN_IMAGES, low, high, between))
-    return found
+                yield PairAgreement(metric, REFERENCE, high, low, same)
+            yield PairAgreement(metric, SEED_PAIRS, low, high, same)
+            yield PairAgreement(metric, BETWEEN_IMAGES, low, high, between)
 
 
 def compare_models(
@@ -216,7 +268,7 @@ def _score(
     value, undefined, reason = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool), ""
     for start in range(0, len(value), CHUNK):
         some = slice(start, start + CHUNK)
-        part = module.score(first.stack[rows[some]], second.stack[rows2[some]])
+        part = module.score(first.read(rows[some]), second.read(rows2[some]))
         value[some] = part.value
         undefined[some] = False if part.undefined is None else part.undefined
         reason = part.reason or reason

@@ -11,7 +11,7 @@ study. Evaluated maps are averaged at the image's size and scaled to [0, 1] like
 coarsest grid that a model of the method has (metrics/maps/rank_correlation.py). A model has no vote on an
 image where its map is constant or not finite. With fewer than two votes left there is no ensemble: undefined.
 Votes are added in the order of the models' names, so that the order in the study does not matter. Cost: the
-sum is held once, 0.4 MB per image and kind of grid at 224 x 224.
+sum is kept once, 0.4 MB per image and kind of grid at 224 x 224, where the caller says.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,10 @@ from gradfaith.metrics.runners.agreement import (
     CHUNK,
     MetricAgreement,
     ModelMaps,
+    NewRows,
+    PreparedChunk,
     PreparedMaps,
+    Rows,
     score_between_images,
     score_same_images,
 )
@@ -54,16 +57,22 @@ class Ensemble:
     grid: Grid
     shape: GridShape
     row: Mapping[str, int]  # image -> row
-    total: NDArray[np.float64]  # (n, h, w)
+    total: Rows  # (n, h, w), float64
     votes: NDArray[np.int64]  # (n,)
 
     @classmethod
     def from_models(
-        cls, models: Iterable[ModelMaps], grid: Grid, shape: GridShape, image_ids: Iterable[str]
+        cls,
+        models: Iterable[ModelMaps],
+        grid: Grid,
+        shape: GridShape,
+        image_ids: Iterable[str],
+        new_rows: NewRows = np.zeros,
     ) -> "Ensemble":
         """Add up the votes of all models; `models` are read one after the other, each once."""
         row = {image: place for place, image in enumerate(image_ids)}
-        ensemble = cls(grid, shape, row, np.zeros((len(row), *shape)), np.zeros(len(row), dtype=np.int64))
+        total, votes = new_rows((len(row), *shape), np.float64), np.zeros(len(row), dtype=np.int64)
+        ensemble = cls(grid, shape, row, total, votes)
         for model in models:
             ensemble.add(model)
         return ensemble
@@ -71,13 +80,15 @@ class Ensemble:
     def add(self, model: ModelMaps) -> None:
         """Add one model's votes."""
         for rows, maps, valid in self._votes(model):
-            self.total[rows] += maps
+            self.total[rows] = self.total[rows] + maps
             self.votes[rows] += valid
 
     def prepare_without(self, model: ModelMaps, metric: BoundPlugin) -> PreparedMaps:
         """Return the mean map of all models but this one, as a metric compares it, for the images of this model."""
+        return PreparedMaps.from_chunks(self._means_without(model, metric), len(model.raw), model.new_rows)
+
+    def _means_without(self, model: ModelMaps, metric: BoundPlugin) -> Iterator[PreparedChunk]:
         module, options = metric
-        stacks, absent, constant = [], [], []
         for rows, maps, valid in self._votes(model):
             left = self.votes[rows] - valid
             mean = _without_residue((self.total[rows] - maps) / np.maximum(left, 1)[:, None, None])
@@ -85,11 +96,8 @@ class Ensemble:
                 mean, level, _ = evaluate(mean, grid="input", signed=False, size=self.shape)
             else:
                 level = is_constant(mean)
-            stacks.append(module.ready(mean, **options))
-            absent.append(left < MIN_VOTES)
-            constant.append(level & (left >= MIN_VOTES))
-        stack = np.concatenate(stacks)
-        return PreparedMaps(stack, np.concatenate(constant), np.zeros(len(stack), dtype=bool), np.concatenate(absent))
+            absent, none = left < MIN_VOTES, np.zeros(len(left), dtype=bool)
+            yield PreparedChunk(module.ready(mean, **options), level & ~absent, none, absent)
 
     def _votes(self, model: ModelMaps) -> Iterator[_Votes]:
         """Yield a model's votes, chunk by chunk."""

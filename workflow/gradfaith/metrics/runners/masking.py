@@ -3,19 +3,21 @@ run once.
 
     changed = x * keep + fill * (1 - keep)            one per (map, imputer, change)
 
-The maps of all methods are laid end to end and taken `chunk` at a time, so that batches are full across
-images, methods, changes and imputers. Changes of one name must be the same masks: they are built and run once
-for all metrics that use the name. Pixels removed in the map's order need one sort for all shares. The model's
-logits of the unchanged images are computed once per image. Constant and broken maps cost no forward pass.
+Images are taken `chunk` at a time. The maps of all methods of a chunk are laid end to end and taken `chunk` at a
+time, too, so that batches are full across images, methods, changes and imputers. Images and maps are read when
+their turn comes, so memory grows neither with their number nor with that of the methods. Changes of one name
+must be the same masks: they are built and run once for all metrics that use the name. Pixels removed in the
+map's order need one sort for all shares. The model's logits of the unchanged images are computed once per image.
+Constant and broken maps cost no forward pass. Every method has a map of every row, all in one order.
 
 With chunk "auto" the batch starts large and is halved, for good, whenever memory runs out. The numbers do not
 depend on the chunk, up to the rounding of the model itself. Cost: images + usable maps x distinct changes x
 imputers, in forwards.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, repeat
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,15 +39,14 @@ from gradfaith.metrics.contract import (
     assign_status,
     concatenate_results,
 )
-from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
 from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
 from gradfaith.metrics.runners.masking_block import (
     BatchedModel,
     BatterySetup,
-    LogitCache,
+    ImageChunk,
     MapBlock,
     MetricImputer,
-    TargetedMaps,
+    TensorRows,
     require_one_mask,
 )
 from gradfaith.runtime.device import BatchLimit
@@ -59,16 +60,17 @@ class CurvePoint(NamedTuple):
     share: float  # of the pixels removed
 
 
-PointValues = dict[CurvePoint, NDArray[np.float64]]  # the class's probability per map, NaN where the map is unusable
+PointValues = Mapping[CurvePoint, NDArray[np.float64]]  # the class's probability per map, NaN where the map is unusable
 
 
 @dataclass(frozen=True)
 class BatteryResults:
-    """The results of a battery, and how many passes sharing has saved.
+    """The results of some maps of every method, and how many passes sharing has saved.
 
     A pass is a forward of one image; in the battery "rerun" it is an image that the methods explain again.
     """
 
+    rows: NDArray[np.int64]  # (m,) of a method's maps
     by_method: Mapping[Any, Mapping[MetricImputer, Result]]
     curves: Mapping[Any, Mapping[CurvePoint, NDArray[np.float64]]]  # by method
     passes_requested: int  # if every metric ran its own
@@ -84,101 +86,69 @@ class _BlockResults:
     passes_requested: int
 
 
-def run_battery(
+def run_in_chunks(
     model: ImagesToLogits,
-    images: Tensor,  # (n, c, h, w) in [0, 1]
+    images: TensorRows,  # (n, c, h, w) in [0, 1]
     maps: Mapping[Any, MethodMaps],
     metrics: BoundPlugins,
     imputers: BoundPlugins,
     *,
+    device: torch.device,
     mean: Tensor | None = None,  # (c,) of the training images
     image_ids: Sequence[str] = (),
     key: tuple[object, ...] = (),
     chunk: BatchLimit = "auto",
-    device: torch.device | None = None,
-    regions: Tensor | None = None,  # (n, h, w), for regional metrics
-) -> BatteryResults:
-    """Compute every metric with every imputer for the maps of every method, on `device` (default: that of the images)."""
-    device = device or images.device
+    regions: TensorRows | None = None,  # (n, h, w), for regional metrics
+) -> Iterator[BatteryResults]:
+    """Compute every metric with every imputer for the maps of every method; yield the results of each chunk of images."""
     batched, battery = BatchedModel(model, chunk, device), BatterySetup(metrics, imputers, mean, image_ids, key)
-    rows = batched.chunk.rows
-    base_logits = batched(images)  # (n, k)
-    blocks, curves, passes_requested = [], list[PointValues](), len(images)
-    for block, flags in _map_blocks(maps, images, base_logits, battery, rows, device, regions):
+    image_of = torch.as_tensor(next(iter(maps.values())).image_of, dtype=torch.long).cpu()
+    start = 0
+    while start < len(images):
+        some = slice(start, min(start + batched.chunk.rows, len(images)))
+        rows = ((image_of >= some.start) & (image_of < some.stop)).nonzero()[:, 0]
+        run_before, pixels = batched.images_run, images[some].to(device)
+        numbers = None if regions is None else regions[some].to(device)
+        here = ImageChunk(rows.numpy(), image_of[rows].to(device), start, pixels, batched(pixels), numbers)
+        found = _score_chunk(batched, here, maps, battery)
+        yield replace(found, passes_run=batched.images_run - run_before)
+        start = some.stop
+
+
+def run_battery(
+    model: ImagesToLogits, images: Tensor, maps: Mapping[Any, MethodMaps], metrics: BoundPlugins, imputers: BoundPlugins,
+    **how: Any,
+) -> BatteryResults:  # fmt: skip
+    """Return the joined results of `run_in_chunks`, of images in memory and on their device; `how`: its other arguments."""
+    chunks = run_in_chunks(model, images, maps, metrics, imputers, device=images.device, **how)
+    none = no_results(maps, product(metrics, imputers))
+    return join_results([none, *chunks])
+
+
+def no_results(methods: Iterable[Any], pairs: Iterable[MetricImputer]) -> BatteryResults:
+    """Return the results of no map."""
+    nothing = dict.fromkeys(pairs, concatenate_results([]))
+    return BatteryResults(np.zeros(0, dtype=np.int64), dict.fromkeys(methods, nothing), {n: {} for n in methods}, 0, 0)
+
+
+def _score_chunk(
+    batched: BatchedModel, chunk: ImageChunk, maps: Mapping[Any, MethodMaps], battery: BatterySetup
+) -> BatteryResults:
+    """Score the maps of some images, block by block across the methods."""
+    blocks, curves, sizes, passes_requested = [], list[PointValues](), [], len(chunk.images)
+    for block, flags in chunk.blocks(maps, battery, batched.chunk.rows):
         found = _score_block(batched, block) if len(block.unit) else _BlockResults({}, {}, 0)
         values = {pair: to_numpy(found.values.get(pair, Values(()))) for pair in battery.pairs}
         blocks.append({pair: assign_status(values[pair], *flags) for pair in battery.pairs})
         curves.append({point: _spread(part, ~(flags[0] | flags[1])) for point, part in found.points.items()})
+        sizes.append(len(flags[0]))
         passes_requested += found.passes_requested
     joined = {pair: concatenate_results([block[pair] for block in blocks]) for pair in battery.pairs}
-    by_method = {name: {pair: joined[pair].select(place) for pair in joined} for name, place in _places(maps)}
-    sizes = [len(next(iter(block.values())).value) for block in blocks]
-    return BatteryResults(by_method, _curves_by_method(curves, maps, sizes), passes_requested, batched.images_run)
-
-
-Flags = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # degenerate (m,), broken (m,)
-
-
-def _map_blocks(
-    maps: Mapping[Any, MethodMaps], images: Tensor, base_logits: Tensor, battery: BatterySetup, rows: int,
-    device: torch.device, regions: Tensor | None,
-) -> Iterator[tuple[MapBlock, Flags]]:  # fmt: skip
-    """Yield the usable maps in blocks of at most `rows` across the methods, and which maps of each block are not usable."""
-    image_of = torch.cat([torch.as_tensor(one.image_of, dtype=torch.long) for one in maps.values()]).to(device)
-    target = torch.cat([torch.as_tensor(one.target, dtype=torch.long) for one in maps.values()]).to(device)
-    cache: LogitCache = {}
-    rivals = _rivals(maps, images, rows, device) if _has_rivals(battery.metrics) else repeat(None)
-    for (place, evaluated), rival in zip(_evaluate_blocks(maps, images, rows, device), rivals, strict=False):
-        unit, degenerate, broken = evaluated
-        usable = ~(degenerate | broken)
-        row = image_of[place][usable]
-        block = MapBlock(
-            unit=unit[usable],
-            image_of=row,
-            target=target[place][usable],
-            images=images[row.to(images.device)].to(device),
-            base_logits=base_logits[row],
-            battery=battery,
-            logit_cache=cache,
-            regions=None if regions is None else regions[row.to(regions.device)].to(device),
-            rival=None if rival is None else TargetedMaps(rival.unit[usable], rival.target[usable]),
-        )
-        yield block, (degenerate.cpu().numpy(), broken.cpu().numpy())
-
-
-def _places(maps: Mapping[Any, MethodMaps]) -> Iterator[tuple[Any, slice]]:
-    """Yield where each method's maps lie when all are laid end to end."""
-    ends = list(accumulate(len(stored.raw) for stored in maps.values()))
-    for name, start, end in zip(maps, [0, *ends[:-1]], ends, strict=True):
-        yield name, slice(start, end)
-
-
-def _evaluate_blocks(
-    maps: Mapping[Any, MethodMaps], images: Tensor, rows: int, device: torch.device
-) -> Iterator[tuple[slice, Evaluated]]:
-    """Yield evaluated maps, block by block across the methods."""
-    places, size = list(_places(maps)), (images.shape[-2], images.shape[-1])
-    total = max((place.stop for _, place in places), default=0)
-    for block in (slice(start, min(start + rows, total)) for start in range(0, total, rows)):
-        parts = []
-        for name, place in places:
-            first, last = max(block.start, place.start), min(block.stop, place.stop)
-            if first < last:
-                raw = torch.as_tensor(maps[name].raw[first - place.start : last - place.start]).to(device)
-                parts.append(evaluate(raw, grid=maps[name].grid, signed=maps[name].signed, size=size))
-        yield block, Evaluated(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def _has_rivals(metrics: BoundPlugins) -> bool:
-    return any(module.METRIC.rival for module, _ in metrics.values())
-
-
-def _rivals(maps: Mapping[Any, MethodMaps], images: Tensor, rows: int, device: torch.device) -> Iterator[TargetedMaps]:
-    """Yield for every block the maps of the other class; zeros where the class, or its map, is missing."""
-    rivals = {name: replace(one, raw=one.rival) for name, one in maps.items()}
-    against = torch.cat([torch.as_tensor(one.against, dtype=torch.long) for one in maps.values()]).to(device)
-    for block, evaluated in _evaluate_blocks(rivals, images, rows, device):
-        yield TargetedMaps(evaluated.unit, against[block])
+    points, count = join_points(curves, sizes), len(chunk.rows)
+    places = {name: slice(place * count, (place + 1) * count) for place, name in enumerate(maps)}
+    by_method = {name: {pair: joined[pair].select(place) for pair in joined} for name, place in places.items()}
+    by_point = {name: {point: points[point][place] for point in points} for name, place in places.items()}
+    return BatteryResults(chunk.rows, by_method, by_point, passes_requested, 0)
 
 
 def _score_block(model: BatchedModel, block: MapBlock) -> _BlockResults:
@@ -266,17 +236,40 @@ def _spread(values: Tensor, usable: NDArray[np.bool_]) -> NDArray[np.float64]:  
     return every
 
 
-def _curves_by_method(
-    blocks: Sequence[PointValues], maps: Mapping[Any, MethodMaps], sizes: Sequence[int]
-) -> dict[Any, PointValues]:
-    """Join the blocks' curve points, and divide them by method; `sizes`: maps per block."""
-    points = dict.fromkeys(point for block in blocks for point in block)
+def join_points(parts: Sequence[PointValues], sizes: Sequence[int]) -> dict[CurvePoint, NDArray[np.float64]]:
+    """Join curve points; NaN where a part has none. `sizes`: maps per part."""
+    points = dict.fromkeys(point for part in parts for point in part)
     blanks = [np.full(size, np.nan) for size in sizes]
-    joined = {
-        point: np.concatenate([block.get(point, blank) for block, blank in zip(blocks, blanks, strict=True)])
+    return {
+        point: np.concatenate([part.get(point, blank) for part, blank in zip(parts, blanks, strict=True)])
         for point in points
     }
-    return {name: {point: joined[point][place] for point in points} for name, place in _places(maps)}
+
+
+def join_results(parts: Sequence[BatteryResults]) -> BatteryResults:
+    """Join the results of different maps, in the order of the maps."""
+    rows = np.concatenate([part.rows for part in parts])
+    order, sizes, first = np.argsort(rows), [len(part.rows) for part in parts], parts[0]
+    by_method = {
+        name: {pair: concatenate_results([part.by_method[name][pair] for part in parts]).select(order) for pair in own}
+        for name, own in first.by_method.items()
+    }
+    points = {name: join_points([part.curves[name] for part in parts], sizes) for name in first.curves}
+    curves = {name: {point: values[order] for point, values in own.items()} for name, own in points.items()}
+    requested, run = (sum(getattr(part, name) for part in parts) for name in ("passes_requested", "passes_run"))
+    return BatteryResults(rows[order], by_method, curves, requested, run)
+
+
+def join_chunks(chunks: Iterable[BatteryResults], rows: int) -> Iterator[BatteryResults]:
+    """Yield the same results for at least so many rows at a time."""
+    waiting = list[BatteryResults]()
+    for chunk in chunks:
+        waiting.append(chunk)
+        if sum(len(part.rows) for part in waiting) >= rows:
+            yield join_results(waiting)
+            waiting.clear()
+    if waiting:
+        yield join_results(waiting)
 
 
 def to_numpy(values: Values) -> Values:

@@ -1,22 +1,35 @@
-"""The parts of the masking runner: the model run in batches that fit into memory, the battery, and a block of
-maps.
+"""The parts of the masking runner: the model run in batches that fit into memory, the battery, a chunk of
+images, and a block of maps.
 
-A block is some of the battery's maps, end to end across the methods. It builds the changed images of its maps
-and turns the model's logits into scores. Logits of changes that are the same for all maps of an image are
-cached across blocks.
+A chunk is some of the battery's images, with the maps of all methods that explain them. These maps, end to end
+across the methods, are taken in blocks, and are read when their block is. A block builds the changed images of
+its maps and turns the model's logits into scores. Logits of changes that are the same for all maps of an image
+are cached for the blocks of its chunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import BoundPlugins, Context, ImagesToLogits, Scores
+from gradfaith.metrics.contract import BoundPlugins, Context, ImagesToLogits, MethodMaps, Scores
+from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
+
+
+class TensorRows(Protocol):
+    """Rows that can be taken, by slice or by number: a tensor, or what reads them from a file when they are."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor: ...
 
 
 class BatchedModel:
@@ -51,8 +64,13 @@ class BatterySetup:
     def pairs(self) -> list[MetricImputer]:
         return [(metric, imputer) for metric in self.metrics for imputer in self.imputers]
 
+    @property
+    def reads_rivals(self) -> bool:
+        return any(module.METRIC.rival for module, _ in self.metrics.values())
+
 
 LogitCache = dict[tuple[str, str, int], Tensor]  # (imputer, change, image) -> (k,) logits
+Flags = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # degenerate (m,), broken (m,)
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class MapBlock:
     images: Tensor  # (u, c, h, w)
     base_logits: Tensor  # (u, k)
     battery: BatterySetup
-    logit_cache: LogitCache  # of changes that are the same for all maps of an image; shared by all blocks
+    logit_cache: LogitCache  # of changes that are the same for all maps of an image; shared by the blocks of a chunk
     regions: Tensor | None = None  # (u, h, w)
     rival: TargetedMaps | None = None
     random_numbers: dict[str, Tensor] = field(default_factory=dict)  # by purpose
@@ -138,6 +156,73 @@ class MapBlock:
         for row, image_logits in zip(rows.tolist(), logits, strict=True):
             self.logit_cache[imputer, name, images[row]] = image_logits
         return torch.stack([self.logit_cache[imputer, name, image] for image in images])
+
+
+@dataclass(frozen=True)
+class ImageChunk:
+    """Some images of a battery, on the device, and which maps explain them: the same of every method."""
+
+    rows: NDArray[np.int64]  # (m,) of a method's maps
+    image_of: Tensor  # (m,) row in the battery of the image that each map belongs to
+    first: int  # row in the battery of the first image
+    images: Tensor  # (i, c, h, w)
+    base_logits: Tensor  # (i, k) of the unchanged images
+    regions: Tensor | None  # (i, h, w)
+
+    def blocks(
+        self, maps: Mapping[Any, MethodMaps], battery: BatterySetup, size: int
+    ) -> Iterator[tuple[MapBlock, Flags]]:
+        """Yield the usable maps in blocks of at most `size`, and which maps of each block are not usable."""
+        cache: LogitCache = {}
+        total = len(self.rows) * len(maps)
+        for start in range(0, total, size):
+            parts = list(self._parts(maps, slice(start, min(start + size, total))))
+            unit, degenerate, broken = self._evaluate(parts, "raw")
+            usable = ~(degenerate | broken)
+            image_of = torch.cat([self.image_of[part] for _, part in parts])[usable]
+            place = image_of - self.first
+            yield (
+                MapBlock(
+                    unit=unit[usable],
+                    image_of=image_of,
+                    target=self._classes(parts, "target")[usable],
+                    images=self.images[place],
+                    base_logits=self.base_logits[place],
+                    battery=battery,
+                    logit_cache=cache,
+                    regions=None if self.regions is None else self.regions[place],
+                    rival=self._rival(parts, usable) if battery.reads_rivals else None,
+                ),
+                (degenerate.cpu().numpy(), broken.cpu().numpy()),
+            )
+
+    def _parts(self, maps: Mapping[Any, MethodMaps], block: slice) -> Iterator[tuple[MethodMaps, slice]]:
+        """Yield the methods that a block has maps of, and which of this chunk's rows; maps lie end to end."""
+        count = len(self.rows)
+        for place, stored in enumerate(maps.values()):
+            first, last = max(block.start - place * count, 0), min(block.stop - place * count, count)
+            if first < last:
+                yield stored, slice(first, last)
+
+    def _rival(self, parts: Sequence[tuple[MethodMaps, slice]], usable: Tensor) -> "TargetedMaps":
+        """Return the maps of the other class; zeros where the class, or its map, is missing."""
+        unit = self._evaluate(parts, "rival").unit
+        return TargetedMaps(unit[usable], self._classes(parts, "against")[usable])
+
+    def _evaluate(self, parts: Sequence[tuple[MethodMaps, slice]], which: Literal["raw", "rival"]) -> Evaluated:
+        device, size = self.images.device, (self.images.shape[-2], self.images.shape[-1])
+        evaluated = [
+            evaluate(
+                torch.as_tensor(getattr(stored, which)[self.rows[part]]).to(device),
+                grid=stored.grid, signed=stored.signed, size=size,
+            )
+            for stored, part in parts
+        ]  # fmt: skip
+        return Evaluated(*(torch.cat(column) for column in zip(*evaluated, strict=True)))
+
+    def _classes(self, parts: Sequence[tuple[MethodMaps, slice]], which: Literal["target", "against"]) -> Tensor:
+        classes = [torch.as_tensor(getattr(stored, which), dtype=torch.long)[self.rows[part]] for stored, part in parts]
+        return torch.cat(classes).to(self.images.device)
 
 
 def require_one_mask(name: str, masks: Sequence[Tensor]) -> Tensor:  # (u, h, w)

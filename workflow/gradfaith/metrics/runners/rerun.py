@@ -5,8 +5,8 @@ new maps.
     shared change   x + shift, or another model      the same for every method: one rerun per image
 
 Each distinct rerun is made once for all metrics. Reruns of all methods, changes and imputers share a batch:
-the explainer receives changed images, and which methods' maps are wanted of each. Images are taken in blocks,
-so that no more maps are held at once than belong to about one batch of them. Changed images are built when
+the explainer receives changed images, and which methods' maps are wanted of each. Images and maps are read in
+blocks, so that no more are held at once than belong to about one batch of reruns. Changed images are built when
 their batch is. Changes of one name must be the same masks, as in the masking runner. Every method has a map
 of every row, all in one order.
 
@@ -37,11 +37,10 @@ from gradfaith.metrics.contract import (
     Values,
     WeightState,
     assign_status,
-    concatenate_results,
 )
 from gradfaith.metrics.maps.evaluate import RerunMaps
-from gradfaith.metrics.runners.masking import BatteryResults, to_numpy
-from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, MetricImputer, require_one_mask
+from gradfaith.metrics.runners.masking import BatteryResults, PointValues, join_results, no_results, to_numpy
+from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, MetricImputer, TensorRows, require_one_mask
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 NO_FINITE_MAP = "the method gave no finite map when it was asked again"
@@ -152,43 +151,45 @@ def slice_groups(groups: Sequence[RerunGroup], some: slice) -> Iterator[RerunGro
         start += len(group.rows)
 
 
-def run_battery(
+def run_in_chunks(
     explain: ExplainFunction,
-    images: Tensor,  # (n, c, h, w) in [0, 1]
+    images: TensorRows,  # (n, c, h, w) in [0, 1]
     maps: Mapping[Any, MethodMaps],
     metrics: BoundPlugins,
     imputers: BoundPlugins,
     *,
+    device: torch.device,
     mean: Tensor | None = None,  # (c,) of the training images
     image_ids: Sequence[str] = (),
     key: tuple[object, ...] = (),
     chunk: BatchLimit = "auto",
-    device: torch.device | None = None,
-) -> BatteryResults:
-    """Compute every metric, with every imputer if it reads one, for the maps of every method."""
-    device = device or images.device
+) -> Iterator[BatteryResults]:
+    """Compute every metric, with every imputer if it reads one, for the maps of every method; yield results block by block."""
     battery = BatterySetup(metrics, imputers, mean, image_ids, key)
     explainer, requested = BatchedExplainer(explain, AdaptiveBatch(chunk, device)), requested_reruns(metrics)
     distinct = {rerun.name: rerun for rerun in chain(*requested.values())}.values()
     own, shared = (sum(rerun.per_image is one for rerun in distinct) for one in (False, True))
     per_row = max(1, own * len(maps) * len(imputers), shared)  # reruns per row, or maps of one method
     per_map = sum(1 if rerun.per_image else len(imputers) for rerun in chain(*requested.values()))
-    parts: dict[Any, list[dict[MetricImputer, Result]]] = {name: [] for name in maps}
-    passes_requested = start = 0
-    count = max((len(one.raw) for one in maps.values()), default=0)
+    start, count = 0, max((len(one.raw) for one in maps.values()), default=0)
     while start < count:
-        some = slice(start, start + max(1, explainer.chunk.rows // per_row))
-        block = _block(images, maps, some, battery, device)
+        some = slice(start, min(start + max(1, explainer.chunk.rows // per_row), count))
+        block, run_before = _block(images, maps, some, battery, device), explainer.images_run
         new_maps = explainer(block)
-        for name in maps:
-            parts[name].append(_score_method(block, name, new_maps))
-            passes_requested += per_map * len(block.usable[name])
+        by_method = {name: _score_method(block, name, new_maps) for name in maps}
+        passes_requested = per_map * sum(len(usable) for usable in block.usable.values())
+        rows, no_curves = np.arange(some.start, some.stop), dict[Any, PointValues]((name, {}) for name in maps)
+        yield BatteryResults(rows, by_method, no_curves, passes_requested, explainer.images_run - run_before)
         start = some.stop
-    pairs = _pairs(battery)
-    by_method = {
-        name: {pair: concatenate_results([one[pair] for one in part]) for pair in pairs} for name, part in parts.items()
-    }
-    return BatteryResults(by_method, {name: {} for name in maps}, passes_requested, explainer.images_run)
+
+
+def run_battery(
+    explain: ExplainFunction, images: Tensor, maps: Mapping[Any, MethodMaps], metrics: BoundPlugins, imputers: BoundPlugins,
+    **how: Any,
+) -> BatteryResults:  # fmt: skip
+    """Return the joined results of `run_in_chunks`, of images in memory and on their device; `how`: its other arguments."""
+    chunks = run_in_chunks(explain, images, maps, metrics, imputers, device=images.device, **how)
+    return join_results([no_results(maps, _pairs(metrics, imputers)), *chunks])
 
 
 @dataclass
@@ -227,16 +228,17 @@ class BatchedExplainer:
 
 
 def _block(
-    images: Tensor, maps: Mapping[Any, MethodMaps], some: slice, battery: BatterySetup, device: torch.device
+    images: TensorRows, maps: Mapping[Any, MethodMaps], some: slice, battery: BatterySetup, device: torch.device
 ) -> RerunBlock:
     """Return some rows of every method's maps, on the device."""
-    first, size = next(iter(maps.values())), (images.shape[-2], images.shape[-1])
+    first = next(iter(maps.values()))
     image_of, target = (torch.as_tensor(column[some], dtype=torch.long) for column in (first.image_of, first.target))
+    pixels = images[image_of].to(device)
+    size = (pixels.shape[-2], pixels.shape[-1])
     on_device = {
         name: RerunMaps(torch.as_tensor(one.raw[some]).to(device), one.grid, one.signed, size)
         for name, one in maps.items()
     }
-    pixels = images[image_of.to(images.device)].to(device)
     return RerunBlock(pixels, image_of.to(device), target.to(device), on_device, battery)
 
 
@@ -246,7 +248,7 @@ def _score_method(block: RerunBlock, name: Any, new_maps: Mapping[RerunKey, Tens
     flags, before = (maps.constant.cpu().numpy(), maps.broken.cpu().numpy()), maps.select(usable)
     again = {(key.change, key.imputer): replace(maps, raw=raw) for key, raw in new_maps.items() if key.method == name}
     requested = requested_reruns(block.battery.metrics)
-    for label, imputer in _pairs(block.battery):
+    for label, imputer in _pairs(block.battery.metrics, block.battery.imputers):
         if not len(usable):
             results[label, imputer] = assign_status(Values(()), *flags)
             continue
@@ -258,11 +260,11 @@ def _score_method(block: RerunBlock, name: Any, new_maps: Mapping[RerunKey, Tens
     return results
 
 
-def _pairs(battery: BatterySetup) -> list[MetricImputer]:
+def _pairs(metrics: BoundPlugins, imputers: BoundPlugins) -> list[MetricImputer]:
     return [
         (label, imputer)
-        for label, (module, _) in battery.metrics.items()
-        for imputer in (battery.imputers if module.METRIC.imputed else ("",))
+        for label, (module, _) in metrics.items()
+        for imputer in (imputers if module.METRIC.imputed else ("",))
     ]
 
 
