@@ -2,15 +2,21 @@
 
     digest = hash over the syntax trees of a script and of every numeric file it reaches
 
-Docstrings, comments, layout, the words of a `raise` and what a script only tells `gradfaith.runtime.job` (a call whose answer nobody
-takes) are not in the tree that is hashed, so that editing them makes nothing stale. Plumbing (reading, writing, checking,
-choosing a device) is not followed: stores and tables carry a FORMAT_VERSION instead. Modules loaded by name are given as
-further roots.
+The files are an allow-list: the numeric rooms without their plumbing (reading, writing, checking, timing), and of two
+plumbing files the definitions in NUMERIC_PARTS. Stores and tables carry a FORMAT_VERSION instead. Imports are followed
+wherever they stand, relative ones and the `__init__` of packages too. Modules loaded by name are given as further roots.
+
+Docstrings, comments, layout, the words of an error and what a script only tells `gradfaith.runtime.job` (a call whose answer
+nobody takes) are not in the tree that is hashed, so that editing them makes nothing stale.
+
+A tree is written out here, field by field, and not by `ast.dump`, whose format differs between versions of Python: empty
+fields, contexts and the borders between the pieces of an f-string are left out. So Python 3.11, 3.12 and 3.13 agree.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -25,19 +31,27 @@ PLUMBING = frozenset(  # files of these rooms that read, check, time or describe
         "attribution.probe",
         "attribution.requirements",
         "attribution.time_ledger",
-        "models.checkpoint",
         "models.timm_import",
         "models.weight_file",
         "reporting.provenance",
     }
 )
+NUMERIC_PARTS = {  # of files that mostly read, write or choose: what decides numbers, and what that calls in its file
+    "models.checkpoint": ("load",),  # a network from its weights and its card
+    "runtime.device": ("choose_device",),  # which switches TF32 off
+}
+JOB_FRAME = "gradfaith.runtime.job."
+ERROR_KEYWORDS = {"problem", "reason", "fix"}
+UNWRITTEN_FIELDS = frozenset(
+    {"ctx", "kind", "type_comment", "type_ignores"}
+)  # they follow from the rest, or say nothing
 
 
 def digest_code(*roots: Path) -> str:
     """Sixteen hex digits for the numeric code behind these files."""
     whole = hashlib.sha256()
     for path in sorted(numeric_files(*roots)):
-        whole.update(f"{path.name}\0{_tree_digest(path)}\0".encode())
+        whole.update(f"{path.name}\0{_source(path).digest}\0".encode())
     return whole.hexdigest()[:16]
 
 
@@ -61,76 +75,136 @@ def numeric_files(*roots: Path) -> set[Path]:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
-            waiting.extend(_imports(path))
-    return seen
+            waiting.extend(_source(path).imports)
+    return {path for path in seen if _source(path).digest}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one file contributes: a digest of its numeric code, "" where it has none, and the numeric files it imports."""
+
+    digest: str
+    imports: tuple[Path, ...]
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _source(path: Path) -> _Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = path.relative_to(PACKAGE).with_suffix("").parts if path.is_relative_to(PACKAGE) else ()
+    parts = NUMERIC_PARTS.get(".".join(inside))
+    writer = _Writer()
+    for node in tree.body if parts is None else _definitions(tree, parts):
+        writer.write(node)
+    text = "\n".join(writer.lines)
+    digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
+    names = {".".join(("gradfaith", *inside[:-1])), *_imported_names(tree, ("gradfaith", *inside[:-1]))}
+    return _Source(digest, tuple(sorted({file for name in names for file in _files(name)} - {path})))
+
+
+def _imported_names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+    """Yield the dotted names that a file of `package` imports, at its head or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            dotted = ".".join((*base, node.module) if node.module else base)
+            yield dotted
+            yield from (f"{dotted}.{alias.name}" for alias in node.names)
 
 
 @cache
-def _tree_digest(path: Path) -> str:
-    tree = _Essence().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-@cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    """The package's own numeric files that a file imports, at its head or inside a function."""
+def _files(dotted: str) -> tuple[Path, ...]:
+    """Return the numeric files that run when this name is imported: a module, and the `__init__` of every package above it."""
+    root, *parts = dotted.split(".")
     found: list[Path] = []
-    for node in ast.walk(_parsed(path)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gradfaith":
-            dotted = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            dotted = [alias.name for alias in node.names if alias.name.split(".")[0] == "gradfaith"]
+    for end in range(1, len(parts) + 1 if root == "gradfaith" else 0):
+        module = ".".join(parts[:end])
+        if module in NUMERIC_PARTS or (parts[0] in NUMERIC_ROOMS and module not in PLUMBING):
+            place = PACKAGE.joinpath(*parts[:end])
+            found.extend(file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+    return tuple(found)
+
+
+def _definitions(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
+    """Return the statements of a file that define these names, and those that they use."""
+    defined: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined |= {part.id: node for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    chosen: set[ast.stmt] = set()
+    waiting = [defined[name] for name in names]
+    while waiting:
+        node = waiting.pop()
+        if node not in chosen:
+            chosen.add(node)
+            used = (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+            waiting.extend(defined[name] for name in used if name in defined)
+    return [node for node in tree.body if node in chosen]
+
+
+class _Writer:
+    """Writes trees as lines of text, without what cannot change a number."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, node: ast.AST) -> None:
+        if _says_nothing(node):
+            return
+        if isinstance(node, ast.Constant):  # as ASCII: which letters are printable depends on the version
+            self.lines.append(f"{type(node.value).__name__} {node.value!a}")
+            return
+        self.lines.append(f"({type(node).__name__}")
+        if isinstance(node, ast.JoinedStr):
+            self._write_f_string(node)
+        elif isinstance(node, ast.Raise):
+            self._write_raised(node)
+        elif isinstance(node, ast.Assert):
+            self.write(node.test)
         else:
-            continue
-        found.extend(file for name in dotted if (file := _file(name)) is not None)
-    return tuple(dict.fromkeys(found))
+            self._write_fields(node)
+        self.lines.append(")")
 
+    def _write_fields(self, node: ast.AST) -> None:
+        words = isinstance(node, ast.Call) and {word.arg for word in node.keywords} == ERROR_KEYWORDS
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is None or value == [] or field in UNWRITTEN_FIELDS or (words and field == "keywords"):
+                continue
+            self.lines.append(f".{field}")
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, ast.AST):
+                    self.write(one)
+                else:  # a name, a number, or None in a list: a dictionary's `**`, an argument without a default
+                    self.lines.append(ascii(one))
 
-def _file(dotted: str) -> Path | None:
-    parts = dotted.split(".")[1:]
-    if not parts or parts[0] not in NUMERIC_ROOMS or ".".join(parts) in PLUMBING:
-        return None
-    path = module_file(".".join(parts))
-    return path if path.is_file() else None
+    def _write_f_string(self, node: ast.JoinedStr) -> None:
+        text = ""
+        for piece in node.values:
+            if isinstance(piece, ast.Constant):
+                text += str(piece.value)
+                continue
+            self.lines.append(ascii(text))
+            text = ""
+            self.write(piece)
+        self.lines.append(ascii(text))
 
-
-class _Essence(ast.NodeTransformer):
-    """Drops what cannot change a number: docstrings, the words of an error, and what is told to `runtime/job.py`."""
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
-            node
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-        return super().generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        if {word.arg for word in node.keywords} == {"problem", "reason", "fix"}:  # an error built before it is raised
-            node.keywords = []
-        return self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        told = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).startswith("gradfaith.runtime.job.")
-        return None if told else self.generic_visit(node)
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        node.msg = None
-        return self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        for part in ast.walk(node):
-            for word in getattr(part, "keywords", []):
-                word.value = ast.Constant("")
+    def _write_raised(self, node: ast.Raise) -> None:
+        """Write which error is raised and from which, without its words."""
+        for part in (node.exc, node.cause):
             if isinstance(part, ast.Call):
-                part.args = []
-        return node
+                self.write(part.func)
+            elif part is not None:
+                self.write(part)
 
 
-def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    first = node.body[0] if node.body else None
-    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+def _says_nothing(node: ast.AST) -> bool:
+    """Tell whether a statement cannot change a number: a docstring, `pass`, what is told to `runtime/job.py`."""
+    if not isinstance(node, ast.Expr):
+        return isinstance(node, ast.Pass)
+    told = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).startswith(JOB_FRAME)
+    return told or isinstance(node.value, ast.Constant)

@@ -133,7 +133,8 @@ def count_gpus() -> int:
 def choose_device(requested: str, threads: int) -> torch.device:
     """Return the named device, or for "auto" the first available of cuda, mps and cpu; set torch's threads.
 
-    A device that is requested by name and is not there is an error: there is no silent fallback.
+    A device that is requested by name and is not there is an error: there is no silent fallback. Of this file,
+    only this function counts in the code digests (`dag/code_digest.py`), as it switches TF32 off.
     """
     torch.set_num_threads(threads)
     # No TF32: with ten bits of mantissa a map would depend on the batch that its image is in.
