@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -16,8 +15,8 @@ from gradfaith.config.sections import TIMM_NAME  # noqa: E402
 from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
-from gradfaith.errors import GradFaithError  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
+from gradfaith.runtime.workflow_run import WorkflowRun  # noqa: E402
 from gradfaith.storage.atomic import check_writable  # noqa: E402
 from gradfaith.storage.identity import (
     CARD_FORMAT,
@@ -26,19 +25,16 @@ from gradfaith.storage.identity import (
 )  # noqa: E402
 
 prepare_environment(HERE / "workflow")
+workflow_run = WorkflowRun(workflow)  # prints a GradFaithError without a traceback
 
 if not workflow.configfiles:
 
     configfile: "config/config.yaml"
 
 
-try:
-    for file in workflow.configfiles:
-        read_document(Path(file))  # Snakemake lets the last of two equal keys win
-    plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
-except GradFaithError as error:
-    raise WorkflowError(str(error)) from None
-
+for file in workflow.configfiles:
+    read_document(Path(file))  # Snakemake lets the last of two equal keys win
+plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
 job_resources = JobResources(study.compute)
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
@@ -59,15 +55,13 @@ include: "rules/scores.smk"
 include: "rules/results.smk"
 
 
-onstart:  # before the first job: in a read-only folder Snakemake fails with a number for a reason
-    try:
-        check_writable(
-            Path(file).parent
-            for job in workflow.dag.needrun_jobs()
-            for file in (*job.output, *job.log)
-        )
-    except GradFaithError as error:
-        raise WorkflowError(str(error)) from None
+onstart:
+    workflow_run.end_jobs_on_signals()
+    check_writable(  # in a read-only folder Snakemake fails with a number for a reason
+        Path(file).parent
+        for job in workflow.dag.needrun_jobs()
+        for file in (*job.output, *job.log)
+    )
 
 
 rule all:

@@ -46,7 +46,7 @@ if plan.dataset.raw:
             **job_resources.light(minutes=study.compute.runtime),
         params:
             settings=rule_params.data(),
-            content=lambda w: rule_params.raw_content_or_exit(),
+            content=lambda w: rule_params.raw_content(),
             code=rule_params.code_digest("list_raw"),
         message:
             "raw files of {plan.dataset.name}"

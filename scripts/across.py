@@ -3,6 +3,9 @@
 from contextlib import ExitStack
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.scoring import across_architectures, score_rows
 from gradfaith.storage import hdf5, parquet

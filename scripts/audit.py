@@ -1,6 +1,9 @@
 """Audit a dataset and its split: duplicates, leakage, shortcuts."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.audit import report

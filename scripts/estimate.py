@@ -1,6 +1,9 @@
 """Turn scores and predictions into estimates, contrasts, ranks and classification tables with intervals."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable

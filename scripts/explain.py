@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp, select_images
 from gradfaith.config.compute import Compute

@@ -5,6 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.config.compute import Compute
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint

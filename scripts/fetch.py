@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.config.dataset import Source
 from gradfaith.dag import job_work
 from gradfaith.data.fetch.dataset_files import fetch

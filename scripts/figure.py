@@ -3,6 +3,9 @@
 from contextlib import ExitStack
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith import registry
 from gradfaith.dag import job_work
 from gradfaith.reporting.figures import contract, theme

@@ -1,6 +1,9 @@
 """Infer groups of a dataset from its images, and record which links joined them."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.grouping import infer

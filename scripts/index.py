@@ -1,6 +1,9 @@
 """Read a dataset's raw folder into its manifest: one row per image with label, group and evidence."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.manifest import build_manifest

@@ -1,6 +1,9 @@
 """Stop the study if the audit says that its split leaks, before anything is trained."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.data.audit.report import check_leakage
 from gradfaith.storage import json_file

@@ -1,6 +1,9 @@
 """List the raw files that the study reads, with size and SHA-256."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data import raw_files

@@ -1,6 +1,9 @@
 """Merge all score tables of the study, add its composites, and merge all curve tables."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.scoring import composite
 from gradfaith.storage import parquet

@@ -1,6 +1,9 @@
 """Judge the metrics: do they rank methods as the evidence does, and which controls fool them?"""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.stats import meta_evaluation
 from gradfaith.storage import parquet

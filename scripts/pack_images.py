@@ -1,6 +1,9 @@
 """Decode and fit every image and its masks, and write them to one HDF5 store."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.pack import pack_images

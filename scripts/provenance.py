@@ -1,6 +1,9 @@
 """Record where every number of the study comes from: its keys, data, models, code and versions."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.reporting import provenance
 from gradfaith.storage import hdf5, json_file

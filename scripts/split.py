@@ -1,6 +1,9 @@
 """Split the images of a manifest into train, val and test, by group."""
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.data.manifest import readable_rows
 from gradfaith.data.split import split, split_report

@@ -4,6 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.attribution.bound_method import probe_methods
 from gradfaith.config.compute import Compute
 from gradfaith.dag import job_work

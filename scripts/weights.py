@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import gradfaith.runtime.job
+
+gradfaith.runtime.job.begin()
+
 from gradfaith.dag import job_work
 from gradfaith.models.weight_file import fetch_pretrained
 

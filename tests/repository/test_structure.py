@@ -13,7 +13,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 128, 300, 8, 5, 12, 50
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 128, 300, 8, 5, 13, 52
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 SLEEPER = """
 import sys, time
-from gradfaith.runtime.job import running
+from gradfaith.runtime.job import begin, running
+begin()
 with running(sys.argv[1]):
     print("working", flush=True)
     time.sleep(60)

@@ -21,6 +21,7 @@ import psutil
 import pytest
 import slurm_node
 import yaml
+from test_job_errors import AROUND, printed
 from test_kill import TABLES, same
 from workspace import TINY, Workspace, plant
 
@@ -211,6 +212,19 @@ def test_trainings_go_on_after_whatever_ends_them(slurm: slurm_node.Node, fresh:
         cards = [json.loads((space.results / f"models/{model}/card.json").read_text()) for space in (fresh, there)]
         assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
         same(*(pd.read_parquet(space.folder / answer).drop(columns="seconds") for space in (fresh, there)))
+
+
+def test_a_wrong_input_is_told_once_and_submitted_once(slurm: slurm_node.Node, fresh: Workspace) -> None:
+    fresh.snakemake("results/tiny/data/leakage.json")
+    (fresh.folder / "mine.pth").write_bytes(b"no weights")
+    fresh.edit(TINY, "net-a: {timm:", "net-a: {weights: mine.pth, timm:")
+    ready(fresh)
+    last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
+    target = "results/tiny/models/net-a/seed-0/weights.safetensors"
+    text = printed(fresh, "--profile", "profiles/slurm", *SOON, target)
+    assert text.count("ModelUnusable: mine.pth cannot be read as weights: ") == 1
+    assert not [words for words in (*AROUND, "Trying to restart job") if words in text]
+    assert len(attempts("net-a_0", since=last)) == 1
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ The class name appears in logs and documents, so each kind of error has one clas
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 NAMED = 5  # names that a message lists before it counts the rest
 
@@ -27,7 +28,11 @@ class GradFaithError(Exception):
         problem: what is wrong, with the values found.
         reason: why that is an error, if it is not obvious.
         fix: the command or edit that fixes it.
+
+    A job that ends with one is not retried, unless its class says that another attempt can succeed.
     """
+
+    retry: ClassVar[bool] = False
 
     def __init__(self, *, problem: str, reason: str, fix: str) -> None:
         super().__init__(problem)
@@ -108,9 +113,13 @@ class DeviceMissing(GradFaithError):
 class OutOfMemory(GradFaithError):
     """What must lie in memory at once does not fit."""
 
+    retry = True
+
 
 class TrainingInterrupted(GradFaithError):
     """A training was asked to end; its state is kept."""
+
+    retry = True
 
 
 class ForeignProgress(GradFaithError):
@@ -130,11 +139,13 @@ class SnakemakeFailed(GradFaithError):
 
 
 class StillLocked(GradFaithError):
-    """Snakemake did not take the lock of an earlier run away."""
+    """The lock of an earlier run is still there."""
 
 
 class FetchFailed(GradFaithError):
-    """A dataset's files could be had from none of its sources, or one download did not come whole."""
+    """A dataset's files or pretrained weights could be had from no source, or one download did not come whole."""
+
+    retry = True
 
 
 class UnsafeArchive(GradFaithError):

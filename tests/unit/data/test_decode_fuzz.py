@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from gradfaith.data.decode import MAX_PIXELS, decode, silence_pillow_warnings
+from gradfaith.data.decode import MAX_PIXELS, decode
 from gradfaith.errors import UnreadableImage
 
 SIDE, LIMIT = (33, 47), 5.0  # pixels; seconds per file, hundreds of times what one takes
@@ -144,8 +144,8 @@ def timed(path: Path, channels: int) -> np.ndarray | UnreadableImage:
     """The array or the refusal; nothing else may be raised, warned of, or take long."""
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
+        warnings.resetwarnings()
         warnings.simplefilter("always")
-        silence_pillow_warnings()  # as importing the module does outside of pytest, which forgets filters
         try:
             found: np.ndarray | UnreadableImage = decode(path, channels)
         except UnreadableImage as error:

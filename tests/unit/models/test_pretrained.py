@@ -13,7 +13,7 @@ import torch
 from hub import NAME, Hub
 from safetensors.torch import load_file, save
 
-from gradfaith.errors import ModelUnusable
+from gradfaith.errors import FetchFailed, ModelUnusable
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
 
@@ -69,7 +69,7 @@ def test_what_a_hub_gives_is_kept_with_a_record(tmp_path: Path, hub: Hub, state:
 def test_without_a_network_it_is_said_what_to_do(tmp_path: Path, hub: Hub) -> None:
     done = fetch(tmp_path, hub.endpoint, offline="1")
     assert done.returncode == 1
-    assert f"ModelUnusable: pretrained weights of {NAME} could not be fetched: " in done.stderr
+    assert f"FetchFailed: pretrained weights of {NAME} could not be fetched: " in done.stderr
     assert "where there is a network" in done.stderr
     assert not list(tmp_path.glob("w.*"))
 
@@ -88,6 +88,6 @@ def test_a_file_that_lacks_tensors_or_holds_infinite_ones_is_not_kept(
         weight_file.fetch_pretrained(NAME, path, tmp_path / "w.json")
     short = {name: value for name, value in state.items() if not name.startswith("layer4")}
     comes(short)
-    with pytest.raises(ModelUnusable, match="could not be fetched: Error"):
+    with pytest.raises(FetchFailed, match="could not be fetched: Error"):
         weight_file.fetch_pretrained(NAME, path, tmp_path / "w.json")
     assert not list(tmp_path.iterdir())

@@ -115,25 +115,68 @@ def test_a_job_started_by_hand_outlives_nobody_s_end(sleeper) -> None:
     assert sleeper.poll() is None
 
 
-def test_a_refusal_is_said_without_a_traceback_and_fails_the_job(log: Path) -> None:
+def failed(log: Path, body: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """A job that fails, and what is in its log below the line that names it."""
+    script = f"from gradfaith.errors import *\nfrom gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    {body}"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    return ended, log.read_text().split("\n", 1)[1]
+
+
+def test_an_error_is_in_the_log_without_a_traceback_and_nowhere_else(log: Path) -> None:
+    """Snakemake shows the log of a job that failed."""
+    ended, said = failed(log, 'raise BrokenStore(problem="half a file.", reason="Because.", fix="Do this.")')
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+    assert said == f"BrokenStore: half a file.\n  Because.\n  Do this.\n{job.NO_RETRY}\n"
+    assert job.last_line(log) == job.NO_RETRY
+
+
+def test_an_error_that_another_attempt_may_not_meet_says_nothing_of_attempts(log: Path) -> None:
+    _, said = failed(log, 'raise TrainingInterrupted(problem="SIGTERM came.", reason="Because.", fix="Run again.")')
+    assert said == "TrainingInterrupted: SIGTERM came.\n  Because.\n  Run again.\n"
+
+
+def test_another_exception_has_its_traceback_in_the_log(log: Path) -> None:
+    ended, said = failed(log, "1 / 0")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert said.endswith("\nZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_error_that_the_log_cannot_take_is_printed(log: Path) -> None:
+    log.parent.mkdir(parents=True)
+    body = 'import sys; sys.stdout.flush(); import os; os.dup2(os.open("/dev/full", os.O_WRONLY), sys.stdout.fileno()); 1 / 0'
+    ended, said = failed(log, body)
+    assert said == ""
+    assert ended.stderr.endswith("\nZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_job_without_a_traceback_and_its_drafts_go(log: Path, tmp_path: Path, name: str) -> None:
+    body = f"""import signal; from gradfaith.storage.atomic import replacing
+    with replacing({str(tmp_path / "output")!r}) as draft:
+        draft.touch(); signal.raise_signal(signal.{name})"""
+    ended, said = failed(log, body)
+    assert (ended.returncode, ended.stderr) == (128 + signal.Signals[name], "")
+    assert said == f"interrupted by {name}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_signal_that_is_ignored_stays_ignored(log: Path) -> None:
     script = f"""
-from gradfaith.errors import BrokenStore
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 from gradfaith.runtime.job import running
 with running({str(log)!r}):
-    raise BrokenStore(problem="half a file.", reason="Because.", fix="Do this.")
+    signal.raise_signal(signal.SIGHUP)
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    said = "BrokenStore: half a file.\n  Because.\n  Do this.\n"
-    assert ended.returncode == 1
-    assert ended.stderr == said
-    assert log.read_text().split("\n", 1)[1] == said
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-def test_another_exception_keeps_its_traceback(log: Path) -> None:
-    script = f"from gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    1 / 0\n"
+def test_ctrl_c_while_a_job_imports_ends_it_without_a_traceback() -> None:
+    script = "import signal; from gradfaith.runtime.job import begin; begin(); signal.raise_signal(signal.SIGINT)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert ended.returncode == 1
-    assert "ZeroDivisionError" in ended.stderr
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:

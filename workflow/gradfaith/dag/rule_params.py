@@ -4,7 +4,6 @@ The settings of a rule hold all that decides its numbers and nothing else, so th
 key decides. How the machine is used is in no params: scripts read the study's `compute` section, which makes nothing stale.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from gradfaith.config import derived_metrics
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.data import raw_files
-from gradfaith.errors import GradFaithError
 from gradfaith.storage import paths
 from gradfaith.storage.paths import PROJECT
 from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
@@ -61,13 +59,6 @@ class RuleParams:
         """Return the sources in their order."""
         dataset = self.plan.dataset
         return {"sources": [source.model_dump(exclude_none=True) for source in dataset.sources], "files": dataset.files}
-
-    def raw_content_or_exit(self) -> str:
-        """Return the same; end the process with the error's own words, around which Snakemake would put a traceback."""
-        try:
-            return self.raw_content()
-        except GradFaithError as error:
-            sys.exit(str(error))
 
     def group(self) -> dict[str, Any]:
         how = self.plan.dataset.groups

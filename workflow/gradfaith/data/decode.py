@@ -9,8 +9,8 @@
 Refused: more than 8 bits per channel (Pillow would silently keep the upper half), stacks and animations (a
 stack is not an image), more than 64 megapixels, PNGs whose checksums do not match, masks kept as JPEG, and
 whatever else Pillow cannot read to its end. Colour becomes grey by ITU-R 601-2 luma. Costs about 2 ms per
-JPEG of 512 x 512 pixels, and at most about 1 GiB of memory per call. Thread-safe: Pillow's plug-ins and the
-warnings of its parsers are settled once, when this file is imported.
+JPEG of 512 x 512 pixels, and at most about 1 GiB of memory per call. Thread-safe: Pillow's plug-ins are settled
+when this file is imported, the warnings of its parsers when the first image is read.
 
 `read_as_in_study` decodes, fits and harmonises one further image as a study's own images are (pack.py).
 """
@@ -45,6 +45,7 @@ MAX_PART = 127  # the highest number of a part; higher ones are kept for decoys
 SAMPLE_FORMAT_TAG = 339  # a TIFF tag
 ORIENTATION_TAG = 274  # a TIFF tag
 SIGNED_SAMPLES = 2  # a value of SAMPLE_FORMAT
+BOMB_WARNINGS = ("ignore", None, Image.DecompressionBombWarning, None, 0)  # as `warnings` keeps the filter
 TURN_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,15 +55,6 @@ TURN_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def silence_pillow_warnings() -> None:
-    """Silence Pillow's warnings on odd metadata and large images: here an image is either read or refused."""
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-silence_pillow_warnings()
 
 
 def decode(path: Path, channels: int) -> NDArray[np.uint8]:  # (h, w) or (h, w, 3)
@@ -118,7 +110,12 @@ def decode_parts(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.u
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn every error inside into an UnreadableImage that names the file."""
+    """Turn every error inside into an UnreadableImage that names the file; silence Pillow's warnings."""
+    if (
+        BOMB_WARNINGS not in warnings.filters
+    ):  # here an image is either read or refused; settled once, as threads share it
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         yield
     except GradFaithError:

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gradfaith.errors import ModelUnusable
+from gradfaith.errors import FetchFailed, ModelUnusable
 from gradfaith.models.timm_import import timm
 from gradfaith.storage.atomic import check_writable, replacing, write_text
 
@@ -38,7 +38,7 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises a dozen kinds, and all mean the same here
-        raise ModelUnusable(
+        raise FetchFailed(
             problem=f"pretrained weights of {name} could not be fetched: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             reason="They come from a hub on the network, and this machine did not get them.",
             fix=f"Run `snakemake {path}` where there is a network and copy {path.parent}/, or set `training.weights: none`.",

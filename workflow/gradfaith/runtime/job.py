@@ -1,11 +1,15 @@
-"""Surround every job: lock its log, end it when its Snakemake ends, and report errors without a traceback.
+"""Surround every job: lock its log, end it when its Snakemake ends, and write its error into the log.
 
 A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on
 the same outputs is refused, and `gradfaith unlock` counts them. The system releases the lock with the
 process, however it ends. Snakemake deletes the log before each attempt, so a failed attempt keeps its own
 under another name, `<log>.attempt-<time>-<pid>`. A thread watches the Snakemake process that started the job
-and ends the job when that is gone, kill -9 included; a training has a minute to save its state. The thread
-starts when this module is imported, which scripts do before they import anything slow.
+and ends the job when that is gone, kill -9 included; a training has a minute to save its state. Every script
+calls `begin()` before it imports anything slow: imports take seconds, in which a Snakemake can end too.
+
+An error is written to the log and nowhere else, because Snakemake shows the log of a job that failed: once, as
+three lines for an error that a user can fix, with its traceback for any other. Where another attempt would end in
+the same way, the log's last line is NO_RETRY; `runtime/workflow_run.py` reads it in Snakemake's process.
 """
 
 import contextlib
@@ -20,7 +24,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, NoReturn
 
 import psutil
 
@@ -32,6 +37,8 @@ from gradfaith.storage.paths import StudyPaths, job_logs
 
 KEPT_ATTEMPT_LOGS = 5  # failed attempts whose logs are kept
 GRACE_SECONDS = 60.0  # seconds between SIGTERM and SIGKILL
+NO_RETRY = "No other attempt is made: it would end in the same way."  # the last line of such a log
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PARENT_VARIABLE = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
 
@@ -47,6 +54,16 @@ def prepare_environment(package: Path) -> None:
     os.environ[PARENT_VARIABLE] = f"{os.uname().nodename} {os.getpid()} {process_start(os.getpid())}"
 
 
+def begin() -> None:
+    """Tie this process to the Snakemake that started it; end it at once if that is gone.
+
+    Until `running`, Ctrl-C ends the process without a traceback, as there is nothing to clean up yet.
+    """
+    _end_with_parent()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None]:
     """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it.
@@ -56,24 +73,66 @@ def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None
     try:
         file = _open_locked_log(Path(log))
     except (JobAlive, CannotWrite) as error:
-        sys.exit(str(error))
+        sys.exit(str(error))  # to Snakemake's own output: there is no log to write to
     usual, sys.stdout = sys.stdout, file
     attempt_log = _link_attempt_log(Path(log))
     try:
-        yield
-        _keep_record(record)
+        with _interruptible():
+            yield
+            _keep_record(record)
         with contextlib.suppress(OSError):
             attempt_log.unlink()
     except GradFaithError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - Snakemake shows what a failed job said last
-        print(error, file=file)
-        file.flush()
-        os._exit(1)  # no traceback: the error says all
+        _end(file, str(error) if error.retry else f"{error}\n{NO_RETRY}")
+    except _Interrupted as error:
+        _end(file, f"interrupted by {error.signal.name}", 128 + error.signal)  # the exit code that a shell would give
     except BaseException:
-        traceback.print_exc(file=file)
-        raise
+        _end(file, traceback.format_exc().rstrip("\n"))
     finally:
         sys.stdout = usual
+
+
+class _Interrupted(KeyboardInterrupt):
+    """A signal asked the job to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise in the block when a signal asks to end, so that drafts are removed; a training catches signals itself."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise _Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler in {signal.SIG_DFL, signal.default_int_handler}:  # not where `nohup` and the like ignore it
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(file: IO[str], words: str, code: int = 1) -> NoReturn:
+    """End the process with these last words in its log; on standard error where the log cannot take them."""
+    try:
+        print(words, file=file, flush=True)
+    except OSError:  # a full disk
+        print(words, file=sys.stderr, flush=True)  # noqa: T201 - Snakemake shows it
+    os._exit(code)
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log; "" where it has none."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").rstrip("\n").rpartition("\n")[2]
+    except OSError:
+        return ""
 
 
 def discard_training_state(card: str) -> None:
@@ -165,6 +224,3 @@ def _wait_for_parent(parent: psutil.Process) -> None:
     os.kill(os.getpid(), signal.SIGTERM)  # ends every job but a training, which keeps its state first
     time.sleep(GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-_end_with_parent()
