@@ -17,12 +17,8 @@ from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
 from gradfaith.runtime.workflow_run import WorkflowRun  # noqa: E402
+from gradfaith.storage import identity  # noqa: E402
 from gradfaith.storage.atomic import check_writable  # noqa: E402
-from gradfaith.storage.identity import (
-    CARD_FORMAT,
-    STORE_FORMAT,
-    TABLE_FORMAT,
-)  # noqa: E402
 
 prepare_environment(HERE / "workflow")
 workflow_run = WorkflowRun(workflow)  # prints a GradFaithError without a traceback

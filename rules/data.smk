@@ -73,7 +73,7 @@ rule group:
     params:
         settings=rule_params.group(),
         code=rule_params.code_digest("group"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "groups of {plan.dataset.name}, inferred from its images"
     script:
@@ -102,7 +102,7 @@ rule index:
     params:
         settings=rule_params.index(),
         code=rule_params.code_digest("index"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "index of {plan.dataset.name}"
     script:
@@ -178,7 +178,7 @@ rule split:
     params:
         settings=rule_params.split(),
         code=rule_params.code_digest("split"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "split by {study.split.by}"
     script:
@@ -204,7 +204,7 @@ rule pack_images:
     params:
         settings=rule_params.pack_images(),
         code=rule_params.code_digest("pack_images"),
-        format=STORE_FORMAT,
+        format=identity.STORE_FORMAT,
     message:
         "images at {study.image.size} px"
     script:

@@ -22,7 +22,7 @@ rule explain:
         settings=lambda w: rule_params.explain(w.arch, w.bundle),
         classes=plan.dataset.classes,
         code=lambda w: rule_params.code_digest("explain", bundle=w.bundle),
-        format=STORE_FORMAT,
+        format=identity.STORE_FORMAT,
     message:
         "maps: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:

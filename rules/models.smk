@@ -40,7 +40,7 @@ if study.external:
             **job_resources.cpu(),
         params:
             settings=rule_params.adopt(),
-            format=CARD_FORMAT,
+            format=identity.CARD_FORMAT,
         message:
             "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
         script:
@@ -73,7 +73,7 @@ else:
         params:
             settings=lambda w: rule_params.train(w.arch),
             recipe_version=plan.recipe_version,
-            format=CARD_FORMAT,
+            format=identity.CARD_FORMAT,
         message:
             "train {wildcards.arch}, seed {wildcards.seed}"
         script:
@@ -101,7 +101,7 @@ rule predict:
     params:
         classes=plan.dataset.classes,
         code=rule_params.code_digest("predict"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "predict with {wildcards.arch}, seed {wildcards.seed}"
     script:

@@ -24,7 +24,7 @@ rule estimate:
         settings=rule_params.estimate(),
         classes=plan.dataset.classes,
         code=rule_params.code_digest("estimate"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "estimates, contrasts and ranks, over groups and seeds"
     script:
@@ -50,7 +50,7 @@ if study.meta:
         params:
             settings=rule_params.meta(),
             code=rule_params.code_digest("meta"),
-            format=TABLE_FORMAT,
+            format=identity.TABLE_FORMAT,
         message:
             "the metrics, judged by the evidence"
         script:

@@ -25,7 +25,7 @@ rule faithfulness:
         code=lambda w: rule_params.code_digest(
             "faithfulness", bundle=w.bundle, battery=w.battery
         ),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "faithfulness: {wildcards.battery} of {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -53,7 +53,7 @@ rule localization:
     params:
         settings=rule_params.metrics("localization"),
         code=rule_params.code_digest("localization"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "localization on {wildcards.arch}, seed {wildcards.seed}"
     script:
@@ -79,7 +79,7 @@ rule agreement:
     params:
         settings=rule_params.metrics("agreement"),
         code=rule_params.code_digest("agreement"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "agreement between the seeds of {wildcards.arch}"
     script:
@@ -112,7 +112,7 @@ if study.across:
         params:
             settings=rule_params.across(),
             code=rule_params.code_digest("across"),
-            format=TABLE_FORMAT,
+            format=identity.TABLE_FORMAT,
         message:
             "agreement across architectures"
         script:
@@ -142,7 +142,7 @@ if study.randomisation:
         params:
             settings=lambda w: rule_params.randomise(w.arch, w.bundle),
             code=lambda w: rule_params.code_digest("randomise", bundle=w.bundle),
-            format=TABLE_FORMAT,
+            format=identity.TABLE_FORMAT,
         message:
             "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
         script:
@@ -167,7 +167,7 @@ rule merge_scores:
     params:
         composite=rule_params.merge_scores(),
         code=rule_params.code_digest("merge_scores"),
-        format=TABLE_FORMAT,
+        format=identity.TABLE_FORMAT,
     message:
         "all scores in one table"
     script:

@@ -22,7 +22,7 @@ import pytest
 import slurm_node
 import yaml
 from test_job_errors import AROUND, printed
-from test_kill import TABLES, same
+from test_kill import TABLES, same, wait_for
 from workspace import TINY, Workspace, plant
 
 from gradfaith.cli.doctor import slurm as slurm_doctor
@@ -40,6 +40,7 @@ EDITS = {
 PROFILE = "profiles/slurm/config.yaml"
 STRUCK = 3  # the epoch at whose end a training is struck
 FATES = ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT", "FAILED")
+TRAINED = "results/tiny/models/net-a/seed-0/weights.safetensors"
 SOON = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20")
 
 
@@ -220,11 +221,36 @@ def test_a_wrong_input_is_told_once_and_submitted_once(slurm: slurm_node.Node, f
     fresh.edit(TINY, "net-a: {timm:", "net-a: {weights: mine.pth, timm:")
     ready(fresh)
     last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
-    target = "results/tiny/models/net-a/seed-0/weights.safetensors"
-    text = printed(fresh, "--profile", "profiles/slurm", *SOON, target)
+    text = printed(fresh, "--profile", "profiles/slurm", *SOON, TRAINED)
     assert text.count("ModelUnusable: mine.pth cannot be read as weights: ") == 1
     assert not [words for words in (*AROUND, "Trying to restart job") if words in text]
     assert len(attempts("net-a_0", since=last)) == 1
+
+
+def test_sigterm_cancels_what_was_submitted_and_a_training_keeps_its_state(
+    slurm: slurm_node.Node, fresh: Workspace, tmp_path: Path
+) -> None:
+    fresh.edit(TINY, "epochs: 1,", "epochs: 4000,")
+    fresh.snakemake("results/tiny/data/leakage.json")
+    ready(fresh)
+    logs = fresh.folder / "results/tiny/logs/train"
+    with (tmp_path / "said").open("w") as said:
+        command = fresh.command("--profile", "profiles/slurm", *SOON, TRAINED)
+        run = subprocess.Popen(command, cwd=fresh.folder, env=fresh.environment, stdout=said, stderr=said)
+        try:
+            assert wait_for(lambda: any("epoch 2:" in log.read_text() for log in logs.rglob("*.log")), 180)
+            start = time.monotonic()
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(60) == 1
+            assert time.monotonic() - start < 30  # the executor's thread sleeps between two looks at the queue
+        finally:
+            run.kill()
+    assert wait_for(lambda: attempts("net-a_0")[-1] == "CANCELLED", 30)
+    (log,) = logs.rglob("*.log")
+    assert wait_for(lambda: "TrainingInterrupted: SIGTERM came in epoch" in log.read_text(), 30)
+    assert not list((fresh.folder / ".snakemake/locks").glob("*"))
+    text = (tmp_path / "said").read_text()
+    assert not [words for words in (*AROUND, "Trying to restart job") if words in text]
 
 
 @pytest.mark.slow

@@ -61,7 +61,8 @@ class WorkflowRun(logging.Filter):
     def _judge(self, record: logging.LogRecord) -> bool:
         event = str(getattr(record, "event", ""))
         if event in {"job_error", "group_error"}:
-            self._end_retries()
+            if event == "job_error":
+                self._end_retries(vars(record)["jobid"])
             _drop_repeated_logs(record, event)
             return not self._ending  # jobs that were told to end did not fail
         error = sys.exc_info()[1]
@@ -97,16 +98,16 @@ class WorkflowRun(logging.Filter):
     def _end(self, number: signal.Signals) -> None:
         self._start_no_more()  # Snakemake's printer swallows a KeyboardInterrupt that meets it
         logging.getLogger(SNAKEMAKE_LOGGER).warning(
-            f"{number.name}: {len(_job_processes())} jobs on this machine are asked to end. What is finished stays; "
-            "the next run continues from there."
+            f"{number.name}: the run ends, and its jobs are asked to end. What is finished stays; the next run continues from there."
         )
         time.sleep(CTRL_C_SECONDS if number == signal.SIGINT else 0.0)
         _end_jobs()
 
-    def _end_retries(self) -> None:
-        """Let Snakemake count a job's last attempt where its log says that no other is worth making."""
+    def _end_retries(self, failed: object) -> None:
+        """Let Snakemake count the last attempt of a job, or of its group, if its log says that no other is worth making."""
         for job in list(self._workflow.scheduler.running):
-            if any(last_line(Path(log)) == NO_RETRY for log in job.log):
+            parts = [part for part in getattr(job, "jobs", [job]) if part.jobid == failed]
+            if any(last_line(Path(log)) == NO_RETRY for part in parts for log in part.log):
                 job.attempt = max(job.attempt, job.restart_times + 1)
 
 
