@@ -29,14 +29,13 @@ class Box(Workspace):
     def held(self) -> Iterator[tuple[tuple[str, str], float, float]]:
         """Of every explaining job the device and slot, when it said so at the earliest, and when its maps were there."""
         for cell in CELLS:
-            arch, seed, bundle = Path(cell).parts[-3], Path(cell).parts[-2].removeprefix("seed-"), Path(cell).stem
-            log = self.folder / f"results/tiny/logs/explain/{arch}_{seed}_{bundle}.log"
+            own = Path(cell).with_suffix("").relative_to("results/tiny/maps")
+            log = self.folder / f"results/tiny/logs/explain/{own}.log"
             found = HELD.search(log.read_text())
             assert found, log.read_text()
             assert found[2] == self.devices
-            took = float(
-                (self.folder / f"results/tiny/benchmarks/explain/{arch}_{seed}_{bundle}.tsv").read_text().split()[10]
-            )
+            benchmark = self.folder / f"results/tiny/benchmarks/explain/{own}.tsv"
+            took = float(benchmark.read_text().split()[10])
             end = (self.folder / cell).stat().st_mtime
             yield (found[1], found[3]), end - took, end
 

@@ -87,7 +87,9 @@ def test_an_orphan_that_still_lives_is_not_overrun(fresh: Workspace):
     """A stopped job cannot notice that its parent died; nothing may touch its files until it is gone."""
     run = start(fresh)
     try:
-        assert wait_for(lambda: jobs_of(fresh) and list((fresh.folder / "results").glob("tiny/logs/train/*.log")), 300)
+        assert wait_for(
+            lambda: jobs_of(fresh) and list((fresh.folder / "results").glob("tiny/logs/train/**/*.log")), 300
+        )
         orphans = jobs_of(fresh)
         for orphan in orphans:
             orphan.suspend()

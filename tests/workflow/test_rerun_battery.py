@@ -42,7 +42,7 @@ def test_the_battery_and_the_composite_add_their_scores_and_go_stale_with_the_me
     assert (controls["value"][controls["status"] == "ok"] == 1).all(), "a control repeats itself"
     estimates = pd.read_parquet(spoilable.folder / "results/tiny/estimates.parquet")
     assert {"adcc", "coherency"} <= set(estimates["metric"])
-    log = next((spoilable.folder / "results/tiny/logs/faithfulness").glob("*cams_rerun.log")).read_text()
+    log = next((spoilable.folder / "results/tiny/logs/faithfulness").glob("**/cams.rerun.log")).read_text()
     assert "images explained again, " in log
 
     assert spoilable.planned(SCORES) == {}

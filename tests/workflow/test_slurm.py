@@ -92,7 +92,7 @@ def harder(space: Workspace, late: list[str]) -> None:
     file = space.folder / PROFILE
     profile = yaml.safe_load(re.sub(r"^# (group)", r"\1", file.read_text(), flags=re.M))
     assert {"groups", "group-components"} <= set(profile)
-    short = f"attempt == 1 and wildcards.arch + '_' + wildcards.seed in {late}"
+    short = f"attempt == 1 and wildcards.arch + '/seed-' + wildcards.seed in {late}"
     profile["set-resources"]["train"] = profile["set-resources"]["train"] | {"runtime": f"2 if {short} else 30"}
     file.write_text(yaml.safe_dump(profile))
 
@@ -107,7 +107,8 @@ def leaky(folder: Path) -> str:
 
 def attempts(model: str, key: str = "JobState", *, since: int = 0) -> list[str]:
     """What SLURM says of the attempts at training a model, in their order."""
-    return [job[key] for job in of_rule("train") if f"/{model}/" in job["StdOut"] and int(job["JobId"]) > since]
+    folder = model.replace("/seed-", "_")  # as the executor joins wildcards
+    return [job[key] for job in of_rule("train") if f"/{folder}/" in job["StdOut"] and int(job["JobId"]) > since]
 
 
 def processes(job: str) -> list[psutil.Process]:
@@ -190,7 +191,7 @@ def given_one_gpu(space: Workspace, jobs: list[dict[str, str]], rules: set[str])
     assert {job["TresPerJob"] for job in jobs if job["Partition"] == "gpu"} == {"gres:gpu:fake:1"}
     assert {job.get("TresPerJob") for job in jobs if job["Partition"] == "cpu"} <= {None}
     for rule in rules:
-        logs = list((space.results / f"logs/{rule}").glob("*.log"))
+        logs = list((space.results / f"logs/{rule}").glob("**/*.log"))
         assert logs
         for log in logs:
             assert re.search(r"^device: .* \(GPU [01], the scheduler's choice\)$", log.read_text(), re.M), log
@@ -206,7 +207,7 @@ def test_trainings_go_on_after_whatever_ends_them(slurm: slurm_node.Node, fresh:
     shutil.copytree(fresh.folder, there.folder, symlinks=True)  # with the data, which are no matter of a GPU
     for made in ("models", "predictions", "logs"):
         shutil.rmtree(there.results / made)
-    fates = {"net-a_0": "CANCELLED", "net-a_1": "OUT_OF_MEMORY", "net-b_1": "FAILED"}
+    fates = dict(zip(models, ("CANCELLED", "OUT_OF_MEMORY", "FAILED"), strict=True))
     jobs = under_fire(there, fates, tmp_path, *answers)
     given_one_gpu(there, jobs, {"train", "predict"})
     for model, answer in zip(models, answers, strict=True):
@@ -257,7 +258,8 @@ def test_sigterm_cancels_what_was_submitted_and_a_training_keeps_its_state(
 def test_the_embedded_study_survives_what_happens_to_jobs_on_a_cluster(slurm: slurm_node.Node, tmp_path: Path) -> None:
     here, there = (Workspace(plant(tmp_path / name).folder, "config/config.yaml") for name in ("here", "there"))
     here.snakemake()
-    fates = dict(zip(("resnet_0", "resnet_1", "densenet_0", "densenet_1"), FATES, strict=True))
+    trained = [f"{arch}/seed-{seed}" for arch in ("resnet", "densenet") for seed in (0, 1)]
+    fates = dict(zip(trained, FATES, strict=True))
     jobs = under_fire(there, fates, tmp_path)
     given_one_gpu(there, jobs, {"train", "predict", "explain", "faithfulness"})
     grouped = [job for job in jobs if "group_" in job["StdOut"]]

@@ -24,7 +24,7 @@ def training(space: Workspace) -> tuple[subprocess.Popen[bytes], Path]:
     run = start(space, f"{MODEL}/weights.safetensors")
     states = space.folder / MODEL / "progress"
     assert wait_for(lambda: len(list(states.glob("state-*"))) == 2, 300), "no state was kept"
-    return run, space.folder / "results/tiny/logs/train/net-a_0.log"
+    return run, space.folder / "results/tiny/logs/train/net-a/seed-0.log"
 
 
 def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
@@ -77,5 +77,5 @@ def test_a_terminal_s_signal_reaches_all_and_the_trainer_keeps_its_state(
     gradfaith(fresh, "unlock")
     fresh.snakemake(f"{MODEL}/weights.safetensors")
     assert "continuing from state-" in log.read_text()
-    (first,) = log.parent.glob("net-a_0.attempt-*")
+    (first,) = log.parent.glob("seed-0.attempt-*")
     assert "TrainingInterrupted" in first.read_text(), "what it said stays when the log begins anew"

@@ -14,10 +14,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[3]  # the folder of the Snakefile
 ARCH_AND_SEED = "{arch}/seed-{seed}"
-STUDIES = "config/studies"
-DATASETS = "config/datasets"
-RESULTS = "results"
-RESOURCES = "resources"
+STUDIES, DATASETS = "config/studies", "config/datasets"
+RESULTS, RESOURCES = "results", "resources"
 STAGES = ("data", "models", "predictions", "maps", "scores", "figures", "tables")  # folders of a study's results
 TRAINING_STATE = "progress"  # folder beside a model's weights
 RECORD_ENDING = ".job.json"  # of the record of a finished job, beside its log
@@ -111,7 +109,7 @@ class StudyPaths:
     def _trained(self, path: str) -> str:
         return f"{RESULTS}/{self.models}/{path}"
 
-    # of the study that trained the models, if it is not this one: read, never written
+    # of the study that trained the models: read, never written
     @property
     def trained_card(self) -> str:
         return self._trained(f"models/{ARCH_AND_SEED}/card.json")
@@ -278,7 +276,7 @@ class StudyPaths:
     def table(self, table: str, suffix: str) -> str:
         return self._own(f"tables/{table}.{suffix}")
 
-    # logs and benchmarks: of a rule, with the names of its wildcards
+    # logs and benchmarks: of a rule, with the names of its wildcards, in folders as its outputs lie
     def log(self, rule: str, *wildcards: str) -> str:
         return self._own(f"logs/{self._stem(rule, *wildcards)}.log")
 
@@ -293,4 +291,6 @@ class StudyPaths:
 
     @staticmethod
     def _stem(rule: str, *wildcards: str) -> str:
-        return "/".join((rule, "_".join(f"{{{name}}}" for name in wildcards))) if wildcards else rule
+        """Return the path of a job below `logs/`; a label holds no `/` and no `.`, so no two jobs share one."""
+        parts = {"arch": "/{arch}", "seed": "/seed-{seed}", "bundle": "/{bundle}", "battery": ".{battery}"}
+        return rule + "".join(parts[name] for name in wildcards)
