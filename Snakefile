@@ -15,6 +15,7 @@ from gradfaith.config.sections import TIMM_NAME  # noqa: E402
 from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
+from gradfaith.reporting.escaping import report_texts  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
 from gradfaith.runtime.workflow_run import WorkflowRun  # noqa: E402
 from gradfaith.storage import identity  # noqa: E402

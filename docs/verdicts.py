@@ -15,6 +15,7 @@ import planted
 from planted_scores import FAMILIES, FIRST, GAIN, Key, Name, scores, why_not
 
 from gradfaith import registry
+from gradfaith.reporting.escaping import markdown
 
 PAGE = Path(__file__).with_name("verdicts.md")
 LEVEL = 0.02  # of what the worst control loses: nearer than this to the true map is as good as it
@@ -178,7 +179,7 @@ def _line(family: str, metric: str, found: Mapping[Name, Verdict]) -> str:
     by = ", ".join(name + (f" ({count} of {len(own)})" if count < len(own) else "") for name, count in counts.items())
     lost = [f"{name} ({count})" for name, count in first.lost.items() if count]
     by = "; no number: ".join([by or "**none**", ", ".join(lost)]) if lost else by or "**none**"
-    case = CASES.get(metric) or registry.entry(family, metric).summary
+    case = CASES.get(metric) or markdown(registry.entry(family, metric).summary)
     bends = "-" if np.isnan(first.bend) else "none" if first.bend < SAME else f"{first.bend:.2f}"
     numbers = f"{first.levels[planted.TRUE]:.2f} | {first.levels[first.rival]:.2f} ({first.rival})"
     return f"| {metric}{f' ({shown})' if shown else ''} | {first.better} | {numbers} | {by} | {bends} | {case} |"

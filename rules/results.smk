@@ -58,6 +58,7 @@ if study.meta:
 
 
 # A caption's path takes no wildcards, so every figure and table has a rule of its own name: `snakemake figure_panels`.
+# Snakemake writes the params of these rules into the report's page as they are: `report_texts` makes them safe there.
 for figure, use in plan.figures.items():
 
     rule:
@@ -84,8 +85,8 @@ for figure, use in plan.figures.items():
         resources:
             **job_resources.light(),
         params:
-            settings=rule_params.figure(figure),
-            about=rule_params.study_description(figure),
+            settings=report_texts(rule_params.figure(figure)),
+            about=report_texts(rule_params.study_description(figure)),
             code=rule_params.code_digest("figure", figure=figure),
         message:
             f"figure {figure}"
@@ -121,7 +122,7 @@ for table in plan.tables:
             **job_resources.light(),
         params:
             settings={"use": table},
-            about=rule_params.study_description(),
+            about=report_texts(rule_params.study_description()),
             code=rule_params.code_digest("table", table=table),
         message:
             f"table {table}"

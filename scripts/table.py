@@ -9,7 +9,7 @@ gradfaith.runtime.job.begin()
 from gradfaith import registry
 from gradfaith.dag import job_work
 from gradfaith.reporting.figures.contract import open_inputs
-from gradfaith.reporting.tables import sheet as sheets
+from gradfaith.reporting.tables import contract
 from gradfaith.storage import json_file
 from gradfaith.storage.atomic import write_text
 from gradfaith.storage.origins import check_inputs
@@ -20,7 +20,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     check_inputs(job.input)
     inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
     sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)
-    sheet = sheets.add_caution(sheet, json_file.read(job.input.leakage_check)["caution"])
-    write_text(job.output.md, sheets.markdown(sheet))
-    write_text(job.output.csv, sheets.csv(sheet))
-    write_text(job.output.tex, sheets.latex(sheet))
+    sheet = contract.add_caution(sheet, json_file.read(job.input.leakage_check)["caution"])
+    write_text(job.output.md, contract.markdown(sheet))
+    write_text(job.output.csv, contract.csv(sheet))
+    write_text(job.output.tex, contract.latex(sheet))

@@ -20,8 +20,6 @@ SCORES: tuple[Score, ...] = get_args(Score)
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 STATUSES = ("ok", "undefined", "degenerate", "failed")  # of a score
 NOT_OK = STATUSES[1:]  # of scores that have no value, from mild to bad
-SEED_PAIRS, BETWEEN_IMAGES, REFERENCE = "pairs", "between-images", "reference"  # variants of agreement
-CHANCE_VARIANTS = (BETWEEN_IMAGES, "by-area")  # the score that chance would give, not one of a method
 LEVEL, MIN_GROUPS = (
     0.95,
     8,
@@ -31,6 +29,15 @@ CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest 
 RANDOMISATION = (
     "randomisation"  # the metric of the sanity check: agreement with the maps of a randomised model; lower is better
 )
+# A class of characters for patterns: line breaks and other controls, and what hides or turns the order of others.
+HIDDEN_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+ALL_CLASSES = "macro"  # in place of a class: the average over all of them
+SEED_PAIRS, REFERENCE = (
+    "pairs",
+    "reference",
+)  # variants of agreement: every pair of seeds, the first seed with each other
+BETWEEN_IMAGES, BY_AREA = "between-images", "by-area"  # variants that are the score by chance, not one of a method
+CHANCE_VARIANTS = (BETWEEN_IMAGES, BY_AREA)
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # What a method may need, and the module that only such methods load: maps of other methods do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}

@@ -1,12 +1,15 @@
 """What editors complete from and what config/README.md explains are the models', word for word."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from gradfaith import registry
 from gradfaith.cli.reference import generate
@@ -24,6 +27,18 @@ def test_the_schema_is_the_one_the_models_give(root: Path) -> None:
 def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
     text = (root / generate.README).read_text(encoding="utf-8")
     assert generate.update_readme(text) == text, f"{generate.README}: {DRIFT}"
+
+
+@pytest.mark.parametrize("page", [generate.config_keys, generate.methods_page, generate.metrics_page])
+def test_generated_pages_hold_no_html_and_no_row_with_a_cell_too_many(page: Callable[[], str]) -> None:
+    text = page()
+    blocks = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = [token for block in blocks for token in (block, *(block.children or []))]
+    assert not [token.content for token in tokens if token.type.startswith("html")]
+    tables = [table.split("\n") for table in re.findall(r"(?:^\|.*\n)+", text, re.M)]
+    assert tables
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table if row}) == 1, table[0]
 
 
 def test_the_list_of_methods_is_the_one_their_files_declare(root: Path) -> None:

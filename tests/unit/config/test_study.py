@@ -1,5 +1,6 @@
 """A slip of the pen is refused before any job, with the key's path and what was probably meant."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,15 @@ REFUSED = [
     (f"{NET}/timm", "../../../outside/keep", "architectures.net-a.timm: ", "pattern"),
     (f"{NET}/timm", "a/b", "architectures.net-a.timm: ", "pattern"),
     ("study", "a" * 300, "study: ", "at most 64 characters"),
-    ("title", "a title\n\\input{/etc/passwd}", "title: ", "pattern"),
+    ("title", "a title\n\\input{/etc/passwd}", "title: ", "one line of visible characters"),
+    ("title", "a \u202etitle", "title: ", "'\\u202e'"),
+    ("title", "a\u2028title", "title: ", "'\\u2028'"),
+    # a label that would be taken for something else, and a text where there should be a label
+    ("bundles/cams/methods", {"gradcam": {}, "shuffled-x": {"use": "gradcam"}}, "bundles.cams.methods.shuffled-x", "kept for shuffled copies"),
+    ("batteries/masking/imputers", {"pairs": {"use": "black"}}, "batteries.masking.imputers.pairs", "kept for a variant"),
+    ("batteries/masking/imputers", {"by-area": {"use": "black"}}, "batteries.masking.imputers.by-area", "kept for a variant"),
+    ("figures", {"panels": {"options": {"method": "<script>"}}}, "figures.panels.options.method: '<script>' is no name", ""),
+    ("figures", {"controls": {"options": {"metrics": ["a b"]}}}, "figures.controls.options.metrics: 'a b' is no name", ""),
     ("seeds", [-1, 0], "seeds.0: ", "found -1"),
     ("seeds", [0, 2**63], "seeds.1: ", "less than 2147483648"),
     ("seed", 2**64, "seed: ", "less than 2147483648"),
@@ -227,6 +236,30 @@ def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_pat
     ]:
         card.write_text(text)
         assert said in refusal(tiny, tmp_path).problem
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["a", "macro"], '"macro" is the average over all classes'),
+        (["a", "a"], "classes: each once, found a, a"),
+        (["", "b"], "classes.0: "),
+        (["a", "b\n.. raw:: html"], "classes.1: one line of visible characters"),
+        (["</script><script>alert(1)</script>", "$x_1^2$ & {{ 7*7 }} | `c`"], ""),
+    ],
+)
+def test_names_of_classes_are_texts_on_one_line(
+    tiny: dict[str, Any], tmp_path: Path, classes: list[str], said: str
+) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    known = {"title": "t", "reader": "folder", "raw": "x", "licence": "mine", "evidence": "mask"}
+    card.write_text(json.dumps(known | {"classes": classes}))
+    study = put(tiny, "dataset", {"name": "mine"})
+    if said:
+        assert said in refusal(study, tmp_path).problem
+    else:
+        assert Plan.read(study, tmp_path).dataset.classes == classes
 
 
 def test_a_shuffled_copy_of_the_longest_label_can_be_named_as_primary(tiny: dict[str, Any], root: Path) -> None:

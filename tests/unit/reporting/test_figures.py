@@ -15,6 +15,7 @@ from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, SmallSt
 
 from gradfaith import registry
 from gradfaith.reporting import image_examples, metric_rows
+from gradfaith.reporting.escaping import report_texts
 from gradfaith.reporting.figures import theme
 from gradfaith.storage import json_file, parquet
 
@@ -170,6 +171,32 @@ def test_a_point_stands_where_the_table_says(world: SmallStudy) -> None:
     assert [list(ends) for ends in drawn] == [[row["low"], row["high"]], [row["value"]]]
 
 
+@pytest.mark.parametrize("name", ["controls", "lesion_size", "accuracy_faithfulness"])
+def test_a_study_s_labels_change_no_panel(
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Two metrics with each other's names as labels: every panel holds what it holds under the usual labels."""
+    swapped = {"locacc": "faith", "faith": "locacc"}
+    with theme.use_theme():
+        usual = world.draw(name)
+        for table, schema in (("estimates", parquet.ESTIMATES), ("contrasts", parquet.CONTRASTS)):
+            rows = parquet.read(world.inputs[table], schema)
+            rows = rows.assign(metric=rows["metric"].astype(str).replace(swapped)).astype(
+                {"metric": rows["metric"].dtype}
+            )
+            parquet.write(tmp_path / table, rows, schema)
+            monkeypatch.setitem(world.inputs, table, str(tmp_path / table))
+        monkeypatch.setitem(ABOUT, "metrics", swapped)
+        renamed = world.draw(name)
+    assert sum(len(axes.lines) for axes in usual.axes) > 5
+    for axes, other in zip(usual.axes, renamed.axes, strict=True):
+        pairs = zip(axes.lines, other.lines, strict=True)
+        assert all(np.array_equal(a.get_xydata(), b.get_xydata(), equal_nan=True) for a, b in pairs)
+    said = texts(renamed)
+    assert any(text.startswith("locacc") for text in said) is (name != "lesion_size")  # the label of Faith
+    assert "LocAcc" not in said
+
+
 def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_nothing() -> None:
     table = pd.DataFrame({"value": [0.2, 0.4, 0.6], "low": [0.1, -9.0, np.nan], "high": [0.3, 0.5, np.nan]})
     low, high = theme.axis_range(table)
@@ -294,7 +321,7 @@ def test_strata_are_labelled_with_their_own_bounds() -> None:
 def test_every_figure_and_table_has_a_caption_that_renders(group: str, name: str) -> None:
     text = (registry.PACKAGE.parents[0] / "report" / group / f"{name}.rst").read_text()
     options = {key: option.default for key, option in registry.entry(group, name).options.items()}
-    params = {"about": ABOUT, "settings": {"use": name, "options": options}}
+    params = report_texts({"about": ABOUT, "settings": {"use": name, "options": options}})
     plain = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"params": params})
     body = publish_parts(plain, writer_name="html", settings_overrides={"report_level": 1, "halt_level": 2})["body"]
     assert "a phantom" in body

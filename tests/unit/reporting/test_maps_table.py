@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from gradfaith.reporting.tables import classification as classification_tables
+from gradfaith.reporting.tables import contract as sheet_tables
 from gradfaith.reporting.tables import maps as maps_tables
-from gradfaith.reporting.tables import sheet as sheet_tables
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.reporting.tables.contract import Block, Cell, Sheet
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts
 from gradfaith.stats.estimates import estimate_scores
@@ -18,7 +18,7 @@ CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
 PRIMARY = {"metric": "locacc", "method": "gradcam", "against": "centre"}
 ABOUT = {
     "title": "a & b", "classes": CLASSES, "architectures": ["net_a", "net_b"], "seeds": [0], "controls": ["centre"], "level": 0.95,
-    "min_groups": 8, "better": BETTER, "primary": PRIMARY, "evidence": "mask", "notes": [],
+    "min_groups": 8, "better": BETTER, "metrics": {}, "primary": PRIMARY, "evidence": "mask", "notes": [],
 }  # fmt: skip
 
 
@@ -88,7 +88,25 @@ def test_the_gain_over_shuffled_is_the_contrast_of_the_primary_variant() -> None
     )
     gain = (wide["gradcam"] - wide["shuffled-gradcam"]).mean()
     line = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")[0]
-    assert line[maps_tables.GAIN].startswith(f"{gain:.3f} [")
+    assert line[f"Faith, {maps_tables.GAIN}"].startswith(f"{gain:.3f} [")
+
+
+def test_a_study_s_labels_change_no_column() -> None:
+    """Labels of the study's own, one of them the name of another plug-in: the columns are those of the plug-ins."""
+    labels = {"locacc": "faith", "faith": "drop"}
+    raw = scores(10)
+    raw["metric"] = raw["metric"].map(labels)
+    primary = {**PRIMARY, "metric": "faith"}
+    about = {**ABOUT, "primary": primary, "metrics": {label: name for name, label in labels.items()}}
+    better = dict.fromkeys(labels.values(), "higher")
+    tables = {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], better, primary)}
+    renamed, usual = maps_tables.tabulate(tables, about), maps()[1]
+    for block, other in zip(renamed.blocks, usual.blocks, strict=True):
+        names = {"LocAcc": "faith", "Faith (black)": "drop (black)", "Faith (mean)": "drop (mean)"}
+        names |= {f"Faith, {maps_tables.GAIN}": f"drop, {maps_tables.GAIN}"}
+        assert list(block.header) == [names.get(head, head) for head in other.header]
+        assert block.rows == other.rows
+    assert "gradcam minus centre in faith is" in renamed.lead[0]
 
 
 def test_what_was_lost_is_counted() -> None:
@@ -147,12 +165,6 @@ def test_time_and_size_are_left_open_without_predictions() -> None:
         )
     )
     assert pipes(text, "By architecture")[0]["ms per image"] == "-"
-
-
-def test_latex_escapes_what_latex_would_eat() -> None:
-    assert sheet_tables.escaped(r"a_b & 5 % {x} \ ~ ^ # $ < >") == (
-        r"a\_b \& 5 \% \{x\} \textbackslash{} \textasciitilde{} \textasciicircum{} \# \$ $<$ $>$"
-    )
 
 
 def test_latex_tables_are_rectangular() -> None:

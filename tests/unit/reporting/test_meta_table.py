@@ -7,14 +7,14 @@ import pytest
 import small_meta
 from test_maps_table import pipes
 
+from gradfaith.reporting.tables import contract as sheet_tables
 from gradfaith.reporting.tables import meta as meta_tables
-from gradfaith.reporting.tables import sheet as sheet_tables
-from gradfaith.reporting.tables.sheet import Sheet
+from gradfaith.reporting.tables.contract import Sheet
 from gradfaith.stats import meta_evaluation
 from gradfaith.storage import parquet
 
 ABOUT = {
-    "title": "a phantom", "architectures": ["a", "b"], "level": 0.95, "notes": ["A note."], "better": small_meta.BETTER,
+    "title": "a phantom", "architectures": ["a", "b"], "level": 0.95, "notes": ["A note."], "better": small_meta.BETTER, "metrics": {},
     "controls": list(small_meta.CONTROLS),
 }  # fmt: skip
 LABELS = ("normal", "benign", "malignant")

@@ -26,8 +26,8 @@ def test_notes_are_no_longer_than_the_page_is_wide() -> None:
 
 def test_a_study_of_none_of_the_paper_s_metrics_is_shown_with_its_own() -> None:
     table = pd.DataFrame({"metric": ["shortcut_share", "randomisation", "shortcut_lift", "shortcut_share"]})
-    assert metric_rows.metrics_to_show(table) == ["shortcut_share", "shortcut_lift"]
-    assert metric_rows.metrics_to_show(table, ["shortcut_lift", "faith"]) == ["shortcut_lift"]
+    assert metric_rows.metrics_to_show(table, {}) == ["shortcut_share", "shortcut_lift"]
+    assert metric_rows.metrics_to_show(table, {}, wanted=["shortcut_lift", "faith"]) == ["shortcut_lift"]
     both = pd.concat([table, pd.DataFrame({"metric": ["faith"]})])
-    assert metric_rows.metrics_to_show(both) == metric_rows.metrics_to_show(both, primary="faith") == ["faith"]
-    assert metric_rows.metrics_to_show(both, primary="shortcut_lift") == ["shortcut_lift", "faith"]
+    assert metric_rows.metrics_to_show(both, {}) == metric_rows.metrics_to_show(both, {}, primary="faith") == ["faith"]
+    assert metric_rows.metrics_to_show(both, {}, primary="shortcut_lift") == ["shortcut_lift", "faith"]

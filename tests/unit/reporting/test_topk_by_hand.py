@@ -9,7 +9,7 @@ from winrate_tables import score_rows, values_by_method
 
 from gradfaith.metrics.localization import topk_overlap
 from gradfaith.metrics.maps.located import Located
-from gradfaith.reporting.tables import ranks, sheet
+from gradfaith.reporting.tables import contract, ranks
 from gradfaith.stats.winrates import estimate_winrates
 
 METHODS = ["gradcam", "saliency", "integrated_gradients"]
@@ -71,7 +71,7 @@ def test_the_first_column_wins_every_tie_by_the_published_rule(overlaps: np.ndar
 
 
 def test_the_printed_table_shows_rates_and_ties(found: pd.DataFrame) -> None:
-    text = sheet.markdown(ranks.tabulate({"ranks": found}, ABOUT | {"controls": []}))
+    text = contract.markdown(ranks.tabulate({"ranks": found}, ABOUT | {"controls": []}))
     wins, ties = (
         {line["method"]: line["Overlap"] for line in pipes(text, title)}
         for title in ("net: win rate", "net: first places shared, of contests (contests without a value)")

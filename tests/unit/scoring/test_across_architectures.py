@@ -11,7 +11,7 @@ from joined_tables import joined
 from gradfaith.metrics.agreement import spearman
 from gradfaith.metrics.runners.agreement import choose_partners
 from gradfaith.reporting.tables import across as across_tables
-from gradfaith.reporting.tables import sheet as sheet_tables
+from gradfaith.reporting.tables import contract as sheet_tables
 from gradfaith.scoring import across_architectures, score_rows
 from gradfaith.stats.estimates import ESTIMATE_KEYS, estimate_scores
 from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
@@ -19,7 +19,14 @@ from gradfaith.storage.map_info import MapInfo
 
 ARCHS, SEEDS = {"vit": 8, "resnet": 4, "densenet": 4}, [0, 1]
 METRICS = score_rows.load_plugins("agreement", {name: {"use": name, "options": {}} for name in ("consist", "spearman")})
-ABOUT = {"title": "phantom", "architectures": list(ARCHS), "controls": ["centre"], "level": 0.95, "notes": []}
+ABOUT = {
+    "title": "phantom",
+    "architectures": list(ARCHS),
+    "controls": ["centre"],
+    "level": 0.95,
+    "metrics": {},
+    "notes": [],
+}
 
 
 @pytest.fixture(scope="module")

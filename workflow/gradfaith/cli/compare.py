@@ -14,6 +14,7 @@ import pandas as pd
 from gradfaith.config import locate
 from gradfaith.errors import NotInStudy, name_some
 from gradfaith.registry import did_you_mean
+from gradfaith.reporting.escaping import one_line
 from gradfaith.storage import parquet, paths
 
 JOIN_KEYS = ["metric", "variant", "arch", "arch2", "method", "layer", "target", "by", "stratum"]
@@ -76,7 +77,8 @@ def format_comparison(both: pd.DataFrame, names: tuple[str, str], *, by: str = "
     rows = [heads]
     for row in known.to_dict("records"):
         cells = [
-            str(row[column]) + (f" x {row['arch2']}" if column == "arch" and row["arch2"] else "") for column in columns
+            one_line(str(row[column])) + (f" x {row['arch2']}" if column == "arch" and row["arch2"] else "")
+            for column in columns
         ]
         rows.append([*cells, _format_value(row, "a"), _format_value(row, "b"), f"{row['difference']:+.4f}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -25,6 +25,7 @@ from gradfaith.errors import LayerUnusable, MethodUndefined, ModelUnusable
 from gradfaith.models import checkpoint, speed
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.predict import class_logits, class_probabilities, predict_logits
+from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import overlay, theme
 from gradfaith.runtime import device
 from gradfaith.storage.atomic import replacing_folder
@@ -70,7 +71,8 @@ def run(request: ExplainRequest, root: Path) -> Iterator[str]:
                 maps.put(chunk.label, chunk.info, chunk.start, chunk.maps, chunk.seconds, chunk.diagnostics)
         _draw_figures(folder, resolved, answer, chunks)
     true = f" true class: {answer.true};" if answer.true else ""
-    yield f"{resolved.image.image_id}: {_model_name(request)} answers {answer.text};{true} explained: {answer.target}"
+    line = f"{resolved.image.image_id}: {_model_name(request)} answers {answer.text};{true} explained: {answer.target}"
+    yield one_line(line)
     yield from _format_maps(chunks, left_out)
     yield f"{resolved.out}/: {len(chunks)} overlays, side-by-side.svg and .png, {MAPS_FILE}"
 

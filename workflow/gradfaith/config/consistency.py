@@ -1,13 +1,24 @@
 """Find contradictions between the keys of a study, and options that no plug-in can work with."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 from gradfaith.config import derived_metrics, options
 from gradfaith.config.dataset import Dataset
+from gradfaith.config.sections import LABEL_PATTERN
 from gradfaith.config.study import PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
-from gradfaith.vocabulary import EXTENDED, PARTS, RANDOMISATION, SHUFFLED
+from gradfaith.vocabulary import (
+    BETWEEN_IMAGES,
+    BY_AREA,
+    EXTENDED,
+    PARTS,
+    RANDOMISATION,
+    REFERENCE,
+    SEED_PAIRS,
+    SHUFFLED,
+)
 
 PURPOSE_OF_PART = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
@@ -18,8 +29,8 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     `methods` are all labels that a map can have: methods, controls and shuffled copies.
     """
     checks = (
-        _agreement, _localization, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts, _randomisation, _meta,
-        _privacy,
+        _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts,
+        _randomisation, _meta, _privacy,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -99,11 +110,27 @@ def _batteries(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list
             )
         if filled and not battery.imputers:
             lines.append(f"batteries.{name}.imputers: {', '.join(filled)} takes pixels away, and none says by what")
+        lines += [
+            f"batteries.{name}.imputers.{label}: this name is kept for a variant of other metrics"
+            for label in battery.imputers
+            if label in (SEED_PAIRS, REFERENCE, BETWEEN_IMAGES, BY_AREA)
+        ]
         if battery.imputers and not filled:
             lines.append(
                 f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be read by none of {', '.join(kinds)}"
             )
     return lines
+
+
+def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
+    """Find texts where the options of a figure name something: an architecture, a method, a metric, an imputer."""
+    return [
+        f"figures.{label}.options.{option}: {text!a} is no name"
+        for label, figure in study.figures.items()
+        for option, value in figure.options.items()
+        for text in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(text, str) and text and not re.fullmatch(LABEL_PATTERN, text)
+    ]
 
 
 def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
@@ -167,6 +194,10 @@ def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]
     lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
     for bundle, uses in study.bundles.items():
         for label, use in uses.methods.items():
+            if label.startswith(SHUFFLED):
+                lines.append(
+                    f"bundles.{bundle}.methods.{label}: names that begin with {SHUFFLED} are kept for shuffled copies"
+                )
             unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
             lines += [
                 f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown

@@ -5,19 +5,19 @@ The reader itself is a file in data/readers/; it declares its options, so a wron
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.locate import read_document
-from gradfaith.config.sections import StrictModel
+from gradfaith.config.sections import Line, StrictModel
 from gradfaith.config.study import DatasetUse
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths
-from gradfaith.vocabulary import EvidenceKind
+from gradfaith.vocabulary import ALL_CLASSES, EvidenceKind
 
 SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
 Cue = Literal["order", "couch", "duplicates", "lungs"]
@@ -82,7 +82,7 @@ class Dataset(StrictModel):
     """What the workflow must know of a dataset before it reads it."""
 
     name: str = Field("", description="the file's stem; filled in")
-    title: str = Field(description="a line for tables and captions")
+    title: Line = Field(description="a line for tables and captions")
     reader: str = Field(description="a file in workflow/gradfaith/data/readers/")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader")
     raw: str | None = Field(
@@ -103,7 +103,9 @@ class Dataset(StrictModel):
         description="file names and patients appear nowhere but in the raw folder: keyed hashes stand for them; the key is "
         "resources/<dataset>/private.key",
     )
-    classes: list[str] = Field(min_length=2, description="the labels, in the order of the model's outputs")
+    classes: list[Annotated[Line, Field(min_length=1)]] = Field(
+        min_length=2, description="the labels, in the order of the model's outputs"
+    )
     evidence: EvidenceKind = Field("none", description="what is known of where the truth lies")
     organ: str = Field(
         "", description="the region the reader knows as the organ, for the control that paints it evenly"
@@ -113,6 +115,17 @@ class Dataset(StrictModel):
     )
     licence: str = Field(description="under which terms the images may be used")
     citation: str = Field("", description="whom to cite")
+
+    @field_validator("classes")
+    @classmethod
+    def _names_of_their_own(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"each once, found {', '.join(classes)}")
+        if ALL_CLASSES in classes:
+            raise ValueError(
+                f'"{ALL_CLASSES}" is the average over all classes in every table; name the class otherwise'
+            )
+        return classes
 
     @classmethod
     def read(cls, use: DatasetUse, root: Path) -> "Dataset":

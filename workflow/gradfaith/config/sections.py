@@ -5,14 +5,15 @@ seed, data and `threads`, which is why the number of compute threads belongs to 
 `RECIPE_VERSION` stands for what no key says: the training code.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from gradfaith.errors import StudyInvalid
-from gradfaith.vocabulary import CascadeOrder, Fit
+from gradfaith.vocabulary import HIDDEN_CHARACTERS, CascadeOrder, Fit
 
 LABEL_PATTERN, LABEL_LENGTH = r"^[a-z0-9][a-z0-9_-]*$", 64
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=LABEL_LENGTH)]  # part of paths
@@ -31,6 +32,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 KEYS_ADDED_LATER = frozenset(  # keys that came when models had been trained already
     {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
 )
+
+
+def _visible(text: str) -> str:
+    if hidden := re.search(rf"[{HIDDEN_CHARACTERS}]", text):
+        raise ValueError(f"one line of visible characters, found {hidden[0]!a} in it")
+    return text
+
+
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_visible)]  # shown, never part of paths
 
 
 class StrictModel(BaseModel):

@@ -19,6 +19,7 @@ from gradfaith.config.sections import (
     Architecture,
     Image,
     Label,
+    Line,
     Meta,
     Randomisation,
     Seed,
@@ -201,10 +202,8 @@ class Keep(StrictModel):
 class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
-    study: Label = Field(description="its name; everything it makes lies under results/<study>/")
-    title: str = Field(
-        "", pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200, description="a line for the report, of visible characters"
-    )
+    study: Label = Field(description="its name; everything it makes lies under `results/<study>/`")
+    title: Line = Field("", description="a line for the report, of visible characters")
     base: Label | None = Field(
         None, description=f"a study to stand on: {', '.join(TAKEN_FROM_BASE)} and their files come from there"
     )

@@ -16,7 +16,7 @@ from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.data import raw_files
 from gradfaith.storage import paths
 from gradfaith.storage.paths import PROJECT
-from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
+from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY, SEED_PAIRS
 
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
@@ -179,7 +179,7 @@ class RuleParams:
             if study.primary.metric in battery.metrics:
                 declared = registry.entry("faithfulness", battery.metrics[study.primary.metric].use).declared
                 return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
-        return "pairs" if study.primary.metric in study.agreement else ""
+        return SEED_PAIRS if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
         return self.plan.figures[figure].model_dump()
@@ -192,6 +192,7 @@ class RuleParams:
             "seeds": [],
             "controls": [],
             "primary": {},
+            "metrics": {},
             "better": {},
             "notes": [],
         }
@@ -205,6 +206,7 @@ class RuleParams:
             "level": study.statistics.level,
             "min_groups": study.statistics.min_groups,
             "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
+            "metrics": {label: use.use for named in self.plan.metrics.values() for label, use in named.items()},
             "better": self._better(),
             "evidence": self.plan.dataset.evidence,
             "notes": self.plan.table_notes,

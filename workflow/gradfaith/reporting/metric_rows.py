@@ -4,6 +4,9 @@ Of a metric's variants one is primary: the first imputer of a faithfulness metri
 order), all pairs of seeds for an agreement metric, the fully random network for randomisation. The chance
 level of an agreement metric is another variant: the same metric between different images.
 
+A study gives metrics labels of its own. What is shown, and in which order, goes by the plug-in behind a label, `metrics`:
+label -> name of the plug-in. A label that is not the plug-in's name is shown as it is.
+
 Tables are those of stats/: estimates, contrasts, ranks, classification, meta (columns: storage/parquet.py).
 """
 
@@ -14,9 +17,8 @@ import pandas as pd
 
 from gradfaith import vocabulary
 from gradfaith.metrics.maps import rank_correlation
-from gradfaith.stats.classification import MACRO
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import SEED_PAIRS, SHUFFLED
+from gradfaith.vocabulary import ALL_CLASSES, SEED_PAIRS, SHUFFLED
 
 TableRow = Mapping[Any, Any]
 DISPLAY_NAMES = {
@@ -33,8 +35,24 @@ DEFAULT_METRICS = ("locacc", "saliency_score", "iou_area_matched", "faith", "con
 
 
 def display_name(name: str) -> str:
-    """Return a metric's name as readers know it."""
+    """Return the name of a metric's plug-in, or of a rate of classification, as readers know it."""
     return DISPLAY_NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def display_label(label: str, metrics: Mapping[str, str]) -> str:
+    """Return a metric's label as readers know it: the display name if it is the plug-in's name, else the label itself."""
+    return display_name(label) if metrics.get(label, label) == label else label
+
+
+def display_column(column: MetricVariant, metrics: Mapping[str, str]) -> str:
+    """Return a metric's label as readers know it, with its variant."""
+    label, variant = column
+    return display_label(label, metrics) + (f" ({variant})" if variant else "")
+
+
+def labels_of_plugin(name: str, labels: Sequence[str], metrics: Mapping[str, str]) -> list[str]:
+    """Return those of some labels behind which a plug-in stands."""
+    return [label for label in labels if metrics.get(label, label) == name]
 
 
 def index_rows(table: pd.DataFrame, column: str) -> dict[str, TableRow]:
@@ -64,7 +82,7 @@ def rows_across_architectures(table: pd.DataFrame) -> pd.DataFrame:
 
 def macro_average_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the classification table that are averages over all classes."""
-    return table[table["class"] == MACRO]
+    return table[table["class"] == ALL_CLASSES]
 
 
 def primary_variant(table: pd.DataFrame, metric: str) -> str:
@@ -80,21 +98,30 @@ def rows_of_metric(table: pd.DataFrame, metric: str, variant: str | None = None)
     return table[(table["metric"] == metric) & (table["variant"] == wanted)]
 
 
-def metrics_to_show(table: pd.DataFrame, metrics: Sequence[str] = (), primary: str = "") -> list[str]:
-    """Return the requested metrics that the table has.
+def metrics_to_show(
+    table: pd.DataFrame,
+    metrics: Mapping[str, str],
+    *,
+    wanted: Sequence[str] = (),
+    primary: str = "",
+    plugins: Sequence[str] = DEFAULT_METRICS,
+) -> list[str]:
+    """Return the labels in `wanted` that the table has.
 
-    Without a request: the study's primary metric and DEFAULT_METRICS, or else the first metrics that the table has.
+    Without any in `wanted`: the study's primary metric and those of `plugins`, or else the first that the table has.
     """
-    available = [metric for metric in metrics_in_display_order(table) if metric != vocabulary.RANDOMISATION]
-    wanted = metrics or (DEFAULT_METRICS if primary in {"", *DEFAULT_METRICS} else (primary, *DEFAULT_METRICS))
-    found = [metric for metric in wanted if metric in available]
-    return found if found or metrics else available[: len(DEFAULT_METRICS)]
+    available = [label for label in metrics_in_display_order(table, metrics) if label != vocabulary.RANDOMISATION]
+    if wanted:
+        return [label for label in wanted if label in available]
+    found = [label for name in plugins for label in labels_of_plugin(name, available, metrics)]
+    first = [primary] if primary in available and primary not in found else []
+    return first + found if found or first else available[: len(DEFAULT_METRICS)]
 
 
-def metrics_in_display_order(table: pd.DataFrame) -> list[str]:
-    """Return the table's metrics, DEFAULT_METRICS first."""
+def metrics_in_display_order(table: pd.DataFrame, metrics: Mapping[str, str]) -> list[str]:
+    """Return the labels of the table's metrics, those of DEFAULT_METRICS first."""
     place = {name: number for number, name in enumerate(DEFAULT_METRICS)}
-    return sorted(dict.fromkeys(table["metric"]), key=lambda name: place.get(name, len(place)))
+    return sorted(dict.fromkeys(table["metric"]), key=lambda label: place.get(metrics.get(label, label), len(place)))
 
 
 def metrics_by_rank_agreement(table: pd.DataFrame, truth: str, primary: bool = True) -> list[MetricVariant]:

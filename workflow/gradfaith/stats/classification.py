@@ -36,6 +36,7 @@ from gradfaith.stats.intervals import (
     interval_from_jackknife,
     no_interval,
 )
+from gradfaith.vocabulary import ALL_CLASSES
 
 
 def true_positives(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
@@ -140,7 +141,6 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
         return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan))
 
 
-MACRO = "macro"
 NO_SPREAD = "the same without any one group: no spread to build an interval on"
 CLASSIFICATION_COLUMNS = ("arch", "metric", "class", *INTERVAL_COLUMNS_WITHOUT_P, "status", "n_undefined")
 
@@ -181,7 +181,7 @@ class _ClassMetric:
     """One metric of one class, per seed and without each group."""
 
     name: str
-    class_name: str  # or MACRO
+    class_name: str  # or ALL_CLASSES
     theta: FloatArray  # (r)
     without: FloatArray  # (g, r): the number without the group
     weight: FloatArray  # (g, r): images behind the number, or their share
@@ -225,7 +225,7 @@ def _metrics_of_architecture(table: pd.DataFrame, classes: list[str]) -> Iterato
     without = total - by_group
     images = by_group.sum(axis=(2, 3))
     n = int(images.sum(axis=0).max())
-    yield _ClassMetric("accuracy", MACRO, accuracy(total), accuracy(without), images, n, lost_df=0)
+    yield _ClassMetric("accuracy", ALL_CLASSES, accuracy(total), accuracy(without), images, n, lost_df=0)
     of_class = images_of_class(by_group)
     yield _macro_mean("balanced_accuracy", sensitivity(total), sensitivity(without), of_class, n)
     for metric, (rate, basis) in RATES.items():
@@ -263,7 +263,7 @@ def _by_class(
 def _macro_mean(metric: str, theta: FloatArray, without: FloatArray, weight: FloatArray, n: int) -> _ClassMetric:
     share = (weight / np.maximum(weight.sum(axis=0), 1)).mean(axis=-1)
     lost_df = theta.shape[-1] - 1
-    return _ClassMetric(metric, MACRO, theta.mean(axis=-1), without.mean(axis=-1), share, n, lost_df)
+    return _ClassMetric(metric, ALL_CLASSES, theta.mean(axis=-1), without.mean(axis=-1), share, n, lost_df)
 
 
 def _estimate_row(metric: _ClassMetric, runs: list[SeedRun], rule: IntervalRule) -> dict[str, object]:

@@ -16,6 +16,7 @@ from gradfaith.cli.reference import plugin_tables
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.options import options_model
 from gradfaith.config.study import Battery, Bundle, MethodUse, PluginUse, Study
+from gradfaith.reporting.escaping import markdown
 from gradfaith.storage.atomic import write_text
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
@@ -62,7 +63,7 @@ def study_schema() -> str:
 def config_keys() -> str:
     """Return every key of a study and of a dataset, and every plug-in with its options, as Markdown."""
     lines = ["### Keys of a study", "", "| key | default | what it says |", "|---|---|---|"]
-    lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(Study, "")]
+    lines += _field_rows(Study)
     lines += [
         "",
         "### Keys of a dataset (`config/datasets/<name>.yaml`)",
@@ -70,9 +71,7 @@ def config_keys() -> str:
         "| key | default | what it says |",
         "|---|---|---|",
     ]
-    lines += [
-        f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(Dataset, "") if path != "name"
-    ]
+    lines += _field_rows(Dataset, left_out="name")
     lines += ["", "### Options of the readers", ""]
     for name in registry.names("readers"):
         model = options_model("readers", name)
@@ -82,7 +81,7 @@ def config_keys() -> str:
             "| option | default | what it says |",
             "|---|---|---|",
         ]
-        lines += [f"| `{path}` | {default} | {words} |" for path, default, words in _list_fields(model, "")] + [""]
+        lines += [*_field_rows(model), ""]
     lines += ["### Names", "", "| where | name | what it is | options |", "|---|---|---|---|"]
     for where, group in PLUGIN_KEYS.items():
         lines += [_plugin_row(where, entry) for entry in registry.entries(group).values()]
@@ -115,14 +114,16 @@ def write_all(root: Path) -> None:
     write_text(root / METRICS, metrics_page())
 
 
+def _field_rows(model: type[BaseModel], left_out: str = "") -> list[str]:
+    """Return a row per field; its description is Markdown."""
+    fields = [field for field in _list_fields(model, "") if field[0] != left_out]
+    return [plugin_tables.markdown_row((markdown(path, code=True), default, words)) for path, default, words in fields]
+
+
 def _list_fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
-        default = (
-            "**needed**"
-            if field.is_required()
-            else f"`{_format_default(field.get_default(call_default_factory=True))}`"
-        )
+        default = "**needed**" if field.is_required() else _format_default(field.get_default(call_default_factory=True))
         inner, holder = _inner_model(field.annotation)
         yield path, "" if inner is not None and not field.is_required() else default, field.description or ""
         if inner is not None:
@@ -143,12 +144,13 @@ def _inner_model(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 def _format_default(value: Any) -> str:
     if value is PydanticUndefined or value is None:
-        return "empty"
-    return json.dumps(value.model_dump() if isinstance(value, BaseModel) else value)
+        return markdown("empty", code=True)
+    return markdown(json.dumps(value.model_dump() if isinstance(value, BaseModel) else value), code=True)
 
 
 def _plugin_row(where: str, entry: registry.Entry) -> str:
-    return f"| {where} | `{entry.name}` | {entry.summary} | {plugin_tables.format_options(entry)} |"
+    name, options = markdown(entry.name, code=True), plugin_tables.format_options(entry, code=True)
+    return plugin_tables.markdown_row((markdown(where), name, markdown(entry.summary), options))
 
 
 def _names_or_mapping(names: tuple[str, ...], mapping: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,13 @@ For which networks a method is defined comes from cli/method_support.py, which b
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 from gradfaith import registry
 from gradfaith.registry import Entry
+from gradfaith.reporting.escaping import markdown
 from gradfaith.vocabulary import RERUN_BATTERY
 
 WIDTH = 120
@@ -54,12 +56,14 @@ def methods_markdown(support: MethodSupport) -> str:
     """Return the tables of methods and controls as Markdown."""
     lines: list[str] = []
     for group, title in METHOD_GROUPS.items():
-        heads = (METHOD_HEADS[0], "what it is", *METHOD_HEADS[1:], "options", *support)
+        heads = (METHOD_HEADS[0], "what it is", *METHOD_HEADS[1:], "options", *map(markdown, support))
         lines += [f"### {title}", "", markdown_row(heads), "|---" * len(heads) + "|"]
         for entry in registry.entries(group).values():
             name, *rest = method_cells(entry)
             verdicts = ("yes" if not why[entry.name] else f"no: {why[entry.name]}" for why in support.values())
-            lines.append(markdown_row((f"`{name}`", entry.summary, *rest, format_options(entry), *verdicts)))
+            texts = map(markdown, (entry.summary, *rest))
+            options = format_options(entry, code=True)
+            lines.append(markdown_row((markdown(name, code=True), *texts, options, *map(markdown, verdicts))))
         lines.append("")
     return "\n".join((*lines, *METHODS_FOOTER)) + "\n"
 
@@ -92,15 +96,16 @@ def _format_count(count: int | str, word: str) -> str:
     return f"a {word} per {match[1].replace('_', ' ')}" + (f" and {match[2]} more" if match[2] else "")
 
 
-def format_options(entry: Entry, quote: str = "`") -> str:
-    """Return every option with its default, and the limits that options must keep."""
-    defaults = (f"{quote}{key}: {option.default!r}{quote}" for key, option in entry.options.items())
-    limits = ", ".join(f"{quote}{limit}{quote}" for limit in entry.declared.get("limits", ()))
+def format_options(entry: Entry, *, code: bool = False) -> str:
+    """Return every option with its default, and the limits that options must keep; `code`: as code in Markdown."""
+    show = partial(markdown, code=True) if code else str
+    defaults = (show(f"{key}: {option.default!r}") for key, option in entry.options.items())
+    limits = ", ".join(map(show, entry.declared.get("limits", ())))
     return (", ".join(defaults) or "none") + (f"; {limits}" if limits else "")
 
 
 def _options_line(entry: Entry) -> str:
-    return f"options: {format_options(entry, quote='')}" if entry.options else ""
+    return f"options: {format_options(entry)}" if entry.options else ""
 
 
 def _support_lines(entry: Entry, support: MethodSupport) -> Iterator[str]:
@@ -130,8 +135,8 @@ def _wrap_row(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """Return a row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """Return a row of a Markdown table; the cells are Markdown."""
+    return f"| {' | '.join(cells)} |"
 
 
 METRIC_HEADS = (
@@ -155,8 +160,7 @@ def _metric_cells(entry: Entry) -> tuple[str, ...]:
     declared = entry.declared
     low, high = ("" if bound is None else f"{bound:g}" for bound in declared["bounds"])
     chance = declared.get("chance", "")
-    return (
-        f"`{entry.name}`",
+    texts = (
         entry.summary,
         f"{declared['target']} class",
         f"{low or 'unbounded'} to {high or 'unbounded'}",
@@ -168,6 +172,7 @@ def _metric_cells(entry: Entry) -> tuple[str, ...]:
         declared.get("cite") or "-",
         declared.get("differs") or "-",
     )
+    return markdown(entry.name, code=True), *map(markdown, texts)
 
 
 def _format_cost(declared: Mapping[str, Any]) -> str:

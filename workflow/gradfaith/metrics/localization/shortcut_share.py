@@ -11,6 +11,7 @@ import numpy as np
 
 from gradfaith.metrics.contract import Metric, Values
 from gradfaith.metrics.maps.located import Located
+from gradfaith.vocabulary import BY_AREA
 
 METRIC = Metric(
     family="localization",
@@ -28,4 +29,4 @@ def score(located: Located) -> dict[str, Values]:
     undefined = (mass <= 0) | (located.region.area == 0)
     reason = "the image has no shortcut, or the map has no mass"
     share = located.inside / np.where(mass > 0, mass, 1)
-    return {"": Values(share, undefined, reason), "by-area": Values(located.region.share, undefined, reason)}
+    return {"": Values(share, undefined, reason), BY_AREA: Values(located.region.share, undefined, reason)}

@@ -1,11 +1,14 @@
 """Accuracy against faithfulness: does the better classifier have the more faithful maps?
 
     x  balanced accuracy of an architecture, with its interval (classification)
-    y  Faith's gain over the same maps shuffled, with its interval (contrasts), or Faith itself
+    y  Faith's gain over the same maps shuffled, with its interval (contrasts), or Faith itself; another metric
+       if the option names its label
 
 A gain of 0 means that where the map shows something does not matter to the model. There are as many points as
 architectures: with a handful, no correlation is computed, drawn or claimed.
 """
+
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,10 +21,12 @@ from gradfaith.vocabulary import SHUFFLED
 FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
 
 
-def draw(inputs: FigureInputs, *, metric: str = "faith", method: str = "", gain: bool = True) -> theme.Page:
+def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool = True) -> theme.Page:
     method, archs = method or inputs.primary["method"], list(inputs.architectures)
     table = metric_rows.rows_over_all_images(inputs.tables["contrasts" if gain else "estimates"])
-    table = metric_rows.rows_of_metric(table[table["method"] == method], metric)
+    table = table[table["method"] == method]
+    metric = metric or _first_label(table, inputs.metrics)
+    table = metric_rows.rows_of_metric(table, metric)
     faith = table[table["against"] == SHUFFLED + method] if gain else table
     classed = metric_rows.macro_average_rows(inputs.tables["classification"])
     accuracy = classed[(classed["metric"] == "balanced_accuracy") & classed["arch"].isin(archs)]
@@ -39,7 +44,10 @@ def draw(inputs: FigureInputs, *, metric: str = "faith", method: str = "", gain:
     variant = next(iter(table["variant"]), "")
     over = f"gain over shuffled maps\n({method}, {variant})" if gain else f"({method}, {variant})"
     axes.set(
-        xlim=part[0], ylim=part[1], xlabel="Balanced accuracy", ylabel=f"{metric_rows.display_name(metric)}: {over}"
+        xlim=part[0],
+        ylim=part[1],
+        xlabel="Balanced accuracy",
+        ylabel=f"{metric_rows.display_label(metric, inputs.metrics)}: {over}",
     )
     figure.legend(handles=[theme.legend_entry(arch, *look[arch]) for arch in archs], loc="outside right upper")
     lines = theme.describe_basis(
@@ -52,6 +60,12 @@ def draw(inputs: FigureInputs, *, metric: str = "faith", method: str = "", gain:
     )
     theme.add_note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.", arrows)
     return figure
+
+
+def _first_label(table: pd.DataFrame, metrics: Mapping[str, str]) -> str:
+    """Return the first of a table's metrics whose plug-in is `faith`; "" without one."""
+    labels = metric_rows.labels_of_plugin("faith", [*dict.fromkeys(table["metric"])], metrics)
+    return labels[0] if labels else ""
 
 
 def _draw_cross(

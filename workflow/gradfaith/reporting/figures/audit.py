@@ -15,6 +15,8 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.storage.hdf5 import ImageStore
@@ -234,16 +236,15 @@ def _draw_suspect_pairs(part: SubFigure, inputs: FigureInputs) -> None:
     pairs, title = _find_suspect_pairs(inputs)
     part.suptitle(title, x=0.012, ha="left", fontsize=8.5)
     panels = part.subplots(1, 2 * SHOWN_PAIRS, gridspec_kw={"wspace": 0.04})
-    rows = inputs.tables["manifest"].to_dict("records")
-    about = {str(row["image_id"]): f"{row['label']!s}\n{{}}\n{row['group']!s}" for row in rows}
+    about = metric_rows.index_rows(inputs.tables["manifest"], "image_id")
     for place, axes in enumerate(panels):
         axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
         if place // 2 < len(pairs):
             image = pairs[place // 2][place % 2]
             axes.imshow(_load_grey_image(inputs.images, image), cmap="gray", vmin=0, vmax=255)
-            name = image.rsplit("/", 1)[-1]
-            axes.set_title(about[image].format(name[:22]), fontsize=5.8, loc="left")
+            lines = (about[image]["label"], image.rsplit("/", 1)[-1][:22], about[image]["group"])
+            axes.set_title("\n".join(one_line(str(line)) for line in lines), fontsize=5.8, loc="left")
 
 
 def _load_grey_image(images: ImageStore, image: str) -> NDArray[np.uint8]:

@@ -50,6 +50,7 @@ class FigureInputs:
     seeds: Sequence[int]
     controls: Sequence[str]
     primary: Mapping[str, str]  # metric, method, against
+    metrics: Mapping[str, str]  # label -> name of the plug-in
     level: float
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # predictions: with columns arch and seed
     images: ImageStore | None = None
@@ -75,7 +76,7 @@ TABLE_NAMES = (*SCHEMAS, "predictions")
 def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any]) -> FigureInputs:
     """Read the tables and open the stores among `inputs` (name -> path or paths); `stack` closes the stores.
 
-    `about`: title, classes, architectures, seeds, controls, primary and level of the study, and more for some figures.
+    `about`: title, classes, architectures, seeds, controls, primary, metrics and level of the study, and more for some figures.
     """
     tables = {name: pd.DataFrame() for name in TABLE_NAMES}
     tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
@@ -89,6 +90,7 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str,
         seeds=about["seeds"],
         controls=about["controls"],
         primary=about["primary"],
+        metrics=about["metrics"],
         level=about["level"],
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,

@@ -38,7 +38,7 @@ CROSSES_NOTE = "Crosses: intervals of the shuffled copies are in maps.csv."
 
 def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     table = metric_rows.rows_over_all_images(inputs.tables["estimates"])
-    shown = metric_rows.metrics_to_show(table, metrics, inputs.primary["metric"])
+    shown = metric_rows.metrics_to_show(table, inputs.metrics, wanted=metrics, primary=inputs.primary["metric"])
     archs = [name for name in inputs.architectures if name in set(table["arch"])]
     table = table[table["metric"].isin(shown)]
     every = metric_rows.methods_in_display_order(table, inputs.controls)
@@ -61,7 +61,9 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
         for line, arch in enumerate(archs):
             estimates, shuffled, level = (part[part["arch"] == arch] for part in (rows, copies, chance))
             _draw_panel(panels[line, column], estimates, shuffled, level, methods, look, shown_part)
-        panels[-1, column].set(xlabel=_axis_label(metric, rows), xlim=shown_part)
+        panels[-1, column].set(
+            xlabel=_axis_label(metric_rows.display_label(metric, inputs.metrics), rows), xlim=shown_part
+        )
     for line, arch in enumerate(archs):
         panels[line, 0].set_title(arch, fontweight="bold")
         panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
@@ -107,9 +109,9 @@ def _commonest_status(row: metric_rows.TableRow) -> str:
     return max(NOT_OK, key=lambda status: int(row.get(f"n_{status}", 0)))
 
 
-def _axis_label(metric: str, rows: pd.DataFrame) -> str:
+def _axis_label(name: str, rows: pd.DataFrame) -> str:
     variant = next(iter(rows["variant"]), "")
-    return metric_rows.display_name(metric) + (f"\n({variant})" if variant else "")
+    return name + (f"\n({variant})" if variant else "")
 
 
 def _legend_entries(look: theme.Marks, folded: bool, chance: bool) -> list[Line2D]:

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
+from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import overlay, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.storage.hdf5 import MapStore
@@ -131,7 +132,7 @@ def _draw_example(axes: Axes, inputs: FigureInputs, method: str, arch: str) -> N
         f"why {inputs.classes[int(about['target'])]}?",
         describe_lost_map(lost.maps.maps(method, 0, slice(lost.row, lost.row + 1))[0]),
     )
-    axes.set_xlabel("\n".join(overlay.wrap_name(line, 30) for line in words), fontsize=6.2, labelpad=2)
+    axes.set_xlabel("\n".join(overlay.wrap_name(one_line(line), 30) for line in words), fontsize=6.2, labelpad=2)
 
 
 def _find_first_lost_map(inputs: FigureInputs, method: str, arch: str) -> LostMap:

@@ -15,6 +15,7 @@ from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import LESION_SIZES, lesion_size
 
 FIGURE = Figure(needs=("estimates", "manifest", "scores"))
+PLUGINS = ("locacc", "saliency_score", "iou_area_matched")  # whose labels are shown unless the option names others
 
 
 def draw(
@@ -22,12 +23,15 @@ def draw(
     *,
     method: str = "",
     control: str = "random-grid",
-    metrics: tuple[str, ...] = ("locacc", "saliency_score", "iou_area_matched"),
+    metrics: tuple[str, ...] = (),
 ) -> theme.Page:
     method = method or inputs.primary["method"]
     table = metric_rows.rows_of_single_architectures(inputs.tables["estimates"])
-    table = table[table["stratum"].isin(LESION_SIZES) & table["method"].isin((method, control))]
-    shown, archs = metric_rows.metrics_to_show(table, metrics), list(inputs.architectures)
+    table = table[(table["by"] == "lesion_size") & table["method"].isin((method, control))]
+    shown, archs = (
+        metric_rows.metrics_to_show(table, inputs.metrics, wanted=metrics, plugins=PLUGINS),
+        list(inputs.architectures),
+    )
     figure, look = theme.new_page(2.9), theme.palette(archs)
     panels = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
     ticks = stratum_labels(inputs.tables["manifest"], inputs.tables["scores"])
@@ -45,7 +49,7 @@ def draw(
             )
             _draw_line(axes, here[here["method"] == method], shift, *look[arch], part)
         axes.set(
-            title=metric_rows.display_name(metric),
+            title=metric_rows.display_label(metric, inputs.metrics),
             xticks=range(len(LESION_SIZES)),
             xlim=(-0.5, len(LESION_SIZES) - 0.5),
         )

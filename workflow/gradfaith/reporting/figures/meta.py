@@ -43,9 +43,9 @@ def draw(
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.05))
     rows = pd.concat([ranked[(ranked["view"] == view) & (ranked["who"] == who)] for view, who, _ in RANKINGS])
     shown = _draw_correlations(left, rows, columns)
-    left.set_xlabel(f"{coefficient.capitalize()} with {metric_rows.display_name(truth)}")
+    left.set_xlabel(f"{coefficient.capitalize()} with {metric_rows.display_label(truth, inputs.metrics)}")
     _draw_controls(right, controls, columns)
-    names = [metric_rows.display_name(metric) + (f" ({variant})" if variant else "") for metric, variant in columns]
+    names = [metric_rows.display_column(column, inputs.metrics) for column in columns]
     left.set(yticks=range(len(columns)), yticklabels=names, ylim=(len(columns) - 0.4, -0.6))
     left.set_title(arch or "all architectures")
     right.set_title("Above the median method, % of images")

@@ -55,7 +55,7 @@ def draw(
             _write_answer(line[0], answers[image])
     theme.add_note(
         figure,
-        f"{arch}, seed {seed}; {describe_shown_images(shown, inputs.images, inputs.primary, choice)}",
+        f"{arch}, seed {seed}; {describe_shown_images(shown, inputs, choice)}",
         overlay.SCALING_NOTE,
     )
     return figure

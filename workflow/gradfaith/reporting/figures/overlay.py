@@ -11,7 +11,7 @@ the explained score.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from textwrap import fill
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.reporting import metric_rows
+from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures.contract import FigureInputs
 from gradfaith.reporting.image_examples import SelectionRule
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
@@ -139,15 +141,15 @@ def font_size_to_fit(names: list[str], side: float, largest: float) -> float:
     return min(largest, 72 * side / (0.62 * longest))
 
 
-def describe_shown_images(
-    shown: Sequence[str], images: ImageStore, primary: Mapping[str, str], choice: SelectionRule
-) -> str:
+def describe_shown_images(shown: Sequence[str], inputs: FigureInputs, choice: SelectionRule) -> str:
     """Return the note under a figure: how its images were chosen, and what the outline is if one is drawn."""
+    assert inputs.images is not None
+    metric = metric_rows.display_label(inputs.primary["metric"], inputs.metrics)
     rule = {
-        "median": f"nearest to their class's median {metric_rows.display_name(primary['metric'])}",
+        "median": f"nearest to their class's median {metric}",
         "random": "drawn at random",
     }
-    legend = evidence_legend(images.mask("evidence", shown)[0])
+    legend = evidence_legend(inputs.images.mask("evidence", shown)[0])
     return f"images {rule[choice]}, never chosen by eye. {legend}".rstrip()
 
 
@@ -207,5 +209,7 @@ def _describe_source(info: MapInfo, letters: int) -> str:
 
 def _page_notes(image: ExplainedImage, width: float) -> tuple[str, ...]:
     explained = f"Explained: {image.explained}. {evidence_legend(image.evidence)}".rstrip()
-    answer = fill(f"{image.name}: {image.model} answers {image.answer}.", int(15 * width))  # a file's name can be long
+    answer = fill(
+        f"{one_line(image.name)}: {image.model} answers {image.answer}.", int(15 * width)
+    )  # a file's name can be long
     return answer, explained, SCALING_NOTE

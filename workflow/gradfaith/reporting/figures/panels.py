@@ -54,7 +54,7 @@ def draw(
     overlay.add_colour_bar(figure, panels, f"{method}, share of the map's maximum")
     theme.add_note(
         figure,
-        f"Seed {seed}; {describe_shown_images(shown, inputs.images, inputs.primary, choice)}",
+        f"Seed {seed}; {describe_shown_images(shown, inputs, choice)}",
         overlay.SCALING_NOTE,
     )
     return figure

@@ -39,6 +39,7 @@ RAISES, LOWERS = COLOURS[2], "#DD3C14"  # the score of a class
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SHARE_COLOURS = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
 DASHED: Any = (0, (2, 1.4))
+HEAT_MAP: dict[str, Any] = {"cmap": SHARE_COLOURS, "vmin": 0, "cbar": False, "linewidths": 1, "linecolor": "white"}
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 8,
     "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5,
@@ -48,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6,
     "grid.color": PALE, "grid.linewidth": 0.5, "legend.frameon": False, "figure.facecolor": "white",
     "savefig.facecolor": "white", "figure.dpi": DPI, "savefig.dpi": DPI, "lines.linewidth": 1.2,
-    "svg.fonttype": "none", "svg.hashsalt": "gradfaith", "figure.constrained_layout.use": True,
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "gradfaith", "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 

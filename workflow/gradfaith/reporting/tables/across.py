@@ -5,22 +5,24 @@ compared between different images. A method that one side has and the other has 
 CSV holds the same rows, classes and lesion sizes too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from gradfaith.metrics.runners.ensemble import ENSEMBLE
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import display_name
+from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import (
     ESTIMATE_COLUMNS,
+    Block,
+    Cell,
+    Sheet,
     Table,
     count_range,
     estimate_cell,
     interval_sentence,
 )
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 from gradfaith.vocabulary import BETWEEN_IMAGES, NOT_OK
 
 TABLE = Table(needs=("estimates",), study_key="across")
@@ -40,7 +42,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
         table[["arch", "arch2"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda pair: (pair[1] == ENSEMBLE, place[pair[0]], place.get(pair[1], 0)),
     )
-    blocks = [_block(table, arch, arch2, about["controls"]) for arch, arch2 in pairs]
+    blocks = [_block(table, arch, arch2, about) for arch, arch2 in pairs]
     alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
     named = f"Not compared, as one side alone has a map: {'; '.join(alone)}." if alone else ""
     lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about["notes"])
@@ -49,20 +51,20 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     return Sheet(f"Agreement across architectures, {about['title']}", lead, tuple(blocks), data)
 
 
-def _block(table: pd.DataFrame, arch: str, arch2: str, controls: Sequence[str]) -> Block:
+def _block(table: pd.DataFrame, arch: str, arch2: str, about: Mapping[str, Any]) -> Block:
     own = table[(table["arch"] == arch) & (table["arch2"] == arch2)]
-    metrics = metric_rows.metrics_in_display_order(own)
+    metrics = metric_rows.metrics_in_display_order(own, about["metrics"])
     ensemble = arch2 == ENSEMBLE
     models = table[table["arch2"] == ENSEMBLE].drop_duplicates(["arch", "method"]).groupby("method")["n_seeds"].sum()
     lines = []
-    for method in metric_rows.methods_in_display_order(own, controls):
+    for method in metric_rows.methods_in_display_order(own, about["controls"]):
         here = own[own["method"] == method]
         cells = [estimate_cell(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
         voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
         found = here[here["variant"] != BETWEEN_IMAGES]
         counts = [Cell(count_range(found[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
         lines.append([Cell(method), *cells, *voters, *counts])
-    head = ["method", *(text for metric in metrics for text in (display_name(metric), "chance"))]
+    head = ["method", *(text for metric in metrics for text in (display_label(metric, about["metrics"]), "chance"))]
     caption = f"{arch} and the mean of all others" if ensemble else f"{arch} and {arch2}"
     return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *NOT_OK], lines)
 

@@ -7,8 +7,7 @@ import pandas as pd
 
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
-from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
 
 TABLE = Table(needs=("classification", "predictions"))
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")

@@ -1,21 +1,26 @@
-"""Define what a table is, and turn estimates into cells and sentences.
+"""Define what a table is, turn estimates into cells and sentences, and write them as Markdown, CSV or LaTeX.
 
     TABLE = Table(needs=("estimates", "contrasts"))
     def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet
 
 A table is one file; its stem is the table's name. `needs` names the files that it reads. The rule makes them its inputs, so a
 table is written again when one of these changes, and only then. `about` is what the study says of itself: title, classes,
-architectures, seeds, controls, primary, better, level, ranks, evidence, notes. Numbers are written as they come from stats/:
-nothing is computed here. Where there is no interval, a footnote gives the reason.
+architectures, seeds, controls, primary, metrics (label -> plug-in), better, level, ranks, evidence, notes. Numbers are written
+as they come from stats/: nothing is computed here. Where there is no interval, a footnote gives the reason.
+
+A `Sheet` is what a table returns: a few blocks with their footnotes. Cells are text; a cell that has something to explain
+carries the reason, and equal reasons share one footnote. LaTeX wants the package booktabs and nothing else.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
 
-from gradfaith.reporting.tables.sheet import Cell
+from gradfaith.reporting.escaping import latex as tex
+from gradfaith.reporting.escaping import markdown as md
 from gradfaith.vocabulary import NOT_OK
 
 ESTIMATE_COLUMNS = (
@@ -34,6 +39,42 @@ class Table:
 
     needs: tuple[str, ...]
     study_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell, and why it is not more."""
+
+    text: str
+    footnote: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Sentences, tables, and the same numbers in full; `caution` is a warning that stands before all else."""
+
+    title: str
+    lead: Sequence[str]
+    blocks: Sequence[Block]
+    data: pd.DataFrame
+    caution: str = ""
+
+    @property
+    def footnotes(self) -> dict[str, str]:
+        """reason -> its mark, in order of appearance."""
+        whys = dict.fromkeys(
+            cell.footnote for block in self.blocks for row in block.rows for cell in row if cell.footnote
+        )
+        return {why: _letters(place) for place, why in enumerate(whys)}
 
 
 def estimate_cell(rows: pd.DataFrame, *, digits: int = 3, signed: bool = False) -> Cell:
@@ -78,3 +119,62 @@ def interval_sentence(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
     )
     counts = (f"{count_range(table[f'n_{what}'])} {what}" for what in ("groups", "images", "seeds"))
     return f"{intervals} {', '.join(counts)}."
+
+
+def add_caution(sheet: Sheet, caution: str) -> Sheet:
+    """Return the sheet with a warning, in its CSV as a column; unchanged if there is none."""
+    return replace(sheet, caution=caution, data=sheet.data.assign(caution=caution)) if caution else sheet
+
+
+def csv(sheet: Sheet) -> str:
+    """Return the numbers of a sheet as CSV, one per line, unrounded."""
+    return sheet.data.to_csv(index=False, lineterminator="\n")
+
+
+def markdown(sheet: Sheet) -> str:
+    """Return a sheet as Markdown: sentences, pipe tables, footnotes."""
+    notes = sheet.footnotes
+    warning = [f"**{md(sheet.caution)}**\n"] if sheet.caution else []
+    lines = [f"# {md(sheet.title)}", "", *warning, *(f"{md(sentence)}\n" for sentence in sheet.lead)]
+    for block in sheet.blocks:
+        lines += [f"## {md(block.caption)}", "", _pipes(map(md, block.header)), _pipes(["---"] * len(block.header))]
+        for row in block.rows:
+            marks = (f"<sup>{notes[cell.footnote]}</sup>" if cell.footnote else "" for cell in row)
+            lines.append(_pipes(md(cell.text) + mark for cell, mark in zip(row, marks, strict=True)))
+        lines.append("")
+    return "\n".join([*lines, *(f"<sup>{mark}</sup> {md(why)}  " for why, mark in notes.items())]).rstrip() + "\n"
+
+
+def latex(sheet: Sheet) -> str:
+    """Return a sheet as LaTeX, one table environment per block, to be read with \\input."""
+    notes = sheet.footnotes
+    lines = [f"% {tex(sentence)}" for sentence in (sheet.title, sheet.caution, *sheet.lead) if sentence]
+    for block in sheet.blocks:
+        used = {cell.footnote for row in block.rows for cell in row if cell.footnote}
+        lines += [r"\begin{table*}", r"\centering\scriptsize", rf"\caption{{{tex(block.caption)}}}"]
+        lines += [
+            rf"\begin{{tabular}}{{l{'c' * (len(block.header) - 1)}}}",
+            r"\toprule",
+            _ampersands(map(tex, block.header)),
+            r"\midrule",
+        ]
+        for row in block.rows:
+            marks = (rf"\textsuperscript{{{notes[cell.footnote]}}}" if cell.footnote else "" for cell in row)
+            lines.append(_ampersands(tex(cell.text) + mark for cell, mark in zip(row, marks, strict=True)))
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par\smallskip\textsuperscript{{{mark}}} {tex(why)}" for why, mark in notes.items() if why in used]
+        lines += [r"\end{table*}", ""]
+    return "\n".join(lines)
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _letters(place: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    return (ascii_lowercase[place // 26 - 1] if place >= 26 else "") + ascii_lowercase[place % 26]

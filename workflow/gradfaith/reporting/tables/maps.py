@@ -1,81 +1,52 @@
 """How far the maps can be believed: every method and control on every metric, paired contrasts, and other variants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import display_name
+from gradfaith.reporting.metric_rows import display_label, display_name
 from gradfaith.reporting.tables.contract import (
     ESTIMATE_COLUMNS,
+    Block,
+    Cell,
+    Sheet,
     Table,
     count_cells,
     estimate_cell,
     interval_sentence,
     p_value_text,
 )
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
 from gradfaith.stats.estimates import MetricVariant
 from gradfaith.vocabulary import CHANCE_VARIANTS, NOT_OK, SHUFFLED
 
 TABLE = Table(needs=("estimates", "contrasts"))
 LOCALIZED = "locacc"
 NO_EVIDENCE = "undefined: no evidence; the dataset has no masks, so where the truth lies is not known"
-GAIN = "Faith, gain over shuffled"
+GAINING, GAIN = "faith", "gain over shuffled"  # the plug-in whose gain is shown; its head
 COUNTED = "Undefined, degenerate and failed are counts of scores over the metrics of the line; shuffled maps count once per copy."
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of an architecture's blocks: metrics with their variants."""
+
+    main: Sequence[MetricVariant]  # primary variants, and the levels of chance
+    other: Sequence[MetricVariant]
+    paired: Sequence[MetricVariant]  # those of the paired contrasts
+    gains: Sequence[MetricVariant]  # those that are also shown as a gain over shuffled maps
+    undefined: Sequence[str]  # plug-ins that have no number on this dataset
 
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
     everything, contrasts = tables["estimates"], tables["contrasts"]
-    estimates = metric_rows.rows_over_all_images(everything)
-    columns, controls, without_evidence = _metric_variants(estimates), about["controls"], about["evidence"] == "none"
-    main = [
-        column
-        for column in columns
-        if column[1] in (metric_rows.primary_variant(estimates, column[0]), *CHANCE_VARIANTS)
-    ]
-    other = [column for column in columns if column not in main]
-    paired = [column for column in main if column[1] not in CHANCE_VARIANTS and column[0] in set(contrasts["metric"])]
+    estimates, without_evidence = metric_rows.rows_over_all_images(everything), about["evidence"] == "none"
+    columns = _columns(estimates, contrasts, about["metrics"], [LOCALIZED] if without_evidence else [])
     archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
-    blocks = []
-    for arch in archs:
-        own, against = estimates[estimates["arch"] == arch], contrasts[contrasts["arch"] == arch]
-        methods = metric_rows.methods_in_display_order(own, controls)
-        gains_over_shuffled = against[
-            [str(b) == SHUFFLED + str(a) for a, b in zip(against["method"], against["against"], strict=True)]
-        ]
-        head = [
-            *([display_name(LOCALIZED)] if without_evidence else []),
-            *map(_column_head, main),
-            *([GAIN] if "faith" in set(own["metric"]) else []),
-            "images",
-            "groups",
-            *NOT_OK,
-        ]
-        lines = [
-            [
-                Cell(name),
-                *([Cell("undefined", NO_EVIDENCE)] if without_evidence else []),
-                *_method_cells(own, gains_over_shuffled, name, main),
-                *count_cells(own[own["method"] == name]),
-            ]
-            for name in methods
-        ]
-        blocks.append(Block(f"{arch}: estimates", ["method", *head], lines))
-        pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
-        compared = [[Cell(f"{a} - {b}"), *_contrast_cells(against, a, b, paired)] for a, b in pairs]
-        blocks.append(
-            Block(
-                f"{arch}: paired contrasts, p adjusted by Holm",
-                ["contrast", *map(_column_head, paired)],
-                compared,
-            )
-        )
-        if other:
-            extra = [[Cell(name), *_estimate_cells(own[own["method"] == name], other)] for name in methods]
-            blocks.append(Block(f"{arch}: other variants", ["method", *map(_column_head, other)], extra))
+    blocks = [block for arch in archs for block in _blocks_of(arch, estimates, contrasts, columns, about)]
     lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about["notes"])
     data = pd.concat(
         [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), contrasts], ignore_index=True
@@ -84,6 +55,58 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     return Sheet(
         f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]]
     )
+
+
+def _columns(
+    estimates: pd.DataFrame, contrasts: pd.DataFrame, metrics: Mapping[str, str], undefined: Sequence[str]
+) -> _Columns:
+    labels = metric_rows.metrics_in_display_order(estimates, metrics)
+    pairs = dict.fromkeys(estimates[["metric", "variant"]].itertuples(index=False, name=None))
+    first = {name: place for place, name in enumerate(metric_rows.DEFAULT_METRICS)}
+    columns = sorted(pairs, key=lambda column: first.get(metrics.get(column[0], column[0]), len(first)))
+    primary = [(label, metric_rows.primary_variant(estimates, label)) for label in labels]
+    main = [column for column in columns if column in primary or column[1] in CHANCE_VARIANTS]
+    gaining = metric_rows.labels_of_plugin(GAINING, labels, metrics)
+    return _Columns(
+        main=main,
+        other=[column for column in columns if column not in main],
+        paired=[
+            column for column in primary if column[0] in set(contrasts["metric"]) and column[1] not in CHANCE_VARIANTS
+        ],
+        gains=[column for column in primary if column[0] in gaining],
+        undefined=undefined,
+    )
+
+
+def _blocks_of(
+    arch: str, estimates: pd.DataFrame, contrasts: pd.DataFrame, columns: _Columns, about: Mapping[str, Any]
+) -> Iterator[Block]:
+    """Yield an architecture's estimates, its contrasts, and its estimates in other variants."""
+    own, against = estimates[estimates["arch"] == arch], contrasts[contrasts["arch"] == arch]
+    methods = metric_rows.methods_in_display_order(own, about["controls"])
+    main, paired, other = (
+        [metric_rows.display_column(column, about["metrics"]) for column in part]
+        for part in (columns.main, columns.paired, columns.other)
+    )
+    gains = [f"{display_label(label, about['metrics'])}, {GAIN}" for label, _ in columns.gains]
+    head = [*map(display_name, columns.undefined), *main, *gains, "images", "groups", *NOT_OK]
+    yield Block(
+        f"{arch}: estimates", ["method", *head], [_estimate_line(own, against, name, columns) for name in methods]
+    )
+    pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
+    compared = [[Cell(f"{a} - {b}"), *_contrast_cells(against, a, b, columns.paired)] for a, b in pairs]
+    yield Block(f"{arch}: paired contrasts, p adjusted by Holm", ["contrast", *paired], compared)
+    if other:
+        lines = [[Cell(name), *_estimate_cells(own[own["method"] == name], columns.other)] for name in methods]
+        yield Block(f"{arch}: other variants", ["method", *other], lines)
+
+
+def _estimate_line(own: pd.DataFrame, against: pd.DataFrame, method: str, columns: _Columns) -> list[Cell]:
+    here = own[own["method"] == method]
+    gain = against[(against["method"] == method) & (against["against"] == SHUFFLED + method)]
+    undefined = [Cell("undefined", NO_EVIDENCE) for _ in columns.undefined]
+    cells = [*_estimate_cells(here, columns.main), *_estimate_cells(gain, columns.gains)]
+    return [Cell(method), *undefined, *cells, *count_cells(here)]
 
 
 def _rows_without_evidence(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +120,7 @@ def _primary_sentence(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
     asked = about["primary"]
     own = contrasts[contrasts["primary"].astype(bool)] if "primary" in contrasts else contrasts[:0]
     own = metric_rows.rows_of_metric(own, asked["metric"])
-    what = f"{asked['method']} minus {asked['against']} in {display_name(asked['metric'])}"
+    what = f"{asked['method']} minus {asked['against']} in {display_label(asked['metric'], about['metrics'])}"
     if own.empty:
         return f"Primary contrast, named beforehand: {what}; there is no such row."
     own = own.sort_values("arch", key=lambda names: names.map(about["architectures"].index))
@@ -108,37 +131,8 @@ def _primary_sentence(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
     return f"Primary contrast, named beforehand: {what} is {found}{f' ({better})' if better else ''}."
 
 
-def _metric_variants(table: pd.DataFrame) -> list[MetricVariant]:
-    """Return metric and variant, the paper's metrics first."""
-    pairs = list(dict.fromkeys(table[["metric", "variant"]].itertuples(index=False, name=None)))
-    order = {name: place for place, name in enumerate(metric_rows.DEFAULT_METRICS)}
-    return sorted(pairs, key=lambda pair: order.get(pair[0], len(order)))
-
-
-def _column_head(column: MetricVariant) -> str:
-    return display_name(column[0]) + (f" ({column[1]})" if column[1] else "")
-
-
 def _estimate_cells(own: pd.DataFrame, columns: Sequence[MetricVariant]) -> list[Cell]:
     return [estimate_cell(metric_rows.rows_of_metric(own, *column)) for column in columns]
-
-
-def _method_cells(
-    own: pd.DataFrame, gains_over_shuffled: pd.DataFrame, method: str, columns: Sequence[MetricVariant]
-) -> list[Cell]:
-    cells = _estimate_cells(own[own["method"] == method], columns)
-    if "faith" not in set(own["metric"]):
-        return cells
-    return [
-        *cells,
-        estimate_cell(
-            metric_rows.rows_of_metric(
-                gains_over_shuffled[gains_over_shuffled["method"] == method],
-                "faith",
-                metric_rows.primary_variant(own, "faith"),
-            )
-        ),
-    ]
 
 
 def _contrast_cells(table: pd.DataFrame, method: str, against: str, columns: Sequence[MetricVariant]) -> list[Cell]:

@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import display_name, metrics_by_rank_agreement
-from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.reporting.metric_rows import display_label, metrics_by_rank_agreement
+from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
 from gradfaith.stats.estimates import MetricVariant
 
 TABLE = Table(needs=("meta",), study_key="meta")
@@ -38,34 +37,38 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     whole = table[table["arch"] == ""]
     blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
     controls = whole[whole["view"] == "controls"]
-    neither = [display_name(name) for name, end in about["better"].items() if end == "neither"]
+    neither = [display_label(name, about["metrics"]) for name, end in about["better"].items() if end == "neither"]
     left = [f"Not judged, as neither of its ends is better: {', '.join(neither)}."] if neither else []
     ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
     lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about["notes"])
     first = metrics_by_rank_agreement(table, truths[0])
     return Sheet(
-        f"Metrics judged, {about['title']}", lead, (*blocks, _fooled(controls, first), _gains(controls, first)), table
+        f"Metrics judged, {about['title']}",
+        lead,
+        (*blocks, _fooled(controls, first, about["metrics"]), _gains(controls, first, about["metrics"])),
+        table,
     )
 
 
 def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iterator[Block]:
-    own, name = table[table["truth"] == truth], display_name(truth)
+    own, metrics = table[table["truth"] == truth], about["metrics"]
+    name = display_label(truth, metrics)
     columns, others = metrics_by_rank_agreement(own, truth), metrics_by_rank_agreement(own, truth, primary=False)
     whole = own[own["arch"] == ""]
     minus = [measure for measure in dict.fromkeys(own["measure"]) if measure.startswith("spearman minus ")]
     for view, said in VIEWS.items():
         measures = ["spearman", "pearson", *(minus if view == "image" else [])]
         here = whole[whole["view"] == view]
-        head = ["metric", "order only", *(f"methods: {_measure(one)}" for one in measures)]
+        head = ["metric", "order only", *(f"methods: {_measure(one, metrics)}" for one in measures)]
         head += ["controls: Spearman", "together: Spearman", "methods", "images", "groups", "undefined"]
-        yield Block(f"Beside {name}, {said}", head, [_line(here, column, measures) for column in columns])
+        yield Block(f"Beside {name}, {said}", head, [_line(here, column, measures, metrics) for column in columns])
     archs = [arch for arch in about["architectures"] if arch in set(own["arch"])]
     yield Block(
         f"Beside {name}, within an image, methods, Spearman: by architecture",
         ["metric", *archs],
         [
             [
-                _name(column),
+                _name(column, metrics),
                 *(
                     estimate_cell(_number(own[(own["view"] == "image") & (own["arch"] == arch)], column))
                     for arch in archs
@@ -76,20 +79,20 @@ def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iter
     )
     if others:
         lines = [
-            [_name(column), *(estimate_cell(_number(whole[whole["view"] == view], column)) for view in VIEWS)]
+            [_name(column, metrics), *(estimate_cell(_number(whole[whole["view"] == view], column)) for view in VIEWS)]
             for column in others
         ]
         yield Block(f"Beside {name}, other variants, methods, Spearman", ["metric", *VIEWS.values()], lines)
 
 
-def _line(here: pd.DataFrame, column: MetricVariant, measures: Sequence[str]) -> list[Cell]:
+def _line(here: pd.DataFrame, column: MetricVariant, measures: Sequence[str], metrics: Mapping[str, str]) -> list[Cell]:
     row = _number(here, column)
     counts = [Cell("-")] * 4
     if len(row):
         counts = [Cell(str(row[f"n_{what}"].iloc[0])) for what in ("methods", "images", "groups", "undefined")]
     order = here.loc[here["metric"] == column[0], "order_only"].any()
     return [
-        _name(column), Cell("yes" if order else "no"), *(estimate_cell(_number(here, column, measure=measure)) for measure in measures),
+        _name(column, metrics), Cell("yes" if order else "no"), *(estimate_cell(_number(here, column, measure=measure)) for measure in measures),
         estimate_cell(_number(here, column, "controls")), estimate_cell(_number(here, column, "together")), *counts,
     ]  # fmt: skip
 
@@ -98,11 +101,11 @@ def _number(here: pd.DataFrame, column: MetricVariant, who: str = "methods", mea
     return metric_rows.rows_of_metric(here[(here["who"] == who) & (here["measure"] == measure)], *column)
 
 
-def _fooled(controls: pd.DataFrame, columns: Sequence[MetricVariant]) -> Block:
+def _fooled(controls: pd.DataFrame, columns: Sequence[MetricVariant], metrics: Mapping[str, str]) -> Block:
     levels = ("median", "best")
     lines = [
         [
-            _name(column),
+            _name(column, metrics),
             *(Cell(_over(metric_rows.rows_of_metric(controls, *column), f"over the {level}")) for level in levels),
         ]
         for column in columns
@@ -116,11 +119,11 @@ def _over(own: pd.DataFrame, measure: str) -> str:
     return "no interval" if here["low"].isna().all() else ", ".join(here.loc[here["fooled"], "who"]) or "none"
 
 
-def _gains(controls: pd.DataFrame, columns: Sequence[MetricVariant]) -> Block:
+def _gains(controls: pd.DataFrame, columns: Sequence[MetricVariant], metrics: Mapping[str, str]) -> Block:
     names = list(dict.fromkeys(controls["who"]))
     lines = [
         [
-            _name(column),
+            _name(column, metrics),
             *(estimate_cell(_number(controls, column, name, "over the median"), signed=True) for name in names),
         ]
         for column in columns
@@ -133,10 +136,10 @@ def _wrong(ranked: pd.DataFrame) -> str:
     return f"Left out, as a model gets them wrong: {count} images with evidence, counted once per model."
 
 
-def _measure(measure: str) -> str:
+def _measure(measure: str, metrics: Mapping[str, str]) -> str:
     word, *other = measure.split(" minus ")
-    return word.capitalize() + (f" minus that of {display_name(other[0])}" if other else "")
+    return word.capitalize() + (f" minus that of {display_label(other[0], metrics)}" if other else "")
 
 
-def _name(column: MetricVariant) -> Cell:
-    return Cell(display_name(column[0]) + (f" ({column[1]})" if column[1] else ""))
+def _name(column: MetricVariant, metrics: Mapping[str, str]) -> Cell:
+    return Cell(metric_rows.display_column(column, metrics))

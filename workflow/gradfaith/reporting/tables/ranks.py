@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.metric_rows import display_name
-from gradfaith.reporting.tables.contract import Table, estimate_cell, interval_sentence
-from gradfaith.reporting.tables.sheet import Block, Cell, Sheet
+from gradfaith.reporting.metric_rows import display_label
+from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
 from gradfaith.stats.contrasts import CONTEXT_KEYS
 from gradfaith.stats.winrates import MEASURES, WIN_RATE
 
@@ -46,11 +45,11 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
 def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping[str, Any]) -> list[Block]:
     own = whole[whole["arch"] == arch]
     metrics, methods = (
-        metric_rows.metrics_in_display_order(own),
+        metric_rows.metrics_in_display_order(own, about["metrics"]),
         metric_rows.methods_in_display_order(own, about["controls"]),
     )
     wins, places = (own[own["measure"] == measure] for measure in MEASURES)
-    head = ["method", *map(display_name, metrics)]
+    head = ["method", *(display_label(label, about["metrics"]) for label in metrics)]
     primary = about["primary"]["metric"]
     strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == WIN_RATE)]
     strata = metric_rows.rows_of_metric(strata, primary)
@@ -66,7 +65,9 @@ def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping
             f"{arch}: first places shared, of contests (contests without a value)", head, _ties(wins, methods, metrics)
         ),
         Block(
-            f"{arch}: win rate in {display_name(primary)} by class", ["method", *classes], by_class if classes else []
+            f"{arch}: win rate in {display_label(primary, about['metrics'])} by class",
+            ["method", *classes],
+            by_class if classes else [],
         ),
     ]
 

@@ -1,0 +1,68 @@
+"""The report of a study whose title is code in every format: each shows it as text, and nothing of it runs."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+from markdown_it import MarkdownIt
+from workspace import TINY, Workspace
+
+TITLE = (
+    r"T</script><script>alert(1)</script> {{ 7*7 }} {% x %} \input{/etc/passwd} | a | b | <img src=x onerror=alert(2)> "
+    r"`c` $x_1^2$ a_b 100 % ~ & <!--"
+)
+FIGURES = ("audit", "classification", "confusion", "panels", "controls", "lesion_size", "accuracy_faithfulness")
+TABLES = ("maps", "classification", "ranks")
+
+
+class Page(HTMLParser):
+    """Tags, text and the scripts of a page, as a browser splits it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.scripts += [""] * (tag == "script")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+
+def test_a_title_is_text_wherever_a_study_is_shown(spoilable: Workspace) -> None:
+    before = spoilable.folder / "before.html"
+    spoilable.snakemake("--report", before.name)
+    spoilable.edit(TINY, "study: tiny\n", f"study: tiny\ntitle: {json.dumps(TITLE)}\n")
+    assert set(spoilable.planned()) == {"figure", "table", "provenance"}
+    spoilable.snakemake()
+    after = spoilable.folder / "after.html"
+    spoilable.snakemake("--report", after.name)
+
+    usual, page = (Page(path.read_text()) for path in (before, after))
+    assert page.tags == usual.tags
+    assert page.text == usual.text
+    (shown,) = [script for script in page.scripts if script.strip().startswith("var results = ")]
+    results = json.loads(shown.strip().removeprefix("var results = ").removesuffix(";"))
+    captions = [Page(result["caption"]) for result in results.values()]
+    assert len(captions) == len(FIGURES) + len(TABLES)
+    for caption in captions:
+        assert set(caption.tags) <= {"p", "strong", "em"}
+        assert f": {' '.join(TITLE.split())}." in " ".join(caption.text.split())
+
+    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    for name in TABLES:
+        table = spoilable.results / "tables" / name
+        text = Page(markdown.render(table.with_suffix(".md").read_text()))
+        assert set(text.tags) <= {"h1", "h2", "p", "sup", "br", "table", "thead", "tbody", "tr", "th", "td"}
+        assert TITLE in text.text
+        first = table.with_suffix(".tex").read_text().split("\n")[0]
+        assert r"\textbackslash{}input\{/etc/passwd\}" in first
+        assert not re.search(r"(?<!\\)[%$#&_]|[~^<>|`]", first.removeprefix("% "))
