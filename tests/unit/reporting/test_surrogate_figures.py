@@ -28,14 +28,10 @@ def test_a_point_is_the_median_over_the_images_of_all_seeds(world: SmallStudy) -
     for path in stores(world, "efficientvit_b0"):
         with MapStore(path) as maps:
             noted += [maps.notes("lime")["agreement_250"]]
-    points = [line for line in panel.lines if line.get_marker() == "s" and len(line.get_ydata()) == 1]
+    (line,) = [line for line in panel.lines if line.get_marker() == "s"]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["125", "250", "500"]
-    assert points[1].get_ydata()[0] == pytest.approx(np.median(np.concatenate(noted)))
-    bars = [
-        line.get_ydata()
-        for line in panel.lines
-        if len(line.get_ydata()) == 2 and line.get_color() == points[1].get_color()
-    ]
+    assert line.get_ydata()[1] == pytest.approx(np.median(np.concatenate(noted)))
+    bars = [bar.get_ydata() for bar in panel.lines if len(bar.get_ydata()) == 2 and bar.get_color() == line.get_color()]
     assert any(np.allclose(ends, np.quantile(np.concatenate(noted), [0.25, 0.75])) for ends in bars)
 
 

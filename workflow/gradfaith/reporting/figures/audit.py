@@ -10,6 +10,8 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch
@@ -159,32 +161,22 @@ def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
         axes.set_axis_off()
         axes.text(0, 0.5, fill(f"Not asked: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
         return
-    groups = [
-        ("slices at random", found["random"]),
-        ("other splits by group", found["groups"]),
-        ("this split", [found["this"]] if found["this"] else []),
-    ]
-    looks = {"whole": (theme.ACCENT, "o", "whole image"), "rim": (theme.COLOURS[1], "s", "lungs cut away")}
-    for place, (_, probes) in enumerate(groups):
-        for shift, (what, (colour, marker, _)) in zip((-0.13, 0.13), looks.items(), strict=True):
-            values = [one[what] for one in probes]
-            axes.plot(
-                values,
-                [place + shift] * len(values),
-                marker,
-                color=colour,
-                markersize=5,
-                alpha=0.75,
-                linestyle="none",
-                clip_on=False,
-            )
+    splits = {
+        "slices at random": found["random"],
+        "other splits by group": found["groups"],
+        "this split": [found["this"]] * bool(found["this"]),
+    }
+    parts = {"whole": "whole image", "rim": "lungs cut away"}
+    rows = [(split, parts[part], probe[part]) for split, probes in splits.items() for probe in probes for part in parts]
+    colours = dict(zip(parts.values(), (theme.ACCENT, theme.COLOURS[1]), strict=True))
+    seaborn.swarmplot(
+        pd.DataFrame(rows, columns=["split", "part", "value"]), x="value", y="split", order=list(splits), hue="part",
+        hue_order=list(colours), palette=list(colours.values()), dodge=True, size=4.5, legend=False, clip_on=False, ax=axes,
+    )  # fmt: skip
     axes.axvline(found["chance"], color=theme.GREY, linestyle=theme.DASHED)
     axes.axvline(limit, color=theme.WRONG, linewidth=1)
-    axes.set(xlim=(0, 1), ylim=(2.6, -0.6), yticks=range(3), yticklabels=[name for name, _ in groups])
-    axes.set(xlabel="balanced accuracy; dashed: chance; red: the limit")
-    axes.legend(
-        handles=[theme.legend_entry(label, *look, hollow=False) for *look, label in looks.values()], loc="upper left"
-    )
+    axes.set(xlim=(0, 1), ylim=(2.6, -0.6), xlabel="balanced accuracy; dashed: chance; red: the limit", ylabel="")
+    axes.legend(handles=[theme.legend_entry(name, colour) for name, colour in colours.items()], loc="upper left")
 
 
 def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:

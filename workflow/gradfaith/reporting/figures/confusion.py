@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
+from matplotlib.collections import Collection
 
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
@@ -31,12 +32,12 @@ def draw(inputs: FigureInputs, *, part: str = "test") -> theme.Page:
     for place, axes in enumerate(panels.flat):
         axes.set_visible(place < len(archs))
         if place < len(archs):
-            picture = _draw_matrix(axes, counts[counts["arch"] == archs[place]], inputs.classes)
+            colours = _draw_matrix(axes, counts[counts["arch"] == archs[place]], inputs.classes)
             axes.set(title=archs[place], xlabel="predicted class" if place + across >= len(archs) else "")
     for axes in panels[:, 0]:
         axes.set(ylabel="true class", yticklabels=inputs.classes)
     bar = figure.colorbar(
-        picture, ax=panels, fraction=0.04, shrink=0.8, aspect=22, pad=0.02, label="share of the true class"
+        colours, ax=panels, fraction=0.04, shrink=0.8, aspect=22, pad=0.02, label="share of the true class"
     )
     bar.outline.set_visible(False)
     theme.add_note(
@@ -45,19 +46,18 @@ def draw(inputs: FigureInputs, *, part: str = "test") -> theme.Page:
     return figure
 
 
-def _draw_matrix(axes: Axes, counts: pd.DataFrame, classes: Sequence[str]) -> AxesImage:
+def _draw_matrix(axes: Axes, counts: pd.DataFrame, classes: Sequence[str]) -> Collection:
     order = pd.MultiIndex.from_product([classes, classes], names=["label", "predicted"])
     table = counts.set_index(["label", "predicted"]).reindex(order)
     number, share = (table[what].to_numpy().reshape(len(classes), -1) for what in ("n", "share"))
-    picture = axes.imshow(share, cmap=theme.SHARE_COLOURS, vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(number):
-        ink = "white" if share[row, column] > 0.5 else theme.INK
-        axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=ink, fontsize=8.5)
-    axes.set(xticks=range(len(classes)), yticks=range(len(classes)), yticklabels=[])
+    seaborn.heatmap(
+        np.nan_to_num(share), annot=number, fmt=".0f", vmax=1, xticklabels=classes, yticklabels=False, square=True,
+        annot_kws={"fontsize": 8.5}, ax=axes, **theme.HEAT_MAP,
+    )  # fmt: skip
     axes.set_xticklabels(classes, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(classes)) + 0.5, [""] * len(classes))
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return picture
+    return axes.collections[0]
 
 
 def _basis_lines(table: pd.DataFrame, part: str, kind: str) -> tuple[str, str]:

@@ -8,12 +8,10 @@ is mostly chance: another seed would rank its superpixels differently.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs, MapStoreKey
@@ -66,26 +64,14 @@ def collect_agreements(stores: Mapping[MapStoreKey, MapStore]) -> pd.DataFrame:
 
 
 def _draw_panel(axes: Axes, agreements: pd.DataFrame, look: Mapping[str, tuple[str, str]]) -> None:
+    """Draw medians with the middle half of the images, a line per architecture, side by side at each step."""
     sizes = sorted(set(agreements["samples"].astype(int)))
-    step = min(0.16, 0.6 / len(look))
-    for number, arch in enumerate(look):
-        shift = (number - (len(look) - 1) / 2) * step
-        points = [(place + shift, _quartiles(agreements, arch, size)) for place, size in enumerate(sizes)]
-        there = [(place, row) for place, row in points if row is not None]
-        axes.plot(
-            [at for at, _ in there], [row["value"] for _, row in there], color=look[arch][0], linewidth=0.7, alpha=0.6
-        )
-        for at, row in there:
-            theme.draw_estimate(axes, row, at, *look[arch], upright=True)
+    seaborn.pointplot(
+        agreements.astype({"samples": int}), x="samples", y="value", order=sizes, hue="arch", hue_order=list(look),
+        palette=[colour for colour, _ in look.values()], markers=[marker for _, marker in look.values()],
+        estimator="median", errorbar=("pi", 50), dodge=min(0.16, 0.6 / len(look)) * (len(look) - 1), linewidth=0.7, markersize=4,
+        markeredgewidth=1, err_kws={"linewidth": 1.3}, legend=False, ax=axes,
+    )  # fmt: skip
     axes.axhline(1, color=theme.GREY, linewidth=0.6, linestyle=":")
     axes.grid(axis="y")
-    axes.set(xticks=range(len(sizes)), xticklabels=sizes, xlim=(-0.5, len(sizes) - 0.5), xlabel="samples of each seed")
-
-
-def _quartiles(agreements: pd.DataFrame, arch: str, size: int) -> Mapping[Any, Any] | None:
-    rows = agreements[(agreements["arch"] == arch) & (agreements["samples"] == size)]
-    values: NDArray[np.float64] = rows["value"].to_numpy(dtype=float)
-    if not len(values):
-        return None
-    low, value, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {"value": value, "low": low, "high": high}
+    axes.set(xlim=(-0.5, len(sizes) - 0.5), xlabel="samples of each seed", ylabel="")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
@@ -74,7 +75,7 @@ def count_lost_maps(inputs: FigureInputs) -> pd.DataFrame:
 
 
 def _count_notes(table: pd.DataFrame, listed: int) -> tuple[str, ...]:
-    small = " Small, below: maps that are not finite." if table["failed"].any() else ""
+    small = " On a second line: maps that are not finite." if table["failed"].any() else ""
     others = table["method"].nunique() - listed
     return (
         f"Counted over at most {table['maps'].max()} maps per cell: every image, class and seed.{small}",
@@ -93,31 +94,22 @@ def _draw_counts(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs:
     cells = {(row["method"], row["arch"]): row for row in table.to_dict("records")}
     share = np.array([[cells[m, a]["share"] if (m, a) in cells else 0.0 for a in archs] for m in methods])
     full = max(0.5, share.max())  # a few maps lost stay pale
-    axes.imshow(share, cmap=theme.SHARE_COLOURS, vmin=0, vmax=full, aspect="auto")
-    for border in range(1, len(methods)):
-        axes.axhline(border - 0.5, color="white", linewidth=1)
-    for border in range(1, len(archs)):
-        axes.axvline(border - 0.5, color="white", linewidth=1)
-    for line, method in enumerate(methods):
-        for column, arch in enumerate(archs):
-            colour = "white" if share[line, column] > 0.55 * full else theme.INK
-            words, small = _cell_texts(cells.get((method, arch)))
-            up = 0.16 if small else 0.0
-            axes.text(column, line - up, words, ha="center", va="center", color=colour, fontsize=6.8)
-            axes.text(column, line + 0.3, small, ha="center", va="center", color=colour, fontsize=5.4)
-    axes.set(xticks=range(len(archs)), xticklabels=archs, yticks=range(len(methods)), yticklabels=methods)
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    axes.spines[:].set_visible(False)
+    texts = [["\n".join(_cell_texts(cells.get((method, arch)))) for arch in archs] for method in methods]
+    seaborn.heatmap(
+        share, annot=np.array(texts), fmt="", vmax=full, xticklabels=archs, yticklabels=methods,
+        annot_kws={"fontsize": 6.2, "linespacing": 0.95}, ax=axes, **theme.HEAT_MAP,
+    )  # fmt: skip
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, labelrotation=0)
 
 
-def _cell_texts(cell: metric_rows.TableRow | None) -> tuple[str, str]:
-    """Return the texts of a cell: constant maps and their share, and in small letters those that are not finite."""
+def _cell_texts(cell: metric_rows.TableRow | None) -> list[str]:
+    """Return the lines of a cell: constant maps and their share, then those that are not finite."""
     if cell is None:
-        return "not asked", ""
+        return ["not asked"]
     if not cell["lost"]:
-        return "none", ""
-    failed = f"{cell['failed']} not finite ({100 * cell['failed'] / cell['maps']:.2g} %)" if cell["failed"] else ""
-    return f"{cell['degenerate']} constant ({100 * cell['degenerate'] / cell['maps']:.2g} %)", failed
+        return ["none"]
+    kinds = [("degenerate", "constant"), *([("failed", "not finite")] if cell["failed"] else [])]
+    return [f"{cell[kind]} {words} ({100 * cell[kind] / cell['maps']:.2g} %)" for kind, words in kinds]
 
 
 def _draw_example(axes: Axes, inputs: FigureInputs, method: str, arch: str) -> None:
