@@ -48,6 +48,13 @@ def test_the_table_says_what_only_one_study_has() -> None:
     assert "benign" not in "".join(said)
 
 
+def test_the_name_of_a_class_does_nothing_to_the_terminal() -> None:
+    one = estimates([{"value": 0.7, "by": "label", "stratum": "a\x1b[2Jb\n\u202ec"}])
+    said = compare.format_comparison(compare.join_estimates(one, one), ("old", "new"), by="label")
+    assert "a\ufffd[2Jb \ufffdc" in said
+    assert len(said.splitlines()) == 5
+
+
 def test_a_study_that_is_not_finished_is_refused(tmp_path) -> None:
     parquet.write(tmp_path / "results/old/estimates.parquet", A, parquet.ESTIMATES)
     assert len(compare.read_estimates("old", tmp_path)) == len(A)

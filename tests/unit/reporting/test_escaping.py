@@ -10,7 +10,9 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from matplotlib.text import Text
+from small_study import ABOUT
 
+from gradfaith import registry
 from gradfaith.reporting import escaping
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.tables import contract as sheets
@@ -120,6 +122,31 @@ def test_a_caption_shows_a_text_as_it_is(text: str) -> None:
     shown = escaping.one_line(text)
     assert words(page.text) == words(f"A: {shown}. See x {shown}.")
     assert page.tags == ["p", "strong", "em"]
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("text", [HOSTILE[0], HOSTILE[5], HOSTILE[13]], ids=["script", "line break", "role"])
+def test_no_caption_does_anything_with_a_text_but_show_it(text: str) -> None:
+    """Every text that a caption can write, and every option, is hostile."""
+    plugins = [(group, name) for group in ("figures", "tables") for name in registry.names(group)]
+    assert len(plugins) > 15
+    for group, name in plugins:
+        caption = (registry.PACKAGE.parents[0] / "report" / group / f"{name}.rst").read_text()
+        options = {key: option.default for key, option in registry.entry(group, name).options.items()}
+        options |= {key: text for key, value in options.items() if isinstance(value, str)}
+        options |= {key: (text,) for key, value in options.items() if isinstance(value, tuple)}
+        about = ABOUT | {
+            "title": text,
+            "classes": [text],
+            "architectures": [text],
+            "primary": dict.fromkeys(ABOUT["primary"], text),
+        }
+        params = escaping.report_texts({"about": about, "settings": {"use": name, "options": options}})
+        rendered = Environment(undefined=StrictUndefined).from_string(caption).render(snakemake={"params": params})
+        settings = {"report_level": 1, "halt_level": 2}
+        page = Page(publish_parts(rendered, writer_name="html", settings_overrides=settings)["body"])
+        assert set(page.tags) <= {"p", "strong", "em"}, name
+        assert words(escaping.one_line(text)) in words(page.text)
 
 
 @every_text

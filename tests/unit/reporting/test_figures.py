@@ -232,6 +232,22 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
     assert any(unseen in text for text in said)
 
 
+def test_the_audit_shows_names_with_braces_and_line_breaks(
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = parquet.read(world.inputs["manifest"], parquet.MANIFEST)
+    shown = rows["image_id"] == "normal-01-0"
+    rows = rows.assign(
+        label=rows["label"].astype(str).mask(shown, "{{ 7*7 }} {x}"),
+        group=rows["group"].astype(str).mask(shown, "p\n$1$"),
+    )
+    parquet.write(tmp_path / "manifest", rows.astype(dict(parquet.MANIFEST)), parquet.MANIFEST)
+    monkeypatch.setitem(world.inputs, "manifest", str(tmp_path / "manifest"))
+    with theme.use_theme():
+        said = texts(world.draw("audit"))
+    assert "{{ 7*7 }} {x}\nnormal-01-0\np $1$" in said
+
+
 def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(world: SmallStudy) -> None:
     table = pd.read_parquet(world.inputs["estimates"]).query("metric == 'randomisation' and stratum == 'all'")
     with theme.use_theme():
