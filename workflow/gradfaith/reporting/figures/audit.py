@@ -175,7 +175,7 @@ def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     )  # fmt: skip
     axes.axvline(found["chance"], color=theme.GREY, linestyle=theme.DASHED)
     axes.axvline(limit, color=theme.WRONG, linewidth=1)
-    axes.set(xlim=(0, 1), ylim=(2.6, -0.6), xlabel="balanced accuracy; dashed: chance; red: the limit", ylabel="")
+    axes.set(xlim=(0, 1), ylim=(2.6, -1.0), xlabel="balanced accuracy; dashed: chance; red: the limit", ylabel="")
     axes.legend(handles=[theme.legend_entry(name, colour) for name, colour in colours.items()], loc="upper left")
 
 

@@ -19,6 +19,7 @@ from gradfaith.reporting.image_examples import choose_images
 from gradfaith.storage.hdf5 import MapStore
 
 FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
+LABEL_LETTERS = 20  # letters of a line under an image; names of classes can be long
 
 
 def draw(
@@ -43,7 +44,7 @@ def draw(
     for line, image in zip(panels, shown, strict=True):
         pixels, evidence = overlay.load_image_and_evidence(inputs.images, image)
         overlay.draw_image(line[0], pixels, evidence)
-        line[0].set_xlabel(f"true: {answers[archs[0], image]['label']}", labelpad=3)
+        line[0].set_xlabel(overlay.wrap_name(f"true: {answers[archs[0], image]['label']}", LABEL_LETTERS), labelpad=3)
         for axes, arch in zip(line[1:], archs, strict=True):
             overlay.draw_image(axes, pixels, evidence)
             overlay.draw_map(axes, *overlay.load_display_map(stores[arch], method, image, pixels.shape[:2]))
@@ -81,7 +82,9 @@ def label_prediction(axes: Axes, row: Mapping[Any, Any]) -> None:
     """Write the model's answer (a row of the predictions) under a panel, and mark a wrong one."""
     answer, right = row["predicted"], bool(row["correct"])
     axes.set_xlabel(
-        f"{answer} {row[f'calibrated_{answer}']:.2f}", labelpad=3, color=theme.INK if right else theme.WRONG
+        overlay.wrap_name(f"{answer} {row[f'calibrated_{answer}']:.2f}", LABEL_LETTERS),
+        labelpad=3,
+        color=theme.INK if right else theme.WRONG,
     )
     if not right:
         tag = {"boxstyle": "square,pad=0.25", "facecolor": theme.WRONG, "edgecolor": "none"}
