@@ -186,3 +186,10 @@ def test_a_table_of_hostile_texts_is_a_table_in_every_format() -> None:
     rows_of_tex = [line for line in lines if line.endswith(r" \\")]
     assert all(line.replace(r"\&", "").count("&") == 1 for line in rows_of_tex)
     assert len(rows_of_tex) == len(HOSTILE) * (len(HOSTILE) + 1)
+
+
+def test_no_other_module_escapes() -> None:
+    own = re.compile(r"html\.escape|saxutils|textbackslash|\.replace\(\"[|<&]\"")
+    files = [path for path in registry.PACKAGE.rglob("*.py") if path.name != "escaping.py"]
+    assert len(files) > 200
+    assert [path.name for path in files if own.search(path.read_text())] == []
