@@ -59,6 +59,26 @@ def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Pat
         Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "nowhere")}}, root)
 
 
+def test_the_paper_s_study_trains_by_plain_cross_entropy_and_its_variant_differs_in_the_recipe_alone(
+    root: Path,
+) -> None:
+    """Equation 1 of the paper has no class weights, and no augmentation is described."""
+    own, variant = (
+        yaml.safe_load((root / f"config/studies/{name}.yaml").read_text()) for name in ("paper", "paper-augmented")
+    )
+    recipe = Plan.read(own, root).study.training
+    assert recipe != "none"
+    plain = {"class_weights": False, "group_weights": False, "max_slices_per_group": None, "label_smoothing": 0}
+    unchanged = dict.fromkeys(("flip", "shift", "rotate", "scale", "contrast", "mixup"), 0)
+    assert recipe.model_dump(include={*plain, *unchanged}) == plain | unchanged
+    assert (recipe.epochs, recipe.weights) == (50, "pretrained")
+    assert {key for key in own | variant if own.get(key) != variant.get(key)} == {"study", "title", "training"}
+    other = Plan.read(variant, root).study.training
+    assert other != "none"
+    changed = {key for key, value in other.model_dump().items() if value != getattr(recipe, key)}
+    assert changed == {"class_weights", "flip", "shift", "rotate", "contrast"}
+
+
 def test_every_study_has_every_control_and_shuffled_copies_of_its_methods(tiny: dict[str, Any], root: Path) -> None:
     plan = Plan.read(tiny, root)
     assert set(plan.bundles) == {"cams", "controls"}
