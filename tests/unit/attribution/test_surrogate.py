@@ -1,5 +1,6 @@
 """What LIME and KernelSHAP share: refusal of too few samples, fills, and notes that say what two seeds would."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith import registry
+from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.methods import lime
 from gradfaith.attribution.support import surrogate
 from gradfaith.errors import MethodUndefined
+from gradfaith.storage.map_info import STATUSES, status_of
 
 IMAGES = interpolate(noise(3, 2, 6, 6), (32, 32), mode="bicubic").clamp(0, 1)
 both = pytest.mark.parametrize("name", ["lime", "kernel_shap"])
@@ -46,6 +49,46 @@ def test_an_image_of_more_superpixels_than_its_samples_can_fit_has_no_map_and_st
     assert (short.diagnostics["superpixels"] == 25).all()
     assert short.maps.isnan().all()
     assert compute_maps(method, net(), IMAGES, TARGET, how={"segments": 20, "samples": 50}).maps.isfinite().all()
+
+
+@both
+def test_an_image_of_one_superpixel_has_a_degenerate_map_and_costs_no_pass(name: str) -> None:
+    """Between two images that are cut; no warning, and nothing of the others changes."""
+    method, shown = registry.load("methods", name), []
+    fit = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
+    draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
+    labels = cuts(IMAGES, 20)
+    labels[1] = torch.zeros_like(labels[1])
+
+    def explain(rows: list[int]) -> MapsWithDiagnostics:
+        with open_image_inputs(net(), IMAGES[rows], TARGET[rows], seeds=[5 + row for row in rows]) as given:
+
+            def scores(build, copied: Tensor) -> Tensor:
+                shown.append(torch.tensor(rows)[copied])
+                return given.scores(build, copied)
+
+            own = replace(given, scores=scores)
+            return surrogate.explain_by_surrogate(
+                own, [labels[row] for row in rows], 60, "mean", draw, fit, underdetermined=False
+            )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = explain([0, 1, 2])
+    assert found.diagnostics["superpixels"].tolist() == [25, 1, 25]
+    assert found.diagnostics["fit"].isnan().tolist() == [False, True, False]
+    assert not found.maps[1].any()
+    assert [STATUSES[status] for status in status_of(found.maps.numpy())] == ["ok", "degenerate", "ok"]
+    assert torch.cat(shown).unique().tolist() == [0, 2]
+    assert torch.equal(found.maps[[0, 2]], explain([0, 2]).maps)
+
+
+@both
+def test_two_segments_are_one_superpixel_so_every_map_is_degenerate(name: str) -> None:
+    """SLIC makes one superpixel of a square image when it is asked for two."""
+    found = compute_maps(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 2, "samples": 100})
+    assert (found.diagnostics["superpixels"] == 1).all()
+    assert not found.maps.any()
 
 
 @both

@@ -6,12 +6,14 @@ S(x with the superpixels z kept) is the score of a copy of the image without the
 SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image is treated as
 a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so their number is
 recorded with every map. A fit with fewer than two samples per superpixel is an error unless the study allows it: its
-weights are mostly chance.
+weights are mostly chance. An image that SLIC leaves in one piece (a blank one) has nothing to compare: no copies are
+made of it, its map is zero everywhere, and its status is "degenerate".
 
     superpixels     how many there are
     fit             R2 of the linear model on its own samples, weighted as they were
     agreement_<m>   Spearman's rank correlation of the fits on two disjoint sets of m samples, m an eighth, a quarter, a
                     half of all: what two seeds of m samples would give. NaN where samples are not random.
+                    Both are NaN for one superpixel.
 
 Cost: a forward for each sample, batched over all images. An image is cut once for all methods of a bundle that use the
 same number of superpixels. Fits are done in double precision on the CPU.
@@ -53,6 +55,8 @@ class SuperpixelCopies:
         return self.kept[chosen], self.weights[chosen], chosen
 
 
+NO_COPIES = SuperpixelCopies(np.empty((0, 1)), np.empty(0), in_every_fit=0)  # of an image of one superpixel
+
 DrawCopies = Callable[[int, int, Generator], SuperpixelCopies]  # superpixels, samples
 # kept, scores, weights -> the constant, then one weight per superpixel
 FitWeights = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
@@ -68,18 +72,20 @@ def explain_by_surrogate(
     *,
     underdetermined: bool,
 ) -> MapsWithDiagnostics:
-    """Return maps and diagnostics of a surrogate model; NaN maps where there are too few samples per superpixel.
+    """Return maps and diagnostics of a surrogate model.
+
+    A map is NaN where there are too few samples per superpixel, and zero where there is one superpixel.
 
     `labels`: the superpixel of every pixel (h, w), per image. `draw` draws the copies, `fit` fits their scores.
     """
     all_copies = [
-        draw(int(label.max()) + 1, samples, generator)
+        draw(count, samples, generator) if (count := int(label.max()) + 1) > 1 else NO_COPIES
         for label, generator in zip(labels, inputs.generators, strict=True)
     ]
     maps, rows = [], []
     all_scores = _scores_of_copies(inputs, labels, all_copies, fill)
     for label, copies, scores in zip(labels, all_copies, all_scores, strict=True):
-        weights = fit(copies.kept, scores, copies.weights)
+        weights = fit(copies.kept, scores, copies.weights) if len(scores) else np.zeros(2)
         enough = underdetermined or samples >= MIN_SAMPLES_PER_SUPERPIXEL * copies.kept.shape[1]
         maps.append(torch.from_numpy(weights[1:] if enough else np.full_like(weights[1:], np.nan))[label])
         rows.append(
@@ -133,7 +139,7 @@ def _scores_of_copies(
         keep = kept[some].gather(1, places[own].flatten(1)).reshape(len(own), 1, *places.shape[1:])
         return torch.where(keep, inputs.images[own], without[own])
 
-    scores = inputs.scores(changed, rows).cpu().double().numpy()
+    scores = inputs.scores(changed, rows).cpu().double().numpy() if len(rows) else np.empty(0)
     return np.split(scores, np.cumsum(lengths)[:-1])
 
 
@@ -162,7 +168,7 @@ def _weighted_r2(found: FloatArray, copies: SuperpixelCopies, scores: FloatArray
 
 def _split_half_agreement(copies: SuperpixelCopies, scores: FloatArray, fit: FitWeights, size: int) -> float:
     """Return Spearman's rank correlation of the fits on two disjoint sets of copies."""
-    if not (copies.random and size):
+    if not (copies.random and size and len(copies.kept)):
         return float("nan")
     pair = []
     for rows in (slice(size), slice(size, 2 * size)):
