@@ -14,6 +14,7 @@ Fit = Literal["pad", "crop"]  # how an image of another aspect becomes square
 CascadeOrder = Literal["top_down", "bottom_up"]  # in which weights are replaced: from the head, or from the image
 Device = Literal["auto", "cpu", "cuda", "mps"]
 ControlPlacement = Literal["beside", "among"]  # controls compete one by one, or among the methods
+Reading = Literal["positive", "absolute"]  # what metrics and figures read of a signed map
 
 PARTS: tuple[str, ...] = get_args(Part)
 SCORES: tuple[Score, ...] = get_args(Score)

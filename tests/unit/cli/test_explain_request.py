@@ -73,7 +73,7 @@ def test_methods_are_the_study_s_or_any_that_exists_with_its_defaults(here: Path
     assert [(use["group"], use["use"], use["layer"], use["shuffled"]) for use in methods.values()] == [
         ("methods", "gradcam", "auto", False), ("methods", "refine", "auto", False), ("controls", "random-grid", "auto", False),
     ]  # fmt: skip
-    assert methods["refine"]["options"] == {"of": "layercam", "combine": "product"}
+    assert methods["refine"]["options"] == {"of": "layercam", "of_options": {}, "combine": "product"}
 
 
 def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allows(tiny: dict, root: Path) -> None:

@@ -11,6 +11,13 @@ from gradfaith.dag.plan import Plan
 from gradfaith.errors import StudyInvalid
 
 NET = "architectures/net-a"
+
+
+def combining(of: str, **inner: object) -> dict[str, object]:
+    """RefineCAM of a method, with options for it."""
+    return {"use": "refine", "options": {"of": of, "of_options": inner}}
+
+
 REFUSED = [
     # a misspelt key, anywhere
     ("splitt", {}, "splitt: unknown key", 'did you mean "split"'),
@@ -35,6 +42,12 @@ REFUSED = [
     ("batteries/masking/imputers", {"blur": {"options": {"sigma": "wide"}}}, 'option "sigma" of blur', "found 'wide'"),
     ("bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "gradcan"}}}, "cams.methods.fine.options.of: gradcan", "is none of"),
     ("bundles/cams/methods", {"fine": {"use": "refine", "options": {"of": "refine"}}}, "cams.methods.fine.options.of: refine", "is none of"),
+    ("bundles/cams/methods", {"gradcam": {"reading": "absolute"}}, "bundles.cams.methods.gradcam.reading: absolute", "no negative values"),
+    ("bundles/cams/methods", {"cam": {"reading": "abs"}}, "bundles.cams.methods.cam.reading", "found 'abs'"),
+    ("bundles/cams/methods", {"fine": combining("scorecam", chanels=8)}, 'scorecam has no option "chanels"', 'did you mean "channels"'),
+    ("bundles/cams/methods", {"fine": combining("scorecam", channels="all")}, 'option "channels" of scorecam', "found 'all'"),
+    ("bundles/cams/methods", {"fine": combining("scorecam", channels=-1)}, "fine.options.of_options.channels: scorecam needs", "channels: -1"),
+    ("bundles/cams/methods", {"fine": combining("layercam", channels=8)}, 'layercam has no option "channels"', "it has none"),
     ("bundles/cams/methods", {"gradcam": {"only": ["net-c"]}}, "bundles.cams.methods.gradcam.only: net-c", "is no architecture of the study"),
     ("bundles/cams/methods", {"gradcam": {"score": "odds"}}, "bundles.cams.methods.gradcam.score", "found 'odds'"),
     ("bundles/cams/methods", {"deeplift": {"score": "margin"}}, "bundles.cams.methods.deeplift.score", "deeplift explains logit, not margin"),

@@ -1,7 +1,7 @@
 """Bind the methods of a study to one network: find their layers, check their requirements, pass them their inputs.
 
 A method that combines maps (`refine`) names another method in its option `of`. That method is run at every layer of
-the stack with its own default options, and its maps are passed on from the configured layer to the deepest.
+the stack with the options `of_options`, and its maps are passed on from the configured layer to the deepest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from gradfaith.attribution.shared_passes import MethodInputs
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.layers import layer_stack, resolve_layer
 from gradfaith.storage.map_info import MapInfo
-from gradfaith.vocabulary import Score
+from gradfaith.vocabulary import Reading, Score
 
 TAP_NEEDS = frozenset({"layer", "curvature", "head"})
 # The study's label -> group of plug-ins, use (the file's stem), layer, options, score,
-# shuffled (whether shuffled copies are made).
+# shuffled (whether shuffled copies are made), reading (of signed maps; "positive" if it is left out).
 MethodSettings = Mapping[str, Mapping[str, Any]]
 
 
@@ -49,6 +49,7 @@ class BoundMethod:
     layer: str
     layers: tuple[str, ...]  # the layers that it taps, from the configured one to the deepest
     score: Score
+    reading: Reading
     shuffled: bool
 
     @property
@@ -68,14 +69,15 @@ class BoundMethod:
 
     def map_info(self, copies: int) -> MapInfo:
         """Return the description of its maps for a map store."""
-        layers, declared = "+".join(self.layers), self.declared
-        return MapInfo(self.name, layers, declared.grid, declared.signed, copies, "" if self.is_control else self.score)
+        layers, declared, score = "+".join(self.layers), self.declared, "" if self.is_control else self.score
+        return MapInfo(self.name, layers, declared.grid, declared.signed, copies, score, self.reading)
 
     def attribute(self, call: MethodCall) -> Tensor | MapsWithDiagnostics:  # (n, h, w)
         """Compute the maps, in the method's native resolution."""
         if self.inner_module is None:
             return _attribute(self.module, call, self.layer, **self.options)
-        results = [_attribute(self.inner_module, call, layer) for layer in self.layers]
+        inner_options = self.options.get("of_options", {})
+        results = [_attribute(self.inner_module, call, layer, **inner_options) for layer in self.layers]
         maps = [result.maps if isinstance(result, MapsWithDiagnostics) else result for result in results]
         height, width = call.inputs.images.shape[-2:]
         combined: Tensor | MapsWithDiagnostics = self.module.attribute(LayerMaps(maps, (height, width)), **self.options)
@@ -97,8 +99,11 @@ def bind_methods(classifier: Classifier, settings: MethodSettings) -> list[Bound
             for method in (module, inner):
                 if method is not None:
                     requirements.require_traits(classifier, path, label, method.METHOD.requires)
+        reading = how.get("reading", "positive")
         methods.append(
-            BoundMethod(label, how["use"], module, inner, how["options"], layer, layers, how["score"], how["shuffled"])
+            BoundMethod(
+                label, how["use"], module, inner, how["options"], layer, layers, how["score"], reading, how["shuffled"]
+            )
         )
     return methods
 

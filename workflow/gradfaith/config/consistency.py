@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from gradfaith.config import derived_metrics, options
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.sections import LABEL_PATTERN
-from gradfaith.config.study import PluginUse, Study
+from gradfaith.config.study import MethodUse, PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import (
     BETWEEN_IMAGES,
@@ -134,13 +135,17 @@ def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[s
 
 
 def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    known = {"size": study.image.size, "seeds": len(study.seeds)}
     return [
         f"{path}.{label}.options.{line}"
         for path, group, uses in _plugins_used(study)
         for label, use in uses.items()
-        for line in options.broken_limits(group, use.use, use.options, known)
+        for line in options.broken_limits(group, use.use, use.options, _limit_words(study))
     ]
+
+
+def _limit_words(study: Study) -> dict[str, int]:
+    """Return the words of limits that stand for numbers of the study."""
+    return {"size": study.image.size, "seeds": len(study.seeds)}
 
 
 def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
@@ -206,8 +211,8 @@ def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]
                 f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
                 for arch in sorted(set(use.only) - set(study.architectures))
             ]
-            lines += _combined(f"bundles.{bundle}.methods.{label}", use.options.get("of"))
-            lines += _scored(f"bundles.{bundle}.methods.{label}", use.use, use.score)
+            path = f"bundles.{bundle}.methods.{label}"
+            lines += [*_combined(path, use.options, study), *_scored(path, use.use, use.score), *_read(path, use)]
     metrics = _metrics(study)
     lines += [
         f"metrics: the label {name} stands twice"
@@ -216,16 +221,28 @@ def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]
     return lines
 
 
-def _combined(path: str, of: str | None) -> list[str]:
-    """A method of maps names the method whose maps it combines: one that reads a layer."""
+def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
+    """A method of maps names the method whose maps it combines: one that reads a layer, within the limits of its options."""
+    if "of" not in given:
+        return []
     known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
-    return [f"{path}.options.of: {of} is none of {', '.join(known)}"] if of is not None and of not in known else []
+    if given["of"] not in known:
+        return [f"{path}.options.of: {given['of']} is none of {', '.join(known)}"]
+    broken = options.broken_limits("methods", given["of"], given["of_options"], _limit_words(study))
+    return [f"{path}.options.of_options.{line}" for line in broken]
 
 
 def _scored(path: str, name: str, score: str) -> list[str]:
     """A method that can explain only some kinds of score says so."""
     known = entry("methods", name).declared.get("scores", (score,))
     return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
+
+
+def _read(path: str, use: MethodUse) -> list[str]:
+    """Absolute values are another reading only of maps with negative values."""
+    if use.reading == "positive" or entry("methods", use.use).declared["signed"]:
+        return []
+    return [f"{path}.reading: {use.reading} reads nothing else of {use.use}, whose maps have no negative values"]
 
 
 def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:

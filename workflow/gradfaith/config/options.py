@@ -5,7 +5,8 @@
 The model of a reader is its class `Options`; that of any other plug-in is built from the keyword-only arguments of its
 function, as the syntax tree shows them, so that nothing is imported. Limits are conditions on the names of the options, read
 from the declaration. An option with several numbers must have at least one, and each must keep the limit. `size` is the side
-of the study's images, `seeds` the number of its seeds.
+of the study's images, `seeds` the number of its seeds. The options of an inner method (`of_options` of the method `of`) are
+checked and completed as that method's own.
 
 Annotations and limits are text in the source of a plug-in. Their syntax trees are walked, and only the types, operators and
 names that are listed here mean something; no text is run.
@@ -70,12 +71,17 @@ def complete(group: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     except UnknownName as error:
         raise ValueError(f"{error.problem} {error.fix}") from None
     try:
-        return model.model_validate(dict(given)).model_dump()
+        values = model.model_validate(dict(given)).model_dump()
     except ValidationError as error:
         problems = sorted(
             error.errors(), key=lambda problem: problem["type"] != "extra_forbidden"
         )  # unknown keys first
         raise ValueError(_describe(model, name, problems[0], given)) from None
+    if "of_options" in values and values["of"] in registry.names(
+        "methods"
+    ):  # else consistency.py names those it can be
+        values["of_options"] = complete("methods", values["of"], values["of_options"])
+    return values
 
 
 def broken_limits(group: str, name: str, values: Mapping[str, Any], study: Mapping[str, int]) -> list[str]:

@@ -27,7 +27,7 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
-from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Score
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score
 
 Output = Annotated[int, Field(ge=0)] | str
 TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
@@ -115,6 +115,9 @@ class MethodUse(PluginUse):
     score: Score = Field(
         "logit",
         description="what is explained: the class's logit, its log-odds, or its margin over the best other class",
+    )
+    reading: Reading = Field(
+        "positive", description="what metrics and figures read of signed maps: the positive part, or absolute values"
     )
     only: list[Label] = Field(default=[], description="architectures it is asked of; empty: all of them")
 

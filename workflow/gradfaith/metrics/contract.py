@@ -33,7 +33,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfaith.vocabulary import EXTENDED, Evidence, Grid
+from gradfaith.vocabulary import EXTENDED, Evidence, Grid, Reading
 
 Family = Literal["localization", "faithfulness", "agreement", "composite"]
 Target = Literal["predicted", "true"]
@@ -98,6 +98,7 @@ class MethodMaps:
     target: Any  # (m,) class
     rival: Any = None  # (m, h0, w0) the map of another class of the same image; zeros where there is none
     against: Any = None  # (m,) that class
+    reading: Reading = "positive"  # what is read of the maps if they are signed
 
 
 @dataclass(frozen=True)

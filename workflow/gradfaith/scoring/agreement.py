@@ -56,7 +56,7 @@ def true_class_maps(maps: MapStore, label: str, info: MapInfo, images: ImageStor
     for start in range(0, len(rows), CHUNK):
         some = slice(start, min(start + CHUNK, len(rows)))
         raw[some] = maps.maps(label, 0, rows[some])
-    return ModelMaps(raw, info.grid, info.signed, images.size, ids, new_rows)
+    return ModelMaps(raw, info.grid, info.signed, images.size, ids, info.reading, new_rows)
 
 
 def compared_images(ids: Sequence[str], predictions: pd.DataFrame) -> ComparedImages:

@@ -155,7 +155,9 @@ def _method_maps(
     other = np.array([other_row.get(ids[row], -1) for row in rows], dtype=np.int64)
     classes, image = torch.tensor(target[rows]), torch.arange(len(rows))
     for label, info, copy in method_copies(maps):
-        method = MethodMaps(StoredMaps(maps, label, copy, rows), info.grid, info.signed, image, classes)
+        method = MethodMaps(
+            StoredMaps(maps, label, copy, rows), info.grid, info.signed, image, classes, reading=info.reading
+        )
         if rival:
             against = torch.tensor(target[other])
             method = replace(method, rival=StoredMaps(maps, label, copy, other), against=against)

@@ -57,7 +57,12 @@ def _score_maps(
     ids, wanted = list(maps.rows["image_id"].iloc[rows]), {module.METRIC.region for module, _ in metrics.values()}
     regions = {name: Region(images.mask(name, ids)[0]) for name in images.regions if name in wanted}
     for label, info, copy in method_copies(maps):
-        how: dict[str, Any] = {"grid": info.grid, "signed": info.signed, "size": images.size}
+        how: dict[str, Any] = {
+            "grid": info.grid,
+            "signed": info.signed,
+            "reading": info.reading,
+            "size": images.size,
+        }
         yield label, info, copy, localize(maps.maps(label, copy, rows), regions=regions, metrics=metrics, **how)
 
 

@@ -4,8 +4,8 @@
 single precision (metrics/maps/evaluate.py). It is tested twice:
 
     here                        the map as its method computed it, raw, signed, on its own grid
-    metrics/maps/evaluate.py    what a metric reads of it: the positive part, at the image's size; all negative is
-                                constant there
+    metrics/maps/evaluate.py    what a metric reads of it: the positive part, or the absolute values where the study
+                                says so, at the image's size; a map without a positive value is constant there
 
 So a map that is degenerate here is so in every score, and one that is ok here may still be degenerate for
 metrics: its positive part is empty, or (only evaluated maps are cut off there) smaller than 1e-12.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith import vocabulary
-from gradfaith.vocabulary import CONSTANT_RANGE, Grid
+from gradfaith.vocabulary import CONSTANT_RANGE, Grid, Reading
 
 STATUSES = tuple(status for status in vocabulary.STATUSES if status != "undefined")  # a score may be that, no map
 
@@ -33,6 +33,7 @@ class MapInfo:
     signed: bool
     copies: int
     score: str = ""  # which output of the class is explained: its logit, log-odds or margin; empty for controls
+    reading: Reading = "positive"  # what metrics and figures read of signed maps
 
 
 def from_attributes(attributes: Any) -> MapInfo:
@@ -44,6 +45,7 @@ def from_attributes(attributes: Any) -> MapInfo:
         bool(attributes["signed"]),
         int(attributes["copies"]),
         str(attributes["score"]),
+        "absolute" if attributes["reading"] == "absolute" else "positive",
     )
 
 

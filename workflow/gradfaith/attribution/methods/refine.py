@@ -5,8 +5,9 @@
     inverse_exp    1 / log( mean_l exp(1 / u_l) )                           0 where any u_l is 0            [domeniconi2026]
 
 The last overflows single precision below u = 0.0113 when written out; here it is 1 / (logsumexp(1 / u) - log n), exact
-down to zero. `of` names the method whose maps are combined. On a transformer whose blocks all have one grid nothing gets
-finer. Cost: one forward, and one backward to the shallowest layer, for methods that ask for no more.
+down to zero. `of` names the method whose maps are combined, `of_options` its options. On a network whose blocks all have one
+grid the maps of its last four blocks are combined, and nothing gets finer. A layer with no deeper stage is refused: the
+map would be that of the method itself. Cost: one forward, and one backward to the shallowest layer, for methods that ask for no more.
 """
 
 import math
@@ -24,7 +25,8 @@ METHOD = Method(needs=("maps",), grid="input", signed=False, backwards=1, cite="
 def attribute(
     layered: LayerMaps,
     *,
-    of: str = "layercam",  # noqa: ARG001 - read by attribution/bound_method.py, which asks that method
+    of: str = "layercam",  # noqa: ARG001 - both are read by attribution/bound_method.py, which runs that method
+    of_options: dict[str, bool | int | float | str] = {},  # noqa: ARG001, B006 - a default must be a literal
     combine: Literal["product", "geometric", "inverse_exp"] = "product",
 ) -> Tensor:  # (n, h, w)
     scaled = [evaluate(maps, grid="native", signed=False, size=layered.image_size) for maps in layered.maps]

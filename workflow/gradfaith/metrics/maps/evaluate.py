@@ -1,6 +1,6 @@
 """Evaluate maps: the one place where a stored map is read, resized to its image and scaled to [0, 1].
 
-    read:   r = max(a, 0)                             signed maps: the same, or |a| where the study says "absolute"
+    read:   r = max(a, 0)                             signed maps: the same, or |a| where the study says `reading: absolute`
     resize: bilinear to the image, align_corners=False, no antialiasing; maps of grid "input" stay as they are
     scale:  u = (r - min r) / (max r - min r), per image, after the resizing
 
@@ -20,15 +20,14 @@ them, and evaluated. They are evaluated once for all metrics, and only if one me
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from gradfaith.errors import BrokenStore
-from gradfaith.vocabulary import CONSTANT_RANGE, Grid
+from gradfaith.vocabulary import CONSTANT_RANGE, Grid, Reading
 
-Reading = Literal["positive", "absolute"]
 SMALLEST_RANGE = 1e-12
 
 
@@ -101,10 +100,11 @@ class RerunMaps:
     grid: Grid
     signed: bool
     size: tuple[int, int]  # of the images
+    reading: Reading = "positive"
 
     @cached_property
     def evaluated(self) -> Evaluated:
-        return evaluate(self.raw, grid=self.grid, signed=self.signed, size=self.size)
+        return evaluate(self.raw, grid=self.grid, signed=self.signed, size=self.size, reading=self.reading)
 
     @property
     def unit(self) -> Any:  # (m, h, w) in [0, 1]

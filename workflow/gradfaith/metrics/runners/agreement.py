@@ -37,7 +37,7 @@ from gradfaith.metrics.contract import BoundPlugin, BoundPlugins, Result, Values
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
 from gradfaith.metrics.maps.rank_correlation import GridShape, coarsest_shape, is_constant, regrid
 from gradfaith.rng import generator
-from gradfaith.vocabulary import BETWEEN_IMAGES, REFERENCE, SEED_PAIRS, Grid
+from gradfaith.vocabulary import BETWEEN_IMAGES, REFERENCE, SEED_PAIRS, Grid, Reading
 
 CHUNK = 128  # maps at once
 
@@ -112,6 +112,7 @@ class ModelMaps:
     signed: bool
     size: GridShape  # height and width of the images
     image_ids: Sequence[str]
+    reading: Reading = "positive"  # what is read of the maps if they are signed
     new_rows: NewRows = np.zeros  # where prepared maps are kept
     prepared: dict[tuple[str, GridShape], PreparedMaps] = field(default_factory=dict)  # by metric and grid
 
@@ -138,7 +139,7 @@ class ModelMaps:
     def read(self, grid: Grid, shape: GridShape, rows: slice) -> Evaluated:
         """Return some of the maps on the kind of grid that a metric declares; zeros where a map is not finite."""
         if grid == "input":
-            return evaluate(self.raw[rows], grid=self.grid, signed=self.signed, size=self.size)
+            return evaluate(self.raw[rows], grid=self.grid, signed=self.signed, size=self.size, reading=self.reading)
         raw = self.raw[rows]
         broken = ~np.isfinite(raw).all(axis=(1, 2))
         finite = np.where(broken[:, None, None], 0, raw)

@@ -17,7 +17,7 @@ from gradfaith.errors import MaskSizeMismatch
 from gradfaith.metrics.contract import BoundPlugins, Result, Values, assign_status
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Located, Region, SortedMaps
-from gradfaith.vocabulary import Grid
+from gradfaith.vocabulary import Grid, Reading
 
 RegionsByName = Mapping[str, Region]  # without the regions that the images do not have
 
@@ -30,10 +30,11 @@ def localize(
     size: tuple[int, int],
     regions: RegionsByName,
     metrics: BoundPlugins,
+    reading: Reading = "positive",
 ) -> dict[tuple[str, str], Result]:
     """Return a result per metric label and variant, in the maps' order."""
     _check_sizes(regions, (len(maps), *size))
-    unit, degenerate, broken = evaluate(maps, grid=grid, signed=signed, size=size)
+    unit, degenerate, broken = evaluate(maps, grid=grid, signed=signed, size=size, reading=reading)
     usable, shared = ~(degenerate | broken), SortedMaps(unit)
     located = {name: Located(shared, region) for name, region in {**regions, "": _empty_region(unit)}.items()}
     return {

@@ -214,7 +214,7 @@ class ImageChunk:
         evaluated = [
             evaluate(
                 torch.as_tensor(getattr(stored, which)[self.rows[part]]).to(device),
-                grid=stored.grid, signed=stored.signed, size=size,
+                grid=stored.grid, signed=stored.signed, reading=stored.reading, size=size,
             )
             for stored, part in parts
         ]  # fmt: skip

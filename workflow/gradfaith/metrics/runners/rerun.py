@@ -236,7 +236,7 @@ def _block(
     pixels = images[image_of].to(device)
     size = (pixels.shape[-2], pixels.shape[-1])
     on_device = {
-        name: RerunMaps(torch.as_tensor(one.raw[some]).to(device), one.grid, one.signed, size)
+        name: RerunMaps(torch.as_tensor(one.raw[some]).to(device), one.grid, one.signed, size, one.reading)
         for name, one in maps.items()
     }
     return RerunBlock(pixels, image_of.to(device), target.to(device), on_device, battery)

@@ -93,7 +93,7 @@ def load_display_map(maps: MapStore, method: str, image: str, size: tuple[int, .
 
 def to_display_map(raw: NDArray[np.float32], info: MapInfo, size: tuple[int, ...]) -> DisplayMap:  # (h0, w0)
     """Prepare a raw map for drawing at `size` (h, w)."""
-    evaluated = evaluate(raw[None], grid=info.grid, signed=info.signed, size=(size[0], size[1]))
+    evaluated = evaluate(raw[None], grid=info.grid, signed=info.signed, size=(size[0], size[1]), reading=info.reading)
     status = "failed" if evaluated.broken[0] else "degenerate" if evaluated.degenerate[0] else "ok"
     return DisplayMap(evaluated.unit[0], status)
 
@@ -197,14 +197,16 @@ def _write_title_and_label(axes: Axes, above: str, below: str, letters: float) -
 
 
 def _describe_source(info: MapInfo, letters: int) -> str:
-    """Return the layer (of several the first and the last), and the explained score unless it is the logit."""
+    """Return the layer (of several the first and the last), the score unless it is the logit, and the reading."""
+    absolute = "\nabsolute values" if info.reading == "absolute" else ""
     if not info.layer:
         if not info.score:
             return "knows nothing of the model"
-        return "the image" if info.grid == "input" else "every block"
+        return ("the image" if info.grid == "input" else "every block") + absolute
     layers = info.layer.split("+")
     words = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
-    return wrap_name(words, letters) + ("" if info.score == "logit" else f"\n{info.score.replace('_', '-')}")
+    score = "" if info.score == "logit" else f"\n{info.score.replace('_', '-')}"
+    return wrap_name(words, letters) + score + absolute
 
 
 def _page_notes(image: ExplainedImage, width: float) -> tuple[str, ...]:
