@@ -21,7 +21,7 @@ from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.attribution.contract import LayerMaps, Tap, target_score
 from gradfaith.attribution.methods.eigencam import attribute as eigencam_of
 from gradfaith.attribution.methods.refine import attribute as refine
-from gradfaith.errors import MethodUndefined
+from gradfaith.errors import LayerUnusable, MethodUndefined
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
@@ -272,8 +272,34 @@ def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> Non
     }
     with pytest.raises(MethodUndefined, match='at layer "layer1"'):
         bind_methods(classifier, {"fine": how})
-    (use,) = bind_methods(classifier, {"fine": how | {"layer": "layer4"}})
-    assert use.layers == ("layer4",)
+    with pytest.raises(LayerUnusable, match='no stage after "layer4"'):
+        bind_methods(classifier, {"fine": how | {"layer": "layer4"}})
+    (use,) = bind_methods(classifier, {"fine": how | {"layer": "layer3", "options": {"of": "hirescam"}}})
+    assert use.layers == ("layer3", "layer4")
+
+
+def test_refined_maps_pass_options_to_the_method_they_combine() -> None:
+    """Score-CAM by its two most varied channels, at both stages: the product of the maps that it gives alone."""
+    classifier = build_classifier(ClassifierSpec("resnet10t", 3, 1, 3, 64, 0.5, 0.25), seed=3).eval()
+    plain = {"group": "methods", "use": "scorecam", "score": "logit", "shuffled": False}
+    fine = plain | {"use": "refine", "layer": "layer3"}
+    few = {"channels": 2}
+    uses = bind_methods(
+        classifier,
+        {layer: plain | {"layer": layer, "options": few} for layer in ("layer3", "layer4")}
+        | {
+            "few": fine | {"options": {"of": "scorecam", "of_options": few}},
+            "all": fine | {"options": {"of": "scorecam", "of_options": {"channels": 0}}},
+        },
+    )
+    images, rows = torch.rand(IMAGES, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(IMAGES)
+    chunk = AdaptiveBatch(64, torch.device("cpu"))
+    with shared_passes.open_shared_passes(classifier, images, ["layer3", "layer4"], chunk=chunk) as shared:
+        inputs = shared.for_target(torch.tensor([2, 0]), rows, "logit")
+        streams = [torch.Generator() for _ in range(IMAGES)]
+        maps = {use.label: use.attribute(MethodCall(inputs, streams, (4, 4), None)) for use in uses}
+    assert_close(maps["few"], refine(LayerMaps([maps["layer3"], maps["layer4"]], (64, 64))))
+    assert not torch.equal(maps["few"], maps["all"])
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 4, 4), (3, 5, 7, 7)])

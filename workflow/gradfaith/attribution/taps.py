@@ -6,111 +6,28 @@
 
 The output of the first layer to run is replaced by a leaf tensor that requires a gradient, while every parameter is
 frozen. So the graph holds only what follows that layer, one backward gives the gradients of all layers, and a second
-target class costs a second short backward, not a second forward. Deeper layers are read as nodes of that graph.
+target class costs a second short backward, not a second forward. Deeper layers are read as nodes of that graph, and a
+layer of a parallel branch, which does not follow the first, is a leaf as well.
 
 The hook keeps a clone of the output and passes another clone on, so an activation that works in place after the layer
 changes neither. (The common hook that keeps `output.detach()` later reads values that an in-place ReLU has changed.)
 `curved` keeps what a second derivative needs: from the first layer on, attention runs in its plain form, because the
 fused kernels have no second derivative.
-
-A raw output becomes a grid by its shape. Square images give square grids, so the two equal axes are the grid. Where that
-is ambiguous (7 channels on a 7 x 7 grid), a wider image is run, and the axis that grows is the width. Tokens beyond those
-of the grid are prefix tokens (class, distillation, registers). timm's `forward_intermediates` does not help here: for many
-families the map that it returns is a side branch without a path to the logits.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradfaith.attribution.contract import Curvature, ImageRows, Tap, target_score
-from gradfaith.errors import LayerUnusable
+from gradfaith.attribution.layer_grids import GridLayout, layout_by_growth, layout_of_shape, unusable_layer
 from gradfaith.models.classifier import Classifier, freeze_temporarily
 from gradfaith.models.layers import resolve_layer
 from gradfaith.vocabulary import Score
-
-_MOST_PREFIX_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class GridLayout:
-    """Which axes of a layer's raw output are channels and grid; converts it to (n, c, h, w) and back."""
-
-    kind: Literal["nchw", "nhwc", "tokens"]
-    grid: tuple[int, int]
-    prefix_tokens: int = 0  # number of tokens before those of the grid
-
-    def to_grid(self, raw: Tensor) -> Tensor:  # (n, c, h, w)
-        """Return a raw output as a grid, without its prefix tokens."""
-        if self.kind == "nchw":
-            return raw
-        if self.kind == "tokens":
-            raw = raw[:, self.prefix_tokens :].reshape(len(raw), *self.grid, raw.shape[-1])
-        return raw.permute(0, 3, 1, 2)
-
-    def from_grid(self, grid: Tensor, raw: Tensor) -> Tensor:
-        """Return a grid (n, c, h, w) in the layer's own layout; its prefix tokens are those of `raw`."""
-        if self.kind == "nchw":
-            return grid
-        last = grid.permute(0, 2, 3, 1)
-        return torch.cat([raw[:, : self.prefix_tokens], last.flatten(1, 2)], dim=1) if self.kind == "tokens" else last
-
-
-def layout_of_shape(net: nn.Module, layer: str, shape: tuple[int, ...]) -> GridLayout | None:
-    """Return the layout of a raw output from the shape of one row; None where only a wider image can tell."""
-    if len(shape) == 2:
-        return _tokens(net, layer, shape[0])
-    if len(shape) != 3:
-        raise unusable_layer(layer, f"returns {shape} for one image, which has no grid")
-    first, middle, last = shape
-    if middle == last != first:
-        return GridLayout("nchw", (middle, last))
-    return GridLayout("nhwc", (first, middle)) if first == middle != last else None
-
-
-def layout_by_growth(net: nn.Module, layer: str, shape: tuple[int, ...], wider: tuple[int, ...] | None) -> GridLayout:
-    """Return the layout from the axes that grew with a wider image, or from `output_fmt` where only one size works."""
-    if wider is None:
-        declared = str(getattr(net, "output_fmt", "")).lower()
-        grown = {"nchw": [2], "nhwc": [1]}.get(declared)
-    else:
-        grown = [axis for axis, (one, two) in enumerate(zip(shape, wider, strict=True)) if one != two]
-    if grown == [2]:
-        return GridLayout("nchw", (shape[1], shape[2]))
-    if grown == [1]:
-        return GridLayout("nhwc", (shape[0], shape[1]))
-    raise unusable_layer(layer, f"returns {shape} for one image, and which axes are the grid cannot be told")
-
-
-def _tokens(net: nn.Module, layer: str, count: int) -> GridLayout:
-    """Return the layout of tokens: the network's own patch grid, else the one square grid that fits."""
-    stated = getattr(getattr(net, "patch_embed", None), "grid_size", None)
-    if stated is not None and 0 <= count - math.prod(stated) <= _MOST_PREFIX_TOKENS:
-        return GridLayout("tokens", (int(stated[0]), int(stated[1])), count - math.prod(stated))
-    fitting = [
-        GridLayout("tokens", (side, side), prefix)
-        for prefix in sorted({0, int(getattr(net, "num_prefix_tokens", 0))})
-        if (side := math.isqrt(max(count - prefix, 0))) and side * side == count - prefix
-    ]
-    if len(fitting) != 1:
-        raise unusable_layer(layer, f"returns {count} tokens for one image, which fit {len(fitting)} square grids")
-    return fitting[0]
-
-
-def unusable_layer(layer: str, what: str) -> LayerUnusable:
-    """Return the error for a layer that gives no map; `what` continues 'Layer "x" ...'."""
-    return LayerUnusable(
-        problem=f'Layer "{layer}" {what}.',
-        reason="A map needs one activation per image, on a grid, from which the logits are computed.",
-        fix="Name another layer with `layer:`, or leave it out for the family's default.",
-    )
 
 
 class TappedClassifier:
@@ -176,6 +93,11 @@ class TappedClassifier:
             )
         return self._layouts[layer, shape]
 
+    def activation(self) -> Tensor:  # (n, c, h, w)
+        """Return the only tapped layer's output of the latest forward, as a grid."""
+        (layer,) = self.layers
+        return self.layout().to_grid(self._of_forward(self._outputs.get(layer)).detach()).float()
+
     def raw_shape(self, layer: str) -> tuple[int, ...]:
         """Return the shape of one image's raw output in the latest forward."""
         return tuple(self._of_forward(self._outputs.get(layer)).shape[1:])
@@ -189,10 +111,10 @@ class TappedClassifier:
             raise unusable_layer(layer, f"returns a {type(output).__name__}, not a tensor")
         if layer in self._outputs:
             raise unusable_layer(layer, "runs more than once in a forward pass")
-        if not self._outputs:
+        if not output.requires_grad:  # of the first layer, and of others that do not follow it: parallel branches
             output = output.detach().clone().requires_grad_()
-            if self.curved:
-                self._attention_mode.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if self.curved and not self._outputs:
+            self._attention_mode.enter_context(sdpa_kernel(SDPBackend.MATH))
         self._outputs[layer] = output
         return output.clone()
 

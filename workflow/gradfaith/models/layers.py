@@ -6,15 +6,18 @@ norm. A path may count from the end: `blocks.-1.norm1`. A study overrides the de
 """
 
 import difflib
+from collections.abc import Container, Mapping
+from contextlib import suppress
 
 from torch import nn
 
 from gradfaith.errors import LayerUnusable
 
 # A family is one of timm's model files; a network belongs to the file that defines its class, or a base class of it.
-DEFAULT_LAYERS = {
+DEFAULT_LAYERS: Mapping[str, str | tuple[str, ...]] = {  # of several the first that the network has
     "beit": "blocks.-1.norm1",
     "cait": "blocks.-1",
+    "coat": ("parallel_blocks.-1.norm14", "serial_blocks4.-1.norm1"),  # not every variant has parallel blocks
     "convit": "blocks.-1.norm1",
     "convnext": "stages.-1",
     "densenet": "features.norm5",
@@ -27,6 +30,7 @@ DEFAULT_LAYERS = {
     "mobilenetv3": "blocks.-1",
     "mvitv2": "norm",
     "naflexvit": "blocks.-1.norm1",
+    "pit": "transformers.-1.blocks.-1.norm1",
     "regnet": "s4",
     "resnet": "layer4",
     "resnetv2": "norm",
@@ -40,17 +44,36 @@ DEFAULT_LAYERS = {
     "xcit": "blocks.-1",
 }
 
+# The stages before the default layer, shallow to deep, where timm's `feature_info` names no module that returns one map.
+EARLIER_STAGES = {
+    "coat": ("serial_blocks1.-1", "serial_blocks2.-1", "serial_blocks3.-1"),
+    "hrnet": ("incre_modules.0", "incre_modules.1", "incre_modules.2"),
+    "mvitv2": ("stages.0.blocks.-1.norm2", "stages.1.blocks.-1.norm2", "stages.2.blocks.-1.norm2"),
+    "pit": ("transformers.0.blocks.-1", "transformers.1.blocks.-1"),
+    "twins": ("blocks.0.-1", "blocks.1.-1", "blocks.2.-1"),
+}
+BLOCKS_BEFORE = 3  # of a network whose blocks all have one resolution, before the default layer's own block
+
 AUTO = "auto"  # the study leaves the choice to the table above
 RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
 
 def default_layer(net: nn.Module) -> str:
     """Return the default layer of a timm network, as a path without negative indices."""
-    for cls in type(net).__mro__:
-        family = cls.__module__.rpartition(".")[2]
-        if family in DEFAULT_LAYERS:
-            return resolve_layer(net, DEFAULT_LAYERS[family])
-    return _last_feature_layer(net)
+    family = _family_in(net, DEFAULT_LAYERS)
+    if not family:
+        return _last_feature_layer(net)
+    *rather, last = [paths] if isinstance(paths := DEFAULT_LAYERS[family], str) else paths
+    for path in rather:
+        with suppress(LayerUnusable):
+            return resolve_layer(net, path)
+    return resolve_layer(net, last)
+
+
+def _family_in(net: nn.Module, table: Container[str]) -> str:
+    """Return the network's family, or that of its nearest base class, that is in the table; "" if there is none."""
+    files = (cls.__module__.rpartition(".")[2] for cls in type(net).__mro__)
+    return next((name for name in files if name in table), "")
 
 
 def resolve_layer(net: nn.Module, path: str) -> str:
@@ -81,29 +104,50 @@ def layer_stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
 
     The stages are those timm takes features from, at a quarter of the image's resolution or below, and the default
     layer as the deepest. For a network whose blocks all have one resolution they are the last four blocks.
+
+    Raises:
+        LayerUnusable: the layer is none of the stages, or no stage is deeper.
     """
     deepest = default_layer(net)
-    info = [stage for stage in getattr(net, "feature_info", None) or [] if isinstance(stage, dict)]
-    finer = [stage["module"] for stage in info if 4 <= stage["reduction"] < info[-1]["reduction"]]
-    if not finer and ".-1" in (last_block := _count_block_from_end(net, deepest)):
-        finer = [resolve_layer(net, last_block.replace(".-1", f".-{back}", 1)) for back in (4, 3, 2)]
-    stages = (*finer, deepest)
+    stages = (*_earlier_stages(net, deepest), deepest)
     start = stages[0] if path == AUTO else resolve_layer(net, path)
     if start not in stages:
         raise LayerUnusable(
             problem=f'"{start}" is none of the stages of {type(net).__name__}.',
             reason="Maps of a layer and of all deeper ones are combined, so it must be known which are deeper.",
-            fix=f"Name one of {', '.join(stages)}, or `auto` for all of them.",
+            fix=f"Name one of {', '.join(stages[:-1])}, or `auto` for all of them.",
+        )
+    if start == deepest:
+        raise LayerUnusable(
+            problem=f'{type(net).__name__} has no stage after "{deepest}".',
+            reason="Maps of one layer alone, combined, are the maps of the method that is combined.",
+            fix=f"Name one of {', '.join(stages[:-1])}, or `auto` for all of them."
+            if len(stages) > 1
+            else "Use the method itself, or name under `only:` the architectures with several stages.",
         )
     return stages[stages.index(start) :]
 
 
-def _count_block_from_end(net: nn.Module, path: str) -> str:
-    """Turn `blocks.11.norm1` into `blocks.-1.norm1` if there are at least four blocks."""
-    head, _, rest = path.partition(".")
-    number, _, tail = rest.partition(".")
-    enough_blocks = number.isdigit() and len(dict(net.get_submodule(head).named_children())) > 3
-    return f"{head}.-1.{tail}" if enough_blocks and tail else path
+def _earlier_stages(net: nn.Module, deepest: str) -> list[str]:
+    """Return the stages before the default layer: of the table, of timm, or else the blocks before it."""
+    family = _family_in(net, EARLIER_STAGES)
+    if family:
+        return [resolve_layer(net, path) for path in EARLIER_STAGES[family]]
+    info = [stage for stage in getattr(net, "feature_info", None) or [] if isinstance(stage, dict)]
+    finer = [stage["module"] for stage in info if 4 <= stage["reduction"] < info[-1]["reduction"]]
+    return [resolve_layer(net, path) for path in finer] or _earlier_blocks(net, deepest)
+
+
+def _earlier_blocks(net: nn.Module, deepest: str) -> list[str]:
+    """Return the same layer of at most three blocks before, `blocks.8.norm1` and so on; or blocks inside the layer."""
+    parts = deepest.split(".")
+    for place, part in enumerate(parts):
+        names = [name for name, _ in net.get_submodule(".".join(parts[:place])).named_children()]
+        if part.isdigit() and len(names) > 1:
+            before = names[: names.index(part)][-BLOCKS_BEFORE:]
+            return [".".join([*parts[:place], name, *parts[place + 1 :]]) for name in before]
+    inside = dict(net.get_submodule(deepest).named_children()).get("blocks", nn.Sequential())
+    return [f"{deepest}.blocks.{name}" for name, _ in inside.named_children()][:-1][-BLOCKS_BEFORE:]
 
 
 def _last_feature_layer(net: nn.Module) -> str:
