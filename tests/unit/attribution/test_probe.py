@@ -1,4 +1,4 @@
-"""The probe refuses a layer that gives no map, names one that does, and leaves the network as it was."""
+"""The probe refuses a layer that gives no map or a scrambled one, names one that works, and leaves the network as it was."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradfaith.attribution import taps
+from gradfaith.attribution import layer_grids
 from gradfaith.attribution.probe import probe
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -20,6 +20,11 @@ def make(name: str, size: int = 96, **options: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def vit() -> Classifier:
     return make("vit_tiny_patch16_224", depth=3)
+
+
+@pytest.fixture(scope="module")
+def hiera() -> Classifier:
+    return make("hiera_tiny_224")
 
 
 def test_the_last_block_of_a_class_token_network_has_no_gradient_and_its_norm_is_named(vit: Classifier) -> None:
@@ -98,12 +103,94 @@ def test_tokens_make_a_grid_only_where_their_number_is_a_square(count: int, side
     """Seventeen are a class token and sixteen patches only for a network that says it has a class token."""
     if side is None:
         with pytest.raises(LayerUnusable, match="0 square grids"):
-            taps._tokens(nn.Module(), "x", count)
+            layer_grids._tokens(nn.Module(), "x", count)
     else:
-        assert taps._tokens(nn.Module(), "x", count).grid == (side, side)
+        assert layer_grids._tokens(nn.Module(), "x", count).grid == (side, side)
 
 
 def test_a_size_the_network_cannot_take_is_the_models_fault_not_the_layers() -> None:
     classifier = make("efficientformer_l1")
     with pytest.raises(ModelUnusable, match="cannot take images of 96 px"):
         probe(classifier, "stages.-1")
+
+
+class Places(nn.Module):
+    """Cells of a convolution, re-ordered before and put back after the layer `order`: every logit sees every cell."""
+
+    def __init__(self, order: torch.Tensor, side: int = 8, kind: str = "nchw") -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem, self.head = nn.Conv2d(1, 12, 8, 8), nn.Linear(12, 3)
+        self.register_buffer("cells", order)
+        self.side, self.kind, self.order = side, kind, nn.Identity()
+        if kind == "tokens":
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, 12))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        cells = self.stem(x).flatten(2)[:, :, self.cells]  # (n, c, cells)
+        if self.kind == "tokens":  # the class token behind the patches, where none is expected
+            found = self.order(torch.cat([cells.transpose(1, 2), self.cls_token.expand(len(x), -1, -1)], dim=1))
+            return self.head(found.relu().mean(dim=1))
+        return self.head(self.order(cells.unflatten(2, (self.side, self.side))).relu().mean(dim=(2, 3)))
+
+
+def in_windows(side: int, window: int) -> torch.Tensor:
+    count = side // window
+    return torch.arange(side**2).reshape(count, window, count, window).transpose(1, 2).flatten()
+
+
+CELLS = torch.arange(64).reshape(8, 8)
+ORDERS = {
+    "transposed": CELLS.T, "mirrored": CELLS.flip(1), "upside down": CELLS.flip(0), "turned": CELLS.flip(0, 1),
+    "in windows of 2": in_windows(8, 2), "in windows of 4": in_windows(8, 4), "even rows first": torch.cat([CELLS[::2], CELLS[1::2]]),
+    "at random": torch.randperm(64, generator=torch.Generator().manual_seed(3)), "half a window off": CELLS.roll((2, 2), (0, 1)),
+}  # fmt: skip
+
+
+def places(order: torch.Tensor, **how: Any) -> Classifier:
+    return Classifier(Places(order.flatten(), **how), ClassifierSpec("planted", 3, 1, 1, 64, 0.5, 0.25)).eval()
+
+
+def test_cells_in_their_places_are_accepted() -> None:
+    assert probe(places(CELLS), "order") == (8, 8)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_layer_whose_cells_stand_elsewhere_is_refused_and_the_one_before_it_named(order: str) -> None:
+    with pytest.raises(LayerUnusable, match="moves the wrong cells when a patch of the image changes") as refusal:
+        probe(places(ORDERS[order]), "order")
+    assert '"stem" works' in refusal.value.fix
+    assert "each cell stands for its part of the image" in refusal.value.reason
+
+
+def test_a_class_token_behind_the_patches_is_found_by_the_shift_of_one() -> None:
+    with pytest.raises(LayerUnusable, match="has its tokens one place off"):
+        probe(places(CELLS, kind="tokens"), "order")
+
+
+@pytest.mark.parametrize("block", [0, 1, 2, 4, 9, 10, 11])
+@pytest.mark.parametrize("inside", ["", ".norm1", ".norm2"])
+def test_the_tokens_of_hiera_are_put_back_in_their_places(hiera: Classifier, block: int, inside: str) -> None:
+    side = {0: 24, 1: 12, 2: 12, 4: 6, 9: 6, 10: 3, 11: 3}[block]
+    into = {1: 24, 3: 12, 10: 6}.get(block, side)  # a block that pools normalises what enters it
+    assert probe(hiera, f"blocks.{block}{inside}") == ((into, into) if inside == ".norm1" else (side, side))
+
+
+def test_in_raster_order_the_tokens_of_hiera_would_be_refused(
+    hiera: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_grids, "_token_order", lambda *_: ())
+    for block in (0, 2, 9):
+        with pytest.raises(LayerUnusable, match="moves the wrong cells"):
+            probe(hiera, f"blocks.{block}")
+    assert probe(hiera, "blocks.11") == (3, 3)
+
+
+def test_a_layer_is_probed_by_twelve_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cost, counted: four images for values and gradients, eight patches of the first."""
+    classifier, images = make("resnet10t"), list[int]()
+    hook = classifier.net.conv1.register_forward_hook(lambda _module, inputs, _output: images.append(len(inputs[0])))  # type: ignore[union-attr, operator]
+    probe(classifier, "layer4")
+    hook.remove()
+    assert sum(images) <= 1 + 4 + 1 + 8

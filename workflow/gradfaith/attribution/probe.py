@@ -4,25 +4,46 @@ The layer must have a grid of at least the minimum size, finite values, and a gr
 last condition is the one that often fails: where the head reads only the class token, the obvious layer (the last
 block) has a gradient of exactly zero on every patch token, and a map normalised with `+ eps` still shows an image.
 
+The cells must also stand where they seem to: tokens may lie in the order of windows, or class tokens behind the patches.
+So eight patches of the image are darkened in turn, and it is measured how much each cell moves:
+
+    m[p, c]    how far the activation of cell c moves for patch p, as a share of the movement of all cells
+    d[p, c]    m[p, c] less the mean over patches: attention and normalisation also move cells far from the patch
+    t[p, c]    the same of exp(-r^2 / 2), r the distance of the cell's centre from the patch, in cells
+    agreement  the correlation of d and t; a layer below 0.5 is refused, and one of tokens that agrees better when all
+               tokens are moved by one, as with a class token that was counted as a patch
+
+Where nearly all of the movement is the same for all patches, no order can be told from another, and the layer is
+accepted: untrained attention without a residual path (LeViT's last stages) or very deep untrained convolutions.
+
 Before training, some networks have weights of exactly zero (a head, a residual branch's last norm), which would also
 stop the gradient. The probe replaces them by noise and restores the zeros afterwards.
 
 The error for a layer that fails names one that works: the nearest, found by trying its neighbours. Cost: a forward and
-a short backward of four images, and the same for each neighbour tried.
+a short backward of four images, and forwards of eight more; the same for each neighbour tried.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
+from math import ceil, floor
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gradfaith.attribution.taps import tap_layers
+from gradfaith.attribution.contract import Tap
+from gradfaith.attribution.taps import TappedClassifier, tap_layers
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import PROBE_IMAGES, Classifier, probe_images, replace_zero_weights
 from gradfaith.models.layers import default_layer, resolve_layer
 
 _MAX_NEIGHBOURS = 16
+# Of the image's side: where the patches have their centres (nowhere in the middle, which every flip leaves there), and their size.
+_CENTRES = [(y / 6, x / 6) for y, x in product((1, 3, 5), repeat=2) if (y, x) != (3, 3)]
+_PATCH = 1 / 4
+_DARKER = 0.2  # what a patch is multiplied by
+_MIN_AGREEMENT = 0.5
+_MIN_TOLD = 0.1  # share of the movement that depends on the patch, below which no place can be told
 
 
 def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple[int, int]:
@@ -39,7 +60,8 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
         )
     raise LayerUnusable(
         problem=f'Layer "{path}" of {classifier.spec.timm} {fault}.',
-        reason="A map is read from activations on a grid, each of which the score depends on.",
+        reason="A map is read from activations on a grid: each cell stands for its part of the image, and the score "
+        "depends on each.",
         fix=f'"{works}" works: set `layer: {works}`.'
         if works
         else "No layer near it works: choose a finer one by hand.",
@@ -53,18 +75,70 @@ def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tup
         with tap_layers(classifier, layer) as tap:
             tap.forward(images)
             tap_of_noise = tap.single_tap(torch.arange(PROBE_IMAGES, device=images.device) % classifier.spec.n_targets)
+            height, width = (int(side) for side in tap_of_noise.activation.shape[-2:])
+            fault = _fault_of_values(tap_of_noise, minimum_grid) or _fault_of_places(tap, images[:1])
     except LayerUnusable as error:
         return (0, 0), error.problem.removeprefix(f'Layer "{layer}" ').removesuffix(".")
-    height, width = tap_of_noise.activation.shape[-2:]
-    grid = (int(height), int(width))
-    if min(grid) < minimum_grid:
-        return grid, f"has a grid of {height} x {width}, coarser than {minimum_grid} x {minimum_grid}"
-    if not (tap_of_noise.activation.isfinite().all() and tap_of_noise.gradient.isfinite().all()):
-        return grid, "has activations or gradients that are not finite"
-    missed = int((tap_of_noise.gradient.abs().amax(dim=(0, 1)) == 0).sum())
-    if missed:
-        return grid, f"has a gradient of exactly zero at {missed} of its {height * width} positions"
-    return grid, None
+    return (height, width), fault
+
+
+def _fault_of_values(tap: Tap, minimum_grid: int) -> str | None:
+    height, width = tap.activation.shape[-2:]
+    if min(height, width) < minimum_grid:
+        return f"has a grid of {height} x {width}, coarser than {minimum_grid} x {minimum_grid}"
+    if not (tap.activation.isfinite().all() and tap.gradient.isfinite().all()):
+        return "has activations or gradients that are not finite"
+    missed = int((tap.gradient.abs().amax(dim=(0, 1)) == 0).sum())
+    return f"has a gradient of exactly zero at {missed} of its {height * width} positions" if missed else None
+
+
+def _fault_of_places(tap: TappedClassifier, image: Tensor) -> str | None:
+    """Return why the cells do not stand where they seem to, or None; `image` (1, c, h, w)."""
+    share = measure_movement(tap, image)
+    differences = share - share.mean(dim=0)
+    if float(differences.clamp(min=0).sum()) < _MIN_TOLD * float(share.sum()):
+        return None
+    expected = expected_movement(*share.shape[1:]).to(share)
+    placed = _correlation(differences, expected)
+    if placed < _MIN_AGREEMENT:
+        return f"moves the wrong cells when a patch of the image changes (agreement {placed:.2f}, at least {_MIN_AGREEMENT})"
+    moved = [_correlation(differences.flatten(1).roll(step, 1), expected.flatten(1)) for step in (-1, 1)]
+    if tap.layout().kind == "tokens" and max(moved) > placed:
+        return f"has its tokens one place off (agreement {placed:.2f}, and {max(moved):.2f} for the neighbours)"
+    return None
+
+
+def measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patches, h, w)
+    """Return how far each cell's activation moves when a patch of the image changes, as shares of all movement."""
+    side, changed = image.shape[-1], image.repeat(len(_CENTRES), 1, 1, 1)
+    for one, centre in zip(changed, _CENTRES, strict=True):
+        rows, columns = (slice(floor(side * (at - _PATCH / 2)), ceil(side * (at + _PATCH / 2))) for at in centre)
+        one[:, rows, columns] *= _DARKER
+    found = []
+    for batch in (image, *torch.split(changed, PROBE_IMAGES)):
+        tap.forward(batch)
+        found.append(tap.activation())
+    movement = torch.linalg.vector_norm(torch.cat(found[1:]) - found[0], dim=1)
+    total = movement.sum(dim=(1, 2), keepdim=True)
+    return movement / total.clamp(min=torch.finfo(movement.dtype).tiny)
+
+
+def expected_movement(height: int, width: int) -> Tensor:  # (patches, h, w)
+    """Return what `measure_movement` gives, less its mean over patches, if each cell sees its own neighbourhood."""
+    near = []
+    for centre in _CENTRES:
+        away = [
+            (((torch.arange(count) + 0.5) / count - at).abs() - _PATCH / 2).clamp(min=0) * count
+            for at, count in zip(centre, (height, width), strict=True)
+        ]
+        near.append(torch.exp(-(away[0][:, None] ** 2 + away[1] ** 2) / 2))
+    share = torch.stack([one / one.sum() for one in near])
+    return share - share.mean(dim=0)
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Return the correlation of two tensors whose means are zero."""
+    return float((one * other).sum() / (one.norm() * other.norm()).clamp(min=torch.finfo(one.dtype).tiny))
 
 
 def _works(classifier: Classifier, layer: str, minimum_grid: int) -> bool:
