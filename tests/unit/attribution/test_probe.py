@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradfaith.attribution import layer_grids
+from gradfaith.attribution import bound_method, taps
 from gradfaith.attribution.probe import probe
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -103,9 +103,9 @@ def test_tokens_make_a_grid_only_where_their_number_is_a_square(count: int, side
     """Seventeen are a class token and sixteen patches only for a network that says it has a class token."""
     if side is None:
         with pytest.raises(LayerUnusable, match="0 square grids"):
-            layer_grids._tokens(nn.Module(), "x", count)
+            taps._tokens(nn.Module(), "x", count)
     else:
-        assert layer_grids._tokens(nn.Module(), "x", count).grid == (side, side)
+        assert taps._tokens(nn.Module(), "x", count).grid == (side, side)
 
 
 def test_a_size_the_network_cannot_take_is_the_models_fault_not_the_layers() -> None:
@@ -180,7 +180,7 @@ def test_the_tokens_of_hiera_are_put_back_in_their_places(hiera: Classifier, blo
 def test_in_raster_order_the_tokens_of_hiera_would_be_refused(
     hiera: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_grids, "_token_order", lambda *_: ())
+    monkeypatch.setattr(taps, "_token_order", lambda *_: ())
     for block in (0, 2, 9):
         with pytest.raises(LayerUnusable, match="moves the wrong cells"):
             probe(hiera, f"blocks.{block}")
@@ -194,3 +194,18 @@ def test_a_layer_is_probed_by_twelve_images(monkeypatch: pytest.MonkeyPatch) -> 
     probe(classifier, "layer4")
     hook.remove()
     assert sum(images) <= 1 + 4 + 1 + 8
+
+
+def test_methods_that_share_a_layer_probe_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed = list[str]()
+
+    def counting(classifier: Classifier, layer: str) -> tuple[int, int]:
+        probed.append(layer)
+        return probe(classifier, layer)
+
+    monkeypatch.setattr(bound_method, "probe", counting)
+    plain = {"group": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
+    uses = {name: plain | {"use": name} for name in ("gradcam", "layercam", "hirescam")}
+    fine = plain | {"use": "refine", "layer": "layer3", "options": {"of": "layercam"}}
+    bound_method.probe_methods(make("resnet10t"), uses | {"fine": fine})
+    assert probed == ["layer4", "layer3"]

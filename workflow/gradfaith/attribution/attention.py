@@ -20,7 +20,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from gradfaith.attribution import layer_grids
+from gradfaith.attribution import taps
 from gradfaith.attribution.contract import Attention, ImageRows, TokensRead, target_score
 from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images, replace_zero_weights
@@ -39,7 +39,7 @@ class AttentionPass:
 
     def for_target(self, classes: Tensor, *, rows: ImageRows | None = None, kind: Score = "logit") -> Attention:
         """Return the attention for one class per image, or per image in `rows`. May be repeated for other classes."""
-        layout = layer_grids.layout_of_shape(self.net, "blocks", (self.weights[0].shape[-1], 1))
+        layout = taps.layout_of_shape(self.net, "blocks", (self.weights[0].shape[-1], 1))
         assert layout is not None  # for tokens it returns a layout or raises an error
         return Attention(
             weights=[_rows_in_single_precision(weights.detach(), rows) for weights in self.weights],

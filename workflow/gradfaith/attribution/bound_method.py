@@ -108,11 +108,17 @@ def bind_methods(classifier: Classifier, settings: MethodSettings) -> list[Bound
     return methods
 
 
-def probe_methods(classifier: Classifier, settings: MethodSettings) -> None:
-    """Raise an error, before any training, for a method that has no map on this network."""
+def probe_methods(classifier: Classifier, settings: MethodSettings, probed: set[str] | None = None) -> None:
+    """Raise an error, before any training, for a method that has no map on this network.
+
+    Each layer is probed once. Layers in `probed` are left out, and those that were found to work are added to it.
+    """
+    done = set[str]() if probed is None else probed
     for method in bind_methods(classifier, settings):
         for path in method.layers or (method.layer,):
-            probe(classifier, path)
+            if path not in done:
+                probe(classifier, path)
+                done.add(path)
 
 
 def _attribute(module: ModuleType, call: MethodCall, layer: str, **options: Any) -> Tensor | MapsWithDiagnostics:

@@ -9,7 +9,7 @@ So eight patches of the image are darkened in turn, and it is measured how much 
 
     m[p, c]    how far the activation of cell c moves for patch p, as a share of the movement of all cells
     d[p, c]    m[p, c] less the mean over patches: attention and normalisation also move cells far from the patch
-    t[p, c]    the same of exp(-r^2 / 2), r the distance of the cell's centre from the patch, in cells
+    t[p, c]    the same of exp(-2 r^2), r the distance of the cell's centre from the patch, in cells
     agreement  the correlation of d and t; a layer below 0.5 is refused, and one of tokens that agrees better when all
                tokens are moved by one, as with a class token that was counted as a patch
 
@@ -25,6 +25,7 @@ a short backward of four images, and forwards of eight more; the same for each n
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
 
@@ -42,8 +43,8 @@ _MAX_NEIGHBOURS = 16
 _CENTRES = [(y / 6, x / 6) for y, x in product((1, 3, 5), repeat=2) if (y, x) != (3, 3)]
 _PATCH = 1 / 4
 _DARKER = 0.2  # what a patch is multiplied by
-_MIN_AGREEMENT = 0.5
-_MIN_TOLD = 0.1  # share of the movement that depends on the patch, below which no place can be told
+MIN_AGREEMENT = 0.5
+MIN_DEPENDS = 0.1  # share of the movement that depends on the patch, below which no place can be told
 
 
 def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple[int, int]:
@@ -51,7 +52,7 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
     path = resolve_layer(classifier.net, layer)
     with replace_zero_weights(classifier):
         _check_size(classifier)
-        grid, fault = _examine(classifier, path, minimum_grid)
+        grid, fault = examine_layer(classifier, path, minimum_grid)
         if fault is None:
             return grid
         coarse = 0 < min(grid) < minimum_grid
@@ -68,7 +69,7 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
     )
 
 
-def _examine(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tuple[int, int], str | None]:
+def examine_layer(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tuple[int, int], str | None]:
     """Return the grid, (0, 0) if there is none, and what is wrong with the layer (None if nothing is)."""
     images = probe_images(classifier)
     try:
@@ -94,21 +95,41 @@ def _fault_of_values(tap: Tap, minimum_grid: int) -> str | None:
 
 def _fault_of_places(tap: TappedClassifier, image: Tensor) -> str | None:
     """Return why the cells do not stand where they seem to, or None; `image` (1, c, h, w)."""
-    share = measure_movement(tap, image)
-    differences = share - share.mean(dim=0)
-    if float(differences.clamp(min=0).sum()) < _MIN_TOLD * float(share.sum()):
+    found = measure_placement(tap, image)
+    if found.depends < MIN_DEPENDS:
         return None
-    expected = expected_movement(*share.shape[1:]).to(share)
-    placed = _correlation(differences, expected)
-    if placed < _MIN_AGREEMENT:
-        return f"moves the wrong cells when a patch of the image changes (agreement {placed:.2f}, at least {_MIN_AGREEMENT})"
-    moved = [_correlation(differences.flatten(1).roll(step, 1), expected.flatten(1)) for step in (-1, 1)]
-    if tap.layout().kind == "tokens" and max(moved) > placed:
-        return f"has its tokens one place off (agreement {placed:.2f}, and {max(moved):.2f} for the neighbours)"
+    if found.agreement < MIN_AGREEMENT:
+        return (
+            "moves the wrong cells when a patch of the image changes "
+            f"(agreement {found.agreement:.2f}, at least {MIN_AGREEMENT})"
+        )
+    if tap.layout().kind == "tokens" and found.neighbours > found.agreement:
+        return (
+            f"has its tokens one place off (agreement {found.agreement:.2f}, of the neighbours {found.neighbours:.2f})"
+        )
     return None
 
 
-def measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patches, h, w)
+@dataclass(frozen=True)
+class Placement:
+    """Whether the cells of a layer stand where they seem to."""
+
+    depends: float  # share of the movement that depends on where the patch is
+    agreement: float  # with what is expected of cells in their places
+    neighbours: float  # the same if all cells are moved by one, row by row; the better direction
+
+
+def measure_placement(tap: TappedClassifier, image: Tensor) -> Placement:
+    """Compare how the cells of the tapped layer move with what is expected; `image` (1, c, h, w)."""
+    share = _measure_movement(tap, image)
+    differences = share - share.mean(dim=0)
+    expected = expected_movement(*share.shape[1:]).to(share)
+    neighbours = [_correlation(differences.flatten(1).roll(step, 1), expected.flatten(1)) for step in (-1, 1)]
+    depends = float(differences.clamp(min=0).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny))
+    return Placement(depends, _correlation(differences, expected), max(neighbours))
+
+
+def _measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patches, h, w)
     """Return how far each cell's activation moves when a patch of the image changes, as shares of all movement."""
     side, changed = image.shape[-1], image.repeat(len(_CENTRES), 1, 1, 1)
     for one, centre in zip(changed, _CENTRES, strict=True):
@@ -118,20 +139,20 @@ def measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patche
     for batch in (image, *torch.split(changed, PROBE_IMAGES)):
         tap.forward(batch)
         found.append(tap.activation())
-    movement = torch.linalg.vector_norm(torch.cat(found[1:]) - found[0], dim=1)
+    movement: Tensor = torch.linalg.vector_norm(torch.cat(found[1:]) - found[0], dim=1)
     total = movement.sum(dim=(1, 2), keepdim=True)
     return movement / total.clamp(min=torch.finfo(movement.dtype).tiny)
 
 
 def expected_movement(height: int, width: int) -> Tensor:  # (patches, h, w)
-    """Return what `measure_movement` gives, less its mean over patches, if each cell sees its own neighbourhood."""
+    """Return what `_measure_movement` gives, less its mean over patches, if each cell sees its own neighbourhood."""
     near = []
     for centre in _CENTRES:
         away = [
             (((torch.arange(count) + 0.5) / count - at).abs() - _PATCH / 2).clamp(min=0) * count
             for at, count in zip(centre, (height, width), strict=True)
         ]
-        near.append(torch.exp(-(away[0][:, None] ** 2 + away[1] ** 2) / 2))
+        near.append(torch.exp(-2 * (away[0][:, None] ** 2 + away[1] ** 2)))
     share = torch.stack([one / one.sum() for one in near])
     return share - share.mean(dim=0)
 
@@ -142,7 +163,7 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 
 
 def _works(classifier: Classifier, layer: str, minimum_grid: int) -> bool:
-    return _examine(classifier, layer, minimum_grid)[1] is None
+    return examine_layer(classifier, layer, minimum_grid)[1] is None
 
 
 def _neighbours(classifier: Classifier, layer: str, coarse: bool) -> Iterator[str]:

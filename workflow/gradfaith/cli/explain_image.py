@@ -109,12 +109,13 @@ def _bind_applicable_methods(
     model: Classifier, resolved: ResolvedRequest
 ) -> tuple[list[bound_method.BoundMethod], dict[str, str]]:
     """Return the methods that are defined for this network, and of the others label -> why they are not."""
-    bound, refused = list[bound_method.BoundMethod](), dict[str, str]()
+    bound, refused, probed = list[bound_method.BoundMethod](), dict[str, str](), set[str]()
     for label, settings in resolved.methods.items():
         try:
             (method,) = bound_method.bind_methods(model, {label: settings})
-            for layer in method.layers:
+            for layer in set(method.layers) - probed:
                 probe(model, layer)
+                probed.add(layer)
         except (MethodUndefined, LayerUnusable) as error:
             refused[label] = error.problem
         else:

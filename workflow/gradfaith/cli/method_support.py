@@ -2,7 +2,7 @@
 
 Each method is probed with its default options, at its own default layer or else the network's: does the
 network have what the method requires (attribution/requirements.py), and does the layer give a map at all
-(attribution/probe.py)? Cost: a few forward passes of four images per method and network.
+(attribution/probe.py)? Cost: passes of twelve images per layer, and of four per method with requirements.
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,12 @@ def find_support(timm_names: Sequence[str], study: str, root: Path) -> dict[str,
 
 
 def _support_on(classifier: Classifier, layer: str) -> dict[str, str]:
-    methods = {name: _why_undefined(classifier, name, layer) for name in registry.names("methods")}
+    probed = set[str]()
+    methods = {name: _why_undefined(classifier, name, layer, probed) for name in registry.names("methods")}
     return methods | dict.fromkeys(registry.names("controls"), "")
 
 
-def _why_undefined(classifier: Classifier, name: str, layer: str) -> str:
+def _why_undefined(classifier: Classifier, name: str, layer: str, probed: set[str]) -> str:
     own = registry.entry("methods", name).declared.get("default_layer") or layer
     settings = {
         "group": "methods",
@@ -50,7 +51,7 @@ def _why_undefined(classifier: Classifier, name: str, layer: str) -> str:
         "shuffled": False,
     }
     try:
-        bound_method.probe_methods(classifier, {name: settings})
+        bound_method.probe_methods(classifier, {name: settings}, probed)
     except GradFaithError as error:
         before, _, lack = error.problem.partition('": ')  # of requirements.require_traits only what is lacking
         return (lack or before).removesuffix(".")

@@ -109,7 +109,7 @@ def layer_stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
         LayerUnusable: the layer is none of the stages, or no stage is deeper.
     """
     deepest = default_layer(net)
-    stages = (*_earlier_stages(net, deepest), deepest)
+    stages = (*(stage for stage in _earlier_stages(net, deepest) if stage != deepest), deepest)
     start = stages[0] if path == AUTO else resolve_layer(net, path)
     if start not in stages:
         raise LayerUnusable(
