@@ -1,5 +1,6 @@
 """The doctor looks at real things: this torch, this file system, this study; what is broken has a mend and fails the command."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,14 +24,21 @@ def place(tmp_path: Path, root: Path, tiny: dict[str, Any], monkeypatch: pytest.
     (tmp_path / "config").mkdir()
     (tmp_path / "config/datasets").symlink_to(root / "config/datasets")
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(tiny))
-    (tmp_path / "Snakefile").write_text(f"include: {str(root / 'Snakefile')!r}\n")
+    included = f"include: {str(root / 'Snakefile')!r}\n"  # without its default target
+    (tmp_path / "Snakefile").write_text(
+        f"{included}rule everything:\n    default_target: True\n    input: rules.all.input\n"
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    """On a machine without SLURM: there is nothing but Python."""
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    """On a machine without SLURM: there is nothing but Python, and what Snakemake needs."""
+    tools = Path.cwd() / "tools"
+    tools.mkdir()
+    for name in ("bash", "which"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{tools}")
     monkeypatch.setattr(sys, "argv", ["gradfaith", "doctor", *words])
     main()
 

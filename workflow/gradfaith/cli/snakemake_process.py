@@ -71,7 +71,7 @@ def list_jobs(root: Path, study_file: Path | str | None = None) -> list[DagJob]:
             answer.result()
         jobs, waiting = _read_jobs(everything), {tuple(job["output"]) for job in _read_jobs(left)}
     if not jobs:
-        raise _unknown_answer("no job at all, though every job was asked for")
+        raise _unknown_answer("no job at all, though every job of the default target was asked for")
     return [
         DagJob(job["rule_name"], job["wildcards"], outputs, job["threads"], job["resources"], outputs in waiting)
         for job in jobs
