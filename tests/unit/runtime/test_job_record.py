@@ -60,6 +60,14 @@ def test_a_finished_job_leaves_what_it_took(tmp_path: Path, file: Path) -> None:
     assert sorted(path.name for path in file.parent.iterdir()) == ["cams.job.json", "cams.log"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_the_memory_is_the_job_s_and_not_that_of_the_process_that_started_it(tmp_path: Path) -> None:
+    parent = "import subprocess, sys; held = b'0' * 500_000_000; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+    subprocess.run([sys.executable, "-c", parent, SCRIPT, LOG, "well"], cwd=tmp_path, check=True, timeout=60)
+    (found,), _ = job_record.read_records(tmp_path)
+    assert found.memory_mb < 400
+
+
 def test_a_failed_attempt_keeps_the_record_of_the_last_success(tmp_path: Path, file: Path) -> None:
     assert run(tmp_path, "error").returncode == 1
     assert not file.exists()

@@ -5,7 +5,7 @@ gradfaith explain --image X    one image explained by a trained model of a study
 gradfaith methods              every method and control: what it needs, gives and costs, and for which networks it is
 gradfaith show MAPS.h5         what a map store holds and where it comes from
 gradfaith doctor [STUDY]       look at what a run will need, and say the mend of what is broken
-gradfaith cost --study S       the jobs that are left, by Snakemake's own list, and what they will take by the records of finished ones
+gradfaith cost --study S       the jobs that Snakemake would run, and what they will take by the records of finished jobs
 gradfaith compare A B          the estimates of two finished studies side by side
 gradfaith verify [STUDY]       every file of a finished study: is it there, undamaged, in its place?
 gradfaith raw-name STUDY ID    of a private dataset: the file that an id stands for, on the machine that has the key

@@ -26,16 +26,8 @@ from gradfaith.storage.paths import PROJECT
 
 EXECUTABLE = "snakemake"
 LOGGER_FOLDER = PROJECT / "scripts/logger"
-DRY_RUN = (
-    "--dry-run",
-    "--nolock",
-    "--quiet",
-    "host",
-    "--cores",
-    "1000",
-    "--logger",
-    "gradfaith",
-)  # threads as declared
+MANY_CORES = "1000"  # with fewer, Snakemake would lower the threads that a rule declares
+DRY_RUN = ("--dry-run", "--nolock", "--quiet", "host", "--cores", MANY_CORES, "--logger", "gradfaith")
 MAX_LISTED = 5
 MAX_ERROR_LINES = 8
 FIX_UNRECORDED = (

@@ -9,8 +9,8 @@ work, so it can be used whatever the study's file says later.
 """
 
 import json
+import re
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -125,5 +125,9 @@ def _note_unused(files: Sequence[Path], root: Path, why: str) -> list[str]:
 
 
 def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, Linux kilobytes
+    """Return the most memory that this program held; getrusage would count what Snakemake held before it started it."""
+    status = Path("/proc/self/status")
+    if status.is_file() and (peak := re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.M)):
+        return int(peak[1]) / 1e3
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, which has no /proc
+    return peak_bytes / 1e6
