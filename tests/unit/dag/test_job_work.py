@@ -92,7 +92,9 @@ def test_a_training_has_done_the_epochs_of_its_history_in_all_its_attempts(tiny:
     assert done.least_seconds == 21
 
 
-def test_a_study_whose_images_nobody_counted_has_no_counts(tiny: dict[str, Any], place: Path) -> None:
+def test_a_study_whose_images_nobody_counted_has_no_counts(
+    tiny: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (place / "config/datasets").unlink()
     (place / "config/datasets").mkdir()
     card = {
@@ -101,4 +103,8 @@ def test_a_study_whose_images_nobody_counted_has_no_counts(tiny: dict[str, Any],
     (place / "config/datasets/mine.yaml").write_text(yaml.safe_dump(card))
     plan = Plan.read(put(deepcopy(tiny), "dataset", {"name": "mine"}), place)
     assert job_work.count_images(plan) is None
+    document = put(deepcopy(tiny), "dataset", {"name": "mine"})
+    job = SimpleNamespace(rule="fetch", wildcards={}, config=document, output=())
+    monkeypatch.setattr(job_work, "PROJECT", place)  # the Snakefile's folder, which holds config/
+    assert job_work.work_of_finished(job) == job_work.UNKNOWN  # one unit would scale to a unit per image
     assert job_work.count_images(plan, 100) is not None

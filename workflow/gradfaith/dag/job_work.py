@@ -30,6 +30,7 @@ from gradfaith.storage.paths import PROJECT
 DEFAULT_PASSES = 512  # passes of a method that needs one per channel, or a number that its options do not tell
 RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has a rule of its own, named after it
 UNCOUNTED = JobWork(units=1, amount=1)
+UNKNOWN = JobWork(units=0, amount=0)  # nothing can be scaled by it
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def work_of_finished(job: RunningJob) -> JobWork:
     plan = Plan.read(job.config, PROJECT)
     counts = count_images(plan)
     if counts is None:
-        return UNCOUNTED
+        return UNKNOWN
     work = StudyWork(plan, counts).of(job.rule, dict(job.wildcards.items()))
     return _work_of_epochs(plan, job, work) if job.rule == "train" else work
 
