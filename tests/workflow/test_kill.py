@@ -70,7 +70,10 @@ def test_a_killed_run_ends_with_its_jobs_and_resumes_to_the_same_tables(fresh: W
     run.wait()
     assert wait_for(lambda: not jobs_of(fresh), 10), "jobs outlived their parent"
 
-    assert fresh.snakemake(check=False).returncode != 0, "a lock was left, so a run without `unlock` is refused"
+    refused = fresh.snakemake(check=False)
+    assert refused.returncode != 0, "a lock was left, so a run without `unlock` is refused"
+    assert "make resume STUDY=tiny.yaml" in refused.stderr
+    assert "--unlock" not in refused.stderr
     unlocked = gradfaith(fresh, "unlock")
     assert unlocked.returncode == 0, unlocked.stderr
     fresh.snakemake()
