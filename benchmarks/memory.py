@@ -140,13 +140,13 @@ def located(given: Inputs) -> None:
 
 
 def agreed(given: Inputs) -> None:
-    stores = {seed: [maps] for seed, maps in enumerate(given.maps)}
+    stores = {("net", seed): {"cams": maps} for seed, maps in enumerate(given.maps)}
     metrics = plugins("agreement", {"consist": {}, "spearman": {}})
-    given.write(agreement.score_agreement(given.images, stores, given.predictions, metrics, {"arch": "net"}, 0))
+    given.write(agreement.score_agreement(given.images, stores, given.predictions, metrics, 0))
 
 
 def across(given: Inputs) -> None:
-    stores = {(arch, seed): [given.maps[seed]] for arch in ("net", "other") for seed in range(2)}
+    stores = {(arch, seed): {"cams": given.maps[seed]} for arch in ("net", "other") for seed in range(2)}
     metrics, kinds = plugins("agreement", {"consist": {}, "spearman": {}}), ["architectures", "ensemble"]
     given.write(score_across_architectures(given.images, stores, given.predictions, metrics, kinds, 0))
 

@@ -115,13 +115,13 @@ def located(images: ImageStore, maps: list[MapStore], predictions: pd.DataFrame)
 
 
 def agreed(images: ImageStore, maps: list[MapStore], predictions: pd.DataFrame) -> Iterator[Any]:
-    stores = {seed: [one] for seed, one in enumerate(maps)}
+    stores = {("net", seed): {"cams": one} for seed, one in enumerate(maps)}
     metrics = plugins("agreement", {"consist": {}, "spearman": {}})
-    return agreement.score_agreement(images, stores, predictions, metrics, {"arch": "net"}, 0)
+    return agreement.score_agreement(images, stores, predictions, metrics, 0)
 
 
 def across(images: ImageStore, maps: list[MapStore], predictions: pd.DataFrame) -> Iterator[Any]:
-    stores = {(arch, seed): [one] for arch in ("net", "other") for seed, one in enumerate(maps)}
+    stores = {(arch, seed): {"cams": one} for arch in ("net", "other") for seed, one in enumerate(maps)}
     metrics, kinds = plugins("agreement", {"spearman": {}}), ["architectures", "ensemble"]
     return score_across_architectures(images, stores, predictions, metrics, kinds, 0)
 

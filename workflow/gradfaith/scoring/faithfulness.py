@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfaith import rng
-from gradfaith.metrics.contract import BoundPlugins, ExplainFunction, MethodMaps, concatenate_results
+from gradfaith.metrics.contract import BoundPlugins, ExplainFunction, MethodMaps
 from gradfaith.metrics.maps.removals import number_regions
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.metrics.runners.masking import BatteryResults
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime.device import BatchLimit
-from gradfaith.scoring.score_rows import index_by_image, method_copies, rows_of_target, score_table
+from gradfaith.scoring.score_rows import ScoredMaps, index_by_image, join_score_table, method_copies, rows_of_target
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.parquet import CURVES, empty
 
@@ -169,16 +169,11 @@ def _score_table(
 ) -> pd.DataFrame:
     """Return the score rows of every method, metric and imputer; `scored`: what the predictions say of the images."""
     found = [
-        (label, copy, info.layer, metric, imputer, result)
+        ScoredMaps(label, copy, info.layer, metric, imputer, result)
         for label, info, copy in method_copies(maps)
         for (metric, imputer), result in results.by_method[(label, copy)].items()
     ]
-    *own, parts = zip(*found, strict=True)
-    names = ("method", "copy", "layer", "metric", "variant")
-    repeated = {
-        name: np.repeat(np.array(values, dtype=object), len(scored)) for name, values in zip(names, own, strict=True)
-    }
-    return score_table(concatenate_results(parts), list(scored.index) * len(parts), scored, {**columns, **repeated})
+    return join_score_table(found, list(scored.index), scored, columns)
 
 
 def _curve_table(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from gradfaith import registry
 from gradfaith.errors import BrokenStore
-from gradfaith.metrics.contract import BoundPlugins, Result
+from gradfaith.metrics.contract import BoundPlugins, Result, concatenate_results
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.map_info import MapInfo
 
@@ -64,6 +64,29 @@ def score_table(result: Result, ids: Sequence[str], by_image: pd.DataFrame, colu
         table[name] = known[name].to_numpy()
     blank = {"arch2": "", "seed2": pd.NA, "variant": ""}
     return table.assign(**{**blank, **columns})
+
+
+class ScoredMaps(NamedTuple):
+    """One metric's result of some maps of one method."""
+
+    method: str
+    copy: int
+    layer: str
+    metric: str
+    variant: str
+    result: Result
+
+
+def join_score_table(
+    scored: Sequence[ScoredMaps], ids: Sequence[str], by_image: pd.DataFrame, columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the score rows of several results of the same images in one table, one result after the other."""
+    *names, results = zip(*scored, strict=True)
+    repeated = {
+        name: np.repeat(np.array(values, dtype=object), len(ids))
+        for name, values in zip(ScoredMaps._fields, names, strict=False)
+    }
+    return score_table(concatenate_results(results), list(ids) * len(scored), by_image, {**columns, **repeated})
 
 
 def open_map_stores(stack: ExitStack, paths: Sequence[str | Path], images: ImageStore) -> list[MapStore]:

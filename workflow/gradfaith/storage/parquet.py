@@ -104,7 +104,14 @@ class _RowGroups:
     rows: int = 0
 
     def add(self, frame: pd.DataFrame) -> None:
-        self.waiting.append(_ordered(self.path, frame, self.schema))
+        missing = [name for name in self.schema if name not in frame]
+        if missing:
+            raise BrokenTable(
+                problem=f"{self.path} was to be written without {', '.join(missing)}.",
+                reason="Its readers rely on these columns.",
+                fix="This is a fault of the workflow: please report it with the log.",
+            )
+        self.waiting.append(frame)
         if sum(map(len, self.waiting)) >= ROWS_HELD:
             self._write()
 
@@ -119,26 +126,17 @@ class _RowGroups:
         self.file.add_key_value_metadata({key: text.encode() for key, text in own.items()})
 
     def _write(self) -> None:
-        table = pa.Table.from_pandas(pd.concat(self.waiting or [empty(self.schema)]), preserve_index=False)
+        """Write the rows that wait as a group, the schema's columns first and of their types."""
+        frame = pd.concat(self.waiting or [empty(self.schema)])
+        self.waiting.clear()
+        ordered = frame[[*self.schema, *(name for name in frame if name not in self.schema)]].astype(dict(self.schema))
+        table = pa.Table.from_pandas(ordered, preserve_index=False)
         if self.file is None or self.first is None:
             how = {"compression": "zstd", "write_page_checksum": True}
             self.first, self.file = table.schema, pq.ParquetWriter(self.draft, table.schema, **how)
             self.closes.enter_context(self.file)
         self.file.write_table(table.replace_schema_metadata(self.first.metadata))
         self.rows += len(table)
-        self.waiting.clear()
-
-
-def _ordered(path: Path, frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return a table with its schema's columns first and of their types."""
-    missing = [name for name in schema if name not in frame]
-    if missing:
-        raise BrokenTable(
-            problem=f"{path} was to be written without {', '.join(missing)}.",
-            reason="Its readers rely on these columns.",
-            fix="This is a fault of the workflow: please report it with the log.",
-        )
-    return frame[[*schema, *(name for name in frame if name not in schema)]].astype(dict(schema))
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:

@@ -165,7 +165,8 @@ def _score_block(model: BatchedModel, block: MapBlock) -> _BlockResults:
         for metric, (module, options) in battery.metrics.items()
         for imputer in battery.imputers
     }
-    removals = {change for changes in wanted.values() for change in changes if isinstance(change, RankedRemoval)}
+    ranked = (change for changes in wanted.values() for change in changes if isinstance(change, RankedRemoval))
+    removals = dict.fromkeys(ranked)  # in one order: a set of texts has another in every process
     points: dict[CurvePoint, Tensor] = {
         CurvePoint(imputer, change.order, change.share): after[imputer, change.name].probability
         for imputer in battery.imputers
