@@ -13,7 +13,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 128, 300, 8, 5, 13, 52
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 128, 300, 8, 5, 13, 54
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,14 @@
 """Find contradictions between the keys of a study, and options that no plug-in can work with."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
-from gradfaith.config import derived_metrics, options
+from gradfaith.config import derived_metrics, method_uses
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.sections import LABEL_PATTERN
-from gradfaith.config.study import MethodUse, PluginUse, Study
-from gradfaith.registry import did_you_mean, entry, names
+from gradfaith.config.study import Study
+from gradfaith.registry import did_you_mean, entry
 from gradfaith.vocabulary import (
     BETWEEN_IMAGES,
     BY_AREA,
@@ -135,30 +134,7 @@ def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[s
 
 
 def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    return [
-        f"{path}.{label}.options.{line}"
-        for path, group, uses in _plugins_used(study)
-        for label, use in uses.items()
-        for line in options.broken_limits(group, use.use, use.options, _limit_words(study))
-    ]
-
-
-def _limit_words(study: Study) -> dict[str, int]:
-    """Return the words of limits that stand for numbers of the study."""
-    return {"size": study.image.size, "seeds": len(study.seeds)}
-
-
-def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
-    """Where a study names files: the key, their group, and how they are used."""
-    yield "localization", "localization", study.localization
-    yield "agreement", "agreement", study.agreement
-    yield "composite", "composite", study.composite
-    yield "figures", "figures", study.figures
-    for name, bundle in study.bundles.items():
-        yield f"bundles.{name}.methods", "methods", bundle.methods
-    for name, battery in study.batteries.items():
-        yield f"batteries.{name}.metrics", "faithfulness", battery.metrics
-        yield f"batteries.{name}.imputers", "imputers", battery.imputers
+    return method_uses.limit_problems(study)
 
 
 def _composite(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
@@ -197,52 +173,13 @@ def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]
     twice = sorted({name for name in methods if methods.count(name) > 1})
     lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
     lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
-    for bundle, uses in study.bundles.items():
-        for label, use in uses.methods.items():
-            if label.startswith(SHUFFLED):
-                lines.append(
-                    f"bundles.{bundle}.methods.{label}: names that begin with {SHUFFLED} are kept for shuffled copies"
-                )
-            unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
-            lines += [
-                f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
-            ]
-            lines += [
-                f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
-                for arch in sorted(set(use.only) - set(study.architectures))
-            ]
-            path = f"bundles.{bundle}.methods.{label}"
-            lines += [*_combined(path, use.options, study), *_scored(path, use.use, use.score), *_read(path, use)]
+    lines += method_uses.method_problems(study)
     metrics = _metrics(study)
     lines += [
         f"metrics: the label {name} stands twice"
         for name in sorted({name for name in metrics if metrics.count(name) > 1})
     ]
     return lines
-
-
-def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
-    """A method of maps names the method whose maps it combines: one that reads a layer, within the limits of its options."""
-    if "of" not in given:
-        return []
-    known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
-    if given["of"] not in known:
-        return [f"{path}.options.of: {given['of']} is none of {', '.join(known)}"]
-    broken = options.broken_limits("methods", given["of"], given["of_options"], _limit_words(study))
-    return [f"{path}.options.of_options.{line}" for line in broken]
-
-
-def _scored(path: str, name: str, score: str) -> list[str]:
-    """A method that can explain only some kinds of score says so."""
-    known = entry("methods", name).declared.get("scores", (score,))
-    return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
-
-
-def _read(path: str, use: MethodUse) -> list[str]:
-    """Absolute values are another reading only of maps with negative values."""
-    if use.reading == "positive" or entry("methods", use.use).declared["signed"]:
-        return []
-    return [f"{path}.reading: {use.reading} reads nothing else of {use.use}, whose maps have no negative values"]
 
 
 def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:

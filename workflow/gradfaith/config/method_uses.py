@@ -1,0 +1,85 @@
+"""Find what a study asks of its plug-ins that they cannot do: options beyond their limits, and of methods layers,
+architectures, scores, readings and combinations that do not exist.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gradfaith.config import options
+from gradfaith.config.study import MethodUse, PluginUse, Study
+from gradfaith.registry import entry, names
+from gradfaith.vocabulary import SHUFFLED
+
+
+def limit_problems(study: Study) -> list[str]:
+    """Return the options that break a limit which their plug-in declares."""
+    return [
+        f"{path}.{label}.options.{line}"
+        for path, group, uses in _plugins_used(study)
+        for label, use in uses.items()
+        for line in options.broken_limits(group, use.use, use.options, _limit_words(study))
+    ]
+
+
+def _limit_words(study: Study) -> dict[str, int]:
+    """Return the words of limits that stand for numbers of the study."""
+    return {"size": study.image.size, "seeds": len(study.seeds)}
+
+
+def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
+    """Where a study names files: the key, their group, and how they are used."""
+    yield "localization", "localization", study.localization
+    yield "agreement", "agreement", study.agreement
+    yield "composite", "composite", study.composite
+    yield "figures", "figures", study.figures
+    for name, bundle in study.bundles.items():
+        yield f"bundles.{name}.methods", "methods", bundle.methods
+    for name, battery in study.batteries.items():
+        yield f"batteries.{name}.metrics", "faithfulness", battery.metrics
+        yield f"batteries.{name}.imputers", "imputers", battery.imputers
+
+
+def method_problems(study: Study) -> list[str]:
+    """Return what is asked of methods, and is not there."""
+    lines = list[str]()
+    for bundle, uses in study.bundles.items():
+        for label, use in uses.methods.items():
+            if label.startswith(SHUFFLED):
+                lines.append(
+                    f"bundles.{bundle}.methods.{label}: names that begin with {SHUFFLED} are kept for shuffled copies"
+                )
+            unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
+            lines += [
+                f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
+            ]
+            lines += [
+                f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
+                for arch in sorted(set(use.only) - set(study.architectures))
+            ]
+            path = f"bundles.{bundle}.methods.{label}"
+            lines += [*_combined(path, use.options, study), *_scored(path, use.use, use.score), *_read(path, use)]
+    return lines
+
+
+def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
+    """A method of maps names the method whose maps it combines: one that reads a layer, within the limits of its options."""
+    if "of" not in given:
+        return []
+    known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
+    if given["of"] not in known:
+        return [f"{path}.options.of: {given['of']} is none of {', '.join(known)}"]
+    broken = options.broken_limits("methods", given["of"], given["of_options"], _limit_words(study))
+    return [f"{path}.options.of_options.{line}" for line in broken]
+
+
+def _scored(path: str, name: str, score: str) -> list[str]:
+    """A method that can explain only some kinds of score says so."""
+    known = entry("methods", name).declared.get("scores", (score,))
+    return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
+
+
+def _read(path: str, use: MethodUse) -> list[str]:
+    """Absolute values are another reading only of maps with negative values."""
+    if use.reading == "positive" or entry("methods", use.use).declared["signed"]:
+        return []
+    return [f"{path}.reading: {use.reading} reads nothing else of {use.use}, whose maps have no negative values"]
