@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from joined_tables import joined, joined_faithfulness
 from refused import put
 from small_images import CLASSES
 
@@ -67,7 +68,9 @@ def assert_read_by_size(scores: pd.DataFrame) -> None:
 def test_localization_reads_absolute_values(store: Path, images_file: Path, predictions: pd.DataFrame) -> None:
     metrics = score_rows.load_plugins("localization", {"saliency_score": {"use": "saliency_score", "options": {}}})
     with ImageStore(images_file) as images, MapStore(store) as maps:
-        scores = localization.score_localization(images, [maps], predictions, metrics, {"arch": "net", "seed": 1}, 5)
+        scores = joined(
+            localization.score_localization(images, [maps], predictions, metrics, {"arch": "net", "seed": 1}, 5)
+        )
     assert_read_by_size(scores)
 
 
@@ -77,9 +80,10 @@ def test_faithfulness_reads_absolute_values(
     metrics = score_rows.load_plugins("faithfulness", {"faith": {"use": "faith", "options": {}}})
     black = score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}})
     with ImageStore(images_file) as images, MapStore(store) as maps:
-        scores, _ = faithfulness.score_faithfulness(
+        tables = faithfulness.score_faithfulness(
             classifier, images, maps, predictions, metrics, black, {"arch": "net", "seed": 1}, 0, chunk=16
         )
+        scores, _ = joined_faithfulness(tables)
     assert_read_by_size(scores)
 
 

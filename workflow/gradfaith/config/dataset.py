@@ -101,7 +101,7 @@ class Dataset(StrictModel):
     private: bool = Field(
         False,
         description="file names and patients appear nowhere but in the raw folder: keyed hashes stand for them; the key is "
-        "resources/<dataset>/private.key",
+        "private.key in the dataset's folder of resources/",
     )
     classes: list[Annotated[Line, Field(min_length=1)]] = Field(
         min_length=2, description="the labels, in the order of the model's outputs"

@@ -48,7 +48,7 @@ class RuleParams:
     def raw_content(self) -> str:
         """Return a digest of the raw files that the reader reads; of fetched ones, of what was edited since."""
         dataset, record = self.plan.dataset, Path(self.plan.paths.fetched(self.plan.dataset.name))
-        if dataset.fetched and not record.is_file():
+        if dataset.raw is None or (dataset.fetched and not record.is_file()):
             return ""
         raw = raw_files.open_raw(self.data(), dataset.raw)
         if dataset.fetched:
