@@ -164,7 +164,7 @@ EXAMPLES: Mapping[str, Example] = {
     "vitamin": Example("vitamin_small_224"),
     "volo": Example("volo_d1_224"),
     "vovnet": Example("ese_vovnet19b_slim_dw"),
-    "xception": Example("xception"),
+    "xception": Example("legacy_xception"),
     "xception_aligned": Example("xception41"),
     "xcit": Example("xcit_nano_12_p16_224"),
 }
