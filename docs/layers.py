@@ -256,12 +256,13 @@ HEAD = """# Which layers give maps
 random weights. The probe (`workflow/gradfaith/attribution/probe.py`) looks at the default layer, and at the other layers
 that RefineCAM combines. A layer is refused if it has no grid, if the score does not depend on each of its cells, or if its
 cells do not stand where they seem to: a patch of the image is changed, and the cells that move must lie where the patch
-lies. The number is the agreement with that, 1 at most; below 0.5 a layer is refused. "Not told" is a layer whose cells all
-move nearly alike with these random weights, so that no order can be told from another; it is accepted.
+lies. The number is the agreement with that on one image, 1 at most; a layer below 0.5 is measured on four images, and
+refused if its cells do not move most for the patches near them there either. "Not told" is a layer whose cells all move
+nearly alike with these random weights, so that no order can be told from another; it is accepted.
 `tests/unit/attribution/test_every_module.py` judges the layers a second time, by the gradient of each cell by the image.
 
 Of {layers} layers {right} are right, {alike} are not told and {refused} are refused. The default layer is accepted on
-{default} networks and refused on {default_refused}; {none} have none. The error for a refused layer names one that works
+{default} networks and refused on {default_refused}; networks without one: {none}. The error for a refused layer names one that works
 if there is one near, and a study sets it with `layer:`.
 
 | module | network | image | default layer | other layers of RefineCAM |
