@@ -11,7 +11,7 @@ map would be that of the method itself. Cost: one forward, and one backward to t
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def attribute(
     layered: LayerMaps,
     *,
     of: str = "layercam",  # noqa: ARG001 - both are read by attribution/bound_method.py, which runs that method
-    of_options: dict[str, bool | int | float | str] = {},  # noqa: ARG001, B006 - a default must be a literal
+    of_options: dict[str, Any] = {},  # noqa: ARG001, B006 - a default must be a literal
     combine: Literal["product", "geometric", "inverse_exp"] = "product",
 ) -> Tensor:  # (n, h, w)
     scaled = [evaluate(maps, grid="native", signed=False, size=layered.image_size) for maps in layered.maps]
