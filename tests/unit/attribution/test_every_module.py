@@ -109,7 +109,8 @@ def check_module(page: ModuleType, module: str) -> None:
             if not one.fault and one.told:
                 found = judge(classifier, one.layer)
                 assert found.agreement > 0.8, (one, found)
-                assert found.offset < 0.75, (one, found)
+                # Strided convolutions look half a stride aside, which is more than a cell only of a fine branch (HRNet).
+                assert found.offset < max(0.75, one.grid[0] / 18), (one, found)
 
 
 @pytest.mark.parametrize("module", ["byobnet", "pit", "starnet"])
