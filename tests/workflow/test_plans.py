@@ -49,6 +49,13 @@ def test_the_papers_study_builds_before_its_images_are_there(fresh: Workspace):
     assert seconds < 20, "far above the few seconds it takes on an idle machine"
 
 
+def test_the_snakefile_of_the_workflow_catalogue_plans_the_same(fresh: Workspace):
+    own, catalogue = fresh.planned(), fresh.planned("--snakefile", "workflow/Snakefile")
+    assert catalogue.pop("everything") == 1
+    assert catalogue == own
+    assert own["train"] == 4
+
+
 def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable: Workspace):
     document = yaml.safe_load((spoilable.folder / "tiny.yaml").read_text())
     (spoilable.folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(document))
