@@ -40,6 +40,7 @@ if study.external:
             **job_resources.cpu(),
         params:
             settings=rule_params.adopt(),
+            code=rule_params.code_digest("adopt"),
             format=identity.CARD_FORMAT,
         message:
             "take {wildcards.arch}, seed {wildcards.seed}, from {study.external}"
