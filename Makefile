@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo resume test test-all lint docs clean
+.PHONY: demo resume test test-end-to-end test-all lint docs clean
 
 demo: .venv/run
 	$(RUN) snakemake
@@ -16,7 +16,10 @@ resume: .venv/run # after a crash or a kill, STUDY=config/studies/X.yaml and PRO
 	$(RUN) snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) $(if $(STUDY),--configfile $(STUDY))
 
 test: .venv/test
-	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup -m "not slow"
+	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup -m "not slow and not end_to_end"
+
+test-end-to-end: .venv/test # whole runs, kills, signals, a real SLURM
+	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup -m "end_to_end and not slow"
 
 test-all: .venv/test
 	$(RUN) OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup

@@ -6,7 +6,7 @@ from workspace import Workspace
 
 from gradfaith.stats.estimates import ESTIMATE_KEYS
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 AFTER = {"merge_scores": 1, "estimate": 1, "provenance": 1}
 

@@ -16,7 +16,7 @@ from workspace import ROOT, TINY, Workspace, plant
 from gradfaith.models.timm_import import timm
 from gradfaith.storage.hdf5 import ImageStore
 
-pytestmark = pytest.mark.xdist_group("external")
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("external")]
 
 CLASSES = ["normal", "benign", "malignant"]
 MODEL = "net-a/seed-0"

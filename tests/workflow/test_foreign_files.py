@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 SWAPS = [
     ("maps/net-a/seed-1/cams.h5", "maps/net-a/seed-0/cams.h5", "localization"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 CELLS = [f"results/tiny/maps/net-a/seed-{seed}/{bundle}.h5" for seed in (0, 1) for bundle in ("cams", "controls")]
 HELD = re.compile(r"^device: .* \(GPU (\d) of ([\d,]+), slot (\d)\)$", re.M)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 TABLES = ("scores", "estimates", "contrasts")
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 TARGETS = ("table_meta", "figure_meta", "figure_curves")
 

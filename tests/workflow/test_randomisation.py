@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 MODELS, IMAGES, VARIANTS = 4, 4, {"top_down 1/1", "bottom_up 1/1"}
 TARGET = "figure_randomisation"

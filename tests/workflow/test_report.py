@@ -4,8 +4,11 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pytest
 from markdown_it import MarkdownIt
 from workspace import TINY, Workspace
+
+pytestmark = pytest.mark.end_to_end
 
 TITLE = (
     r"T</script><script>alert(1)</script> {{ 7*7 }} {% x %} \input{/etc/passwd} | a | b | <img src=x onerror=alert(2)> "

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 BUNDLES, GRADFAITH = 2, "workflow/gradfaith"
 SCORES = "results/tiny/scores.parquet"

@@ -11,7 +11,7 @@ import pytest
 from test_kill import jobs_of, wait_for
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 SECONDS = 20.0  # what an end may take on a machine that is busy with other tests
 WEIGHTS = "results/tiny/models/net-a/seed-0/weights.safetensors"

@@ -28,7 +28,7 @@ from workspace import TINY, Workspace, plant
 from gradfaith.cli.doctor import slurm as slurm_doctor
 from gradfaith.runtime import gpu_slots
 
-pytestmark = pytest.mark.xdist_group("slurm")  # there is one SLURM
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("slurm")]  # there is one SLURM
 
 EDITS = {
     1: "jobs: 20",

@@ -12,6 +12,8 @@ import trainer
 from gradfaith.models import checkpoint
 from gradfaith.runtime import job
 
+pytestmark = pytest.mark.end_to_end
+
 MOMENTS = ("in write", "before rename", "after rename")
 STRUCK = {-number for number in (signal.SIGKILL, *trainer.WARNINGS)}  # or 1: warned in time, and saved once more
 ATTEMPTS = 200  # at one training

@@ -11,6 +11,8 @@ import pytest
 from test_kill import gradfaith, jobs_of, start, wait_for
 from workspace import Workspace
 
+pytestmark = pytest.mark.end_to_end
+
 MODEL = "results/tiny/models/net-a/seed-0"
 
 

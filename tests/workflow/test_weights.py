@@ -13,6 +13,8 @@ from workspace import TINY, Workspace
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
 
+pytestmark = pytest.mark.end_to_end
+
 ARMS = {
     "tuned": {"timm": "test_resnet.r160_in1k"},
     "scratch": {"timm": "test_resnet.r160_in1k", "weights": "none"},
