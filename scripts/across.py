@@ -17,7 +17,7 @@ settings = job.params.settings
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
-    maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps, images))
+    maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps))
     predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("agreement", settings["metrics"])
     add = stack.enter_context(parquet.writing(job.output[0], parquet.SCORES, origins))

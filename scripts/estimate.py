@@ -29,15 +29,10 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     comparable = select_comparable(scores)
     contrasts = estimate_contrasts(comparable, settings["controls"], settings["better"], settings["primary"], rule)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
-    placement, only_correct = settings["rank_controls"], settings["rank_only_correct"]
     ranks = estimate_winrates(
-        comparable,
-        settings["controls"],
-        settings["better"],
-        control_placement=placement,
-        only_correct=only_correct,
-        rule=rule,
-    )
+        comparable, settings["controls"], settings["better"], control_placement=settings["rank_controls"],
+        only_correct=settings["rank_only_correct"], rule=rule,
+    )  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, job.params.classes, rule=rule)
     parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)

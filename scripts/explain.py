@@ -28,15 +28,10 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     model = prepare_for_speed(model.to(device_for_job(compute.device, job.threads, job.resources)), settings["passes"])
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
     cell = MapCell(
-        model,
-        images.pixels,
-        rows,
-        bind_methods(model, settings["methods"]),
-        key=(settings["seed"], job.wildcards.arch, int(job.wildcards.seed)),
-        copies=settings["copies"],
-        batch_limit=compute.chunk,
-        organ=(lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None,
-    )
+        model, images.pixels, rows, bind_methods(model, settings["methods"]),
+        key=(settings["seed"], job.wildcards.arch, int(job.wildcards.seed)), copies=settings["copies"],
+        batch_limit=compute.chunk, organ=(lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None,
+    )  # fmt: skip
     with hdf5.MapWriter(job.output[0], rows, stamp, origins) as maps:
         for chunk in cell.map_chunks():
             maps.put(chunk.label, chunk.info, chunk.start, chunk.maps, chunk.seconds, chunk.diagnostics)

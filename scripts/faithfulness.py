@@ -24,7 +24,6 @@ settings, compute = job.params.settings, Compute.of_config(job.config)
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     origins = check_inputs(job.input)
     images, maps = stack.enter_context(ImageStore(job.input.images)), stack.enter_context(MapStore(job.input.maps))
-    score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute.device, job.threads, job.resources))

@@ -16,7 +16,7 @@ job = snakemake
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
     origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
-    maps = score_rows.open_map_stores(stack, job.input.maps, images)
+    maps = score_rows.open_map_stores(stack, job.input.maps)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     metrics = score_rows.load_plugins("localization", job.params.settings["metrics"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}

@@ -10,7 +10,6 @@ from gradfaith.config.compute import Compute
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.runtime.device import device_for_job
-from gradfaith.scoring import score_rows
 from gradfaith.scoring.randomisation import score_randomisation
 from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
@@ -24,7 +23,6 @@ with (
     hdf5.MapStore(job.input.maps) as maps,
 ):
     origins = check_inputs(job.input)
-    score_rows.check_made_from(maps, images, checkpoint.read_card(Path(job.input.card))["weights_sha256"])
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute.device, job.threads, job.resources))

@@ -2,8 +2,7 @@
 into score rows.
 
 A metric reads the maps of its target class: the rows of role "predicted" go to metrics that read the
-predicted class, those of role "true" to metrics that read the true class, those of role "both" to both. A
-store is read only beside the images, and the weights, that it was made from.
+predicted class, those of role "true" to metrics that read the true class, those of role "both" to both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import registry
-from gradfaith.errors import BrokenStore
 from gradfaith.metrics.contract import BoundPlugins, Result, concatenate_results
-from gradfaith.storage.hdf5 import ImageStore, MapStore
+from gradfaith.storage.hdf5 import MapStore
 from gradfaith.storage.map_info import MapInfo
 
 ModelKey = tuple[str, int]  # architecture and seed
@@ -89,9 +87,9 @@ def join_score_table(
     return score_table(concatenate_results(results), list(ids) * len(scored), by_image, {**columns, **repeated})
 
 
-def open_map_stores(stack: ExitStack, paths: Sequence[str | Path], images: ImageStore) -> list[MapStore]:
-    """Open map stores of these images; the stack closes them."""
-    return [check_made_from(stack.enter_context(MapStore(path)), images) for path in paths]
+def open_map_stores(stack: ExitStack, paths: Sequence[str | Path]) -> list[MapStore]:
+    """Open map stores; the stack closes them."""
+    return [stack.enter_context(MapStore(path)) for path in paths]
 
 
 def stores_by_model(stores: Iterable[MapStore]) -> dict[ModelKey, dict[str, MapStore]]:
@@ -101,16 +99,3 @@ def stores_by_model(stores: Iterable[MapStore]) -> dict[ModelKey, dict[str, MapS
         assert store.identity.seed is not None  # a store of maps is of one model
         models.setdefault((store.identity.arch, store.identity.seed), {})[store.identity.bundle] = store
     return models
-
-
-def check_made_from(maps: MapStore, images: ImageStore, weights_sha256: str = "") -> MapStore:
-    """Return the store; raise BrokenStore unless its stamp names these images (and these weights)."""
-    expected = {"images_digest": images.digest} | ({"weights_sha256": weights_sha256} if weights_sha256 else {})
-    wrong = [name for name, value in expected.items() if maps.stamp.get(name) != value]
-    if wrong:
-        raise BrokenStore(
-            problem=f"{maps.path}: its stamp names other {' and '.join(wrong)} than the files beside it.",
-            reason="Maps of other images or weights would be scored under this study's name.",
-            fix=f"Delete {maps.path} and run again.",
-        )
-    return maps
