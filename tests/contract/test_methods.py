@@ -247,6 +247,7 @@ def home(name: str) -> str:
     return next(where for where, known in EVERY.items() if required <= known.traits)
 
 
+@pytest.mark.slow
 def test_two_hundred_calls_keep_memory_and_hooks_flat() -> None:
     """Every method that is defined on it, on one small network."""
     classifier, images = network("resnet"), pictures("resnet")

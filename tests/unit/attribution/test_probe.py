@@ -177,6 +177,7 @@ def test_the_tokens_of_hiera_are_put_back_in_their_places(hiera: Classifier, blo
     assert probe(hiera, f"blocks.{block}{inside}") == ((into, into) if inside == ".norm1" else (side, side))
 
 
+@pytest.mark.slow
 def test_in_raster_order_the_tokens_of_hiera_would_be_refused(
     hiera: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,8 +28,8 @@ class Watched:
 
     most = 0
 
-    def _read(self, name: str, selection: Any = slice(None)) -> Any:
-        found = super()._read(name, selection)  # type: ignore[misc]
+    def read(self, name: str, selection: Any = slice(None)) -> Any:
+        found = super().read(name, selection)  # type: ignore[misc]
         if np.ndim(found) > 1:
             self.most = max(self.most, len(found))
         return found

@@ -164,11 +164,13 @@ def _shape(rows: int, frame: pd.DataFrame) -> str:
 def read_identity(path: Path | str) -> tuple[Identity, str]:
     """Return what a table is, and the SHA-256 of its file; reads no row."""
     try:
-        content = Path(path).read_bytes()
-        metadata = pq.read_metadata(pa.BufferReader(content)).metadata
+        with Path(path).open("rb") as file:
+            metadata = pq.read_metadata(file).metadata
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
-    return _identity(path, metadata), hashlib.sha256(content).hexdigest()
+    return _identity(path, metadata), digest
 
 
 def _identity(path: Path | str, metadata: Mapping[bytes, bytes] | None) -> Identity:
