@@ -56,6 +56,7 @@ def test_the_snakefile_of_the_workflow_catalogue_plans_the_same(fresh: Workspace
     assert own["train"] == 4
 
 
+@pytest.mark.end_to_end
 def test_a_study_on_a_base_takes_its_models_and_adds_cells_of_its_own(spoilable: Workspace):
     document = yaml.safe_load((spoilable.folder / "tiny.yaml").read_text())
     (spoilable.folder / "config/studies/tiny.yaml").write_text(yaml.safe_dump(document))

@@ -144,6 +144,7 @@ def test_a_raw_file_that_changes_makes_the_index_stale_and_a_touch_does_not(own_
     }
 
 
+@pytest.mark.end_to_end
 def test_a_note_a_hidden_file_and_a_renamed_folder_make_nothing_stale(own_images: Workspace):
     own_images.snakemake("results/tiny/data/images.h5")
     raw = own_images.folder / "raw"
@@ -155,6 +156,7 @@ def test_a_note_a_hidden_file_and_a_renamed_folder_make_nothing_stale(own_images
     assert own_images.planned("results/tiny/data/images.h5") == {}
 
 
+@pytest.mark.end_to_end
 def test_names_that_mean_something_to_snakemake_are_only_names(own_images: Workspace):
     raw = own_images.folder / "raw"
     table = (raw / "groups.csv").read_text()
@@ -169,6 +171,7 @@ def test_names_that_mean_something_to_snakemake_are_only_names(own_images: Works
     assert own_images.planned("results/tiny/data/images.h5") == {}
 
 
+@pytest.mark.end_to_end
 def test_of_a_private_dataset_no_name_is_written_anywhere(own_images: Workspace):
     raw, card = own_images.folder / "raw", own_images.folder / "config/datasets/mine.yaml"
     card.write_text(card.read_text() + "private: true\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 
 def verify(space: Workspace) -> subprocess.CompletedProcess[str]:
