@@ -261,7 +261,7 @@ refused if its cells do not move most for the patches near them there either. "N
 nearly alike with these random weights, so that no order can be told from another; it is accepted.
 `tests/unit/attribution/test_every_module.py` judges the layers a second time, by the gradient of each cell by the image.
 
-Of {layers} layers {right} are right, {alike} are not told and {refused} are refused. The default layer is accepted on
+Of {layers} layers {right} pass the probe, {alike} are not told and {refused} are refused. The default layer is accepted on
 {default} networks and refused on {default_refused}; networks without one: {none}. The error for a refused layer names one that works
 if there is one near, and a study sets it with `layer:`.
 

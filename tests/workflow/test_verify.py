@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from workspace import Workspace
 
+from gradfaith.storage import parquet
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
 
@@ -44,6 +46,20 @@ SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
     ("figures/panels.png", flip, "damaged"),
     ("predictions/net-b/seed-0.parquet", exchange, "damaged"),
 ]
+
+
+def test_a_table_that_was_made_again_differently_is_in_conflict_with_what_was_made_from_it(
+    spoilable: Workspace,
+) -> None:
+    path = "results/tiny/predictions/net-a/seed-0.parquet"
+    table = parquet.read(spoilable.folder / path, parquet.PREDICTIONS)
+    made_from = parquet.read_identity(spoilable.folder / path)[0].made_from
+    parquet.write(spoilable.folder / path, table.assign(seconds=0.0), parquet.PREDICTIONS, made_from)
+    found = verify(spoilable)
+    assert found.returncode == 1
+    lines = found.stdout.splitlines()
+    assert f"conflict: results/tiny/scores.parquet was made from another {path} than the files before it" in lines
+    assert all(line.startswith("conflict: ") for line in lines)
 
 
 def test_a_finished_study_is_complete_and_each_fault_is_named(spoilable: Workspace) -> None:

@@ -16,7 +16,7 @@ from gradfaith.data.fetch.dataset_files import fetch
 from gradfaith.data.raw_files import RawData, edits_digest
 from gradfaith.data.readers import folder
 from gradfaith.data.readers.contract import IMAGES_PER_THREAD, map_images
-from gradfaith.errors import DatasetInvalid, UnreadableImage
+from gradfaith.errors import BrokenDocument, DatasetInvalid, UnreadableImage
 
 OPTIONS = folder.Options(one_image_per_patient=True)
 
@@ -99,3 +99,7 @@ def test_an_edit_of_a_fetched_file_is_seen_and_a_touch_or_a_note_is_not(raw: Pat
     assert changed
     (home / "raw/b/01.png").unlink()
     assert edits_digest(copy, record) not in ("", changed)
+    for damage in ("", "{}", "[1]", '{"names": {"a": 1}}', '{"names": 3}'):
+        record.write_text(damage)
+        with pytest.raises(BrokenDocument, match="is no record of fetched files"):
+            edits_digest(copy, record)

@@ -59,9 +59,14 @@ def main() -> None:
         sys.exit(str(error))
 
 
+def _read_plan(study: str) -> tuple[Path, Plan]:
+    """Return the file of a study that is named, or given as a file, and its plan."""
+    path = locate.study_file(study, Path.cwd())
+    return path, Plan.read(locate.read_document(path), Path.cwd(), str(path))
+
+
 def _run_check(arguments: argparse.Namespace) -> None:
-    path = locate.study_file(arguments.study, Path.cwd())
-    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    _, plan = _read_plan(arguments.study)
     models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
     print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
     origin = f" of study {study.external}" if study.external else ""
@@ -131,8 +136,7 @@ def _run_doctor(arguments: argparse.Namespace) -> None:
 def _run_cost(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.cost import forecast
 
-    path = locate.study_file(arguments.study, Path.cwd())
-    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    path, plan = _read_plan(arguments.study)
     print(forecast.format_forecast(*forecast.forecast_study(plan, path, Path.cwd(), arguments.images)), end="")
 
 
@@ -162,8 +166,7 @@ def _run_compare(arguments: argparse.Namespace) -> None:
 def _run_verify(arguments: argparse.Namespace) -> None:
     from gradfaith.cli import verify
 
-    path = locate.study_file(arguments.study, Path.cwd())
-    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    _, plan = _read_plan(arguments.study)
     problems = []
     for problem in verify.verify_study(plan, Path.cwd()):
         print(problem, flush=True)
@@ -181,8 +184,7 @@ def _run_raw_name(arguments: argparse.Namespace) -> None:
     from gradfaith.dag.rule_params import RuleParams
     from gradfaith.data import raw_files
 
-    path = locate.study_file(arguments.study, Path.cwd())
-    plan = Plan.read(locate.read_document(path), Path.cwd(), str(path))
+    _, plan = _read_plan(arguments.study)
     print(raw_files.find_raw_file(raw_files.open_raw(RuleParams(plan).data(), plan.dataset.raw), arguments.id))
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.data.private_names import PrivateReader, read_or_make_key
 from gradfaith.data.readers.contract import Reader
-from gradfaith.errors import DatasetInvalid, NotInStudy
+from gradfaith.errors import BrokenDocument, DatasetInvalid, NotInStudy
 from gradfaith.storage import paths
 from gradfaith.storage.atomic import write_text
 
@@ -78,7 +78,7 @@ def listing_digest(files: list[ListedFile]) -> str:
 
 def edits_digest(raw: RawData, record: Path) -> str:
     """Return a digest of how the files that are read differ from the record of what was fetched; "" where nothing does."""
-    names, since = json.loads(record.read_text(encoding="utf-8"))["names"], record.stat().st_mtime
+    names, since = _fetched_names(record), record.stat().st_mtime
     assert raw.folder is not None
     files = _names_below(raw)
     lines = [f"{name} is gone" for name in names if not (raw.folder / name).is_file()]
@@ -91,6 +91,19 @@ def edits_digest(raw: RawData, record: Path) -> str:
         if not same:
             lines.append(f"{name} {about.st_size} {about.st_mtime_ns}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
+
+
+def _fetched_names(record: Path) -> dict[str, tuple[int, str]]:
+    """Return name -> bytes and SHA-256 of the files in a record of what was fetched."""
+    try:
+        names = json.loads(record.read_text(encoding="utf-8"))["names"]
+        return {str(name): (int(size), str(sha256)) for name, (size, sha256) in names.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BrokenDocument(
+            problem=f"{record} is no record of fetched files ({type(error).__name__}: {error}).",
+            reason="It says which files came, so that a later edit of one is seen.",
+            fix=f"Delete {record} and run `snakemake fetch` again.",
+        ) from error
 
 
 def find_raw_file(raw: RawData, name: str) -> Path:

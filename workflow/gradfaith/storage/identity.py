@@ -4,8 +4,8 @@ Every table and every store carries its identity, and every reader compares it w
 file of another seed, architecture or study that was copied there is an error, not a number. `made_from` holds the
 digests of the files that were read to make it; storage/origins.py compares them with the files beside it.
 
-The format versions are here, and import nothing, so that a rule can have the version of what it writes among its
-parameters: files of an older format are made again, not refused.
+The format versions are here, where neither h5py nor pyarrow is imported, so that every rule can have the version of what
+it writes among its parameters: files of an older format are made again, not refused.
 """
 
 import json
