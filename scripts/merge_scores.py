@@ -13,7 +13,10 @@ job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
-    scores = parquet.read_all(job.input.get("scores", ()), parquet.SCORES)
-    parquet.write(job.output.scores, composite.add_composites(scores, job.params.composite), parquet.SCORES, origins)
-    curves = parquet.read_all(job.input.get("curves", ()), parquet.CURVES)
-    parquet.write(job.output.curves, curves, parquet.CURVES, origins)
+    with parquet.writing(job.output.scores, parquet.SCORES, origins) as add:
+        for scores in composite.merge_tables(job.input.get("scores", ()), job.params.composite):
+            add(scores)
+    with parquet.writing(job.output.curves, parquet.CURVES, origins) as add:
+        for path in job.input.get("curves", ()):
+            for curves in parquet.read_groups(path, parquet.CURVES):
+                add(curves)

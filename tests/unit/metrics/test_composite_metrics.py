@@ -1,7 +1,9 @@
 """Composites: the limits of the harmonic mean, what a missing part does, and that nothing is averaged before it is combined."""
 
 import math
+from collections.abc import Callable
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from gradfaith.metrics.composite import adcc, adcc_literature, arcc, arcc_litera
 from gradfaith.metrics.contract import Result, harmonic_mean
 from gradfaith.scoring import composite
 from gradfaith.storage import parquet
+from gradfaith.storage.paths import StudyPaths
 
 PARTS = {"coherency": "", "complexity": "", "average_drop": ""}
 
@@ -134,6 +137,10 @@ def three(
     return {(method, f"my {name}", variant, copy): own for name, own in zip(PARTS, values, strict=True)}
 
 
+def with_composites(table: pd.DataFrame, composites: dict[str, Any]) -> pd.DataFrame:
+    return pd.concat([table, *composite.score_composites(table, composites)], ignore_index=True)
+
+
 def test_rows_are_joined_map_by_map_and_variant_by_variant() -> None:
     """Two methods, copies, two imputers: the harmonic mean of each row's own parts, and nothing else of the table is touched."""
     table = scores(
@@ -143,7 +150,7 @@ def test_rows_are_joined_map_by_map_and_variant_by_variant() -> None:
         | three("shuffled-m", "black", [0.3, 0.4], [0.5, 0.2], [0.5, 0.5], copy=1)
         | {("m", "faith", "black", 0): [0.1, 0.1]}
     )
-    found = composite.add_composites(table.sample(frac=1, random_state=1), {"adcc": made("adcc", "black", "mean")})
+    found = with_composites(table.sample(frac=1, random_state=1), {"adcc": made("adcc", "black", "mean")})
     own = found[found["metric"] == "adcc"].set_index(["method", "copy", "variant", "image_id"])["value"]
     assert len(found) == len(table) + 2 + 2 + 4
     expected = {
@@ -158,7 +165,7 @@ def test_rows_are_joined_map_by_map_and_variant_by_variant() -> None:
 
 def test_the_mean_of_composites_is_not_the_composite_of_means() -> None:
     """Two maps, each perfect where the other is worst: every one of them is worth 0, their averages would be worth a half."""
-    found = composite.add_composites(
+    found = with_composites(
         scores(three("m", "black", [1.0, 0.0], [0.0, 0.0], [1.0, 0.0])), {"adcc": made("adcc", "black")}
     )
     assert found.loc[found["metric"] == "adcc", "value"].tolist() == [0, 0]
@@ -175,14 +182,14 @@ def test_road_is_read_with_its_own_imputer_whatever_masks_the_image() -> None:
             ("m", "my road", "filled", 0): [0.25],
         }
     )
-    found = composite.add_composites(table, {"arcc": made("arcc", "black", "mean", fixed="filled")})
+    found = with_composites(table, {"arcc": made("arcc", "black", "mean", fixed="filled")})
     own = found[found["metric"] == "arcc"].set_index("variant")["value"]
     assert own.to_dict() == pytest.approx({"black": of(arcc, 0.8, 0.5, 0.25), "mean": of(arcc, 0.4, 0.5, 0.25)})
 
 
 def test_a_map_that_a_part_has_no_row_of_is_undefined_and_not_dropped() -> None:
     table = scores(three("m", "black", [0.8, math.nan, 0.5], [0.5, 0.5], [0.2, 0.2, 0.2]))
-    found = composite.add_composites(table, {"adcc": made("adcc", "black")})
+    found = with_composites(table, {"adcc": made("adcc", "black")})
     own = found[found["metric"] == "adcc"].set_index("image_id")
     assert own["status"].to_dict() == {"a": "ok", "b": "undefined", "c": "undefined"}
     assert own.loc["b", "reason"] == "coherency: no my coherency"
@@ -191,8 +198,79 @@ def test_a_map_that_a_part_has_no_row_of_is_undefined_and_not_dropped() -> None:
 
 def test_a_study_without_composites_keeps_its_scores() -> None:
     table = scores(three("m", "black", [0.8], [0.5], [0.2]))
-    pd.testing.assert_frame_equal(composite.add_composites(table, {}), table)
-    assert composite.add_composites(parquet.empty(parquet.SCORES), {"adcc": made("adcc", "black")}).empty
+    pd.testing.assert_frame_equal(with_composites(table, {}), table)
+    assert with_composites(parquet.empty(parquet.SCORES), {"adcc": made("adcc", "black")}).empty
+
+
+CELLS = [("net", 0, "cams"), ("net", 1, "cams"), ("other", 0, "cams")]
+MERGED = {"adcc": made("adcc", "black", "mean"), "arcc": made("arcc", "black", fixed="filled")}
+
+
+def batteries(images: list[str], draw: np.random.Generator) -> dict[str, list[pd.DataFrame]]:
+    """Of each battery its tables, two images at a time: two methods, one of them with two copies."""
+    masked = [(f"my {name}", variant) for name in ("complexity", "average_drop") for variant in ("black", "mean")]
+    metrics = {
+        "masking": [*masked, ("faith", "black")],
+        "rerun": [("my coherency", "black"), ("my coherency", "mean")],
+        "ranking": [("my road", "filled")],
+    }  # fmt: skip
+    found: dict[str, list[pd.DataFrame]] = {}
+    for battery, measured in metrics.items():
+        for start in range(0, len(images), 2):
+            names, cells = images[start : start + 2], {}
+            for method, copy in (("m", 0), ("shuffled-m", 0), ("shuffled-m", 1)):
+                cells |= {(method, *metric, copy): draw.random(len(names)).tolist() for metric in measured}
+            table = scores(cells)
+            table["image_id"] = table["group"] = table["image_id"].map(dict(zip("abcd", names, strict=False)))
+            found.setdefault(battery, []).append(table)
+    return found
+
+
+def write_tables(folder: Path, of_battery: Callable[[str, list[str]], list[str]]) -> list[str]:
+    """The tables of three cells; `of_battery`: which of the images a battery has, in its order."""
+    paths, draw = [], np.random.default_rng(0)
+    for arch, seed, bundle in CELLS:
+        for battery in ("masking", "rerun", "ranking"):
+            images = of_battery(battery, [f"image-{number}" for number in range(11)])
+            path = Path(
+                StudyPaths("s", "s", "d").faithfulness.format(arch=arch, seed=seed, bundle=bundle, battery=battery)
+            )
+            with parquet.writing(folder / path, parquet.SCORES) as add:
+                for table in batteries(images, draw).get(battery, []):
+                    add(table.assign(arch=arch, seed=seed))
+            paths.append(str(folder / path))
+    return paths
+
+
+ORDERS: dict[str, Callable[[str, list[str]], list[str]]] = {
+    "same order": lambda _, images: images,
+    "another order": lambda battery, images: images[::-1] if battery == "rerun" else images,
+    "images missing": lambda battery, images: images[2:7] if battery == "ranking" else images,
+    "no image": lambda battery, images: [] if battery == "rerun" else images,
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_tables_merged_group_by_group_are_as_if_merged_at_once(
+    tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables first, row by row in their order, then the composites of every map, whatever the groups."""
+    monkeypatch.setattr(parquet, "ROWS_HELD", 40)
+    paths = write_tables(tmp_path, ORDERS[order])
+    found = list(composite.merge_tables(paths, MERGED))
+    whole = parquet.read_all(paths, parquet.SCORES)
+    expected = with_composites(whole, MERGED)
+    merged = pd.concat(found, ignore_index=True)
+    pd.testing.assert_frame_equal(merged.iloc[: len(whole)], whole)
+    key = [*composite.MAP_KEY, "metric", "variant"]
+    pd.testing.assert_frame_equal(
+        merged.sort_values(key).reset_index(drop=True), expected.sort_values(key).reset_index(drop=True)
+    )
+    assert (merged["status"] == "ok").mean() > 0.5
+    assert len(found) > 40  # it was not read at once
+    if order == "same order":  # so sums over images are in the order that they had before
+        maps = merged.iloc[len(whole) :].groupby([name for name in key if name != "image_id"])["image_id"]
+        assert all(list(images) == [f"image-{number}" for number in range(11)] for _, images in maps)
 
 
 def test_every_part_of_every_composite_is_a_metric_with_a_direction() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
 
 from gradfaith.metrics.contract import RerunBatch
-from gradfaith.scoring import agreement, faithfulness, localization, score_rows
+from gradfaith.scoring import agreement, composite, faithfulness, localization, score_rows
 from gradfaith.scoring.across_architectures import score_across_architectures
-from gradfaith.storage import atomic
+from gradfaith.storage import atomic, parquet
 from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
@@ -164,6 +165,60 @@ def test_memory_does_not_grow_with_the_images(
     (few, _), (many, most) = (run(studies[count], JOBS[job]) for count in (FEW, MANY))
     assert most <= MOST_AT_ONCE
     assert many < 1.5 * few, f"{few / 1e6:.1f} MB of {FEW} images, {many / 1e6:.1f} MB of {MANY}"
+
+
+MERGED = {
+    "use": "adcc", "options": {}, "variants": ["black"],
+    "parts": {name: {"metric": name, "variant": ""} for name in ("coherency", "complexity", "average_drop")},
+}  # fmt: skip
+
+
+def write_scores(folder: Path, count: int) -> list[str]:
+    """Two batteries of one cell and a localization table, their rows as scoring jobs add them."""
+    draw, paths = np.random.default_rng(0), []
+    metrics = {
+        "faithfulness/net/seed-0/cams.masking": ["complexity", "average_drop", "faith"],
+        "faithfulness/net/seed-0/cams.rerun": ["coherency"],
+        "localization/net/seed-0": ["locacc", "iou"],
+    }
+    for name, labels in metrics.items():
+        paths.append(str(folder / f"results/s/scores/{name}.parquet"))
+        with parquet.writing(paths[-1], parquet.SCORES) as add:
+            for start in range(0, count, CHUNK):
+                add(scores_of([f"image-{row:05d}" for row in range(start, start + CHUNK)], labels, draw))
+    return paths
+
+
+def scores_of(ids: list[str], metrics: list[str], draw: np.random.Generator) -> pd.DataFrame:
+    """A row per image, method and metric, one image after the other within each of these."""
+    rows = pd.MultiIndex.from_product([metrics, [*LABELS, "random"], ids], names=["metric", "method", "image_id"])
+    fixed = {
+        "arch": "net", "seed": 0, "arch2": "", "seed2": pd.NA, "copy": 0, "layer": "", "target": "predicted", "variant": "black",
+        "group": "g", "part": "test", "label": "a", "predicted": "a", "correct": True, "status": "ok", "reason": "",
+    }  # fmt: skip
+    return rows.to_frame(index=False).assign(value=draw.random(len(rows)), **fixed).astype(dict(parquet.SCORES))
+
+
+def test_merging_holds_some_images_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of all tables, and a composite of two batteries, in a peak that does not grow with the images."""
+    monkeypatch.setattr(parquet, "ROWS_HELD", 2000)
+    peaks, rows, counts = [], [], (8 * CHUNK, 40 * CHUNK)
+    for count in counts:
+        paths, most, before = write_scores(tmp_path / str(count), count), 0, pa.total_allocated_bytes()
+        tracemalloc.start()
+        with parquet.writing(tmp_path / f"{count}.parquet", parquet.SCORES) as add:
+            for table in composite.merge_tables(paths, {"adcc": MERGED}):
+                add(table)
+                most = max(
+                    most, pa.total_allocated_bytes() - before
+                )  # texts are Arrow's, which tracemalloc does not see
+        peaks.append(tracemalloc.get_traced_memory()[1] + most)
+        tracemalloc.stop()
+        rows.append(len(parquet.read(tmp_path / f"{count}.parquet", parquet.SCORES)))
+    assert rows == [count * 3 * (3 + 1 + 2 + 1) for count in counts]
+    assert peaks[1] < 1.3 * peaks[0], [
+        f"{peak / 1e6:.1f} MB of {count}" for peak, count in zip(peaks, counts, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("battery", ["masking", "ranking"])

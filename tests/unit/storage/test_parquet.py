@@ -1,6 +1,7 @@
 """Tables come back as they went; what is cut, foreign, of another format or full is refused by name."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_a_table_may_be_written_part_by_part(
     assert [written.row_group(place).num_rows for place in range(written.num_row_groups)] == [6, 6, 2]
     whole = pd.concat([frame] * 7, ignore_index=True)
     pd.testing.assert_frame_equal(parquet.read(tmp_path / "t.parquet", SCHEMA), whole[[*SCHEMA, "more"]].astype(SCHEMA))
+
+
+def test_a_table_is_read_group_by_group_with_the_same_rows(
+    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was added together is in one group."""
+    monkeypatch.setattr(parquet, "ROWS_HELD", 3)
+    with parquet.writing(tmp_path / "t.parquet", SCHEMA) as add:
+        for number in range(5):
+            add(frame.assign(more=number))
+    groups = list(parquet.read_groups(tmp_path / "t.parquet", SCHEMA))
+    assert [group["more"].tolist() for group in groups] == [[0, 0, 1, 1], [2, 2, 3, 3], [4, 4]]
+    pd.testing.assert_frame_equal(pd.concat(groups, ignore_index=True), parquet.read(tmp_path / "t.parquet", SCHEMA))
+    parquet.write(tmp_path / "empty.parquet", parquet.empty(SCHEMA), SCHEMA)
+    assert [len(group) for group in parquet.read_groups(tmp_path / "empty.parquet", SCHEMA)] == [0]
 
 
 def test_a_table_of_no_rows_has_its_columns(tmp_path: Path) -> None:
@@ -131,7 +147,14 @@ def test_no_table_at_all_is_an_empty_one_with_its_columns() -> None:
     assert {name: str(kind) for name, kind in empty.dtypes.items()} == SCHEMA
 
 
-def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+def by_groups(path: Path, schema: parquet.Schema) -> pd.DataFrame:
+    return pd.concat(parquet.read_groups(path, schema), ignore_index=True)
+
+
+@pytest.mark.parametrize("read", [parquet.read, by_groups])
+def test_a_flipped_bit_is_refused_or_changes_nothing(
+    tmp_path: Path, read: Callable[[Path, parquet.Schema], pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Page checksums: without them three of four flipped bits changed a number and nobody noticed."""
     draw, path = np.random.default_rng(6), tmp_path / "t.parquet"
     count = 3000
@@ -143,15 +166,18 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
             "value": draw.random(count),
         }
     )
-    parquet.write(path, frame, SCHEMA)
-    whole, before = path.read_bytes(), parquet.read(path, SCHEMA)
+    monkeypatch.setattr(parquet, "ROWS_HELD", 1000)
+    with parquet.writing(path, SCHEMA) as add:
+        for start in range(0, count, 1000):
+            add(frame.iloc[start : start + 1000])
+    whole, before = path.read_bytes(), read(path, SCHEMA)
     refusals = 0
     for bit in draw.integers(0, 8 * len(whole), 200):
         spoilt = bytearray(whole)
         spoilt[bit // 8] ^= 1 << (bit % 8)
         path.write_bytes(spoilt)
         try:
-            pd.testing.assert_frame_equal(parquet.read(path, SCHEMA), before)
+            pd.testing.assert_frame_equal(read(path, SCHEMA), before)
         except BrokenTable:
             refusals += 1
     assert refusals > 150

@@ -1,11 +1,16 @@
-"""Score the composites of a study: a row per map and variant, from other metrics' scores of the same map.
+"""Merge the score tables of a study, and score its composites: a row per map and variant, from other metrics' scores of the
+same map.
 
 Always per map, never of averages: the harmonic mean of averages is another number, and a map that is poor in
 one part would hide behind the others. If a part has no number for a map, the composite has none: its status
-is that of its worst part, and its reason names every missing part. Cost: negligible; numpy only.
+is that of its worst part, and its reason names every missing part.
+
+Tables are read group by group, so memory does not grow with the images. The parts of a composite are faithfulness metrics. They
+may be of several batteries, whose tables are read a second time, side by side: those of one model and bundle hold the same
+images in the same order. Cost: negligible; numpy only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from types import ModuleType
 from typing import Any
@@ -15,6 +20,8 @@ import pandas as pd
 
 from gradfaith import registry
 from gradfaith.metrics.contract import Result, Values, assign_status
+from gradfaith.storage.identity import Identity
+from gradfaith.storage.parquet import SCORES, empty, read_groups
 from gradfaith.vocabulary import NOT_OK
 
 WORST_FIRST = NOT_OK[::-1]
@@ -22,14 +29,56 @@ MAP_KEY = ["arch", "seed", "method", "copy", "target", "image_id"]  # the column
 CompositeSettings = Mapping[str, Any]  # use, options, parts (metric and variant of each), variants
 
 
-def add_composites(scores: pd.DataFrame, composites: Mapping[str, CompositeSettings]) -> pd.DataFrame:
-    """Return the scores followed by the score rows of every composite; `composites`: by the study's label."""
-    tables = [
-        _composite_rows(scores, label, settings, variant)
-        for label, settings in composites.items()
-        for variant in settings["variants"]
-    ]
-    return pd.concat([scores, *tables], ignore_index=True)
+def merge_tables(tables: Sequence[str], composites: Mapping[str, CompositeSettings]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of all score tables, one table after the other, then those of the composites; `composites`: by label."""
+    for path in tables:
+        yield from read_groups(path, SCORES)
+    wanted = {part["metric"] for settings in composites.values() for part in settings["parts"].values()}
+    cells: dict[tuple[object, ...], list[Iterator[pd.DataFrame]]] = {}
+    for path, place in ((path, Identity.of_place(path)) for path in tables if wanted):
+        if place.kind == "faithfulness":
+            rows = (table[table["metric"].isin(wanted)] for table in read_groups(path, SCORES))
+            cells.setdefault((place.arch, place.seed, place.bundle), []).append(rows)
+    for batteries in cells.values():
+        for scores in _align_images(batteries):
+            yield from score_composites(scores, composites)
+
+
+def _align_images(tables: Sequence[Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of several tables together, all rows of an image and target at once.
+
+    No image is in two groups of a table (`parquet.writing` keeps together what is added together). Tables with their images in
+    different orders give the same rows; more of them wait.
+    """
+    reading, seen = dict(enumerate(tables)), [set[object]() for _ in tables]
+    waiting = empty(SCORES)
+    while reading:
+        behind = min(reading, key=lambda table: len(seen[table]))
+        rows = next(reading[behind], None)
+        if rows is None:
+            del reading[behind]
+        elif len(rows):
+            waiting = pd.concat([waiting, rows], ignore_index=True) if len(waiting) else rows
+            seen[behind].update(_images(rows).unique())
+        images = _images(waiting)
+        complete = set(images.unique()).intersection(*(seen[table] for table in reading))
+        if complete:
+            is_complete = images.isin(complete)
+            yield waiting[is_complete].reset_index(drop=True)
+            waiting = waiting[~is_complete]
+            for images_of_table in seen:
+                images_of_table.difference_update(complete)
+
+
+def _images(rows: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(rows[["target", "image_id"]])
+
+
+def score_composites(scores: pd.DataFrame, composites: Mapping[str, CompositeSettings]) -> Iterator[pd.DataFrame]:
+    """Yield the score rows of every composite and variant, from all scores of some images."""
+    for label, settings in composites.items():
+        for variant in settings["variants"]:
+            yield _composite_rows(scores, label, settings, variant)
 
 
 def _composite_rows(scores: pd.DataFrame, label: str, settings: CompositeSettings, variant: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradfaith.errors import BrokenTable
+from gradfaith.errors import BrokenTable, GradFaithError
 from gradfaith.storage.atomic import replacing
 from gradfaith.storage.identity import TABLE_FORMAT, Identity
 
@@ -141,19 +141,44 @@ class _RowGroups:
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     """Read a table and check that this version wrote it, that it lies in its place, and that it has the columns of its schema."""
+    with _opened(path, schema) as (file, shape):
+        frame: pd.DataFrame = file.read().to_pandas()
+        if _shape(len(frame), frame) != shape:
+            raise _changed(path)
+    return frame
+
+
+def read_groups(path: Path | str, schema: Schema) -> Iterator[pd.DataFrame]:
+    """Yield a table's rows group by group, checked like those of `read`; the rows of one `add` are in one group."""
+    with _opened(path, schema) as (file, shape):
+        rows = 0
+        for number in range(file.num_row_groups):
+            frame: pd.DataFrame = file.read_row_group(number).to_pandas()
+            rows += len(frame)
+            if json.loads(_shape(0, frame))[1] != json.loads(shape)[1]:
+                raise _changed(path)
+            yield frame
+        if rows != json.loads(shape)[0]:
+            raise _changed(path)
+
+
+@contextmanager
+def _opened(path: Path | str, schema: Schema) -> Iterator[tuple[pq.ParquetFile, str]]:
+    """Open and check a table; yield it with the shape that it was written with. A block that cannot read it ends as BrokenTable."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata.metadata
-            frame: pd.DataFrame = file.read().to_pandas()
+            _identity(path, metadata).check_place(path)
+            shape, blank = metadata.get(SHAPE_KEY, b"").decode(errors="replace"), file.schema_arrow.empty_table()
+            if _shape(file.metadata.num_rows, blank.to_pandas()) != shape:
+                raise _changed(path)
+            if missing := [name for name in schema if name not in file.schema_arrow.names]:
+                raise _broken(path, f"it has no {', '.join(missing)}")
+            yield file, shape
+    except GradFaithError:
+        raise
     except Exception as error:  # a flipped bit in the metadata can raise anything
         raise _unreadable(path, error) from error
-    _identity(path, metadata).check_place(path)
-    if _shape(len(frame), frame) != metadata.get(SHAPE_KEY, b"").decode(errors="replace"):
-        raise _broken(path, "its columns or its rows are not those that were written")
-    missing = [name for name in schema if name not in frame]
-    if missing:
-        raise _broken(path, f"it has no {', '.join(missing)}")
-    return frame
 
 
 def _shape(rows: int, frame: pd.DataFrame) -> str:
@@ -210,6 +235,10 @@ def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
             raise _broken(path, "it does not say of which model it is")
         frames.append(read(path, schema).assign(arch=identity.arch, seed=identity.seed))
     return pd.concat(frames, ignore_index=True)
+
+
+def _changed(path: Path | str) -> BrokenTable:
+    return _broken(path, "its columns or its rows are not those that were written")
 
 
 def _unreadable(path: Path | str, error: Exception) -> BrokenTable:
