@@ -16,7 +16,7 @@ from gradfaith.data.pack import pack_images
 from gradfaith.data.private_names import PrivateReader, keyed_hash, read_or_make_key
 from gradfaith.data.raw_files import RawData
 from gradfaith.data.readers import folder
-from gradfaith.errors import DatasetInvalid, GradFaithError, NotInStudy, UnreadableImage
+from gradfaith.errors import BrokenDocument, DatasetInvalid, GradFaithError, NotInStudy, UnreadableImage
 from gradfaith.storage.hdf5 import ImageStore
 
 OPTIONS = folder.Options()
@@ -89,10 +89,29 @@ def test_a_damaged_memory_of_digests_is_no_error(raw: Path) -> None:
 
 
 def test_a_listing_that_is_none_is_refused(tmp_path: Path) -> None:
-    for text in ("", "id\n", "id\tbytes\tsha256\na\t1\n"):
+    with pytest.raises(BrokenDocument, match="cannot be read"):
+        raw_files.read_listing(str(tmp_path / "l.tsv"))
+    for text in ("", "\n", "\n\n", "id\n", "id\tbytes\tsha256\na\t1\n", f"id\tbytes\tsha256\na\t1\t{'0' * 64}\n"):
         (tmp_path / "l.tsv").write_text(text)
-        with pytest.raises(DatasetInvalid, match="is no list of raw files"):
+        with pytest.raises(BrokenDocument, match="is not as it was written"):
             raw_files.read_listing(str(tmp_path / "l.tsv"))
+
+
+def test_no_flipped_bit_of_a_listing_passes(raw: Path, tmp_path: Path) -> None:
+    """Without a digest of its own another SHA-256 went into the manifest, and nobody noticed."""
+    path, draw = tmp_path / "l.tsv", np.random.default_rng(300)
+    raw_files.write_listing(str(path), listed(raw))
+    whole = path.read_bytes()
+    for bit in draw.choice(8 * len(whole), 300, replace=False):
+        spoilt = bytearray(whole)
+        spoilt[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(spoilt)
+        with pytest.raises(BrokenDocument, match="--forcerun list_raw"):
+            raw_files.read_listing(str(path))
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BrokenDocument):
+            raw_files.read_listing(str(path))
 
 
 @pytest.mark.parametrize("name", ["a\tb.png", "a\nb.png", "a\x1bb.png"])

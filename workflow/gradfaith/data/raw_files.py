@@ -1,6 +1,7 @@
 """List the raw files that a dataset's reader reads, with size and SHA-256: the only raw input that Snakemake knows.
 
     id <tab> bytes <tab> sha256        one line per file, in the reader's order
+    content_sha256 <tab> sha256        the last line: of all lines before it
 
 What the reader does not read, a note or a hidden file, is not in the list, so it makes nothing stale, and no file name
 reaches Snakemake's own records. `id` is the path below the raw folder; of a private dataset it is a keyed hash of that
@@ -25,6 +26,7 @@ from gradfaith.data.readers.contract import Reader
 from gradfaith.errors import BrokenDocument, DatasetInvalid, NotInStudy
 from gradfaith.storage import paths
 from gradfaith.storage.atomic import write_text
+from gradfaith.storage.json_file import DIGEST_KEY
 
 HASHING_THREADS = 4
 SETTLED_NS = 2 * 10**9  # a file changed less than this ago may change again within one tick of its time
@@ -127,21 +129,34 @@ def _names_below(raw: RawData) -> dict[str, Path]:
 
 
 def write_listing(path: str, files: list[ListedFile]) -> None:
-    """Write a listing as a table."""
-    write_text(path, _text(files))
+    """Write a listing as a table that ends with its own digest."""
+    text = _text(files)
+    write_text(path, text + _digest_line(text.encode()))
 
 
 def read_listing(path: str) -> dict[str, ListedFile]:
-    """Return id -> file of a listing."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    rows = [line.split("\t") for line in lines[1:]]
-    if lines[:1] != [HEADER] or any(len(row) != 3 for row in rows):
-        raise DatasetInvalid(
-            problem=f"{path} is no list of raw files.",
-            reason=f"Its first line says {HEADER.split()}, and every other line has these three cells.",
-            fix=f"Delete {path} and run again.",
-        )
+    """Return id -> file of a listing, and check that it is as it was written."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _broken_listing(path, f"cannot be read: {error.strerror}") from error
+    table = content[: content.rfind(b"\n", 0, -1) + 1]
+    if content != table + _digest_line(table).encode():
+        raise _broken_listing(path, "is not as it was written: its last line does not hold the digest of the others")
+    rows = [line.split("\t") for line in table.decode().splitlines()[1:]]
     return {name: ListedFile(name, int(size), sha256) for name, size, sha256 in rows}
+
+
+def _digest_line(table: bytes) -> str:
+    return f"{DIGEST_KEY}\t{hashlib.sha256(table).hexdigest()}\n"
+
+
+def _broken_listing(path: str, problem: str) -> BrokenDocument:
+    return BrokenDocument(
+        problem=f"{path} {problem}.",
+        reason="It was cut, edited, or made by another version; the manifest would take wrong digests of the images from it.",
+        fix="Run again with `--forcerun list_raw`: the raw files are listed anew.",
+    )
 
 
 def _text(files: list[ListedFile]) -> str:
