@@ -13,11 +13,14 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from PIL import Image
 from sleeping_job import SLEEPER, start_job
 
 from gradfaith import registry
 from gradfaith.cli import compare, main
 from gradfaith.cli.reference import generate
+from gradfaith.data import private_names
+from gradfaith.data.readers import folder
 from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import MapWriter
 from gradfaith.storage.map_info import MapInfo
@@ -170,6 +173,52 @@ def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(
     capsys.readouterr()
     with pytest.raises(SystemExit, match=r"CannotWrite: a\.yaml cannot be written to"):
         ask(monkeypatch, tmp_path, "compare", "a", "a", "--csv", "a.yaml/table.csv")
+
+
+PRIVATE = {
+    "title": "mine", "reader": "folder", "raw": "raw", "classes": ["ill", "well"], "evidence": "none", "licence": "mine",
+    "options": {"one_image_per_patient": True}, "private": True,
+}  # fmt: skip
+
+
+def private_study(home: Path, tiny: dict[str, Any]) -> None:
+    """A study of a private dataset whose images are named after patients."""
+    for name in ("config/datasets", "config/studies", "raw/ill", "raw/well"):
+        (home / name).mkdir(parents=True)
+    for number, name in enumerate(("ill/Doe-Jane.png", "ill/Mueller.png", "well/Roe.png")):
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(home / "raw" / name)
+    (home / "config/datasets/mine.yaml").write_text(yaml.safe_dump(PRIVATE))
+    study = tiny | {"study": "secret", "dataset": {"name": "mine"}, "localization": [], "figures": ["classification"]}
+    (home / "config/studies/secret.yaml").write_text(yaml.safe_dump(study | {"primary": PRIMARY}))
+
+
+PRIMARY = {"metric": "faith", "method": "gradcam", "against": "random-grid"}
+
+
+def test_raw_name_finds_the_file_of_an_id_where_the_key_is(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private_study(tmp_path, tiny)
+    key = private_names.read_or_make_key(tmp_path / "resources/mine/private.key")
+    record = next(iter(folder.index(tmp_path / "raw", folder.Options(**PRIVATE["options"]))))
+    for name in (record.image_id, record.file):  # as the manifest, and as an error names it
+        ask(monkeypatch, tmp_path, "raw-name", "secret", private_names.keyed_hash(name, key))
+        assert capsys.readouterr().out == f"raw/{record.file}\n"
+    for name in ("Doe-Jane", record.file, "0" * private_names.DIGITS, ""):  # names and unknown ids
+        with pytest.raises(SystemExit, match='NotInStudy: no raw file has the id "') as refused:
+            ask(monkeypatch, tmp_path, "raw-name", "secret", name)
+        assert len(str(refused.value).splitlines()) == 3
+
+
+def test_raw_name_makes_no_key_where_there_is_none(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine a new key would find nothing, and stand in the way of the right one."""
+    private_study(tmp_path, tiny)
+    with pytest.raises(SystemExit, match=r"NotInStudy: resources/mine/private\.key is not there") as refused:
+        ask(monkeypatch, tmp_path, "raw-name", "config/studies/secret.yaml", "0" * private_names.DIGITS)
+    assert "Ask on the machine that has the key" in str(refused.value)
+    assert not (tmp_path / "resources").exists()
 
 
 def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import CannotWrite, GradFaithError, JobAlive, StillLocked
 from gradfaith.runtime import job
-from gradfaith.storage import atomic
+from gradfaith.storage import atomic, paths
 from gradfaith.vocabulary import Device
 
 
@@ -182,10 +182,13 @@ def _run_verify(arguments: argparse.Namespace) -> None:
 
 def _run_raw_name(arguments: argparse.Namespace) -> None:
     from gradfaith.dag.rule_params import RuleParams
-    from gradfaith.data import raw_files
+    from gradfaith.data import private_names, raw_files
 
     _, plan = _read_plan(arguments.study)
-    print(raw_files.find_raw_file(raw_files.open_raw(RuleParams(plan).data(), plan.dataset.raw), arguments.id))
+    settings = RuleParams(plan).data()
+    if settings["private"]:
+        private_names.check_key(paths.private_key(settings["name"]))
+    print(raw_files.find_raw_file(raw_files.open_raw(settings, plan.dataset.raw), arguments.id))
 
 
 def _run_unlock(arguments: argparse.Namespace) -> None:

@@ -19,13 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from gradfaith.data.readers.contract import DecodedImage, Reader, ReaderOptions, Record
-from gradfaith.errors import DatasetInvalid, GradFaithError
+from gradfaith.errors import DatasetInvalid, GradFaithError, NotInStudy
 from gradfaith.storage.atomic import replacing
 
 DIGITS = 20
 KEY_BYTES = 32
 TABLE_SUFFIXES = {".csv", ".tsv"}
 SHORT_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]*)?")
+
+
+def check_key(path: Path) -> None:
+    """Raise NotInStudy where a private dataset has no key: a new one would make other ids."""
+    if not path.exists():
+        raise NotInStudy(
+            problem=f"{path} is not there.",
+            reason="Ids of a private dataset are hashes under this key, so without it no name belongs to an id.",
+            fix="Ask on the machine that has the key, or put it back.",
+        )
 
 
 def read_or_make_key(path: Path) -> bytes:
