@@ -208,7 +208,8 @@ from gradfaith.errors import LockLost
 from gradfaith.models import checkpoint
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training.checkpoints import CheckpointKeeper, TrainingState
-from gradfaith.models.training.train_job import write_history
+from gradfaith.models.training.train_job import TensorBoardWriter, write_history
+from gradfaith.models.training.training_run import EpochRow
 from gradfaith.models.training.loop import TrainedClassifier
 
 folder = Path(sys.argv[1])
@@ -217,6 +218,8 @@ state = TrainingState({"a": torch.zeros(3)}, {"step": 1})
 with CheckpointKeeper(folder / "progress", {"seed": 1}, every=60) as keeper:
     keeper.save(state)
     confirm = keeper.confirm_lock
+    events, unopened = (TensorBoardWriter(folder / name, confirm=confirm) for name in ("events", "more events"))
+    events.write_epoch(EpochRow(1, 1e-3, 0.5, 0.4, 0.9, 0.8, 1.5))
     print("saved", flush=True)
     sys.stdin.readline()
     for name, save in {
@@ -225,6 +228,8 @@ with CheckpointKeeper(folder / "progress", {"seed": 1}, every=60) as keeper:
         "history": lambda: write_history(str(folder / "history.csv"), TrainedClassifier(model, (), 1), confirm=confirm),
         "model": lambda: checkpoint.save(folder, model, {"seed": 1}, confirm=confirm),
         "older states": keeper.drop_all_but_last_state,
+        "events": lambda: events.write_epoch(EpochRow(2, 1e-3, 0.5, 0.4, 0.9, 0.8, 1.5)),
+        "more events": lambda: unopened.write_epoch(EpochRow(2, 1e-3, 0.5, 0.4, 0.9, 0.8, 1.5)),
     }.items():
         try:
             save()
@@ -264,7 +269,7 @@ def test_a_holder_that_was_frozen_and_taken_over_saves_nothing_more(
         frozen.kill()
         frozen.wait()
     lines = said.splitlines()
-    names = ["state", "reason to give up", "history", "model", "older states"]
+    names = ["state", "reason to give up", "history", "model", "older states", "events", "more events"]
     assert [line.partition(f" {tmp_path}")[0] for line in lines] == [f"refused {name}" for name in names], said
     assert all(f"process {frozen.pid} on elsewhere held it before" in line for line in lines)
     assert before == after

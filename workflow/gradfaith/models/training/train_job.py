@@ -6,7 +6,7 @@ which outputs belong to which class.
 
 TensorBoard gets one scalar per column of the history, if the study enables it. The package is no dependency: it is
 imported when the first epoch is written, and a study that enables it where it is not installed is refused early. A
-resumed training overwrites the events that came after its state.
+resumed training overwrites the events that came after its state. A training that another process has taken over writes no more.
 """
 
 import csv
@@ -83,7 +83,7 @@ def train_model(
             seed=seed,
             weights=weights,
             groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
-            report=_epoch_reporter(machine.tensorboard_folder),
+            report=_epoch_reporter(machine.tensorboard_folder, keeper),
             keeper=keeper,
         )
 
@@ -191,11 +191,11 @@ def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassi
     return TrainedClassifier(classifier.eval(), (), 0)
 
 
-def _epoch_reporter(tensorboard_folder: Path | None) -> Callable[[EpochRow], None]:
+def _epoch_reporter(tensorboard_folder: Path | None, keeper: CheckpointKeeper | None) -> Callable[[EpochRow], None]:
     """Return a function that writes an epoch to the log, and to TensorBoard if there is a folder for it."""
     if tensorboard_folder is None:
         return _log_epoch
-    tensorboard = TensorBoardWriter(tensorboard_folder)
+    tensorboard = TensorBoardWriter(tensorboard_folder, **({"confirm": keeper.confirm_lock} if keeper else {}))
 
     def log_and_write(row: EpochRow) -> None:
         _log_epoch(row)
@@ -213,14 +213,15 @@ def _log_epoch(row: EpochRow) -> None:
 
 
 class TensorBoardWriter:
-    """The TensorBoard event file of one training, opened with the first epoch."""
+    """The TensorBoard event file of one training, opened with the first epoch; `confirm`: as in checkpoint.save."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, confirm: Callable[[], object] = lambda: None) -> None:
+        self._folder, self._confirm = folder, confirm
         self._writer: Any = None
 
     def write_epoch(self, row: EpochRow) -> None:
         """Write one scalar per column of the history."""
+        self._confirm()
         writer = self._open(row.epoch)
         values = asdict(row)
         epoch = values.pop("epoch")
