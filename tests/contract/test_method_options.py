@@ -29,8 +29,8 @@ def test_it_explains_every_score_it_says_it_can(name: str) -> None:
 # As little as the limits of its options let anybody ask for.
 LEAST: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 1},
-    "kernel_shap": {"segments": 2, "samples": 4},
-    "lime": {"segments": 2, "samples": 4, "ridge": 0.0},
+    "kernel_shap": {"segments": 3, "samples": 6},
+    "lime": {"segments": 3, "samples": 6, "ridge": 0.0},
     "lrp": {"epsilon": 0.0, "gamma": 0.0},
     "occlusion": {"window": 0.25, "stride": 0.25},
     "scorecam": {"channels": 1},

@@ -92,6 +92,14 @@ def test_two_segments_are_one_superpixel_so_every_map_is_degenerate(name: str) -
 
 
 @both
+def test_three_segments_the_least_that_is_allowed_can_rank(name: str) -> None:
+    found = compute_maps(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 3, "samples": 100})
+    assert (found.diagnostics["superpixels"] == 4).all()
+    assert all(len(map_.unique()) == 4 for map_ in found.maps)
+    assert "segments >= 3" in registry.load("methods", name).METHOD.limits
+
+
+@both
 def test_a_map_has_one_value_for_each_superpixel(name: str) -> None:
     found = compute_maps(registry.load("methods", name), net(), IMAGES, TARGET, how={"segments": 20, "samples": 100})
     for map_, labels in zip(found.maps, cuts(IMAGES, 20), strict=True):

@@ -118,7 +118,7 @@ BEYOND = [
     ("bundles/cams/methods", "scorecam", {"channels": -1}, "channels >= 0", "channels: -1"),
     ("bundles/cams/methods", "lime", {"segments": 60, "samples": 119}, SAMPLES, "samples: 119, segments: 60, allow_underdetermined: False"),
     ("bundles/cams/methods", "lime", {"ridge": -1}, "ridge >= 0", "ridge: -1.0"),
-    ("bundles/cams/methods", "kernel_shap", {"segments": 1}, "segments >= 2", "segments: 1"),
+    ("bundles/cams/methods", "kernel_shap", {"segments": 2}, "segments >= 3", "segments: 2"),
     ("bundles/cams/methods", "occlusion", {"window": 65}, "0 < window <= size", "window: 65.0, size: 64"),
     ("bundles/cams/methods", "occlusion", {"stride": 0}, "0 < stride <= size", "stride: 0.0, size: 64"),
     ("bundles/cams/methods", "lrp", {"gamma": -1}, "gamma >= 0", "gamma: -1.0"),

@@ -29,7 +29,7 @@ from gradfaith.attribution.support.surrogate import (
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 2", seeded=True, cite="lundberg2017",
     differs="the sum is a constraint, not two heavy samples; copies come with their complements",
-    limits=("segments >= 2", "samples >= 1", "samples >= 2 * segments or allow_underdetermined"),
+    limits=("segments >= 3", "samples >= 1", "samples >= 2 * segments or allow_underdetermined"),
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from gradfaith.attribution.support.surrogate import (
 METHOD = Method(
     needs=("image",), grid="input", signed=True, forwards="samples + 1", seeded=True, cite="ribeiro2016",
     differs="ridge on all superpixels, of the score, without a selection of features before",
-    limits=("segments >= 2", "samples >= 1", "samples >= 2 * segments or allow_underdetermined", "width > 0", "ridge >= 0"),
+    limits=("segments >= 3", "samples >= 1", "samples >= 2 * segments or allow_underdetermined", "width > 0", "ridge >= 0"),
 )  # fmt: skip
 
 

@@ -5,7 +5,8 @@
 S(x with the superpixels z kept) is the score of a copy of the image without the other superpixels.
 SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image is treated as
 a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so their number is
-recorded with every map. A fit with fewer than two samples per superpixel is an error unless the study allows it: its
+recorded with every map. Of a square image it makes one where two are requested, and four where three are: three is the
+least that a study may request. A fit with fewer than two samples per superpixel is an error unless the study allows it: its
 weights are mostly chance. An image that SLIC leaves in one piece (a blank one) has nothing to compare: no copies are
 made of it, its map is zero everywhere, and its status is "degenerate".
 
