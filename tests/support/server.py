@@ -205,6 +205,7 @@ RECOVERS: dict[str, tuple[list[Step], list[int | None], bytes]] = {  # what the 
 FAILS: dict[str, tuple[Step, str, int]] = {
     "403": (answers(403), "403 (forbidden)", 1),
     "404": (answers(404, body=b"gone"), "404 (not found)", 1),
+    "410": (answers(410), "410 (gone)", 1),
     "401": (answers(401), "401 (a login is needed)", 1),
     "a page": (answers(200, {"Content-Type": "text/html"}, b"\n<!DOCTYPE html><p>log in"), "a web page came", 1),
     "too long": (whole(zipped(1, 90_000)), "80000 are allowed", 1),
@@ -218,3 +219,4 @@ FAILS: dict[str, tuple[Step, str, int]] = {
     "no ZIP file": (answers(200, {}, b"PK but no more"), "no whole ZIP file", 3),
     "cut for ever": (cut(ZIP, 0), "connection broke", 3),
 }
+MAY_PASS = {"asks for too long a pause", "500 for ever", "stalls for ever", "no ZIP file", "cut for ever"}  # later

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import server as web
 from workspace import Workspace
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
@@ -27,6 +28,22 @@ def test_a_wrong_input_is_told_once_and_not_retried(spoilable: Workspace) -> Non
     assert text.count("Error in rule train:") == 1
     assert "Trying to restart job" not in text
     assert not [words for words in AROUND if words in text]
+
+
+def test_a_wrong_address_is_asked_once_however_many_retries_there_are(fresh: Workspace) -> None:
+    """On a cluster the profile sets retries for every rule."""
+    with web.Server(web.answers(404)) as server:
+        (fresh.folder / "config/datasets/mine.yaml").write_text(
+            f"title: none\nreader: folder\nclasses: [a, b]\nevidence: mask\nlicence: none needed\nsources: [{{url: '{server.url()}'}}]\n"
+        )
+        text = (fresh.folder / "tiny.yaml").read_text().splitlines(keepends=True)
+        start = next(number for number, line in enumerate(text) if line.startswith("dataset:"))
+        (fresh.folder / "tiny.yaml").write_text("".join([*text[:start], "dataset: {name: mine}\n", *text[start + 3 :]]))
+        said = printed(fresh, "fetch", "--retries", "2")
+    assert said.count("SourceInvalid: resources/mine/raw could be filled from none of its sources.") == 1
+    assert "404 (not found)" in said
+    assert len(server.seen) == 1
+    assert "Trying to restart job" not in said
 
 
 def test_a_mistake_of_ours_has_its_traceback_once_and_in_the_log(spoilable: Workspace) -> None:

@@ -83,7 +83,7 @@ class BrokenTable(GradFaithError):
 
 
 class BrokenDocument(GradFaithError):
-    """A JSON file is cut, edited, or not as it was written."""
+    """A JSON file, or a list of raw files, is cut, edited, or not as it was written."""
 
 
 class ForeignFile(GradFaithError):
@@ -146,6 +146,17 @@ class FetchFailed(GradFaithError):
     """A dataset's files or pretrained weights could be had from no source, or one download did not come whole."""
 
     retry = True
+
+
+class SourceInvalid(FetchFailed):
+    """A source that another attempt would not find either: a wrong address, a missing file, an answer such as 404."""
+
+    retry = False
+
+
+def is_final_status(status: int) -> bool:
+    """Tell whether a server that gives this HTTP status would give it again: 404 and its kin, and not "too many requests"."""
+    return 400 <= status < 500 and status not in {408, 425, 429}
 
 
 class UnsafeArchive(GradFaithError):

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import server as web
 from pydantic import ValidationError
 
@@ -23,7 +25,7 @@ from gradfaith.config.dataset import Source
 from gradfaith.data.fetch import download as http
 from gradfaith.data.fetch.dataset_files import fetch
 from gradfaith.data.fetch.download import download
-from gradfaith.errors import CannotWrite, FetchFailed
+from gradfaith.errors import CannotWrite, FetchFailed, SourceInvalid
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,7 @@ def test_a_download_fails_in_plain_words_and_in_time(name: str, tmp_path: Path) 
     assert said in refused.value.problem
     assert server.url() in refused.value.problem
     assert len(server.seen) == requests
+    assert refused.value.retry == (name in web.MAY_PASS)
     assert not (tmp_path / "d/a.zip").exists()
 
 
@@ -87,16 +90,46 @@ def test_what_is_said_holds_no_secret_and_nothing_of_the_run(tmp_path: Path) -> 
             address = server.url("x.zip?key=secret").replace("http://", "http://me:password@")
             download(address, tmp_path / place / "x", attempts=1, timeout=0.2, progress=False)
         said.append(refused.value.problem.replace(str(server.server_port), "PORT"))
-    with pytest.raises(FetchFailed, match="no connection could be made"):  # nobody listens there any more
+    with pytest.raises(FetchFailed, match="no connection could be made") as refused:  # nobody listens there any more
         download(server.url(), tmp_path / "x", attempts=1, timeout=0.2, progress=False)
+    assert refused.value.retry
     assert said[0::2] == said[1::2]
     assert not any(word in text for text in said for word in ("secret", "password", "0x", str(tmp_path)))
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a.zip", "a.zip"])
 def test_other_addresses_than_http_are_not_asked(url: str, tmp_path: Path) -> None:
-    with pytest.raises(FetchFailed, match="neither http nor https"):
+    with pytest.raises(SourceInvalid, match="neither http nor https"):
         download(url, tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("url", ["http://a..b/x.zip", "http://ä..b/x.zip", f"http://{'a' * 64}.org/x.zip"])
+def test_an_address_that_names_no_server_is_asked_once(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceInvalid, match="no http or https address"):
+        download(url, tmp_path / "a.zip", sleep=lambda _: pytest.fail("no second attempt"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "retry"),
+    [
+        (socket.EAI_NONAME, "there is no server of this name", False),
+        (socket.EAI_AGAIN, "cannot be looked up now", True),
+    ],
+)
+def test_a_name_that_does_not_exist_is_no_weak_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, retry: bool
+) -> None:
+    """The resolver's two answers, which a machine without a network cannot give by itself."""
+    pauses = list[float]()
+
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(number, "by the resolver")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(FetchFailed, match=said) as refused:
+        download("http://nobody.example/x.zip", tmp_path / "a.zip", attempts=3, sleep=pauses.append, progress=False)
+    assert refused.value.retry == retry
+    assert len(pauses) == (2 if retry else 0)
 
 
 def test_a_full_disk_stops_a_download_which_goes_on_later(full) -> None:
@@ -268,6 +301,46 @@ def test_where_all_fails_all_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "one more source" in refused.value.fix
 
 
+LATER: dict[str, tuple[list[dict[str, str]], list[web.Step], bool]] = {  # sources, what the server does, is the job tried again
+    "404": ([{"url": "SERVER/a.zip"}], [web.answers(404)], False),
+    "410": ([{"url": "SERVER/a.zip"}], [web.answers(410)], False),
+    "another checksum": ([{"url": "SERVER/a.zip", "sha256": "0" * 64}], [web.whole(web.ZIP)], False),
+    "no folder": ([{"local": "no"}], [], False),
+    "by hand": ([{"manual": "Ask the authors."}], [], False),
+    "404, no folder, by hand": ([{"url": "SERVER/a.zip"}, {"local": "no"}, {"manual": "Ask."}], [web.answers(404)], False),
+    "503": ([{"url": "SERVER/a.zip"}], [web.answers(503)], True),
+    "silence": ([{"url": "SERVER/a.zip"}], [web.stalls(web.ZIP, 0)], True),
+    "nobody listens": ([{"url": "http://127.0.0.1:1/a.zip"}], [], True),
+    "404, then 503": ([{"url": "SERVER/a.zip"}, {"url": "SERVER/b.zip"}], [web.answers(404), web.answers(503)], True),
+    "503, then by hand": ([{"url": "SERVER/a.zip"}, {"manual": "Ask."}], [web.answers(503)], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_job_is_tried_again_only_where_a_source_may_serve_later(name: str, tmp_path: Path) -> None:
+    sources, steps, retry = LATER[name]
+    with web.Server(*steps or [web.answers(404)]) as server, pytest.raises(FetchFailed) as refused:
+        here = server.url("").rstrip("/")
+        fill(tmp_path / "x", *({key: text.replace("SERVER", here) for key, text in one.items()} for one in sources))
+    assert refused.value.retry == retry
+    assert isinstance(refused.value, SourceInvalid) != retry
+
+
+@pytest.mark.parametrize(("status", "retry"), [(403, False), (404, False), (429, True), (503, True)])
+def test_what_kagglehub_is_answered_decides_whether_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, retry: bool
+) -> None:
+    with web.Server(web.answers(status)) as server:
+
+        def asks(_: str) -> None:
+            requests.get(server.url(), timeout=5).raise_for_status()
+
+        monkeypatch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=asks))
+        with pytest.raises(FetchFailed, match="kagglehub failed: HTTPError") as refused:
+            fill(tmp_path / "x", {"kagglehub": "owner/data"})
+    assert refused.value.retry == retry
+
+
 def test_kagglehub_serves_or_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/a.jpg").write_text("a")
@@ -284,6 +357,9 @@ def test_kagglehub_serves_or_is_quoted(tmp_path: Path, monkeypatch: pytest.Monke
         ({}, "this has none"),
         ({"local": "a", "url": "https://host/a.zip"}, "this has local and url"),
         ({"url": "ftp://host/a.zip"}, "pattern"),
+        ({"url": "http:///a.zip"}, "it names no server"),
+        ({"url": "https://[::1/a.zip"}, "Invalid IPv6 URL"),
+        ({"url": "https://host:99999/a.zip"}, "Port out of range"),
         ({"kagglehub": "nameless"}, "pattern"),
         ({"local": ""}, "at least 1 character"),
         ({"manual": "ask", "sha256": "0" * 64}, "a manual source has none"),

@@ -25,7 +25,7 @@ from gradfaith.models.weight_file import fetch_pretrained
 try:
     fetch_pretrained(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".json"))
 except GradFaithError as refusal:
-    sys.exit(str(refusal))
+    sys.exit(f"{refusal}\\nretry: {refusal.retry}")
 """
 
 
@@ -41,9 +41,9 @@ def hub(state: dict[str, torch.Tensor]) -> Iterator[Hub]:
         yield server
 
 
-def fetch(folder: Path, endpoint: str, offline: str = "0") -> subprocess.CompletedProcess[str]:
+def fetch(folder: Path, endpoint: str, offline: str = "0", name: str = NAME) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the hub's address is read when its client is imported."""
-    command = [sys.executable, "-c", FETCH, NAME, str(folder / "w.safetensors")]
+    command = [sys.executable, "-c", FETCH, name, str(folder / "w.safetensors")]
     told = {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(folder / "cache"),
@@ -71,6 +71,15 @@ def test_without_a_network_it_is_said_what_to_do(tmp_path: Path, hub: Hub) -> No
     assert done.returncode == 1
     assert f"FetchFailed: pretrained weights of {NAME} could not be fetched: " in done.stderr
     assert "where there is a network" in done.stderr
+    assert done.stderr.endswith("retry: True\n")
+    assert not list(tmp_path.glob("w.*"))
+
+
+def test_weights_that_the_hub_does_not_have_are_asked_for_once(tmp_path: Path, hub: Hub) -> None:
+    done = fetch(tmp_path, hub.endpoint, name="test_vit.r160_in1k")
+    assert done.returncode == 1
+    assert "SourceInvalid: pretrained weights of test_vit.r160_in1k could not be fetched: " in done.stderr
+    assert done.stderr.endswith("retry: False\n")
     assert not list(tmp_path.glob("w.*"))
 
 

@@ -6,6 +6,7 @@ The reader itself is a file in data/readers/; it declares its options, so a wron
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -69,6 +70,10 @@ class Source(BaseModel):
             raise ValueError(
                 f"a source is exactly one of {', '.join(SOURCE_KINDS)}; this has {' and '.join(given) or 'none'}"
             )
+        if self.url and not (
+            urlsplit(self.url).hostname and urlsplit(self.url).port != 0
+        ):  # a port beyond 65535 raises
+            raise ValueError(f"{self.url} is no address of a file: it names no server, or no port")
         if self.sha256 and given[0] not in {"local", "url"}:
             raise ValueError(f"sha256 is the hash of a ZIP file, and a {given[0]} source has none")
         return self

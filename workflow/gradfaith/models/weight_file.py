@@ -14,7 +14,7 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gradfaith.errors import FetchFailed, ModelUnusable
+from gradfaith.errors import FetchFailed, ModelUnusable, SourceInvalid, is_final_status
 from gradfaith.models.timm_import import timm
 from gradfaith.storage.atomic import check_writable, replacing, write_text
 
@@ -38,7 +38,8 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises a dozen kinds, and all mean the same here
-        raise FetchFailed(
+        kind = SourceInvalid if is_final_status(next(_http_statuses(error), 0)) else FetchFailed
+        raise kind(
             problem=f"pretrained weights of {name} could not be fetched: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             reason="They come from a hub on the network, and this machine did not get them.",
             fix=f"Run `snakemake {path}` where there is a network and copy {path.parent}/, or set `training.weights: none`.",
@@ -56,6 +57,15 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
         "versions": {package: version(package) for package in ("timm", "torch", "safetensors")},
     }
     write_text(record, json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+
+
+def _http_statuses(error: BaseException | None) -> Iterator[int]:
+    """Yield the HTTP statuses in an error and in what it was raised from; the hub's clients keep them in two ways."""
+    while error is not None:
+        found = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+        if isinstance(found, int):
+            yield found
+        error = error.__cause__ or error.__context__
 
 
 def _check_finite(name: str, net: nn.Module) -> None:

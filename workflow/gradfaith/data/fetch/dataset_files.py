@@ -5,7 +5,8 @@
     kagglehub   a Kaggle handle, if the package kagglehub is installed
     manual      what a person has to do; the last resort
 
-A source that fails is normal: the record keeps its reason and the next one is tried. Files are gathered in a
+A source that fails is normal: the record keeps its reason and the next one is tried. Where none serves, another attempt of
+the job is made only if one of them may serve later (errors.py: FetchFailed, SourceInvalid). Files are gathered in a
 hidden sibling of raw/, which is renamed to raw/ in one step: after a kill there are the old files, the new
 ones or none, never a mix. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download
 is deleted, an unsafe one is put aside as <file>.refused, so that the next run fetches it again. The record of
@@ -25,7 +26,15 @@ from typing import Any
 
 from gradfaith.config.dataset import Source
 from gradfaith.data.fetch import archives, release
-from gradfaith.errors import BrokenArchive, CannotWrite, FetchFailed, GradFaithError, UnsafeArchive
+from gradfaith.errors import (
+    BrokenArchive,
+    CannotWrite,
+    FetchFailed,
+    GradFaithError,
+    SourceInvalid,
+    UnsafeArchive,
+    is_final_status,
+)
 from gradfaith.storage.atomic import DISK_FULL_ERRORS, check_writable
 from gradfaith.storage.paths import download_folder, raw_folder
 
@@ -42,6 +51,7 @@ def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *,
     """
     tried: list[dict[str, str]] = []
     details: list[str] = []
+    may_pass = False  # whether a source that failed may serve later
     for source in sources:
         try:
             with _draft_folder(folder) as draft:
@@ -58,7 +68,8 @@ def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *,
         except GradFaithError as error:
             tried.append({"source": _source_text(source), "failed": error.problem})
             details.append(f"{_source_text(source)}: {error.problem}{_cause_text(error, source)}")
-    raise _no_source_worked(folder, sources, details)
+            may_pass |= error.retry
+    raise _no_source_worked(folder, sources, details, FetchFailed if may_pass else SourceInvalid)
 
 
 def _fill_draft(source: Source, draft: Path, folder: Path, root: Path) -> None:
@@ -69,20 +80,20 @@ def _fill_draft(source: Source, draft: Path, folder: Path, root: Path) -> None:
     elif source.kagglehub is not None:
         _copy_folder(_from_kaggle(source.kagglehub), draft, source.kagglehub)
     else:
-        raise _source_failed(str(source.manual))
+        raise _source_invalid(str(source.manual))
 
 
 def _from_local(local: str, sha256: str | None, draft: Path, root: Path) -> None:
     path = root / Path(local).expanduser()
     if path.is_dir():
         if sha256:
-            raise _source_failed(f"{local} is a folder, and sha256 is the hash of a ZIP file")
+            raise _source_invalid(f"{local} is a folder, and sha256 is the hash of a ZIP file")
         _copy_folder(path, draft, local)
     elif path.is_file():
         _check_sha256(path, sha256, local)
         _unpack(path, draft, local)
     else:
-        raise _source_failed(f"{local} is not there")
+        raise _source_invalid(f"{local} is not there")
 
 
 def _from_url(url: str, sha256: str | None, draft: Path, downloads: Path) -> None:
@@ -142,15 +153,17 @@ def _from_kaggle(handle: str) -> Path:
     try:
         return Path(importlib.import_module("kagglehub").dataset_download(handle))
     except ImportError as error:
-        raise _source_failed("the package kagglehub is not installed") from error
+        raise _source_invalid("the package kagglehub is not installed") from error
     except Exception as error:  # whatever a foreign package raises, the next source is tried
-        raise _source_failed(f"kagglehub failed: {type(error).__name__}") from error
+        final = is_final_status(getattr(getattr(error, "response", None), "status_code", 0))
+        problem = f"kagglehub failed: {type(error).__name__}"
+        raise (_source_invalid if final else _source_failed)(problem) from error
 
 
 def _copy_folder(source: Path, draft: Path, display_name: str) -> None:
     """Copy a folder's files, not links to them."""
     if draft.resolve().is_relative_to(source.resolve()):
-        raise _source_failed(f"{display_name} holds the folder it would be copied to")
+        raise _source_invalid(f"{display_name} holds the folder it would be copied to")
     draft.mkdir()
     for path, relative in _walk_files(source, Path(), display_name, frozenset()):
         to = draft / relative
@@ -163,7 +176,7 @@ def _walk_files(folder: Path, relative: Path, display_name: str, above: frozense
     """Yield every file below, through links too, with its path in the copy."""
     real = folder.resolve()
     if real in above:
-        raise _source_failed(f"{display_name}: {relative} is a link to a folder it lies in")
+        raise _source_invalid(f"{display_name}: {relative} is a link to a folder it lies in")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -177,7 +190,7 @@ def _walk_files(folder: Path, relative: Path, display_name: str, above: frozense
         elif path.is_file():
             yield path, inner
         else:
-            raise _source_failed(f"{display_name}: {inner} is no file: a broken link, or a special file")
+            raise _source_invalid(f"{display_name}: {inner} is no file: a broken link, or a special file")
 
 
 @contextmanager
@@ -219,11 +232,11 @@ def _describe_files(draft: Path, release_list: Path | None, display_name: str) -
     """Return the record's part on the files: sizes, hashes, and which copy of the release they are."""
     paths = sorted((path.relative_to(draft).as_posix(), path) for path in draft.rglob("*") if path.is_file())
     if not paths:
-        raise _source_failed(f"{display_name} holds no files")
+        raise _source_invalid(f"{display_name} holds no files")
     try:
         names = {name: [path.stat().st_size, _sha256(path)] for name, path in paths if name.encode()}
     except UnicodeEncodeError as error:
-        raise _source_failed(f"{display_name}: the name {error.object!r} is not Unicode") from error
+        raise _source_invalid(f"{display_name}: the name {error.object!r} is not Unicode") from error
     listing = "".join(f"{sha256}  ./{name}\n" for name, (_, sha256) in names.items())
     match = (
         release.match_release(_by_short_name(names), release_list)
@@ -263,7 +276,11 @@ def _source_text(source: Source) -> str:
 
 
 def _source_failed(problem: str) -> FetchFailed:
-    return FetchFailed(problem=problem, reason="This source cannot serve.", fix="The next one is tried.")
+    return FetchFailed(problem=problem, reason="This source cannot serve now.", fix="The next one is tried.")
+
+
+def _source_invalid(problem: str) -> SourceInvalid:
+    return SourceInvalid(problem=problem, reason="This source cannot serve.", fix="The next one is tried.")
 
 
 def _cause_text(error: GradFaithError, source: Source) -> str:
@@ -271,10 +288,12 @@ def _cause_text(error: GradFaithError, source: Source) -> str:
     return f" ({str(error.__cause__)[:300]})" if source.kagglehub and error.__cause__ else ""
 
 
-def _no_source_worked(folder: Path, sources: Sequence[Source], details: Sequence[str]) -> FetchFailed:
+def _no_source_worked(
+    folder: Path, sources: Sequence[Source], details: Sequence[str], kind: type[FetchFailed]
+) -> FetchFailed:
     by_hand = [source.manual for source in sources if source.manual is not None]
     lines = "".join(f"\n    {detail}" for detail in details if not detail.startswith("by hand: "))
-    return FetchFailed(
+    return kind(
         problem=f"{raw_folder(folder)} could be filled from none of its sources.{lines}",
         reason="Everything after this step works on the dataset's own files.",
         fix=" ".join(by_hand)

@@ -6,18 +6,18 @@
 A download resumes with `Range` and `If-Range`, so that a server whose file has changed sends the new one from
 its start; with a server that ignores the range it starts again too. It is tried again, after a pause that
 doubles and varies, when connections fail or stall, when bodies are shorter or longer than announced, and on
-408, 425, 429 and 5xx (`Retry-After` is honoured). It fails at once on every other status (403, 404), a web
-page in place of a ZIP file, more bytes than allowed, and an address that is not http or https. An attempt
-that brought at least 1 MiB of new bytes does not count, so that a large file can come over a weak line in
-many pieces. A full disk stops everything.
+408, 425, 429 and 5xx (`Retry-After` is honoured). It fails at once, and the job has no other attempt, on every
+other status (403, 404), a web page in place of a ZIP file, more bytes than allowed, an address that is not http
+or https, and a server's name that does not exist. An attempt that brought at least 1 MiB of new bytes does not
+count, so that a large file can come over a weak line in many pieces. A full disk stops everything.
 
-Error texts go into records, so they name kinds of failure and hold no byte counts, addresses in memory or
-paths.
+Error texts go into records: they name kinds of failure, and no byte counts, addresses in memory or paths.
 """
 
 import json
 import os
 import random
+import socket
 import time
 import zipfile
 from collections.abc import Callable
@@ -28,15 +28,16 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.exceptions import InvalidSchema, InvalidURL
 from tqdm import tqdm
 
-from gradfaith.errors import CannotWrite, FetchFailed, GradFaithError
+from gradfaith.errors import CannotWrite, FetchFailed, GradFaithError, SourceInvalid, is_final_status
 from gradfaith.storage import atomic
 
 CHUNK_BYTES = 1 << 16
 PROGRESS_BYTES = 1 << 20  # new bytes with which an attempt does not count
 LONGEST_PAUSE_SECONDS = 600.0
-RETRY_STATUSES = {408, 425, 429}
+INVALID_ADDRESS = (InvalidSchema, InvalidURL, urllib3.exceptions.LocationValueError)
 STATUS_MEANING = {401: "a login is needed", 403: "forbidden", 404: "not found", 410: "gone", 429: "too many requests"}
 
 
@@ -91,7 +92,7 @@ def download(
 ) -> Path:  # fmt: skip
     """Download the ZIP file at `url` to `to`; `timeout`: seconds of silence that end an attempt."""
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise download_failed(url, "the address is neither http nor https")
+        raise _failed(url, "the address is neither http nor https")
     atomic.check_writable([to.parent])
     job = DownloadJob(url, to, timeout, max_bytes, progress)
     left, best, reason = attempts, job.received(), "it was not tried"
@@ -105,11 +106,10 @@ def download(
             raise _write_failed(job, error) from error
         left, best = (attempts, job.received()) if job.received() >= best + PROGRESS_BYTES else (left - 1, best)
         if left > 0:
-            backoff = 2.0 ** (attempts - left) * random.uniform(
-                0.5, 1.0
-            )  # so that many clients do not come back at once
+            share = random.uniform(0.5, 1.0)  # so that many clients do not come back at once
+            backoff = 2.0 ** (attempts - left) * share
             sleep(max(pause, min(backoff, 60.0)))
-    raise download_failed(url, f"{reason} (attempt {attempts} of {attempts})")
+    raise _failed(url, f"{reason} (attempt {attempts} of {attempts})", FetchFailed)
 
 
 def public_address(url: str) -> str:
@@ -118,13 +118,16 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def download_failed(url: str, problem: str) -> FetchFailed:
-    """Return the error of a download that failed for good."""
-    return FetchFailed(
-        problem=f"{public_address(url)}: {problem}.",
-        reason="The dataset's files are needed whole, as their release has them.",
-        fix="Run again when the server or the line is back, or fetch the file by hand and name it as a local source.",
-    )
+FIXES = {  # kind of error -> what can be done
+    FetchFailed: "Run again when the server or the line is back, or fetch the file by hand and name it as a local source.",
+    SourceInvalid: "Correct the address, or fetch the file by hand and name it as a local source.",
+}
+
+
+def _failed(url: str, problem: str, kind: type[FetchFailed] = SourceInvalid) -> FetchFailed:
+    """Return the error of a download that failed; of kind FetchFailed if it may succeed later."""
+    reason = "The dataset's files are needed whole, as their release has them."
+    return kind(problem=f"{public_address(url)}: {problem}.", reason=reason, fix=FIXES[kind])
 
 
 def _attempt(job: DownloadJob) -> Path:
@@ -134,10 +137,12 @@ def _attempt(job: DownloadJob) -> Path:
             with requests.Session() as session:
                 _transfer(job, session, version, have)
         except requests.TooManyRedirects as error:
-            raise download_failed(job.url, "it leads from address to address without end") from error
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
-            raise download_failed(job.url, "it leads to an address that is no http or https address") from error
+            raise _failed(job.url, "it leads from address to address without end") from error
+        except INVALID_ADDRESS as error:
+            raise _failed(job.url, "it leads to an address that is no http or https address") from error
         except requests.RequestException as error:
+            if _is_unknown_host(error):
+                raise _failed(job.url, "there is no server of this name") from error
             raise RetryableError(_error_text(job, error)) from error
     return _finish(job)
 
@@ -162,7 +167,7 @@ def _transfer(job: DownloadJob, session: requests.Session, version: FileVersion,
     with session.get(job.url, headers=headers, stream=True, timeout=job.timeout) as response:
         start, total = _body_range(job, response, version, have)
         if total is not None and total > job.max_bytes:
-            raise download_failed(job.url, f"it is {total} bytes long, {job.max_bytes} are allowed")
+            raise _failed(job.url, f"it is {total} bytes long, {job.max_bytes} are allowed")
         if start == 0:
             job.discard()  # in this order, so that a kill leaves no bytes beside another version's file
             atomic.write_text(job.version_file, json.dumps(asdict(FileVersion(job.url, _validator(response), total))))
@@ -189,10 +194,10 @@ def _body_range(
     if status == 416:
         job.discard()
         raise RetryableError("the server holds less than what had come already")
-    if status in RETRY_STATUSES or status >= 500:
+    if status >= 400 and not is_final_status(status):
         raise RetryableError(f"the server answered {status}{_status_text(status)}", _retry_after(job, response))
     if status not in {200, 206}:
-        raise download_failed(job.url, f"the server answered {status}{_status_text(status)}")
+        raise _failed(job.url, f"the server answered {status}{_status_text(status)}")
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise RetryableError("the server packed the file once more, which was not asked for")
     if status == 200:
@@ -208,7 +213,7 @@ def _body_range(
 def _check_length(job: DownloadJob, count: int, total: int | None) -> None:
     if count > job.max_bytes:
         job.discard()
-        raise download_failed(job.url, f"it is longer than the {job.max_bytes} bytes allowed")
+        raise _failed(job.url, f"it is longer than the {job.max_bytes} bytes allowed")
     if total is not None and count > total:
         job.discard()
         raise RetryableError(f"the server sent more than the {total} bytes it announced")
@@ -225,7 +230,7 @@ def _finish(job: DownloadJob) -> Path:
         return job.to
     job.discard()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        raise download_failed(job.url, "a web page came in place of a ZIP file")
+        raise _failed(job.url, "a web page came in place of a ZIP file")
     raise RetryableError("what came is no whole ZIP file, though the server said that this was all")
 
 
@@ -242,10 +247,8 @@ def _retry_after(job: DownloadJob, response: requests.Response) -> float:
     except (ValueError, TypeError, OverflowError):
         return 0.0
     if pause > LONGEST_PAUSE_SECONDS:
-        raise download_failed(
-            job.url,
-            f"the server answered {response.status_code} and asks to wait longer than {LONGEST_PAUSE_SECONDS:.0f} s",
-        )
+        words = f"the server answered {response.status_code} and asks to wait longer than {LONGEST_PAUSE_SECONDS:.0f} s"
+        raise _failed(job.url, words, FetchFailed)
     return max(pause, 0.0)
 
 
@@ -262,6 +265,13 @@ def _status_text(status: int) -> str:
     return f" ({STATUS_MEANING[status]})" if status in STATUS_MEANING else ""
 
 
+def _is_unknown_host(error: requests.RequestException) -> bool:
+    """Tell whether the resolver said that there is no such name; without a network it says that it cannot tell now."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    cause = reason.__cause__ if isinstance(reason, urllib3.exceptions.NameResolutionError) else None
+    return isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+
+
 def _error_text(job: DownloadJob, error: requests.RequestException) -> str:
     """Name the kind of failure, without the sockets, addresses and queries that requests itself names."""
     inner = error.args[0] if error.args else None
@@ -271,7 +281,7 @@ def _error_text(job: DownloadJob, error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy lets nothing through"
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return "the server's name is not known, or there is no network"
+        return "the server's name cannot be looked up now"
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return "no connection could be made"
     if isinstance(error, requests.Timeout) or isinstance(reason, urllib3.exceptions.TimeoutError):
@@ -281,7 +291,7 @@ def _error_text(job: DownloadJob, error: requests.RequestException) -> str:
 
 def _write_failed(job: DownloadJob, error: OSError) -> GradFaithError:
     if error.errno not in atomic.DISK_FULL_ERRORS:
-        return download_failed(job.url, f"it could not be kept here: {error.strerror or type(error).__name__}")
+        return _failed(job.url, f"it could not be kept here: {error.strerror or type(error).__name__}", FetchFailed)
     return CannotWrite(
         problem=f"{job.to} could not be written: {error.strerror}.",
         reason="The disk, or your share of it, is full; half a ZIP file is of no use.",
