@@ -64,6 +64,22 @@ def test_a_run_ends_within_seconds_and_its_training_goes_on_later(
     ended(spoilable, run, *send(run, signal.SIGTERM, "snakemake"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_kills_a_job_that_does_not_end(spoilable: Workspace, number: signal.Signals) -> None:
+    """A job that is stopped answers no SIGTERM; without the second signal the run would wait a minute for it."""
+    spoilable.edit("tiny.yaml", "epochs: 1,", "epochs: 400,")
+    run = at_work(spoilable, WEIGHTS, "epoch 2:")
+    (job,) = jobs_of(spoilable)
+    job.suspend()
+    os.kill(run.pid, number)
+    time.sleep(SECONDS / 2)
+    assert run.poll() is None, "the job was not waited for"
+    assert job.is_running()
+    ended(spoilable, run, *send(run, number, "snakemake"))
+    run = at_work(spoilable, WEIGHTS, "continuing from state-")  # the state of an epoch is older than the kill
+    ended(spoilable, run, *send(run, signal.SIGTERM, "snakemake"))
+
+
 @pytest.mark.parametrize(("number", "to"), ENDS)
 def test_a_run_ends_within_seconds_while_it_explains(spoilable: Workspace, number: signal.Signals, to: str) -> None:
     spoilable.edit("tiny.yaml", "{methods: [gradcam]}", "{methods: {gradcam: {}, lime: {options: {samples: 200000}}}}")
