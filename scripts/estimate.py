@@ -7,7 +7,7 @@ gradfaith.runtime.job.begin()
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
-from gradfaith.stats.estimates import estimate_scores, lesion_size
+from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores, lesion_size
 from gradfaith.stats.intervals import IntervalRule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
@@ -18,7 +18,8 @@ settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
-    scores = parquet.read(job.input.scores, parquet.SCORES).query("part == 'test'").reset_index(drop=True)
+    scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
+    scores = scores[scores.pop("part") == "test"].reset_index(drop=True)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     scores["lesion_size"] = scores["image_id"].map(lesion_size(manifest, scores["image_id"]))

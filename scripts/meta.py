@@ -6,6 +6,7 @@ gradfaith.runtime.job.begin()
 
 from gradfaith.dag import job_work
 from gradfaith.stats import meta_evaluation
+from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
 
@@ -13,5 +14,5 @@ job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     origins = check_inputs(job.input)
-    scores = parquet.read(job.input.scores, parquet.SCORES)
+    scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
     parquet.write(job.output[0], meta_evaluation.evaluate_metrics(scores, job.params.settings), parquet.META, origins)

@@ -75,6 +75,31 @@ def test_a_table_is_read_group_by_group_with_the_same_rows(
     assert [len(group) for group in parquet.read_groups(tmp_path / "empty.parquet", SCHEMA)] == [0]
 
 
+def test_some_columns_are_read_with_texts_as_categories(
+    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same values, whichever rows of a text are in which group; written again they are texts."""
+    monkeypatch.setattr(parquet, "ROWS_HELD", 3)
+    with parquet.writing(tmp_path / "t.parquet", SCHEMA) as add:
+        for number in range(5):
+            add(frame.assign(image_id=[f"image-{number % 3}", "ü b"]))
+    whole = parquet.read(tmp_path / "t.parquet", SCHEMA)
+    some = parquet.read_columns(tmp_path / "t.parquet", SCHEMA, ["value", "image_id", "seed2"])
+    assert str(some["image_id"].dtype) == "category"
+    pd.testing.assert_frame_equal(some.astype({"image_id": "str"}), whole[["value", "image_id", "seed2"]])
+    parquet.write(tmp_path / "again.parquet", some.assign(more=some["image_id"]), {"image_id": "str"})
+    again = parquet.read(tmp_path / "again.parquet", {"image_id": "str"})
+    assert str(again["image_id"].dtype) == str(again["more"].dtype) == "str"
+    empty = parquet.read_columns(write_empty(tmp_path / "empty.parquet"), SCHEMA, ["image_id", "value"])
+    assert list(empty) == ["image_id", "value"]
+    assert empty.empty
+
+
+def write_empty(path: Path) -> Path:
+    parquet.write(path, parquet.empty(SCHEMA), SCHEMA)
+    return path
+
+
 def test_a_table_of_no_rows_has_its_columns(tmp_path: Path) -> None:
     with parquet.writing(tmp_path / "t.parquet", SCHEMA):
         pass
@@ -151,7 +176,11 @@ def by_groups(path: Path, schema: parquet.Schema) -> pd.DataFrame:
     return pd.concat(parquet.read_groups(path, schema), ignore_index=True)
 
 
-@pytest.mark.parametrize("read", [parquet.read, by_groups])
+def columns(path: Path, schema: parquet.Schema) -> pd.DataFrame:
+    return parquet.read_columns(path, schema, list(schema))
+
+
+@pytest.mark.parametrize("read", [parquet.read, by_groups, columns])
 def test_a_flipped_bit_is_refused_or_changes_nothing(
     tmp_path: Path, read: Callable[[Path, parquet.Schema], pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:

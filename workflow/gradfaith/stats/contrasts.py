@@ -72,7 +72,7 @@ def select_comparable(scores: pd.DataFrame) -> pd.DataFrame:
     pair would add a family of contrasts and make each of the others harder to show.
     """
     without_control = scores["variant"].isin([*CHANCE_VARIANTS, REFERENCE]) | (scores["metric"] == RANDOMISATION)
-    across = ~(scores["arch2"].isin([""]) | (scores["arch2"] == scores["arch"]))
+    across = ~(scores["arch2"].isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str")))
     return scores[~(without_control | across)].reset_index(drop=True)
 
 

@@ -267,6 +267,10 @@ def lesion_size(manifest: pd.DataFrame, image_ids: pd.Series) -> pd.Series:
     return pd.Series(np.array(LESION_SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
 
 
+SCORE_COLUMNS = (  # what statistics read of scores
+    "arch", "seed", "arch2", "seed2", "method", "copy", "layer", "target", "metric", "variant", "image_id", "group", "part", "label",
+    "correct", "value", "status",
+)  # fmt: skip
 CURVE_KEYS = ("arch", "method", "imputer", "order", "fraction")
 
 

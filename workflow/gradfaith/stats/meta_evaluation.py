@@ -27,7 +27,7 @@ import pandas as pd
 from gradfaith.stats.contrasts import select_comparable
 from gradfaith.stats.estimates import MetricVariant, ScoresByImage, scores_by_image
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
-from gradfaith.stats.rank_agreement import average_over_architectures, estimate_means, rank_agreement_with_truth
+from gradfaith.stats.rank_agreement import estimate_by_architecture, rank_agreement_with_truth
 from gradfaith.stats.winrates import TIE_TOLERANCE
 from gradfaith.vocabulary import SHUFFLED
 
@@ -57,10 +57,8 @@ def controls_that_fool(
 ) -> pd.DataFrame:
     """Return one row per architecture ("": all), metric, variant, control and measure; `fooled` marks the gains above 0."""
     table = scores_by_image(scores, better)
-    frames = [frame for name in table.values for frame in _control_gains(table, name, controls)]
-    by_arch = pd.concat(frames, ignore_index=True).assign(view="controls")
-    gains = pd.concat([by_arch, average_over_architectures(by_arch, CONTROL_KEYS)], ignore_index=True)
-    means = estimate_means(gains, CONTROL_KEYS, NO_IMAGES, rule)
+    gains = (pd.concat(own) for name in table.values if (own := list(_control_gains(table, name, controls))))
+    means = estimate_by_architecture(gains, CONTROL_KEYS, NO_IMAGES, rule)
     is_gain = means["measure"].isin(MEASURES[:2])
     return means.assign(fooled=is_gain & (means["low"] > 0))
 
@@ -87,7 +85,7 @@ def _control_gains(table: ScoresByImage, name: MetricVariant, controls: Sequence
             gain[np.abs(gain) <= TIE_TOLERANCE] = 0
             for measure, numbers in ((f"over the {against}", gain), (f"beats the {against}", (1 + np.sign(gain)) / 2)):
                 frame = table.units.assign(value=numbers, n_methods=n_methods)[scored]
-                yield frame.assign(metric=name[0], variant=name[1], who=control, measure=measure)
+                yield frame.assign(view="controls", metric=name[0], variant=name[1], who=control, measure=measure)
 
 
 def _control_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, list[int]]:

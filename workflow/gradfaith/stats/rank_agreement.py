@@ -26,9 +26,9 @@ is as large as the differences of methods, r is drawn to 0, and covers as little
 third of a second per metric, variant and truth for six models, 20 methods and 100 images.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pandas as pd
@@ -82,9 +82,10 @@ COEFFICIENTS: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {"s
 
 def tied_ranks(values: FloatArray) -> FloatArray:  # (..., m) -> (..., m)
     """Return ranks along the last axis, 1 for the lowest; ties share the mean of their ranks; NaN stays NaN."""
-    with np.errstate(invalid="ignore"):
-        ahead = values[..., :, None] - values[..., None, :]
-        below, tied = (ahead > TIE_TOLERANCE).sum(axis=-1), (np.abs(ahead) <= TIE_TOLERANCE).sum(axis=-1)
+    below, tied = np.zeros(values.shape), np.zeros(values.shape)
+    for place in range(values.shape[-1]):  # not all pairs at once, which would be m times the values
+        ahead = values - values[..., [place]]
+        below, tied = below + (ahead > TIE_TOLERANCE), tied + (np.abs(ahead) <= TIE_TOLERANCE)
     return np.where(np.isfinite(values), below + (tied + 1) / 2, np.nan)
 
 
@@ -120,12 +121,11 @@ def agreement_over_cells(
         at = (units["seed"] == seed).to_numpy(bool)
         arch = combination_codes(units[at], ["arch"])
         sums_by_seed.append(_CellSums.of(x[at], t[at], complete[at], group[at], arch, n_groups))
-    used = np.asarray(complete.any(axis=1))
     model = combination_codes(units, ["arch", "seed"])
     models = [model == code for code in np.unique(model)]
     empty = [(has_score[at].any(axis=0) & ~complete[at].any(axis=0)).sum() for at in models]
     counts = {"n_methods": len(set(methods[complete.any(axis=0)])), "n_undefined": int(sum(empty))}
-    n_images = int(units["image_id"][used].nunique())
+    n_images = int(units["image_id"][np.asarray(complete.any(axis=1))].nunique())
     for measure in COEFFICIENTS:
         interval, used_seeds = _coefficient_interval(sums_by_seed, seeds, measure, n_images, rule)
         yield {"measure": measure, **interval_columns(interval, used_seeds), **counts}
@@ -200,19 +200,12 @@ def rank_agreement_with_truth(
     coefficient is subtracted from the others'.
     """
     table = scores_by_image(scores, better)
-    tables = [
-        part
-        for truth in truths
-        for part in _agreement_with_truth(table, table.first_variant(truth), controls, against, rule)
-    ]
-    return pd.concat(tables, ignore_index=True)[list(AGREEMENT_COLUMNS)]
+    tables = (_agreement_with_truth(table, table.first_variant(truth), controls, against, rule) for truth in truths)
+    return pd.concat(chain.from_iterable(tables), ignore_index=True)[list(AGREEMENT_COLUMNS)]
 
 
-def average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Average over architectures, by image and seed; an image that one of them lacks has no value.
-
-    Otherwise the architecture with the most images would dominate the mean, and another one for every metric.
-    """
+def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Average over architectures by image and seed, so that none dominates; an image that one of them lacks has no value."""
     other = [key for key in keys if key != "arch"]
     archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
     cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
@@ -222,13 +215,23 @@ def average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.
     return means.assign(value=means["value"].where(means["present"] == means["archs"]), arch="")
 
 
-def estimate_means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: IntervalRule) -> pd.DataFrame:
-    """Return means over images with their intervals, and how many images had no value."""
+def _estimate_means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: IntervalRule) -> pd.DataFrame:
     by = list(keys)
     cells = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
     counts = cells.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
     table = counts.merge(intervals_by_cell(images[images["value"].notna()], by, rule), on=by, how="left")
     return fill_empty_cells(table).fillna({"reason": reason})
+
+
+def estimate_by_architecture(
+    parts: Iterable[pd.DataFrame], keys: Sequence[str], reason: str, rule: IntervalRule
+) -> pd.DataFrame:
+    """Return means over images, with intervals, of every architecture, then of all; no cell is in two parts."""
+    of_each, of_all = [], []
+    for images in parts:
+        of_each.append(_estimate_means(images, keys, reason, rule))
+        of_all.append(_estimate_means(_average_over_architectures(images, keys), keys, reason, rule))
+    return pd.concat([*of_each, *of_all], ignore_index=True)
 
 
 def _agreement_with_truth(
@@ -239,8 +242,9 @@ def _agreement_with_truth(
     n_wrong = scores.units[has_truth & ~correct].groupby("arch", observed=True).size().to_dict()
     n_wrong |= {"": sum(n_wrong.values())}  # of all architectures
     selected = scores.select(has_truth & correct)
+    by_image = _coefficients_by_image(selected, truth, controls, against)
     for table in (
-        _agreement_by_image(selected, truth, controls, against, rule),
+        estimate_by_architecture(by_image, [key for key in AGREEMENT_KEYS if key != "truth"], TOO_FEW_METHODS, rule),
         _agreement_by_cell(selected, truth, controls, rule),
     ):
         yield table.assign(truth=truth[0], n_wrong=table["arch"].map(n_wrong).fillna(0).astype(np.int64))
@@ -252,25 +256,21 @@ def _ranked_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, 
     return {"methods": ~is_control, "controls": is_control, "together": np.ones_like(is_control)}
 
 
-def _agreement_by_image(
-    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str, rule: IntervalRule
-) -> pd.DataFrame:
-    frames = []
+def _coefficients_by_image(
+    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str
+) -> Iterator[pd.DataFrame]:
+    """Yield the coefficients of every image and metric, by who is ranked and how; `against` subtracts another metric's."""
+    rival = table.first_variant(against) if against else truth
     for (who, columns), measure in product(_ranked_columns(table, controls).items(), COEFFICIENTS):
-        names = [name for name in table.values if name != truth]
-        coefficients = {name: _image_coefficients(table, name, truth, columns, measure) for name in names}
-        other = coefficients.get(table.first_variant(against)) if against else None
-        for name, images in coefficients.items():
+        frames, other = [], _image_coefficients(table, rival, truth, columns, measure) if rival != truth else None
+        for name in (name for name in table.values if name != truth):
             keys = {"view": "image", "metric": name[0], "variant": name[1], "who": who}
+            images = _image_coefficients(table, name, truth, columns, measure)
             frames.append(images.assign(measure=measure, **keys))
             if other is not None and name[0] != against:
                 value = images["value"] - other["value"]  # by the image's place in the table
                 frames.append(images.assign(value=value, measure=measure + MINUS + against, **keys))
-    by_arch = pd.concat(frames, ignore_index=True)
-    by = [key for key in AGREEMENT_KEYS if key != "truth"]
-    return estimate_means(
-        pd.concat([by_arch, average_over_architectures(by_arch, by)], ignore_index=True), by, TOO_FEW_METHODS, rule
-    )
+        yield pd.concat(frames, ignore_index=True)
 
 
 def _image_coefficients(

@@ -133,7 +133,9 @@ def _winrates_of_metric(
 
 def _pivot(scores: pd.DataFrame, sign: float) -> _ScoresByMethod:
     row = combination_codes(scores, [*SEED_COLUMNS, "image_id"])
-    rows = scores.iloc[np.unique(row, return_index=True)[1]].drop(columns=["value", "method", "status", "reason"])
+    rows = scores.iloc[np.unique(row, return_index=True)[1]].drop(
+        columns=["value", "method", "status", "reason"], errors="ignore"
+    )
     column, methods = pd.factorize(scores["method"])
     values = np.full((len(rows), len(methods)), np.nan)
     ok = scores["status"].to_numpy() == "ok"

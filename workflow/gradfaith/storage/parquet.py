@@ -6,7 +6,7 @@ table's identity (storage/identity.py).
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
 from gradfaith.errors import BrokenTable, GradFaithError
 from gradfaith.storage.atomic import replacing
@@ -129,7 +130,9 @@ class _RowGroups:
         """Write the rows that wait as a group, the schema's columns first and of their types."""
         frame = pd.concat(self.waiting or [empty(self.schema)])
         self.waiting.clear()
-        ordered = frame[[*self.schema, *(name for name in frame if name not in self.schema)]].astype(dict(self.schema))
+        kinds = {name: "str" for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+        ordered = frame[[*self.schema, *(name for name in frame if name not in self.schema)]]
+        ordered = ordered.astype({**kinds, **self.schema})
         table = pa.Table.from_pandas(ordered, preserve_index=False)
         if self.file is None or self.first is None:
             how = {"compression": "zstd", "write_page_checksum": True}
@@ -146,6 +149,25 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
         if _shape(len(frame), frame) != shape:
             raise _changed(path)
     return frame
+
+
+def read_columns(path: Path | str, schema: Schema, columns: Sequence[str]) -> pd.DataFrame:
+    """Read some columns of a table, checked like those of `read`; texts are categories, which take a tenth of the memory."""
+    texts = [name for name in columns if schema[name] == "str"]
+    with (
+        _opened(path, schema) as (_, shape),
+        pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file,
+    ):
+        groups = [file.read_row_group(number, columns).to_pandas() for number in range(file.num_row_groups)]
+        if sum(map(len, groups)) != json.loads(shape)[0]:
+            raise _changed(path)
+        return pd.DataFrame({name: _join_columns([group.pop(name) for group in groups]) for name in columns})
+
+
+def _join_columns(parts: list[pd.Series]) -> pd.Series:
+    """Join the parts of a column; their categories differ, as each group has those of its own rows."""
+    categorical = isinstance(parts[0].dtype, pd.CategoricalDtype)
+    return pd.Series(union_categoricals(parts)) if categorical else pd.concat(parts, ignore_index=True)
 
 
 def read_groups(path: Path | str, schema: Schema) -> Iterator[pd.DataFrame]:
