@@ -25,7 +25,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     selected = select_images(predictions, **settings["explain"], seed=settings["seed"])
     rows = map_rows(selected, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = prepare_for_speed(model.to(device_for_job(compute.device, job.threads, job.resources)), settings["passes"])
+    model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings["passes"])
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
     cell = MapCell(
         model, images.pixels, rows, bind_methods(model, settings["methods"]),

@@ -26,7 +26,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     images, maps = stack.enter_context(ImageStore(job.input.images)), stack.enter_context(MapStore(job.input.maps))
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device_for_job(compute.device, job.threads, job.resources))
+    model = model.to(device_for_job(compute, job.threads, job.resources))
     metrics = score_rows.load_plugins("faithfulness", settings["metrics"])
     imputers = score_rows.load_plugins("imputers", settings["imputers"])
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}

@@ -23,7 +23,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     # Only after the weights could be read: torn ones are written again from the training's state.
     gradfaith.runtime.job.discard_training_state(job.input.card)
-    model = model.to(device_for_job(compute.device, job.threads, job.resources))
+    model = model.to(device_for_job(compute, job.threads, job.resources))
     temperature = checkpoint.read_card(Path(job.input.card)).get("temperature")  # if it was trained in another study
     predictions = prediction_table(
         model, images, table, job.params.classes, chunk=compute.chunk, adopted_temperature=temperature

@@ -25,7 +25,7 @@ with (
     origins = check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = model.to(device_for_job(compute.device, job.threads, job.resources))
+    model = model.to(device_for_job(compute, job.threads, job.resources))
     cell = {"arch": job.wildcards.arch, "seed": int(job.wildcards.seed)}
     inputs = (model, images, maps, predictions, job.params.settings, cell)
     with parquet.writing(job.output[0], parquet.SCORES, origins) as add:

@@ -33,7 +33,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     with checkpoints.CheckpointKeeper(state, identity, every=compute.save_seconds) as keeper:
         trained = train_job.train_model(
             settings, images, table, probe=probe, seed=seed, weights=weights, keeper=keeper,
-            device=device.device_for_job(compute.device, job.threads, job.resources),
+            device=device.device_for_job(compute, job.threads, job.resources),
             machine=train_job.MachineSettings(compute.images, device.memory_limit(job.resources.mem_mb), events),
         )  # fmt: skip
         train_job.write_history(job.output.history, trained, confirm=keeper.confirm_lock)

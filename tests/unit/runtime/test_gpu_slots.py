@@ -204,8 +204,8 @@ def test_only_visible_devices_are_handed_out(
 def test_a_job_sees_one_device_and_asks_once(tmp_path: Path) -> None:
     """The whole way: `device.device_for_job` takes a slot before torch looks, a second call of the same process gets the same slot."""
     script = (
-        "import os; from gradfaith.runtime import device\n"
-        "for _ in range(2): print(device.device_for_job('auto', 1, {'slots_per_gpu': '1'}).type)\n"
+        "import os; from gradfaith.config.compute import Compute; from gradfaith.runtime import device\n"
+        "for _ in range(2): print(device.device_for_job(Compute(), 1, {'slots_per_gpu': '1'}).type)\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     environment = {
@@ -218,15 +218,15 @@ def test_a_job_sees_one_device_and_asks_once(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     said = done.stdout.splitlines()
     assert said[0].endswith(" (GPU 5 of 5,6, slot 0)")
-    assert said[2] == said[0]
+    assert said[3] == said[0]
     assert said[-1] == "5"
 
 
 def test_without_a_gpu_no_slot_is_taken_whatever_is_named(tmp_path: Path) -> None:
     script = (
-        "import torch; from gradfaith.runtime import device\n"
+        "import torch; from gradfaith.config.compute import Compute; from gradfaith.runtime import device\n"
         "torch.version.cuda = torch.version.hip = None\n"
-        "device.device_for_job('auto', 1, {})"
+        "device.device_for_job(Compute(), 1, {})"
     )
     environment = {
         **os.environ,

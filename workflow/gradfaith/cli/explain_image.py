@@ -27,7 +27,7 @@ from gradfaith.models.classifier import Classifier
 from gradfaith.models.predict import class_logits, class_probabilities, predict_logits
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import overlay, theme
-from gradfaith.runtime import device
+from gradfaith.runtime import allocator, device
 from gradfaith.storage.atomic import replacing_folder
 from gradfaith.storage.hdf5 import MapWriter
 from gradfaith.storage.map_info import STATUSES, status_of
@@ -51,6 +51,7 @@ class ModelAnswer:
 def run(request: ExplainRequest, root: Path) -> Iterator[str]:
     """Explain the image, write the folder, and yield the lines to print; `root` is the folder of the checkout."""
     resolved = explain_request.resolve(request, root)
+    allocator.keep_freed_memory()
     model = checkpoint.load(resolved.weights, resolved.card)
     model = model.to(device.choose_device(request.device, torch.get_num_threads()))
     _check_model_fits_study(model, resolved)

@@ -24,6 +24,11 @@ class Compute(StrictModel):
     chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved whenever memory runs out"
     )
+    keep_freed_memory: bool = Field(
+        True,
+        description="jobs that run a network keep the memory they have freed until they end (with glibc; elsewhere nothing "
+        "changes): passes are faster, and numbers are the same",
+    )
     images: Literal["auto", "device", "stream"] = Field(
         "auto",
         description="where a training keeps its images: all on the device, or read batch by batch; auto: on the device if they "

@@ -1,11 +1,12 @@
 """Choose the device that a job computes on, take a GPU slot for it, and keep batches within its memory.
 
-    device = device_for_job("auto", threads, resources)
+    device = device_for_job(compute, threads, resources)
     batch = AdaptiveBatch("auto", device)
     for rows, result in batch.process(len(images), lambda rows: model(images[rows])): ...
 
-Two settings are made on the way, for the sake of reproducible numbers: torch's number of threads, and no TF32. A batch of
-"auto" starts large and is halved, for good, whenever the device runs out of memory.
+Two settings are made on the way, for the sake of reproducible numbers: torch's number of threads, and no TF32; and one for
+speed, which changes no number: freed memory stays in the process (runtime/allocator.py). A batch of "auto" starts large and
+is halved, for good, whenever the device runs out of memory.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 
 from gradfaith.errors import DeviceMissing
-from gradfaith.runtime import gpu_slots
+from gradfaith.runtime import allocator, gpu_slots
 
 BatchLimit = int | Literal["auto"]
 T = TypeVar("T")
@@ -95,19 +96,30 @@ class Resources(Protocol):
     def get(self, key: str, default: Any = None) -> Any: ...
 
 
-def device_for_job(requested: str, threads: int, resources: Resources) -> torch.device:
+class MachineUse(Protocol):
+    """What a study's `compute` section says of the device and of memory."""
+
+    @property
+    def device(self) -> str: ...  # auto, cuda, mps or cpu
+
+    @property
+    def keep_freed_memory(self) -> bool: ...
+
+
+def device_for_job(compute: MachineUse, threads: int, resources: Resources) -> torch.device:
     """Return the device of a job and write it to the log.
 
-    `requested` is auto, cuda, mps or cpu. Where there are GPUs, the job waits for a slot of one of them that
-    no other job has; the resource `slots_per_gpu` says how many each has. `threads` is the number of CPU
-    threads of torch.
+    Where there are GPUs, the job waits for a slot of one of them that no other job has; the resource
+    `slots_per_gpu` says how many each has. `threads` is the number of CPU threads of torch.
     """
     slot_text = ""
-    if requested in {"auto", "cuda"} and (devices := _shared_devices()):
+    if compute.device in {"auto", "cuda"} and (devices := _shared_devices()):
         slot_text = f" ({gpu_slots.take_slot(devices, int(resources.get('slots_per_gpu', 1)), _log_line)})"
-    device = choose_device(requested, threads)
+    device = choose_device(compute.device, threads)
     gpu_slots.facts.device = device.type
     _log_line(f"device: {device.type}, {device_name(device)}{slot_text}")
+    kept = compute.keep_freed_memory and allocator.keep_freed_memory()
+    _log_line(f"memory: what is freed {'stays in the process' if kept else 'goes back to the system'}")
     return device
 
 
