@@ -26,6 +26,8 @@ from turns import line, take
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun as rerun_attribution
+from gradfaith.config.job_settings import MethodSettings
+from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import MethodMaps, RerunBatch
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -50,8 +52,16 @@ def scans() -> Tensor:
 
 
 def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Reexplainer:
-    how = {"group": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    asked = bound_method.bind_methods(classifier, {name: how | {"use": name} for name in CAMS[:methods]})
+    how = {
+        "group": "methods",
+        "layer": "auto",
+        "options": {},
+        "score": "logit",
+        "reading": "positive",
+        "shuffled": False,
+    }
+    uses = {name: MethodSettings(use=name, **how) for name in CAMS[:methods]}
+    asked = bound_method.bind_methods(classifier, uses)
     cell = cell_attribution.MapCell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probe_layers=False
     )
@@ -88,11 +98,11 @@ def works(
     """A function per battery, that runs all of its metrics or those it is given."""
     target = torch.zeros(BATCH, dtype=torch.long)
     ask = explainer(classifier, methods)
-    maps, fills = stored(ask, images, target), load_plugins("imputers", {imputer: {"use": imputer, "options": {}}})
+    maps, fills = stored(ask, images, target), load_plugins("imputers", {imputer: PluginUse(use=imputer)})
 
     def work(battery: str) -> Callable[..., masking.BatteryResults]:
         def once(*names: str) -> masking.BatteryResults:
-            metrics = load_plugins("faithfulness", {n: {"use": n, "options": {}} for n in names or BATTERIES[battery]})
+            metrics = load_plugins("faithfulness", {n: PluginUse(use=n) for n in names or BATTERIES[battery]})
             run, asked = (rerun.run_battery, ask) if battery == "rerun" else (masking.run_battery, classifier)
             mean = torch.full((1,), 0.4)
             return run(asked, images, maps, metrics, fills, mean=mean, chunk=BATCH)  # type: ignore[operator]

@@ -27,6 +27,8 @@ from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.taps import tap_layers
+from gradfaith.config.job_settings import MethodSettings
+from gradfaith.config.study import Passes
 from gradfaith.models import layers, speed
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch
@@ -51,8 +53,8 @@ def scans(batch: int) -> Tensor:
 
 
 def used(classifier: Classifier, *names: str, layer: str = "auto", **options: object) -> list[BoundMethod]:
-    how = {"group": "methods", "layer": layer, "options": options, "score": "logit", "shuffled": False}
-    return bind_methods(classifier, {name: how | {"use": name} for name in names})
+    how = {"layer": layer, "options": options, "score": "logit", "reading": "positive", "shuffled": False}
+    return bind_methods(classifier, {name: MethodSettings(group="methods", use=name, **how) for name in names})
 
 
 def explain(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod]) -> list[Tensor]:
@@ -154,7 +156,7 @@ def refine(rounds: int) -> None:
 def fast(rounds: int) -> None:
     classifier, images = network("resnet50"), scans(8)
     for fold in (False, True):
-        passes = {"precision": "bf16", "channels_last": True, "fold_batch_norm": fold}
+        passes = Passes(precision="bf16", channels_last=True, fold_batch_norm=fold)
         quick = speed.prepare_for_speed(copy.deepcopy(classifier), passes)
         ours = {"plain": partial(explain, classifier, images, used(classifier, "gradcam"))}
         ours["quick"] = partial(explain, quick, images, used(quick, "gradcam"))

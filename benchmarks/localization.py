@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import registry
+from gradfaith.config.study import PluginUse
 from gradfaith.scoring import localization, score_rows
 from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--methods", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    uses = {name: {"use": name, "options": {}} for name in registry.names("localization")}
+    uses = {name: PluginUse(use=name) for name in registry.names("localization")}
     metrics = score_rows.load_plugins("localization", uses)
     with tempfile.TemporaryDirectory() as folder:
         ids = write_images(Path(folder) / "images.h5", asked.images)

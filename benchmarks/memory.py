@@ -27,6 +27,8 @@ import torch
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun
 from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.config.job_settings import MethodSettings, RandomiseSettings, RerunSettings
+from gradfaith.config.study import Passes, PluginUse
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.predict import prediction_table
 from gradfaith.runtime.device import choose_device
@@ -37,18 +39,10 @@ from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 GOAL, METHODS, COPIES, CLASSES = 1.1, 8, 5, ("a", "b")
-HOW = {"group": "methods", "use": "saliency", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-USES = {f"method-{number}": HOW | {"shuffled": number == 0} for number in range(METHODS)}
-PASSES = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
-SETTINGS = {
-    "seed": 0,
-    "passes": PASSES,
-    "organ": "",
-    "methods": USES,
-    "max_images": None,
-    "orders": ["top_down"],
-    "steps": 1,
-}
+HOW = {"group": "methods", "use": "saliency", "layer": "auto", "options": {}, "score": "logit", "reading": "positive"}
+USES = {f"method-{number}": MethodSettings(**HOW, shuffled=number == 0) for number in range(METHODS)}
+RERUN = RerunSettings(passes=Passes(), organ="", methods=USES)
+RANDOMISE = RandomiseSettings(seed=0, passes=Passes(), methods=USES, max_images=None, orders=["top_down"], steps=1)
 BATTERIES: dict[str, dict[str, dict[str, Any]]] = {
     "masking": {name: {} for name in ("faith", "faith_logit", "average_drop", "increase_in_confidence", "complexity")},
     "ranking": {"deletion": {"steps": 4}, "road": {}, "region_correctness": {"decoys": 5}, "faithfulness_correlation": {"subsets": 4}},
@@ -57,7 +51,7 @@ BATTERIES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def plugins(group: str, options: dict[str, dict[str, Any]]) -> Any:
-    return score_rows.load_plugins(group, {name: {"use": name, "options": own} for name, own in options.items()})
+    return score_rows.load_plugins(group, {name: PluginUse(use=name, options=own) for name, own in options.items()})
 
 
 def write_images(path: Path, ids: list[str], side: int) -> None:
@@ -104,7 +98,7 @@ def faithful(battery: str) -> Callable[[Inputs], None]:
         )
         about = {"arch": "net", "seed": 1}
         if battery == "rerun":
-            settings = (metrics, SETTINGS, about)
+            settings = (metrics, RERUN, (0, *about.values()))
             explain = rerun.build_reexplainer(given.model, given.images, given.maps[0], *settings, batch_limit="auto")
         side = given.images.size[0]
         small = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(side * side, len(CLASSES)))
@@ -152,7 +146,7 @@ def across(given: Inputs) -> None:
 
 
 def randomised(given: Inputs) -> None:
-    inputs = (given.model, given.images, given.maps[0], given.predictions, SETTINGS, {"arch": "net", "seed": 1})
+    inputs = (given.model, given.images, given.maps[0], given.predictions, RANDOMISE, {"arch": "net", "seed": 1})
     given.write(randomisation.score_randomisation(*inputs, batch_limit="auto"))
 
 

@@ -45,7 +45,7 @@ if plan.dataset.raw:
         resources:
             **job_resources.light(minutes=study.compute.runtime),
         params:
-            settings=rule_params.data(),
+            settings=rule_params.list_raw(),
             content=lambda w: rule_params.raw_content(),
             code=rule_params.code_digest("list_raw"),
         message:

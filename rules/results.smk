@@ -121,7 +121,7 @@ for table in plan.tables:
         resources:
             **job_resources.light(),
         params:
-            settings={"use": table},
+            settings=rule_params.table(table),
             about=report_texts(rule_params.study_description()),
             code=rule_params.code_digest("table", table=table),
         message:
@@ -149,7 +149,7 @@ rule provenance:
     resources:
         **job_resources.light(),
     params:
-        study=rule_params.provenance(),
+        settings=rule_params.provenance(),
         code=rule_params.code_digests(),
     message:
         "where every number comes from"

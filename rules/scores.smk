@@ -51,7 +51,7 @@ rule localization:
     resources:
         **job_resources.cpu(),
     params:
-        settings=rule_params.metrics("localization"),
+        settings=rule_params.localization(),
         code=rule_params.code_digest("localization"),
         format=identity.TABLE_FORMAT,
     message:
@@ -77,7 +77,7 @@ rule agreement:
     resources:
         **job_resources.cpu(),
     params:
-        settings=rule_params.metrics("agreement"),
+        settings=rule_params.agreement(),
         code=rule_params.code_digest("agreement"),
         format=identity.TABLE_FORMAT,
     message:
@@ -165,7 +165,7 @@ rule merge_scores:
     resources:
         **job_resources.cpu(),
     params:
-        composite=rule_params.merge_scores(),
+        settings=rule_params.merge_scores(),
         code=rule_params.code_digest("merge_scores"),
         format=identity.TABLE_FORMAT,
     message:

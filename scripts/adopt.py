@@ -8,6 +8,7 @@ import gradfaith.runtime.job
 gradfaith.runtime.job.begin()
 
 from gradfaith.attribution.bound_method import probe_methods
+from gradfaith.config.job_settings import AdoptSettings
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.models import checkpoint
@@ -25,7 +26,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         Path(job.input.weights),
         Path(job.input.card),
         predictions,
-        job.params.settings,
+        AdoptSettings.of_params(job.params.settings),
         partial(probe_methods, settings=methods),
     )
     checkpoint.write_card(Path(job.output[0]), card)

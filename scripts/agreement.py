@@ -6,20 +6,21 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.job_settings import AgreementSettings
 from gradfaith.dag import job_work
 from gradfaith.scoring import agreement, score_rows
 from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
+    settings = AgreementSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     images = stack.enter_context(hdf5.ImageStore(job.input.images))
     maps = score_rows.stores_by_model(score_rows.open_map_stores(stack, job.input.maps))
     predictions = parquet.read_all(job.input.predictions, parquet.PREDICTIONS)
-    metrics = score_rows.load_plugins("agreement", settings["metrics"])
+    metrics = score_rows.load_plugins("agreement", settings.metrics)
     add = stack.enter_context(parquet.writing(job.output[0], parquet.SCORES, origins))
-    for scores in agreement.score_agreement(images, maps, predictions, metrics, settings["seed"]):
+    for scores in agreement.score_agreement(images, maps, predictions, metrics, settings.seed):
         add(scores)

@@ -4,6 +4,7 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.job_settings import AuditSettings
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.audit import report
@@ -13,9 +14,9 @@ from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
+    settings = AuditSettings.of_params(job.params.settings)
     check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     groups = json_file.read(job.input.groups) if job.input.get("groups") else None

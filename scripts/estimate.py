@@ -4,6 +4,7 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.result_settings import EstimateSettings
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
@@ -14,25 +15,25 @@ from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+    settings = EstimateSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
     scores = scores[scores.pop("part") == "test"].reset_index(drop=True)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     scores["lesion_size"] = scores["image_id"].map(lesion_size(manifest, scores["image_id"]))
-    rule = IntervalRule(level=settings["level"], min_groups=settings["min_groups"])
+    rule = IntervalRule(level=settings.level, min_groups=settings.min_groups)
 
     estimates = estimate_scores(scores, by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
-    comparable = select_comparable(scores)
-    contrasts = estimate_contrasts(comparable, settings["controls"], settings["better"], settings["primary"], rule)
+    comparable, primary = select_comparable(scores), settings.primary.model_dump()
+    contrasts = estimate_contrasts(comparable, settings.controls, settings.better, primary, rule)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
     ranks = estimate_winrates(
-        comparable, settings["controls"], settings["better"], control_placement=settings["rank_controls"],
-        only_correct=settings["rank_only_correct"], rule=rule,
+        comparable, settings.controls, settings.better, control_placement=settings.rank_controls,
+        only_correct=settings.rank_only_correct, rule=rule,
     )  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, job.params.classes, rule=rule)

@@ -9,6 +9,7 @@ gradfaith.runtime.job.begin()
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp, select_images
 from gradfaith.config.compute import Compute
+from gradfaith.config.job_settings import ExplainSettings
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.models.speed import prepare_for_speed
@@ -17,20 +18,21 @@ from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
-settings, compute = job.params.settings, Compute.of_config(job.config)
+compute = Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
+    settings = ExplainSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
-    selected = select_images(predictions, **settings["explain"], seed=settings["seed"])
+    selected = select_images(predictions, settings.explain, settings.seed)
     rows = map_rows(selected, job.params.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings["passes"])
+    model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
     cell = MapCell(
-        model, images.pixels, rows, bind_methods(model, settings["methods"]),
-        key=(settings["seed"], job.wildcards.arch, int(job.wildcards.seed)), copies=settings["copies"],
-        batch_limit=compute.chunk, organ=(lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None,
+        model, images.pixels, rows, bind_methods(model, settings.methods),
+        key=(settings.seed, job.wildcards.arch, int(job.wildcards.seed)), copies=settings.copies,
+        batch_limit=compute.chunk, organ=(lambda ids: images.mask(settings.organ, ids)[0]) if settings.organ else None,
     )  # fmt: skip
     with hdf5.MapWriter(job.output[0], rows, stamp, origins) as maps:
         for chunk in cell.map_chunks():

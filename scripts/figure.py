@@ -7,18 +7,20 @@ import gradfaith.runtime.job
 gradfaith.runtime.job.begin()
 
 from gradfaith import registry
+from gradfaith.config.result_settings import FigureSettings, StudyDescription
 from gradfaith.dag import job_work
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.storage import json_file
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack, theme.use_theme():
+    settings = FigureSettings.of_params(job.params.settings)
+    about = StudyDescription.of_params(job.params.about)
     check_inputs(job.input)
-    inputs = contract.open_inputs(stack, dict(job.input.items()), job.params.about)
-    figure = registry.load("figures", settings["use"]).draw(inputs, **settings["options"])
+    inputs = contract.open_inputs(stack, dict(job.input.items()), about)
+    figure = registry.load("figures", settings.use).draw(inputs, **settings.options)
     if job.input.get("leakage_check"):
         theme.add_caution(figure, json_file.read(job.input.leakage_check)["caution"])
     theme.save(figure, job.output.svg, job.output.png)

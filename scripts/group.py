@@ -4,6 +4,7 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.job_settings import GroupSettings
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.grouping import infer
@@ -13,12 +14,13 @@ from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+    settings = GroupSettings.of_params(job.params.settings)
+    assert settings.groups is not None  # else there is no such job
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
-    grouping = infer.group_dataset(raw.reader, raw.folder, raw.options, settings["groups"], threads=job.threads)
+    grouping = infer.group_dataset(raw.reader, raw.folder, raw.options, settings.groups, threads=job.threads)
     parquet.write(job.output.links, grouping.links, parquet.LINKS, origins)
     json_file.write(job.output.report, grouping.report)
     parquet.write(job.output.groups, grouping.groups, parquet.GROUPS, origins)

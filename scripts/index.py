@@ -4,6 +4,7 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.job_settings import IndexSettings
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 from gradfaith.data.manifest import build_manifest
@@ -13,9 +14,9 @@ from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import PROJECT
 
 job = snakemake
-settings = job.params.settings
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+    settings = IndexSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     groups = (
@@ -25,10 +26,10 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         raw.reader,
         raw.folder,
         raw.options,
-        settings["classes"],
+        settings.classes,
         groups=dict(groups),
         listed=read_listing(job.input.listing) if job.input.get("listing") else None,
-        max_bad=settings["max_bad_files"],
+        max_bad=settings.max_bad_files,
         threads=job.threads,
     )
     parquet.write(job.output[0], manifest, parquet.MANIFEST, origins)

@@ -4,15 +4,27 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
+from gradfaith.config.result_settings import MetaSettings
 from gradfaith.dag import job_work
 from gradfaith.stats import meta_evaluation
 from gradfaith.stats.estimates import SCORE_COLUMNS
+from gradfaith.stats.intervals import IntervalRule
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+    settings = MetaSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
-    parquet.write(job.output[0], meta_evaluation.evaluate_metrics(scores, job.params.settings), parquet.META, origins)
+    table = meta_evaluation.evaluate_metrics(
+        scores,
+        settings.truth,
+        settings.better,
+        settings.controls,
+        against=settings.against,
+        order_only=settings.order_only,
+        rule=IntervalRule(level=settings.level, min_groups=settings.min_groups),
+    )
+    parquet.write(job.output[0], table, parquet.META, origins)

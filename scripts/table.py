@@ -7,6 +7,7 @@ import gradfaith.runtime.job
 gradfaith.runtime.job.begin()
 
 from gradfaith import registry
+from gradfaith.config.result_settings import StudyDescription, TableSettings
 from gradfaith.dag import job_work
 from gradfaith.reporting.figures.contract import open_inputs
 from gradfaith.reporting.tables import contract
@@ -17,9 +18,11 @@ from gradfaith.storage.origins import check_inputs
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStack() as stack:
+    settings = TableSettings.of_params(job.params.settings)
+    about = StudyDescription.of_params(job.params.about)
     check_inputs(job.input)
-    inputs = open_inputs(stack, dict(job.input.items()), job.params.about)
-    sheet = registry.load("tables", job.params.settings["use"]).tabulate(inputs.tables, job.params.about)
+    inputs = open_inputs(stack, dict(job.input.items()), about)
+    sheet = registry.load("tables", settings.use).tabulate(inputs.tables, about)
     sheet = contract.add_caution(sheet, json_file.read(job.input.leakage_check)["caution"])
     write_text(job.output.md, contract.markdown(sheet))
     write_text(job.output.csv, contract.csv(sheet))

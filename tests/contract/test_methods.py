@@ -11,6 +11,7 @@ import pytest
 import torch
 from networks import EVERY, NETWORKS, network
 from torch import Generator, Tensor
+from typed import typed_methods
 
 from gradfaith import registry
 from gradfaith.attribution import bound_method, shared_passes
@@ -61,7 +62,7 @@ def use_of(classifier: Classifier, room: str, name: str, score: str = "logit", *
         "score": score,
         "shuffled": False,
     }
-    (use,) = bound_method.bind_methods(classifier, {name: how})
+    (use,) = bound_method.bind_methods(classifier, typed_methods({name: how}))
     return use
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from typed import typed_methods
 
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import MethodCall, bind_methods
@@ -51,7 +52,7 @@ def layer(where: str) -> nn.Module:
 def ours(where: str, name: str, layer: str = "", **options: object) -> Tensor:
     classifier, path = model(where), layer or NETWORKS[where][2]
     how = {"group": "methods", "use": name, "layer": path, "options": options, "score": "logit", "shuffled": False}
-    (use,) = bind_methods(classifier, {name: how})
+    (use,) = bind_methods(classifier, typed_methods({name: how}))
     with shared_passes.open_shared_passes(
         classifier, IMAGES, use.layers, chunk=AdaptiveBatch(64, torch.device("cpu")), curved="curvature" in use.needs
     ) as shared:

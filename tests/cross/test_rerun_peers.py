@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
@@ -70,7 +71,7 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module")
 def explainer(classifier: Classifier) -> rerun_attribution.Reexplainer:
-    use = bound_method.bind_methods(classifier, {"gradcam": GRADCAM})
+    use = bound_method.bind_methods(classifier, typed_methods({"gradcam": GRADCAM}))
     cell = cell_attribution.MapCell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), use, (0,), 1, 32, probe_layers=False
     )

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from gradfaith.stats.meta_evaluation import evaluate_metrics
 from gradfaith.storage import parquet
 
 METHODS = {"gradcam": 0.6, "layercam": 0.5, "eigencam": 0.3, "saliency": 0.4, "refine-layercam": 0.7}
@@ -21,10 +22,6 @@ METRICS = {
     "border_share": (0.0, 0.1, ("",), "neither"),
 }
 BETTER = {name: end for name, (*_, end) in METRICS.items()}
-SETTINGS = {
-    "truth": ["saliency_score", "cosine"], "against": "road", "better": BETTER, "order_only": ["road", "deletion"],
-    "controls": list(CONTROLS), "level": 0.95, "min_groups": 8,
-}  # fmt: skip
 
 
 def scores(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -61,3 +58,9 @@ def curves(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> 
             what = {"arch": arch, "seed": seed, "method": method, "target": "predicted", "imputer": imputer}
             frames.append(about.assign(order=order, fraction=share, probability=value, **what))
     return pd.concat(frames, ignore_index=True).astype(dict(parquet.CURVES))
+
+
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the metrics of score rows, judged by two truths."""
+    how = {"against": "road", "order_only": ["road", "deletion"]}
+    return evaluate_metrics(table, ["saliency_score", "cosine"], BETTER, list(CONTROLS), **how)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import small_meta
 from numpy.typing import NDArray
+from typed import described
 
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
-from gradfaith.stats import meta_evaluation
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
@@ -150,7 +150,7 @@ class SmallStudy:
             parquet.CONTRASTS,
         )
         parquet.write(self.inputs["classification"], estimate_classification(answers, CLASSES), parquet.CLASSIFICATION)
-        judged = meta_evaluation.evaluate_metrics(small_meta.scores(about, ARCHS, SEEDS), small_meta.SETTINGS)
+        judged = small_meta.judged(small_meta.scores(about, ARCHS, SEEDS))
         parquet.write(self.inputs["meta"], judged, parquet.META)
         parquet.write(self.inputs["curves"], small_meta.curves(about, ARCHS, SEEDS), parquet.CURVES)
         self.inputs["predictions"] = [
@@ -219,5 +219,5 @@ class SmallStudy:
         needs = registry.entry("figures", name).declared["needs"]
         defaults = {key: option.default for key, option in registry.entry("figures", name).options.items()}
         with ExitStack() as stack:
-            given = contract.open_inputs(stack, {need: self.inputs[need] for need in needs}, ABOUT)
+            given = contract.open_inputs(stack, {need: self.inputs[need] for need in needs}, described(ABOUT))
             return registry.load("figures", name).draw(given, **(defaults | options))

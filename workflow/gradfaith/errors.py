@@ -46,6 +46,10 @@ class StudyInvalid(GradFaithError):
     """The study file asks for something that is misspelt, unknown or contradictory."""
 
 
+class SettingsInvalid(GradFaithError):
+    """The params of a job are not the settings that its script reads."""
+
+
 class UnknownName(GradFaithError):
     """No plug-in of this group has this name."""
 

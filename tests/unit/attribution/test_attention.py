@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from small_networks import make, noise, slow_route, state
 from torch import Tensor, nn
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith.attribution import attention, shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
@@ -60,7 +61,7 @@ def network(kind: Kind) -> Classifier:
 def use(classifier: Classifier, name: str, **options: Any) -> BoundMethod:
     how = {"group": "methods", "use": name, "layer": "auto", "options": options, "score": "logit", "shuffled": False}
     how["layer"] = token_gradcam.METHOD.default_layer if name == "token_gradcam" else "auto"
-    return bind_methods(classifier, {name: how})[0]
+    return bind_methods(classifier, typed_methods({name: how}))[0]
 
 
 def maps(

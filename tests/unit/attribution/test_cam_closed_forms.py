@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import MethodCall, bind_methods
@@ -31,7 +32,7 @@ def images() -> Tensor:
 def ours(classifier: Classifier, images: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """The map, the activation and the linear layer's weights of each image's class."""
     how = {"group": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    (use,) = bind_methods(classifier, {name: how})
+    (use,) = bind_methods(classifier, typed_methods({name: how}))
     with shared_passes.open_shared_passes(
         classifier, images, use.layers, chunk=AdaptiveBatch(64, torch.device("cpu")), curved="curvature" in use.needs
     ) as shared:
@@ -82,5 +83,5 @@ def test_cam_is_refused_where_more_follows_than_one_linear_layer(name: str) -> N
     classifier = build_classifier(ClassifierSpec(name, 3, 1, 3, 96, 0.5, 0.25, options), seed=1).eval()
     how = {"group": "methods", "use": "cam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
     with pytest.raises(MethodUndefined, match=r'"heat" is not defined for .* one linear layer') as refusal:
-        bind_methods(classifier, {"heat": how})
+        bind_methods(classifier, typed_methods({"heat": how}))
     assert "`only:` of heat" in refusal.value.fix

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import MethodCall, bind_methods
@@ -80,7 +81,7 @@ class Case:
             "score": self.kind,
             "shuffled": False,
         }
-        (use,) = bind_methods(self.classifier, {name: how})
+        (use,) = bind_methods(self.classifier, typed_methods({name: how}))
         with shared_passes.open_shared_passes(
             self.classifier,
             self.images,
@@ -271,10 +272,10 @@ def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> Non
         "shuffled": False,
     }
     with pytest.raises(MethodUndefined, match='at layer "layer1"'):
-        bind_methods(classifier, {"fine": how})
+        bind_methods(classifier, typed_methods({"fine": how}))
     with pytest.raises(LayerUnusable, match='no stage after "layer4"'):
-        bind_methods(classifier, {"fine": how | {"layer": "layer4"}})
-    (use,) = bind_methods(classifier, {"fine": how | {"layer": "layer3", "options": {"of": "hirescam"}}})
+        bind_methods(classifier, typed_methods({"fine": how | {"layer": "layer4"}}))
+    (use,) = bind_methods(classifier, typed_methods({"fine": how | {"layer": "layer3", "options": {"of": "hirescam"}}}))
     assert use.layers == ("layer3", "layer4")
 
 
@@ -286,11 +287,13 @@ def test_refined_maps_pass_options_to_the_method_they_combine() -> None:
     few = {"channels": 2}
     uses = bind_methods(
         classifier,
-        {layer: plain | {"layer": layer, "options": few} for layer in ("layer3", "layer4")}
-        | {
-            "few": fine | {"options": {"of": "scorecam", "of_options": few}},
-            "all": fine | {"options": {"of": "scorecam", "of_options": {"channels": 0}}},
-        },
+        typed_methods(
+            {layer: plain | {"layer": layer, "options": few} for layer in ("layer3", "layer4")}
+            | {
+                "few": fine | {"options": {"of": "scorecam", "of_options": few}},
+                "all": fine | {"options": {"of": "scorecam", "of_options": {"channels": 0}}},
+            }
+        ),
     )
     images, rows = torch.rand(IMAGES, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(IMAGES)
     chunk = AdaptiveBatch(64, torch.device("cpu"))

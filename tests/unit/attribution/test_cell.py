@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from joined_tables import joined, joined_faithfulness
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
+from gradfaith.config.study import ImageSelection, PluginUse
 from gradfaith.scoring import agreement, faithfulness, localization
 from gradfaith.scoring import score_rows as between
 from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
@@ -31,7 +33,7 @@ METHODS = {
 def cell(classifier, images: ImageStore, table: pd.DataFrame, **options) -> cell_attribution.MapCell:
     rest = {"key": KEY, "copies": COPIES} | options
     return cell_attribution.MapCell(
-        classifier, images.pixels, table, bound_method.bind_methods(classifier, METHODS), **rest
+        classifier, images.pixels, table, bound_method.bind_methods(classifier, typed_methods(METHODS)), **rest
     )
 
 
@@ -57,7 +59,7 @@ def images(images_file: Path):
 @pytest.fixture(scope="module")
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     return cell_attribution.map_rows(
-        cell_attribution.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
+        cell_attribution.select_images(predictions, ImageSelection(max_images=7), 0), CLASSES
     )
 
 
@@ -154,7 +156,7 @@ def store(tmp_path_factory, images: ImageStore, table: pd.DataFrame) -> Path:
 def test_localization_rows_know_their_image_and_say_why_there_is_no_number(
     store: Path, images, table, predictions
 ) -> None:
-    uses = {"best": {"use": "saliency_score", "options": {}}}
+    uses = {"best": PluginUse(use="saliency_score")}
     model = {"arch": "net", "seed": 1}
     with MapStore(store) as opened:
         tables = localization.score_localization(
@@ -194,7 +196,7 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
         with MapWriter(tmp_path / f"{seed}.h5", rows.iloc[order].reset_index(drop=True), {}) as writer:
             writer.put("cam", MapInfo("gradcam", "x", "native", False, 1), 0, maps[order], 1.0)
         opened["net", seed] = {"cams": MapStore(tmp_path / f"{seed}.h5")}
-    uses = between.load_plugins("agreement", {"consist": {"use": "consist", "options": {}}})
+    uses = between.load_plugins("agreement", {"consist": PluginUse(use="consist")})
     found = joined(agreement.score_agreement(images, opened, predictions, uses, seed=0))
     same = found[found["variant"].isin(["reference", "pairs"])]
     assert set(same["image_id"]) == {"image-06", "image-09"}
@@ -205,10 +207,8 @@ def test_agreement_reads_the_true_class_of_images_both_models_explained(tmp_path
 def test_faithfulness_rows_are_one_per_map_metric_and_imputer(
     store: Path, classifier, images, table, predictions
 ) -> None:
-    metrics = between.load_plugins("faithfulness", {"faith": {"use": "faith", "options": {}}})
-    imputers = between.load_plugins(
-        "imputers", {"black": {"use": "black", "options": {}}, "mean": {"use": "mean", "options": {}}}
-    )
+    metrics = between.load_plugins("faithfulness", {"faith": PluginUse(use="faith")})
+    imputers = between.load_plugins("imputers", {"black": PluginUse(use="black"), "mean": PluginUse(use="mean")})
     with MapStore(store) as opened:
         found, _ = joined_faithfulness(
             faithfulness.score_faithfulness(
@@ -230,9 +230,9 @@ def test_curves_are_kept_by_map_and_share_and_agree_with_the_scores(
 ) -> None:
     metrics = between.load_plugins(
         "faithfulness",
-        {"road": {"use": "road", "options": {}}, "deletion": {"use": "deletion", "options": {"steps": 5}}},
+        {"road": PluginUse(use="road"), "deletion": PluginUse(use="deletion", options={"steps": 5})},
     )
-    imputers = between.load_plugins("imputers", {"black": {"use": "black", "options": {}}})
+    imputers = between.load_plugins("imputers", {"black": PluginUse(use="black")})
     with MapStore(store) as opened:
         scores, curves = joined_faithfulness(
             faithfulness.score_faithfulness(

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method, cell
 from gradfaith.attribution.support import surrogate
+from gradfaith.config.study import ImageSelection
 from gradfaith.storage.hdf5 import ImageStore
 
 CLASSES, KEY = ["normal", "benign", "malignant"], (0, "net", 1)
@@ -25,9 +27,7 @@ def images(images_file: Path) -> Iterator[ImageStore]:
 @pytest.fixture(scope="module")
 def table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Seven images, some of them answered wrong."""
-    return cell.map_rows(
-        cell.select_images(predictions, parts=["test"], max_images=7, only_correct=False, seed=0), CLASSES
-    )
+    return cell.map_rows(cell.select_images(predictions, ImageSelection(max_images=7), 0), CLASSES)
 
 
 class Slow:
@@ -55,7 +55,7 @@ def test_what_is_shared_is_paid_for_by_every_map_made_from_it_and_nothing_twice(
     slow, many = Slow(classifier.net), len(table)
     few = many - 7
     assert few > 0
-    uses_ = bound_method.bind_methods(classifier, asked)
+    uses_ = bound_method.bind_methods(classifier, typed_methods(asked))
     one = cell.MapCell(
         classifier,
         images.pixels,
@@ -109,12 +109,22 @@ def test_memory_that_the_batch_holds_is_given_back_before_passes_crawl(
     asked = {"smoothgrad": PLAIN | {"use": "smoothgrad", "options": {"samples": 20}}}
     options = {"key": KEY, "copies": 1, "probe_layers": False}
     easy = cell.MapCell(
-        classifier, images.pixels, table, bound_method.bind_methods(classifier, asked), batch_limit=20, **options
+        classifier,
+        images.pixels,
+        table,
+        bound_method.bind_methods(classifier, typed_methods(asked)),
+        batch_limit=20,
+        **options,
     )
     wanted = {piece.start: piece.maps for piece in easy.map_chunks()}
     tight = Tight(classifier.net, images, 25)
     hard = cell.MapCell(
-        classifier, tight.pixels, table, bound_method.bind_methods(classifier, asked), batch_limit="auto", **options
+        classifier,
+        tight.pixels,
+        table,
+        bound_method.bind_methods(classifier, typed_methods(asked)),
+        batch_limit="auto",
+        **options,
     )
     assert hard.grids
     tight.tried.clear()
@@ -151,7 +161,7 @@ def test_an_image_is_cut_once_and_its_organ_read_once_for_all_who_need_it(
         classifier,
         images.pixels,
         table,
-        bound_method.bind_methods(classifier, asked),
+        bound_method.bind_methods(classifier, typed_methods(asked)),
         key=KEY,
         copies=1,
         batch_limit=4,

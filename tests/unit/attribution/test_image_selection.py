@@ -1,12 +1,13 @@
 """Which images are explained: the asked parts, evenly from the groups, the same for every model."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from gradfaith.attribution.cell import select_images
+from gradfaith.config.study import ImageSelection
 from gradfaith.errors import StudyInvalid
-
-ALL = {"parts": ["test"], "max_images": None, "only_correct": False, "seed": 0}
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def table() -> pd.DataFrame:
     return frame.assign(correct=frame.index % 3 > 0)
 
 
-def chosen(table: pd.DataFrame, **changes: object) -> pd.DataFrame:
-    return select_images(table, **(ALL | changes))  # type: ignore[arg-type]
+def chosen(table: pd.DataFrame, seed: int = 0, **changes: Any) -> pd.DataFrame:
+    return select_images(table, ImageSelection(**changes), seed)
 
 
 def test_parts_and_correctness_are_as_asked(table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ import torch
 from asked import TARGET, compute_maps, draw_weights, noise, open_image_inputs, relu_network
 from torch import Tensor, nn
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method
 from gradfaith.attribution.methods import lrp
@@ -110,4 +111,4 @@ def test_a_vgg_is_a_chain() -> None:
         ClassifierSpec("vgg11_bn", 3, 1, 3, 224, 0.5, 0.25, {"mlp_ratio": 0.01}), seed=0
     ).eval()
     how = {"group": "methods", "use": "lrp", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
-    assert bound_method.bind_methods(classifier, {"lrp": how})[0].name == "lrp"
+    assert bound_method.bind_methods(classifier, typed_methods({"lrp": how}))[0].name == "lrp"

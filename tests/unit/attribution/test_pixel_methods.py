@@ -6,6 +6,7 @@ import pytest
 import torch
 from asked import TARGET, compute_maps, linear_network, noise, relu_network
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith import registry
 from gradfaith.attribution import bound_method
@@ -93,7 +94,7 @@ def refused(name: str, timm: str, **options: Any) -> str:
     classifier = build_classifier(ClassifierSpec(timm, 3, 1, 3, 64, 0.5, 0.25, options), seed=0).eval()
     how = {"group": "methods", "use": name, "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
     with pytest.raises(MethodUndefined) as refusal:
-        bound_method.bind_methods(classifier, {name: how})
+        bound_method.bind_methods(classifier, typed_methods({name: how}))
     return refusal.value.problem
 
 

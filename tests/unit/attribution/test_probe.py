@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method, taps
 from gradfaith.attribution.probe import probe
@@ -208,5 +209,5 @@ def test_methods_that_share_a_layer_probe_it_once(monkeypatch: pytest.MonkeyPatc
     plain = {"group": "methods", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
     uses = {name: plain | {"use": name} for name in ("gradcam", "layercam", "hirescam")}
     fine = plain | {"use": "refine", "layer": "layer3", "options": {"of": "layercam"}}
-    bound_method.probe_methods(make("resnet10t"), uses | {"fine": fine})
+    bound_method.probe_methods(make("resnet10t"), typed_methods(uses | {"fine": fine}))
     assert probed == ["layer4", "layer3"]

@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typed
 from joined_tables import joined, joined_faithfulness
 from torch import Tensor
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method, rerun
 from gradfaith.attribution import cell as cell_attribution
+from gradfaith.config.job_settings import RandomiseSettings, RerunSettings
+from gradfaith.config.study import ImageSelection, Passes, PluginUse
 from gradfaith.errors import MethodUndefined
 from gradfaith.metrics.contract import RerunBatch, WeightState
 from gradfaith.metrics.maps.evaluate import evaluate
@@ -40,12 +44,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "edges": CONTROL | {"use": "edges"},
 }
 SAME = sorted({*METHODS, "shuffled-gradcam", "shuffled-fine", "shuffled-random-grid"} - {"smooth"})
-PASSES = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
-SETTINGS = {"seed": 0, "passes": PASSES, "organ": "", "methods": METHODS}
+SETTINGS = RerunSettings(passes=typed.PLAIN, organ="", methods=typed_methods(METHODS))
+KEY = (0, "net", 1)
 
 
 def chosen(room: str, **options: dict[str, Any]) -> between.BoundPlugins:
-    return between.load_plugins(room, {name: {"use": name, "options": own} for name, own in options.items()})
+    return between.load_plugins(room, {name: PluginUse(use=name, options=own) for name, own in options.items()})
 
 
 METRICS = chosen("faithfulness", coherency={}, max_sensitivity={"draws": 2}, randomisation_sensitivity={})
@@ -61,7 +65,7 @@ def images(images_file: Path) -> Iterator[ImageStore]:
 def cell(
     classifier: Classifier, pixels: Any, table: pd.DataFrame, methods: dict[str, Any] = METHODS
 ) -> cell_attribution.MapCell:
-    asked = bound_method.bind_methods(classifier, methods)
+    asked = bound_method.bind_methods(classifier, typed_methods(methods))
     return cell_attribution.MapCell(classifier, pixels, table, asked, (0, "net", 1), COPIES, 3, probe_layers=False)
 
 
@@ -70,7 +74,7 @@ def maps(
     tmp_path_factory: Any, classifier: Classifier, images: ImageStore, predictions: pd.DataFrame
 ) -> Iterator[MapStore]:
     path = tmp_path_factory.mktemp("again") / "cams.h5"
-    few = cell_attribution.select_images(predictions, parts=["test"], max_images=5, only_correct=False, seed=0)
+    few = cell_attribution.select_images(predictions, ImageSelection(max_images=5), 0)
     table = cell_attribution.map_rows(few, CLASSES)
     with MapWriter(path, table, {}) as writer:
         for piece in cell(classifier, images.pixels, table).map_chunks():
@@ -81,7 +85,7 @@ def maps(
 
 @pytest.fixture(scope="module")
 def explainer(classifier: Classifier, images: ImageStore, maps: MapStore) -> rerun.Reexplainer:
-    return rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, MODEL, batch_limit=16)
+    return rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, KEY, batch_limit=16)
 
 
 def batch(
@@ -255,7 +259,9 @@ def test_a_control_repeats_itself_and_a_shuffled_map_is_asked_again_and_moved_al
 def test_the_randomised_model_is_the_last_of_the_sanity_check(
     classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, scores: pd.DataFrame
 ) -> None:
-    asked = SETTINGS | {"orders": ["top_down"], "steps": 2, "max_images": None}
+    asked = RandomiseSettings(
+        seed=0, passes=typed.PLAIN, methods=SETTINGS.methods, orders=["top_down"], steps=2, max_images=None
+    )
     check = joined(
         randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=16)
     )
@@ -273,14 +279,14 @@ def test_the_randomised_model_is_the_last_of_the_sanity_check(
 def test_a_random_network_that_cannot_be_prepared_costs_only_the_metrics_that_ask_it(
     classifier: Classifier, images: ImageStore, maps: MapStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(network: Classifier, _passes: dict[str, Any]) -> Classifier:
+    def refuse(network: Classifier, _passes: Passes) -> Classifier:
         if network is classifier:
             return network
         raise MethodUndefined(problem="it cannot be folded.", reason="", fix="")
 
     monkeypatch.setattr(rerun, "prepare_for_speed", refuse)
     ids = list(maps.rows["image_id"][:2])
-    asking = rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, MODEL, batch_limit=16)
+    asking = rerun.build_reexplainer(classifier, images, maps, METRICS, SETTINGS, KEY, batch_limit=16)
     pixels = torch.from_numpy(images.pixels(ids) / 255).float()
     wanted = {("gradcam", 0): torch.arange(2), ("saliency", 0): torch.arange(1)}
     asked = RerunBatch(pixels, torch.zeros(2, dtype=torch.long), ids, ["kept"] * 2, wanted, "randomised")
@@ -298,9 +304,9 @@ def test_the_numbers_do_not_depend_on_the_chunk(
     scores: pd.DataFrame,
     chunk: int,
 ) -> None:
-    few = {label: METHODS[label] for label in ("gradcam", "smooth", "edges")}
+    few = {label: SETTINGS.methods[label] for label in ("gradcam", "smooth", "edges")}
     explainer = rerun.build_reexplainer(
-        classifier, images, maps, METRICS, SETTINGS | {"methods": few}, MODEL, batch_limit=chunk
+        classifier, images, maps, METRICS, SETTINGS.model_copy(update={"methods": few}), KEY, batch_limit=chunk
     )
     kept = SimpleNamespace(
         rows=maps.rows, maps=maps.maps, methods={label: replace(maps.methods[label], copies=1) for label in few}

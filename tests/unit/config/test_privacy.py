@@ -25,8 +25,8 @@ def plan(tiny: dict[str, Any], root: Path, **changes: Any) -> Plan:
 
 
 def test_a_private_dataset_is_planned_and_its_privacy_is_among_the_params(tiny: dict[str, Any], tmp_path: Path) -> None:
-    assert RuleParams(plan(tiny, tmp_path)).data()["private"]
-    assert not RuleParams(plan(tiny, tmp_path, private=False)).data()["private"]
+    assert RuleParams(plan(tiny, tmp_path)).data_settings.private
+    assert not RuleParams(plan(tiny, tmp_path, private=False)).data_settings.private
 
 
 @pytest.mark.parametrize(

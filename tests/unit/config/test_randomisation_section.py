@@ -18,7 +18,7 @@ def slices(document: dict[str, Any], root: Path) -> dict[str, str]:
     of = RuleParams(Plan.read(document, root))
     found = {
         "randomise": of.randomise("net-a", "cams"), "cams": of.explain("net-a", "cams"), "model": of.train("net-a"),
-        "masking": of.faithfulness("net-a", "cams", "masking"), "localization": of.metrics("localization"), "estimate": of.estimate(),
+        "masking": of.faithfulness("net-a", "cams", "masking"), "localization": of.localization(), "estimate": of.estimate(),
     }  # fmt: skip
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 
@@ -48,7 +48,7 @@ def test_every_bundle_but_the_controls_is_asked_unless_some_are_named(tiny: dict
         ("randomisation/orders", ["top_down"], {"randomise"}),
         ("randomisation/max_images", 5, {"randomise"}),
         ("explain/precision", "bf16", {"randomise", "cams"}),
-        ("seed", 3, {"randomise", "cams", "masking", "localization"}),
+        ("seed", 3, {"randomise", "cams", "masking"}),
         ("batteries/masking/imputers", ["black"], {"masking"}),
         ("statistics/min_groups", 9, {"estimate"}),
     ],

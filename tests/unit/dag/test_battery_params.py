@@ -106,7 +106,7 @@ def test_a_composite_reads_its_parts_under_the_study_s_labels(tiny: dict[str, An
     rerun = {"metrics": {"again": {"use": "coherency"}}, "imputers": ["mean", "black"]}
     document = whole(tiny, "arcc", rerun=rerun) | {"primary": tiny["primary"] | {"metric": "arcc"}}
     rule_params = RuleParams(Plan.read(document, root))
-    assert rule_params.merge_scores() == {
+    assert rule_params.merge_scores()["composites"] == {
         "arcc": {
             "use": "arcc", "options": {}, "variants": ["mean", "black"],
             "parts": {

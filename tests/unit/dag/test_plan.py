@@ -135,7 +135,7 @@ def params_of_rules(document: dict[str, Any], root: Path) -> dict[str, str]:
     found = {
         "data": of.index(), "split": of.split(), "pack": of.pack_images(), "model": of.train(ARCH), "model b": of.train("net-b"),
         "cams": of.explain(ARCH, "cams"), "cams b": of.explain("net-b", "cams"), "controls": of.explain(ARCH, "controls"),
-        "masking": of.faithfulness(ARCH, "cams", "masking"), "localization": of.metrics("localization"), "agreement": of.metrics("agreement"),
+        "masking": of.faithfulness(ARCH, "cams", "masking"), "localization": of.localization(), "agreement": of.agreement(),
         "across": of.across(),
         "estimate": of.estimate(), "figure": of.figure("classification"), "about": of.study_description(), "whole": of.provenance(),
     }  # fmt: skip
@@ -170,7 +170,7 @@ DECIDED = [
     ("statistics/min_groups", 9, {"estimate", "about"}),
     ("statistics/rank_controls", "among", {"estimate", "about"}),
     ("primary/against", "centre", {"estimate", "about"}),
-    ("seed", 3, {"split", "masking", "localization", "agreement", "across"} | BUNDLES),
+    ("seed", 3, {"split", "masking", "agreement", "across"} | BUNDLES),
 ]
 
 
@@ -192,8 +192,8 @@ def test_a_method_is_asked_only_of_the_architectures_it_is_for(tiny: dict[str, A
     assert set(RuleParams(plan).explain("net-b", "cams")["methods"]) == {"gradcam", "exact", "fine"}
     assert "exact" not in plan.all_method_settings(ARCH)
     probed = plan.all_method_settings("net-b")
-    assert (probed["exact"]["use"], probed["exact"]["layer"]) == ("cam", "auto")
-    assert (probed["fine"]["layer"], probed["fine"]["options"]["of"]) == ("layer2", "layercam")
+    assert (probed["exact"].use, probed["exact"].layer) == ("cam", "auto")
+    assert (probed["fine"].layer, probed["fine"].options["of"]) == ("layer2", "layercam")
 
 
 def test_a_method_of_maps_is_stale_when_the_method_it_combines_changes(tiny: dict[str, Any], root: Path) -> None:

@@ -17,6 +17,7 @@ import resource, sys, time
 from pathlib import Path
 from gradfaith.data.grouping import infer
 from gradfaith.data import manifest
+from gradfaith.data import fit
 from gradfaith.data import pack
 from gradfaith.config.dataset import Grouping
 from gradfaith.data.readers import folder
@@ -48,13 +49,13 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ALONE
             + "import pandas as pd\n"
             + "found = pd.DataFrame({'image_id': [record.image_id for record in folder.index(raw, options)], 'part': 'train'})\n"
-            + "asked = dict(size=224, fit='pad', channels=1, harmonise={}, threads=2)\n"
+            + "asked = dict(size=224, fit='pad', channels=1, harmonise=fit.Harmoniser(), threads=2)\n"
             + "pack.pack_images(sys.argv[2], found, folder, raw, options, **asked)",
         ),
         (
             "grouped",
             "options = folder.Options(infer_groups=True)\n"
-            "found = infer.group_dataset(folder, raw, options, Grouping().model_dump(), threads=2).groups",
+            "found = infer.group_dataset(folder, raw, options, Grouping(), threads=2).groups",
         ),
     ],
 )

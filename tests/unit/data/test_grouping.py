@@ -120,7 +120,7 @@ def release(root: Path) -> Path:
 
 def test_the_table_of_groups_is_made_again_from_the_images(release: Path, root: Path) -> None:
     how = Grouping(must_links=str(root / "resources/iqothnccd/must_links.tsv"))
-    found = group_dataset(iqothnccd, release, iqothnccd.Options(), how.model_dump(), threads=2)
+    found = group_dataset(iqothnccd, release, iqothnccd.Options(), how, threads=2)
     own = found.groups.assign(name=found.groups["image_id"].str.rsplit("/", n=1).str[-1]).set_index("name")
     with (root / "resources/iqothnccd/groups.tsv").open() as file:
         listed = pd.DataFrame(csv.DictReader(file, delimiter="\t")).set_index("name")

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradfaith.config.job_settings import LeakageCheckSettings, SplitSettings
 from gradfaith.data.audit import checks, report
 from gradfaith.data.audit.checks import overlap_with_training
 from gradfaith.errors import LeakySplit
 
 CLASSES = ["a", "b", "c"]
-HOW = {"train": 0.6, "val": 0.2, "test": 0.2, "classes": CLASSES, "seed": 0}
+HOW = SplitSettings(by="group", train=0.6, val=0.2, test=0.2, tolerance=0.1, seed=0, classes=CLASSES)
 
 
 def world(per_group: int, sharp: float) -> tuple[np.ndarray, pd.DataFrame]:
@@ -80,20 +81,20 @@ def audit(whole: float | None, seen: dict | None = None) -> dict:
 
 
 def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> None:
-    asked = {"by": "group", "leak_limit": 0.75, "allow_leaky_split": False}
+    asked = LeakageCheckSettings(by="group", leak_limit=0.75, allow_leaky_split=False)
     assert report.check_leakage(audit(0.75), asked)["caution"] == ""
     assert not report.check_leakage(audit(None), asked)["leaky"]
     with pytest.raises(LeakySplit, match=r"0\.800 .* split\.leak_limit 0\.75"):
         report.check_leakage(audit(0.8), asked)
-    allowed = report.check_leakage(audit(0.8), asked | {"allow_leaky_split": True})
+    allowed = report.check_leakage(audit(0.8), asked.model_copy(update={"allow_leaky_split": True}))
     assert allowed["leaky"]
     assert "LEAKY SPLIT" in allowed["caution"]
-    sliced = report.check_leakage(audit(0.1), asked | {"by": "slice", "allow_leaky_split": True})
+    sliced = report.check_leakage(audit(0.1), asked.model_copy(update={"by": "slice", "allow_leaky_split": True}))
     assert "both sides" in sliced["caution"]
 
 
 def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_study() -> None:
-    asked = {"by": "group", "leak_limit": 0.75, "allow_leaky_split": False}
+    asked = LeakageCheckSettings(by="group", leak_limit=0.75, allow_leaky_split=False)
     theirs = pd.DataFrame({"pixel_hash": list("abcd"), "part": ["train", "val", "test", "train"]})
     ours = pd.DataFrame({"pixel_hash": list("cxbd"), "image_id": ["one", "two", "three", "four"]})
     seen = overlap_with_training(ours, "there", theirs)

@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gradfaith.config.sections import Harmonise
+from gradfaith.config.sections import Image as StudyImage
 from gradfaith.data import decode
+from gradfaith.data.fit import Harmoniser
 from gradfaith.data.pack import pack_images
 from gradfaith.data.readers import folder, phantom
 from gradfaith.errors import MaskSizeMismatch
@@ -31,7 +34,7 @@ def packed(raw: Path, name: str, *parts: str, size: int = 32) -> ImageStore:
     table = pd.DataFrame({"image_id": [f"a/{number}.png" for number in range(len(parts))], "part": parts})
     options = folder.Options(one_image_per_patient=True)
     path = raw.parent / name
-    pack_images(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise={})
+    pack_images(str(path), table, folder, raw, options, size=size, fit="pad", channels=1, harmonise=Harmoniser())
     return ImageStore(path)
 
 
@@ -76,7 +79,9 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
     options = phantom.Options(size=48, patients_per_class=2, slices_per_patient=1, shortcut=mark)
     ids = [record.image_id for record in phantom.index(None, options)]
     table = pd.DataFrame({"image_id": ids, "part": ["train", "test"] * 3})
-    pack_images(str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise={})
+    pack_images(
+        str(tmp_path / "i.h5"), table, phantom, None, options, size=48, fit="pad", channels=1, harmonise=Harmoniser()
+    )
     with ImageStore(tmp_path / "i.h5") as images:
         _, known = images.mask("shortcut", ids)
     assert known[::2].any()
@@ -88,15 +93,14 @@ def test_a_shortcut_planted_in_training_only_is_not_in_test(tmp_path: Path) -> N
 def test_an_image_from_elsewhere_is_made_as_the_study_s_own(raw: Path, channels: int, colour: int) -> None:
     draw = np.random.default_rng(0)
     Image.fromarray(draw.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(raw / "a/0.png")
-    image = {
-        "size": 24,
-        "fit": "crop",
-        "channels": channels,
-        "harmonise": {"low_pass": 0.7, "resample": 16, "jpeg": 80},
-    }
+    image = StudyImage(size=48, fit="crop", channels=channels, harmonise=Harmonise(low_pass=0.7, resample=16, jpeg=80))
+    harmonise = Harmoniser(**image.harmonise.model_dump())
     options = folder.Options(one_image_per_patient=True, channels=colour)
     table = pd.DataFrame({"image_id": ["a/0.png"], "part": ["train"]})
-    pack_images(str(raw.parent / "i.h5"), table, folder, raw, options, **image)
+    pack_images(
+        str(raw.parent / "i.h5"), table, folder, raw, options,
+        size=image.size, fit=image.fit, channels=image.channels, harmonise=harmonise,
+    )  # fmt: skip
     with ImageStore(raw.parent / "i.h5") as images:
         np.testing.assert_array_equal(
             decode.read_as_in_study(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gradfaith.data import manifest
-from gradfaith.data.fit import SquareFit
+from gradfaith.data.fit import Harmoniser, SquareFit
 from gradfaith.data.pack import pack_images
 from gradfaith.data.readers import folder
 from gradfaith.errors import DatasetInvalid, GradFaithError, MaskSizeMismatch, UnreadableImage
@@ -38,7 +38,7 @@ def raw(tmp_path: Path) -> Path:
 def packed(raw: Path, size: int = 30) -> ImageStore:
     path = raw.parent / f"{size}.h5"
     table = pd.DataFrame({"image_id": IDS, "part": ["train", "test", "test"]})
-    pack_images(str(path), table, folder, raw, OPTIONS, size=size, fit="pad", channels=1, harmonise={})
+    pack_images(str(path), table, folder, raw, OPTIONS, size=size, fit="pad", channels=1, harmonise=Harmoniser())
     return ImageStore(path)
 
 

@@ -206,7 +206,7 @@ def test_records_of_a_private_dataset_can_be_read_without_indexing_first(private
 
 def test_a_private_store_holds_no_name(private: RawData, raw: Path, tmp_path: Path) -> None:
     table = build_manifest(private.reader, raw, OPTIONS, ["ill", "well"]).assign(part="train")
-    path, harmonise = tmp_path / "images.h5", vars(Harmoniser())
+    path, harmonise = tmp_path / "images.h5", Harmoniser()
     fresh = PrivateReader(folder, b"k" * 32)
     pack_images(str(path), table, fresh, raw, OPTIONS, size=8, fit="pad", channels=1, harmonise=harmonise)
     with ImageStore(path) as store:

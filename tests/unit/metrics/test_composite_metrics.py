@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from gradfaith import registry
+from gradfaith.config.job_settings import CompositeSettings
 from gradfaith.metrics.composite import adcc, adcc_literature, arcc, arcc_literature
 from gradfaith.metrics.contract import Result, harmonic_mean
 from gradfaith.scoring import composite
@@ -125,10 +126,10 @@ def scores(cells: dict[tuple[str, str, str, int], list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict(parquet.SCORES))
 
 
-def made(use: str, *variants: str, fixed: str = "") -> dict[str, Any]:
+def made(use: str, *variants: str, fixed: str = "") -> CompositeSettings:
     parts = registry.load("composite", use).METRIC.parts
     named = {name: {"metric": f"my {name}", "variant": fixed if imputer else ""} for name, imputer in parts.items()}
-    return {"use": use, "options": {}, "parts": named, "variants": list(variants)}
+    return CompositeSettings(use=use, options={}, parts=named, variants=list(variants))
 
 
 def three(

@@ -9,7 +9,6 @@ from torch import Generator, Tensor
 from torch.testing import assert_close
 
 from gradfaith.config.sections import Recipe
-from gradfaith.errors import StudyInvalid
 from gradfaith.models.training.image_source import augment, draw_affine
 
 OFF = Recipe(epochs=1, flip=False, shift=0.0, rotate=0.0, scale=0.0, contrast=0.0)
@@ -85,14 +84,3 @@ def test_switching_the_flip_off_leaves_the_other_changes_as_they_were():
     )
     assert torch.equal(with_flip[:, 1], without[:, 1])
     assert torch.equal(with_flip[:, 0, :2].abs(), without[:, 0, :2].abs())
-
-
-def test_a_recipe_survives_its_plain_form():
-    recipe = Recipe(epochs=3, rotate=7)
-    assert Recipe.from_dict(recipe.to_dict()) == recipe
-
-
-@pytest.mark.parametrize("values", [{"epoch": 3}, {"epochs": 3, "rotation": 5}])
-def test_an_unknown_key_of_a_recipe_is_refused(values):
-    with pytest.raises(StudyInvalid, match=r"epoch|rotation"):
-        Recipe.from_dict(values)

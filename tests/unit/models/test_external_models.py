@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import save_file
 from test_train_job import CLASSES, CPU, GRADCAM, SETTINGS, fine, known
 from torch.testing import assert_close
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method
 from gradfaith.attribution.taps import tap_layers
+from gradfaith.config.job_settings import AdoptSettings, TrainSettings
 from gradfaith.errors import LayerUnusable, MethodUndefined, ModelUnusable
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -59,9 +61,9 @@ def test_the_gradient_of_a_class_is_shared_by_its_outputs(classifier: Classifier
 
 def test_a_method_that_needs_a_linear_head_is_refused_where_a_class_has_several_outputs() -> None:
     single, settings = FIVE.with_class_map([[4], [1], [0]]), {"cam": GRADCAM | {"use": "cam"}}
-    bound_method.probe_methods(build_classifier(single), settings)
+    bound_method.probe_methods(build_classifier(single), typed_methods(settings))
     with pytest.raises(MethodUndefined, match="a class is made of several outputs"):
-        bound_method.probe_methods(build_classifier(FIVE.with_class_map(MAP)), settings)
+        bound_method.probe_methods(build_classifier(FIVE.with_class_map(MAP)), typed_methods(settings))
 
 
 def test_maps_of_maps_are_one_map_and_the_plain_one_is_none() -> None:
@@ -91,7 +93,9 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
 
     def taken(**settings: Any) -> ClassifierSpec:
         how = {"probe": fine, "seed": 1, "weights": path, "device": CPU}
-        return train_job.train_model(SETTINGS | settings, images, known(predictions), **how).classifier.spec
+        return train_job.train_model(
+            TrainSettings(**SETTINGS | settings), images, known(predictions), **how
+        ).classifier.spec
 
     assert taken(class_map=MAP).class_map == MAP
     with pytest.raises(ModelUnusable, match=r"class_map\.malignant: output 5 does not exist, .* has 5 \(from 0\)"):
@@ -106,7 +110,7 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
 def test_another_study_s_card_is_taken_over_with_its_temperature(tmp_path: Path) -> None:
     model = build_classifier(FIVE, seed=4)
     weights = checkpoint.save(tmp_path / "there", model, {"arch": "net", "seed": 4, "classes": list("abcde")})
-    settings = {"external": "there", "class_map": MAP, "classes": CLASSES}
+    settings = AdoptSettings(external="there", class_map=MAP, classes=CLASSES)
     fitted = pd.DataFrame({"temperature": [1.7, 1.7]})
     card = checkpoint.adopt_card(weights, weights.with_name("card.json"), fitted, settings, fine)
     assert (card["classes"], card["temperature"], card["external"], card["seed"]) == (CLASSES, 1.7, "there", 4)
@@ -116,7 +120,7 @@ def test_another_study_s_card_is_taken_over_with_its_temperature(tmp_path: Path)
     assert_close(own(x), build_classifier(FIVE.with_class_map(MAP), seed=4).eval()(x))
     with pytest.raises(LayerUnusable):
         settings_of = {"early": GRADCAM, "late": GRADCAM | {"layer": "global_pool"}}
-        probe = partial(bound_method.probe_methods, settings=settings_of)
+        probe = partial(bound_method.probe_methods, settings=typed_methods(settings_of))
         checkpoint.adopt_card(weights, weights.with_name("card.json"), fitted, settings, probe)
 
 

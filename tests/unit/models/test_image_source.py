@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from test_train_job import CLASSES, CPU, SETTINGS, fine, known
 
+from gradfaith.config.job_settings import TrainSettings
 from gradfaith.models import predict
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.training import image_source, train_job
@@ -41,7 +42,7 @@ def test_both_give_the_same_batches_in_the_order_asked_for(images: ImageStore) -
 
 def test_the_weights_are_the_same_to_the_bit(images: ImageStore, predictions: pd.DataFrame) -> None:
     def trained(how: str) -> train_job.TrainedClassifier:
-        settings = SETTINGS | {"recipe": RECIPE}
+        settings = TrainSettings(**SETTINGS | {"recipe": RECIPE})
         words = {"probe": fine, "seed": 1, "weights": None, "device": CPU}
         return train_job.train_model(
             settings, images, known(predictions), machine=train_job.MachineSettings(how), **words

@@ -7,14 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typed
 from joined_tables import joined
 from scipy.stats import spearmanr
 from small_networks import make
 from torch import Tensor, nn
+from typed import typed_methods
 
 from gradfaith import rng
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.config.job_settings import RandomiseSettings
+from gradfaith.config.study import Passes
 from gradfaith.metrics.contract import Result
 from gradfaith.metrics.maps import rank_correlation as randomisation_maps
 from gradfaith.models import speed
@@ -136,10 +140,9 @@ METHODS = {
     name: {"group": "methods", "use": name, "layer": layer, "options": {}, "score": "logit", "shuffled": True}
     for name, layer in (("gradcam", "layer4"), ("hirescam", "layer3"))
 }
-ASKED = {
-    "seed": 0, "methods": METHODS, "steps": 2, "orders": ["top_down", "bottom_up"], "max_images": 5,
-    "passes": {"precision": "float32", "channels_last": False, "fold_batch_norm": False},
-}  # fmt: skip
+ASKED = RandomiseSettings(
+    seed=0, passes=typed.PLAIN, methods=typed_methods(METHODS), steps=2, orders=["top_down", "bottom_up"], max_images=5
+)
 MODEL = {"arch": "net", "seed": 1}
 KEY = (0, "net", 1)
 
@@ -160,7 +163,13 @@ def maps(
     )
     path = tmp_path_factory.mktemp("maps") / "cams.h5"
     cell = cell_attribution.MapCell(
-        classifier, images.pixels, table, bind_methods(classifier, METHODS), key=KEY, copies=5, batch_limit=4
+        classifier,
+        images.pixels,
+        table,
+        bind_methods(classifier, typed_methods(METHODS)),
+        key=KEY,
+        copies=5,
+        batch_limit=4,
     )
     with MapWriter(path, table, {}) as writer:
         for piece in cell.map_chunks():
@@ -176,7 +185,7 @@ def stored(maps: MapStore, predictions: pd.DataFrame, most: int | None = None) -
 def cell_of(
     classifier: Classifier, images: ImageStore, beside: randomisation.TrainedMaps, **changes: Any
 ) -> cell_attribution.MapCell:
-    uses = bind_methods(classifier, {name: {**how, "shuffled": False} for name, how in METHODS.items()})
+    uses = bind_methods(classifier, typed_methods({name: {**how, "shuffled": False} for name, how in METHODS.items()}))
     asked: dict[str, Any] = {
         "methods": uses,
         "key": KEY,
@@ -217,8 +226,7 @@ def test_scores_are_one_row_per_image_method_order_and_step(
     known = predictions.set_index("image_id").loc[found["image_id"]]
     assert (found["group"].to_numpy() == known["group"].to_numpy()).all()
     last = [
-        found[found["variant"] == f"{order} 2/2"][["value", "status"]].reset_index(drop=True)
-        for order in ASKED["orders"]
+        found[found["variant"] == f"{order} 2/2"][["value", "status"]].reset_index(drop=True) for order in ASKED.orders
     ]
     pd.testing.assert_frame_equal(*last)
     assert not differing(before, state(classifier))
@@ -232,7 +240,7 @@ def test_the_slow_way_gives_the_same_numbers(
     classifier: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame
 ) -> None:
     """One image, Grad-CAM by hand on the random network, scipy's Spearman."""
-    asked = ASKED | {"orders": ["bottom_up"], "max_images": None}
+    asked = ASKED.model_copy(update={"orders": ["bottom_up"], "max_images": None})
     found = joined(
         randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=4)
     )
@@ -307,11 +315,11 @@ def test_a_network_that_cannot_be_prepared_has_failed_at_its_steps_and_ends_noth
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(speed, "LARGEST_LOGIT_CHANGE", -1.0)  # no folding is close enough
-    asked = ASKED | {"orders": ["top_down"], "passes": ASKED["passes"] | {"fold_batch_norm": True}}
+    asked = ASKED.model_copy(update={"orders": ["top_down"], "passes": Passes(fold_batch_norm=True)})
     found = joined(
         randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=5)
     )
-    assert set(found["method"]) == set(ASKED["methods"])
+    assert set(found["method"]) == set(ASKED.methods)
     assert set(found["variant"]) == {"top_down 1/2", "top_down 2/2"}
     assert set(found["status"]) == {"failed"}
     assert found["reason"].str.contains("folded batch norms answers otherwise").all()

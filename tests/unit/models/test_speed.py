@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from gradfaith.attribution.methods import gradcam
 from gradfaith.attribution.taps import tap_layers
+from gradfaith.config.study import Passes
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import layers, speed
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
-PLAIN = {"precision": "float32", "channels_last": False, "fold_batch_norm": False}
 IMAGES = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
 NETWORKS = {
     "resnet10t": {},
@@ -51,7 +51,7 @@ def norms(classifier: Classifier) -> int:
 def test_asked_for_nothing_it_is_the_same_object_untouched() -> None:
     classifier = trained("resnet10t")
     before = copy.deepcopy(classifier.state_dict())
-    assert speed.prepare_for_speed(classifier, PLAIN) is classifier
+    assert speed.prepare_for_speed(classifier, Passes()) is classifier
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
     assert not classifier.net._forward_hooks
 
@@ -68,7 +68,7 @@ def test_asked_for_nothing_it_is_the_same_object_untouched() -> None:
 )
 def test_answers_and_maps_are_the_same_up_to_rounding(name: str, changes: dict[str, object], share: float) -> None:
     classifier = trained(name)
-    quick = speed.prepare_for_speed(copy.deepcopy(classifier), PLAIN | changes)
+    quick = speed.prepare_for_speed(copy.deepcopy(classifier), Passes(**changes))
     with torch.no_grad():
         before, after = classifier(IMAGES), quick(IMAGES)
     assert after.dtype == torch.float32
@@ -88,9 +88,7 @@ def test_folding_leaves_no_norm_behind_a_convolution(name: str) -> None:
     classifier = trained(name)
     before = norms(classifier)
     assert before > 3
-    assert norms(speed.prepare_for_speed(classifier, PLAIN | {"fold_batch_norm": True})) <= (
-        1 if "levit" in name else 0
-    )
+    assert norms(speed.prepare_for_speed(classifier, Passes(fold_batch_norm=True))) <= (1 if "levit" in name else 0)
 
 
 class Shared(nn.Module):
@@ -109,7 +107,7 @@ class Shared(nn.Module):
 def test_a_norm_that_cannot_be_folded_is_refused_not_folded_wrongly() -> None:
     classifier = Classifier(Shared(), ClassifierSpec("shared", 3, 1, 1, 32, 0.0, 1.0)).eval()
     with pytest.raises(ModelUnusable, match="answers otherwise") as refusal:
-        speed.prepare_for_speed(classifier, PLAIN | {"fold_batch_norm": True})
+        speed.prepare_for_speed(classifier, Passes(fold_batch_norm=True))
     assert "fold_batch_norm: false" in refusal.value.fix
 
 

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typed import typed_methods
 
 from gradfaith.attribution import bound_method, cell
+from gradfaith.config.job_settings import ExplainSettings, TrainSettings
 from gradfaith.config.sections import RECIPE_VERSION, Recipe
+from gradfaith.config.study import ImageSelection, Passes
 from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.timm_import import timm
@@ -31,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "classes": CLASSES,
 }
 CPU = torch.device("cpu")
+AS_IT_IS = TrainSettings(**SETTINGS)
 GRADCAM = {"group": "methods", "use": "gradcam", "layer": "auto", "options": {}, "score": "logit", "shuffled": False}
 
 
@@ -53,22 +57,29 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: ImageStore, predi
     state = {name: value + 0 for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "mine.safetensors")
     taken = train_job.train_model(
-        SETTINGS, images, known(predictions), probe=fine, seed=1, weights=tmp_path / "mine.safetensors", device=CPU
+        AS_IT_IS, images, known(predictions), probe=fine, seed=1, weights=tmp_path / "mine.safetensors", device=CPU
     )
     own = taken.classifier.state_dict()
     assert own.keys() == {f"net.{name}" for name in state}
     assert all(torch.equal(own[f"net.{name}"], value) for name, value in state.items())
     assert not taken.classifier.training
-    card = train_job.model_card(taken, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))
+    card = train_job.model_card(taken, AS_IT_IS, images, SimpleNamespace(arch="net", seed="1"))
     saved = checkpoint.save(tmp_path / "model", taken.classifier, card)
     assert all(torch.equal(load_file(saved)[f"net.{name}"], value) for name, value in state.items())
-    again = train_job.train_model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=saved, device=CPU)
+    again = train_job.train_model(AS_IT_IS, images, known(predictions), probe=fine, seed=1, weights=saved, device=CPU)
     assert all(torch.equal(value, own[name]) for name, value in again.classifier.state_dict().items())
     train_job.write_history(str(tmp_path / "history.csv"), taken)
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1
     about = cell.provenance_stamp(
         SimpleNamespace(arch="net", seed="1", bundle="cams"),
-        {"passes": {"precision": "float32"}},
+        ExplainSettings(
+            seed=0,
+            explain=ImageSelection(),
+            passes=Passes(),
+            copies=5,
+            organ="",
+            methods={},
+        ),
         "c",
         images,
         tmp_path / "model/card.json",
@@ -89,19 +100,20 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
     elif fault != "no file":
         save_file(state, path)
     with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
-        train_job.train_model(SETTINGS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
+        train_job.train_model(AS_IT_IS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
 
 
 def test_a_layer_without_maps_is_refused_before_any_training(images: ImageStore, predictions: pd.DataFrame) -> None:
     endless = {"epochs": 10**6, "batch": 8}
-    settings = SETTINGS | {"recipe": endless}
+    settings = TrainSettings(**SETTINGS | {"recipe": endless})
     with pytest.raises(LayerUnusable):
         train_job.train_model(
             settings,
             images,
             known(predictions),
             probe=partial(
-                bound_method.probe_methods, settings={"early": GRADCAM, "late": GRADCAM | {"layer": "global_pool"}}
+                bound_method.probe_methods,
+                settings=typed_methods({"early": GRADCAM, "late": GRADCAM | {"layer": "global_pool"}}),
             ),
             seed=1,
             weights=None,
@@ -116,7 +128,7 @@ def test_training_out_of_memory_is_refused_with_what_gives_room(
         raise error
 
     def trained() -> None:
-        settings = SETTINGS | {"recipe": {"epochs": 1}}
+        settings = TrainSettings(**SETTINGS | {"recipe": {"epochs": 1}})
         train_job.train_model(settings, images, known(predictions), probe=fine, seed=1, weights=None, device=CPU)
 
     monkeypatch.setattr(train_job, "train", full)
@@ -142,7 +154,7 @@ def test_the_probed_network_is_gone_before_training_begins(
 
     monkeypatch.setattr(train_job, "train", train)
     train_job.train_model(
-        SETTINGS | {"recipe": {"epochs": 1}},
+        TrainSettings(**SETTINGS | {"recipe": {"epochs": 1}}),
         images,
         known(predictions),
         probe=lambda network: probed.append(weakref.ref(network)),
@@ -156,11 +168,13 @@ def test_the_probed_network_is_gone_before_training_begins(
 def test_a_card_holds_the_whole_recipe_with_its_version(classifier, images: ImageStore) -> None:
     recipe = {"epochs": 2, "threads": 3}
     trained = TrainedClassifier(classifier, (), 1)
-    card = train_job.model_card(trained, SETTINGS | {"recipe": recipe}, images, SimpleNamespace(arch="net", seed="1"))
+    card = train_job.model_card(
+        trained, TrainSettings(**SETTINGS | {"recipe": recipe}), images, SimpleNamespace(arch="net", seed="1")
+    )
     assert card["recipe"] == Recipe(epochs=2, threads=3).to_dict()
     assert card["recipe"]["recipe_version"] == RECIPE_VERSION
     assert card["threads"] == 3
-    assert train_job.model_card(trained, SETTINGS, images, SimpleNamespace(arch="net", seed="1"))["recipe"] is None
+    assert train_job.model_card(trained, AS_IT_IS, images, SimpleNamespace(arch="net", seed="1"))["recipe"] is None
 
 
 def test_predictions_are_calibrated_without_changing_their_class(
@@ -182,7 +196,7 @@ def test_everything_that_decides_the_weights_decides_whether_a_training_goes_on(
 ) -> None:
     def decides(settings: dict[str, Any] | None = None, seed: int = 1, **words: Any) -> str:
         how = {"table": known(predictions), "weights": None} | words
-        own = SETTINGS | {"recipe": {"epochs": 2}} | (settings or {})
+        own = TrainSettings(**SETTINGS | {"recipe": {"epochs": 2}} | (settings or {}))
         found = train_job.training_identity(own, images, how["table"], seed=seed, weights=how["weights"])
         return json.dumps(found, sort_keys=True)
 

@@ -12,12 +12,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, SmallStudy, manifest, predictions, scores
+from typed import primary_contrast
 
 from gradfaith import registry
 from gradfaith.reporting import image_examples, metric_rows
 from gradfaith.reporting.escaping import report_texts
 from gradfaith.reporting.figures import theme
 from gradfaith.storage import json_file, parquet
+
+PRIMARY = primary_contrast(ABOUT["primary"])
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +295,7 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
     about = manifest()
     answers = predictions(about).query("seed == 0")
     raw = scores(about, predictions(about))
-    chosen = image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=7)
+    chosen = image_examples.choose_images(answers, raw, PRIMARY, CLASSES, count=7)
     assert [image.split("-")[0] for image in chosen] == ["normal"] * 2 + ["benign"] * 2 + ["malignant"] * 3
     assert len({image.rsplit("-", 1)[0] for image in chosen}) == 7
     own = (
@@ -306,11 +309,9 @@ def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> N
 def test_random_images_do_not_depend_on_the_order_of_the_table() -> None:
     about = manifest()
     answers, raw = predictions(about).query("seed == 0"), scores(about, predictions(about))
-    first = image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=6, choice="random")
-    assert first == image_examples.choose_images(
-        answers[::-1], raw[::-1], ABOUT["primary"], CLASSES, count=6, choice="random"
-    )
-    assert first != image_examples.choose_images(answers, raw, ABOUT["primary"], CLASSES, count=6)
+    first = image_examples.choose_images(answers, raw, PRIMARY, CLASSES, count=6, choice="random")
+    assert first == image_examples.choose_images(answers[::-1], raw[::-1], PRIMARY, CLASSES, count=6, choice="random")
+    assert first != image_examples.choose_images(answers, raw, PRIMARY, CLASSES, count=6)
 
 
 def test_the_first_imputer_and_all_pairs_are_primary() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from small_study import ABOUT, CLASSES
 from test_figures import collisions, texts
+from typed import primary_contrast
 
 from gradfaith import registry
 from gradfaith.errors import StudyInvalid
@@ -56,7 +57,7 @@ def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Itera
     scores = pd.DataFrame(columns=["method", "metric", "variant", "seed", "status", "image_id", "value"])
     with hdf5.ImageStore(images_file) as images:
         yield FigureInputs(
-            "t", CLASSES, ["net-a", "net-b"], [0, 1], ["centre"], ABOUT["primary"], {}, 0.95,
+            "t", CLASSES, ["net-a", "net-b"], [0, 1], ["centre"], primary_contrast(ABOUT["primary"]), {}, 0.95, 8,
             {"predictions": table, "scores": scores}, images, maps,
         )  # fmt: skip
     for one in maps.values():

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from typed import described
 
 from gradfaith.reporting.tables import classification as classification_tables
 from gradfaith.reporting.tables import contract as sheet_tables
@@ -50,7 +51,7 @@ def maps(groups: int = 10) -> tuple[pd.DataFrame, Sheet]:
     raw = scores(groups)
     found = estimate_scores(raw)
     return found, maps_tables.tabulate(
-        {"estimates": found, "contrasts": estimate_contrasts(raw, ["centre"], BETTER, PRIMARY)}, ABOUT
+        {"estimates": found, "contrasts": estimate_contrasts(raw, ["centre"], BETTER, PRIMARY)}, described(ABOUT)
     )
 
 
@@ -100,7 +101,7 @@ def test_a_study_s_labels_change_no_column() -> None:
     about = {**ABOUT, "primary": primary, "metrics": {label: name for name, label in labels.items()}}
     better = dict.fromkeys(labels.values(), "higher")
     tables = {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], better, primary)}
-    renamed, usual = maps_tables.tabulate(tables, about), maps()[1]
+    renamed, usual = maps_tables.tabulate(tables, described(about)), maps()[1]
     for block, other in zip(renamed.blocks, usual.blocks, strict=True):
         names = {"LocAcc": "faith", "Faith (black)": "drop (black)", "Faith (mean)": "drop (mean)"}
         names |= {f"Faith, {maps_tables.GAIN}": f"drop, {maps_tables.GAIN}"}
@@ -146,7 +147,7 @@ def test_the_classification_table_has_the_papers_columns_and_more() -> None:
     answers = predictions()
     text = sheet_tables.markdown(
         classification_tables.tabulate(
-            {"classification": estimate_classification(answers, CLASSES), "predictions": answers}, ABOUT
+            {"classification": estimate_classification(answers, CLASSES), "predictions": answers}, described(ABOUT)
         )
     )
     line = pipes(text, "By architecture")[1]
@@ -161,7 +162,8 @@ def test_the_classification_table_has_the_papers_columns_and_more() -> None:
 def test_time_and_size_are_left_open_without_predictions() -> None:
     text = sheet_tables.markdown(
         classification_tables.tabulate(
-            {"classification": estimate_classification(predictions(), CLASSES), "predictions": pd.DataFrame()}, ABOUT
+            {"classification": estimate_classification(predictions(), CLASSES), "predictions": pd.DataFrame()},
+            described(ABOUT),
         )
     )
     assert pipes(text, "By architecture")[0]["ms per image"] == "-"
@@ -188,7 +190,8 @@ def test_without_evidence_localization_is_undefined_and_never_a_number() -> None
     primary = {**PRIMARY, "metric": "faith"}
     about = {**ABOUT, "evidence": "none", "primary": primary}
     sheet = maps_tables.tabulate(
-        {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], BETTER, primary)}, about
+        {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], BETTER, primary)},
+        described(about),
     )
     block = sheet.blocks[0]
     place = list(block.header).index("LocAcc")

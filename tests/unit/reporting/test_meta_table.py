@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import small_meta
 from test_maps_table import pipes
+from typed import described
 
 from gradfaith.reporting.tables import contract as sheet_tables
 from gradfaith.reporting.tables import meta as meta_tables
 from gradfaith.reporting.tables.contract import Sheet
-from gradfaith.stats import meta_evaluation
 from gradfaith.storage import parquet
 
 ABOUT = {
@@ -25,12 +25,12 @@ def found() -> pd.DataFrame:
     images = pd.DataFrame(
         [(f"i{g}", f"g{g}", LABELS[g % 3]) for g in range(30)], columns=["image_id", "group", "label"]
     )
-    return meta_evaluation.evaluate_metrics(small_meta.scores(images, ["a", "b"], [0]), small_meta.SETTINGS)
+    return small_meta.judged(small_meta.scores(images, ["a", "b"], [0]))
 
 
 @pytest.fixture(scope="module")
 def sheet(found: pd.DataFrame) -> Sheet:
-    return meta_tables.tabulate({"meta": found}, ABOUT)
+    return meta_tables.tabulate({"meta": found}, described(ABOUT))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,9 @@ def test_other_variants_have_a_block_and_metrics_without_a_better_end_a_sentence
 
 def test_below_eight_groups_no_verdict_is_given(found: pd.DataFrame) -> None:
     few = found.assign(low=float("nan"), high=float("nan"), reason="4 groups, an interval needs 8", fooled=False)
-    lines = pipes(sheet_tables.markdown(meta_tables.tabulate({"meta": few}, ABOUT)), "Fooled by, all architectures")
+    lines = pipes(
+        sheet_tables.markdown(meta_tables.tabulate({"meta": few}, described(ABOUT))), "Fooled by, all architectures"
+    )
     assert {line["over the best method"] for line in lines} == {"no interval"}
 
 
@@ -109,8 +111,8 @@ def test_it_survives_its_file(found: pd.DataFrame, tmp_path) -> None:
     parquet.write(tmp_path / "meta.parquet", found, parquet.META)
     again = parquet.read(tmp_path / "meta.parquet", parquet.META)
     assert again["fooled"].tolist() == found["fooled"].tolist()
-    assert sheet_tables.markdown(meta_tables.tabulate({"meta": again}, ABOUT)) == sheet_tables.markdown(
-        meta_tables.tabulate({"meta": found}, ABOUT)
+    assert sheet_tables.markdown(meta_tables.tabulate({"meta": again}, described(ABOUT))) == sheet_tables.markdown(
+        meta_tables.tabulate({"meta": found}, described(ABOUT))
     )
 
 
@@ -120,6 +122,4 @@ def test_chance_levels_and_other_parts_of_the_split_are_not_judged(found: pd.Dat
     )
     own = small_meta.scores(images, ["a", "b"], [0])
     more = [own, own.assign(part="val", value=9.0), own[:50].assign(metric="consist", arch2="a", seed2=1)]
-    pd.testing.assert_frame_equal(
-        meta_evaluation.evaluate_metrics(pd.concat(more, ignore_index=True), small_meta.SETTINGS), found
-    )
+    pd.testing.assert_frame_equal(small_meta.judged(pd.concat(more, ignore_index=True)), found)

@@ -5,6 +5,7 @@ import io
 import pandas as pd
 import pytest
 from test_maps_table import pipes
+from typed import described
 from winrate_tables import BETTER, EXPECTED_WIN_RATES, TABLE, score_rows
 
 from gradfaith.reporting.tables import contract, ranks
@@ -28,7 +29,7 @@ def found() -> pd.DataFrame:
 
 
 def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) -> None:
-    text = contract.markdown(ranks.tabulate({"ranks": found}, ABOUT))
+    text = contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT)))
     wins = {line["method"]: line for line in pipes(text, "net: win rate")}
     assert list(wins) == ["A", "B", "C", "centre"]
     for method, rate in EXPECTED_WIN_RATES.items():
@@ -41,20 +42,22 @@ def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) ->
 
 
 def test_the_primary_metric_is_shown_by_class(found: pd.DataFrame) -> None:
-    lines = pipes(contract.markdown(ranks.tabulate({"ranks": found}, ABOUT)), "net: win rate in Overlap by class")
+    lines = pipes(
+        contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT))), "net: win rate in Overlap by class"
+    )
     assert lines[0]["crack"].startswith("0.750")
     assert lines[2]["hole"].startswith("0.417")
 
 
 def test_who_takes_part_is_said(found: pd.DataFrame) -> None:
     among = ABOUT | {"ranks": {"rank_controls": "among", "rank_only_correct": True}}
-    assert "Each control is measured alone" in contract.markdown(ranks.tabulate({"ranks": found}, ABOUT))
+    assert "Each control is measured alone" in contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT)))
     text = contract.markdown(ranks.tabulate({"ranks": found}, among))
     assert "Controls take part in every contest. Only images that the model gets right." in text
 
 
 def test_the_csv_holds_every_rate_of_every_variant_and_class(found: pd.DataFrame) -> None:
-    table = pd.read_csv(io.StringIO(contract.csv(ranks.tabulate({"ranks": found}, ABOUT))))
+    table = pd.read_csv(io.StringIO(contract.csv(ranks.tabulate({"ranks": found}, described(ABOUT)))))
     assert len(table) == len(found) == 3 * 4 * 2 * 3  # cells, methods, measures, both classes and all
     assert table["value"].to_numpy() == pytest.approx(found["value"].to_numpy(), rel=1e-9)
     assert set(table["variant"].fillna("")) == {"", "otsu"}

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from test_maps_table import pipes
 from test_ranks_table import ABOUT
+from typed import described
 from winrate_tables import score_rows, values_by_method
 
 from gradfaith.metrics.localization import topk_overlap
@@ -71,7 +72,7 @@ def test_the_first_column_wins_every_tie_by_the_published_rule(overlaps: np.ndar
 
 
 def test_the_printed_table_shows_rates_and_ties(found: pd.DataFrame) -> None:
-    text = contract.markdown(ranks.tabulate({"ranks": found}, ABOUT | {"controls": []}))
+    text = contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT | {"controls": []})))
     wins, ties = (
         {line["method"]: line["Overlap"] for line in pipes(text, title)}
         for title in ("net: win rate", "net: first places shared, of contests (contests without a value)")

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from joined_tables import joined
+from typed import described
 
+from gradfaith.config.study import PluginUse
 from gradfaith.metrics.agreement import spearman
 from gradfaith.metrics.runners.agreement import choose_partners
 from gradfaith.reporting.tables import across as across_tables
@@ -18,7 +20,7 @@ from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
 ARCHS, SEEDS = {"vit": 8, "resnet": 4, "densenet": 4}, [0, 1]
-METRICS = score_rows.load_plugins("agreement", {name: {"use": name, "options": {}} for name in ("consist", "spearman")})
+METRICS = score_rows.load_plugins("agreement", {name: PluginUse(use=name) for name in ("consist", "spearman")})
 ABOUT = {
     "title": "phantom",
     "architectures": list(ARCHS),
@@ -121,7 +123,7 @@ def test_the_table_names_every_pair_its_chance_and_who_is_missing(found, predict
     ]  # fmt: skip
     first = [frame.drop_duplicates(["seed", "image_id"]) for frame in localized]
     table = estimate_scores(pd.concat([found, *first], ignore_index=True))
-    sheet = across_tables.tabulate({"estimates": table}, ABOUT)
+    sheet = across_tables.tabulate({"estimates": table}, described(ABOUT))
     captions = [block.caption for block in sheet.blocks]
     assert sorted(captions[:3]) == ["densenet and resnet", "densenet and vit", "resnet and vit"]
     assert captions[3:] == [f"{arch} and the mean of all others" for arch in ARCHS]

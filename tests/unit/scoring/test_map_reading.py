@@ -9,9 +9,11 @@ import pytest
 from joined_tables import joined, joined_faithfulness
 from refused import put
 from small_images import CLASSES
+from typed import typed_methods
 
 from gradfaith.attribution import cell
 from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.config.study import PluginUse
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
 from gradfaith.models.classifier import Classifier
@@ -39,7 +41,13 @@ def store(
     settings = {label: {"group": "methods", "options": {}} | use for label, use in asked.items()}
     with ImageStore(images_file) as images, MapWriter(path, table, {}) as writer:
         made = cell.MapCell(
-            classifier, images.pixels, table, bind_methods(classifier, settings), key=(0,), copies=5, batch_limit=16
+            classifier,
+            images.pixels,
+            table,
+            bind_methods(classifier, typed_methods(settings)),
+            key=(0,),
+            copies=5,
+            batch_limit=16,
         )
         for chunk in made.map_chunks():
             writer.put(chunk.label, chunk.info, chunk.start, chunk.maps, chunk.seconds)
@@ -66,7 +74,7 @@ def assert_read_by_size(scores: pd.DataFrame) -> None:
 
 
 def test_localization_reads_absolute_values(store: Path, images_file: Path, predictions: pd.DataFrame) -> None:
-    metrics = score_rows.load_plugins("localization", {"saliency_score": {"use": "saliency_score", "options": {}}})
+    metrics = score_rows.load_plugins("localization", {"saliency_score": PluginUse(use="saliency_score")})
     with ImageStore(images_file) as images, MapStore(store) as maps:
         scores = joined(
             localization.score_localization(images, [maps], predictions, metrics, {"arch": "net", "seed": 1}, 5)
@@ -77,8 +85,8 @@ def test_localization_reads_absolute_values(store: Path, images_file: Path, pred
 def test_faithfulness_reads_absolute_values(
     store: Path, images_file: Path, predictions: pd.DataFrame, classifier: Classifier
 ) -> None:
-    metrics = score_rows.load_plugins("faithfulness", {"faith": {"use": "faith", "options": {}}})
-    black = score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}})
+    metrics = score_rows.load_plugins("faithfulness", {"faith": PluginUse(use="faith")})
+    black = score_rows.load_plugins("imputers", {"black": PluginUse(use="black")})
     with ImageStore(images_file) as images, MapStore(store) as maps:
         tables = faithfulness.score_faithfulness(
             classifier, images, maps, predictions, metrics, black, {"arch": "net", "seed": 1}, 0, chunk=16

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import RerunBatch
 from gradfaith.scoring import agreement, composite, faithfulness, localization, score_rows
 from gradfaith.scoring.across_architectures import score_across_architectures
@@ -69,7 +70,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 def plugins(group: str, options: dict[str, dict[str, Any]]) -> Any:
-    return score_rows.load_plugins(group, {name: {"use": name, "options": own} for name, own in options.items()})
+    return score_rows.load_plugins(group, {name: PluginUse(use=name, options=own) for name, own in options.items()})
 
 
 class Model(nn.Module):

@@ -12,6 +12,7 @@ from small_images import CLASSES
 from torch import nn
 
 from gradfaith.attribution.cell import map_rows as wanted_rows
+from gradfaith.config.study import PluginUse
 from gradfaith.metrics.faithfulness.contrastivity import ONE_MAP
 from gradfaith.scoring import faithfulness, score_rows
 from gradfaith.scoring.faithfulness import region_numbers
@@ -19,7 +20,7 @@ from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore, MapWriter
 from gradfaith.storage.map_info import MapInfo
 
-USES = {name: {"use": name, "options": {"decoys": 4}} for name in ("region_correctness", "contrastivity")}
+USES = {name: PluginUse(use=name, options={"decoys": 4}) for name in ("region_correctness", "contrastivity")}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def classifier():
 def found(store, classifier, images_file, predictions) -> pd.DataFrame:
     metrics, imputers = (
         score_rows.load_plugins("faithfulness", USES),
-        score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}}),
+        score_rows.load_plugins("imputers", {"black": PluginUse(use="black")}),
     )
     cell = {"arch": "net", "seed": 1}
     with ImageStore(images_file) as images, MapStore(store) as maps:
@@ -64,7 +65,7 @@ def test_a_bundle_without_a_method_for_this_architecture_has_empty_tables(
 ):
     metrics, imputers = (
         score_rows.load_plugins("faithfulness", USES),
-        score_rows.load_plugins("imputers", {"black": {"use": "black", "options": {}}}),
+        score_rows.load_plugins("imputers", {"black": PluginUse(use="black")}),
     )
     with MapWriter(tmp_path / "none.h5", table, {}):
         pass

@@ -16,15 +16,13 @@ from gradfaith.attribution import requirements
 from gradfaith.attribution.contract import ControlInputs, LayerMaps, MapsWithDiagnostics, Method, Need
 from gradfaith.attribution.probe import probe
 from gradfaith.attribution.shared_passes import MethodInputs
+from gradfaith.config.job_settings import MethodSettings
 from gradfaith.models.classifier import Classifier
 from gradfaith.models.layers import layer_stack, resolve_layer
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import Reading, Score
 
 TAP_NEEDS = frozenset({"layer", "curvature", "head"})
-# The study's label -> group of plug-ins, use (the file's stem), layer, options, score,
-# shuffled (whether shuffled copies are made), reading (of signed maps; "positive" if it is left out).
-MethodSettings = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -84,31 +82,33 @@ class BoundMethod:
         return combined
 
 
-def bind_methods(classifier: Classifier, settings: MethodSettings) -> list[BoundMethod]:
-    """Bind the methods of a bundle to a network; raise `MethodUndefined` for one that is not defined there."""
+def bind_methods(classifier: Classifier, settings: Mapping[str, MethodSettings]) -> list[BoundMethod]:
+    """Bind the methods of a bundle to a network; raise `MethodUndefined` for one that is not defined there.
+
+    `settings`: by the study's label.
+    """
     methods = []
     for label, how in settings.items():
-        module = registry.load(how["group"], how["use"])
-        inner = registry.load("methods", how["options"]["of"]) if "maps" in module.METHOD.needs else None
-        layer = resolve_layer(classifier.net, how["layer"])
+        module = registry.load(how.group, how.use)
+        inner = registry.load("methods", how.options["of"]) if "maps" in module.METHOD.needs else None
+        layer = resolve_layer(classifier.net, how.layer)
         layers: tuple[str, ...] = (layer,) if TAP_NEEDS & set(module.METHOD.needs) else ()
         if inner is not None:
-            layers = layer_stack(classifier.net, how["layer"])
+            layers = layer_stack(classifier.net, how.layer)
             layer = layers[0]
         for path in layers or (layer,):
             for method in (module, inner):
                 if method is not None:
                     requirements.require_traits(classifier, path, label, method.METHOD.requires)
-        reading = how.get("reading", "positive")
         methods.append(
-            BoundMethod(
-                label, how["use"], module, inner, how["options"], layer, layers, how["score"], reading, how["shuffled"]
-            )
+            BoundMethod(label, how.use, module, inner, how.options, layer, layers, how.score, how.reading, how.shuffled)
         )
     return methods
 
 
-def probe_methods(classifier: Classifier, settings: MethodSettings, probed: set[str] | None = None) -> None:
+def probe_methods(
+    classifier: Classifier, settings: Mapping[str, MethodSettings], probed: set[str] | None = None
+) -> None:
     """Raise an error, before any training, for a method that has no map on this network.
 
     Each layer is probed once. Layers in `probed` are left out, and those that were found to work are added to it.

@@ -35,6 +35,8 @@ from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.probe import probe
 from gradfaith.attribution.taps import layer_grid
 from gradfaith.attribution.time_ledger import TimeLedger, clock
+from gradfaith.config.job_settings import ExplainSettings
+from gradfaith.config.study import ImageSelection
 from gradfaith.errors import StudyInvalid
 from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
@@ -44,24 +46,22 @@ from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import SHUFFLED, Grid, Score
 
 
-def select_images(
-    predictions: pd.DataFrame, *, parts: Sequence[str], max_images: int | None, only_correct: bool, seed: int
-) -> pd.DataFrame:
+def select_images(predictions: pd.DataFrame, selection: ImageSelection, seed: int) -> pd.DataFrame:
     """Return the rows of the predictions that are explained, in their order.
 
     With `max_images`, groups take turns, and the images of a group come in a seeded order. So every model of the study
     explains the same images where `only_correct` is false.
     """
-    selected = predictions[predictions["part"].isin(parts)]
+    selected, only_correct = predictions[predictions["part"].isin(selection.parts)], selection.only_correct
     if only_correct:
         selected = selected[selected["correct"]]
     if selected.empty:
         raise StudyInvalid(
-            problem=f"explain: of parts {', '.join(parts)} no image is left{' that the model gets right' if only_correct else ''}.",
+            problem=f"explain: of parts {', '.join(selection.parts)} no image is left{' that the model gets right' if only_correct else ''}.",
             reason="Maps of no image measure nothing.",
             fix="Name a part that has images, or set explain.only_correct to false.",
         )
-    return sample_evenly(selected, max_images, seed)
+    return sample_evenly(selected, selection.max_images, seed)
 
 
 def sample_evenly(selected: pd.DataFrame, max_images: int | None, seed: int) -> pd.DataFrame:
@@ -252,7 +252,7 @@ class HasDigest(Protocol):
 
 
 def provenance_stamp(
-    wildcards: Any, settings: Mapping[str, Any], code: str, images: HasDigest, card: Path, model: Classifier
+    wildcards: Any, settings: ExplainSettings, code: str, images: HasDigest, card: Path, model: Classifier
 ) -> dict[str, Any]:
     """Return the stamp of a map store: the part that readers check, and the part that makes it reproducible."""
     parameter_device = next(model.parameters()).device
@@ -262,10 +262,10 @@ def provenance_stamp(
         "bundle": wildcards.bundle,
         "images_digest": images.digest,
         "weights_sha256": read_card(card)["weights_sha256"],
-        "settings": dict(settings),
+        "settings": settings.params(),
         "code": code,
         "device": device.device_name(parameter_device),
-        **settings["passes"],
+        **settings.passes.model_dump(),
         "threads": torch.get_num_threads(),
         "keeps_freed_memory": allocator.facts.keeps_freed_memory,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in STAMPED_PACKAGES},

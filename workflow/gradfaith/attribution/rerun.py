@@ -12,7 +12,6 @@ gives the reason.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
 from gradfaith.attribution.cell import MapCell, shuffle_maps
 from gradfaith.attribution.contract import MapsWithDiagnostics
+from gradfaith.config.job_settings import RerunSettings
 from gradfaith.errors import GradFaithError
 from gradfaith.metrics.contract import BoundPlugins, RerunBatch, WeightState
 from gradfaith.metrics.runners.rerun import requested_reruns
@@ -63,25 +63,24 @@ class Reexplainer:
 
 
 def build_reexplainer(
-    model: Classifier, images: ImageStore, maps: MapStore, metrics: BoundPlugins, settings: Mapping[str, Any],
-    model_key: Mapping[str, Any], *, batch_limit: BatchLimit,
+    model: Classifier, images: ImageStore, maps: MapStore, metrics: BoundPlugins, settings: RerunSettings,
+    key: tuple[int, str, int], *, batch_limit: BatchLimit,
 ) -> Reexplainer:  # fmt: skip
     """Build it for the methods and the pass settings that made the stored maps; the model is modified in place.
 
-    `settings` are the job's; `model_key` holds the architecture and the seed.
+    `key`: the study's seed, the architecture and its seed, as the cell of the stored maps has them.
     """
-    key = (settings["seed"], model_key["arch"], model_key["seed"])
     networks: dict[WeightState, Classifier] = {"trained": model}
     if any(step.model == "randomised" for step in chain(*requested_reruns(metrics).values())):
         ((_, _, networks["randomised"]),) = randomise_in_steps(
             model, ["top_down"], 1, seed=rng.seed(*key, RANDOMISATION)
         )
-    organ = (lambda ids: images.mask(settings["organ"], ids)[0]) if settings["organ"] else None
-    methods = bind_methods(model, settings["methods"])
+    organ = (lambda ids: images.mask(settings.organ, ids)[0]) if settings.organ else None
+    methods = bind_methods(model, settings.methods)
     cells: dict[WeightState, MapCell] = {}
     for name, network in networks.items():
         try:
-            ready = prepare_for_speed(network, settings["passes"])
+            ready = prepare_for_speed(network, settings.passes)
         except GradFaithError as error:
             if name == "trained":
                 raise

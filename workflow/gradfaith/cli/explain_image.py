@@ -19,8 +19,8 @@ from gradfaith.attribution.cell import MapCell, MapChunk
 from gradfaith.attribution.probe import probe
 from gradfaith.cli import explain_request
 from gradfaith.cli.explain_request import MAPS_FILE, ExplainRequest, ResolvedRequest
+from gradfaith.config.job_settings import ExplainSettings
 from gradfaith.dag import code_digest
-from gradfaith.dag.rule_params import PASSES
 from gradfaith.errors import LayerUnusable, MethodUndefined, ModelUnusable
 from gradfaith.models import checkpoint, speed
 from gradfaith.models.classifier import Classifier
@@ -56,7 +56,7 @@ def run(request: ExplainRequest, root: Path) -> Iterator[str]:
     model = model.to(device.choose_device(request.device, torch.get_num_threads()))
     _check_model_fits_study(model, resolved)
     answer = _predict_answer(model, resolved)
-    model = speed.prepare_for_speed(model, resolved.plan.study.explain.model_dump(include=PASSES))
+    model = speed.prepare_for_speed(model, resolved.plan.study.explain.passes)
     methods, left_out = _bind_applicable_methods(model, resolved)
     rows = pd.DataFrame(
         {
@@ -151,12 +151,22 @@ def _compute_maps(
 def _make_stamp(model: Classifier, resolved: ResolvedRequest) -> dict[str, object]:
     """Return what the maps were made of, as a cell of the study states it, and the requested image."""
     request, study = resolved.request, resolved.plan.study
-    named = {(use["group"], use["use"]) for use in resolved.methods.values()}
-    named |= {("methods", use["options"]["of"]) for use in resolved.methods.values() if "of" in use["options"]}
+    uses = resolved.methods.values()
+    named = {
+        *((use.group, use.use) for use in uses),
+        *(("methods", use.options["of"]) for use in uses if "of" in use.options),
+    }
     files = code_digest.plugin_files(registry.entry(group, name) for group, name in sorted(named))
     return {"study": study.study, "image": request.image} | cell.provenance_stamp(
         SimpleNamespace(arch=request.arch, seed=request.seed, bundle=""),
-        {"seed": study.seed, "methods": resolved.methods, "passes": study.explain.model_dump(include=PASSES)},
+        ExplainSettings(
+            seed=study.seed,
+            explain=study.explain.selection,
+            passes=study.explain.passes,
+            copies=study.controls.copies,
+            organ=resolved.plan.dataset.organ,
+            methods=resolved.methods,
+        ),
         code_digest.digest_code(Path(cell.__file__), *files),
         resolved.image,
         resolved.card,

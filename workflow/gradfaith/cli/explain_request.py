@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from gradfaith import registry
 from gradfaith.config import locate, options
-from gradfaith.config.study import MethodUse
-from gradfaith.dag.plan import CONTROLS, Plan
+from gradfaith.config.job_settings import MethodSettings
+from gradfaith.dag.plan import CONTROLS, BundledMethod, Plan
 from gradfaith.data import decode
 from gradfaith.errors import CannotWrite, ModelUnusable, NotInStudy, UnknownName
 from gradfaith.storage import parquet
@@ -60,7 +60,7 @@ class ResolvedRequest:
 
     request: ExplainRequest
     plan: Plan
-    methods: Mapping[str, Mapping[str, Any]]  # label -> settings
+    methods: Mapping[str, MethodSettings]  # by label
     weights: Path
     card: Path
     image: ImageToExplain
@@ -98,20 +98,20 @@ def _require_offered(word: str, kind: str, offered: Sequence[str], plan: Plan) -
         )
 
 
-def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, MethodSettings]:
     """Return label -> settings; without names, every method that the study's bundles ask of the architecture."""
     of_study = {label: use for bundle in plan.bundles.values() for label, use in bundle.items()}
     default = [label for bundle in plan.bundles if bundle != CONTROLS for label in plan.method_settings(arch, bundle)]
     uses = {label: of_study.get(label) or _method_with_defaults(label, list(of_study)) for label in names or default}
-    return {label: use | {"layer": plan.layer_of(arch, use), "shuffled": False} for label, use in uses.items()}
+    return {label: plan.method_on(arch, use, shuffled=False) for label, use in uses.items()}
 
 
-def _method_with_defaults(name: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of a method or control with its defaults."""
-    for group in ("methods", "controls"):
+def _method_with_defaults(name: str, labels: Sequence[str]) -> BundledMethod:
+    """Return a method or control with its defaults."""
+    groups: tuple[Literal["methods", "controls"], ...] = ("methods", "controls")
+    for group in groups:
         if name in registry.names(group):
-            use = MethodUse(use=name, options=options.complete(group, name, {}))
-            return {"group": group, **use.model_dump()}
+            return BundledMethod(group=group, use=name, options=options.complete(group, name, {}))
     every = list(dict.fromkeys([*labels, *registry.names("methods"), *registry.names("controls")]))
     raise UnknownName(
         problem=f'"{name}" is neither a label of the study nor a method or control{registry.did_you_mean(name, every)}',
@@ -137,7 +137,7 @@ def _load_image(plan: Plan, request: ExplainRequest) -> ImageToExplain:
     settings, path = plan.study.image, Path(request.image)
     if path.is_file():
         colour = int(plan.dataset.options.get("channels", 1))
-        pixels = decode.read_as_in_study(path, settings.model_dump(), colour=colour)
+        pixels = decode.read_as_in_study(path, settings, colour=colour)
         no_evidence = np.zeros(pixels.shape[1:], dtype=bool)
         return ImageToExplain(
             path.name, pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), no_evidence, in_study=False

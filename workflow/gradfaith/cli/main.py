@@ -185,9 +185,9 @@ def _run_raw_name(arguments: argparse.Namespace) -> None:
     from gradfaith.data import private_names, raw_files
 
     _, plan = _read_plan(arguments.study)
-    settings = RuleParams(plan).data()
-    if settings["private"]:
-        private_names.check_key(paths.private_key(settings["name"]))
+    settings = RuleParams(plan).data_settings
+    if settings.private:
+        private_names.check_key(paths.private_key(settings.name))
     print(raw_files.find_raw_file(raw_files.open_raw(settings, plan.dataset.raw), arguments.id))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gradfaith import registry
 from gradfaith.attribution import bound_method
 from gradfaith.config import locate, options
+from gradfaith.config.job_settings import MethodSettings
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import GradFaithError
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -42,14 +43,15 @@ def _support_on(classifier: Classifier, layer: str) -> dict[str, str]:
 
 def _why_undefined(classifier: Classifier, name: str, layer: str, probed: set[str]) -> str:
     own = registry.entry("methods", name).declared.get("default_layer") or layer
-    settings = {
-        "group": "methods",
-        "use": name,
-        "layer": own,
-        "options": options.complete("methods", name, {}),
-        "score": "logit",
-        "shuffled": False,
-    }
+    settings = MethodSettings(
+        group="methods",
+        use=name,
+        options=options.complete("methods", name, {}),
+        layer=own,
+        score="logit",
+        reading="positive",
+        shuffled=False,
+    )
     try:
         bound_method.probe_methods(classifier, {name: settings}, probed)
     except GradFaithError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.dataset import Dataset
+from gradfaith.config.job_settings import CompositePart, CompositeSettings
 from gradfaith.config.study import Battery, PluginUse, Study
 from gradfaith.registry import did_you_mean, entry
 
@@ -26,11 +27,11 @@ class MeasuredMetric:
     within: Battery
 
 
-def composite_sources(study: Study, label: str) -> tuple[dict[str, Any], list[str]]:
+def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list[str]]:
     """Return what `merge_scores` must know of a composite, and what the study lacks for it."""
     use, problems = study.composite[label], list[str]()
     wanted: Mapping[str, str] = registry.entry("composite", use.use).declared["parts"]
-    parts, imputers = dict[str, dict[str, str]](), list[Mapping[str, PluginUse]]()
+    parts, imputers = dict[str, CompositePart](), list[Mapping[str, PluginUse]]()
     for name, imputer in wanted.items():
         found = _part(study, name)
         if isinstance(found, str):
@@ -48,14 +49,14 @@ def composite_sources(study: Study, label: str) -> tuple[dict[str, Any], list[st
             )
         if not imputer:
             imputers.append(found.within.imputers)
-        parts[name] = {"metric": found.label, "variant": fixed[0] if fixed else ""}
+        parts[name] = CompositePart(metric=found.label, variant=fixed[0] if fixed else "")
     variants = _common(imputers)
     if not problems and not variants:
         own = ", ".join(name for name, imputer in wanted.items() if not imputer)
         problems.append(
             f"composite.{label}: {own} share no imputer; name one in the batteries of all of them, with equal options"
         )
-    return {"use": use.use, "options": use.options, "parts": parts, "variants": variants}, problems
+    return CompositeSettings(use=use.use, options=use.options, parts=parts, variants=variants), problems
 
 
 def composite_problems(study: Study) -> list[str]:

@@ -6,13 +6,11 @@ seed, data and `threads`, which is why the number of compute threads belongs to 
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from gradfaith.errors import StudyInvalid
 from gradfaith.vocabulary import HIDDEN_CHARACTERS, CascadeOrder, Fit
 
 LABEL_PATTERN, LABEL_LENGTH = r"^[a-z0-9][a-z0-9_-]*$", 64
@@ -162,14 +160,6 @@ class Training(StrictModel):
             )
         return self
 
-    def deciding(self) -> dict[str, Any]:
-        """All that decides the weights beside where they start; a later key at its default is left out, as it changed nothing."""
-        return {
-            key: value
-            for key, value in self.model_dump(exclude={"weights"}).items()
-            if key not in KEYS_ADDED_LATER or value != type(self).model_fields[key].default
-        }
-
 
 RECIPE_VERSION = 2  # bump when training code changes numbers: the golden run in the tests says when
 
@@ -177,6 +167,8 @@ RECIPE_VERSION = 2  # bump when training code changes numbers: the golden run in
 @dataclass(frozen=True)
 class Recipe:
     """AdamW with a linear warm-up and a cosine to zero, per step; a change of zero is switched off."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # where it is a part of a model
 
     epochs: int
     batch: int = 32
@@ -207,22 +199,18 @@ class Recipe:
     threads: int = 1  # compute threads; another number gives weights that differ in the last bits
     recipe_version: int = RECIPE_VERSION
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """A recipe from plain values; a key nobody reads is refused."""
-        names = [f.name for f in fields(cls)]
-        unknown = sorted(set(values) - set(names))
-        if unknown:
-            raise StudyInvalid(
-                problem=f"the recipe has the unknown key {', '.join(unknown)}.",
-                reason="A key nobody reads would be a wish silently ignored.",
-                fix=f"Use only {', '.join(names)}.",
-            )
-        return cls(**values)
-
     def to_dict(self) -> dict[str, Any]:
         """The plain values, for the card of a model."""
         return asdict(self)
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights, without its version; a later key at its default is left out, as it changed nothing."""
+        default = {field.name: field.default for field in fields(self)}
+        return {
+            key: value
+            for key, value in self.to_dict().items()
+            if key != "recipe_version" and (key not in KEYS_ADDED_LATER or value != default[key])
+        }
 
 
 class Harmonise(StrictModel):

@@ -141,7 +141,7 @@ class Controls(StrictModel):
     copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, drawn apart for every image")
 
 
-class Explain(StrictModel):
+class ImageSelection(StrictModel):
     """Which images are explained."""
 
     parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
@@ -149,11 +149,30 @@ class Explain(StrictModel):
         None, ge=1, le=1_000_000_000, description="at most so many, drawn evenly from the groups; empty: all"
     )
     only_correct: bool = Field(False, description="only images that the model gets right")
+
+
+class Passes(StrictModel):
+    """How the network computes what it is asked."""
+
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="of the network's passes; bf16 is two to three times faster and rounds maps"
     )
     channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
     fold_batch_norm: bool = Field(False, description="batch norms folded into the convolutions before them")
+
+
+class Explain(Passes, ImageSelection):
+    """Which images are explained, and how the network computes their maps."""
+
+    @property
+    def selection(self) -> ImageSelection:
+        """Return which images are explained."""
+        return ImageSelection(**self.model_dump(include=set(ImageSelection.model_fields)))
+
+    @property
+    def passes(self) -> Passes:
+        """Return how the network computes their maps."""
+        return Passes(**self.model_dump(include=set(Passes.model_fields)))
 
 
 class Battery(StrictModel):

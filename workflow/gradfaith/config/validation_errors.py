@@ -11,15 +11,19 @@ from gradfaith.registry import did_you_mean
 
 def invalid_study(where: str, error: ValidationError, model: type[BaseModel]) -> StudyInvalid:
     """Return the error that lists all problems of a document, one line each."""
-    other = [
-        found for found in error.errors() if found["type"] != "literal_error" or not isinstance(found["input"], dict)
-    ]
-    lines = dict.fromkeys(_line(problem, model) for problem in other)  # of a union only the branch that was meant
     return StudyInvalid(
-        problem=f"{where}: " + "\n    ".join(lines),
+        problem=f"{where}: " + "\n    ".join(describe_problems(error, model)),
         reason="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
         fix="Mend these keys; config/README.md explains each.",
     )
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return a line for each problem: the key's path, and what is wrong with it."""
+    other = [
+        found for found in error.errors() if found["type"] != "literal_error" or not isinstance(found["input"], dict)
+    ]
+    return list(dict.fromkeys(_line(problem, model) for problem in other))  # of a union only the branch that was meant
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
+from gradfaith.config.job_settings import MethodSettings
 from gradfaith.dag.plan import Plan
 from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
@@ -203,7 +204,7 @@ def planned_epochs(plan: Plan) -> int:
 def maps_per_image(plan: Plan, arch: str, bundle: str) -> int:
     """Return the number of maps per image: one per method, and the shuffled copies."""
     copies = plan.study.controls.copies
-    return sum(1 + copies * use["shuffled"] for use in plan.method_settings(arch, bundle).values())
+    return sum(1 + copies * use.shuffled for use in plan.method_settings(arch, bundle).values())
 
 
 def _work_of_epochs(plan: Plan, job: RunningJob, work: JobWork) -> JobWork:
@@ -216,11 +217,9 @@ def _work_of_epochs(plan: Plan, job: RunningJob, work: JobWork) -> JobWork:
     return replace(work, units=work.units * len(epochs) / planned, least_seconds=sum(epochs))
 
 
-def _passes_per_map(use: Mapping[str, Any]) -> float:
-    declared = registry.entry(use["group"], use["use"]).declared
-    return sum(
-        _resolve_count(declared.get(kind, 0), use["options"]) for kind in ("forwards", "backwards", "head_passes")
-    )
+def _passes_per_map(use: MethodSettings) -> float:
+    declared = registry.entry(use.group, use.use).declared
+    return sum(_resolve_count(declared.get(kind, 0), use.options) for kind in ("forwards", "backwards", "head_passes"))
 
 
 def _resolve_count(declared: int | str, options: Mapping[str, Any]) -> float:

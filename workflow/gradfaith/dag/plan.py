@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -18,9 +18,10 @@ from gradfaith.config import options
 from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve_class_map
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
+from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.locate import add_inherited_keys, trained_classes
 from gradfaith.config.sections import RECIPE_VERSION
-from gradfaith.config.study import Bundle, MethodUse, PluginUse, Study
+from gradfaith.config.study import MethodUse, PluginUse, Study
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import BrokenPlugin, StudyInvalid
 from gradfaith.storage.paths import StudyPaths
@@ -29,6 +30,12 @@ from gradfaith.vocabulary import SHUFFLED
 CONTROLS = "controls"  # the bundle every study has
 ORGAN = "lungs"  # the control that needs to know the organ
 AUDIT = "audit"  # the figure every study has
+
+
+class BundledMethod(MethodUse):
+    """A method or control of a bundle, with the group of plug-ins that it belongs to."""
+
+    group: Literal["methods", "controls"]
 
 
 @dataclass(frozen=True)
@@ -78,14 +85,14 @@ class Plan:
         return list(self.study.architectures)
 
     @cached_property
-    def bundles(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return bundle -> label -> settings of a method (group, file, layer, options), the controls' bundle last."""
-        own = {name: _method_uses(bundle) for name, bundle in self.study.bundles.items()}
+    def bundles(self) -> dict[str, dict[str, BundledMethod]]:
+        """Return bundle -> label -> method, the controls' bundle last."""
+        own = {
+            name: {label: BundledMethod(group="methods", **use.model_dump()) for label, use in bundle.methods.items()}
+            for name, bundle in self.study.bundles.items()
+        }
         controls = {
-            name: {
-                "group": "controls",
-                **MethodUse(use=name, options=options.complete("controls", name, {})).model_dump(),
-            }
+            name: BundledMethod(group="controls", use=name, options=options.complete("controls", name, {}))
             for name in registry.names("controls")
             if name != ORGAN or self.dataset.organ
         }
@@ -171,23 +178,26 @@ class Plan:
         started = {self.starting_weights(arch) for arch, _ in specs}
         return [name for name in names if self.paths.pretrained(name) in started]
 
-    def layer_of(self, arch: str, use: Mapping[str, Any]) -> str:
+    def layer_of(self, arch: str, use: BundledMethod) -> str:
         """Return the layer of a method: the one given for this architecture, else the method's own, else the architecture's."""
-        given = use["layer"]
-        given = given.get(arch, "") if isinstance(given, Mapping) else given
-        own = registry.entry(use["group"], use["use"]).declared.get("default_layer", "")
+        given = use.layer if isinstance(use.layer, str) else use.layer.get(arch, "")
+        own = registry.entry(use.group, use.use).declared.get("default_layer", "")
         return given or own or self.study.architectures[arch].layer
 
-    def method_settings(self, arch: str, bundle: str) -> dict[str, dict[str, Any]]:
+    def method_on(self, arch: str, use: BundledMethod, *, shuffled: bool) -> MethodSettings:
+        """Return the settings of a method on an architecture; `shuffled`: whether its maps have shuffled copies."""
+        how = use.model_dump(exclude={"only", "layer"})
+        return MethodSettings(**how, layer=self.layer_of(arch, use), shuffled=shuffled)
+
+    def method_settings(self, arch: str, bundle: str) -> dict[str, MethodSettings]:
         """Return label -> settings of the methods that a bundle applies to an architecture."""
         return {
-            label: {key: value for key, value in use.items() if key != "only"}
-            | {"layer": self.layer_of(arch, use), "shuffled": self.is_shuffled(label)}
+            label: self.method_on(arch, use, shuffled=self.is_shuffled(label))
             for label, use in self.bundles[bundle].items()
-            if arch in (use["only"] or [arch])
+            if arch in (use.only or [arch])
         }
 
-    def all_method_settings(self, arch: str) -> dict[str, dict[str, Any]]:
+    def all_method_settings(self, arch: str) -> dict[str, MethodSettings]:
         """Return label -> settings of every method that the study applies to an architecture."""
         return {
             label: settings for bundle in self.bundles for label, settings in self.method_settings(arch, bundle).items()
@@ -263,7 +273,3 @@ class Plan:
         """Return one path per model that the bundle has a method for."""
         archs = [arch for arch in self.architectures if bundle in self.bundles_of(arch)]
         return [path.format(arch=arch, seed=seed, bundle=bundle) for arch, seed in product(archs, self.study.seeds)]
-
-
-def _method_uses(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    return {label: {"group": "methods", **use.model_dump()} for label, use in bundle.methods.items()}

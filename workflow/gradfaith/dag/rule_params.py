@@ -1,16 +1,17 @@
 """The `params` of each rule: the part of the study that decides its numbers, and the digest of the code that computes them.
 
-The settings of a rule hold all that decides its numbers and nothing else, so that a change of one key makes stale what that
-key decides. How the machine is used is in no params: scripts read the study's `compute` section, which makes nothing stale.
+The settings of a rule (config/job_settings.py) hold all that decides its numbers and nothing else, so that a change of one
+key makes stale what that key decides. How the machine is used is in no params: scripts read the study's `compute` section, which makes nothing stale.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
-from gradfaith.config import derived_metrics
+from gradfaith.config import derived_metrics, job_settings, result_settings
+from gradfaith.config.sections import Recipe
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.data import raw_files
@@ -25,146 +26,164 @@ NOT_IN_PROVENANCE = frozenset(
 )  # scripts that make no scores
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
-PASSES = {"precision", "channels_last", "fold_batch_norm"}  # how the network computes, not which images it explains
-
 
 @dataclass(frozen=True)
 class RuleParams:
-    """Make the `params` of the rules: a method called like the rule; of localization and agreement, `metrics`."""
+    """Make the `params` of the rules: a method called like the rule."""
 
     plan: Plan
 
-    def data(self) -> dict[str, Any]:
-        """Return how the dataset is read; where its folder lies decides nothing."""
-        dataset = self.plan.dataset
-        return {
-            "name": dataset.name,
-            "reader": dataset.reader,
-            "options": dataset.options,
-            "classes": dataset.classes,
-            "private": dataset.private,
-        }
+    @property
+    def data_settings(self) -> job_settings.DataSettings:
+        """Return how the dataset is read."""
+        return job_settings.DataSettings(**self._data())
+
+    def _data(self) -> dict[str, Any]:
+        return self.plan.dataset.model_dump(include=set(job_settings.DataSettings.model_fields))
+
+    def list_raw(self) -> dict[str, Any]:
+        return self.data_settings.params()
 
     def raw_content(self) -> str:
         """Return a digest of the raw files that the reader reads; of fetched ones, of what was edited since."""
         dataset, record = self.plan.dataset, Path(self.plan.paths.fetched(self.plan.dataset.name))
         if dataset.raw is None or (dataset.fetched and not record.is_file()):
             return ""
-        raw = raw_files.open_raw(self.data(), dataset.raw)
+        raw = raw_files.open_raw(self.data_settings, dataset.raw)
         if dataset.fetched:
             return raw_files.edits_digest(raw, record)
         return raw_files.listing_digest(raw_files.list_files(raw, paths.raw_digests(dataset.name)))
 
     def fetch(self) -> dict[str, Any]:
         """Return the sources in their order."""
-        dataset = self.plan.dataset
-        return {"sources": [source.model_dump(exclude_none=True) for source in dataset.sources], "files": dataset.files}
+        return job_settings.FetchSettings(sources=self.plan.dataset.sources, files=self.plan.dataset.files).params()
 
     def group(self) -> dict[str, Any]:
-        how = self.plan.dataset.groups
-        return self.data() | {"groups": how.model_dump() if how else {}}
+        return job_settings.GroupSettings(**self._data(), groups=self.plan.dataset.groups).params()
 
     def index(self) -> dict[str, Any]:
-        return self.data() | {"max_bad_files": self.plan.study.dataset.max_bad_files}
+        return job_settings.IndexSettings(**self._data(), max_bad_files=self.plan.study.dataset.max_bad_files).params()
 
     def split(self) -> dict[str, Any]:
-        study = self.plan.study
-        asked = study.split.model_dump(exclude={"leak_limit", "allow_leaky_split"})
-        return asked | {"seed": self._split_seed(), "classes": self.plan.dataset.classes}
+        return self._split.params()
 
-    def _split_seed(self) -> int:
-        own = self.plan.study.split.seed
-        return self.plan.study.seed if own is None else own
+    @property
+    def _split(self) -> job_settings.SplitSettings:
+        study, exclude = self.plan.study, {"seed", "leak_limit", "allow_leaky_split"}
+        seed = study.seed if study.split.seed is None else study.split.seed
+        return job_settings.SplitSettings(
+            **study.split.model_dump(exclude=exclude), seed=seed, classes=self.plan.dataset.classes
+        )
 
     def pack_images(self) -> dict[str, Any]:
-        return self.data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
+        return job_settings.PackImagesSettings(**self._packed()).params()
+
+    def _packed(self) -> dict[str, Any]:
+        return self._data() | self.plan.study.image.model_dump(include={"size", "fit", "channels", "harmonise"})
 
     def audit(self) -> dict[str, Any]:
-        return self.pack_images() | {
-            "split": self.split(),
-            "files": self.plan.dataset.files,
-            "claimed": self.plan.dataset.claimed,
-            "external": self.plan.study.external or "",
-        }
+        files, claimed = self.plan.dataset.files, self.plan.dataset.claimed
+        external = self.plan.study.external or ""
+        more = {"split": self._split, "files": files, "claimed": claimed, "external": external}
+        return job_settings.AuditSettings(**self._packed(), **more).params()
 
     def leakage_check(self) -> dict[str, Any]:
-        return self.plan.study.split.model_dump(include={"by", "leak_limit", "allow_leaky_split"})
+        how = self.plan.study.split.model_dump(include=set(job_settings.LeakageCheckSettings.model_fields))
+        return job_settings.LeakageCheckSettings(**how).params()
 
     def train(self, arch: str) -> dict[str, Any]:
         """Return all that decides the weights of an architecture, except the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
-        mapped = (
-            {"class_map": self.plan.class_outputs} if self.plan.class_outputs else {}
-        )  # a key that most models never had
-        return mapped | {
-            "spec": spec.model_dump(exclude={"weights", "layer"}) | {"timm": spec.timm or arch},
-            "image": study.image.model_dump(include={"size", "channels", "mean", "std"}),
-            "recipe": None if study.training == "none" else study.training.deciding(),
-            "classes": self.plan.dataset.classes,
-        }
+        image = study.image.model_dump(include=set(job_settings.NormalisationSettings.model_fields))
+        return job_settings.TrainSettings(
+            class_map=self.plan.class_outputs,
+            spec=job_settings.NetworkSettings(timm=spec.timm or arch, in_chans=spec.in_chans, options=spec.options),
+            image=job_settings.NormalisationSettings(**image),
+            recipe=None if study.training == "none" else Recipe(**study.training.model_dump(exclude={"weights"})),
+            classes=self.plan.dataset.classes,
+        ).params()
 
     def adopt(self) -> dict[str, Any]:
         """Return which outputs of another study's models stand for which class."""
-        return {
-            "external": self.plan.study.external,
-            "class_map": self.plan.class_outputs,
-            "classes": self.plan.dataset.classes,
-        }
+        study, classes = self.plan.study, self.plan.dataset.classes
+        assert study.external is not None  # else there is no such rule
+        return job_settings.AdoptSettings(
+            external=study.external, class_map=self.plan.class_outputs, classes=classes
+        ).params()
 
     def explain(self, arch: str, bundle: str) -> dict[str, Any]:
         study = self.plan.study
-        return {
-            "seed": study.seed,
-            "explain": study.explain.model_dump(exclude=PASSES),
-            "passes": study.explain.model_dump(include=PASSES),
-            "copies": study.controls.copies,
-            "organ": self.plan.dataset.organ if bundle == CONTROLS else "",
-            "methods": self.plan.method_settings(arch, bundle),
-        }
+        return job_settings.ExplainSettings(
+            seed=study.seed,
+            explain=study.explain.selection,
+            passes=study.explain.passes,
+            copies=study.controls.copies,
+            organ=self._organ(bundle),
+            methods=self.plan.method_settings(arch, bundle),
+        ).params()
+
+    def _organ(self, bundle: str) -> str:
+        return self.plan.dataset.organ if bundle == CONTROLS else ""
 
     def randomise(self, arch: str, bundle: str) -> dict[str, Any]:
-        asked, explained = self.plan.study.randomisation, self.explain(arch, bundle)
+        asked, methods = self.plan.study.randomisation, self.plan.method_settings(arch, bundle)
         assert asked is not None  # else there is no such rule
-        how = asked.model_dump(exclude={"bundles"})
-        return {key: explained[key] for key in ("seed", "passes", "methods")} | how
+        how = {"seed": self.plan.study.seed, "passes": self.plan.study.explain.passes, "methods": methods}
+        return job_settings.RandomiseSettings(**how, **asked.model_dump(exclude={"bundles"})).params()
 
     def faithfulness(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
         """Return metrics and imputers; for a battery that runs the methods again, the methods, too."""
-        asked, explained = self.plan.study.batteries[battery], self.explain(arch, bundle)
-        again = {key: explained[key] for key in ("passes", "organ", "methods")} if asked.kind == RERUN_BATTERY else {}
-        return {"seed": self.plan.study.seed} | asked.model_dump() | again
+        study, asked, methods = (
+            self.plan.study,
+            self.plan.study.batteries[battery],
+            self.plan.method_settings(arch, bundle),
+        )
+        again = job_settings.RerunSettings(passes=study.explain.passes, organ=self._organ(bundle), methods=methods)
+        rerun = again if asked.kind == RERUN_BATTERY else None
+        return job_settings.FaithfulnessSettings(
+            seed=study.seed, metrics=asked.metrics, imputers=asked.imputers, rerun=rerun
+        ).params()
 
     def merge_scores(self) -> dict[str, Any]:
         """Return which scores each composite is made of."""
-        return {
-            label: derived_metrics.composite_sources(self.plan.study, label)[0] for label in self.plan.study.composite
-        }
+        return job_settings.MergeScoresSettings(composites=self._composites).params()
 
-    def metrics(self, family: str) -> dict[str, Any]:
-        return {"seed": self.plan.study.seed, "metrics": _plain(getattr(self.plan.study, family))}
+    @property
+    def _composites(self) -> dict[str, job_settings.CompositeSettings]:
+        study = self.plan.study
+        return {label: derived_metrics.composite_sources(study, label)[0] for label in study.composite}
+
+    def localization(self) -> dict[str, Any]:
+        return job_settings.LocalizationSettings(metrics=self.plan.study.localization).params()
+
+    def agreement(self) -> dict[str, Any]:
+        return job_settings.AgreementSettings(seed=self.plan.study.seed, metrics=self.plan.study.agreement).params()
 
     def across(self) -> dict[str, Any]:
-        return self.metrics("agreement") | {"across": self.plan.study.across}
+        study = self.plan.study
+        return job_settings.AcrossSettings(seed=study.seed, metrics=study.agreement, across=study.across).params()
+
+    def _intervals(self) -> dict[str, Any]:
+        statistics = self.plan.study.statistics
+        how = {"level": statistics.level, "min_groups": statistics.min_groups}
+        return how | {"better": self._better(), "controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
         study = self.plan.study
-        primary = study.primary.model_dump() | {"variant": self._primary_variant()}
-        controls = list(self.plan.bundles[CONTROLS])
-        return study.statistics.model_dump() | {"primary": primary, "better": self._better(), "controls": controls}
+        ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
+        primary = result_settings.PrimaryVariant(**study.primary.model_dump(), variant=self._primary_variant())
+        return result_settings.EstimateSettings(**self._intervals(), **ranks, primary=primary).params()
 
     def meta(self) -> dict[str, Any]:
         """Return how metrics are judged; those that compare models are not."""
-        study, asked = self.plan.study, self.plan.study.meta
+        asked = self.plan.study.meta
         assert asked is not None  # else there is no such rule
-        judged = [(label, registry.entry(group, use.use).declared) for group, named in self.plan.metrics.items()
-                  if group != "agreement" for label, use in named.items()]  # fmt: skip
-        return asked.model_dump() | {
-            "better": {label: declared["better"] for label, declared in judged},
-            "order_only": [label for label, declared in judged if "monotone" in declared.get("invariances", ())],
-            "controls": list(self.plan.bundles[CONTROLS]),
-            "level": study.statistics.level,
-            "min_groups": study.statistics.min_groups,
-        }
+        judged = {label: registry.entry(group, use.use).declared for group, named in self.plan.metrics.items()
+                  if group != "agreement" for label, use in named.items()}  # fmt: skip
+        better = {label: declared["better"] for label, declared in judged.items()}
+        order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
+        how = self._intervals() | {"better": better, "order_only": order_only}
+        return result_settings.MetaSettings(**how, **asked.model_dump()).params()
 
     def _primary_variant(self) -> str:
         """Return the primary variant of the primary metric: its battery's first imputer, all pairs, or the first threshold."""
@@ -174,7 +193,7 @@ class RuleParams:
             option = registry.entry("localization", use.use).declared.get("variants")
             return str(use.options[option][0]) if option else ""
         if study.primary.metric in study.composite:
-            return str(self.merge_scores()[study.primary.metric]["variants"][0])
+            return self._composites[study.primary.metric].variants[0]
         for battery in study.batteries.values():
             if study.primary.metric in battery.metrics:
                 declared = registry.entry("faithfulness", battery.metrics[study.primary.metric].use).declared
@@ -182,44 +201,38 @@ class RuleParams:
         return SEED_PAIRS if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
-        return self.plan.figures[figure].model_dump()
+        return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()
+
+    def table(self, table: str) -> dict[str, Any]:
+        return result_settings.TableSettings(use=table).params()
 
     def study_description(self, figure: str = "") -> dict[str, Any]:
         """Return what captions, axes and tables say of the study; the audit's page shows no model."""
-        study = self.plan.study
-        unseen: dict[str, Any] = {
-            "architectures": [],
-            "seeds": [],
-            "controls": [],
-            "primary": {},
-            "metrics": {},
-            "better": {},
-            "notes": [],
-        }
-        about = {
-            "title": study.title or study.study,
-            "classes": self.plan.dataset.classes,
-            "architectures": self.plan.architectures,
-            "seeds": study.seeds,
-            "controls": list(self.plan.bundles[CONTROLS]),
-            "primary": study.primary.model_dump(),
-            "level": study.statistics.level,
-            "min_groups": study.statistics.min_groups,
-            "ranks": study.statistics.model_dump(include={"rank_controls", "rank_only_correct"}),
-            "metrics": {label: use.use for named in self.plan.metrics.values() for label, use in named.items()},
-            "better": self._better(),
-            "evidence": self.plan.dataset.evidence,
-            "notes": self.plan.table_notes,
-        }
-        return about | unseen if figure and self.plan.figures[figure].use == AUDIT else about
+        study, plan = self.plan.study, self.plan
+        about = result_settings.StudyDescription(
+            **self._intervals(),
+            title=study.title or study.study,
+            classes=plan.dataset.classes,
+            architectures=plan.architectures,
+            seeds=study.seeds,
+            primary=result_settings.PrimaryContrast(**study.primary.model_dump()),
+            ranks=result_settings.RankSettings(
+                **study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
+            ),
+            metrics={label: use.use for named in plan.metrics.values() for label, use in named.items()},
+            evidence=plan.dataset.evidence,
+            notes=plan.table_notes,
+        )
+        is_audit = figure and plan.figures[figure].use == AUDIT
+        return (about.without_models() if is_audit else about).params()
 
     def provenance(self) -> dict[str, Any]:
         """Return the study and its dataset's card, every default filled in."""
         unseen = {"compute", "keep", "figures"}  # they make no number
-        return {
-            "study": self.plan.study.model_dump(mode="json", exclude=unseen),
-            "dataset": self.plan.dataset.model_dump(mode="json"),
-        }
+        study = self.plan.study.model_dump(mode="json", exclude=unseen)
+        return result_settings.ProvenanceSettings(
+            study=study, dataset=self.plan.dataset.model_dump(mode="json")
+        ).params()
 
     def code_digest(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "", table: str = "") -> str:
         """Return the digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
@@ -274,8 +287,8 @@ class RuleParams:
     def _methods(self, bundle: str) -> list[tuple[str, str]]:
         """Return the methods of a bundle, and those whose maps they combine."""
         uses = self.plan.bundles[bundle].values()
-        inner = {("methods", use["options"]["of"]) for use in uses if "of" in use["options"]}
-        return [*((use["group"], use["use"]) for use in uses), *sorted(inner)]
+        inner = {("methods", use.options["of"]) for use in uses if "of" in use.options}
+        return [*((use.group, use.use) for use in uses), *sorted(inner)]
 
     def _better(self) -> dict[str, str]:
         randomised = {RANDOMISATION: "lower"} if self.plan.randomised_bundles else {}
@@ -284,7 +297,3 @@ class RuleParams:
             for group, named in self.plan.metrics.items()
             for label, use in named.items()
         }
-
-
-def _plain(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {label: use.model_dump() for label, use in named.items()}

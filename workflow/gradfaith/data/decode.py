@@ -17,15 +17,15 @@ when this file is imported, the warnings of its parsers when the first image is 
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from gradfaith.config.sections import Image as StudyImage
 from gradfaith.data.fit import Harmoniser, SquareFit
 from gradfaith.errors import GradFaithError, LossyMask, MaskSizeMismatch, UnreadableImage
 
@@ -168,10 +168,10 @@ def _unreadable_image(path: Path, problem: str) -> UnreadableImage:
     )
 
 
-def read_as_in_study(path: Path, image: Mapping[str, Any], *, colour: int) -> NDArray[np.uint8]:  # (c, size, size)
+def read_as_in_study(path: Path, image: StudyImage, *, colour: int) -> NDArray[np.uint8]:  # (c, size, size)
     """Read one image file as the images of a study are.
 
     `image`: the study's key of that name; `colour`: what the dataset's reader decodes, 1 grey or 3 colour.
     """
-    fitted = SquareFit(image["size"], image["fit"]).pixels(decode(path, colour), image["channels"])
-    return Harmoniser(**image["harmonise"])(fitted)
+    fitted = SquareFit(image.size, image.fit).pixels(decode(path, colour), image.channels)
+    return Harmoniser(**image.harmonise.model_dump())(fitted)

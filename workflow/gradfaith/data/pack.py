@@ -6,6 +6,7 @@ digest is over all pixels and masks in order; files that are computed from these
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradfaith.data.manifest import records_by_id
 from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import UnreadableImage
 from gradfaith.storage.hdf5 import ImageWriter
+from gradfaith.vocabulary import Fit
 
 REGIONS = ("evidence", "lungs", "body", "shortcut")
 PARTS = "parts"  # a number per pixel, beside the regions that are true or false
@@ -32,9 +34,9 @@ def pack_images(
     options: Any,
     *,
     size: int,
-    fit: Any,
+    fit: Fit,
     channels: int,
-    harmonise: Mapping[str, Any],
+    harmonise: Harmoniser,
     threads: int = 1,
     made_from: Mapping[str, str] | None = None,
 ) -> None:
@@ -42,7 +44,7 @@ def pack_images(
 
     `size`, `fit`, `channels` and `harmonise` are the study's key `image:`; `made_from`: digests of what is read.
     """
-    by_id, fitter, smooth = records_by_id(reader, raw, options), SquareFit(size, fit), Harmoniser(**harmonise)
+    by_id, fitter = records_by_id(reader, raw, options), SquareFit(size, fit)
 
     def fit_image(_record: Record, image: DecodedImage) -> FittedImage:
         masks: dict[str, NDArray[Any]] = {
@@ -50,11 +52,11 @@ def pack_images(
         }
         if image.parts is not None:
             masks[PARTS] = fitter.parts(image.parts)
-        return smooth(fitter.pixels(image.pixels, channels)), masks
+        return harmonise(fitter.pixels(image.pixels, channels)), masks
 
     digest, trains = hashlib.sha256(), bool((table["part"] == "train").any())
     tally = np.zeros(256, dtype=np.int64)  # of grey values: sums over it are exact, whatever the number of images
-    stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": dict(harmonise)}
+    stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": asdict(harmonise)}
     records = ((by_id[image], part) for image, part in zip(table["image_id"], table["part"], strict=True))
     with ImageWriter(
         path, list(table["image_id"]), (*REGIONS, PARTS), (channels, size, size), stamp, made_from

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
+from gradfaith.config.job_settings import DataSettings
 from gradfaith.data.private_names import PrivateReader, read_or_make_key
 from gradfaith.data.readers.contract import Reader
 from gradfaith.errors import BrokenDocument, DatasetInvalid, NotInStudy
@@ -51,12 +52,12 @@ class RawData:
     options: Any
 
 
-def open_raw(settings: Mapping[str, Any], folder: str | None) -> RawData:
-    """Return the raw data of a dataset; `settings`: its name, reader, options and whether it is private."""
-    reader: Reader = registry.load("readers", settings["reader"])
-    options, raw = reader.Options(**settings["options"]), Path(folder) if folder else None
-    if settings["private"]:
-        reader = PrivateReader(reader, read_or_make_key(paths.private_key(settings["name"])))
+def open_raw(settings: DataSettings, folder: str | None) -> RawData:
+    """Return the raw data of a dataset that lies in `folder`, or is computed."""
+    reader: Reader = registry.load("readers", settings.reader)
+    options, raw = reader.Options(**settings.options), Path(folder) if folder else None
+    if settings.private:
+        reader = PrivateReader(reader, read_or_make_key(paths.private_key(settings.name)))
     return RawData(reader, raw, options)
 
 

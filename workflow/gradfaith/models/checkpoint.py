@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 
+from gradfaith.config.job_settings import AdoptSettings
 from gradfaith.errors import BrokenDocument, ModelUnusable
 from gradfaith.models import weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -51,20 +52,20 @@ def adopt_card(
     weights: Path,
     card: Path,
     predictions: pd.DataFrame,
-    settings: Mapping[str, Any],
+    settings: AdoptSettings,
     probe: Callable[[Classifier], None],
 ) -> dict[str, Any]:
     """Return the card of another study's model under this study's classes.
 
     `predictions` are the model's own, for its temperature; `probe` refuses a network that a method cannot explain.
     """
-    spec = load(weights, card).spec.with_class_map(settings["class_map"])
+    spec = load(weights, card).spec.with_class_map(settings.class_map)
     probe(build_classifier(spec))
     return {
         **read_card(card),
         "spec": spec.to_json(),
-        "classes": list(settings["classes"]),
-        "external": settings["external"],
+        "classes": list(settings.classes),
+        "external": settings.external,
         "temperature": float(predictions["temperature"].iloc[0]),
     }
 

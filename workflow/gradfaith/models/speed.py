@@ -8,28 +8,25 @@ precision, and the folded network must have the logits of the unfolded one. What
 activation) keeps the norm's name, so layer names stay valid. Images and scores stay in single precision.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gradfaith.config.study import Passes
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images
 
 LARGEST_LOGIT_CHANGE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
 
 
-def prepare_for_speed(classifier: Classifier, options: Mapping[str, Any]) -> Classifier:
-    """Change `classifier` in place as the options say, and return it; it must not be trained afterwards.
-
-    `options` has the keys fold_batch_norm (bool), channels_last (bool) and precision (float32 or bf16).
-    """
-    if options["fold_batch_norm"]:
+def prepare_for_speed(classifier: Classifier, passes: Passes) -> Classifier:
+    """Change `classifier` in place as the study's settings say, and return it; it must not be trained afterwards."""
+    if passes.fold_batch_norm:
         _fold_batch_norms(classifier)
-    layout = torch.channels_last if options["channels_last"] else torch.preserve_format
-    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[options["precision"]]
+    layout = torch.channels_last if passes.channels_last else torch.preserve_format
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[passes.precision]
     if dtype is torch.bfloat16 or layout is torch.channels_last:
         classifier.net.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
         classifier.net.register_forward_pre_hook(

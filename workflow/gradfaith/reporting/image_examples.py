@@ -8,11 +8,12 @@
 At most one image per group while there are other groups. Ties go by image id. Cost: none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
 
+from gradfaith.config.result_settings import PrimaryContrast
 from gradfaith.reporting import metric_rows
 from gradfaith.rng import generator
 
@@ -22,7 +23,7 @@ SelectionRule = Literal["median", "random"]
 def choose_images(
     predictions: pd.DataFrame,  # of the models shown, one row per model and image
     scores: pd.DataFrame,
-    primary: Mapping[str, str],
+    primary: PrimaryContrast,
     classes: Sequence[str],
     *,
     count: int,
@@ -52,7 +53,7 @@ def choose_images(
 
 
 def typicality_values(
-    predictions: pd.DataFrame, scores: pd.DataFrame, primary: Mapping[str, str], classes: Sequence[str]
+    predictions: pd.DataFrame, scores: pd.DataFrame, primary: PrimaryContrast, classes: Sequence[str]
 ) -> pd.Series:
     """Return the number that an image is chosen by, by image id.
 
@@ -60,7 +61,7 @@ def typicality_values(
     """
     scores = metric_rows.rows_of_single_architectures(scores)
     rows = metric_rows.rows_of_metric(
-        scores[(scores["method"] == primary["method"]) & scores["seed"].isin(predictions["seed"])], primary["metric"]
+        scores[(scores["method"] == primary.method) & scores["seed"].isin(predictions["seed"])], primary.metric
     )
     score = rows[rows["status"] == "ok"].groupby("image_id")["value"].mean()
     label = predictions.drop_duplicates("image_id").set_index("image_id")["label"]

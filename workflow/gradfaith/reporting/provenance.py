@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gradfaith import __version__
+from gradfaith.config.result_settings import ProvenanceSettings
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.storage import json_file
 from gradfaith.storage.hdf5 import ImageStore
@@ -32,7 +33,12 @@ VERSIONED_PACKAGES = (
 
 
 def collect_provenance(
-    study: Mapping[str, Any], code: Mapping[str, str], images: ImageStore, audit: Any, splits: Any, cards: Sequence[str]
+    settings: ProvenanceSettings,
+    code: Mapping[str, str],
+    images: ImageStore,
+    audit: Any,
+    splits: Any,
+    cards: Sequence[str],
 ) -> dict[str, Any]:
     """Return the study's settings, the digests of data, models and code, and the versions of all software.
 
@@ -41,8 +47,8 @@ def collect_provenance(
     """
     return {
         "gradfaith": __version__,
-        "study": study["study"],
-        "dataset": study["dataset"]
+        "study": settings.study,
+        "dataset": settings.dataset
         | {"images": audit["images"], "groups": audit["groups"], "group_kind": audit["group_kind"]},
         "images_digest": images.digest,
         "splits": splits,

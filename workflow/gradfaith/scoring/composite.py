@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import registry
+from gradfaith.config.job_settings import CompositeSettings
 from gradfaith.metrics.contract import Result, Values, assign_status
 from gradfaith.storage.identity import Identity
 from gradfaith.storage.parquet import SCORES, empty, read_groups
@@ -26,14 +27,13 @@ from gradfaith.vocabulary import NOT_OK
 
 WORST_FIRST = NOT_OK[::-1]
 MAP_KEY = ["arch", "seed", "method", "copy", "target", "image_id"]  # the columns that identify one map
-CompositeSettings = Mapping[str, Any]  # use, options, parts (metric and variant of each), variants
 
 
 def merge_tables(tables: Sequence[str], composites: Mapping[str, CompositeSettings]) -> Iterator[pd.DataFrame]:
     """Yield the rows of all score tables, one table after the other, then those of the composites; `composites`: by label."""
     for path in tables:
         yield from read_groups(path, SCORES)
-    wanted = {part["metric"] for settings in composites.values() for part in settings["parts"].values()}
+    wanted = {part.metric for settings in composites.values() for part in settings.parts.values()}
     cells: dict[tuple[object, ...], list[Iterator[pd.DataFrame]]] = {}
     for path, place in ((path, Identity.of_place(path)) for path in tables if wanted):
         if place.kind == "faithfulness":
@@ -77,20 +77,20 @@ def _images(rows: pd.DataFrame) -> pd.MultiIndex:
 def score_composites(scores: pd.DataFrame, composites: Mapping[str, CompositeSettings]) -> Iterator[pd.DataFrame]:
     """Yield the score rows of every composite and variant, from all scores of some images."""
     for label, settings in composites.items():
-        for variant in settings["variants"]:
+        for variant in settings.variants:
             yield _composite_rows(scores, label, settings, variant)
 
 
 def _composite_rows(scores: pd.DataFrame, label: str, settings: CompositeSettings, variant: str) -> pd.DataFrame:
     """Return one composite in one variant, for every map of which any of its parts has a row."""
     parts = {
-        name: scores[(scores["metric"] == part["metric"]) & (scores["variant"] == (part["variant"] or variant))]
-        for name, part in settings["parts"].items()
+        name: scores[(scores["metric"] == part.metric) & (scores["variant"] == (part.variant or variant))]
+        for name, part in settings.parts.items()
     }
     maps = pd.concat(parts.values()).drop_duplicates(MAP_KEY).reset_index(drop=True)
     index = pd.MultiIndex.from_frame(maps[MAP_KEY])
     results = {name: _result(part.set_index(MAP_KEY).reindex(index)) for name, part in parts.items()}
-    composite = score_composite(registry.load("composite", settings["use"]), results, settings["options"])
+    composite = score_composite(registry.load("composite", settings.use), results, settings.options)
     columns: Mapping[str, Any] = {
         "metric": label,
         "variant": variant,

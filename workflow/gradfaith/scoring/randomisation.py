@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from gradfaith import rng
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.attribution.cell import MapCell, sample_evenly
+from gradfaith.config.job_settings import RandomiseSettings
+from gradfaith.config.study import Passes
 from gradfaith.errors import GradFaithError
 from gradfaith.metrics.contract import Result, concatenate_results
 from gradfaith.metrics.maps.rank_correlation import rank_agreement, variant_name
@@ -50,23 +52,23 @@ class TrainedMaps:
 
 
 def score_randomisation(
-    model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, settings: Mapping[str, Any],
+    model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, settings: RandomiseSettings,
     cell: Mapping[str, Any], *, batch_limit: BatchLimit,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Yield one score row per image, method, order and step, a table per method and step; `cell`: columns arch and seed."""
-    trained = TrainedMaps(maps, select_rows(maps, predictions, settings["max_images"], settings["seed"]))
-    table, key = trained.table, (settings["seed"], cell["arch"], cell["seed"])
-    methods = [replace(method, shuffled=False) for method in bind_methods(model, settings["methods"])]
+    trained = TrainedMaps(maps, select_rows(maps, predictions, settings.max_images, settings.seed))
+    table, key = trained.table, (settings.seed, cell["arch"], cell["seed"])
+    methods = [replace(method, shuffled=False) for method in bind_methods(model, settings.methods)]
     by_image = index_by_image(predictions)
-    cascade = randomise_in_steps(model, settings["orders"], settings["steps"], seed=rng.seed(*key, RANDOMISATION))
+    cascade = randomise_in_steps(model, settings.orders, settings.steps, seed=rng.seed(*key, RANDOMISATION))
     for order, step, randomised in cascade:
         on_step = MapCell(
             randomised, images.pixels, table, methods, key=key, copies=1, batch_limit=batch_limit, probe_layers=False
         )
-        for label, result in prepare_and_compare(on_step, settings["passes"], trained).items():
+        for label, result in prepare_and_compare(on_step, settings.passes, trained).items():
             columns = {
                 **cell, "method": label, "copy": 0, "layer": maps.methods[label].layer, "target": "predicted",
-                "metric": RANDOMISATION, "variant": variant_name(order, step, settings["steps"]),
+                "metric": RANDOMISATION, "variant": variant_name(order, step, settings.steps),
             }  # fmt: skip
             yield score_table(result, list(table["image_id"]), by_image, columns)
 
@@ -80,7 +82,7 @@ def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | Non
     return selected
 
 
-def prepare_and_compare(cell: MapCell, passes: Mapping[str, Any], trained: TrainedMaps) -> dict[str, Result]:
+def prepare_and_compare(cell: MapCell, passes: Passes, trained: TrainedMaps) -> dict[str, Result]:
     """Prepare the network for speed as the study sets, and compare; if it cannot be prepared, all methods have failed."""
     try:
         ready = prepare_for_speed(cell.classifier, passes)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import registry
+from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import BoundPlugins, Result, concatenate_results
 from gradfaith.storage.hdf5 import MapStore
 from gradfaith.storage.map_info import MapInfo
@@ -29,9 +30,9 @@ class MethodCopy(NamedTuple):
     copy: int  # of a shuffled method: its number; else 0
 
 
-def load_plugins(group: str, uses: Mapping[str, Mapping[str, Any]]) -> BoundPlugins:
-    """Load the metrics or imputers that a study names; `uses`: label -> file ("use") and options."""
-    return {label: (registry.load(group, use["use"]), use["options"]) for label, use in uses.items()}
+def load_plugins(group: str, uses: Mapping[str, PluginUse]) -> BoundPlugins:
+    """Load the metrics or imputers that a study names, by its labels."""
+    return {label: (registry.load(group, use.use), use.options) for label, use in uses.items()}
 
 
 def rows_of_target(rows: pd.DataFrame, target: str) -> Any:

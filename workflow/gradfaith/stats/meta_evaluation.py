@@ -19,7 +19,6 @@ does not change them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,18 +31,31 @@ from gradfaith.stats.winrates import TIE_TOLERANCE
 from gradfaith.vocabulary import SHUFFLED
 
 
-def evaluate_metrics(scores: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+def evaluate_metrics(
+    scores: pd.DataFrame,
+    truth: Sequence[str],
+    better: Mapping[str, str],
+    controls: Sequence[str],
+    *,
+    against: str,
+    order_only: Sequence[str],
+    rule: IntervalRule = DEFAULT_RULE,
+) -> pd.DataFrame:
     """Return the rank agreement of every metric with each truth, and how controls score on it.
 
-    `settings` are the parameters of the rule `meta`: truth, against, better, controls, order_only, level, min_groups.
+    Args:
+        truth: metrics that say how good a map is.
+        better: metric -> higher, lower or neither; other metrics are not judged.
+        controls: labels of the controls.
+        against: the metric that every other is compared with; "": none.
+        order_only: metrics that read only the order of a map's values.
+        rule: of the intervals.
     """
-    selected = select_comparable(scores[(scores["part"] == "test") & scores["metric"].isin(settings["better"])])
-    rule = IntervalRule(level=settings["level"], min_groups=settings["min_groups"])
-    better, controls = settings["better"], settings["controls"]
-    agreement = rank_agreement_with_truth(selected, settings["truth"], better, controls, settings["against"], rule)
+    selected = select_comparable(scores[(scores["part"] == "test") & scores["metric"].isin(better)])
+    agreement = rank_agreement_with_truth(selected, truth, better, controls, against, rule)
     of_controls = controls_that_fool(selected, better, controls, rule).assign(truth="", n_wrong=0)
     table = pd.concat([agreement.assign(fooled=False), of_controls], ignore_index=True)
-    return table.assign(order_only=table["metric"].isin(settings["order_only"]))
+    return table.assign(order_only=table["metric"].isin(order_only))
 
 
 CONTROL_KEYS = ("view", "arch", "metric", "variant", "who", "measure")

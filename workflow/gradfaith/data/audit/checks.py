@@ -27,11 +27,11 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from gradfaith import rng
+from gradfaith.config.job_settings import SplitSettings
 from gradfaith.data.grouping import similarity
 from gradfaith.data.lungs import lung_mask
 from gradfaith.data.split import split
 from gradfaith.errors import SplitImpossible
-from gradfaith.vocabulary import PARTS
 
 NEAR_DUPLICATE_NCC = 0.97  # correlation at 128 px from which two images are near duplicates
 MAX_LISTED = 60  # images or pairs that are named
@@ -144,7 +144,7 @@ def probe_image(pixels: NDArray[np.uint8]) -> ProbeImages:  # (c, h, w) -> (PROB
 
 
 def leakage_probe(
-    thumbs: ProbeImages, air: NDArray[np.float32], table: pd.DataFrame, settings: Mapping[str, Any], seed: int
+    thumbs: ProbeImages, air: NDArray[np.float32], table: pd.DataFrame, settings: SplitSettings, seed: int
 ) -> dict[str, Any]:
     """Measure how well a nearest neighbour tells classes from train to test, on this split and on others.
 
@@ -212,17 +212,16 @@ def _random_test_parts(count: int, seed: int) -> list[NDArray[np.bool_]]:
 
 
 def _group_splits(
-    table: pd.DataFrame, settings: Mapping[str, Any], seed: int
+    table: pd.DataFrame, settings: SplitSettings, seed: int
 ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Make training and test parts of further splits by group."""
-    shares = {part: settings[part] for part in PARTS}
     found = []
     for attempt in range(1, GROUP_SPLITS + 1):
         try:
             part = split(
                 table.drop(columns="part"),
-                shares,
-                classes=settings["classes"],
+                settings.shares,
+                classes=settings.classes,
                 tolerance=1.0,
                 tries=SPLIT_TRIES,
                 seed=rng.seed(seed, "leakage split", attempt),

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from gradfaith.config.job_settings import AuditSettings, LeakageCheckSettings
 from gradfaith.data.audit import checks, shortcuts
 from gradfaith.data.fetch import release
 from gradfaith.data.fit import Harmoniser, SquareFit
@@ -31,7 +32,7 @@ def audit_dataset(
     images: ImageStore,
     reader: Reader,
     raw: Path | None,
-    settings: Mapping[str, Any],
+    settings: AuditSettings,
     groups: Mapping[str, Any] | None,
     *,
     trained: pd.DataFrame | None = None,
@@ -39,12 +40,12 @@ def audit_dataset(
 ) -> dict[str, Any]:
     """Return the complete audit as plain values, for audit.json.
 
-    `images` is the packed store, `reader` and `raw` lead to the original files; `settings` are the rule's;
+    `images` is the packed store, `reader` and `raw` lead to the original files;
     `groups` is the report on inferred groups. `trained`: image hashes and parts of the study from which an
     external evaluation takes its models.
     """
     table = readable_rows(manifest).merge(splits, on="image_id")
-    seed = settings["split"]["seed"]
+    seed = settings.split.seed
     small = np.empty((len(table), checks.PROBE_SIDE, checks.PROBE_SIDE), dtype=np.float32)
     middle = np.empty((len(table), 128, 128), dtype=np.uint8)
     packed, lung_share = [], list[NDArray[np.float32]]()
@@ -60,32 +61,32 @@ def audit_dataset(
         stages = _features_by_stage(table, reader, raw, settings, threads) | stages
     return {
         **checks.count_images(manifest),
-        "release": _release_text(manifest, settings["files"]),
-        "claimed": dict(settings["claimed"]),
+        "release": _release_text(manifest, settings.files),
+        "claimed": dict(settings.claimed),
         "inferred": checks.summarise_grouping(groups),
         "duplicates": checks.exact_duplicates(readable_rows(manifest)),
         "near_duplicates": checks.near_duplicates(middle, table),
-        "seen_before": checks.overlap_with_training(readable_rows(manifest), settings["external"], trained),
-        "leakage": checks.leakage_probe(small, air, table, settings["split"], seed),
+        "seen_before": checks.overlap_with_training(readable_rows(manifest), settings.external, trained),
+        "leakage": checks.leakage_probe(small, air, table, settings.split, seed),
         "shortcuts": {
             stage: shortcuts.shortcut_probe(found, table["label"], table["group"], seed)
             for stage, found in stages.items()
         },
-        "harmonised": settings["harmonise"] != Harmoniser().__dict__,
+        "harmonised": _is_harmonised(settings),
     }
 
 
 def _features_by_stage(
-    table: pd.DataFrame, reader: Reader, raw: Path, settings: Mapping[str, Any], threads: int
+    table: pd.DataFrame, reader: Reader, raw: Path, settings: AuditSettings, threads: int
 ) -> dict[str, pd.DataFrame]:
     """Return features of the images in their files, and of fitted ones before any harmonisation."""
-    options, fitter = reader.Options(**settings["options"]), SquareFit(settings["size"], settings["fit"])
-    smoothed = settings["harmonise"] != Harmoniser().__dict__
+    options, fitter = reader.Options(**settings.options), SquareFit(settings.size, settings.fit)
+    smoothed = _is_harmonised(settings)
 
     def measure(_record: Record, image: DecodedImage) -> tuple[dict[str, float], dict[str, float]]:
         grey = image.pixels if image.pixels.ndim == 2 else image.pixels[..., 1]
         return shortcuts.image_features(grey), shortcuts.image_features(
-            fitter.pixels(image.pixels, settings["channels"])[0]
+            fitter.pixels(image.pixels, settings.channels)[0]
         ) if smoothed else {}
 
     by_id = records_by_id(reader, raw, options)
@@ -101,6 +102,10 @@ def _features_by_stage(
     return {"in the files": native} | fitted
 
 
+def _is_harmonised(settings: AuditSettings) -> bool:
+    return Harmoniser(**settings.harmonise.model_dump()) != Harmoniser()
+
+
 def _resize_to_128(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (128, 128)
     return np.asarray(Image.fromarray(pixels[0]).resize((128, 128), Image.Resampling.BOX))
 
@@ -113,16 +118,16 @@ def _release_text(manifest: pd.DataFrame, files: str) -> str:
     return release.match_release(names, Path(files)).text
 
 
-def check_leakage(audit: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> dict[str, Any]:
     """Return the probe's result and the warning for every table; raise LeakySplit if the leak is not allowed.
 
-    `audit` is audit.json, `settings` the study's split.
+    `audit` is audit.json.
     """
     _refuse_known_images(audit["seen_before"])
-    this, limit = audit["leakage"]["this"], settings["leak_limit"]
+    this, limit = audit["leakage"]["this"], settings.leak_limit
     probe = this["whole"] if this else None
-    leaks = settings["by"] == "slice" or (probe is not None and probe > limit)
-    if leaks and not settings["allow_leaky_split"]:
+    leaks = settings.by == "slice" or (probe is not None and probe > limit)
+    if leaks and not settings.allow_leaky_split:
         raise LeakySplit(
             problem=f"one nearest neighbour at {audit['leakage']['side']} px names {probe:.3f} of the test part's classes "
             f"(balanced; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
@@ -135,10 +140,10 @@ def check_leakage(audit: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
         if probe is not None
         else audit["leakage"]["reason"]
     )
-    how = "Slices of one patient lie on both sides of this split" if settings["by"] == "slice" else "This split leaks"
+    how = "Slices of one patient lie on both sides of this split" if settings.by == "slice" else "This split leaks"
     return {
         "leaky": leaks,
-        "by": settings["by"],
+        "by": settings.by,
         "probe": probe,
         "limit": limit,
         "caution": f"LEAKY SPLIT. {how} ({said}): these numbers measure memory as well as skill." if leaks else "",

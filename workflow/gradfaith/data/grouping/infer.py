@@ -18,7 +18,7 @@ tiles of them, so that memory grows with the images alone; benchmarks/groups.py 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -244,14 +244,14 @@ class GroupingResult:
 
 
 def group_dataset(
-    reader: Reader, raw: Path | None, options: Any, settings: Mapping[str, Any], *, threads: int = 1
+    reader: Reader, raw: Path | None, options: Any, grouping: Grouping, *, threads: int = 1
 ) -> GroupingResult:
     """Infer the groups of a reader's dataset, reading every image once.
 
-    `raw` and `options` are the reader's, `settings` the dataset's key `groups:`. An image that cannot be read
+    `raw` and `options` are the reader's, `grouping` the dataset's key `groups:`. An image that cannot be read
     has no group: the manifest names it.
     """
-    grouping, records, hashes = Grouping(**settings), list[Record](), list[str]()
+    records, hashes = list[Record](), list[str]()
 
     def view(_record: Record, image: DecodedImage) -> tuple[similarity.ImageViews, str]:
         grey = image.pixels if image.pixels.ndim == 2 else np.asarray(Image.fromarray(image.pixels).convert("L"))

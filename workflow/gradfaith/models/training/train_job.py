@@ -22,10 +22,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gradfaith.config.sections import Recipe
+from gradfaith.config.job_settings import TrainSettings
 from gradfaith.errors import ModelUnusable, OutOfMemory
-from gradfaith.models import weight_file
-from gradfaith.models.checkpoint import spec_with_head_of_file
+from gradfaith.models import checkpoint, weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.training.checkpoints import CheckpointKeeper
 from gradfaith.models.training.image_source import open_image_source
@@ -46,7 +45,7 @@ class MachineSettings:
 
 
 def train_model(
-    settings: Mapping[str, Any],
+    settings: TrainSettings,
     images: ImageStore,
     table: pd.DataFrame,
     *,
@@ -66,17 +65,17 @@ def train_model(
         keeper: saves and loads the checkpoints of this training.
     """
     spec = _classifier_spec(settings, images)
-    if class_map := settings.get("class_map"):
+    if settings.class_map:
         assert weights is not None  # the study refuses a class map where a network is trained
-        spec = spec_with_head_of_file(spec, weights, class_map, settings["classes"])
+        spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
     probe(build_classifier(spec, seed=seed).to(device))  # a network only for the probe: training builds its own
-    if settings["recipe"] is None:
+    if settings.recipe is None:
         return _load_unchanged(spec, weights)
-    class_number = {name: number for number, name in enumerate(settings["classes"])}
+    class_number = {name: number for number, name in enumerate(settings.classes)}
     with _explain_out_of_memory(device):
         return train(
             spec,
-            Recipe.from_dict(settings["recipe"]),
+            settings.recipe,
             open_image_source(images, list(table["image_id"]), machine.image_storage, device, machine.memory_limit),
             torch.tensor(table["label"].map(class_number).to_numpy()),
             {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
@@ -89,24 +88,24 @@ def train_model(
 
 
 def training_identity(
-    settings: Mapping[str, Any], images: ImageStore, table: pd.DataFrame, *, seed: int, weights: Path | None
+    settings: TrainSettings, images: ImageStore, table: pd.DataFrame, *, seed: int, weights: Path | None
 ) -> dict[str, Any]:
     """Return all that decides the weights; a training resumes only from a state with the same identity."""
     split = table[["image_id", "label", "group", "part"]].to_csv(index=False)
     return {
         "spec": _classifier_spec(settings, images).to_json(),
-        "recipe": _recipe_with_defaults(settings),
+        "recipe": settings.recipe and settings.recipe.to_dict(),
         "seed": seed,
         "images": images.digest,
         "split": hashlib.sha256(split.encode()).hexdigest(),
         "weights": weight_file.checked_sha256(weights) if weights else "",
-        "classes": list(settings["classes"]),  # in the order that numbers the labels
+        "classes": list(settings.classes),  # in the order that numbers the labels
     }
 
 
 def model_card(
     trained: TrainedClassifier,
-    settings: Mapping[str, Any],
+    settings: TrainSettings,
     images: ImageStore,
     wildcards: Any,
     weights: Path | None = None,
@@ -116,14 +115,14 @@ def model_card(
     return {
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
-        "classes": settings["classes"],
-        "recipe": _recipe_with_defaults(settings),
+        "classes": settings.classes,
+        "recipe": settings.recipe and settings.recipe.to_dict(),
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
         "image": images.stamp,  # how files became pixels: an external evaluation must do the same
         "device": devices.device_name(next(trained.classifier.parameters()).device),
-        "threads": settings["recipe"]["threads"] if settings["recipe"] else None,
+        "threads": settings.recipe.threads if settings.recipe else None,
         "started_from": {"file": str(weights), "sha256": weight_file.checked_sha256(weights)} if weights else None,
     }
 
@@ -138,23 +137,25 @@ def write_history(path: str, trained: TrainedClassifier, *, confirm: Callable[[]
         writer.writerows(asdict(row) for row in trained.history)
 
 
-def _recipe_with_defaults(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the recipe with its version and its defaults; None if nothing is trained."""
-    return settings["recipe"] and Recipe.from_dict(settings["recipe"]).to_dict()
-
-
-def _classifier_spec(settings: Mapping[str, Any], images: ImageStore) -> ClassifierSpec:
-    network, image = settings["spec"], settings["image"]
+def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierSpec:
+    network, image = settings.spec, settings.image
     return ClassifierSpec(
-        timm=network["timm"],
-        classes=len(settings["classes"]),
-        channels=image["channels"],
-        in_chans=network["in_chans"],
-        size=image["size"],
-        mean=images.mean if image["mean"] == "train" else image["mean"],
-        std=images.std if image["std"] == "train" else image["std"],
-        options=network["options"],
+        timm=network.timm,
+        classes=len(settings.classes),
+        channels=image.channels,
+        in_chans=network.in_chans,
+        size=image.size,
+        mean=images.mean if image.mean == "train" else image.mean,
+        std=images.std if image.std == "train" else image.std,
+        options=network.options,
     )
+
+
+def save_training(output: Any, trained: TrainedClassifier, card: Mapping[str, Any], keeper: CheckpointKeeper) -> None:
+    """Write history, weights and card, and drop all states but the last; `output`: the rule's, weights and history."""
+    write_history(output.history, trained, confirm=keeper.confirm_lock)
+    checkpoint.save(Path(output.weights).parent, trained.classifier, card, confirm=keeper.confirm_lock)
+    keeper.drop_all_but_last_state()
 
 
 @contextmanager

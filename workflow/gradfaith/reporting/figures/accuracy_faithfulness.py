@@ -22,7 +22,7 @@ FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
 
 
 def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool = True) -> theme.Page:
-    method, archs = method or inputs.primary["method"], list(inputs.architectures)
+    method, archs = method or inputs.primary.method, list(inputs.architectures)
     table = metric_rows.rows_over_all_images(inputs.tables["contrasts" if gain else "estimates"])
     table = table[table["method"] == method]
     metric = metric or _first_label(table, inputs.metrics)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gradfaith.config.result_settings import PrimaryContrast, StudyDescription
 from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 
@@ -49,14 +50,14 @@ class FigureInputs:
     architectures: Sequence[str]
     seeds: Sequence[int]
     controls: Sequence[str]
-    primary: Mapping[str, str]  # metric, method, against
+    primary: PrimaryContrast
     metrics: Mapping[str, str]  # label -> name of the plug-in
-    level: float
+    level: float  # of intervals
+    min_groups: int  # below so many there is no interval
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # predictions: with columns arch and seed
     images: ImageStore | None = None
     maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 SCHEMAS: Mapping[str, parquet.Schema] = {
@@ -73,30 +74,27 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
 TABLE_NAMES = (*SCHEMAS, "predictions")
 
 
-def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: Mapping[str, Any]) -> FigureInputs:
-    """Read the tables and open the stores among `inputs` (name -> path or paths); `stack` closes the stores.
-
-    `about`: title, classes, architectures, seeds, controls, primary, metrics and level of the study, and more for some figures.
-    """
+def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescription) -> FigureInputs:
+    """Read the tables and open the stores among `inputs` (name -> path or paths); `stack` closes the stores."""
     tables = {name: pd.DataFrame() for name in TABLE_NAMES}
     tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
     if "predictions" in inputs:
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
     map_stores = [stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))]
     return FigureInputs(
-        title=about["title"],
-        classes=about["classes"],
-        architectures=about["architectures"],
-        seeds=about["seeds"],
-        controls=about["controls"],
-        primary=about["primary"],
-        metrics=about["metrics"],
-        level=about["level"],
+        title=about.title,
+        classes=about.classes,
+        architectures=about.architectures,
+        seeds=about.seeds,
+        controls=about.controls,
+        primary=about.primary,
+        metrics=about.metrics,
+        level=about.level,
+        min_groups=about.min_groups,
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
         maps={key_of_store(store): store for store in map_stores},
         audit=json_file.read(inputs["audit"]) if "audit" in inputs else {},
-        settings=about,
     )
 
 

@@ -38,7 +38,7 @@ CROSSES_NOTE = "Crosses: intervals of the shuffled copies are in maps.csv."
 
 def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
     table = metric_rows.rows_over_all_images(inputs.tables["estimates"])
-    shown = metric_rows.metrics_to_show(table, inputs.metrics, wanted=metrics, primary=inputs.primary["metric"])
+    shown = metric_rows.metrics_to_show(table, inputs.metrics, wanted=metrics, primary=inputs.primary.metric)
     archs = [name for name in inputs.architectures if name in set(table["arch"])]
     table = table[table["metric"].isin(shown)]
     every = metric_rows.methods_in_display_order(table, inputs.controls)

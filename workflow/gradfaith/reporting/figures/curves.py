@@ -37,7 +37,7 @@ def draw(
     ]
     shown = [name for name in available if not methods or name in methods]
     points = points[points["method"].isin([*shown, control])]
-    rule = IntervalRule(level=inputs.level, min_groups=int(inputs.settings["min_groups"]))
+    rule = IntervalRule(level=inputs.level, min_groups=inputs.min_groups)
     curves = mean_curves(points, rule)
     look = theme.palette(shown) | ({control: (theme.GREY, "o")} if control in set(points["method"]) else {})
     archs = [name for name in inputs.architectures if name in set(curves["arch"])] or [""]

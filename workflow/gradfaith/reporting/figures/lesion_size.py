@@ -25,7 +25,7 @@ def draw(
     control: str = "random-grid",
     metrics: tuple[str, ...] = (),
 ) -> theme.Page:
-    method = method or inputs.primary["method"]
+    method = method or inputs.primary.method
     table = metric_rows.rows_of_single_architectures(inputs.tables["estimates"])
     table = table[(table["by"] == "lesion_size") & table["method"].isin((method, control))]
     shown, archs = (

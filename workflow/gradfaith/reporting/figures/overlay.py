@@ -144,7 +144,7 @@ def font_size_to_fit(names: list[str], side: float, largest: float) -> float:
 def describe_shown_images(shown: Sequence[str], inputs: FigureInputs, choice: SelectionRule) -> str:
     """Return the note under a figure: how its images were chosen, and what the outline is if one is drawn."""
     assert inputs.images is not None
-    metric = metric_rows.display_label(inputs.primary["metric"], inputs.metrics)
+    metric = metric_rows.display_label(inputs.primary.metric, inputs.metrics)
     rule = {
         "median": f"nearest to their class's median {metric}",
         "random": "drawn at random",

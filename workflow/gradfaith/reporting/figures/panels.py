@@ -31,7 +31,7 @@ def draw(
     choice: Literal["median", "random"] = "median",
 ) -> theme.Page:
     assert inputs.images is not None
-    method = method or inputs.primary["method"]
+    method = method or inputs.primary.method
     seed = sorted(inputs.seeds)[seed_rank]
     stores = _stores_by_architecture(inputs, seed, method)
     archs = list(stores)  # those that have maps of the method

@@ -6,10 +6,10 @@ CSV holds the same rows, classes and lesion sizes too.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.metrics.runners.ensemble import ENSEMBLE
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label
@@ -33,11 +33,11 @@ WHAT = (
 )
 
 
-def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return every pair of architectures, and every architecture with the ensemble, on every agreement metric."""
     estimates = tables["estimates"]
     table, own = metric_rows.rows_across_architectures(estimates), metric_rows.rows_over_all_images(estimates)
-    place = {name: number for number, name in enumerate(about["architectures"])}
+    place = {name: number for number, name in enumerate(about.architectures)}
     pairs = sorted(
         table[["arch", "arch2"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda pair: (pair[1] == ENSEMBLE, place[pair[0]], place.get(pair[1], 0)),
@@ -45,26 +45,26 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
     blocks = [_block(table, arch, arch2, about) for arch, arch2 in pairs]
     alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
     named = f"Not compared, as one side alone has a map: {'; '.join(alone)}." if alone else ""
-    lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about["notes"])
+    lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about.notes)
     everything = estimates[~estimates.index.isin(metric_rows.rows_of_single_architectures(estimates).index)]
     data = everything[[name for name in ESTIMATE_COLUMNS if name in everything]]
-    return Sheet(f"Agreement across architectures, {about['title']}", lead, tuple(blocks), data)
+    return Sheet(f"Agreement across architectures, {about.title}", lead, tuple(blocks), data)
 
 
-def _block(table: pd.DataFrame, arch: str, arch2: str, about: Mapping[str, Any]) -> Block:
+def _block(table: pd.DataFrame, arch: str, arch2: str, about: StudyDescription) -> Block:
     own = table[(table["arch"] == arch) & (table["arch2"] == arch2)]
-    metrics = metric_rows.metrics_in_display_order(own, about["metrics"])
+    metrics = metric_rows.metrics_in_display_order(own, about.metrics)
     ensemble = arch2 == ENSEMBLE
     models = table[table["arch2"] == ENSEMBLE].drop_duplicates(["arch", "method"]).groupby("method")["n_seeds"].sum()
     lines = []
-    for method in metric_rows.methods_in_display_order(own, about["controls"]):
+    for method in metric_rows.methods_in_display_order(own, about.controls):
         here = own[own["method"] == method]
         cells = [estimate_cell(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
         voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
         found = here[here["variant"] != BETWEEN_IMAGES]
         counts = [Cell(count_range(found[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
         lines.append([Cell(method), *cells, *voters, *counts])
-    head = ["method", *(text for metric in metrics for text in (display_label(metric, about["metrics"]), "chance"))]
+    head = ["method", *(text for metric in metrics for text in (display_label(metric, about.metrics), "chance"))]
     caption = f"{arch} and the mean of all others" if ensemble else f"{arch} and {arch2}"
     return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *NOT_OK], lines)
 

@@ -1,10 +1,10 @@
 """Table I of the paper: how well each architecture classifies, with intervals, time and size; then class by class."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
@@ -13,10 +13,10 @@ TABLE = Table(needs=("classification", "predictions"))
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")
 
 
-def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return Table I; `predictions` of all models give time and size and may be empty."""
     table, speed = tables["classification"], _time_and_size(tables["predictions"])
-    archs = [name for name in about["architectures"] if name in set(table["arch"])]
+    archs = [name for name in about.architectures if name in set(table["arch"])]
     whole = [
         [
             Cell(arch),
@@ -25,18 +25,18 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sh
         ]
         for arch in archs
     ]
-    there = [metric for metric in RATES if set(table.loc[table["metric"] == metric, "class"]) & set(about["classes"])]
+    there = [metric for metric in RATES if set(table.loc[table["metric"] == metric, "class"]) & set(about.classes)]
     classes = [
         [Cell(arch), Cell(name), *_rate_cells(table, there, **{"arch": arch, "class": name})]
         for arch in archs
-        for name in about["classes"]
+        for name in about.classes
     ]
     head = ["architecture", *map(display_name, RATES)]
     return Sheet(
-        f"Classification, {about['title']}",
+        f"Classification, {about.title}",
         (
-            f"Macro averages over {len(about['classes'])} classes, test part. {interval_sentence(metric_rows.macro_average_rows(table), about)}",
-            *about["notes"],
+            f"Macro averages over {len(about.classes)} classes, test part. {interval_sentence(metric_rows.macro_average_rows(table), about)}",
+            *about.notes,
         ),
         (
             Block("By architecture", [*head, "ms per image", "parameters (M)"], whole),

@@ -1,7 +1,7 @@
 """Define what a table is, turn estimates into cells and sentences, and write them as Markdown, CSV or LaTeX.
 
     TABLE = Table(needs=("estimates", "contrasts"))
-    def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet
+    def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet
 
 A table is one file; its stem is the table's name. `needs` names the files that it reads. The rule makes them its inputs, so a
 table is written again when one of these changes, and only then. `about` is what the study says of itself: title, classes,
@@ -12,13 +12,13 @@ A `Sheet` is what a table returns: a few blocks with their footnotes. Cells are 
 carries the reason, and equal reasons share one footnote. LaTeX wants the package booktabs and nothing else.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting.escaping import latex as tex
 from gradfaith.reporting.escaping import markdown as md
 from gradfaith.vocabulary import NOT_OK
@@ -106,16 +106,14 @@ def count_range(numbers: pd.Series) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def interval_sentence(table: pd.DataFrame, about: Mapping[str, Any]) -> str:
+def interval_sentence(table: pd.DataFrame, about: StudyDescription) -> str:
     """Return what the intervals of a table are, and how many groups, images and seeds they rest on."""
     table = table[table["value"].notna()]
     if table.empty:
         return "No value could be estimated."
     kinds = sorted(kind for kind in set(table["interval"]) if kind)
     intervals = (
-        f"In brackets: {100 * about['level']:g} % intervals, {' or '.join(kinds)}."
-        if kinds
-        else "There are no intervals."
+        f"In brackets: {100 * about.level:g} % intervals, {' or '.join(kinds)}." if kinds else "There are no intervals."
     )
     counts = (f"{count_range(table[f'n_{what}'])} {what}" for what in ("groups", "images", "seeds"))
     return f"{intervals} {', '.join(counts)}."

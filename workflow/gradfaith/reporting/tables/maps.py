@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label, display_name
 from gradfaith.reporting.tables.contract import (
@@ -40,21 +40,19 @@ class _Columns:
     undefined: Sequence[str]  # plug-ins that have no number on this dataset
 
 
-def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
     everything, contrasts = tables["estimates"], tables["contrasts"]
-    estimates, without_evidence = metric_rows.rows_over_all_images(everything), about["evidence"] == "none"
-    columns = _columns(estimates, contrasts, about["metrics"], [LOCALIZED] if without_evidence else [])
-    archs = [name for name in about["architectures"] if name in set(estimates["arch"])]
+    estimates, without_evidence = metric_rows.rows_over_all_images(everything), about.evidence == "none"
+    columns = _columns(estimates, contrasts, about.metrics, [LOCALIZED] if without_evidence else [])
+    archs = [name for name in about.architectures if name in set(estimates["arch"])]
     blocks = [block for arch in archs for block in _blocks_of(arch, estimates, contrasts, columns, about)]
-    lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about["notes"])
+    lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about.notes)
     data = pd.concat(
         [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), contrasts], ignore_index=True
     )
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
-    return Sheet(
-        f"Maps, {about['title']}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]]
-    )
+    return Sheet(f"Maps, {about.title}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]])
 
 
 def _columns(
@@ -79,16 +77,16 @@ def _columns(
 
 
 def _blocks_of(
-    arch: str, estimates: pd.DataFrame, contrasts: pd.DataFrame, columns: _Columns, about: Mapping[str, Any]
+    arch: str, estimates: pd.DataFrame, contrasts: pd.DataFrame, columns: _Columns, about: StudyDescription
 ) -> Iterator[Block]:
     """Yield an architecture's estimates, its contrasts, and its estimates in other variants."""
     own, against = estimates[estimates["arch"] == arch], contrasts[contrasts["arch"] == arch]
-    methods = metric_rows.methods_in_display_order(own, about["controls"])
+    methods = metric_rows.methods_in_display_order(own, about.controls)
     main, paired, other = (
-        [metric_rows.display_column(column, about["metrics"]) for column in part]
+        [metric_rows.display_column(column, about.metrics) for column in part]
         for part in (columns.main, columns.paired, columns.other)
     )
-    gains = [f"{display_label(label, about['metrics'])}, {GAIN}" for label, _ in columns.gains]
+    gains = [f"{display_label(label, about.metrics)}, {GAIN}" for label, _ in columns.gains]
     head = [*map(display_name, columns.undefined), *main, *gains, "images", "groups", *NOT_OK]
     yield Block(
         f"{arch}: estimates", ["method", *head], [_estimate_line(own, against, name, columns) for name in methods]
@@ -115,19 +113,17 @@ def _rows_without_evidence(estimates: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(metric=LOCALIZED, variant="", value=float("nan"), reason=NO_EVIDENCE)
 
 
-def _primary_sentence(contrasts: pd.DataFrame, about: Mapping[str, Any]) -> str:
+def _primary_sentence(contrasts: pd.DataFrame, about: StudyDescription) -> str:
     """Return the comparison named beforehand, in one sentence."""
-    asked = about["primary"]
+    asked = about.primary
     own = contrasts[contrasts["primary"].astype(bool)] if "primary" in contrasts else contrasts[:0]
-    own = metric_rows.rows_of_metric(own, asked["metric"])
-    what = f"{asked['method']} minus {asked['against']} in {display_label(asked['metric'], about['metrics'])}"
+    own = metric_rows.rows_of_metric(own, asked.metric)
+    what = f"{asked.method} minus {asked.against} in {display_label(asked.metric, about.metrics)}"
     if own.empty:
         return f"Primary contrast, named beforehand: {what}; there is no such row."
-    own = own.sort_values("arch", key=lambda names: names.map(about["architectures"].index))
+    own = own.sort_values("arch", key=lambda names: names.map(about.architectures.index))
     found = "; ".join(f"{row['arch']} {_signed_text(row)}{p_value_text(row['p'])}" for row in own.to_dict("records"))
-    better = {"higher": "above 0 is better", "lower": "below 0 is better"}.get(
-        about["better"].get(asked["metric"], ""), ""
-    )
+    better = {"higher": "above 0 is better", "lower": "below 0 is better"}.get(about.better.get(asked.metric, ""), "")
     return f"Primary contrast, named beforehand: {what} is {found}{f' ({better})' if better else ''}."
 
 

@@ -6,10 +6,10 @@ every row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label, metrics_by_rank_agreement
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
@@ -30,28 +30,28 @@ ORDER = "Order only: declared, and tested, to read the order of a map's values a
 VIEWS = {"image": "within an image", "cells": "over cells"}
 
 
-def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return a block per view of each truth, then what controls score."""
     table = tables["meta"]
     truths = [name for name in dict.fromkeys(table["truth"]) if name]
     whole = table[table["arch"] == ""]
     blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
     controls = whole[whole["view"] == "controls"]
-    neither = [display_label(name, about["metrics"]) for name, end in about["better"].items() if end == "neither"]
+    neither = [display_label(name, about.metrics) for name, end in about.better.items() if end == "neither"]
     left = [f"Not judged, as neither of its ends is better: {', '.join(neither)}."] if neither else []
     ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
-    lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about["notes"])
+    lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about.notes)
     first = metrics_by_rank_agreement(table, truths[0])
     return Sheet(
-        f"Metrics judged, {about['title']}",
+        f"Metrics judged, {about.title}",
         lead,
-        (*blocks, _fooled(controls, first, about["metrics"]), _gains(controls, first, about["metrics"])),
+        (*blocks, _fooled(controls, first, about.metrics), _gains(controls, first, about.metrics)),
         table,
     )
 
 
-def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iterator[Block]:
-    own, metrics = table[table["truth"] == truth], about["metrics"]
+def _of_truth(table: pd.DataFrame, truth: str, about: StudyDescription) -> Iterator[Block]:
+    own, metrics = table[table["truth"] == truth], about.metrics
     name = display_label(truth, metrics)
     columns, others = metrics_by_rank_agreement(own, truth), metrics_by_rank_agreement(own, truth, primary=False)
     whole = own[own["arch"] == ""]
@@ -62,7 +62,7 @@ def _of_truth(table: pd.DataFrame, truth: str, about: Mapping[str, Any]) -> Iter
         head = ["metric", "order only", *(f"methods: {_measure(one, metrics)}" for one in measures)]
         head += ["controls: Spearman", "together: Spearman", "methods", "images", "groups", "undefined"]
         yield Block(f"Beside {name}, {said}", head, [_line(here, column, measures, metrics) for column in columns])
-    archs = [arch for arch in about["architectures"] if arch in set(own["arch"])]
+    archs = [arch for arch in about.architectures if arch in set(own["arch"])]
     yield Block(
         f"Beside {name}, within an image, methods, Spearman: by architecture",
         ["metric", *archs],

@@ -5,10 +5,10 @@ classes. By class the page shows the primary metric only.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
@@ -28,32 +28,30 @@ WHAT = (
 )
 
 
-def tabulate(tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> Sheet:
+def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return win rates, mean ranks and ties by architecture, on every metric of which one end is better."""
     table = tables["ranks"]
     whole = metric_rows.rows_over_all_images(table)
-    blocks = [
-        block for arch in about["architectures"] for block in _of_arch(whole, table, arch, about) if len(block.rows)
-    ]
-    asked = about["ranks"]
-    who = BESIDE if asked["rank_controls"] == "beside" else AMONG
-    which = " Only images that the model gets right." if asked["rank_only_correct"] else ""
-    lead = (f"{WHAT} {who}{which}", interval_sentence(whole, about), *about["notes"])
-    return Sheet(f"Ranks, {about['title']}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
+    blocks = [block for arch in about.architectures for block in _of_arch(whole, table, arch, about) if len(block.rows)]
+    asked = about.ranks
+    who = BESIDE if asked.rank_controls == "beside" else AMONG
+    which = " Only images that the model gets right." if asked.rank_only_correct else ""
+    lead = (f"{WHAT} {who}{which}", interval_sentence(whole, about), *about.notes)
+    return Sheet(f"Ranks, {about.title}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
 
 
-def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping[str, Any]) -> list[Block]:
+def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: StudyDescription) -> list[Block]:
     own = whole[whole["arch"] == arch]
     metrics, methods = (
-        metric_rows.metrics_in_display_order(own, about["metrics"]),
-        metric_rows.methods_in_display_order(own, about["controls"]),
+        metric_rows.metrics_in_display_order(own, about.metrics),
+        metric_rows.methods_in_display_order(own, about.controls),
     )
     wins, places = (own[own["measure"] == measure] for measure in MEASURES)
-    head = ["method", *(display_label(label, about["metrics"]) for label in metrics)]
-    primary = about["primary"]["metric"]
+    head = ["method", *(display_label(label, about.metrics) for label in metrics)]
+    primary = about.primary.metric
     strata = table[(table["arch"] == arch) & (table["by"] == "label") & (table["measure"] == WIN_RATE)]
     strata = metric_rows.rows_of_metric(strata, primary)
-    classes = [name for name in about["classes"] if name in set(strata["stratum"])]
+    classes = [name for name in about.classes if name in set(strata["stratum"])]
     by_class = [
         [Cell(method), *(estimate_cell(_row(strata[strata["stratum"] == name], method)) for name in classes)]
         for method in methods
@@ -65,7 +63,7 @@ def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: Mapping
             f"{arch}: first places shared, of contests (contests without a value)", head, _ties(wins, methods, metrics)
         ),
         Block(
-            f"{arch}: win rate in {display_label(primary, about['metrics'])} by class",
+            f"{arch}: win rate in {display_label(primary, about.metrics)} by class",
             ["method", *classes],
             by_class if classes else [],
         ),

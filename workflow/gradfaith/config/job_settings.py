@@ -1,0 +1,288 @@
+"""The settings that each rule hands to its job: one frozen model per rule, with all that decides its numbers and no more.
+
+Those of the rules that make results are in `result_settings.py`. `dag/rule_params.py` fills these models from the study and
+writes them into the `params` of the rules; each script reads its own back with `of_params`. `predict` and `weights` have no
+settings. No value is filled in when params are read: a key that is missing, unknown or of another type is an error.
+`TrainSettings` alone leaves out keys that came later.
+
+Options of plug-ins stay plain mappings here, because the plug-in declares and checks them itself (config/options.py).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError, field_serializer
+
+from gradfaith.config.dataset import Grouping, Source
+from gradfaith.config.sections import Harmonise, Recipe, StrictModel
+from gradfaith.config.study import ImageSelection, Passes, PluginUse
+from gradfaith.config.validation_errors import describe_problems
+from gradfaith.errors import SettingsInvalid
+from gradfaith.vocabulary import PARTS, CascadeOrder, Fit, Reading, Score
+
+
+class SettingsPart(StrictModel):
+    """Settings that are a part of others; built when they are first used, as a job uses those of one rule only."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class JobSettings(SettingsPart):
+    """What the settings of all rules have in common."""
+
+    def params(self) -> dict[str, Any]:
+        """Return the settings as plain values, as they stand in the `params` of a rule."""
+        return self.model_dump()
+
+    @classmethod
+    def of_params(cls, params: Mapping[str, Any]) -> Self:
+        """Return the settings that the `params` of a rule hold; raise SettingsInvalid if they are not those of this rule."""
+        try:
+            settings = cls.model_validate(params)
+        except ValidationError as error:
+            problems = describe_problems(error, cls)
+        else:
+            problems = [f"{key}: missing, or of another type" for key in _differences(params, settings.params())]
+        if problems:
+            raise SettingsInvalid(
+                problem=f"the job's params are no {cls.__name__}: " + "\n    ".join(problems),
+                reason="The rule and its script belong to different versions of GradFaith, or one of them was edited.",
+                fix="Use Snakefile, rules/, scripts/ and workflow/ of one version; see dag/rule_params.py for what a rule receives.",
+            )
+        return settings
+
+
+def _differences(given: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths at which values differ, or one has no value."""
+    if isinstance(given, Mapping) and isinstance(read, Mapping):
+        for key in dict.fromkeys([*given, *read]):
+            yield from _differences(given.get(key, ...), read.get(key, ...), f"{path}.{key}".removeprefix("."))
+    elif given != read:
+        yield path
+
+
+# Data
+
+
+class DataSettings(JobSettings):
+    """How the dataset is read (`list_raw`, and all that read raw files); where its folder lies decides nothing."""
+
+    name: str
+    reader: str
+    options: dict[str, Any] = Field(description="of the reader")
+    classes: list[str] = Field(description="in the order of the model's outputs")
+    private: bool = Field(description="names of files and patients are hidden")
+
+
+class FetchSettings(JobSettings):
+    """Where the images may come from."""
+
+    sources: list[Source] = Field(description="tried in this order")
+    files: str = Field(description="the table of the release's files; empty: none")
+
+    def params(self) -> dict[str, Any]:
+        """Return plain values; of a source only the key that it has."""
+        return self.model_dump(exclude_none=True)
+
+
+class GroupSettings(DataSettings):
+    """How groups are inferred."""
+
+    groups: Grouping | None = Field(description="none where the dataset knows its groups; the rule then has no job")
+
+
+class IndexSettings(DataSettings):
+    """How the manifest is made."""
+
+    max_bad_files: int
+
+
+class SplitSettings(JobSettings):
+    """How images are divided."""
+
+    by: Literal["group", "slice"]
+    train: float
+    val: float
+    test: float
+    tolerance: float
+    seed: int
+    classes: list[str]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Part -> its share of the images."""
+        return {part: getattr(self, part) for part in PARTS}
+
+
+class PackImagesSettings(DataSettings):
+    """How files become the pixels of the store."""
+
+    size: int = Field(description="pixels across")
+    fit: Fit
+    channels: Literal[1, 3]
+    harmonise: Harmonise
+
+
+class AuditSettings(PackImagesSettings):
+    """What the audit compares."""
+
+    split: SplitSettings
+    files: str = Field(description="the table of the release's files; empty: none")
+    claimed: dict[str, int] = Field(description="class -> patients, as the dataset's authors state them")
+    external: str = Field(description="the study whose models are evaluated; empty: the study's own")
+
+
+class LeakageCheckSettings(JobSettings):
+    """How much a split may leak."""
+
+    by: Literal["group", "slice"]
+    leak_limit: float
+    allow_leaky_split: bool
+
+
+# Models
+
+
+class NetworkSettings(SettingsPart):
+    """Which network is built."""
+
+    timm: str = Field(description="its name in timm")
+    in_chans: Literal[1, 3]
+    options: dict[str, Any] = Field(description="further arguments of timm.create_model")
+
+
+class NormalisationSettings(SettingsPart):
+    """What the network expects of an image."""
+
+    size: int
+    channels: Literal[1, 3]
+    mean: Literal["train"] | float
+    std: Literal["train"] | float
+
+
+class TrainSettings(JobSettings):
+    """All that decides the weights of an architecture, except the seed and the weights that it starts with.
+
+    A trained model is stale when these change. So a key that came later is left out where it has the value that changes
+    nothing: most keys of the recipe's second half, and the class map.
+    """
+
+    class_map: tuple[tuple[int, ...], ...] = Field((), description="outputs of each class; empty: one each, in order")
+    spec: NetworkSettings
+    image: NormalisationSettings
+    recipe: Recipe | None = Field(description="none: weights are taken as they are")
+    classes: list[str]
+
+    def params(self) -> dict[str, Any]:
+        """Return plain values, without an empty class map."""
+        return self.model_dump(exclude=None if self.class_map else {"class_map"})
+
+    @field_serializer("recipe")
+    def _deciding(self, recipe: Recipe | None) -> dict[str, Any] | None:
+        return None if recipe is None else recipe.deciding()
+
+
+class AdoptSettings(JobSettings):
+    """How another study's models answer with the classes of this one."""
+
+    external: str = Field(description="the study that trained them")
+    class_map: tuple[tuple[int, ...], ...] = Field(description="outputs of each class")
+    classes: list[str]
+
+
+# Maps
+
+
+class MethodSettings(SettingsPart):
+    """One method or control, as it is applied to one architecture."""
+
+    group: Literal["methods", "controls"] = Field(description="of plug-ins")
+    use: str = Field(description="the file's name")
+    options: dict[str, Any]
+    layer: str = Field(description="a module path, or `auto`")
+    score: Score
+    reading: Reading
+    shuffled: bool = Field(description="whether shuffled copies of its maps are made")
+
+
+class ExplainSettings(JobSettings):
+    """The maps of one cell."""
+
+    seed: int = Field(description="of the study")
+    explain: ImageSelection
+    passes: Passes
+    copies: int = Field(description="of each shuffled map")
+    organ: str = Field(description="the region that the controls may use; empty: none")
+    methods: dict[str, MethodSettings]
+
+
+# Scores
+
+
+class RerunSettings(SettingsPart):
+    """How a battery runs the methods of the maps again."""
+
+    passes: Passes
+    organ: str
+    methods: dict[str, MethodSettings]
+
+
+class FaithfulnessSettings(JobSettings):
+    """One battery on the maps of one cell."""
+
+    seed: int = Field(description="of the study")
+    metrics: dict[str, PluginUse]
+    imputers: dict[str, PluginUse]
+    rerun: RerunSettings | None = Field(description="none: the battery reads the stored maps only")
+
+
+class RandomiseSettings(JobSettings):
+    """The sanity check of one cell."""
+
+    seed: int = Field(description="of the study")
+    passes: Passes
+    methods: dict[str, MethodSettings]
+    steps: int = Field(description="groups of modules that become random one after the other")
+    orders: list[CascadeOrder]
+    max_images: int | None
+
+
+class LocalizationSettings(JobSettings):
+    """How maps are compared with the evidence."""
+
+    metrics: dict[str, PluginUse]
+
+
+class AgreementSettings(JobSettings):
+    """How the maps of several seeds are compared."""
+
+    seed: int = Field(description="of the study, for the draws of the chance level")
+    metrics: dict[str, PluginUse]
+
+
+class AcrossSettings(AgreementSettings):
+    """How the maps of several architectures are compared."""
+
+    across: list[Literal["architectures", "ensemble"]]
+
+
+class CompositePart(SettingsPart):
+    """One metric that a composite reads."""
+
+    metric: str = Field(description="its label in the study")
+    variant: str = Field(description="empty: the composite's own variant")
+
+
+class CompositeSettings(SettingsPart):
+    """One composite."""
+
+    use: str = Field(description="the file's name")
+    options: dict[str, Any]
+    parts: dict[str, CompositePart] = Field(description="by the names that the composite gives them")
+    variants: list[str]
+
+
+class MergeScoresSettings(JobSettings):
+    """Which composites are added."""
+
+    composites: dict[str, CompositeSettings]
