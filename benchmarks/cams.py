@@ -28,7 +28,7 @@ from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_met
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.config.job_settings import MethodSettings
-from gradfaith.config.study import Passes
+from gradfaith.config.sections import Passes
 from gradfaith.models import layers, speed
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch

@@ -28,7 +28,8 @@ from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.config.job_settings import MethodSettings, RandomiseSettings, RerunSettings
-from gradfaith.config.study import Passes, PluginUse
+from gradfaith.config.sections import Passes
+from gradfaith.config.study import PluginUse
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.predict import prediction_table
 from gradfaith.runtime.device import choose_device

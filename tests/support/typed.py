@@ -5,7 +5,8 @@ from typing import Any
 
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.result_settings import PrimaryContrast, StudyDescription
-from gradfaith.config.study import Passes, PluginUse
+from gradfaith.config.sections import Passes
+from gradfaith.config.study import PluginUse
 
 PLAIN = Passes()
 METHOD: Mapping[str, Any] = {

@@ -18,7 +18,8 @@ from typed import typed_methods
 from gradfaith.attribution import bound_method, rerun
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.config.job_settings import RandomiseSettings, RerunSettings
-from gradfaith.config.study import ImageSelection, Passes, PluginUse
+from gradfaith.config.sections import Passes
+from gradfaith.config.study import ImageSelection, PluginUse
 from gradfaith.errors import MethodUndefined
 from gradfaith.metrics.contract import RerunBatch, WeightState
 from gradfaith.metrics.maps.evaluate import evaluate

@@ -18,7 +18,7 @@ from gradfaith import rng
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.config.job_settings import RandomiseSettings
-from gradfaith.config.study import Passes
+from gradfaith.config.sections import Passes
 from gradfaith.metrics.contract import Result
 from gradfaith.metrics.maps import rank_correlation as randomisation_maps
 from gradfaith.models import speed

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradfaith.attribution.methods import gradcam
 from gradfaith.attribution.taps import tap_layers
-from gradfaith.config.study import Passes
+from gradfaith.config.sections import Passes
 from gradfaith.errors import ModelUnusable
 from gradfaith.models import layers, speed
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier

@@ -17,8 +17,8 @@ from typed import typed_methods
 
 from gradfaith.attribution import bound_method, cell
 from gradfaith.config.job_settings import ExplainSettings, TrainSettings
-from gradfaith.config.sections import RECIPE_VERSION, Recipe
-from gradfaith.config.study import ImageSelection, Passes
+from gradfaith.config.sections import RECIPE_VERSION, Passes, Recipe
+from gradfaith.config.study import ImageSelection
 from gradfaith.errors import LayerUnusable, ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.timm_import import timm

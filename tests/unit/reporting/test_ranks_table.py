@@ -52,7 +52,7 @@ def test_the_primary_metric_is_shown_by_class(found: pd.DataFrame) -> None:
 def test_who_takes_part_is_said(found: pd.DataFrame) -> None:
     among = ABOUT | {"ranks": {"rank_controls": "among", "rank_only_correct": True}}
     assert "Each control is measured alone" in contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT)))
-    text = contract.markdown(ranks.tabulate({"ranks": found}, among))
+    text = contract.markdown(ranks.tabulate({"ranks": found}, described(among)))
     assert "Controls take part in every contest. Only images that the model gets right." in text
 
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, field_serializer
 
 from gradfaith.config.dataset import Grouping, Source
-from gradfaith.config.sections import Harmonise, Recipe, StrictModel
-from gradfaith.config.study import ImageSelection, Passes, PluginUse
+from gradfaith.config.sections import Harmonise, Passes, Recipe, StrictModel
+from gradfaith.config.study import ImageSelection, PluginUse
 from gradfaith.config.validation_errors import describe_problems
 from gradfaith.errors import SettingsInvalid
 from gradfaith.vocabulary import PARTS, CascadeOrder, Fit, Reading, Score

@@ -21,6 +21,7 @@ from gradfaith.config.sections import (
     Label,
     Line,
     Meta,
+    Passes,
     Randomisation,
     Seed,
     Share,
@@ -149,16 +150,6 @@ class ImageSelection(StrictModel):
         None, ge=1, le=1_000_000_000, description="at most so many, drawn evenly from the groups; empty: all"
     )
     only_correct: bool = Field(False, description="only images that the model gets right")
-
-
-class Passes(StrictModel):
-    """How the network computes what it is asked."""
-
-    precision: Literal["float32", "bf16"] = Field(
-        "float32", description="of the network's passes; bf16 is two to three times faster and rounds maps"
-    )
-    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
-    fold_batch_norm: bool = Field(False, description="batch norms folded into the convolutions before them")
 
 
 class Explain(Passes, ImageSelection):

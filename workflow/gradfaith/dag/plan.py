@@ -127,7 +127,7 @@ class Plan:
         return {"trained_manifest": self.paths.trained_manifest, "trained_splits": self.paths.trained_splits}
 
     @property
-    def metrics(self) -> dict[str, Mapping[str, Any]]:
+    def metrics(self) -> dict[str, Mapping[str, PluginUse]]:
         """Return family -> label -> use, for every metric of the study."""
         batteries = self.study.batteries.values()
         faithfulness = {label: use for battery in batteries for label, use in battery.metrics.items()}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradfaith.config.study import Passes
+from gradfaith.config.sections import Passes
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images
 

@@ -23,7 +23,7 @@ from gradfaith import rng
 from gradfaith.attribution.bound_method import bind_methods
 from gradfaith.attribution.cell import MapCell, sample_evenly
 from gradfaith.config.job_settings import RandomiseSettings
-from gradfaith.config.study import Passes
+from gradfaith.config.sections import Passes
 from gradfaith.errors import GradFaithError
 from gradfaith.metrics.contract import Result, concatenate_results
 from gradfaith.metrics.maps.rank_correlation import rank_agreement, variant_name
