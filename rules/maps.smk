@@ -20,7 +20,6 @@ rule explain:
         **job_resources.gpu(),
     params:
         settings=lambda w: rule_params.explain(w.arch, w.bundle),
-        classes=plan.dataset.classes,
         code=lambda w: rule_params.code_digest("explain", bundle=w.bundle),
         format=identity.STORE_FORMAT,
     message:

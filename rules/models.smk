@@ -100,7 +100,7 @@ rule predict:
     resources:
         **job_resources.gpu(),
     params:
-        classes=plan.dataset.classes,
+        settings=rule_params.predict(),
         code=rule_params.code_digest("predict"),
         format=identity.TABLE_FORMAT,
     message:

@@ -22,7 +22,6 @@ rule estimate:
         **job_resources.cpu(),
     params:
         settings=rule_params.estimate(),
-        classes=plan.dataset.classes,
         code=rule_params.code_digest("estimate"),
         format=identity.TABLE_FORMAT,
     message:

@@ -36,5 +36,5 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         only_correct=settings.rank_only_correct, rule=rule,
     )  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
-    classification = estimate_classification(predictions, job.params.classes, rule=rule)
+    classification = estimate_classification(predictions, settings.classes, rule=rule)
     parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)

@@ -25,7 +25,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     origins = check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     selected = select_images(predictions, settings.explain, settings.seed)
-    rows = map_rows(selected, job.params.classes)
+    rows = map_rows(selected, settings.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)

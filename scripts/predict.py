@@ -7,6 +7,7 @@ import gradfaith.runtime.job
 gradfaith.runtime.job.begin()
 
 from gradfaith.config.compute import Compute
+from gradfaith.config.job_settings import PredictSettings
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.models.predict import prediction_table
@@ -18,6 +19,7 @@ job = snakemake
 compute = Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
+    settings = PredictSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
@@ -26,6 +28,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     model = model.to(device_for_job(compute, job.threads, job.resources))
     temperature = checkpoint.read_card(Path(job.input.card)).get("temperature")  # if it was trained in another study
     predictions = prediction_table(
-        model, images, table, job.params.classes, chunk=compute.chunk, adopted_temperature=temperature
+        model, images, table, settings.classes, chunk=compute.chunk, adopted_temperature=temperature
     )
     parquet.write(job.output[0], predictions, parquet.PREDICTIONS, origins)

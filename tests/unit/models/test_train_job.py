@@ -74,6 +74,7 @@ def test_weights_are_taken_as_they_are(tmp_path: Path, images: ImageStore, predi
         SimpleNamespace(arch="net", seed="1", bundle="cams"),
         ExplainSettings(
             seed=0,
+            classes=CLASSES,
             explain=ImageSelection(),
             passes=Passes(),
             copies=5,

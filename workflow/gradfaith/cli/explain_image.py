@@ -161,6 +161,7 @@ def _make_stamp(model: Classifier, resolved: ResolvedRequest) -> dict[str, objec
         SimpleNamespace(arch=request.arch, seed=request.seed, bundle=""),
         ExplainSettings(
             seed=study.seed,
+            classes=resolved.plan.dataset.classes,
             explain=study.explain.selection,
             passes=study.explain.passes,
             copies=study.controls.copies,

@@ -1,9 +1,9 @@
 """The settings that each rule hands to its job: one frozen model per rule, with all that decides its numbers and no more.
 
 Those of the rules that make results are in `result_settings.py`. `dag/rule_params.py` fills these models from the study and
-writes them into the `params` of the rules; each script reads its own back with `of_params`. `predict` and `weights` have no
-settings. No value is filled in when params are read: a key that is missing, unknown or of another type is an error.
-`TrainSettings` alone leaves out keys that came later.
+writes them into the `params` of the rules; each script reads its own back with `of_params`. Only `weights` has no settings.
+No value is filled in when params are read: a key that is missing, unknown or of another type is an error. `TrainSettings`
+alone leaves out keys that came later.
 
 Options of plug-ins stay plain mappings here, because the plug-in declares and checks them itself (config/options.py).
 """
@@ -190,6 +190,12 @@ class AdoptSettings(JobSettings):
     classes: list[str]
 
 
+class PredictSettings(JobSettings):
+    """How predictions are named."""
+
+    classes: list[str] = Field(description="in the order of the model's outputs")
+
+
 # Maps
 
 
@@ -209,6 +215,7 @@ class ExplainSettings(JobSettings):
     """The maps of one cell."""
 
     seed: int = Field(description="of the study")
+    classes: list[str] = Field(description="in the order of the model's outputs")
     explain: ImageSelection
     passes: Passes
     copies: int = Field(description="of each shuffled map")

@@ -45,6 +45,7 @@ class EstimateSettings(IntervalSettings, RankSettings):
     """How scores become estimates, contrasts and win rates."""
 
     primary: PrimaryVariant
+    classes: list[str] = Field(description="in the order of the model's outputs")
 
 
 class MetaSettings(IntervalSettings):

@@ -111,10 +111,14 @@ class RuleParams:
             external=study.external, class_map=self.plan.class_outputs, classes=classes
         ).params()
 
+    def predict(self) -> dict[str, Any]:
+        return job_settings.PredictSettings(classes=self.plan.dataset.classes).params()
+
     def explain(self, arch: str, bundle: str) -> dict[str, Any]:
         study = self.plan.study
         return job_settings.ExplainSettings(
             seed=study.seed,
+            classes=self.plan.dataset.classes,
             explain=study.explain.selection,
             passes=study.explain.passes,
             copies=study.controls.copies,
@@ -169,10 +173,10 @@ class RuleParams:
         return how | {"better": self._better(), "controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
-        study = self.plan.study
+        study, classes = self.plan.study, self.plan.dataset.classes
         ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
         primary = result_settings.PrimaryVariant(**study.primary.model_dump(), variant=self._primary_variant())
-        return result_settings.EstimateSettings(**self._intervals(), **ranks, primary=primary).params()
+        return result_settings.EstimateSettings(**self._intervals(), **ranks, primary=primary, classes=classes).params()
 
     def meta(self) -> dict[str, Any]:
         """Return how metrics are judged; those that compare models are not."""
@@ -267,12 +271,8 @@ class RuleParams:
     def _plugins(self, rule: str, bundle: str, battery: str, figure: str, table: str) -> list[tuple[str, str]]:
         """Return group and name of the plug-ins that a rule loads."""
         study = self.plan.study
-        families = {
-            "localization": "localization",
-            "agreement": "agreement",
-            "across": "agreement",
-            "merge_scores": "composite",
-        }
+        families = {rule: rule for rule in ("localization", "agreement")}
+        families |= {"across": "agreement", "merge_scores": "composite"}
         plugins = [("readers", self.plan.dataset.reader)] if rule in {"group", "index", "audit", "pack_images"} else []
         if rule in families:
             plugins += [(families[rule], use.use) for use in getattr(study, families[rule]).values()]
