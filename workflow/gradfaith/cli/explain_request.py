@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradfaith import registry
 from gradfaith.config import locate, options
-from gradfaith.config.job_settings import MethodSettings
+from gradfaith.config.job_settings import MethodGroup, MethodSettings
 from gradfaith.dag.plan import CONTROLS, BundledMethod, Plan
 from gradfaith.data import decode
 from gradfaith.errors import CannotWrite, ModelUnusable, NotInStudy, UnknownName
@@ -108,8 +108,8 @@ def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, M
 
 def _method_with_defaults(name: str, labels: Sequence[str]) -> BundledMethod:
     """Return a method or control with its defaults."""
-    groups: tuple[Literal["methods", "controls"], ...] = ("methods", "controls")
-    for group in groups:
+    group: MethodGroup
+    for group in get_args(MethodGroup):
         if name in registry.names(group):
             return BundledMethod(group=group, use=name, options=options.complete(group, name, {}))
     every = list(dict.fromkeys([*labels, *registry.names("methods"), *registry.names("controls")]))

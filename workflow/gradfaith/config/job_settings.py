@@ -15,10 +15,12 @@ from pydantic import ConfigDict, Field, ValidationError, field_serializer
 
 from gradfaith.config.dataset import Grouping, Source
 from gradfaith.config.sections import Harmonise, Passes, Recipe, StrictModel
-from gradfaith.config.study import ImageSelection, PluginUse
+from gradfaith.config.study import Comparison, ImageSelection, PluginUse, SplitUnit
 from gradfaith.config.validation_errors import describe_problems
 from gradfaith.errors import SettingsInvalid
 from gradfaith.vocabulary import PARTS, CascadeOrder, Fit, Reading, Score
+
+MethodGroup = Literal["methods", "controls"]  # of plug-ins
 
 
 class SettingsPart(StrictModel):
@@ -100,7 +102,7 @@ class IndexSettings(DataSettings):
 class SplitSettings(JobSettings):
     """How images are divided."""
 
-    by: Literal["group", "slice"]
+    by: SplitUnit
     train: float
     val: float
     test: float
@@ -135,7 +137,7 @@ class AuditSettings(PackImagesSettings):
 class LeakageCheckSettings(JobSettings):
     """How much a split may leak."""
 
-    by: Literal["group", "slice"]
+    by: SplitUnit
     leak_limit: float
     allow_leaky_split: bool
 
@@ -202,7 +204,7 @@ class PredictSettings(JobSettings):
 class MethodSettings(SettingsPart):
     """One method or control, as it is applied to one architecture."""
 
-    group: Literal["methods", "controls"] = Field(description="of plug-ins")
+    group: MethodGroup = Field(description="of plug-ins")
     use: str = Field(description="the file's name")
     options: dict[str, Any]
     layer: str = Field(description="a module path, or `auto`")
@@ -270,7 +272,7 @@ class AgreementSettings(JobSettings):
 class AcrossSettings(AgreementSettings):
     """How the maps of several architectures are compared."""
 
-    across: list[Literal["architectures", "ensemble"]]
+    across: list[Comparison]
 
 
 class CompositePart(SettingsPart):

@@ -31,6 +31,8 @@ from gradfaith.config.sections import (
 from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score
 
 Output = Annotated[int, Field(ge=0)] | str
+SplitUnit = Literal["group", "slice"]  # what is never divided
+Comparison = Literal["architectures", "ensemble"]  # of models beside their seeds
 TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
 TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 
@@ -80,7 +82,7 @@ class DatasetUse(StrictModel):
 class Split(StrictModel):
     """Who is trained on, who chooses, who is measured."""
 
-    by: Literal["group", "slice"] = Field(
+    by: SplitUnit = Field(
         "group",
         description="what is never divided: the group (a patient, where patients are known); `slice` leaks, and is a contrast only",
     )
@@ -250,7 +252,7 @@ class Study(StrictModel):
     agreement: NamedPlugins = Field(
         default_factory=dict, description="metrics that compare models; between seeds, where there are several"
     )
-    across: list[Literal["architectures", "ensemble"]] = Field(
+    across: list[Comparison] = Field(
         default=[],
         description="the same metrics between architectures too, and between each model and the mean map of all others",
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from gradfaith.config import options
 from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve_class_map
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
-from gradfaith.config.job_settings import MethodSettings
+from gradfaith.config.job_settings import MethodGroup, MethodSettings
 from gradfaith.config.locate import add_inherited_keys, trained_classes
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.config.study import MethodUse, PluginUse, Study
@@ -35,7 +35,7 @@ AUDIT = "audit"  # the figure every study has
 class BundledMethod(MethodUse):
     """A method or control of a bundle, with the group of plug-ins that it belongs to."""
 
-    group: Literal["methods", "controls"]
+    group: MethodGroup
 
 
 @dataclass(frozen=True)
