@@ -70,10 +70,10 @@ def test_a_file_is_fitted_and_nothing_is_known_of_it(here: Path) -> None:
 def test_methods_are_the_study_s_or_any_that_exists_with_its_defaults(here: Path) -> None:
     assert list(resolve(here).methods) == ["gradcam"]
     methods = resolve(here, methods=["gradcam", "refine", "random-grid"]).methods
-    assert [(use["group"], use["use"], use["layer"], use["shuffled"]) for use in methods.values()] == [
+    assert [(use.group, use.use, use.layer, use.shuffled) for use in methods.values()] == [
         ("methods", "gradcam", "auto", False), ("methods", "refine", "auto", False), ("controls", "random-grid", "auto", False),
     ]  # fmt: skip
-    assert methods["refine"]["options"] == {"of": "layercam", "of_options": {}, "combine": "product"}
+    assert methods["refine"].options == {"of": "layercam", "of_options": {}, "combine": "product"}
 
 
 def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allows(tiny: dict, root: Path) -> None:
@@ -86,8 +86,8 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
     plan = Plan.read(tiny, root)
     assert list(explain_request._resolve_methods(plan, "net-a", [])) == ["gradcam", "early"]
     early = explain_request._resolve_methods(plan, "net-a", ["early"])["early"]
-    assert (early["layer"], early["options"]["of"], early["score"]) == ("layer2", "gradcam", "margin")
-    assert explain_request._resolve_methods(plan, "net-b", ["early"])["early"]["layer"] == "auto"
+    assert (early.layer, early.options["of"], early.score) == ("layer2", "gradcam", "margin")
+    assert explain_request._resolve_methods(plan, "net-b", ["early"])["early"].layer == "auto"
     assert list(explain_request._resolve_methods(plan, "net-a", ["flat"])) == ["flat"]  # asked by name it is tried
 
 
