@@ -6,7 +6,7 @@ import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
 
-from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.attribution.bound_method import bind_methods, tapped_layers
 from gradfaith.attribution.cell import MapCell, map_rows, provenance_stamp, select_images
 from gradfaith.config.compute import Compute
 from gradfaith.config.job_settings import ExplainSettings
@@ -27,10 +27,12 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     selected = select_images(predictions, settings.explain, settings.seed)
     rows = map_rows(selected, settings.classes)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
+    model = model.to(device_for_job(compute, job.threads, job.resources))
+    methods = bind_methods(model, settings.methods)
+    model = prepare_for_speed(model, settings.passes, tapped_layers(methods))
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
     cell = MapCell(
-        model, images.pixels, rows, bind_methods(model, settings.methods),
+        model, images.pixels, rows, methods,
         key=(settings.seed, job.wildcards.arch, int(job.wildcards.seed)), copies=settings.copies,
         batch_limit=compute.chunk, organ=(lambda ids: images.mask(settings.organ, ids)[0]) if settings.organ else None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from gradfaith.config.result_settings import PrimaryContrast, StudyDescription
 from gradfaith.config.sections import Passes
 from gradfaith.config.study import PluginUse
 
-PLAIN = Passes()
+PLAIN = Passes(channels_last=False, fold_batch_norm=False)
 METHOD: Mapping[str, Any] = {
     "group": "methods", "layer": "auto", "options": {}, "score": "logit", "reading": "positive", "shuffled": False,
 }  # fmt: skip

@@ -280,7 +280,7 @@ def test_the_randomised_model_is_the_last_of_the_sanity_check(
 def test_a_random_network_that_cannot_be_prepared_costs_only_the_metrics_that_ask_it(
     classifier: Classifier, images: ImageStore, maps: MapStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(network: Classifier, _passes: Passes) -> Classifier:
+    def refuse(network: Classifier, _passes: Passes, _tapped: list[str]) -> Classifier:
         if network is classifier:
             return network
         raise MethodUndefined(problem="it cannot be folded.", reason="", fix="")

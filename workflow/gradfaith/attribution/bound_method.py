@@ -4,7 +4,7 @@ A method that combines maps (`refine`) names another method in its option `of`. 
 the stack with the options `of_options`, and its maps are passed on from the configured layer to the deepest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -80,6 +80,11 @@ class BoundMethod:
         height, width = call.inputs.images.shape[-2:]
         combined: Tensor | MapsWithDiagnostics = self.module.attribute(LayerMaps(maps, (height, width)), **self.options)
         return combined
+
+
+def tapped_layers(methods: Iterable[BoundMethod]) -> list[str]:
+    """Return the layers that some methods tap, each once."""
+    return list(dict.fromkeys(layer for method in methods for layer in method.layers))
 
 
 def bind_methods(classifier: Classifier, settings: Mapping[str, MethodSettings]) -> list[BoundMethod]:

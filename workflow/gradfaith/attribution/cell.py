@@ -16,7 +16,7 @@ back to its images and code.
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import BoundMethod, MethodCall
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall, tapped_layers
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.probe import probe
 from gradfaith.attribution.taps import layer_grid
@@ -135,7 +135,7 @@ class MapCell:
     def _compute_batch(self, rows: slice) -> list[MapChunk]:
         targets, chunks = self._target_rows(rows), list[MapChunk]()
         images = torch.from_numpy(self.pixels(targets[0].ids)).to(self._device).float() / 255
-        layers = list(dict.fromkeys(layer for method in self.methods for layer in method.layers))
+        layers = tapped_layers(self.methods)
         curved = any("curvature" in method.needs for method in self.methods)
         organ = None if self.organ is None else torch.from_numpy(self.organ(targets[0].ids)).to(self._device)
         grids = self.grids  # probed before the first graph: a probe touches weights that are zero
@@ -210,7 +210,7 @@ class MapCell:
     @cached_property
     def grids(self) -> Mapping[str, tuple[int, int]]:
         """Height and width of every layer's grid; raise an error for a tapped layer that gives no map."""
-        tapped = dict.fromkeys(layer for method in self.methods for layer in method.layers)
+        tapped = tapped_layers(self.methods)
         layers = dict.fromkeys(layer for method in self.methods for layer in (method.layer, *method.layers))
         for layer in tapped if self.probe_layers else ():
             probe(self.classifier, layer)
@@ -265,7 +265,7 @@ def provenance_stamp(
         "settings": settings.params(),
         "code": code,
         "device": device.device_name(parameter_device),
-        **settings.passes.model_dump(),
+        **asdict(model.passes),
         "threads": torch.get_num_threads(),
         "keeps_freed_memory": allocator.facts.keeps_freed_memory,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in STAMPED_PACKAGES},

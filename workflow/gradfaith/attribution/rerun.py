@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gradfaith import rng
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods
+from gradfaith.attribution.bound_method import BoundMethod, MethodCall, bind_methods, tapped_layers
 from gradfaith.attribution.cell import MapCell, shuffle_maps
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.config.job_settings import RerunSettings
@@ -48,7 +48,7 @@ class Reexplainer:
             return _missing_maps(self.cells["trained"], batch)
         cell, maps = self.cells[batch.model], dict[MapKey, Tensor]()
         methods = [method for method in cell.methods if _wanted_keys(method, batch)]
-        layers = list(dict.fromkeys(layer for method in methods for layer in method.layers))
+        layers = tapped_layers(methods)
         curved = any("curvature" in method.needs for method in methods)
         all_rows = torch.arange(len(batch.images), device=batch.images.device)
         with shared_passes.open_shared_passes(
@@ -66,7 +66,7 @@ def build_reexplainer(
     model: Classifier, images: ImageStore, maps: MapStore, metrics: BoundPlugins, settings: RerunSettings,
     key: tuple[int, str, int], *, batch_limit: BatchLimit,
 ) -> Reexplainer:  # fmt: skip
-    """Build it for the methods and the pass settings that made the stored maps; the model is modified in place.
+    """Build it for the methods and the pass settings that made the stored maps.
 
     `key`: the study's seed, the architecture and its seed, as the cell of the stored maps has them.
     """
@@ -80,7 +80,7 @@ def build_reexplainer(
     cells: dict[WeightState, MapCell] = {}
     for name, network in networks.items():
         try:
-            ready = prepare_for_speed(network, settings.passes)
+            ready = prepare_for_speed(network, settings.passes, tapped_layers(methods))
         except GradFaithError as error:
             if name == "trained":
                 raise

@@ -56,8 +56,8 @@ def run(request: ExplainRequest, root: Path) -> Iterator[str]:
     model = model.to(device.choose_device(request.device, torch.get_num_threads()))
     _check_model_fits_study(model, resolved)
     answer = _predict_answer(model, resolved)
-    model = speed.prepare_for_speed(model, resolved.plan.study.explain.passes)
     methods, left_out = _bind_applicable_methods(model, resolved)
+    model = speed.prepare_for_speed(model, resolved.plan.study.map_passes, bound_method.tapped_layers(methods))
     rows = pd.DataFrame(
         {
             "image_id": [resolved.image.image_id],
@@ -163,7 +163,7 @@ def _make_stamp(model: Classifier, resolved: ResolvedRequest) -> dict[str, objec
             seed=study.seed,
             classes=resolved.plan.dataset.classes,
             explain=study.explain.selection,
-            passes=study.explain.passes,
+            passes=study.map_passes,
             copies=study.controls.copies,
             organ=resolved.plan.dataset.organ,
             methods=resolved.methods,

@@ -196,6 +196,7 @@ class PredictSettings(JobSettings):
     """How predictions are named."""
 
     classes: list[str] = Field(description="in the order of the model's outputs")
+    passes: Passes
 
 
 # Maps
@@ -240,6 +241,7 @@ class FaithfulnessSettings(JobSettings):
     """One battery on the maps of one cell."""
 
     seed: int = Field(description="of the study")
+    passes: Passes
     metrics: dict[str, PluginUse]
     imputers: dict[str, PluginUse]
     rerun: RerunSettings | None = Field(description="none: the battery reads the stored maps only")

@@ -136,7 +136,10 @@ class Training(StrictModel):
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"
     )
-    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
+    channels_last: Literal["auto"] | bool = Field(
+        "auto",
+        description="another order of memory; auto: for the timm modules and devices on which trainings are faster in it",
+    )
     compile: bool = Field(False, description="train through torch.compile, which needs a compiler where the job runs")
     threads: int = Field(
         1, ge=1, le=4_096, description="compute threads of the recipe; weights are bit-equal at this number"
@@ -161,7 +164,7 @@ class Training(StrictModel):
         return self
 
 
-RECIPE_VERSION = 2  # bump when training code changes numbers: the golden run in the tests says when
+RECIPE_VERSION = 3  # bump when training code changes numbers: the golden run in the tests says when
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class Recipe:
     patience: int | None = None  # epochs without a better one after which training stops
     accumulate: int = 1  # pieces that a batch is computed in, one after another
     precision: Literal["float32", "bf16", "fp16"] = "float32"  # of the passes in training; weights are float32 always
-    channels_last: bool = False  # another order of memory
+    channels_last: Literal["auto"] | bool = "auto"  # another order of memory
     compile: bool = False  # through torch.compile
     threads: int = 1  # compute threads; another number gives weights that differ in the last bits
     recipe_version: int = RECIPE_VERSION
@@ -213,14 +216,22 @@ class Recipe:
         }
 
 
-class Passes(StrictModel):
-    """How a network computes in a job."""
+class Inference(StrictModel):
+    """How a network computes where it only answers: predictions, maps and scores."""
 
-    precision: Literal["float32", "bf16"] = Field(
-        "float32", description="of the network's passes; bf16 is two to three times faster and rounds maps"
+    channels_last: Literal["auto"] | bool = Field(
+        "auto",
+        description="another order of memory, faster for convolutions; auto: for the timm modules and devices on which it was measured to be",
     )
-    channels_last: bool = Field(False, description="another order of memory, faster for convolutions")
-    fold_batch_norm: bool = Field(False, description="batch norms folded into the convolutions before them")
+    fold_batch_norm: Literal["auto"] | bool = Field(
+        "auto", description="batch norms folded into the convolutions before them; auto: likewise"
+    )
+
+
+class Passes(Inference):
+    """How a network computes in one job."""
+
+    precision: Literal["float32", "bf16"] = "float32"
 
 
 class Harmonise(StrictModel):

@@ -112,7 +112,7 @@ class RuleParams:
         ).params()
 
     def predict(self) -> dict[str, Any]:
-        return job_settings.PredictSettings(classes=self.plan.dataset.classes).params()
+        return job_settings.PredictSettings(classes=self.plan.dataset.classes, passes=self.plan.study.passes).params()
 
     def explain(self, arch: str, bundle: str) -> dict[str, Any]:
         study = self.plan.study
@@ -120,7 +120,7 @@ class RuleParams:
             seed=study.seed,
             classes=self.plan.dataset.classes,
             explain=study.explain.selection,
-            passes=study.explain.passes,
+            passes=study.map_passes,
             copies=study.controls.copies,
             organ=self._organ(bundle),
             methods=self.plan.method_settings(arch, bundle),
@@ -132,7 +132,7 @@ class RuleParams:
     def randomise(self, arch: str, bundle: str) -> dict[str, Any]:
         asked, methods = self.plan.study.randomisation, self.plan.method_settings(arch, bundle)
         assert asked is not None  # else there is no such rule
-        how = {"seed": self.plan.study.seed, "passes": self.plan.study.explain.passes, "methods": methods}
+        how = {"seed": self.plan.study.seed, "passes": self.plan.study.map_passes, "methods": methods}
         return job_settings.RandomiseSettings(**how, **asked.model_dump(exclude={"bundles"})).params()
 
     def faithfulness(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
@@ -142,10 +142,10 @@ class RuleParams:
             self.plan.study.batteries[battery],
             self.plan.method_settings(arch, bundle),
         )
-        again = job_settings.RerunSettings(passes=study.explain.passes, organ=self._organ(bundle), methods=methods)
+        again = job_settings.RerunSettings(passes=study.map_passes, organ=self._organ(bundle), methods=methods)
         rerun = again if asked.kind == RERUN_BATTERY else None
         return job_settings.FaithfulnessSettings(
-            seed=study.seed, metrics=asked.metrics, imputers=asked.imputers, rerun=rerun
+            seed=study.seed, passes=study.passes, metrics=asked.metrics, imputers=asked.imputers, rerun=rerun
         ).params()
 
     def merge_scores(self) -> dict[str, Any]:

@@ -76,6 +76,19 @@ class ClassifierSpec:
         return cls(**{**data, "mean": numbers(data["mean"]), "std": numbers(data["std"]), "class_map": class_map})
 
 
+@dataclass(frozen=True)
+class PassesUsed:
+    """How a network computes; part of the stamp of its maps. models/speed.py changes it."""
+
+    precision: str = "float32"
+    channels_last: bool = False
+    fold_batch_norm: bool = False
+
+    def __str__(self) -> str:
+        changes = {"channels_last": self.channels_last, "folded batch norms": self.fold_batch_norm}
+        return ", ".join([self.precision, *(name for name, used in changes.items() if used)])
+
+
 class Classifier(nn.Module):
     """A timm network with its normalisation: images (n, channels, h, w) in [0, 1] to logits (n, targets)."""
 
@@ -84,7 +97,7 @@ class Classifier(nn.Module):
 
     def __init__(self, net: nn.Module, spec: ClassifierSpec) -> None:
         super().__init__()
-        self.net, self.spec = net, spec
+        self.net, self.spec, self.passes = net, spec, PassesUsed()
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).reshape(1, -1, 1, 1), persistent=False)
 

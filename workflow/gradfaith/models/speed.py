@@ -1,39 +1,140 @@
-"""Make a trained classifier faster, at the price of more rounding: bfloat16, channels-last memory, folded batch norms.
+"""Make a trained classifier faster, at the price of more rounding: channels-last memory, folded batch norms, bfloat16.
 
     y = gamma (W x + b - mean) / s + beta = (gamma W / s) x + gamma (b - mean) / s + beta,   s = sqrt(var + eps)
 
-All are off by default and are part of the stamp of every map made with them. Folding goes by what runs, not by names:
-a batch norm whose input is the tensor that a convolution has just returned is folded into that convolution, in double
-precision, and the folded network must have the logits of the unfolded one. What is left of a norm (timm's contain an
-activation) keeps the norm's name, so layer names stay valid. Images and scores stay in single precision.
+The first two are chosen by timm module and kind of device from the table below, which `benchmarks/passes.py` measured: so
+a number does not depend on how fast a machine was that day. The start of a job verifies that logits change by less than
+LARGEST_LOGIT_CHANGE; a network for which they change by more is passed through as it is. A study can also say yes or no itself.
+bfloat16 is used only where a study asks for it. What was done is part of the stamp of every map.
+
+Folding goes by what runs, not by names: a batch norm whose input is the tensor that a convolution has just returned is folded
+into that convolution, in double precision. A convolution whose output is a tapped layer's keeps it, so maps are read from the
+layer that the study names. What is left of a norm (timm's contain an activation) keeps the norm's name, so layer names stay
+valid. Images and scores stay in single precision.
 """
 
+import copy
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gradfaith.config.sections import Passes
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images
+from gradfaith.models.classifier import Classifier, PassesUsed, freeze_temporarily, probe_images
 
-LARGEST_LOGIT_CHANGE = 1e-3  # largest change of a logit by folding, as a share of the largest logit
+LARGEST_LOGIT_CHANGE = 1e-5  # as a share of the largest logit
+LARGEST_REQUESTED_CHANGE = 1e-3  # the same, where a study asks for it
+# Kind of device -> timm modules; a kind or a module that is not named has plain passes. See benchmarks/passes.py.
+CHANNELS_LAST: Mapping[str, frozenset[str]] = {
+    "cpu": frozenset(
+        """
+        byoanet byobnet cpubone cspnet cspnext densenet dla dpn efficientformer efficientnet efficientvim
+        efficientvit_mit efficientvit_msra fasternet fastvit ghostnet hardcorenas hgnet hrnet iformer
+        inception_resnet_v2 inception_v3 inception_v4 lcnetv2 lowformer maxxvit metaformer mobilenetv3 mobilevit
+        nasnet nextvit nfnet pnasnet regnet repghost res2net resnet resnetv2 rexnet senet shvit starnet
+        swiftformer tiny_vit tnt tresnet vgg vision_transformer_hybrid
+        """.split()  # noqa: SIM905 - as a list it is 50 lines
+    )
+}
+FOLDED: Mapping[str, frozenset[str]] = {
+    "cpu": frozenset(
+        """
+        byoanet byobnet cpubone cspnet cspnext densenet dla dpn efficientformer efficientformer_v2 efficientnet
+        efficientvim efficientvit_mit efficientvit_msra fasternet fastvit ghostnet hardcorenas hgnet hrnet
+        iformer inception_resnet_v2 inception_v3 inception_v4 lcnetv2 lowformer maxxvit mobilenetv3 mobilevit
+        nextvit pnasnet regnet repghost repvit res2net resnet resnetv2 rexnet senet shvit starnet swiftformer
+        tiny_vit tresnet
+        """.split()  # noqa: SIM905 - as a list it is 50 lines
+    )
+}
+TRAINING_CHANNELS_LAST: Mapping[str, frozenset[str]] = {
+    "cpu": frozenset(
+        """
+
+        """.split()  # noqa: SIM905 - as a list it is 50 lines
+    )
+}
 
 
-def prepare_for_speed(classifier: Classifier, passes: Passes) -> Classifier:
-    """Change `classifier` in place as the study's settings say, and return it; it must not be trained afterwards."""
-    if passes.fold_batch_norm:
-        _fold_batch_norms(classifier)
-    layout = torch.channels_last if passes.channels_last else torch.preserve_format
-    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[passes.precision]
-    if dtype is torch.bfloat16 or layout is torch.channels_last:
-        classifier.net.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+def prepare_for_speed(classifier: Classifier, requested: Passes, tapped: Collection[str] = ()) -> Classifier:
+    """Return a faster copy of `classifier`, which must not be trained; the classifier itself where nothing is changed.
+
+    `tapped`: paths of the layers whose outputs are read; they are the same as in `classifier`, up to rounding.
+    """
+    channels_last = _decide(classifier, requested.channels_last, CHANNELS_LAST)
+    fold = _decide(classifier, requested.fold_batch_norm, FOLDED)
+    fast, passes = classifier, PassesUsed(requested.precision, channels_last, fold)
+    if channels_last or fold:
+        layout = {"channels_last": channels_last, "fold_batch_norm": fold}
+        fast = change_layout(copy.deepcopy(classifier), **layout, tapped=tapped)
+        change, asked = _logit_change(classifier, fast), True in (requested.channels_last, requested.fold_batch_norm)
+        if not change <= (LARGEST_REQUESTED_CHANGE if asked else LARGEST_LOGIT_CHANGE):
+            if asked:
+                raise _answers_otherwise(classifier, passes, change)
+            _log_line(f"passes: {passes} would change logits by {change:.0e} of the largest, so both are left out")
+            fast, passes = classifier, PassesUsed(requested.precision)
+    if passes.precision == "bf16":
+        fast = _in_bfloat16(copy.deepcopy(classifier) if fast is classifier else fast)
+    if fast is not classifier:
+        fast.passes = passes
+    _log_line(f"passes: {passes}")
+    return fast
+
+
+def _decide(classifier: Classifier, requested: bool | Literal["auto"], table: Mapping[str, frozenset[str]]) -> bool:
+    """Return what a study says, or else what the table says of the network's timm module on this kind of device."""
+    module = type(classifier.net).__module__.rpartition(".")[2]
+    return module in table.get(classifier.mean.device.type, ()) if requested == "auto" else requested
+
+
+def trains_in_channels_last(classifier: Classifier, requested: bool | Literal["auto"]) -> bool:
+    """Return whether a network is trained in channels_last memory: as its recipe says, or else as the table says."""
+    return _decide(classifier, requested, TRAINING_CHANNELS_LAST)
+
+
+def change_layout(
+    classifier: Classifier, *, channels_last: bool, fold_batch_norm: bool, tapped: Collection[str] = ()
+) -> Classifier:
+    """Fold batch norms and change the order of memory, in place; return the classifier."""
+    if fold_batch_norm:
+        _fold_batch_norms(classifier, tapped)
+    if channels_last:
+        classifier.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         classifier.net.register_forward_pre_hook(
-            lambda _net, inputs: (inputs[0].to(dtype=dtype, memory_format=layout), *inputs[1:])
+            lambda _net, inputs: (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
         )
-        classifier.net.register_forward_hook(lambda _net, _inputs, logits: logits.float())
     return classifier
+
+
+def _in_bfloat16(classifier: Classifier) -> Classifier:
+    classifier.net.to(dtype=torch.bfloat16)
+    classifier.net.register_forward_pre_hook(lambda _net, inputs: (inputs[0].to(dtype=torch.bfloat16), *inputs[1:]))
+    classifier.net.register_forward_hook(lambda _net, _inputs, logits: logits.float())
+    return classifier
+
+
+def _logit_change(before: Classifier, after: Classifier) -> float:
+    """Return the largest change of a logit on some images, as a share of the largest logit."""
+    images = probe_images(before)
+    with freeze_temporarily(before), freeze_temporarily(after), torch.no_grad():
+        logits = before(images)
+        change = (after(images) - logits).abs().amax()
+    return float(change / logits.abs().amax().clamp(min=torch.finfo(logits.dtype).tiny))
+
+
+def _answers_otherwise(classifier: Classifier, passes: PassesUsed, change: float) -> ModelUnusable:
+    return ModelUnusable(
+        problem=f"{classifier.spec.timm} answers otherwise with {passes}: a logit changes by {change:.1e} of the largest.",
+        reason="A norm can be folded only into a convolution that nothing else reads, and rounding adds up over layers.",
+        fix="Set `inference.fold_batch_norm` and `inference.channels_last` to `auto`.",
+    )
+
+
+def _log_line(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a job's standard output is its log
 
 
 class FoldablePair(NamedTuple):
@@ -44,28 +145,24 @@ class FoldablePair(NamedTuple):
     norm: nn.BatchNorm2d
 
 
-def _fold_batch_norms(classifier: Classifier) -> None:
+def _fold_batch_norms(classifier: Classifier, tapped: Collection[str]) -> None:
     images = probe_images(classifier)
     with freeze_temporarily(classifier), torch.no_grad():
-        before = classifier(images)
-        for pair in _foldable_pairs(classifier, images):
+        for pair in _foldable_pairs(classifier, images, tapped):
             _fold_into_convolution(pair.conv, pair.norm)
             parent, _, last = pair.norm_path.rpartition(".")
             setattr(classifier.net.get_submodule(parent), last, _what_follows_normalising(pair.norm))
-        change = (classifier(images) - before).abs().amax() / before.abs().amax()
-    if change > LARGEST_LOGIT_CHANGE:
-        raise ModelUnusable(
-            problem=f"{classifier.spec.timm} with folded batch norms answers otherwise, by {float(change):.1e} of its largest logit.",
-            reason="A norm can be folded only into a convolution that nothing else reads.",
-            fix="Set `explain.fold_batch_norm: false`.",
-        )
 
 
-def _foldable_pairs(classifier: Classifier, images: Tensor) -> list[FoldablePair]:
-    """Return batch norms, by name, with the convolution whose output only they read."""
+def _foldable_pairs(classifier: Classifier, images: Tensor, tapped: Collection[str]) -> list[FoldablePair]:
+    """Return batch norms, by name, with the convolution whose output only they read, and which is no tapped layer's."""
+    kept: list[object] = []  # outputs of tapped layers
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no address is used twice
     pairs: dict[str, FoldablePair] = {}
     with ExitStack() as hooks:
+        for layer in tapped:
+            hook = classifier.net.get_submodule(layer).register_forward_hook(lambda *call: kept.append(call[2]))
+            hooks.callback(hook.remove)
         for name, module in classifier.net.named_modules():
             if isinstance(module, nn.Conv2d):
 
@@ -84,7 +181,8 @@ def _foldable_pairs(classifier: Classifier, images: Tensor) -> list[FoldablePair
                 hooks.callback(module.register_forward_pre_hook(find_convolution).remove)
         classifier(images[:1])
     convs = [pair.conv for pair in pairs.values()]
-    return [pair for pair in pairs.values() if convs.count(pair.conv) == 1]
+    read = {id(conv) for conv, output in outputs.values() if any(output is other for other in kept)}
+    return [pair for pair in pairs.values() if convs.count(pair.conv) == 1 and id(pair.conv) not in read]
 
 
 def _fold_into_convolution(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradfaith import rng
-from gradfaith.attribution.bound_method import bind_methods
+from gradfaith.attribution.bound_method import bind_methods, tapped_layers
 from gradfaith.attribution.cell import MapCell, sample_evenly
 from gradfaith.config.job_settings import RandomiseSettings
 from gradfaith.config.sections import Passes
@@ -85,7 +85,7 @@ def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | Non
 def prepare_and_compare(cell: MapCell, passes: Passes, trained: TrainedMaps) -> dict[str, Result]:
     """Prepare the network for speed as the study sets, and compare; if it cannot be prepared, all methods have failed."""
     try:
-        ready = prepare_for_speed(cell.classifier, passes)
+        ready = prepare_for_speed(cell.classifier, passes, tapped_layers(cell.methods))
     except GradFaithError as error:
         return {method.label: _failed(len(trained.rows), error.problem) for method in cell.methods}
     return compare_with_trained(replace(cell, classifier=ready), trained)

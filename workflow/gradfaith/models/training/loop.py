@@ -118,8 +118,6 @@ def train(
     with _reproducible(recipe.threads, device), listen_for_signals(keeper is not None) as listener:
         data = _training_data(images, labels, parts, spec.classes, recipe, groups)
         classifier = build_classifier(spec, seed=rng.seed(seed, "initialisation"), weights=weights).to(device)
-        if recipe.channels_last:
-            classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         run = TrainingRun(classifier, recipe, data, seed)
         watch = TrainingWatch(run, keeper, listener)
         if keeper is not None and (state := keeper.load_latest()) is not None:

@@ -117,6 +117,7 @@ def model_card(
         "seed": int(wildcards.seed),
         "classes": settings.classes,
         "recipe": settings.recipe and settings.recipe.to_dict(),
+        "channels_last": trained.classifier.passes.channels_last,  # in the training
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,

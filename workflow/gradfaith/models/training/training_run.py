@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from gradfaith import rng
 from gradfaith.config.sections import Recipe
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.speed import trains_in_channels_last
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import optimiser
 from gradfaith.models.training.checkpoints import TrainingState
@@ -60,6 +61,9 @@ class TrainingRun:
     def __init__(self, classifier: Classifier, recipe: Recipe, data: TrainingData, seed: int) -> None:
         self.classifier, self.recipe, self.data, self.seed = classifier, recipe, data, seed
         self.device = data.images.device
+        if trains_in_channels_last(classifier, recipe.channels_last):
+            classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            classifier.passes = replace(classifier.passes, channels_last=True)
         self.frozen_modules = optimiser.freeze_layers(classifier, recipe.freeze)
         self.trained_parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
         self.optimizer = optimiser.build_optimizer(classifier, recipe, self.device)
@@ -128,7 +132,7 @@ class TrainingRun:
         images = augment(pixels.float() / 255, recipe, self._augmentation)
         mixup = draw_mixup(recipe.mixup, len(batch), self.device, self.seed, "mixup", self.epoch, self.step)
         images = mixup.mix_images(images) if mixup else images
-        if recipe.channels_last:
+        if self.classifier.passes.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         for piece in _batch_pieces(len(batch), recipe.accumulate):
