@@ -11,7 +11,7 @@ Options of plug-ins stay plain mappings here, because the plug-in declares and c
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_serializer
+from pydantic import Field, ValidationError, field_serializer
 
 from gradfaith.config.dataset import Grouping, Source
 from gradfaith.config.sections import Harmonise, Passes, Recipe, StrictModel
@@ -23,13 +23,7 @@ from gradfaith.vocabulary import PARTS, CascadeOrder, Fit, Reading, Score
 MethodGroup = Literal["methods", "controls"]  # of plug-ins
 
 
-class SettingsPart(StrictModel):
-    """Settings that are a part of others; built when they are first used, as a job uses those of one rule only."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class JobSettings(SettingsPart):
+class JobSettings(StrictModel):
     """What the settings of all rules have in common."""
 
     def params(self) -> dict[str, Any]:
@@ -145,7 +139,7 @@ class LeakageCheckSettings(JobSettings):
 # Models
 
 
-class NetworkSettings(SettingsPart):
+class NetworkSettings(StrictModel):
     """Which network is built."""
 
     timm: str = Field(description="its name in timm")
@@ -153,7 +147,7 @@ class NetworkSettings(SettingsPart):
     options: dict[str, Any] = Field(description="further arguments of timm.create_model")
 
 
-class NormalisationSettings(SettingsPart):
+class NormalisationSettings(StrictModel):
     """What the network expects of an image."""
 
     size: int
@@ -202,7 +196,7 @@ class PredictSettings(JobSettings):
 # Maps
 
 
-class MethodSettings(SettingsPart):
+class MethodSettings(StrictModel):
     """One method or control, as it is applied to one architecture."""
 
     group: MethodGroup = Field(description="of plug-ins")
@@ -229,7 +223,7 @@ class ExplainSettings(JobSettings):
 # Scores
 
 
-class RerunSettings(SettingsPart):
+class RerunSettings(StrictModel):
     """How a battery runs the methods of the maps again."""
 
     passes: Passes
@@ -277,14 +271,14 @@ class AcrossSettings(AgreementSettings):
     across: list[Comparison]
 
 
-class CompositePart(SettingsPart):
+class CompositePart(StrictModel):
     """One metric that a composite reads."""
 
     metric: str = Field(description="its label in the study")
     variant: str = Field(description="empty: the composite's own variant")
 
 
-class CompositeSettings(SettingsPart):
+class CompositeSettings(StrictModel):
     """One composite."""
 
     use: str = Field(description="the file's name")

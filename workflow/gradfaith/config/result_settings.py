@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import Field
 
-from gradfaith.config.job_settings import JobSettings, SettingsPart
+from gradfaith.config.job_settings import JobSettings
+from gradfaith.config.sections import StrictModel
 from gradfaith.vocabulary import ControlPlacement, EvidenceKind
 
 
-class PrimaryContrast(SettingsPart):
+class PrimaryContrast(StrictModel):
     """The comparison that is named beforehand."""
 
     metric: str
@@ -34,7 +35,7 @@ class IntervalSettings(JobSettings):
     controls: list[str]
 
 
-class RankSettings(SettingsPart):
+class RankSettings(StrictModel):
     """Which methods and images win rates are computed of."""
 
     rank_controls: ControlPlacement

@@ -42,9 +42,9 @@ Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_visible
 
 
 class StrictModel(BaseModel):
-    """Unknown keys are refused; values do not change once read."""
+    """Unknown keys are refused; values do not change once read. Built when it is first used: a job uses few of all models."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Architecture(StrictModel):
