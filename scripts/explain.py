@@ -21,8 +21,7 @@ job = snakemake
 compute = Compute.of_config(job.config)
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
-    settings = ExplainSettings.of_params(job.params.settings)
-    origins = check_inputs(job.input)
+    settings, origins = ExplainSettings.of_params(job.params.settings), check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     selected = select_images(predictions, settings.explain, settings.seed)
     rows = map_rows(selected, settings.classes)

@@ -11,8 +11,7 @@ gradfaith.runtime.job.begin()
 from gradfaith.config.compute import Compute
 from gradfaith.config.job_settings import FaithfulnessSettings
 from gradfaith.dag import job_work
-from gradfaith.models import checkpoint
-from gradfaith.models.speed import prepare_for_speed
+from gradfaith.models import checkpoint, speed
 from gradfaith.runtime.device import device_for_job
 from gradfaith.scoring import faithfulness, score_rows
 from gradfaith.storage import hdf5, parquet
@@ -33,18 +32,9 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     if settings.rerun:  # imported by name, so that only batteries that run methods again depend on its code
         build, key = import_module("gradfaith.attribution.rerun").build_reexplainer, (settings.seed, *cell.values())
         explain = build(model, images, maps, metrics, settings.rerun, key, batch_limit=compute.chunk)
-    inputs = (
-        prepare_for_speed(model, settings.passes),
-        images,
-        maps,
-        predictions,
-        metrics,
-        imputers,
-        cell,
-        settings.seed,
-    )
+    inputs = (speed.prepare_for_speed(model, settings.passes), images, maps, predictions, metrics, imputers, cell)
     add_scores = stack.enter_context(parquet.writing(job.output.scores, parquet.SCORES, origins))
     add_curves = stack.enter_context(parquet.writing(job.output.curves, parquet.CURVES, origins))
-    for tables in faithfulness.score_faithfulness(*inputs, chunk=compute.chunk, explain=explain):
+    for tables in faithfulness.score_faithfulness(*inputs, settings.seed, chunk=compute.chunk, explain=explain):
         add_scores(tables.scores)
         add_curves(tables.curves)

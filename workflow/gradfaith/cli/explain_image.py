@@ -162,7 +162,7 @@ def _make_stamp(model: Classifier, resolved: ResolvedRequest) -> dict[str, objec
         ExplainSettings(
             seed=study.seed,
             classes=resolved.plan.dataset.classes,
-            explain=study.explain.selection,
+            explain=study.explain,
             passes=study.map_passes,
             copies=study.controls.copies,
             organ=resolved.plan.dataset.organ,

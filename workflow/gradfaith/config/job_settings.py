@@ -213,7 +213,7 @@ class ExplainSettings(JobSettings):
 
     seed: int = Field(description="of the study")
     classes: list[str] = Field(description="in the order of the model's outputs")
-    explain: ImageSelection
+    explain: ImageSelection  # a study's `explain` is one: what else it says is not written out
     passes: Passes
     copies: int = Field(description="of each shuffled map")
     organ: str = Field(description="the region that the controls may use; empty: none")

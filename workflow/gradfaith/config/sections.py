@@ -18,15 +18,10 @@ Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=LABEL
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
 SET_BY_STUDY = (
-    "pretrained",
-    "checkpoint_path",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "num_classes",
-    "in_chans",
-    "cache_dir",
-)
+    "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "in_chans", "cache_dir",
+)  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "bf16"]  # of passes that only answer
 KEYS_ADDED_LATER = frozenset(  # keys that came when models had been trained already
     {"mixup", "freeze", "layer_decay", "clip", "ema", "patience", "accumulate", "precision", "channels_last", "compile"}
 )
@@ -181,9 +176,7 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: bool = False  # the loss of an image is weighed by the rarity of its class
     group_weights: bool = False  # and by the inverse of its group's size within the class
-    max_slices_per_group: int | None = (
-        None  # of each group and class so many images at most, evenly spaced, are trained on
-    )
+    max_slices_per_group: int | None = None  # of each group and class so many images at most, evenly spaced
     flip: bool = True  # left to right, every second image
     shift: float = 0.05  # at most this share of the side, either way
     rotate: float = 5.0  # at most this many degrees, either way
@@ -231,7 +224,7 @@ class Inference(StrictModel):
 class Passes(Inference):
     """How a network computes in one job."""
 
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
 
 
 class Harmonise(StrictModel):

@@ -23,6 +23,7 @@ from gradfaith.config.sections import (
     Line,
     Meta,
     Passes,
+    Precision,
     Randomisation,
     Seed,
     Share,
@@ -158,14 +159,9 @@ class ImageSelection(StrictModel):
 class Explain(ImageSelection):
     """Which images are explained, and in which precision."""
 
-    precision: Literal["float32", "bf16"] = Field(
+    precision: Precision = Field(
         "float32", description="of the passes that make maps; bf16 is two to three times faster and rounds maps"
     )
-
-    @property
-    def selection(self) -> ImageSelection:
-        """Return which images are explained."""
-        return ImageSelection(**self.model_dump(include=set(ImageSelection.model_fields)))
 
 
 class Battery(StrictModel):

@@ -119,7 +119,7 @@ class RuleParams:
         return job_settings.ExplainSettings(
             seed=study.seed,
             classes=self.plan.dataset.classes,
-            explain=study.explain.selection,
+            explain=study.explain,
             passes=study.map_passes,
             copies=study.controls.copies,
             organ=self._organ(bundle),
@@ -137,11 +137,8 @@ class RuleParams:
 
     def faithfulness(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
         """Return metrics and imputers; for a battery that runs the methods again, the methods, too."""
-        study, asked, methods = (
-            self.plan.study,
-            self.plan.study.batteries[battery],
-            self.plan.method_settings(arch, bundle),
-        )
+        study, asked = self.plan.study, self.plan.study.batteries[battery]
+        methods = self.plan.method_settings(arch, bundle)
         again = job_settings.RerunSettings(passes=study.map_passes, organ=self._organ(bundle), methods=methods)
         rerun = again if asked.kind == RERUN_BATTERY else None
         return job_settings.FaithfulnessSettings(
