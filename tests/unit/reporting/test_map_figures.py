@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from gradfaith import registry
 from gradfaith.errors import StudyInvalid
 from gradfaith.reporting.figures import degenerate, methods_side_by_side, overlay, theme
 from gradfaith.reporting.figures.contract import FigureInputs
-from gradfaith.storage import hdf5, map_info
+from gradfaith.reporting.image_examples import typicality_values
+from gradfaith.stats.estimates import SCORE_COLUMNS
+from gradfaith.storage import hdf5, map_info, parquet
 
 METHODS = [*registry.names("methods"), "shuffled-gradcam", "centre"]
 LONG = ["integrated_gradients-black", "refine-layercam-inverse_exp"]
@@ -192,3 +195,45 @@ def test_names_are_broken_where_their_words_end_and_nothing_is_lost() -> None:
     assert overlay.wrap_name("random-grid", 11) == "random-grid"
     for label in METHODS + LONG:
         assert overlay.wrap_name(label, 7).replace("\n", "") == label
+
+
+def test_images_are_chosen_by_the_same_numbers_from_texts_and_from_categories(tmp_path: Path) -> None:
+    """Images come in the order of their ids, whatever the order of the scores."""
+    ids, draw = [f"image-{number}" for number in (3, 11, 2, 7)], np.random.default_rng(0)
+    cells = product(("net-b", "net-a"), (0, 1), ("gradcam", "centre"), ids)
+    table = pd.DataFrame(cells, columns=["arch", "seed", "method", "image_id"])
+    fixed = {
+        "arch2": "",
+        "seed2": pd.NA,
+        "copy": 0,
+        "layer": "",
+        "target": "true",
+        "metric": "locacc",
+        "variant": "",
+        "reason": "",
+    }
+    of_image = {
+        "group": table["image_id"],
+        "part": "test",
+        "label": "a",
+        "predicted": "a",
+        "correct": True,
+        "status": "ok",
+    }
+    across = table.assign(**fixed, **of_image, value=draw.random(len(table))).assign(arch2="net-c", value=9.0)
+    scores = pd.concat([across, table.assign(**fixed, **of_image, value=draw.random(len(table)))])
+    parquet.write(tmp_path / "scores.parquet", scores, parquet.SCORES)
+    predictions = scores[["arch", "seed", "image_id", "label"]].assign(calibrated_a=0.5)
+    read = (parquet.read, lambda path, schema: parquet.read_columns(path, schema, SCORE_COLUMNS))
+    texts, categories = (
+        typicality_values(
+            predictions,
+            how(tmp_path / "scores.parquet", parquet.SCORES),
+            {"metric": "locacc", "method": "gradcam"},
+            ["a"],
+        )
+        for how in read
+    )
+    pd.testing.assert_series_equal(texts, categories)
+    assert list(texts.index) == sorted(ids)
+    assert (texts < 1).all()

@@ -63,7 +63,7 @@ def typicality_values(
     rows = metric_rows.rows_of_metric(
         scores[(scores["method"] == primary.method) & scores["seed"].isin(predictions["seed"])], primary.metric
     )
-    score = rows[rows["status"] == "ok"].groupby("image_id")["value"].mean()
+    score = rows[rows["status"] == "ok"].astype({"image_id": "str"}).groupby("image_id")["value"].mean()
     label = predictions.drop_duplicates("image_id").set_index("image_id")["label"]
     parts = []
     for name in classes:

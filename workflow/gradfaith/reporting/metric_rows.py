@@ -68,7 +68,12 @@ def rows_over_all_images(table: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of_single_architectures(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of one architecture, without those that compare it with another one or with the ensemble."""
-    return table[table["arch2"].isin([""]) | (table["arch2"] == table["arch"])] if "arch2" in table else table
+    if "arch2" not in table:
+        return table
+    arch, arch2 = (
+        table[name].astype("str") for name in ("arch", "arch2")
+    )  # categories of two columns cannot be compared
+    return table[(arch2 == "") | (arch2 == arch)]
 
 
 def rows_across_architectures(table: pd.DataFrame) -> pd.DataFrame:

@@ -267,7 +267,7 @@ def lesion_size(manifest: pd.DataFrame, image_ids: pd.Series) -> pd.Series:
     return pd.Series(np.array(LESION_SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
 
 
-SCORE_COLUMNS = (  # what statistics read of scores
+SCORE_COLUMNS = (  # what statistics and figures read of scores
     "arch", "seed", "arch2", "seed2", "method", "copy", "layer", "target", "metric", "variant", "image_id", "group", "part", "label",
     "correct", "value", "status",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gradfaith.config.result_settings import PrimaryContrast, StudyDescription
+from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 
@@ -67,17 +68,18 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "classification": parquet.CLASSIFICATION,
     "meta": parquet.META,
     "curves": parquet.CURVES,
-    "scores": parquet.SCORES,
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
-TABLE_NAMES = (*SCHEMAS, "predictions")
+TABLE_NAMES = (*SCHEMAS, "scores", "predictions")
 
 
 def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescription) -> FigureInputs:
     """Read the tables and open the stores among `inputs` (name -> path or paths); `stack` closes the stores."""
     tables = {name: pd.DataFrame() for name in TABLE_NAMES}
     tables |= {name: parquet.read(inputs[name], schema) for name, schema in SCHEMAS.items() if name in inputs}
+    if "scores" in inputs:  # the largest table: the columns that figures read, texts as categories
+        tables["scores"] = parquet.read_columns(inputs["scores"], parquet.SCORES, SCORE_COLUMNS)
     if "predictions" in inputs:
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
     map_stores = [stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))]
