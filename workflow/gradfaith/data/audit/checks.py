@@ -32,9 +32,11 @@ from gradfaith.data.grouping import similarity
 from gradfaith.data.lungs import lung_mask
 from gradfaith.data.split import split
 from gradfaith.errors import SplitImpossible
+from gradfaith.storage.atomic import ScratchRows
 
 NEAR_DUPLICATE_NCC = 0.97  # correlation at 128 px from which two images are near duplicates
 MAX_LISTED = 60  # images or pairs that are named
+TILE_ROWS = 128  # images of one matrix product: 8 MB
 
 
 def count_images(manifest: pd.DataFrame) -> dict[str, Any]:
@@ -71,19 +73,19 @@ def exact_duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def near_duplicates(thumbs: NDArray[np.uint8], table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
+def near_duplicates(thumbs: NDArray[np.uint8] | ScratchRows, table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
     """Find pairs that are nearly the same; name those across classes or groups, count those across parts too.
 
     `thumbs` are in the order of `table`, which has image_id, pixel_hash, label, group and part.
     """
-    pairs, value = map(np.concatenate, zip(*similarity.pairs_above(thumbs, NEAR_DUPLICATE_NCC), strict=True))
+    pairs, value = map(np.concatenate, zip(*similarity.pairs_above(thumbs, NEAR_DUPLICATE_NCC, TILE_ROWS), strict=True))
     columns = {
         name: table[name].to_numpy(dtype=object) for name in ("image_id", "pixel_hash", "label", "group", "part")
     }
     other = columns["pixel_hash"][pairs[:, 0]] != columns["pixel_hash"][pairs[:, 1]]
     pairs, value = pairs[other], value[other]
     differs = {name: columns[name][pairs[:, 0]] != columns[name][pairs[:, 1]] for name in ("label", "group", "part")}
-    order = np.argsort(-value, kind="stable")
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -value))  # of equals the first images, whatever the tiles
     named = {
         f"across_{many}": [
             [*columns["image_id"][pairs[row]].tolist(), round(float(value[row]), 4)]

@@ -21,6 +21,7 @@ from gradfaith.data.fit import Harmoniser, SquareFit
 from gradfaith.data.manifest import readable_rows, records_by_id
 from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import LeakySplit, UnreadableImage
+from gradfaith.storage.atomic import new_rows
 from gradfaith.storage.hdf5 import ImageStore
 
 BLOCK_IMAGES = 256
@@ -47,12 +48,13 @@ def audit_dataset(
     table = readable_rows(manifest).merge(splits, on="image_id")
     seed = settings.split.seed
     small = np.empty((len(table), checks.PROBE_SIDE, checks.PROBE_SIDE), dtype=np.float32)
-    middle = np.empty((len(table), 128, 128), dtype=np.uint8)
+    middle = new_rows((len(table), 128, 128), np.uint8)  # in a temporary file, if they are many
     packed, lung_share = [], list[NDArray[np.float32]]()
     for start in range(0, len(table), BLOCK_IMAGES):
         pixels = images.pixels(list(table["image_id"].iloc[start : start + BLOCK_IMAGES]))
-        for row, image in enumerate(pixels, start):
-            small[row], middle[row] = checks.probe_image(image), _resize_to_128(image)
+        some = slice(start, start + len(pixels))
+        small[some] = [checks.probe_image(image) for image in pixels]
+        middle[some] = np.stack([_resize_to_128(image) for image in pixels])
         packed += [shortcuts.image_features(image[0]) for image in pixels]
         lung_share.append(checks.lung_share(pixels) * len(pixels))
     air = np.sum(lung_share, axis=0) / len(table)

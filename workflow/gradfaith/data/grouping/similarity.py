@@ -38,6 +38,7 @@ from scipy import ndimage
 
 from gradfaith.config.dataset import Cue
 from gradfaith.data import lungs
+from gradfaith.storage.atomic import ScratchRows
 
 ImageStack = NDArray[np.uint8] | NDArray[np.float32]  # (n, h, w)
 Pairs = NDArray[np.int64]  # (pairs, 2)
@@ -53,16 +54,23 @@ def standardise(images: ImageStack) -> NDArray[np.float32]:  # (n, h, w) -> (n, 
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.where(length > CONSTANT_LENGTH, flat / np.maximum(length, CONSTANT_LENGTH), 0).astype(np.float32)
+    flat /= np.maximum(length, CONSTANT_LENGTH)
+    flat[length[:, 0] <= CONSTANT_LENGTH] = 0
+    return flat
 
 
-def pairs_above(images: ImageStack, least: float) -> Iterator[tuple[Pairs, PairValues]]:
-    """Yield all pairs a < b with ncc >= least and their values, in portions of about PORTION_PAIRS."""
+def pairs_above(
+    images: ImageStack | ScratchRows, least: float, tile: int = TILE_ROWS
+) -> Iterator[tuple[Pairs, PairValues]]:
+    """Yield all pairs a < b with ncc >= least and their values, in portions of about PORTION_PAIRS.
+
+    `tile`: images of one matrix product; two tiles of them are held as numbers.
+    """
     pairs, values, held = list[Pairs](), list[PairValues](), 0
-    for top in range(0, len(images), TILE_ROWS):
-        rows = standardise(images[top : top + TILE_ROWS])
-        for left in range(top, len(images), TILE_ROWS):
-            table = rows @ (rows if left == top else standardise(images[left : left + TILE_ROWS])).T
+    for top in range(0, len(images), tile):
+        rows = standardise(images[top : top + tile])
+        for left in range(top, len(images), tile):
+            table = rows @ (rows if left == top else standardise(images[left : left + tile])).T
             found = np.argwhere(np.triu(table >= least, 1) if left == top else table >= least)
             pairs.append(found + np.array((top, left)))
             values.append(table[found[:, 0], found[:, 1]])
