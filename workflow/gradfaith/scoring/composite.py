@@ -70,8 +70,9 @@ def _align_images(tables: Sequence[Iterator[pd.DataFrame]]) -> Iterator[pd.DataF
                 images_of_table.difference_update(complete)
 
 
-def _images(rows: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(rows[["target", "image_id"]])
+def _images(rows: pd.DataFrame) -> pd.Series:
+    """Return what names the image and the target of each row."""
+    return rows["target"] + "/" + rows["image_id"]
 
 
 def score_composites(scores: pd.DataFrame, composites: Mapping[str, CompositeSettings]) -> Iterator[pd.DataFrame]:

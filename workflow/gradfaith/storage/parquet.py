@@ -87,7 +87,7 @@ def writing(
         groups.close()
 
 
-ROWS_HELD = 20_000  # of a table, before they are written as a group
+ROWS_HELD = 5_000  # of a table, before they are written as a group
 
 
 @dataclass
