@@ -13,6 +13,7 @@ from test_figures import collisions, texts
 from typed import primary_contrast
 
 from gradfaith import registry
+from gradfaith.config.result_settings import PrimaryContrast
 from gradfaith.errors import StudyInvalid
 from gradfaith.reporting.figures import degenerate, methods_side_by_side, overlay, theme
 from gradfaith.reporting.figures.contract import FigureInputs
@@ -229,7 +230,7 @@ def test_images_are_chosen_by_the_same_numbers_from_texts_and_from_categories(tm
         typicality_values(
             predictions,
             how(tmp_path / "scores.parquet", parquet.SCORES),
-            {"metric": "locacc", "method": "gradcam"},
+            PrimaryContrast(metric="locacc", method="gradcam", against="centre"),
             ["a"],
         )
         for how in read
