@@ -21,8 +21,8 @@ SPEC = ClassifierSpec(timm="test_resnet", classes=3, channels=1, in_chans=1, siz
 RECIPE = Recipe(epochs=2, batch=16, lr=4e-3, warmup_epochs=1.0, label_smoothing=0.05, contrast=0.1)
 
 # (epoch, train_loss, val_loss) of the golden run, and the version of the training code that gave them
-GOLDEN_VERSION = 2
-GOLDEN = ((1, 0.87232263, 1.09480369), (2, 0.47367150, 1.16207564))
+GOLDEN_VERSION = 3
+GOLDEN = ((1, 0.87232272, 1.09480369), (2, 0.47367141, 1.16207564))
 
 # The same with everything on: weights of classes and groups, a cap, blending, an average, uneven pieces, all that is augmented
 RICH = Recipe(
@@ -47,7 +47,7 @@ RICH = Recipe(
     patience=2,
     accumulate=3,
 )
-GOLDEN_RICH = ((1, 0.96055331, 1.11571252), (2, 0.97073984, 1.18758774), (3, 1.01763787, 1.19619322))
+GOLDEN_RICH = ((1, 0.96055331, 1.11571109), (2, 0.97074141, 1.18757951), (3, 1.01763317, 1.19619608))
 
 
 def blobs(n: int = 60, size: int = 32) -> tuple[Tensor, Tensor]:
