@@ -55,7 +55,7 @@ TRAINING_CHANNELS_LAST: Mapping[str, frozenset[str]] = {
     "cpu": frozenset(
         """
         byobnet cspnet densenet dla efficientnet hardcorenas hgnet hrnet inception_resnet_v2 inception_v3
-        mobilenetv3 regnet res2net resnet resnetv2 rexnet senet
+        mobilenetv3 regnet res2net resnet resnetv2 rexnet senet vovnet xception xception_aligned
         """.split()  # noqa: SIM905 - as a list it is 50 lines
     )
 }
