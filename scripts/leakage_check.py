@@ -6,7 +6,7 @@ gradfaith.runtime.job.begin()
 
 from gradfaith.config.job_settings import LeakageCheckSettings
 from gradfaith.dag import job_work
-from gradfaith.data.audit.report import check_leakage
+from gradfaith.data.audit.leakage_check import check_leakage
 from gradfaith.storage import json_file
 
 job = snakemake

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gradfaith.config.job_settings import LeakageCheckSettings, SplitSettings
-from gradfaith.data.audit import checks, report
+from gradfaith.data.audit import checks, leakage_check
 from gradfaith.data.audit.checks import overlap_with_training
 from gradfaith.errors import LeakySplit
 
@@ -82,14 +82,16 @@ def audit(whole: float | None, seen: dict | None = None) -> dict:
 
 def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> None:
     asked = LeakageCheckSettings(by="group", leak_limit=0.75, allow_leaky_split=False)
-    assert report.check_leakage(audit(0.75), asked)["caution"] == ""
-    assert not report.check_leakage(audit(None), asked)["leaky"]
+    assert leakage_check.check_leakage(audit(0.75), asked)["caution"] == ""
+    assert not leakage_check.check_leakage(audit(None), asked)["leaky"]
     with pytest.raises(LeakySplit, match=r"0\.800 .* split\.leak_limit 0\.75"):
-        report.check_leakage(audit(0.8), asked)
-    allowed = report.check_leakage(audit(0.8), asked.model_copy(update={"allow_leaky_split": True}))
+        leakage_check.check_leakage(audit(0.8), asked)
+    allowed = leakage_check.check_leakage(audit(0.8), asked.model_copy(update={"allow_leaky_split": True}))
     assert allowed["leaky"]
     assert "LEAKY SPLIT" in allowed["caution"]
-    sliced = report.check_leakage(audit(0.1), asked.model_copy(update={"by": "slice", "allow_leaky_split": True}))
+    sliced = leakage_check.check_leakage(
+        audit(0.1), asked.model_copy(update={"by": "slice", "allow_leaky_split": True})
+    )
     assert "both sides" in sliced["caution"]
 
 
@@ -100,7 +102,7 @@ def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_stud
     seen = overlap_with_training(ours, "there", theirs)
     assert seen == {"study": "there", "images": 2, "list": ["four", "three"]}
     with pytest.raises(LeakySplit, match=r"2 images are, pixel by pixel, .* study there .*: four, three"):
-        report.check_leakage(audit(None, seen), asked)
+        leakage_check.check_leakage(audit(None, seen), asked)
     unseen = overlap_with_training(ours[:2], "there", theirs)
-    assert not report.check_leakage(audit(None, unseen), asked)["leaky"]
+    assert not leakage_check.check_leakage(audit(None, unseen), asked)["leaky"]
     assert overlap_with_training(ours, "", None) is None

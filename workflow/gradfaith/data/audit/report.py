@@ -1,8 +1,6 @@
 """Audit a dataset and its split: counts from the manifest, probes from the packed images and from their files.
 
-`check_leakage` then decides whether a study may use its split: not if a nearest neighbour finds too many of
-the test images' classes in the training part. An external evaluation has no split; it may not use an image on
-which its models were trained or selected.
+Whether a study may use its split is decided from it by leakage_check.py.
 """
 
 from collections.abc import Mapping
@@ -14,13 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradfaith.config.job_settings import AuditSettings, LeakageCheckSettings
+from gradfaith.config.job_settings import AuditSettings
 from gradfaith.data.audit import checks, shortcuts
 from gradfaith.data.fetch import release
 from gradfaith.data.fit import Harmoniser, SquareFit
 from gradfaith.data.manifest import readable_rows, records_by_id
 from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
-from gradfaith.errors import LeakySplit, UnreadableImage
+from gradfaith.errors import UnreadableImage
 from gradfaith.storage.atomic import new_rows
 from gradfaith.storage.hdf5 import ImageStore
 
@@ -118,45 +116,3 @@ def _release_text(manifest: pd.DataFrame, files: str) -> str:
         return ""
     names = {PurePosixPath(file).name: sha for file, sha in zip(manifest["file"], manifest["sha256"], strict=True)}
     return release.match_release(names, Path(files)).text
-
-
-def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> dict[str, Any]:
-    """Return the probe's result and the warning for every table; raise LeakySplit if the leak is not allowed.
-
-    `audit` is audit.json.
-    """
-    _refuse_known_images(audit["seen_before"])
-    this, limit = audit["leakage"]["this"], settings.leak_limit
-    probe = this["whole"] if this else None
-    leaks = settings.by == "slice" or (probe is not None and probe > limit)
-    if leaks and not settings.allow_leaky_split:
-        raise LeakySplit(
-            problem=f"one nearest neighbour at {audit['leakage']['side']} px names {probe:.3f} of the test part's classes "
-            f"(balanced; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
-            reason="It knows nothing of disease: it found the same patients, or the same scanner, in the training part.",
-            fix="Look at the audit (`snakemake figure_audit`). Mend the groups; or, where the classes truly are so easy, "
-            "raise split.leak_limit; or set split.allow_leaky_split: every table will say so.",
-        )
-    said = (
-        f"one nearest neighbour reaches {probe:.3f} from train to test"
-        if probe is not None
-        else audit["leakage"]["reason"]
-    )
-    how = "Slices of one patient lie on both sides of this split" if settings.by == "slice" else "This split leaks"
-    return {
-        "leaky": leaks,
-        "by": settings.by,
-        "probe": probe,
-        "limit": limit,
-        "caution": f"LEAKY SPLIT. {how} ({said}): these numbers measure memory as well as skill." if leaks else "",
-    }
-
-
-def _refuse_known_images(overlap: Mapping[str, Any] | None) -> None:
-    if overlap and overlap["images"]:
-        raise LeakySplit(
-            problem=f"{overlap['images']} images are, pixel by pixel, ones that the models of study {overlap['study']} were trained on or "
-            f"chosen by: {', '.join(overlap['list'][:3])}{', ...' if overlap['images'] > 3 else ''}.",
-            reason="An external evaluation on images that the models know measures memory, not skill.",
-            fix="Take these images and their patients out; data/audit.json lists them.",
-        )

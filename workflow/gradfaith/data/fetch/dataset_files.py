@@ -7,10 +7,9 @@
 
 A source that fails is normal: the record keeps its reason and the next one is tried. Where none serves, another attempt of
 the job is made only if one of them may serve later (errors.py: FetchFailed, SourceInvalid). Files are gathered in a
-hidden sibling of raw/, which is renamed to raw/ in one step: after a kill there are the old files, the new
-ones or none, never a mix. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download
-is deleted, an unsafe one is put aside as <file>.refused, so that the next run fetches it again. The record of
-what came holds no time, and no path of this machine beyond those that the sources name.
+hidden sibling of raw/, which is renamed to raw/ in one step: after a kill there are the old files, the new ones or none, never
+a mix. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download is deleted, an unsafe one is put aside as
+<file>.refused, so that the next run fetches it again. The record holds no time, and no path beyond those that the sources name.
 """
 
 import hashlib
