@@ -25,7 +25,7 @@ from turns import line, take
 
 from gradfaith.metrics.contract import Context, RankedRemoval
 from gradfaith.metrics.imputers import noisy_linear
-from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
+from gradfaith.metrics.maps.removals import rank_pixels
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
 # Only now: beside a CPU torch, torchvision imports after gradfaith has helped it.
@@ -59,10 +59,10 @@ def maps() -> Tensor:  # (n, h, w) in [0, 1]
 
 def keeps(unit: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The eight masks of every map, exactly so many pixels each."""
-    rank = rank_pixels(unit, TIES.expand(len(unit), -1, -1))
-    for order, share in product(ORDERS, SHARES):
-        removal = RankedRemoval(order, share / 100)
-        yield removal.name, keep_mask(rank, removal)
+    order = rank_pixels(unit, TIES.expand(len(unit), -1, -1))
+    for end, share in product(ORDERS, SHARES):
+        removal = RankedRemoval(end, share / 100)
+        yield removal.name, order.keep_mask(removal)
 
 
 def changed(images: Tensor, unit: Tensor) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradfaith import registry
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import MaskedChange, MethodMaps, Metric, Values
+from gradfaith.metrics.contract import Imputer, MaskedChange, MethodMaps, Metric, Values
 from gradfaith.metrics.faithfulness import deletion, faith, faith_logit
 from gradfaith.metrics.imputers import black, blur, mean
 from gradfaith.metrics.maps.evaluate import evaluate
@@ -92,12 +92,12 @@ def test_each_distinct_changed_image_is_run_once_for_all_metrics(chunk):
     assert model.largest <= chunk
 
 
-def test_batches_are_full_across_methods_and_imputers():
+def test_batches_are_full_across_methods_and_imputers_and_unchanged_images():
     model, (x, maps) = Counting(), scene()
     run_battery(model, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk=14)
     assert model.largest == 14
     run_battery(model, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk=64)
-    assert model.largest == 14 * 3
+    assert model.largest == 5 + 14 * 3
 
 
 def test_constant_and_broken_maps_cost_no_forward():
@@ -130,7 +130,7 @@ def test_auto_halves_when_the_device_is_full_and_remembers():
     expected = run_battery(free, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk="auto")
     found = run_battery(tight, x, maps, METRICS, IMPUTERS, mean=MEAN, chunk="auto")
     assert tight.largest == 2
-    assert tight.refused == 1  # four at once, and never again
+    assert tight.refused == 4  # 32, 16, 8 and 4 at once, and never again
     assert found.passes_run == expected.passes_run == tight.seen
     for pair, result in expected.by_method["cam"].items():
         np.testing.assert_allclose(found.by_method["cam"][pair].value, result.value, atol=1e-6)
@@ -211,7 +211,7 @@ def test_imputers_learn_which_image_they_fill():
 
     x, maps = scene()
     ids = [f"image {row}" for row in range(len(x))]
-    spy = {"spy": (SimpleNamespace(fill=fill), {})}
+    spy = {"spy": (SimpleNamespace(fill=fill, IMPUTER=Imputer("nothing")), {})}
     run_battery(Counting(), x, maps, METRICS, spy, image_ids=ids, key=("study", 7), chunk=3)
     assert len(seen) == 14
     assert all(pixel == float(x[ids.index(name), 0, 0, 0]) for name, pixel in seen)

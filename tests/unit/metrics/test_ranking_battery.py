@@ -22,7 +22,7 @@ from gradfaith.metrics.faithfulness import (
     road_pgc,
 )
 from gradfaith.metrics.imputers import black, blur, mean
-from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
+from gradfaith.metrics.maps.removals import rank_pixels
 from gradfaith.metrics.runners.masking import run_battery
 
 BLACK = {"black": (black, {})}
@@ -56,31 +56,31 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("order", ["most", "least"])
 def test_exactly_as_many_pixels_go_as_were_asked_whatever_the_ties(zeros: float, order: str) -> None:
     unit = numbers(4, *SIZE) * (numbers(4, *SIZE, seed=1) >= zeros)
-    rank = rank_pixels(unit, numbers(4, *SIZE, seed=2))
-    assert (rank.flatten(1).sort(dim=1).values == torch.arange(PIXELS)).all(), "a total order"
+    order_ = rank_pixels(unit, numbers(4, *SIZE, seed=2))
+    assert (order_.rank.flatten(1).sort(dim=1).values == torch.arange(PIXELS)).all(), "a total order"
     for share in (0.05, 0.2, 1 / 3, 0.8, 1.0):
-        gone = 1 - keep_mask(rank, RankedRemoval(order, share))  # type: ignore[arg-type]
+        gone = 1 - order_.keep_mask(RankedRemoval(order, share))  # type: ignore[arg-type]
         assert gone.sum(dim=(1, 2)).tolist() == [round(share * PIXELS)] * 4
 
 
 def test_the_most_relevant_go_first_and_the_least_last() -> None:
     unit = torch.tensor([[[0.9, 0.1], [0.5, 0.7]]])
-    rank = rank_pixels(unit, numbers(1, 2, 2))
-    assert rank.tolist() == [[[0, 3], [2, 1]]]
-    assert keep_mask(rank, RankedRemoval("most", 0.5)).tolist() == [[[0, 1], [1, 0]]]
-    assert keep_mask(rank, RankedRemoval("least", 0.5)).tolist() == [[[1, 0], [0, 1]]]
+    order = rank_pixels(unit, numbers(1, 2, 2))
+    assert order.rank.tolist() == [[[0, 3], [2, 1]]]
+    assert order.keep_mask(RankedRemoval("most", 0.5)).tolist() == [[[0, 1], [1, 0]]]
+    assert order.keep_mask(RankedRemoval("least", 0.5)).tolist() == [[[1, 0], [0, 1]]]
 
 
 def test_ties_are_broken_alike_for_all_maps_of_an_image_and_by_its_own_numbers() -> None:
     flat, ties = torch.zeros(2, *SIZE), numbers(1, *SIZE)
-    same = rank_pixels(flat, ties.expand(2, -1, -1))
+    same = rank_pixels(flat, ties.expand(2, -1, -1)).rank
     assert torch.equal(same[0], same[1])
     assert torch.equal(same[0].flatten().argsort(), ties.flatten().argsort())
 
 
 def test_any_increasing_change_of_the_map_is_the_same_order() -> None:
     unit, ties = numbers(3, *SIZE), numbers(3, *SIZE, seed=3)
-    assert torch.equal(rank_pixels(unit, ties), rank_pixels(unit**3 + 1, ties))
+    assert torch.equal(rank_pixels(unit, ties).rank, rank_pixels(unit**3 + 1, ties).rank)
 
 
 def test_deletion_and_insertion_by_hand() -> None:

@@ -133,10 +133,6 @@ class RankedRemoval:
             NOTHING_REMOVED if self.share <= 0 else ALL_REMOVED if self.share >= 1 else f"{self.order} {self.share:.6g}"
         )
 
-    @property
-    def per_image(self) -> bool:
-        return self.name == ALL_REMOVED
-
 
 NOTHING_REMOVED = "none"
 ALL_REMOVED = "all"
@@ -188,7 +184,10 @@ class Context:
 
 @dataclass(frozen=True)
 class Scores:
-    """The model's output for each map's target class, and how much a change removed."""
+    """The model's output for each map's target class, and how much a change removed.
+
+    Removals in the map's order have neither mass nor area: the area is their share, and no metric reads the mass.
+    """
 
     logit: Any  # (m,)
     probability: Any  # (m,)

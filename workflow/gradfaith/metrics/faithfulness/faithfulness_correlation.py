@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradfaith.metrics.contract import BatteryMaps, MaskedChange, Metric, Scores, Values
+from gradfaith.metrics.maps import removals
 
 METRIC = Metric(
     family="faithfulness",
@@ -39,7 +40,7 @@ def changes(maps: BatteryMaps, *, subsets: int = 20, share: float = 0.2) -> Iter
 def _keep_outside_set(maps: BatteryMaps, name: str, share: float) -> Tensor:  # (m, h, w) in {0, 1}
     numbers: Tensor = maps.draw(name)
     count = max(1, round(share * numbers[0].numel()))
-    last = numbers.flatten(1).kthvalue(count, dim=1).values
+    last = removals.kth_smallest(numbers.flatten(1), count)
     return (numbers > last[:, None, None]).to(maps.unit.dtype)
 
 

@@ -1,18 +1,19 @@
-"""Run a masking or ranking battery: score maps by the model's output on changed images, each distinct image
-run once.
+"""Run a masking or ranking battery: score maps by the model's output on changed images, each distinct image run
+once.
 
     changed = x * keep + fill * (1 - keep)            one per (map, imputer, change)
 
-Images are taken `chunk` at a time. The maps of all methods of a chunk are laid end to end and taken `chunk` at a
-time, too, so that batches are full across images, methods, changes and imputers. Images and maps are read when
-their turn comes, so memory grows neither with their number nor with that of the methods. Changes of one name
-must be the same masks: they are built and run once for all metrics that use the name. Pixels removed in the
-map's order need one sort for all shares. The model's logits of the unchanged images are computed once per image.
-Constant and broken maps cost no forward pass. Every method has a map of every row, all in one order.
+Images are taken as many at a time as have a batch of maps between them, those of all methods. All maps of an image
+are together then, so that its random numbers are drawn once, and a changed image that several maps, metrics or shares
+ask for is run once (distinct_images.py). These maps, end to end across the methods, are read and built in blocks of a
+batch. Images and maps are read when their turn comes, so memory grows neither with their number nor with that of
+the methods. Batches are full across images, methods, changes and imputers. Changes of one name must be the same masks.
+Pixels removed in the map's order need one sort for all shares. Constant and broken maps cost no forward pass. Every
+method has a map of every row, all in one order.
 
 With chunk "auto" the batch starts large and is halved, for good, whenever memory runs out. The numbers do not
 depend on the chunk, up to the rounding of the model itself. Cost: images + usable maps x distinct changes x
-imputers, in forwards.
+imputers, in forwards, less those that maps share.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,28 +28,17 @@ from torch import Tensor
 
 from gradfaith.metrics.contract import (
     NOTHING_REMOVED,
-    BatteryMaps,
     BoundPlugins,
-    ImageChange,
     ImagesToLogits,
     MethodMaps,
     RankedRemoval,
     Result,
-    Scores,
     Values,
     assign_status,
     concatenate_results,
 )
-from gradfaith.metrics.maps.removals import keep_mask, rank_pixels
-from gradfaith.metrics.runners.masking_block import (
-    BatchedModel,
-    BatterySetup,
-    ImageChunk,
-    MapBlock,
-    MetricImputer,
-    TensorRows,
-    require_one_mask,
-)
+from gradfaith.metrics.runners.distinct_images import AskedBlock, BlockRequest, DistinctForwards, Fingerprints
+from gradfaith.metrics.runners.masking_block import BatchedModel, BatterySetup, ImageChunk, MetricImputer, TensorRows
 from gradfaith.runtime.device import BatchLimit
 
 
@@ -77,15 +67,6 @@ class BatteryResults:
     passes_run: int
 
 
-@dataclass(frozen=True)
-class _BlockResults:
-    """The scores of one block of maps."""
-
-    values: Mapping[MetricImputer, Values]
-    points: Mapping[CurvePoint, Tensor]  # (u,) probability of the class
-    passes_requested: int
-
-
 def run_in_chunks(
     model: ImagesToLogits,
     images: TensorRows,  # (n, c, h, w) in [0, 1]
@@ -103,14 +84,16 @@ def run_in_chunks(
     """Compute every metric with every imputer for the maps of every method; yield the results of each chunk of images."""
     batched, battery = BatchedModel(model, chunk, device), BatterySetup(metrics, imputers, mean, image_ids, key)
     image_of = torch.as_tensor(next(iter(maps.values())).image_of, dtype=torch.long).cpu()
-    start = 0
+    per_image = max(1.0, len(image_of) * len(maps) / max(1, len(images)))  # maps
+    start, prints = 0, None
     while start < len(images):
-        some = slice(start, min(start + batched.chunk.rows, len(images)))
+        some = slice(start, min(start + max(1, int(batched.chunk.rows / per_image)), len(images)))
         rows = ((image_of >= some.start) & (image_of < some.stop)).nonzero()[:, 0]
         run_before, pixels = batched.images_run, images[some].to(device)
         numbers = None if regions is None else regions[some].to(device)
-        here = ImageChunk(rows.numpy(), image_of[rows].to(device), start, pixels, batched(pixels), numbers)
-        found = _score_chunk(batched, here, maps, battery)
+        here = ImageChunk(rows.numpy(), image_of[rows].to(device), start, pixels, numbers)
+        prints = prints or Fingerprints(pixels.shape[-2:], device)
+        found = _score_chunk(DistinctForwards(batched), prints, here, maps, battery)
         yield replace(found, passes_run=batched.images_run - run_before)
         start = some.stop
 
@@ -132,17 +115,24 @@ def no_results(methods: Iterable[Any], pairs: Iterable[MetricImputer]) -> Batter
 
 
 def _score_chunk(
-    batched: BatchedModel, chunk: ImageChunk, maps: Mapping[Any, MethodMaps], battery: BatterySetup
-) -> BatteryResults:
-    """Score the maps of some images, block by block across the methods."""
+    forwards: DistinctForwards, prints: Fingerprints, chunk: ImageChunk, maps: Mapping[Any, MethodMaps],
+    battery: BatterySetup,
+) -> BatteryResults:  # fmt: skip
+    """Score the maps of some images: ask for all changed images block by block, then score when they have been run."""
+    forwards.ask([(chunk.first + row,) for row in range(len(chunk.images))], chunk.images.__getitem__)
+    asked = [
+        (BlockRequest(forwards, prints, block).ask() if len(block.unit) else None, flags)
+        for block, flags in chunk.blocks(maps, battery, forwards.model.chunk.rows)
+    ]
+    logits = forwards.logits()
     blocks, curves, sizes, passes_requested = [], list[PointValues](), [], len(chunk.images)
-    for block, flags in chunk.blocks(maps, battery, batched.chunk.rows):
-        found = _score_block(batched, block) if len(block.unit) else _BlockResults({}, {}, 0)
-        values = {pair: to_numpy(found.values.get(pair, Values(()))) for pair in battery.pairs}
-        blocks.append({pair: assign_status(values[pair], *flags) for pair in battery.pairs})
-        curves.append({point: _spread(part, ~(flags[0] | flags[1])) for point, part in found.points.items()})
+    for block, flags in asked:
+        values, on_curves = _score_block(block, battery, logits) if block else ({}, {})
+        numbers = {pair: to_numpy(values.get(pair, Values(()))) for pair in battery.pairs}
+        blocks.append({pair: assign_status(numbers[pair], *flags) for pair in battery.pairs})
+        curves.append({point: _spread(part, ~(flags[0] | flags[1])) for point, part in on_curves.items()})
         sizes.append(len(flags[0]))
-        passes_requested += found.passes_requested
+        passes_requested += _passes_alone(block, battery) if block else 0
     joined = {pair: concatenate_results([block[pair] for block in blocks]) for pair in battery.pairs}
     points, count = join_points(curves, sizes), len(chunk.rows)
     places = {name: slice(place * count, (place + 1) * count) for place, name in enumerate(maps)}
@@ -151,83 +141,34 @@ def _score_chunk(
     return BatteryResults(chunk.rows, by_method, by_point, passes_requested, 0)
 
 
-def _score_block(model: BatchedModel, block: MapBlock) -> _BlockResults:
-    """Score one block of maps with every metric and imputer."""
-    battery = block.battery
-    maps = BatteryMaps(block.unit, block.draw, block.regions)
-    wanted = {label: list(module.changes(maps, **options)) for label, (module, options) in battery.metrics.items()}
-    before, after = block.scores(block.base_logits), _run_changes(model, block, _changes_by_name(wanted))
+def _passes_alone(block: AskedBlock, battery: BatterySetup) -> int:
+    """Count the forwards of a block if every metric and every map ran its own."""
+    changes = sum(len({change.name for change in changes} - {NOTHING_REMOVED}) for changes in block.wanted.values())
+    return changes * len(battery.imputers) * len(block.classes.target)
+
+
+def _score_block(
+    block: AskedBlock, battery: BatterySetup, logits: Tensor
+) -> tuple[dict[MetricImputer, Values], dict[CurvePoint, Tensor]]:
+    """Score one block of maps with every metric and imputer; return the values, and the points of the curves."""
+    before = block.classes.scores(logits[block.unchanged.logits], block.unchanged.removed)
+    after = {pair: block.classes.scores(logits[asked.logits], asked.removed) for pair, asked in block.changed.items()}
     after |= {(imputer, NOTHING_REMOVED): before for imputer in battery.imputers}
     values = {
         (metric, imputer): module.score(
-            before, {change.name: after[imputer, change.name] for change in wanted[metric]}, **options
+            before, {change.name: after[imputer, change.name] for change in block.wanted[metric]}, **options
         )
         for metric, (module, options) in battery.metrics.items()
         for imputer in battery.imputers
     }
-    ranked = (change for changes in wanted.values() for change in changes if isinstance(change, RankedRemoval))
+    ranked = (change for changes in block.wanted.values() for change in changes if isinstance(change, RankedRemoval))
     removals = dict.fromkeys(ranked)  # in one order: a set of texts has another in every process
-    points: dict[CurvePoint, Tensor] = {
+    points = {
         CurvePoint(imputer, change.order, change.share): after[imputer, change.name].probability
         for imputer in battery.imputers
         for change in removals
     }
-    distinct = sum(len({change.name for change in changes} - {NOTHING_REMOVED}) for changes in wanted.values())
-    return _BlockResults(values, points, distinct * len(battery.imputers) * len(block.unit))
-
-
-def _changes_by_name(wanted: Mapping[str, Sequence[ImageChange]]) -> dict[str, list[ImageChange]]:
-    """Group the changes that metrics want by name: those of one name must be one and the same."""
-    by_name: dict[str, list[ImageChange]] = {}
-    for changes in wanted.values():
-        for change in changes:
-            by_name.setdefault(change.name, []).append(change)
-    by_name.pop(NOTHING_REMOVED, None)
-    return by_name
-
-
-def _run_changes(
-    model: BatchedModel, block: MapBlock, changes: Mapping[str, Sequence[ImageChange]]
-) -> dict[tuple[str, str], Scores]:
-    """Return the scores per (imputer, change); several changes share a forward where the block is small."""
-    needs_order = any(isinstance(change, RankedRemoval) for same in changes.values() for change in same)
-    rank = rank_pixels(block.unit, block.draw("ties")) if needs_order else None
-    after: dict[tuple[str, str], Scores] = {}
-    per_forward = max(1, model.chunk.rows // len(block.unit))
-    pairs = [(name, imputer) for name in changes for imputer in block.battery.imputers]
-    for some in (pairs[start : start + per_forward] for start in range(0, len(pairs), per_forward)):
-        keeps = {name: _keep(changes[name], rank) for name in dict.fromkeys(name for name, _ in some)}
-        pending: list[_PendingImages] = []
-        for name, imputer in some:
-            rows = block.rows_not_cached(imputer, name) if changes[name][0].per_image else slice(None)
-            pending.append(_PendingImages(name, imputer, rows, block.apply_change(imputer, name, keeps[name], rows)))
-        stacked = torch.cat([one.images for one in pending])
-        logits = torch.split(model(stacked), [len(one.images) for one in pending])
-        for (name, imputer, rows, _), found in zip(pending, logits, strict=True):
-            every = block.cache_logits(imputer, name, rows, found) if changes[name][0].per_image else found
-            after[imputer, name] = block.scores(every, keeps[name])
-    return after
-
-
-class _PendingImages(NamedTuple):
-    """Changed images that wait for the next forward."""
-
-    change: str
-    imputer: str
-    rows: Any  # of the block: a tensor, or a slice for all
-    images: Tensor
-
-
-def _keep(changes: Sequence[ImageChange], rank: Tensor | None) -> Tensor:  # (u, h, w)
-    """Return the mask of changes of one name."""
-    masks = []
-    for change in dict.fromkeys(changes):
-        if isinstance(change, RankedRemoval):
-            assert rank is not None
-            masks.append(keep_mask(rank, change))
-        else:
-            masks.append(change.keep())
-    return require_one_mask(changes[0].name, masks)
+    return values, points
 
 
 def _spread(values: Tensor, usable: NDArray[np.bool_]) -> NDArray[np.float64]:  # (u,), (m,) -> (m,)

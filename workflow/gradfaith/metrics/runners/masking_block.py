@@ -1,10 +1,9 @@
 """The parts of the masking runner: the model run in batches that fit into memory, the battery, a chunk of
 images, and a block of maps.
 
-A chunk is some of the battery's images, with the maps of all methods that explain them. These maps, end to end
-across the methods, are taken in blocks, and are read when their block is. A block builds the changed images of
-its maps and turns the model's logits into scores. Logits of changes that are the same for all maps of an image
-are cached for the blocks of its chunk.
+A chunk is some of the battery's images, with the maps of all methods that explain them: about a batch of maps, so
+that what belongs to an image is made once for all of its maps. These maps, end to end across the methods, are taken
+in blocks, and are read when their block is. A block builds the changed images of its maps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import BoundPlugins, Context, ImagesToLogits, MethodMaps, Scores
+from gradfaith.metrics.contract import BatteryMaps, BoundPlugins, Context, ImagesToLogits, MethodMaps, Scores
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
@@ -68,55 +67,91 @@ class BatterySetup:
     def reads_rivals(self) -> bool:
         return any(module.METRIC.rival for module, _ in self.metrics.values())
 
+    def is_seeded(self, imputer: str) -> bool:
+        """Return whether an imputer draws numbers, which are other ones for every change."""
+        return bool(self.imputers[imputer][0].IMPUTER.seeded)
 
-LogitCache = dict[tuple[str, str, int], Tensor]  # (imputer, change, image) -> (k,) logits
+
 Flags = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # degenerate (m,), broken (m,)
 
 
 @dataclass(frozen=True)
-class TargetedMaps:
-    """Maps, and the class each explains."""
+class Removed:
+    """How much a change removes, map by map; each (u,)."""
 
-    unit: Tensor  # (u, h, w); all zero where there is no map
+    mass: Tensor  # the share of the map's mass
+    area: Tensor  # the share of the image
+    rival_mass: Tensor | None = None  # of the rival class's map
+
+
+@dataclass(frozen=True)
+class MapClasses:
+    """The class that each map of a block explains, and its rival, in a battery that reads rivals."""
+
     target: Tensor  # (u,)
+    against: Tensor | None = None  # (u,)
 
-    @cached_property
-    def mass(self) -> Tensor:  # (u,)
-        return self.unit.sum(dim=(1, 2))
+    def scores(self, logits: Tensor, removed: Removed | None) -> Scores:  # (u, k)
+        """Return the scores of the classes; `removed`: None where no metric reads it."""
+        probabilities = logits.softmax(dim=1)
 
-    def scores(self, logits: Tensor, keep: Tensor | None = None) -> Scores:
-        """Return the scores of these classes from logits (u, k), and how much of these maps `keep` (u, h, w) removes."""
-        index = self.target.unsqueeze(1)
-        logit, probability = (values.gather(1, index).squeeze(1) for values in (logits, logits.softmax(dim=1)))
-        if keep is None:
-            return Scores(logit, probability, torch.zeros_like(logit), torch.zeros_like(logit))
-        removed = 1 - keep
-        return Scores(logit, probability, (self.unit * removed).sum(dim=(1, 2)) / self.mass, removed.mean(dim=(1, 2)))
+        def of(target: Tensor, mass: Tensor | None) -> Scores:
+            logit, probability = (values.gather(1, target[:, None])[:, 0] for values in (logits, probabilities))
+            return Scores(logit, probability, mass, None if removed is None else removed.area)
+
+        own = of(self.target, None if removed is None else removed.mass)
+        if self.against is None:
+            return own
+        return replace(own, rival=of(self.against, None if removed is None else removed.rival_mass))
 
 
 @dataclass(frozen=True)
 class MapBlock:
-    """Some usable maps, end to end, with their images and the model's logits of the unchanged images."""
+    """Some usable maps, end to end, with their images."""
 
     unit: Tensor  # (u, h, w)
     image_of: Tensor  # (u,) row of the image each map belongs to
-    target: Tensor  # (u,)
+    classes: MapClasses
     images: Tensor  # (u, c, h, w)
-    base_logits: Tensor  # (u, k)
     battery: BatterySetup
-    logit_cache: LogitCache  # of changes that are the same for all maps of an image; shared by the blocks of a chunk
     regions: Tensor | None = None  # (u, h, w)
-    rival: TargetedMaps | None = None
-    random_numbers: dict[str, Tensor] = field(default_factory=dict)  # by purpose
+    rival: Tensor | None = None  # (u, h, w) maps of the rival classes; all zero where there is none
+    random_numbers: dict[str, Tensor] = field(default_factory=dict)  # of the last purpose
+
+    @property
+    def maps(self) -> BatteryMaps:
+        return BatteryMaps(self.unit, self.draw, self.regions)
 
     @cached_property
-    def targeted(self) -> TargetedMaps:
-        return TargetedMaps(self.unit, self.target)
+    def first_maps(self) -> tuple["MapBlock", Tensor]:
+        """Return a block of the first map of each image, and which of them (u,) is of each map's image."""
+        images = self.image_of.tolist()
+        first = {image: row for row, image in reversed(list(enumerate(images)))}
+        place = {image: number for number, image in enumerate(first)}
+        rows = torch.tensor(list(first.values()), device=self.unit.device)
+        block = replace(
+            self, unit=self.unit[rows], image_of=self.image_of[rows], images=self.images[rows], rival=None,
+            classes=MapClasses(self.classes.target[rows]), random_numbers={},
+            regions=None if self.regions is None else self.regions[rows],
+        )  # fmt: skip
+        return block, torch.tensor([place[image] for image in images], device=self.unit.device)
 
-    def scores(self, logits: Tensor, keep: Tensor | None = None) -> Scores:  # (u, k), (u, h, w)
-        """Return the scores of the maps' classes, and of their rival classes where there are any."""
-        own = self.targeted.scores(logits, keep)
-        return own if self.rival is None else replace(own, rival=self.rival.scores(logits, keep))
+    def removed(self, keep: Tensor, place: Tensor | slice = slice(None)) -> Removed:  # (k, h, w)
+        """Return how much of the maps and of their rivals a change removes; `place` (u,): the mask of each map."""
+        gone = 1 - keep
+        area, gone = gone.mean(dim=(1, 2))[place], gone[place]
+        mass = (self.unit * gone).sum(dim=(1, 2)) / self._mass
+        rival_mass = None if self.rival is None else (self.rival * gone).sum(dim=(1, 2)) / self._rival_mass
+        return Removed(mass, area, rival_mass)
+
+    @cached_property
+    def _mass(self) -> Tensor:  # (u,)
+        return self.unit.sum(dim=(1, 2))
+
+    @cached_property
+    def _rival_mass(self) -> Tensor:  # (u,)
+        assert self.rival is not None
+        return self.rival.sum(dim=(1, 2))
 
     def draw(self, purpose: str) -> Tensor:  # (u, h, w)
         """Return uniform numbers from each image's own stream, drawn on the CPU: the same on every device."""
@@ -125,6 +160,7 @@ class MapBlock:
             size = self.unit.shape[1:]
             numbers = {row: torch.rand(size, generator=stream) for row, stream in streams.items()}
             stacked = torch.stack([numbers[row] for row in self.image_of.tolist()])
+            self.random_numbers.clear()  # those of all purposes would take as much memory as all changed images
             self.random_numbers[purpose] = stacked.to(self.unit.device)
         return self.random_numbers[purpose]
 
@@ -132,30 +168,14 @@ class MapBlock:
         name = self.battery.image_ids[row] if self.battery.image_ids else row
         return Generator().manual_seed(rng.seed(*self.battery.key, purpose, name))
 
-    def apply_change(self, imputer: str, name: str, keep: Tensor, rows: Tensor | slice) -> Tensor:  # (r, c, h, w)
-        """Return the images of some of the maps after a change: removed pixels filled by the imputer."""
+    def apply_change(self, imputer: str, name: str, keep: Tensor, rows: list[int] | slice) -> Tensor:  # (r, c, h, w)
+        """Return the images of some of the maps after a change, `keep` (r, h, w): removed pixels filled by the imputer."""
         module, options = self.battery.imputers[imputer]
-        images, keep = self.images[rows], keep[rows].to(self.images.dtype)
-        if not len(images):  # the logits of all of them are cached
-            return images
+        images, keep = self.images[rows], keep.to(self.images.dtype)
         names = self.battery.image_ids
         ids = [names[row] for row in self.image_of[rows].tolist()] if names else []
         fill = module.fill(images, Context(keep, self.battery.mean, ids, self.battery.key, name), **options)
         return torch.lerp(fill, images, keep.unsqueeze(1))
-
-    def rows_not_cached(self, imputer: str, name: str) -> Tensor:  # (r,)
-        """Return one row for each image whose logits after this change are not in the cache."""
-        images = self.image_of.tolist()
-        first = {image: row for row, image in reversed(list(enumerate(images)))}
-        rows = sorted(row for image, row in first.items() if (imputer, name, image) not in self.logit_cache)
-        return torch.tensor(rows, dtype=torch.long, device=self.unit.device)
-
-    def cache_logits(self, imputer: str, name: str, rows: Tensor, logits: Tensor) -> Tensor:  # (r,), (r, k) -> (u, k)
-        """Add new logits to the cache, and return the logits of every map from it."""
-        images = self.image_of.tolist()
-        for row, image_logits in zip(rows.tolist(), logits, strict=True):
-            self.logit_cache[imputer, name, images[row]] = image_logits
-        return torch.stack([self.logit_cache[imputer, name, image] for image in images])
 
 
 @dataclass(frozen=True)
@@ -166,14 +186,12 @@ class ImageChunk:
     image_of: Tensor  # (m,) row in the battery of the image that each map belongs to
     first: int  # row in the battery of the first image
     images: Tensor  # (i, c, h, w)
-    base_logits: Tensor  # (i, k) of the unchanged images
     regions: Tensor | None  # (i, h, w)
 
     def blocks(
         self, maps: Mapping[Any, MethodMaps], battery: BatterySetup, size: int
     ) -> Iterator[tuple[MapBlock, Flags]]:
         """Yield the usable maps in blocks of at most `size`, and which maps of each block are not usable."""
-        cache: LogitCache = {}
         total = len(self.rows) * len(maps)
         for start in range(0, total, size):
             parts = list(self._parts(maps, slice(start, min(start + size, total))))
@@ -181,17 +199,16 @@ class ImageChunk:
             usable = ~(degenerate | broken)
             image_of = torch.cat([self.image_of[part] for _, part in parts])[usable]
             place = image_of - self.first
+            rival, against = self._rival(parts, usable) if battery.reads_rivals else (None, None)
             yield (
                 MapBlock(
                     unit=unit[usable],
                     image_of=image_of,
-                    target=self._classes(parts, "target")[usable],
+                    classes=MapClasses(self._classes(parts, "target")[usable], against),
                     images=self.images[place],
-                    base_logits=self.base_logits[place],
                     battery=battery,
-                    logit_cache=cache,
                     regions=None if self.regions is None else self.regions[place],
-                    rival=self._rival(parts, usable) if battery.reads_rivals else None,
+                    rival=rival,
                 ),
                 (degenerate.cpu().numpy(), broken.cpu().numpy()),
             )
@@ -204,10 +221,9 @@ class ImageChunk:
             if first < last:
                 yield stored, slice(first, last)
 
-    def _rival(self, parts: Sequence[tuple[MethodMaps, slice]], usable: Tensor) -> "TargetedMaps":
-        """Return the maps of the other class; zeros where the class, or its map, is missing."""
-        unit = self._evaluate(parts, "rival").unit
-        return TargetedMaps(unit[usable], self._classes(parts, "against")[usable])
+    def _rival(self, parts: Sequence[tuple[MethodMaps, slice]], usable: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps of the other class and that class; zeros where the class, or its map, is missing."""
+        return self._evaluate(parts, "rival").unit[usable], self._classes(parts, "against")[usable]
 
     def _evaluate(self, parts: Sequence[tuple[MethodMaps, slice]], which: Literal["raw", "rival"]) -> Evaluated:
         device, size = self.images.device, (self.images.shape[-2], self.images.shape[-1])

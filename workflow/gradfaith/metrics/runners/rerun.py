@@ -40,7 +40,14 @@ from gradfaith.metrics.contract import (
 )
 from gradfaith.metrics.maps.evaluate import RerunMaps
 from gradfaith.metrics.runners.masking import BatteryResults, PointValues, join_results, no_results, to_numpy
-from gradfaith.metrics.runners.masking_block import BatterySetup, MapBlock, MetricImputer, TensorRows, require_one_mask
+from gradfaith.metrics.runners.masking_block import (
+    BatterySetup,
+    MapBlock,
+    MapClasses,
+    MetricImputer,
+    TensorRows,
+    require_one_mask,
+)
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 NO_FINITE_MAP = "the method gave no finite map when it was asked again"
@@ -83,9 +90,8 @@ class RerunBlock:
         """Return the images of a group after its change."""
         images = self.images[group.rows]
         unit = self.maps[group.methods[0]].unit[group.rows] if group.imputer else torch.zeros_like(images[:, 0])
-        no_logits = torch.zeros(len(images), 0, device=images.device)
-        block = MapBlock(unit, self.image_of[group.rows], self.target[group.rows], images, no_logits, self.battery, {})
-        requested = chain(*requested_reruns(self.battery.metrics, BatteryMaps(unit, block.draw)).values())
+        block = MapBlock(unit, self.image_of[group.rows], MapClasses(self.target[group.rows]), images, self.battery)
+        requested = chain(*requested_reruns(self.battery.metrics, block.maps).values())
         same = [rerun for rerun in requested if rerun.name == group.change]
         if group.imputer:
             keep = require_one_mask(group.change, [rerun.keep() for rerun in same if rerun.keep])
