@@ -135,7 +135,7 @@ def test_the_last_correction_is_added():
 
 def test_an_image_is_refused_that_did_not_get_there():
     keep = smooth(48, 48, 0.8).expand(2, -1, -1)
-    with pytest.raises(ImputationFailed, match="2 of 2 images were not filled to the tolerance in 2 iterations"):
+    with pytest.raises(ImputationFailed, match="2 of 2 planes were not filled to the tolerance in 2 iterations"):
         solve(uniform(2, 1, 48, 48), keep, limit=2)
 
 
@@ -209,22 +209,23 @@ def test_no_images_are_filled_to_none_and_many_in_pieces(monkeypatch):
     keep, images = smooth(30, 41, 0.6).expand(5, -1, -1), uniform(5, 2, 30, 41)
     assert solve(images[:0], keep[:0]).shape == (0, 2, 30, 41)
     whole = solve(images, keep)
-    monkeypatch.setattr(harmonic, "CACHED", 2 * 2 * 30 * 41)
+    monkeypatch.setattr(harmonic, "CACHED", 2 * 30 * 41)
+    monkeypatch.setattr(harmonic, "TOGETHER", 3)
     assert_close(solve(images, keep), whole, rtol=0, atol=1e-5)
 
 
 def test_a_grey_image_in_three_channels_is_solved_once(monkeypatch):
     keep, grey = smooth(30, 30, 0.6).expand(2, -1, -1), uniform(2, 1, 30, 30)
-    plain, planes = harmonic._conjugate_gradients, []
+    plain, planes = harmonic.Solver.solve, []
 
-    def watched(boundary: Tensor, *rest: object) -> Tensor:
-        planes.append(boundary.shape[1])
-        return plain(boundary, *rest)
+    def watched(solver: harmonic.Solver, some: Tensor, *rest: object) -> Tensor:
+        planes.append(len(some))
+        return plain(solver, some, *rest)
 
-    monkeypatch.setattr(harmonic, "_conjugate_gradients", watched)
+    monkeypatch.setattr(harmonic.Solver, "solve", watched)
     assert torch.equal(solve(grey.expand(-1, 3, -1, -1), keep), solve(grey, keep).expand(-1, 3, -1, -1))
     solve(uniform(2, 3, 30, 30), keep)
-    assert planes == [1, 1, 3]
+    assert planes == [2, 2, 6]
 
 
 def test_half_precision_is_solved_in_single():
@@ -232,3 +233,17 @@ def test_half_precision_is_solved_in_single():
     filled = solve(images, keep)
     assert filled.dtype == torch.half
     assert_close(filled.float(), solve(images.float(), keep), rtol=0, atol=1e-3)
+
+
+def test_the_threads_of_the_process_are_as_before():
+    """It solves on one of them."""
+    threads, keep = torch.get_num_threads(), smooth(30, 30, 0.6)[None]
+    try:
+        torch.set_num_threads(2)
+        solve(uniform(1, 1, 30, 30), keep)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ImputationFailed):
+            solve(uniform(1, 1, 30, 30), keep, limit=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

@@ -18,163 +18,201 @@ does not matter.
 Measured at the default tolerance on inputs in [-1, 1]: 3-9 cycles for images of 4 to 224 pixels a side and
 20-100 % removed (a blob, an outline, scattered, chequered, striped, all but one pixel), up to 40 for strips
 of one pixel; largest error against scipy's spsolve 2e-4, in strips of 4 pixels 3e-4. Plain conjugate
-gradients take 80-110 iterations. Cost at 224 px: 0.15 of a resnet18 forward per plane, on one thread; a grey
-image in three channels is one plane.
+gradients take 80-110 iterations. A second visit of the second grid would take off two cycles, and more of the error
+would be left.
+
+Memory, not arithmetic, is what it costs. So planes lie end to end in frames of zeros (framed_grid.py), every step writes
+into a buffer made once, and a CPU goes over the finest grid plane by plane, in its cache, on one thread: two take twice
+as long for so little. A grey image in three channels is one plane.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from gradfaith.errors import ImputationFailed
+from gradfaith.metrics.imputers.framed_grid import Frame, Grid, Link, Planes
 
 COARSEST = 8  # pixels a side; solved by a dense inverse, 64 x 64
-STRETCH = 1.2  # of the coarse correction: coarse systems are a little too stiff where a hole ends
-CACHED = 320_000  # numbers that a CPU solves for at once: its cache holds them, which halves the time of large batches
+CACHED = 64_000  # numbers of the finest grid that a CPU works on at once: its cache holds the ten buffers of so many
+TOGETHER = 8  # planes that a CPU solves together: on small grids a step costs its call, whatever their number
 TINY = 1e-30  # below any residual that matters: 0 / TINY is 0
 
 
-@dataclass(frozen=True)
-class GridSystem:
-    """The system on one grid: A x = free * (diagonal * x - spread(x)), for x that is 0 wherever free is."""
+class FinestGrid(Grid):
+    """The grid of the pixels themselves under a few planes, solved by conjugate gradients from 0: `other` is the direction."""
 
-    free: Tensor  # (m, 1, h, w), 1 where a pixel is unknown
-    diagonal: Tensor  # (m, 1, h, w), with the 4 that `_sum_neighbours` gives a pixel of itself
-    jacobi: Tensor  # (m, 1, h, w), the inverse of A's own diagonal
+    def __init__(self, frame: Frame) -> None:
+        super().__init__(frame)
+        self.solution = Planes(frame)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.free.shape[-2], self.free.shape[-1]
+    def begin(self, planes: Tensor, keep: Tensor, tolerance: float) -> None:  # (count, h, w) twice
+        """Set the system of these planes; all of them are taken from their middle, and scaled by nothing."""
+        self.planes, self.keep, x = planes, keep, planes.to(self.x.all.dtype)
+        self.low = x.masked_fill(~keep, torch.inf).amin((1, 2), keepdim=True)  # (count, 1, 1)
+        self.high = x.masked_fill(~keep, -torch.inf).amax((1, 2), keepdim=True)
+        middle = torch.where(keep, x, 0).sum((1, 2), keepdim=True) / keep.sum((1, 2), keepdim=True)
+        self.middle = middle.clamp(
+            self.low, self.high
+        )  # to the bit, so that a constant plane is solved before it starts
+        self.free.pixels.copy_(~keep)
+        torch.mul(self.free.all, self.rest, out=self.jacobi).mul_(-0.25)
+        self.x.pixels.copy_((x - self.middle).masked_fill_(~keep, 0))
+        torch.mul(self.frame.spread(self.x), self.free.all, out=self.right.all)
+        self.solution.all.zero_(), self.other.all.zero_()
+        self.close = (tolerance * (self.high - self.low))[:, 0]  # (count, 1)
+        self.last = torch.full_like(self.close, torch.inf)
+        self.done = torch.zeros_like(self.close, dtype=torch.bool)
 
-    def apply(self, x: Tensor) -> Tensor:  # (m, c, h, w)
-        return (self.diagonal * x).sub_(_sum_neighbours(x)).mul_(self.free)
+    def advance(self) -> bool:
+        """Go one step, `x` being the estimate of what is missing; return whether the solution is there."""
+        z, p, right, spare = self.x.all, self.other.all, self.right.all, self.frame.spare.all
+        self.done |= torch.abs(z, out=spare).amax(1, keepdim=True) <= self.close
+        if bool(self.done.all()):
+            self.solution.all.add_(z)
+            return True
+        now = torch.mul(right, z, out=spare).sum(1, keepdim=True)
+        torch.addcmul(z, p, now / self.last.clamp(min=TINY), out=p)
+        ap = self.negative(self.other)
+        power = torch.mul(p, ap, out=spare).sum(1, keepdim=True).neg_()
+        step = torch.where(self.done, 0, now / power.clamp(min=TINY))
+        self.solution.all.addcmul_(step, p)
+        right.addcmul_(step, ap)
+        self.last = now
+        return False
 
-    def residual(self, r: Tensor, x: Tensor) -> Tensor:  # (m, c, h, w)
-        """r - A x where free is 1; anything elsewhere, for one pass less."""
-        return _sum_neighbours(x).add_(r).addcmul_(self.diagonal, x, value=-1)
+    def filled(self) -> Tensor:  # (count, h, w)
+        """Return the filled planes; like the exact solution, no pixel leaves the range of the kept ones."""
+        found = (self.middle + self.solution.pixels).clamp(self.low, self.high)
+        return torch.where(self.keep, self.planes, found.to(self.planes.dtype))
+
+
+class Solver:
+    """All grids under `count` planes: the finest for a few planes at a time, each coarser one for all, half as fine."""
+
+    def __init__(self, count: int, size: tuple[int, int], like: Tensor) -> None:
+        at_once = max(1, CACHED // (size[0] * size[1])) if like.is_cpu else count
+        self.parts = [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
+        frames = {length: Frame(length, size, like) for length in {part.stop - part.start for part in self.parts}}
+        self.finest = [FinestGrid(frames[part.stop - part.start]) for part in self.parts]
+        self.grids = [Grid(Frame(count, self.finest[0].frame.coarse_size, like))]
+        while max(self.grids[-1].frame.size) > COARSEST:
+            self.grids.append(Grid(Frame(count, self.grids[-1].frame.coarse_size, like)))
+        self._first = [Link(grid, self.grids[0], part) for grid, part in zip(self.finest, self.parts, strict=True)]
+        self._links = [Link(*pair, slice(None)) for pair in pairwise(self.grids)]
+        height, width = self.grids[-1].frame.size
+        self._spread = torch.kron(_tridiagonal(height, like), _tridiagonal(width, like))
+        self._inverse = like.new_zeros(0)
+
+    def solve(self, planes: Tensor, keep: Tensor, tolerance: float, limit: int) -> Tensor:  # (count, h, w) twice
+        """Return the planes with their removed pixels filled."""
+        for grid, part in zip(self.finest, self.parts, strict=True):
+            grid.begin(planes[part], keep[part], tolerance)
+        _require_finite(torch.cat([grid.middle for grid in self.finest]))
+        self._set_coarse_systems()
+        active = list(range(len(self.parts)))
+        for _ in range(limit):
+            self._estimate(active)
+            active = [number for number in active if not self.finest[number].advance()]
+            if not active:
+                return torch.cat([grid.filled() for grid in self.finest])
+        missed = sum(int((~self.finest[number].done).sum()) for number in active)
+        raise ImputationFailed(
+            problem=f"{missed} of {len(planes)} planes were not filled to the tolerance in {limit} iterations.",
+            reason="Ten are enough for the default tolerance, whatever the mask.",
+            fix="Raise the tolerance: single precision carries it down to about 1e-6.",
+        )
+
+    def _set_coarse_systems(self) -> None:
+        """Set the systems of all grids but the finest, and invert the coarsest."""
+        for links, coarse in zip([self._first, *([link] for link in self._links)], self.grids, strict=True):
+            for link in links:
+                link.set_coarse_system()
+            coarse.set_diagonal(coarse.frame.neighbours - coarse.x.all)
+        last = self.grids[-1]
+        diagonal = last.diagonal.view(last.frame.framed)[:, 1 : 1 + last.frame.size[0], 1 : 1 + last.frame.size[1]]
+        free, diagonal = last.free.pixels.flatten(1), diagonal.flatten(1)  # (count, k)
+        system = torch.diag_embed(diagonal) - self._spread
+        self._inverse = torch.linalg.inv(free[:, :, None] * system * free[:, None] + torch.diag_embed(1 - free))
+
+    def _estimate(self, active: Sequence[int]) -> None:
+        """Set `x` of some of the finest grids to an estimate for their `right`: symmetric, as the method needs it."""
+        for number in active:
+            self.finest[number].first_sweep()
+            self._first[number].restrict(self._first[number].right)
+        self._cycle(0)
+        for number in active:
+            self._first[number].correct()
+            self.finest[number].last_sweep()
+
+    def _cycle(self, level: int) -> None:
+        """Set `x` of a grid to an estimate for its `right`: one sweep, the coarser grids, one sweep."""
+        grid = self.grids[level]
+        if level == len(self._links):
+            right = grid.right.pixels.flatten(1)[:, None]
+            grid.x.pixels.copy_((right @ self._inverse).view(-1, *grid.frame.size))
+            return
+        link = self._links[level]
+        grid.first_sweep()
+        link.restrict(link.right)
+        self._cycle(level + 1)
+        link.correct()
+        grid.last_sweep()
+
+
+def _tridiagonal(length: int, like: Tensor) -> Tensor:
+    """[1 2 1] as a matrix."""
+    beside = like.new_ones(length - 1)
+    return torch.diag(like.new_full((length,), 2.0)) + torch.diag(beside, 1) + torch.diag(beside, -1)
+
+
+def _require_finite(middle: Tensor) -> None:
+    """Raise ImputationFailed where the mean of a plane's kept pixels is no number."""
+    broken = int((~middle.isfinite()).sum())
+    if broken:
+        raise ImputationFailed(
+            problem=f"{broken} of {len(middle)} planes to be filled are not finite where their pixels are kept.",
+            reason="A filled pixel is a mean of kept ones, so it would be no number.",
+            fix="Check the images for NaN and infinity.",
+        )
 
 
 def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int = 100) -> Tensor:  # (m, c, h, w)
     """Return the images with their removed pixels filled; `keep` (m, h, w) is true where a pixel stays as it is."""
-    keep = keep.bool().unsqueeze(1)  # (m, 1, h, w)
+    keep, channels = keep.bool(), images.shape[1]
     if not bool(keep.flatten(1).any(dim=1).all()):
         raise ImputationFailed(
             problem="an image of which no pixel is kept was to be filled.",
             reason="Without a kept pixel the equations have no boundary, and every constant solves them.",
             fix="Decide what such an image is before it comes here; the imputer noisy_linear makes it the dataset's mean.",
         )
-    if images.shape[1] > 1 and torch.equal(images, images[:, :1].expand_as(images)):
-        return solve(images[:, :1], keep[:, 0], tolerance=tolerance, limit=limit).repeat(1, images.shape[1], 1, 1)
-    at_once = max(1, CACHED // images.shape[1:].numel() if images.is_cpu else len(images))
-    pieces = zip(torch.split(images, at_once), torch.split(keep, at_once), strict=True)
-    return torch.cat([_filled(some, stay, tolerance, limit) for some, stay in pieces])
+    if channels > 1 and torch.equal(images, images[:, :1].expand_as(images)):
+        return solve(images[:, :1], keep, tolerance=tolerance, limit=limit).repeat(1, channels, 1, 1)
+    planes = images.flatten(0, 1)
+    keep = keep if channels == 1 else keep.repeat_interleave(channels, 0)
+    pieces = -(-len(planes) // TOGETHER) if images.is_cpu else 1
+    at_once = max(1, -(-len(planes) // max(1, pieces)))
+    like = images.new_empty(0, dtype=torch.promote_types(images.dtype, torch.float32))
+    solvers, filled = dict[int, Solver](), torch.empty_like(planes)
+    with _one_thread():
+        for start in range(0, len(planes), at_once):
+            some = slice(start, start + at_once)
+            count = len(planes[some])
+            if count not in solvers:
+                solvers[count] = Solver(count, (images.shape[2], images.shape[3]), like)
+            filled[some] = solvers[count].solve(planes[some], keep[some], tolerance, limit)
+    return filled.view_as(images)
 
 
-def _filled(images: Tensor, keep: Tensor, tolerance: float, limit: int) -> Tensor:  # (m, c, h, w), (m, 1, h, w)
-    x = images.to(torch.promote_types(images.dtype, torch.float32))
-    low = x.masked_fill(~keep, torch.inf).amin((2, 3), keepdim=True)  # (m, c, 1, 1)
-    high = x.masked_fill(~keep, -torch.inf).amax((2, 3), keepdim=True)
-    middle = torch.where(keep, x, 0).sum((2, 3), keepdim=True) / keep.sum((2, 3), keepdim=True)
-    middle = middle.clamp(low, high)  # to the bit, so that a constant image is solved before it starts
-    boundary = torch.where(keep, x - middle, 0)
-    filled = middle + _conjugate_gradients(boundary, keep, tolerance * (high - low), limit)
-    filled = filled.clamp(low, high)  # as the exact solution is: no weighted mean leaves the range
-    return torch.where(keep, images, filled.to(images.dtype))
-
-
-def _conjugate_gradients(boundary: Tensor, keep: Tensor, close: Tensor, limit: int) -> Tensor:  # (m, c, h, w)
-    """Solve for the unknown pixels, starting from 0; `close` (m, c, 1, 1) is the error allowed in each plane."""
-    free = (~keep).to(boundary.dtype)
-    grids, coarsest = _build_grids(free)
-    r = free * _sum_neighbours(boundary)
-    x, p, last = torch.zeros_like(r), torch.zeros_like(r), r.new_full((*r.shape[:2], 1, 1), torch.inf)
-    done = torch.zeros_like(last, dtype=torch.bool)
-    for _ in range(limit):
-        z = _v_cycle(grids, coarsest, r)
-        done |= z.abs().amax((2, 3), keepdim=True) <= close
-        if bool(done.all()):
-            return x.add_(z)
-        now = (r * z).sum((2, 3), keepdim=True)
-        p = torch.addcmul(z, p, now / last.clamp(min=TINY))
-        ap = grids[0].apply(p)
-        step = torch.where(done, 0, now / (p * ap).sum((2, 3), keepdim=True).clamp(min=TINY))
-        x.addcmul_(step, p)
-        r.addcmul_(step, ap, value=-1)
-        last = now
-    raise ImputationFailed(
-        problem=f"{int((~done).any(dim=1).sum())} of {len(done)} images were not filled to the tolerance in {limit} iterations.",
-        reason="Ten are enough for the default tolerance, whatever the mask; images that are not finite never get there.",
-        fix="Check the images for NaN and infinity, or raise the tolerance: single precision carries it down to about 1e-6.",
-    )
-
-
-def _build_grids(free: Tensor) -> tuple[Sequence[GridSystem], Tensor]:
-    """Build the grids from the image's own to the coarsest, each half as fine, and the inverse of the coarsest (m, k, k)."""
-    grids = [_build_grid(free, torch.zeros_like(free))]
-    while max(grids[-1].size) > COARSEST:
-        fine = grids[-1]
-        grids.append(_build_grid(_restrict(fine.free).sign(), tied=_restrict(fine.apply(fine.free))))
-    last = grids[-1].free.flatten(1)  # (m, k)
-    units = torch.diag_embed(last).view(*last.shape, *grids[-1].size)  # (m, k, h, w): one unknown each
-    return grids, torch.linalg.inv(grids[-1].apply(units).flatten(2) + torch.diag_embed(1 - last))
-
-
-def _build_grid(free: Tensor, tied: Tensor) -> GridSystem:
-    diagonal = _sum_neighbours(torch.ones_like(free)) + tied
-    return GridSystem(free, diagonal, free / (diagonal - 4))
-
-
-def _v_cycle(grids: Sequence[GridSystem], coarsest: Tensor, r: Tensor) -> Tensor:
-    """Run a V-cycle from 0: one sweep, the coarser grids, one sweep; symmetric, as conjugate gradients need it."""
-    grid = grids[0]
-    if len(grids) == 1:
-        return (r.flatten(2) @ coarsest).view_as(r)
-    x = grid.jacobi * r
-    below = _v_cycle(grids[1:], coarsest, _restrict(grid.residual(r, x).mul_(grid.free)))
-    x.addcmul_(grid.free, _prolong(below, grid.size), value=STRETCH)
-    return x.addcmul_(grid.jacobi, grid.residual(r, x))
-
-
-def _sum_neighbours(x: Tensor) -> Tensor:
-    """[1 2 1] x [1 2 1] with nothing outside; shifted additions take half the time of a convolution."""
-    x = pad(x, (1, 1, 1, 1))
-    for _ in range(2):
-        x = x[..., 1:, :] + x[..., :-1, :]
-    for _ in range(2):
-        x = x[..., 1:] + x[..., :-1]
-    return x
-
-
-def _restrict(fine: Tensor) -> Tensor:
-    """P^T: a coarse point takes itself, every second pixel, and half of its neighbours on either side."""
-    for dim in (2, 3):
-        even, odd = _every_second(fine, dim, 0), _every_second(fine, dim, 1)
-        size, count = list(fine.shape), odd.shape[dim]
-        size[dim] = count + 1  # the last point may lie just outside the image
-        coarse = fine.new_zeros(size)
-        coarse.narrow(dim, 0, even.shape[dim]).copy_(even)
-        coarse.narrow(dim, 0, count).add_(odd, alpha=0.5)
-        coarse.narrow(dim, 1, count).add_(odd, alpha=0.5)
-        fine = coarse
-    return fine
-
-
-def _prolong(coarse: Tensor, to: tuple[int, int]) -> Tensor:
-    """P: linear interpolation."""
-    for dim, length in zip((2, 3), to, strict=True):
-        size = list(coarse.shape)
-        size[dim] = length
-        fine = coarse.new_empty(size)
-        even, odd = _every_second(fine, dim, 0), _every_second(fine, dim, 1)
-        count = odd.shape[dim]
-        even.copy_(coarse.narrow(dim, 0, even.shape[dim]))
-        torch.add(coarse.narrow(dim, 0, count), coarse.narrow(dim, 1, count), out=odd).mul_(0.5)
-        coarse = fine
-    return coarse
-
-
-def _every_second(x: Tensor, dim: int, first: int) -> Tensor:
-    return x[(slice(None),) * dim + (slice(first, None, 2),)]
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the steps are so short that several would mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
