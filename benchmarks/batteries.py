@@ -9,11 +9,11 @@ all        the three together over all of these; the goal is on this line
 
 Bare passes are of ready images in batches of eight, without taps, maps, masks or scores. Beside the times: how many images went
 through the network, and how many would if every metric ran by itself. The first ratio is by the clock, the second of
-computing time.
+computing time. Where the time goes: `shares.py`.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def scans() -> Tensor:
     return 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
 
 
-def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Reexplainer:
+def explainer(classifier: Classifier, names: Sequence[str]) -> rerun_attribution.Reexplainer:
     how = {
         "group": "methods",
         "layer": "auto",
@@ -60,7 +60,7 @@ def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Reexpla
         "reading": "positive",
         "shuffled": False,
     }
-    uses = {name: MethodSettings(use=name, **how) for name in CAMS[:methods]}
+    uses = {name: MethodSettings(use=name, **how) for name in names}
     asked = bound_method.bind_methods(classifier, uses)
     cell = cell_attribution.MapCell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probe_layers=False
@@ -70,10 +70,19 @@ def explainer(classifier: Classifier, methods: int) -> rerun_attribution.Reexpla
 
 def stored(ask: rerun_attribution.Reexplainer, images: Tensor, target: Tensor) -> dict[Any, MethodMaps]:
     """The maps of every method, as a store would hand them on."""
-    rows, ids = torch.arange(BATCH), [str(row) for row in range(BATCH)]
+    rows, ids = torch.arange(len(images)), [str(row) for row in range(len(images))]
     wanted = {(use.label, 0): rows for use in ask.cells["trained"].methods}
-    maps = ask(RerunBatch(images, target, ids, ["none"] * BATCH, wanted, "trained"))
-    return {whose: MethodMaps(raw, "native", False, rows, target) for whose, raw in maps.items()}
+    maps = ask(RerunBatch(images, target, ids, ["none"] * len(images), wanted, "trained"))
+    size = images.shape[-2:]
+    return {
+        whose: MethodMaps(raw, "input" if raw.shape[-2:] == size else "native", False, rows, target)
+        for whose, raw in maps.items()
+    }
+
+
+def maps_of(classifier: Classifier, names: Sequence[str], images: Tensor, target: Tensor) -> dict[Any, MethodMaps]:
+    """The maps of some methods at their default layer."""
+    return stored(explainer(classifier, names), images, target)
 
 
 def forwards(classifier: Classifier, images: Tensor, count: int) -> None:
@@ -97,7 +106,7 @@ def works(
 ) -> dict[str, Callable[..., masking.BatteryResults]]:
     """A function per battery, that runs all of its metrics or those it is given."""
     target = torch.zeros(BATCH, dtype=torch.long)
-    ask = explainer(classifier, methods)
+    ask = explainer(classifier, CAMS[:methods])
     maps, fills = stored(ask, images, target), load_plugins("imputers", {imputer: PluginUse(use=imputer)})
 
     def work(battery: str) -> Callable[..., masking.BatteryResults]:

@@ -67,7 +67,7 @@ class Planes:
 
 
 class Grid:
-    """One grid: the system A x = free * (diagonal * x - spread(x)); vectors are 0 where `free` is."""
+    """One grid: the system A x = free * (diagonal * x - spread(x)); x is 0 where `free` is, and `right` is not read there."""
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
@@ -82,13 +82,13 @@ class Grid:
         torch.mul(self.free.all, self.rest, out=self.jacobi).mul_(-0.25)
 
     def negative(self, x: Planes) -> Tensor:  # (count, n)
-        """Return -A x, in the frame's `sums`."""
-        return self.frame.spread(x).addcmul_(self.diagonal, x.all, value=-1).mul_(self.free.all)
+        """Return -A x, in the frame's `sums`; what it has where `free` is 0 is not zero."""
+        return self.frame.spread(x).addcmul_(self.diagonal, x.all, value=-1)
 
     def first_sweep(self) -> None:
         """Sweep from 0: set `x`, and the frame's `sums` to what is left of `right`."""
         torch.mul(self.jacobi, self.right.all, out=self.x.all)
-        self.frame.spread(self.x).mul_(self.free.all).addcmul_(self.rest, self.right.all)
+        self.frame.spread(self.x).addcmul_(self.rest, self.right.all).mul_(self.free.all)
 
     def last_sweep(self) -> None:
         """Sweep `x`: x + jacobi * (right - A x)."""
@@ -128,5 +128,5 @@ class Link:
         self.frame.sums.all.copy_(self.fine.free.all)
         self.restrict(self.free)
         self.free.sign_()
-        self.fine.negative(self.fine.free)
+        self.fine.negative(self.fine.free).mul_(self.fine.free.all)
         self.restrict(self.x)
