@@ -25,6 +25,7 @@ from gradfaith.metrics.faithfulness import faithfulness_correlation
 from gradfaith.metrics.imputers import black, noisy_linear
 from gradfaith.metrics.runners import distinct_images, masking, masking_block
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.models.speed import change_layout
 from gradfaith.runtime import allocator
 from gradfaith.scoring.score_rows import load_plugins
 
@@ -97,9 +98,7 @@ def measure(classifier: Classifier, images: Tensor, *, fast: bool) -> None:
         target = classifier(images).argmax(dim=1)
     maps, ledger = maps_of(classifier, CAMS, images, target), Ledger()
     if fast:
-        classifier = prepare_for_speed(
-            classifier, {"fold_batch_norm": True, "channels_last": True, "precision": "float32"}
-        )
+        classifier = change_layout(classifier, channels_last=True, fold_batch_norm=True)
     with torch.no_grad():
         classifier(images[:8])
     ids, passes, alone = [str(row) for row in range(len(images))], 0, 0

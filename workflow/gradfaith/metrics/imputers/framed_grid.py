@@ -12,7 +12,7 @@ from torch import Tensor
 STRETCH = 1.2  # of the coarse correction: coarse systems are a little too stiff where a hole ends
 
 
-class Frame:
+class PlaneFrame:
     """Planes of one size in frames of zeros, and the buffers of the steps that go over them.
 
     A frame is one pixel above and left, one or two below and right. So the points of the coarser grid are the odd
@@ -59,7 +59,7 @@ class Frame:
 class Planes:
     """A vector (count, n) of framed planes, and its parts."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: PlaneFrame) -> None:
         self.all = frame.like.new_zeros(frame.framed).flatten(1)
         self.pixels = self.all.view(frame.framed)[:, 1 : 1 + frame.size[0], 1 : 1 + frame.size[1]]
         flat = self.all.view(-1)
@@ -69,7 +69,7 @@ class Planes:
 class Grid:
     """One grid: the system A x = free * (diagonal * x - spread(x)); x is 0 where `free` is, and `right` is not read there."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: PlaneFrame) -> None:
         self.frame = frame
         self.free, self.right, self.x, self.other = (Planes(frame) for _ in range(4))
         self.jacobi = Planes(frame).all

@@ -34,18 +34,18 @@ import torch
 from torch import Tensor
 
 from gradfaith.errors import ImputationFailed
-from gradfaith.metrics.imputers.framed_grid import Frame, Grid, Link, Planes
+from gradfaith.metrics.imputers.framed_grid import Grid, Link, PlaneFrame, Planes
 
 COARSEST = 8  # pixels a side; solved by a dense inverse, 64 x 64
 CACHED = 64_000  # numbers of the finest grid that a CPU works on at once: its cache holds the ten buffers of so many
-TOGETHER = 8  # planes that a CPU solves together: on small grids a step costs its call, whatever their number
+TOGETHER = 4  # planes that a CPU solves together: on small grids a step costs its call, whatever their number
 TINY = 1e-30  # below any residual that matters: 0 / TINY is 0
 
 
 class FinestGrid(Grid):
     """The grid of the pixels themselves under a few planes, solved by conjugate gradients from 0: `other` is the direction."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: PlaneFrame) -> None:
         super().__init__(frame)
         self.solution = Planes(frame)
 
@@ -96,11 +96,11 @@ class Solver:
     def __init__(self, count: int, size: tuple[int, int], like: Tensor) -> None:
         at_once = max(1, CACHED // (size[0] * size[1])) if like.is_cpu else count
         self.parts = [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
-        frames = {length: Frame(length, size, like) for length in {part.stop - part.start for part in self.parts}}
+        frames = {length: PlaneFrame(length, size, like) for length in {part.stop - part.start for part in self.parts}}
         self.finest = [FinestGrid(frames[part.stop - part.start]) for part in self.parts]
-        self.grids = [Grid(Frame(count, self.finest[0].frame.coarse_size, like))]
+        self.grids = [Grid(PlaneFrame(count, self.finest[0].frame.coarse_size, like))]
         while max(self.grids[-1].frame.size) > COARSEST:
-            self.grids.append(Grid(Frame(count, self.grids[-1].frame.coarse_size, like)))
+            self.grids.append(Grid(PlaneFrame(count, self.grids[-1].frame.coarse_size, like)))
         self._first = [Link(grid, self.grids[0], part) for grid, part in zip(self.finest, self.parts, strict=True)]
         self._links = [Link(*pair, slice(None)) for pair in pairwise(self.grids)]
         height, width = self.grids[-1].frame.size
