@@ -55,7 +55,7 @@ def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Valu
     (region, costs), (region2, costs2) = _most_important(own), _most_important(rival)
     first = _compare_shares(_at(own.share, region), _at(rival.share, region))
     second = _compare_shares(_at(rival.share, region2), _at(own.share, region2))
-    alone, none, same = ~rival.share.isfinite().all(dim=0), ~(costs & costs2), region == region2
+    alone, none, same = ~base.rival.mass.isfinite(), ~(costs & costs2), region == region2
     reason = removals.first_reason([(alone, ONE_MAP), (none, NONE), (same, SAME)])
     return Values((first + second) / 2, undefined=alone | none | same, reason=reason)
 

@@ -4,8 +4,11 @@
 
 Lower is better. By rank: any increasing change of the map leaves it as it is. The original removes a pixel at
 a time and fills with zeros of the normalised image; here the share goes in steps and the filling is the
-imputer's. Its level depends on what the model says of a wiped image, so compare maps of one model. Cost:
-`steps` forwards per map and imputer, shared with insertion, ROAD and whatever asks for the same shares.
+imputer's. Its level depends on what the model says of a wiped image, so compare maps of one model.
+
+On the embedded study's networks 20 steps are 0.009 from 224 in the mean and 0.03 at most, 50 steps 0.003 and 0.01
+(docs/metrics-judged.md). Cost: `steps` forwards per map and imputer, shared with insertion, ROAD and whatever
+asks for the same pixels, of the same map or of another.
 """
 
 from collections.abc import Iterator, Mapping

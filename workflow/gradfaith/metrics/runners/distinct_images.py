@@ -145,9 +145,8 @@ class BlockRequest:
                     return self.block.apply_change(imputer, name, masks.build(maps), maps)
 
                 changed[imputer, name] = AskedChange(self.forwards.ask(identities, build), masks.removed)
-        none = torch.zeros_like(self.block.unit[:, 0, 0])
+        nothing = self.block.removed(torch.ones_like(self.block.unit))
         unchanged = self.forwards.ask([(image,) for image in images], self.block.images.__getitem__)
-        nothing = Removed(none, none, none)
         return AskedBlock(self.block.classes, wanted, AskedChange(unchanged, nothing), changed)
 
     def _wanted(self, maps: BatteryMaps) -> dict[str, list[ImageChange]]:
