@@ -13,8 +13,8 @@ pixel that it would carry out of [0, 1] stops there. An image of which nothing i
 take from (grad-cam's system is then singular): it becomes the mean of the training images plus the noise.
 Where a metric keeps a share of a pixel, one of less than half counts as removed.
 
-Cost of one image at 224 px: 0.15-0.2 of a resnet18 forward where it is grey, 0.5-0.6 in colour, a tenth of it
-for the noise.
+Cost of one image at 224 px beside a resnet18 forward, on cores shared with much else: 0.24-0.28 where it is grey, 0.65 in
+colour (`benchmarks/road.py`).
 """
 
 import torch
