@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from gradfaith.config.job_settings import CompositePart, CompositeSettings
 from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import RerunBatch
 from gradfaith.scoring import agreement, composite, faithfulness, localization, score_rows
@@ -168,10 +169,10 @@ def test_memory_does_not_grow_with_the_images(
     assert many < 1.5 * few, f"{few / 1e6:.1f} MB of {FEW} images, {many / 1e6:.1f} MB of {MANY}"
 
 
-MERGED = {
-    "use": "adcc", "options": {}, "variants": ["black"],
-    "parts": {name: {"metric": name, "variant": ""} for name in ("coherency", "complexity", "average_drop")},
-}  # fmt: skip
+MERGED = CompositeSettings(
+    use="adcc", options={}, variants=["black"],
+    parts={name: CompositePart(metric=name, variant="") for name in ("coherency", "complexity", "average_drop")},
+)  # fmt: skip
 
 
 def write_scores(folder: Path, count: int) -> list[str]:
