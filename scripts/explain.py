@@ -12,7 +12,7 @@ from gradfaith.config.compute import Compute
 from gradfaith.config.job_settings import ExplainSettings
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
-from gradfaith.models.speed import prepare_for_speed
+from gradfaith.models.speed import prepare_for_job
 from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
@@ -28,7 +28,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute, job.threads, job.resources))
     methods = bind_methods(model, settings.methods)
-    model = prepare_for_speed(model, settings.passes, tapped_layers(methods))
+    model = prepare_for_job(model, settings.passes, tapped_layers(methods))
     stamp = provenance_stamp(job.wildcards, settings, job.params.code, images, Path(job.input.card), model)
     cell = MapCell(
         model, images.pixels, rows, methods,

@@ -32,7 +32,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     if settings.rerun:  # imported by name, so that only batteries that run methods again depend on its code
         build, key = import_module("gradfaith.attribution.rerun").build_reexplainer, (settings.seed, *cell.values())
         explain = build(model, images, maps, metrics, settings.rerun, key, batch_limit=compute.chunk)
-    inputs = (speed.prepare_for_speed(model, settings.passes), images, maps, predictions, metrics, imputers, cell)
+    inputs = (speed.prepare_for_job(model, settings.passes), images, maps, predictions, metrics, imputers, cell)
     add_scores = stack.enter_context(parquet.writing(job.output.scores, parquet.SCORES, origins))
     add_curves = stack.enter_context(parquet.writing(job.output.curves, parquet.CURVES, origins))
     for tables in faithfulness.score_faithfulness(*inputs, settings.seed, chunk=compute.chunk, explain=explain):

@@ -11,7 +11,7 @@ from gradfaith.config.job_settings import PredictSettings
 from gradfaith.dag import job_work
 from gradfaith.models import checkpoint
 from gradfaith.models.predict import prediction_table
-from gradfaith.models.speed import prepare_for_speed
+from gradfaith.models.speed import prepare_for_job
 from gradfaith.runtime.device import device_for_job
 from gradfaith.storage import hdf5, parquet
 from gradfaith.storage.origins import check_inputs
@@ -26,7 +26,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     # Only after the weights could be read: torn ones are written again from the training's state.
     gradfaith.runtime.job.discard_training_state(job.input.card)
-    model = prepare_for_speed(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
+    model = prepare_for_job(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
     temperature = checkpoint.read_card(Path(job.input.card)).get("temperature")  # if it was trained in another study
     predictions = prediction_table(
         model, images, table, settings.classes, chunk=compute.chunk, adopted_temperature=temperature

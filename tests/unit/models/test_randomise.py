@@ -314,7 +314,7 @@ def test_a_network_that_cannot_be_prepared_has_failed_at_its_steps_and_ends_noth
     predictions: pd.DataFrame,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(speed, "LARGEST_LOGIT_CHANGE", -1.0)  # no folding is close enough
+    monkeypatch.setattr(speed, "LARGEST_REQUESTED_CHANGE", -1.0)  # no folding is close enough
     asked = ASKED.model_copy(update={"orders": ["top_down"], "passes": Passes(fold_batch_norm=True)})
     found = joined(
         randomisation.score_randomisation(classifier, images, maps, predictions, asked, MODEL, batch_limit=5)

@@ -161,8 +161,9 @@ def test_where_the_table_is_wrong_about_a_network_its_passes_are_plain(
 ) -> None:
     classifier = shared()
     monkeypatch.setattr(speed, "FOLDED", {"cpu": frozenset([__name__.rpartition(".")[2]])})
-    assert speed.prepare_for_speed(classifier, AUTO) is classifier
-    assert "would change logits by" in capsys.readouterr().out
+    plain = speed.prepare_for_job(classifier, AUTO)
+    assert (plain.net, plain.passes.fold_batch_norm) == (classifier.net, False)
+    assert "passes: float32 (float32, folded batch norms would change logits by" in capsys.readouterr().out
 
 
 def test_folding_asks_no_double_precision_of_the_device() -> None:

@@ -159,9 +159,8 @@ class Training(StrictModel):
         return self
 
 
-RECIPE_VERSION = (
-    3  # bump when the table of models/speed.py or training code changes numbers: the golden run in the tests says when
-)
+# Bump when training code, or the table of models/speed.py, changes numbers: the golden run in the tests says when.
+RECIPE_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,12 @@ class PassesUsed:
     precision: str = "float32"
     channels_last: bool = False
     fold_batch_norm: bool = False
+    left_out: str = ""  # why passes are plain though the table names the network
 
     def __str__(self) -> str:
         changes = {"channels_last": self.channels_last, "folded batch norms": self.fold_batch_norm}
-        return ", ".join([self.precision, *(name for name, used in changes.items() if used)])
+        used = ", ".join([self.precision, *(name for name, used in changes.items() if used)])
+        return f"{used} ({self.left_out})" if self.left_out else used
 
 
 class Classifier(nn.Module):

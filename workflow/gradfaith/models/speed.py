@@ -76,13 +76,20 @@ def prepare_for_speed(classifier: Classifier, requested: Passes, tapped: Collect
         if not change <= (LARGEST_REQUESTED_CHANGE if asked else LARGEST_LOGIT_CHANGE):
             if asked:
                 raise _answers_otherwise(classifier, passes, change)
-            _log_line(f"passes: {passes} would change logits by {change:.0e} of the largest, so both are left out")
-            fast, passes = classifier, PassesUsed(requested.precision)
+            left_out = f"{passes} would change logits by {change:.0e} of the largest"
+            fast, passes = classifier, PassesUsed(requested.precision, left_out=left_out)
     if passes.precision == "bf16":
         fast = _in_bfloat16(copy.deepcopy(classifier) if fast is classifier else fast)
-    if fast is not classifier:
+    if passes != fast.passes:
+        fast = copy.copy(fast) if fast is classifier else fast
         fast.passes = passes
-    _log_line(f"passes: {passes}")
+    return fast
+
+
+def prepare_for_job(classifier: Classifier, requested: Passes, tapped: Collection[str] = ()) -> Classifier:
+    """Prepare the network of a job for speed, and say in its log how it computes."""
+    fast = prepare_for_speed(classifier, requested, tapped)
+    print(f"passes: {fast.passes}", flush=True)  # noqa: T201 - a job's standard output is its log
     return fast
 
 
@@ -133,10 +140,6 @@ def _answers_otherwise(classifier: Classifier, passes: PassesUsed, change: float
         reason="A norm can be folded only into a convolution that nothing else reads, and rounding adds up over layers.",
         fix="Set `inference.fold_batch_norm` and `inference.channels_last` to `auto`.",
     )
-
-
-def _log_line(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - a job's standard output is its log
 
 
 class FoldablePair(NamedTuple):
