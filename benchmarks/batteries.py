@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from plain import plain_methods
 from torch import Tensor
 from torch.nn.functional import interpolate
 from turns import line, take
@@ -26,7 +27,6 @@ from turns import line, take
 from gradfaith.attribution import bound_method
 from gradfaith.attribution import cell as cell_attribution
 from gradfaith.attribution import rerun as rerun_attribution
-from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import MethodMaps, RerunBatch
 from gradfaith.metrics.runners import masking, rerun
@@ -52,15 +52,7 @@ def scans() -> Tensor:
 
 
 def explainer(classifier: Classifier, names: Sequence[str]) -> rerun_attribution.Reexplainer:
-    how = {
-        "group": "methods",
-        "layer": "auto",
-        "options": {},
-        "score": "logit",
-        "reading": "positive",
-        "shuffled": False,
-    }
-    uses = {name: MethodSettings(use=name, **how) for name in names}
+    uses = plain_methods(names)
     asked = bound_method.bind_methods(classifier, uses)
     cell = cell_attribution.MapCell(
         classifier, lambda _ids: np.zeros(0, np.uint8), pd.DataFrame(), asked, (0,), 1, BATCH, probe_layers=False

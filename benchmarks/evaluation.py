@@ -36,9 +36,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from plain import plain_methods
 from torch.nn.functional import interpolate
 
-from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.sections import Passes
 from gradfaith.config.study import PluginUse
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -112,19 +112,11 @@ def ours(classifier: Classifier, images: ImageStore, folder: Path, passes: Passe
     from gradfaith.scoring import faithfulness, localization
     from gradfaith.scoring.score_rows import load_plugins
 
-    how = {
-        "group": "methods",
-        "layer": "auto",
-        "options": {},
-        "score": "logit",
-        "reading": "positive",
-        "shuffled": False,
-    }
     predictions, cell = predicted(classifier, images), {"arch": "net", "seed": 0}
     with part.of("maps"):
         layer = default_layer(classifier.net)
         model = prepare_for_speed(classifier, passes, [layer])
-        methods = bind_methods(model, {name: MethodSettings(use=name, **how) for name in CAMS})
+        methods = bind_methods(model, plain_methods(CAMS))
         rows = map_rows(predictions, CLASSES)
         with MapWriter(folder / "maps.h5", rows, {}) as writer:
             for chunk in MapCell(model, images.pixels, rows, methods, (0, "net", 0), 1, "auto").map_chunks():

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
+from plain import plain_methods
 from torch import Tensor
 from torch.nn import functional
 from turns import Took, take
@@ -27,7 +28,6 @@ from turns import Took, take
 from gradfaith.attribution.bound_method import MethodCall, bind_methods
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.shared_passes import open_shared_passes
-from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.sections import Passes, Recipe
 from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import MethodMaps
@@ -92,15 +92,7 @@ def answer(classifier: Classifier, images: Tensor) -> Tensor:
 
 def explain(classifier: Classifier, images: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     """The maps of some CAMs, as a job makes them: one forward, one short backward."""
-    how = {
-        "group": "methods",
-        "layer": "auto",
-        "options": {},
-        "score": "logit",
-        "reading": "positive",
-        "shuffled": False,
-    }
-    methods = bind_methods(classifier, {name: MethodSettings(use=name, **how) for name in names})
+    methods = bind_methods(classifier, plain_methods(names))
     layers, curved = [layer for method in methods for layer in method.layers], "shapleycam" in names
     rows, target = (
         torch.arange(len(images), device=images.device),

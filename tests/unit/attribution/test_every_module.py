@@ -5,8 +5,6 @@ shares neither patches nor expectations with the probe.
 """
 
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -24,18 +22,6 @@ ROOT = Path(__file__).parents[3]
 CELLS_PER_SIDE = 4  # the cells that are judged lie on a grid of their own
 DIRECTIONS = 2  # random sums over the channels
 MODULES = re.findall(r'^    "(\w+)": Example\(', (ROOT / "docs/layers.py").read_text(encoding="utf-8"), re.M)
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[ModuleType]:
-    """docs/layers.py, imported from where it lies."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import layers
-
-        yield layers
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Maps and scores of a network whose passes were made faster are those of its plain passes, up to rounding: 20 families."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -27,18 +25,6 @@ FAMILIES = (
 CAMS = ("gradcam", "gradcam_pp", "layercam", "hirescam", "eigencam")
 PIXEL_METHODS = ("saliency", "input_x_gradient")
 LARGEST_CHANGE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[ModuleType]:
-    """docs/layers.py, which knows a small network of every timm module."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import layers
-
-        yield layers
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
 
 
 def settled(classifier: Classifier) -> Classifier:

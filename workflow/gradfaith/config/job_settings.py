@@ -187,7 +187,7 @@ class AdoptSettings(JobSettings):
 
 
 class PredictSettings(JobSettings):
-    """How predictions are named."""
+    """How a model predicts."""
 
     classes: list[str] = Field(description="in the order of the model's outputs")
     passes: Passes

@@ -64,6 +64,7 @@ TRAINING_CHANNELS_LAST: Mapping[str, frozenset[str]] = {
 def prepare_for_speed(classifier: Classifier, requested: Passes, tapped: Collection[str] = ()) -> Classifier:
     """Return a faster copy of `classifier`, which must not be trained; the classifier itself where nothing is changed.
 
+    `passes` of what is returned says how it computes, and why it is plain where the table names the network.
     `tapped`: paths of the layers whose outputs are read; they are the same as in `classifier`, up to rounding.
     """
     channels_last = _decide(classifier, requested.channels_last, CHANNELS_LAST)
