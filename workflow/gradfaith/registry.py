@@ -1,7 +1,7 @@
 """Find plug-ins by name: which files exist, what each declares, and how to import it.
 
 A plug-in is a file in the folder of its group that assigns the group's declaration (`METHOD = Method(...)`, say). Its name is
-the file's stem; controls write hyphens for underscores (`random_grid.py` is `random-grid`). Declarations and options are read
+the file's stem; controls and commands write hyphens for underscores (`random_grid.py` is `random-grid`). Declarations and options are read
 from the syntax tree, so a study is checked, and the schema written, without importing torch.
 """
 
@@ -41,6 +41,7 @@ PLUGIN_GROUPS = {
     "composite": PluginGroup("metrics/composite", "METRIC", "score", "composite metric"),
     "figures": PluginGroup("reporting/figures", "FIGURE", "draw", "figure"),
     "tables": PluginGroup("reporting/tables", "TABLE", "tabulate", "table"),
+    "commands": PluginGroup("cli/commands", "COMMAND", "run", "command"),
 }
 
 
@@ -127,7 +128,7 @@ def _entry(path: Path, group: PluginGroup) -> Entry | None:
     if declared is None:
         return None
     summary = (ast.get_docstring(tree) or "").split("\n\n", 1)[0].replace("\n", " ")
-    name = path.stem.replace("_", "-") if group.singular == "control" else path.stem
+    name = path.stem.replace("_", "-") if group.singular in {"control", "command"} else path.stem
     return Entry(name, path, declared, options, summary)
 
 

@@ -18,6 +18,7 @@ from sleeping_job import SLEEPER, start_job
 
 from gradfaith import registry
 from gradfaith.cli import compare, main
+from gradfaith.cli.commands import unlock
 from gradfaith.cli.reference import generate
 from gradfaith.data import private_names
 from gradfaith.data.readers import folder
@@ -271,4 +272,4 @@ def test_a_process_that_ends_while_it_is_looked_at_is_no_run(tmp_path: Path) -> 
     gone = subprocess.Popen([sys.executable, "-c", ""], cwd=tmp_path)
     process = psutil.Process(gone.pid)
     gone.wait()
-    assert main._describe_live_process(process, tmp_path) == ""
+    assert unlock._describe_live_process(process, tmp_path) == ""

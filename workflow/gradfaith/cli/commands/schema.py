@@ -1,0 +1,20 @@
+"""gradfaith schema: write the generated files again."""
+
+import argparse
+from pathlib import Path
+
+from gradfaith.cli.command import Command
+from gradfaith.cli.reference import generate
+
+COMMAND = Command(
+    summary="write the generated files again: the schema of a study, the list of keys, docs/methods.md, docs/metrics.md"
+)
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing: this command has no arguments."""
+
+
+def run(_arguments: argparse.Namespace) -> None:
+    """Write the generated files."""
+    generate.write_all(Path.cwd())
