@@ -43,6 +43,7 @@ clean: # results and downloads stay
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement envs/run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/python -m gradfaith.runtime.torchvision_import # a plain `import timm` works, in a notebook, too
 	touch $@
 
 .venv/test: .venv/run envs/test.txt envs/peers.txt

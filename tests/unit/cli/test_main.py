@@ -273,3 +273,12 @@ def test_a_process_that_ends_while_it_is_looked_at_is_no_run(tmp_path: Path) -> 
     process = psutil.Process(gone.pid)
     gone.wait()
     assert unlock._describe_live_process(process, tmp_path) == ""
+
+
+def test_a_reader_that_has_enough_ends_a_command_quietly(root: Path) -> None:
+    command = [sys.executable, "-m", "gradfaith.cli.main", "methods"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -1,6 +1,7 @@
 """Command-line tools for GradFaith studies; `gradfaith COMMAND --help` describes one of them."""
 
 import argparse
+import os
 import sys
 
 from gradfaith import registry
@@ -18,8 +19,11 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         registry.load("commands", arguments.command).run(arguments)
+        sys.stdout.flush()
     except GradFaithError as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # the reader has enough, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 Two things stand in the way of a plain `import timm`:
 
-- torchvision's wheel beside a CPU-only torch fails at import, because it registers shapes for two operators (`nms`,
-  `qnms`) of a library that could not be loaded. Declaring their schemas first is enough; the operators themselves stay
-  absent, and no classifier needs them. Where torchvision loads by itself (a CUDA build) nothing is declared.
+- torchvision's wheel beside a CPU-only torch fails at import: `runtime/torchvision_import` says why, and what helps.
 - both import torch's compiler for a decorator and a check that only matter under `torch.compile`, which few recipes
   use. A stand-in takes its place while they load and is removed afterwards: `torch.compile` loads the real one.
 
@@ -17,11 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-import torch
+from gradfaith.runtime import torchvision_import
 
 _COMPILER = ("torch._dynamo", "torch._dynamo.utils")
-_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_operator_libraries: list[torch.library.Library] = []  # a library's schemas last only as long as the object
 
 
 @contextmanager
@@ -45,28 +41,13 @@ def _purge(*packages: str) -> None:
         del sys.modules[name]
 
 
-def _import_torchvision() -> None:
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        _purge("torchvision")
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        library.define("nms" + _SCHEMA)  # type: ignore[no-untyped-call]
-        library.define("qnms" + _SCHEMA)  # type: ignore[no-untyped-call]
-        _operator_libraries.append(library)
-        importlib.import_module("torchvision")
-
-
 def _import_timm() -> ModuleType:
+    torchvision_import.install()
     try:
         with _without_compiler():
-            _import_torchvision()
             return importlib.import_module("timm")
     except (AttributeError, ImportError):  # a version that uses more of the compiler than the stand-in has
         _purge("torchvision", "timm")
-        _import_torchvision()
         return importlib.import_module("timm")
 
 

@@ -78,8 +78,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
 
 
 def check_torch() -> Iterator[Finding]:
-    """Check that networks can be built, in a child process: a broken torch and torchvision would end this one."""
-    script = "import torch; from gradfaith.models import timm_import as vision; print(torch.__version__, vision.timm.__version__)"
+    """Check that a plain Python imports torch and timm, in a child process: a broken pair would end this one."""
+    script = "import timm, torch; print(torch.__version__, timm.__version__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     try:
         pair = f"torch {importlib.metadata.version('torch')}, torchvision {importlib.metadata.version('torchvision')}"
@@ -89,8 +89,9 @@ def check_torch() -> Iterator[Finding]:
     if done.returncode:
         said = done.stderr.strip().rpartition("\n")[2]
         yield Finding(
-            "torch", "broken", f"{pair}: {said}", "Install a pair made for each other: pip install -r envs/run.txt"
-        )
+            "torch", "broken", f"{pair}: `import timm` fails with {said}",
+            "Run `python -m gradfaith.runtime.torchvision_import`; if that does not help, `pip install -r envs/run.txt`.",
+        )  # fmt: skip
     else:
         yield Finding("torch", "well", f"{pair}, timm {done.stdout.split()[-1]}")
 

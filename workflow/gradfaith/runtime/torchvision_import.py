@@ -1,0 +1,99 @@
+"""Let `import torchvision`, and so `import timm`, succeed beside a torch without torchvision's compiled operators.
+
+torchvision's wheel registers shapes for two operators (`nms`, `qnms`) of a compiled library. Beside a CPU-only torch that
+library cannot be loaded, and the registration fails: "operator torchvision::nms does not exist". Declaring the schemas of
+both operators first is enough. The operators themselves stay absent; no classifier needs them. Where the library can be
+loaded (a CUDA build, a matching CPU build) nothing is declared.
+
+    python -m gradfaith.runtime.torchvision_import
+
+writes a start-up file into the environment, so that a plain Python and a notebook import timm, too. It costs each start of
+Python below a millisecond: torch is not imported before torchvision is.
+"""
+
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+REGISTERING_MODULE = "torchvision._meta_registrations"
+STARTUP_FILE = "gradfaith_torchvision.pth"  # read after the file that puts gradfaith on the path: names are sorted
+STARTUP_LINE = "import gradfaith.runtime.torchvision_import as fix; fix.install()\n"
+SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+OPERATORS = ("nms", "qnms")
+_libraries: list[Any] = []  # a library's schemas last only as long as the object
+
+
+class SchemaFinder(MetaPathFinder):
+    """Finds the module of torchvision that needs the schemas, and leaves all others to the finders after it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the module's own spec, with a loader that declares the schemas first."""
+        if fullname != REGISTERING_MODULE:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = SchemaLoader(spec.loader)
+        return spec
+
+
+class SchemaLoader(Loader):
+    """Declares the schemas that are missing, then loads the module as its own loader does."""
+
+    def __init__(self, own: Loader) -> None:
+        self.own = own
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """Create the module as its own loader does."""
+        return self.own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Declare the schemas, then run the module."""
+        declare_schemas()
+        self.own.exec_module(module)
+
+
+def install() -> None:
+    """Install the finder in this process, once."""
+    if not any(isinstance(finder, SchemaFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, SchemaFinder())
+
+
+def declare_schemas() -> None:
+    """Declare the operators of torchvision that its library did not register."""
+    import torch
+
+    missing = [name for name in OPERATORS if not hasattr(torch.ops.torchvision, name)]
+    if missing:
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for name in missing:
+            library.define(name + SCHEMA)  # type: ignore[no-untyped-call]
+        _libraries.append(library)
+
+
+def main() -> None:
+    """Write the start-up file into the environment of this Python if a plain `import timm` fails there."""
+    if _timm_can_be_imported():
+        return
+    file = Path(sysconfig.get_path("purelib")) / STARTUP_FILE
+    file.write_text(STARTUP_LINE, encoding="utf-8")
+    if not _timm_can_be_imported():
+        file.unlink()
+        sys.exit("`import timm` still fails in this environment; `gradfaith doctor` prints the error.")
+    sys.stdout.write(f"torchvision's operators are missing beside this torch; {file} declares them for every Python.\n")
+
+
+def _timm_can_be_imported() -> bool:
+    return not subprocess.run([sys.executable, "-c", "import timm"], capture_output=True, check=False).returncode
+
+
+if __name__ == "__main__":
+    main()
