@@ -64,6 +64,7 @@ else:
             paths.home_log("train", "arch", "seed"),
         benchmark:
             paths.home_benchmark("train", "arch", "seed")
+        priority: 1  # the longest jobs first, so that none of them is left to run alone at the end
         # Each goes on where the last one ended. Inside a submitted job none: its memory and minutes stay what they are.
         retries: 2 if workflow.is_main_process else 0
         conda:
