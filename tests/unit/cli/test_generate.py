@@ -1,4 +1,4 @@
-"""What editors complete from and what config/README.md explains are the models', word for word."""
+"""The schema and the reference pages are what the models and the plug-ins declare, word for word."""
 
 import json
 import re
@@ -24,12 +24,11 @@ def test_the_schema_is_the_one_the_models_give(root: Path) -> None:
     )
 
 
-def test_the_readme_is_the_one_the_models_give(root: Path) -> None:
-    text = (root / generate.README).read_text(encoding="utf-8")
-    assert generate.update_readme(text) == text, f"{generate.README}: {DRIFT}"
+def test_the_list_of_keys_is_the_one_the_models_give(root: Path) -> None:
+    assert (root / generate.KEYS).read_text(encoding="utf-8") == generate.keys_page(), f"{generate.KEYS}: {DRIFT}"
 
 
-@pytest.mark.parametrize("page", [generate.config_keys, generate.methods_page, generate.metrics_page])
+@pytest.mark.parametrize("page", [generate.keys_page, generate.methods_page, generate.metrics_page])
 def test_generated_pages_hold_no_html_and_no_row_with_a_cell_too_many(page: Callable[[], str]) -> None:
     text = page()
     blocks = MarkdownIt("commonmark").enable("table").parse(text)
@@ -54,17 +53,8 @@ def test_the_list_of_metrics_is_the_one_their_files_declare(root: Path) -> None:
         assert all(f"| `{name}` |" in text for name in registry.names(room))
 
 
-def test_the_readme_keeps_its_prose_and_is_stable() -> None:
-    text = f"before\n{generate.BEGIN}\nold\n{generate.END}\nafter\n"
-    made = generate.update_readme(text)
-    assert made.startswith(f"before\n{generate.BEGIN}")
-    assert made.endswith(f"{generate.END}\nafter\n")
-    assert "\nold\n" not in made
-    assert generate.update_readme(made) == made
-
-
 def test_every_key_and_every_name_is_explained() -> None:
-    keys = generate.config_keys()
+    keys = generate.keys_page()
     for key in (
         "split.tolerance",
         "training.epochs",

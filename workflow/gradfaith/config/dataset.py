@@ -141,7 +141,7 @@ class Dataset(StrictModel):
             raise StudyInvalid(
                 problem=f'dataset.name: there is no dataset "{name}"{registry.did_you_mean(name, known)}',
                 reason=f"A dataset is a file in config/datasets/; there are {', '.join(known)}.",
-                fix="Name one of these, or write the file: config/README.md shows how.",
+                fix="Name one of these, or write the file: docs/your-data.md shows how.",
             )
         try:
             card = _placed(cls.model_validate(read_document(path, "a dataset") | {"name": name}), use.source)

@@ -1,7 +1,7 @@
 """What a study is: one file that says everything, checked before any job starts.
 
-The models below are the one truth about the configuration: the schema that editors complete from and the key list in
-config/README.md are written from them. Names of methods, metrics, imputers, readers and figures are looked up in the
+The models below define the configuration: the schema for editors and docs/keys.md are written from them.
+Names of methods, metrics, imputers, readers and figures are looked up in the
 registry, which reads syntax trees, so nothing here imports torch.
 """
 

@@ -14,7 +14,7 @@ def invalid_study(where: str, error: ValidationError, model: type[BaseModel]) ->
     return StudyInvalid(
         problem=f"{where}: " + "\n    ".join(describe_problems(error, model)),
         reason="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
-        fix="Mend these keys; config/README.md explains each.",
+        fix="Correct these keys; docs/keys.md explains each.",
     )
 
 

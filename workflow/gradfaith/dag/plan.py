@@ -69,7 +69,7 @@ class Plan:
             raise StudyInvalid(
                 problem=f"{where} contradicts itself: " + "; ".join(problems) + ".",
                 reason="It would fail, or measure nothing, after hours of work.",
-                fix="Mend these keys; config/README.md explains each.",
+                fix="Correct these keys; docs/keys.md explains each.",
             )
         return replace(plan, class_outputs=class_outputs)
 

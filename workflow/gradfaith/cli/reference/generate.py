@@ -1,4 +1,4 @@
-"""Generate the JSON schema of a study, the key list in config/README.md, docs/methods.md and docs/metrics.md.
+"""Generate the JSON schema of a study, docs/keys.md, docs/methods.md and docs/metrics.md.
 
 `gradfaith schema` writes these files. A test fails when they differ from what the code declares.
 """
@@ -20,25 +20,34 @@ from gradfaith.reporting.escaping import markdown
 from gradfaith.storage.atomic import write_text
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
-README = Path("config/README.md")
+KEYS = Path("docs/keys.md")
 METHODS = Path("docs/methods.md")
 METRICS = Path("docs/metrics.md")
 SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery"}
+KEYS_HEAD = """# Keys of a study
+
+`gradfaith schema` writes this page from the models in `workflow/gradfaith/config/` and from what the plug-ins
+declare. [How a study is put together](study.md) explains the sections. Unknown keys are rejected, so that typing
+errors cannot change results.
+"""
 METHODS_HEAD = """# Methods
 
-Written by `gradfaith schema` from what every file in `workflow/gradfaith/attribution/methods/` declares. `gradfaith methods` prints the same at
-the prompt, and `gradfaith methods --arch resnet50` or `--study S` says for which networks each is defined and, where it is not, why.
-Formulas, and where we differ from the papers, stand at the head of each file; the papers are in `resources/references.bib`.
+`gradfaith schema` writes this page from what every file in `workflow/gradfaith/attribution/methods/` declares.
+`gradfaith methods` prints the same. `gradfaith methods --arch resnet50` or `--study S` shows for which networks each
+method is defined and, if it is not, why. Formulas and differences from the papers are at the head of each file. The
+papers are in `resources/references.bib`.
 """
 METRICS_HEAD = """# Metrics
 
-Written by `gradfaith schema` from what every file in `workflow/gradfaith/metrics/` declares. "By chance" is what a map of independent random
-pixels gets on average, where there is a closed form; "unchanged by" is tested. Forwards are per map and imputer, were the metric
-alone: those of a battery share them; some run the method again, and a composite is made of others' scores. Names ending in
-`_literature` or `_pgc` are the numbers as others compute them, for comparison. Options stand in the [key list](config.md); formulas and
-readings at the head of each file.
+`gradfaith schema` writes this page from what every file in `workflow/gradfaith/metrics/` declares. Formulas and notes
+on reading are at the head of each file. Options are in [Keys of a study](keys.md#names).
+
+- *By chance* is the mean for a map of independent random pixels, if there is a closed form.
+- *Unchanged by* is tested.
+- *Forwards* are per map and imputer, for the metric alone. The metrics of one battery share forwards. Some metrics run
+  the method again. A composite is computed from the scores of other metrics.
+- Names that end in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
 """
-BEGIN, END = "<!-- generated: `gradfaith schema` -->", "<!-- end of generated -->"
 PLUGIN_KEYS = {
     "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
     "batteries.<battery>.metrics": "faithfulness", "batteries.<battery>.imputers": "imputers", "bundles.<bundle>.methods": "methods",
@@ -60,40 +69,43 @@ def study_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-def config_keys() -> str:
-    """Return every key of a study and of a dataset, and every plug-in with its options, as Markdown."""
-    lines = ["### Keys of a study", "", "| key | default | what it says |", "|---|---|---|"]
+def keys_page() -> str:
+    """Return docs/keys.md: every key of a study and of a dataset, and every plug-in with its options."""
+    lines = [
+        KEYS_HEAD,
+        "## Study",
+        "",
+        "The file is `config/studies/<name>.yaml`.",
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
     lines += _field_rows(Study)
     lines += [
         "",
-        "### Keys of a dataset (`config/datasets/<name>.yaml`)",
+        "## Dataset",
         "",
-        "| key | default | what it says |",
+        "The file is `config/datasets/<name>.yaml`.",
+        "",
+        "| key | default | meaning |",
         "|---|---|---|",
     ]
     lines += _field_rows(Dataset, left_out="name")
-    lines += ["", "### Options of the readers", ""]
+    lines += ["", "## Options of the readers", ""]
     for name in registry.names("readers"):
         model = options_model("readers", name)
         lines += [
             f"**`{name}`**: {registry.entry('readers', name).summary}",
             "",
-            "| option | default | what it says |",
+            "| option | default | meaning |",
             "|---|---|---|",
         ]
         lines += [*_field_rows(model), ""]
-    lines += ["### Names", "", "| where | name | what it is | options |", "|---|---|---|---|"]
+    lines += ["## Names", "", "| where | name | what it is | options |", "|---|---|---|---|"]
     for where, group in PLUGIN_KEYS.items():
         lines += [_plugin_row(where, entry) for entry in registry.entries(group).values()]
     lines += [_plugin_row("in every study", entry) for entry in registry.entries("controls").values()]
     return "\n".join(lines) + "\n"
-
-
-def update_readme(text: str) -> str:
-    """Return the text of config/README.md with its generated part renewed."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{config_keys()}\n{END}{after}"
 
 
 def methods_page() -> str:
@@ -109,7 +121,7 @@ def metrics_page() -> str:
 def write_all(root: Path) -> None:
     """Write all generated files under the checkout `root`."""
     write_text(root / SCHEMA, study_schema())
-    write_text(root / README, update_readme((root / README).read_text(encoding="utf-8")))
+    write_text(root / KEYS, keys_page())
     write_text(root / METHODS, methods_page())
     write_text(root / METRICS, metrics_page())
 
@@ -123,7 +135,9 @@ def _field_rows(model: type[BaseModel], left_out: str = "") -> list[str]:
 def _list_fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
-        default = "**needed**" if field.is_required() else _format_default(field.get_default(call_default_factory=True))
+        default = (
+            "**required**" if field.is_required() else _format_default(field.get_default(call_default_factory=True))
+        )
         inner, holder = _inner_model(field.annotation)
         yield path, "" if inner is not None and not field.is_required() else default, field.description or ""
         if inner is not None:

@@ -20,7 +20,7 @@ from gradfaith.reporting.escaping import markdown
 from gradfaith.vocabulary import RERUN_BATTERY
 
 WIDTH = 120
-METHOD_GROUPS = {"methods": "Methods", "controls": "Controls, which know nothing of the model"}
+METHOD_GROUPS = {"methods": "Methods", "controls": "Controls, which do not use the model"}
 MethodSupport = Mapping[str, Mapping[str, str]]  # architecture -> method -> "", or why it is not defined there
 METHOD_HEADS = ("name", "needs", "only where", "map", "passes", "source")
 REQUIREMENTS = {
@@ -31,8 +31,8 @@ REQUIREMENTS = {
     "attention": "attention in all blocks",
 }
 METHODS_FOOTER = (
-    "Passes are per map, beyond the one forward that a bundle shares; its methods share backwards, too. The head is the",
-    "network from the layer on. A study names methods under `bundles`; the controls are in every study.",
+    "Passes are per map, in addition to the one forward that a bundle shares; its methods also share backwards. The head",
+    "is the network from the layer on. A study names methods under `bundles`. The controls are in every study.",
 )
 
 
@@ -57,7 +57,7 @@ def methods_markdown(support: MethodSupport) -> str:
     lines: list[str] = []
     for group, title in METHOD_GROUPS.items():
         heads = (METHOD_HEADS[0], "what it is", *METHOD_HEADS[1:], "options", *map(markdown, support))
-        lines += [f"### {title}", "", markdown_row(heads), "|---" * len(heads) + "|"]
+        lines += [f"## {title}", "", markdown_row(heads), "|---" * len(heads) + "|"]
         for entry in registry.entries(group).values():
             name, *rest = method_cells(entry)
             verdicts = ("yes" if not why[entry.name] else f"no: {why[entry.name]}" for why in support.values())
@@ -151,7 +151,7 @@ def metrics_markdown() -> str:
     lines: list[str] = []
     for group, place in registry.PLUGIN_GROUPS.items():
         if place.declaration == "METRIC":
-            lines += [f"### {group.capitalize()}", "", markdown_row(METRIC_HEADS), "|---" * len(METRIC_HEADS) + "|"]
+            lines += [f"## {group.capitalize()}", "", markdown_row(METRIC_HEADS), "|---" * len(METRIC_HEADS) + "|"]
             lines += [markdown_row(_metric_cells(entry)) for entry in registry.entries(group).values()] + [""]
     return "\n".join(lines)
 
