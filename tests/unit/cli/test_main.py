@@ -1,7 +1,6 @@
 """What a person asks at the prompt: answered in lines, refused without a traceback."""
 
 import json
-import shutil
 import subprocess
 import sys
 from itertools import takewhile
@@ -222,13 +221,13 @@ def test_raw_name_makes_no_key_where_there_is_none(
     assert not (tmp_path / "resources").exists()
 
 
-def test_schema_writes_all_documents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / generate.README).parent.mkdir(parents=True)
-    shutil.copy(root / generate.README, tmp_path / generate.README)
+def test_schema_writes_all_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
     ask(monkeypatch, tmp_path, "schema")
     assert (tmp_path / generate.SCHEMA).read_text() == generate.study_schema()
-    assert (tmp_path / generate.README).read_text().count(generate.BEGIN) == 1
+    assert (tmp_path / generate.KEYS).read_text() == generate.keys_page()
     assert (tmp_path / generate.METHODS).read_text() == generate.methods_page()
+    assert (tmp_path / generate.METRICS).read_text() == generate.metrics_page()
 
 
 def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(
