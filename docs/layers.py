@@ -252,18 +252,24 @@ def page(found: Mapping[str, NetworkVerdict]) -> str:
 
 HEAD = """# Which layers give maps
 
-`python docs/layers.py` writes this page: one network of each of the {networks} modules of timm that define networks, with
-random weights. The probe (`workflow/gradfaith/attribution/probe.py`) looks at the default layer, and at the other layers
-that RefineCAM combines. A layer is refused if it has no grid, if the score does not depend on each of its cells, or if its
-cells do not stand where they seem to: a patch of the image is changed, and the cells that move must lie where the patch
-lies. The number is the agreement with that on one image, 1 at most; a layer below 0.5 is measured on four images, and
-refused if its cells do not move most for the patches near them there either. "Not told" is a layer whose cells all move
-nearly alike with these random weights, so that no order can be told from another; it is accepted.
-`tests/unit/attribution/test_every_module.py` judges the layers a second time, by the gradient of each cell by the image.
+`python docs/layers.py` writes this page. It has one network of each of the {networks} modules of timm that
+define networks, with random weights. The probe (`workflow/gradfaith/attribution/probe.py`) tests the default
+layer, and the other layers that RefineCAM combines. It refuses a layer if
 
-Of {layers} layers {right} pass the probe, {alike} are not told and {refused} are refused. The default layer is accepted on
-{default} networks and refused on {default_refused}; networks without one: {none}. The error for a refused layer names one that works
-if there is one near, and a study sets it with `layer:`.
+- the layer has no grid,
+- the score does not depend on each of its cells, or
+- its cells are not where they seem to be: a patch of the image is changed, and the cells that change must lie
+  where the patch lies.
+
+The number is the agreement of both places on one image, 1 at most. A layer below 0.5 is measured on four
+images. It is refused if its cells do not change most for the patches near them there either. In a layer that
+is "not told" all cells change nearly alike with these random weights, so the probe cannot tell one order from
+another. It accepts such a layer. `tests/unit/attribution/test_every_module.py` tests the layers a second
+time, by the gradient of each cell with respect to the image.
+
+Of {layers} layers {right} pass the probe, {alike} are not told and {refused} are refused. The default layer
+is accepted on {default} networks and refused on {default_refused}; networks without one: {none}. The error
+for a refused layer names one that works, if there is one near. A study sets it with `layer:`.
 
 | module | network | image | default layer | other layers of RefineCAM |
 |---|---|---|---|---|

@@ -37,16 +37,14 @@ Numbers = dict[Name, dict[Key, float]]
 
 
 def why_not(family: str, module: ModuleType) -> str:
-    """Why a metric has no verdict here; nothing where it has one."""
+    """Return why a metric has no verdict here; an empty text if it has one."""
     if module.METRIC.better == "neither":
-        return "neither of its ends is better"
+        return "neither a high nor a low value is better"
     if module.METRIC.rival:
-        return "it compares the maps of two classes, and these models know one"
+        return "it compares the maps of two classes, and these models have one"
     if family not in BY_FAMILY:
-        return f"this page does not ask {family} metrics"
-    return (
-        "" if module.METRIC.battery in FIRST else f"this page does not ask metrics of battery {module.METRIC.battery}"
-    )
+        return f"this page tests no {family} metrics"
+    return "" if module.METRIC.battery in FIRST else f"this page tests no metrics of battery {module.METRIC.battery}"
 
 
 def asked(family: str, *batteries: str) -> dict[str, tuple[ModuleType, dict[str, Any]]]:

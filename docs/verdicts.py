@@ -20,27 +20,27 @@ from gradfaith.reporting.escaping import markdown
 PAGE = Path(__file__).with_name("verdicts.md")
 LEVEL = 0.02  # of what the worst control loses: nearer than this to the true map is as good as it
 SAME = 1e-6  # below: nothing but rounding
-COVERS = "Whatever covers the window is perfect, however much it covers besides."
-ORDER = "An order is right only if the window comes first; what reads the picture's edges has to go through the decoys."
-MARKED = "A recall: a map that marks everything has found the window."
-LOOKS = "What never looks repeats itself to the letter, whatever it shows: it does not ask where a map points."
-HARMONIC = "One bad part is enough: coverings are not sparse, what is sparse elsewhere keeps no class, and to repeat oneself does not help."
-MATCH = "It compares with the window at its own size, so a broad map pays for its breadth."
+COVERS = "Every map that covers the window scores perfectly, however much else it covers."
+ORDER = "An order is right only if the window comes first; a map of the image's edges also puts the decoys first."
+MARKED = "A recall: a map that marks everything contains the window."
+LOOKS = "A control that ignores the model repeats itself exactly: the metric does not measure where a map points."
+HARMONIC = "One bad part lowers the score: broad maps are not sparse, sparse maps elsewhere lose the class, and repetition alone does not help."
+MATCH = "It compares with the window at its own size, so a broad map scores low."
 CASES = {
     "average_drop": COVERS,
     "average_drop_pgc": COVERS,
-    "complexity": "It asks the map alone and never the model: the same map elsewhere is as small.",
+    "complexity": "It uses the map alone and not the model: the same map elsewhere has the same value.",
     "deletion": ORDER,
-    "faith": "Whatever covers the window takes the class away; where a map points is asked only by the gain over shuffled copies.",
+    "faith": "Every map that covers the window removes the class; only the gain over shuffled copies measures where a map points.",
     "faith_logit": "As Faith, in logits.",
-    GAIN: "A map that is everywhere gains nothing by being where it is.",
-    "faithfulness_correlation": "Sets of pixels matter as far as they hit the window, and only the true map says how far.",
-    "increase_in_confidence": "The model is sure of the whole image, and as sure of the window alone: nobody scores, so nobody is told apart.",
-    "infidelity": "As faithfulness_correlation, at each map's best scale.",
+    GAIN: "A map that covers everything gains nothing over its shuffled copies.",
+    "faithfulness_correlation": "Sets of pixels matter as far as they contain the window, and only the true map gives this share.",
+    "increase_in_confidence": "The model is equally certain of the complete image and of the window alone, so no map scores.",
+    "infidelity": "As faithfulness_correlation, at the best scale of each map.",
     "insertion": ORDER,
     "insertion_minus_deletion": ORDER,
     "road": ORDER,
-    "road_pgc": "Right here, where a blank image has no class; its thresholds take all tied pixels at once, so that it can score blank images.",
+    "road_pgc": "Right here, where a blank image has no class; its thresholds remove all tied pixels at once, so it can score blank images.",
     "average_precision": MATCH,
     "cosine": MATCH,
     "f1": MATCH,
@@ -48,10 +48,10 @@ CASES = {
     "iou_area_matched": MATCH,
     "locacc": MARKED,
     "locacc_literature": MARKED,
-    "recall": "A recall, but for the area-matched one: a map that marks everything has found the window.",
-    "precision": "Of what is marked, the share that is window; it does not ask how much of the window.",
-    "pointing_game": "One pixel per map: right by chance as often as the window is large.",
-    "roc_auc": "Most of the image is neither window nor decoy, and to rank that low is easy: the edges come near.",
+    "recall": "A recall, except for the area-matched threshold: a map that marks everything contains the window.",
+    "precision": "The share of the marked pixels that is window; it does not measure how much of the window is marked.",
+    "pointing_game": "One pixel per map: by chance it is right in proportion to the size of the window.",
+    "roc_auc": "Most of the image is neither window nor decoy and easy to rank low, so the edges control scores high.",
     "saliency_gain": MATCH,
     "saliency_score": MATCH,
     "tko_literature": MATCH,
@@ -59,35 +59,40 @@ CASES = {
     "topk_overlap": MATCH,
     "coherency": LOOKS,
     "coherency_literature": LOOKS,
-    "max_sensitivity": "What never looks never changes: a true map moves with what its model sees.",
-    "randomisation_sensitivity": "A shuffled map forgets as the true one does: it asks what the map owes to the weights, not where it points.",
+    "max_sensitivity": "A control that ignores the model never changes; a true map changes with the input of its model.",
+    "randomisation_sensitivity": "A shuffled map changes with the weights as the true one does: the metric does not measure where a map points.",
     "adcc": HARMONIC,
     "adcc_literature": HARMONIC,
     "arcc": HARMONIC,
     "arcc_literature": HARMONIC,
-    "region_correctness": "Of the window and five decoys only the window costs the class anything, and only the true map puts it first.",
-    "spearman": "As Consist, for any order: whatever never looks at a model has one.",
-    "consist": "Two models that read the same window have one map; so has whatever never looks at a model.",
+    "region_correctness": "Of the window and five decoys only the window changes the class, and only the true map ranks it first.",
+    "spearman": "As Consist, for the order: a control that ignores the model always has the same order.",
+    "consist": "Two models that use the same window have the same map; so has a control that ignores the model.",
 }
-HEAD = """# Which metrics can be believed where the truth is planted
+HEAD = """# Metrics tested on planted truth
 
-`python docs/verdicts.py` writes this page; a test runs it again and compares. It asks every metric about 24 images of which it is known
-what the model reads: one window of 8 x 8 pixels out of 32 x 32, which holds a chequered pattern, and nothing else. Seven decoys hold the
-same pattern, so a map that redraws the picture finds eight places and only one is right. The pattern has no mean: whatever takes
-the window's place - black, a mean, a blur, its neighbours - takes the class. `docs/planted.py` is the whole of it.
+`python docs/verdicts.py` writes this page. A test runs it again and compares. It tests every metric on 24
+images where it is known what the model uses: one window of 8 x 8 pixels out of 32 x 32, and nothing else. The
+window contains a chequered pattern. Seven decoys contain the same pattern, so a map that redraws the image
+marks eight places, and only one is right. The mean of the pattern is zero: whatever replaces the window
+(black, a mean, a blur, its neighbours) removes the class. `docs/planted.py` has the complete definition.
 
-The true map is 1 in the window and 0 elsewhere. It is compared with every control and with shuffled copies of itself, in the mean over the images,
-under every imputer. Numbers are of the imputer (or variant) named; *fooled by* lists the controls that are as good as the true map or better, within
-2 % of what the worst control loses, with the number of imputers (or variants) where there are others. `lungs` is here an organ of nine to
-thirteen windows out of sixteen that holds them all: it covers what the model reads, as anatomy does.
+The true map is 1 in the window and 0 elsewhere. It is compared with every control and with shuffled copies of
+itself, in the mean over the images, under every imputer. Numbers are for the imputer (or variant) in
+brackets.
 
-Metrics that ask the method again get, for the true map, what its model sees of the pattern, pixel by pixel; for a model whose weights are drawn
-again, the same of a decoy. Controls are asked again, too, and a shuffled map is the new one, shuffled as before. What has no number is in no mean:
-a control is compared on the images where both have one, and on how many it has none is said.
+- *Fooled by* lists the controls that are as good as the true map or better, within 2 % of what the worst
+  control loses. The number in brackets counts the imputers (or variants), if there are several.
+- `lungs` is here an organ of nine to thirteen windows out of sixteen that contains them all. It covers what
+  the model uses, as anatomy does.
+- *Values only* is the largest change of the number when the values of a dense map are transformed (root,
+  square, fifth power) and their order stays. It is "none" for a metric of order, as it declares. A metric
+  that runs the method again is not tested with transformed maps, because no method makes them.
 
-*Values only* is the largest change of the number when the values of a dense map are bent (root, square, fifth power) and their order
-stays: none for a metric of order, as it declares; the others read values too, for better or worse.
-A metric that asks the method again is not asked of bent maps: no method makes them.
+Metrics that run the method again receive, for the true map, what its model sees of the pattern, pixel by
+pixel. For a model with random weights they receive the same of a decoy. Controls are computed again, too. A
+shuffled map is the new map, shuffled as before. If a map has no number, it is in no mean: a control is
+compared on the images where both have one, and the table states on how many it has none.
 
 | metric | better | true map | best control | fooled by | values only | the case |
 |---|---|---|---|---|---|---|"""
@@ -158,7 +163,7 @@ def page(found: Mapping[Name, Verdict]) -> str:
         HEAD,
         *(_line(*pair, found) for pair in dict.fromkeys(name[:2] for name in found)),
         "",
-        "Not asked here:",
+        "Not tested here:",
         "",
     ]
     for family in FAMILIES:
