@@ -27,25 +27,25 @@ SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "
 KEYS_HEAD = """# Keys of a study
 
 `gradfaith schema` writes this page from the models in `workflow/gradfaith/config/` and from what the plug-ins
-declare. [How a study is put together](study.md) explains the sections. Unknown keys are rejected, so that typing
-errors cannot change results.
+declare. [How a study is put together](study.md) explains the sections. Unknown keys are rejected, so that
+typing errors cannot change results.
 """
 METHODS_HEAD = """# Methods
 
-`gradfaith schema` writes this page from what every file in `workflow/gradfaith/attribution/methods/` declares.
-`gradfaith methods` prints the same. `gradfaith methods --arch resnet50` or `--study S` shows for which networks each
-method is defined and, if it is not, why. Formulas and differences from the papers are at the head of each file. The
-papers are in `resources/references.bib`.
+`gradfaith schema` writes this page from what every file in `workflow/gradfaith/attribution/methods/`
+declares. `gradfaith methods` prints the same. `gradfaith methods --arch resnet50` or `--study S` shows for
+which networks each method is defined and, if it is not, why. Formulas and differences from the papers are at
+the head of each file. The papers are in `resources/references.bib`.
 """
 METRICS_HEAD = """# Metrics
 
-`gradfaith schema` writes this page from what every file in `workflow/gradfaith/metrics/` declares. Formulas and notes
-on reading are at the head of each file. Options are in [Keys of a study](keys.md#names).
+`gradfaith schema` writes this page from what every file in `workflow/gradfaith/metrics/` declares. Formulas
+and notes on reading are at the head of each file. Options are in [Keys of a study](keys.md#names).
 
 - *By chance* is the mean for a map of independent random pixels, if there is a closed form.
 - *Unchanged by* is tested.
-- *Forwards* are per map and imputer, for the metric alone. The metrics of one battery share forwards. Some metrics run
-  the method again. A composite is computed from the scores of other metrics.
+- *Forwards* are per map and imputer, for the metric alone. The metrics of one battery share forwards. Some
+  metrics run the method again. A composite is computed from the scores of other metrics.
 - Names that end in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
 """
 PLUGIN_KEYS = {
@@ -95,7 +95,9 @@ def keys_page() -> str:
     for name in registry.names("readers"):
         model = options_model("readers", name)
         lines += [
-            f"**`{name}`**: {registry.entry('readers', name).summary}",
+            f"### `{name}`",
+            "",
+            registry.entry("readers", name).summary,
             "",
             "| option | default | meaning |",
             "|---|---|---|",

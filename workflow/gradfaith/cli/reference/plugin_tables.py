@@ -31,8 +31,9 @@ REQUIREMENTS = {
     "attention": "attention in all blocks",
 }
 METHODS_FOOTER = (
-    "Passes are per map, in addition to the one forward that a bundle shares; its methods also share backwards. The head",
-    "is the network from the layer on. A study names methods under `bundles`. The controls are in every study.",
+    "Passes are per map, in addition to the one forward that a bundle shares; its methods also share backwards.",
+    "The head is the network from the layer on. A study names methods under `bundles`. The controls are in every",
+    "study.",
 )
 
 
