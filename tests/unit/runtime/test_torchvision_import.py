@@ -36,6 +36,13 @@ def test_the_startup_file_lets_a_plain_python_import_timm(root: Path, tmp_path: 
     assert not done.stderr, "a start-up file that fails is only printed"
 
 
+def test_the_startup_file_of_a_package_that_is_gone_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / fix.STARTUP_FILE).write_text(fix.STARTUP_LINE)
+    text = f"import site; site.addsitedir({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.usefixtures("_operators_missing")
 def test_main_writes_the_file_once_and_only_where_it_is_needed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,9 @@ from typing import Any
 
 REGISTERING_MODULE = "torchvision._meta_registrations"
 STARTUP_FILE = "gradfaith_torchvision.pth"  # read after the file that puts gradfaith on the path: names are sorted
-STARTUP_LINE = "import gradfaith.runtime.torchvision_import as fix; fix.install()\n"
+STARTUP_LINE = (  # without this module, as in an older checkout, Python starts as it did before
+    'import sys; exec("try: import gradfaith.runtime.torchvision_import as fix; fix.install()\\nexcept ImportError: pass")\n'
+)
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 OPERATORS = ("nms", "qnms")
 _libraries: list[Any] = []  # a library's schemas last only as long as the object
