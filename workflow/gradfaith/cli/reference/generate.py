@@ -30,14 +30,22 @@ KEYS_HEAD = """# Keys of a study
 declare. [How a study is put together](study.md) explains the sections. Unknown keys are rejected, so that
 typing errors cannot change results.
 """
-METHODS_HEAD = """# Methods
+METHODS_HEAD = """---
+hide: [toc]
+---
+
+# Methods
 
 `gradfaith schema` writes this page from what every file in `workflow/gradfaith/attribution/methods/`
 declares. `gradfaith methods` prints the same. `gradfaith methods --arch resnet50` or `--study S` shows for
 which networks each method is defined and, if it is not, why. Formulas and differences from the papers are at
 the head of each file. The papers are in `resources/references.bib`.
 """
-METRICS_HEAD = """# Metrics
+METRICS_HEAD = """---
+hide: [toc]
+---
+
+# Metrics
 
 `gradfaith schema` writes this page from what every file in `workflow/gradfaith/metrics/` declares. Formulas
 and notes on reading are at the head of each file. Options are in [Keys of a study](keys.md#names).
