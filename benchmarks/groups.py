@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from gradfaith.config.dataset import VERSION, Grouping
+from gradfaith.config.grouping import VERSION, Grouping
 from gradfaith.data.grouping import infer, similarity
 from gradfaith.data.manifest import pixel_hash
 from gradfaith.data.readers import contract

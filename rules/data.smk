@@ -87,7 +87,7 @@ rule index:
             if plan.dataset.raw
             else {}
         ),
-        **({"groups": paths.groups} if plan.dataset.groups else {}),
+        **({"groups": paths.groups} if plan.dataset.inferred_groups else {}),
     output:
         paths.manifest,
     log:
@@ -111,7 +111,7 @@ rule index:
 
 rule audit:
     input:
-        **({"groups": paths.groups_report} if plan.dataset.groups else {}),
+        **({"groups": paths.groups_report} if plan.dataset.inferred_groups else {}),
         **plan.external_training_data(),
         raw=plan.raw_inputs(),
         manifest=paths.manifest,

@@ -32,7 +32,7 @@ def _folder(raw: Path) -> tuple[Path | None, dict[str, Any]]:
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(raw / name)
     (raw / "boxes.csv").write_text("image,x,y,width,height\nb/1.tif,2,3,4,5\n")
-    return raw, {"infer_groups": True}
+    return raw, {}
 
 
 def _iqothnccd(raw: Path) -> tuple[Path | None, dict[str, Any]]:

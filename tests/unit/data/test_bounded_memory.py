@@ -19,7 +19,7 @@ from gradfaith.data.grouping import infer
 from gradfaith.data import manifest
 from gradfaith.data import fit
 from gradfaith.data import pack
-from gradfaith.config.dataset import Grouping
+from gradfaith.config.grouping import Grouping
 from gradfaith.data.readers import folder
 raw, start = Path(sys.argv[1]), time.time()
 """
@@ -54,7 +54,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             "grouped",
-            "options = folder.Options(infer_groups=True)\n"
+            "options = folder.Options()\n"
             "found = infer.group_dataset(folder, raw, options, Grouping(), threads=2).groups",
         ),
     ],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gradfaith.config.dataset import VERSION, Grouping
+from gradfaith.config.grouping import VERSION, Grouping
 from gradfaith.data.grouping import infer, similarity
 from gradfaith.data.grouping.infer import group_dataset
 from gradfaith.data.readers import iqothnccd, phantom

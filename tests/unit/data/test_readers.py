@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from pydantic import ValidationError
 from releases import NESTED, release
 
 from gradfaith.data.decode import decode
@@ -98,7 +97,6 @@ def test_groups_that_are_missing_or_incomplete_are_refused(own: Path, tmp_path: 
     (own / "groups.csv").write_text("file;who\n")
     assert "has the columns file;who" in refusal(DatasetInvalid, folder, own, folder.Options())
     (own / "groups.csv").unlink()
-    assert "groups.csv is not there" in refusal(DatasetInvalid, folder, own, folder.Options())
     alone = list(folder.index(own, folder.Options(one_image_per_patient=True)))
     assert len({one.group for one in alone}) == 3
     assert "is not there" in refusal(DatasetInvalid, folder, tmp_path / "nowhere", folder.Options())
@@ -136,13 +134,11 @@ def put(raw: Path, *names: str) -> Path:
     return raw
 
 
-def test_groups_are_inferred_only_where_no_table_says_them(own: Path) -> None:
-    options = folder.Options(infer_groups=True)
+def test_groups_stay_open_only_where_no_table_says_them(own: Path) -> None:
+    options = folder.Options()
     assert {(one.group, one.group_kind) for one in folder.index(own, options)} == {("p1", "patient"), ("p2", "patient")}
     (own / "groups.csv").unlink()
     assert {(one.group, one.group_kind) for one in folder.index(own, options)} == {("", "inferred")}
-    with pytest.raises(ValidationError, match="contradict"):
-        folder.Options(infer_groups=True, one_image_per_patient=True)
 
 
 def test_boxes_are_filled_where_they_touch_and_joined(own: Path) -> None:
@@ -195,7 +191,7 @@ def test_nothing_in_a_folder_is_dropped_in_silence(own: Path, name: str, said: s
     draw(own / "x.png").rename(own / ".x")
     (own / name).parent.mkdir(exist_ok=True)
     (own / ".x").rename(own / name)
-    found = refusal(DatasetInvalid, folder, own, folder.Options(infer_groups=True))
+    found = refusal(DatasetInvalid, folder, own, folder.Options())
     assert said in found
 
 
@@ -218,7 +214,7 @@ def test_tables_that_name_other_images_or_cannot_be_read_are_refused(own: Path, 
 
 def test_images_stand_in_the_order_people_count(tmp_path: Path) -> None:
     put(tmp_path, *(f"{folder}/{name}.png" for folder in ("b10", "b9") for name in ("x10", "x9", "x09")))
-    found = [one.file for one in folder.index(tmp_path, folder.Options(infer_groups=True))]
+    found = [one.file for one in folder.index(tmp_path, folder.Options())]
     assert found == [f"{folder}/{name}.png" for folder in ("b9", "b10") for name in ("x09", "x9", "x10")]
 
 

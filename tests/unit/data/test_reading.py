@@ -73,8 +73,8 @@ def test_unreadable_files_are_named_and_left_out_only_where_that_is_allowed(raw:
 
 
 def test_images_without_a_group_are_refused_and_inferred_ones_are_taken(raw: Path) -> None:
-    options = folder.Options(infer_groups=True)
-    with pytest.raises(DatasetInvalid, match="30 images belong to no group"):
+    options = folder.Options()
+    with pytest.raises(DatasetInvalid, match="30 of 30 images belong to no patient"):
         manifest.build_manifest(folder, raw, options, ["a", "b"])
     ids = [record.image_id for record in folder.index(raw, options)]
     found = manifest.build_manifest(folder, raw, options, ["a", "b"], groups=dict.fromkeys(ids, "G001"))

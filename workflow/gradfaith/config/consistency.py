@@ -37,12 +37,13 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
 
 def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     """Check that nothing needs the names that a private dataset hides."""
+    inferred = dataset.inferred_groups
     by_name = {
         "sources": (bool(dataset.sources), "the record of what is fetched names every file"),
         "files": (bool(dataset.files), "it compares the files with a release by their names"),
-        "groups.must_links": (bool(dataset.groups and dataset.groups.must_links), "it names pairs of files"),
+        "groups.must_links": (bool(inferred and inferred.must_links), "it names pairs of files"),
         "groups.cues": (
-            bool(dataset.groups and "order" in dataset.groups.cues),
+            bool(inferred and "order" in inferred.cues),
             "order is read off the numbers in names",
         ),
     }

@@ -1,17 +1,19 @@
 """Read a dataset's card, config/datasets/<name>.yaml, with the options of its reader that a study overrides.
 
-The card also says where the files come from (`Source`) and how groups are inferred where patients are unknown (`Grouping`).
+The card also says where the files come from (`Source`). Its key `groups:` says which images share a patient where the
+reader does not know it: file names hold the patient (`PatientPattern`), or groups are inferred from the images (`Grouping`).
 The reader itself is a file in data/readers/; it declares its options, so a wrong one is an error before any job.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.grouping import Grouping, GroupsKey, PatientPattern
 from gradfaith.config.locate import read_document
 from gradfaith.config.sections import Line, StrictModel
 from gradfaith.config.study import DatasetUse
@@ -21,31 +23,6 @@ from gradfaith.storage import paths
 from gradfaith.vocabulary import ALL_CLASSES, EvidenceKind
 
 SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
-Cue = Literal["order", "couch", "duplicates", "lungs"]
-VERSION = 2  # of the algorithm: raised when another version may join other images
-
-
-class Grouping(BaseModel):
-    """What joins two images. The defaults are calibrated to IQ-OTH/NCCD, on its own files, and validated on no other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cues: list[Cue] = Field(
-        default=["order", "couch", "duplicates", "lungs"],
-        description="order: neighbours in the numbering look alike; couch: they lie on the same table; duplicates: any two "
-        "images are nearly the same; lungs: their lungs are. Identical images are always joined",
-    )
-    order_ncc: float = Field(0.93, gt=0, le=1, description="neighbours: correlation at 64 px, best of small shifts")
-    couch: float = Field(0.70, gt=0, le=1, description="cosine of what is bright and thin beside and below the body")
-    couch_energy: float = Field(
-        2.0e6, gt=0, description="less than this of it is no evidence for a couch or against one"
-    )
-    reach: int = Field(3, ge=1, le=1_000_000, description="runs of neighbours so far apart are joined by their couch")
-    duplicate_ncc: float = Field(0.90, gt=0, le=1, description="any two images: correlation at 128 px")
-    same_couch: float = Field(0.97, gt=0, le=1, description="any two images with a couch as like as this ...")
-    same_couch_ncc: float = Field(0.95, gt=0, le=1, description="... and a correlation at 64 px as high as this")
-    lungs_ncc: float = Field(0.92, gt=0, le=1, description="any two images: correlation of the lungs' boxes")
-    must_links: str = Field("", description="a table (a, b, reason) of file names that belong together by eye")
 
 
 class Source(BaseModel):
@@ -100,8 +77,10 @@ class Dataset(StrictModel):
     files: str = Field(
         "", description="a table (name, sha256, compact_sha256) that tells which copy of a release this is"
     )
-    groups: Grouping | None = Field(
-        None, description="how groups are inferred from the images, where the dataset does not say who is who"
+    groups: GroupsKey | None = Field(
+        None,
+        description="which images share a patient, where the reader does not know it: `{}` infers groups from the images, "
+        "`{pattern: ...}` takes the patient from the file name",
     )
     private: bool = Field(
         False,
@@ -157,6 +136,16 @@ class Dataset(StrictModel):
         except ValidationError as error:
             raise invalid_study(f"the options of dataset {name}", error, model) from None
         return card.model_copy(update={"options": values.model_dump()})
+
+    @property
+    def inferred_groups(self) -> Grouping | None:
+        """Return how groups are inferred from the images; None where they are not."""
+        return self.groups if isinstance(self.groups, Grouping) else None
+
+    @property
+    def patient_pattern(self) -> str:
+        """Return the pattern of the patient in file names; "" where they do not hold it."""
+        return self.groups.pattern if isinstance(self.groups, PatientPattern) else ""
 
     @property
     def fetched(self) -> bool:

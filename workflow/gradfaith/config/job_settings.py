@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_serializer
 
-from gradfaith.config.dataset import Grouping, Source
+from gradfaith.config.dataset import Source
+from gradfaith.config.grouping import Grouping
 from gradfaith.config.sections import Harmonise, Passes, Recipe, StrictModel
 from gradfaith.config.study import Comparison, ImageSelection, PluginUse, SplitUnit
 from gradfaith.config.validation_errors import describe_problems
@@ -68,6 +69,11 @@ class DataSettings(JobSettings):
     options: dict[str, Any] = Field(description="of the reader")
     classes: list[str] = Field(description="in the order of the model's outputs")
     private: bool = Field(description="names of files and patients are hidden")
+    patient_pattern: str = Field("", description="finds the patient in a file name; empty: names do not hold it")
+
+    def params(self) -> dict[str, Any]:
+        """Return plain values; without a pattern that came later and is not used, so that nothing becomes stale."""
+        return {key: value for key, value in super().params().items() if key != "patient_pattern" or value}
 
 
 class FetchSettings(JobSettings):

@@ -39,7 +39,9 @@ class RuleParams:
         return job_settings.DataSettings(**self._data())
 
     def _data(self) -> dict[str, Any]:
-        return self.plan.dataset.model_dump(include=set(job_settings.DataSettings.model_fields))
+        dataset = self.plan.dataset
+        fields = dataset.model_dump(include=set(job_settings.DataSettings.model_fields))
+        return fields | {"patient_pattern": dataset.patient_pattern}
 
     def list_raw(self) -> dict[str, Any]:
         return self.data_settings.params()
@@ -59,7 +61,7 @@ class RuleParams:
         return job_settings.FetchSettings(sources=self.plan.dataset.sources, files=self.plan.dataset.files).params()
 
     def group(self) -> dict[str, Any]:
-        return job_settings.GroupSettings(**self._data(), groups=self.plan.dataset.groups).params()
+        return job_settings.GroupSettings(**self._data(), groups=self.plan.dataset.inferred_groups).params()
 
     def index(self) -> dict[str, Any]:
         return job_settings.IndexSettings(**self._data(), max_bad_files=self.plan.study.dataset.max_bad_files).params()

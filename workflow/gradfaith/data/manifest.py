@@ -42,6 +42,8 @@ def build_manifest(
     records = list(reader.index(raw, options))
     check_classes(records, classes)
     groups, listed = groups or {}, listed or {}
+    if not groups:  # before any image is read
+        _check_groups([record.image_id for record in records if not record.group], len(records))
     without_part = ((record, None) for record in records)
     rows = [
         _manifest_row(record, measured, listed, groups)
@@ -49,7 +51,8 @@ def build_manifest(
     ]
     table = pd.DataFrame(rows)
     _check_unreadable(table[table["status"] != "ok"], max_bad, len(table))
-    _check_groups(readable_rows(table))
+    readable = readable_rows(table)
+    _check_groups(list(readable.loc[readable["group"] == "", "image_id"]), len(readable))
     check_classes([record for record, row in zip(records, rows, strict=True) if row["status"] == "ok"], classes)
     return table
 
@@ -141,11 +144,15 @@ def _check_unreadable(bad: pd.DataFrame, max_bad: int, total: int) -> None:
     )
 
 
-def _check_groups(table: pd.DataFrame) -> None:
-    lonely = table.loc[table["group"] == "", "image_id"]
-    if len(lonely):
+def _check_groups(without: Sequence[str], total: int) -> None:
+    """Raise if the group of any image is not known."""
+    if without:
         raise DatasetInvalid(
-            problem=f'{len(lonely)} images belong to no group, "{lonely.iloc[0]}" for one.',
-            reason="An image without a group could lie on both sides of the split.",
-            fix="Say `groups: {}` in the dataset's file to have groups inferred from the images, or give the reader a table of patients.",
+            problem=f'{len(without)} of {total} images belong to no patient and no inferred group, "{without[0]}" for one.',
+            reason="A split that puts one patient on both sides measures memory, not skill.",
+            fix="Say in the dataset's file which images share a patient, by one of these:\n"
+            r"    groups: {pattern: '(?P<patient>P\d+)_'}      if file names hold the patient, as in P12_3.png"
+            "\n    groups: {}                                  to infer groups from the images"
+            "\n    options: {one_image_per_patient: true}      if no patient has two images (reader `folder`)"
+            "\n    or put a table groups.csv (columns image,patient) beside the class folders (reader `folder`).",
         )

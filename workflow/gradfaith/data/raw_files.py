@@ -12,19 +12,21 @@ one file per dataset, under a hash of the path.
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gradfaith import registry
+from gradfaith.config.grouping import PATIENT
 from gradfaith.config.job_settings import DataSettings
 from gradfaith.data.private_names import PrivateReader, read_or_make_key
-from gradfaith.data.readers.contract import Reader
-from gradfaith.errors import BrokenDocument, DatasetInvalid, NotInStudy
+from gradfaith.data.readers.contract import DecodedImage, Reader, ReaderOptions, Record
+from gradfaith.errors import BrokenDocument, DatasetInvalid, NotInStudy, name_some
 from gradfaith.storage import paths
 from gradfaith.storage.atomic import write_text
 from gradfaith.storage.json_file import DIGEST_KEY
@@ -52,10 +54,56 @@ class RawData:
     options: Any
 
 
+@dataclass(frozen=True)
+class PatientsInNames:
+    """A reader whose images belong to the patient that a pattern finds in the name of the file."""
+
+    reader: Reader
+    pattern: str
+
+    @property
+    def Options(self) -> type[ReaderOptions]:
+        return self.reader.Options
+
+    def files(self, raw: Path | None, options: Any) -> Mapping[str, Path]:
+        return self.reader.files(raw, options)
+
+    def index(self, raw: Path | None, options: Any) -> Iterator[Record]:
+        records = list(self.reader.index(raw, options))
+        self._check_alone(records)
+        search = re.compile(self.pattern).search
+        found = [search(PurePosixPath(record.file).name) for record in records]
+        named = [
+            replace(record, group=match[PATIENT] or "" if match else "", group_kind="patient")
+            for record, match in zip(records, found, strict=True)
+        ]
+        if missed := [record.file for record in named if not record.group]:
+            raise DatasetInvalid(
+                problem=f"groups.pattern {self.pattern!r} finds no patient in {len(missed)} of {len(named)} file names: "
+                f"{name_some(missed)}.",
+                reason="An image whose patient is not known could lie on both sides of the split.",
+                fix="Correct the pattern in the dataset's file, rename these files, or take them out of the raw folder.",
+            )
+        yield from named
+
+    def read(self, raw: Path | None, options: Any, record: Record, part: str | None) -> DecodedImage:
+        return self.reader.read(raw, options, record, part)
+
+    def _check_alone(self, records: Sequence[Record]) -> None:
+        if known := next((record for record in records if record.group), None):
+            raise DatasetInvalid(
+                problem=f'the dataset\'s reader already knows the patient of "{known.file}", and `groups:` has a pattern.',
+                reason="A table of patients, or `one_image_per_patient: true`, states the patients too, perhaps otherwise.",
+                fix="Leave out the pattern, the table groups.csv or the option.",
+            )
+
+
 def open_raw(settings: DataSettings, folder: str | None) -> RawData:
     """Return the raw data of a dataset that lies in `folder`, or is computed."""
     reader: Reader = registry.load("readers", settings.reader)
     options, raw = reader.Options(**settings.options), Path(folder) if folder else None
+    if settings.patient_pattern:
+        reader = PatientsInNames(reader, settings.patient_pattern)
     if settings.private:
         reader = PrivateReader(reader, read_or_make_key(paths.private_key(settings.name)))
     return RawData(reader, raw, options)

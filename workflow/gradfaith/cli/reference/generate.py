@@ -148,22 +148,19 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str
         default = (
             "**required**" if field.is_required() else _format_default(field.get_default(call_default_factory=True))
         )
-        inner, holder = _inner_model(field.annotation)
-        yield path, "" if inner is not None and not field.is_required() else default, field.description or ""
-        if inner is not None:
-            yield from _list_fields(inner, f"{path}.{f'<{SINGULAR[name]}>.' if holder else ''}")
+        inner, holder = _inner_models(field.annotation)
+        yield path, "" if inner and not field.is_required() else default, field.description or ""
+        for one in inner:
+            yield from _list_fields(one, f"{path}.{f'<{SINGULAR[name]}>.' if holder else ''}")
 
 
-def _inner_model(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """Return the pydantic model inside an annotation, and whether it is a mapping's value; None for a named plug-in."""
+def _inner_models(annotation: Any) -> tuple[list[type[BaseModel]], bool]:
+    """Return the pydantic models inside an annotation, and whether they are a mapping's values; none for a named plug-in."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return (None, False) if annotation in (PluginUse, MethodUse) else (annotation, False)
+        return ([], False) if annotation in (PluginUse, MethodUse) else ([annotation], False)
     parts = [part for part in getattr(annotation, "__args__", ()) if part is not type(None)]
-    for part in parts:
-        found, _ = _inner_model(part)
-        if found is not None:
-            return found, getattr(annotation, "__origin__", None) is dict
-    return None, False
+    found = [inner for part in parts for inner in _inner_models(part)[0]]
+    return found, bool(found) and getattr(annotation, "__origin__", None) is dict
 
 
 def _format_default(value: Any) -> str:

@@ -31,7 +31,7 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from gradfaith.config.dataset import VERSION, Grouping
+from gradfaith.config.grouping import VERSION, Grouping
 from gradfaith.data.grouping import similarity
 from gradfaith.data.grouping.similarity import ImageViews
 from gradfaith.data.manifest import pixel_hash

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from gradfaith.config.dataset import Cue
+from gradfaith.config.grouping import Cue
 from gradfaith.data import lungs
 from gradfaith.storage.atomic import ScratchRows
 

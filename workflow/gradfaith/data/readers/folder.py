@@ -7,8 +7,8 @@
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
 
 Several boxes of an image are one region, filled: a pixel belongs to it where a box covers any of it. Without
-groups.csv there is no way to know which images share a patient. The reader then stops, unless
-`one_image_per_patient` says that none do, or `infer_groups` asks for groups from the pixels. Nothing is
+groups.csv this reader does not know which images share a patient, unless `one_image_per_patient` says that none do.
+The dataset's key `groups:` then takes the patient from file names, or infers groups from the pixels. Nothing is
 dropped silently: the reader stops at a file that is neither an image nor a note, and at a mask, a box or a
 patient without an image. Hidden files are skipped.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from gradfaith.data.decode import decode, decode_mask, decode_parts
 from gradfaith.data.readers.contract import (
@@ -61,18 +61,9 @@ class Options(ReaderOptions):
     """What this reader must be told because a folder of images does not say it."""
 
     one_image_per_patient: bool = Field(
-        False, description="no patient has two images, so every image is a group of its own"
-    )
-    infer_groups: bool = Field(
-        False, description="groups are inferred from the pixels, see groups: in the dataset's file"
+        False, description="no patient has two images, so every image is a group of its own; groups.csv beats it"
     )
     channels: Literal[1, 3] = Field(1, description="1 reads images as grey, 3 as colour")
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "Options":
-        if self.one_image_per_patient and self.infer_groups:
-            raise ValueError("one_image_per_patient and infer_groups contradict each other; groups.csv beats both")
-        return self
 
 
 def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
@@ -229,7 +220,7 @@ def _fill_boxes(root: Path, file: str, boxes: ImageBoxes, size: tuple[int, int])
 
 
 def _patients_by_image(root: Path, options: Options) -> dict[str, str] | None:
-    """Return the patient of each image; empty: groups are to be inferred, None: every image is its own."""
+    """Return the patient of each image; empty: this reader does not know them, None: every image is its own."""
     table = root / GROUPS
     if table.is_file():
         found: dict[str, TableLine] = {}
@@ -241,15 +232,7 @@ def _patients_by_image(root: Path, options: Options) -> dict[str, str] | None:
                 said = f"the patient {line.cells[1]!a} has no visible character"
                 raise line_error(table, line.number, said, WHY_GROUPS, "Write the patient's id.")
         return {file: line.cells[1] for file, line in found.items()}
-    if options.infer_groups:
-        return {}
-    if options.one_image_per_patient:
-        return None
-    raise DatasetInvalid(
-        problem=f"{table} is not there, so it is not known which images show the same patient.",
-        reason="A split that puts one patient on both sides measures memory, not skill.",
-        fix="Write groups.csv (columns image,patient), set `one_image_per_patient: true` if that is so, or `infer_groups: true`.",
-    )
+    return None if options.one_image_per_patient else {}
 
 
 def _check_consistency(
