@@ -111,11 +111,10 @@ def keys_page() -> str:
             "|---|---|---|",
         ]
         lines += [*_field_rows(model), ""]
-    lines += ["## Names", "", "| where | name | what it is | options |", "|---|---|---|---|"]
+    lines += ["## Names"]
     for where, group in PLUGIN_KEYS.items():
-        lines += [_plugin_row(where, entry) for entry in registry.entries(group).values()]
-    lines += [_plugin_row("in every study", entry) for entry in registry.entries("controls").values()]
-    return "\n".join(lines) + "\n"
+        lines += _plugin_table(markdown(where, code=True), group)
+    return "\n".join([*lines, *_plugin_table("Controls, in every study", "controls")]) + "\n"
 
 
 def methods_page() -> str:
@@ -169,9 +168,14 @@ def _format_default(value: Any) -> str:
     return markdown(json.dumps(value.model_dump() if isinstance(value, BaseModel) else value), code=True)
 
 
-def _plugin_row(where: str, entry: registry.Entry) -> str:
-    name, options = markdown(entry.name, code=True), plugin_tables.format_options(entry, code=True)
-    return plugin_tables.markdown_row((markdown(where), name, markdown(entry.summary), options))
+def _plugin_table(heading: str, group: str) -> list[str]:
+    """Return a heading and a table of the plug-ins of a group, with their options and limits."""
+    rows = [
+        (markdown(name, code=True), markdown(entry.summary), plugin_tables.format_options(entry, code=True))
+        for name, entry in registry.entries(group).items()
+    ]
+    head = ["", f"### {heading}", "", "| name | what it is | options |", "|---|---|---|"]
+    return [*head, *map(plugin_tables.markdown_row, rows)]
 
 
 def _names_or_mapping(names: tuple[str, ...], mapping: dict[str, Any]) -> dict[str, Any]:
