@@ -6,7 +6,7 @@
         fix="Export the mask at 512 x 511, or leave it out.",
     )
 
-The class name appears in logs and documents, so each kind of error has one class.
+The class name appears in logs and documents. Each kind of error has its own class.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ NAMED = 5  # names that a message lists before it counts the rest
 
 
 def name_some(names: Sequence[object], *, most: int = NAMED) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
 
 
 class GradFaithError(Exception):
-    """Base of all errors that a user can fix; printed without a traceback.
+    """Base class of all errors that a user can fix. They are printed without a traceback.
 
     Args:
         problem: what is wrong, with the values found.
         reason: why that is an error, if it is not obvious.
         fix: the command or edit that fixes it.
 
-    A job that ends with one is not retried, unless its class says that another attempt can succeed.
+    Snakemake does not retry a job that ends with such an error, unless its class states that a retry can succeed.
     """
 
     retry: ClassVar[bool] = False
@@ -43,11 +43,11 @@ class GradFaithError(Exception):
 
 
 class StudyInvalid(GradFaithError):
-    """The study file asks for something that is misspelt, unknown or contradictory."""
+    """The study file holds a key or value that is misspelt, unknown or contradictory."""
 
 
 class SettingsInvalid(GradFaithError):
-    """The params of a job are not the settings that its script reads."""
+    """The params of a job do not match the settings that its script reads."""
 
 
 class UnknownName(GradFaithError):
@@ -59,7 +59,7 @@ class BrokenPlugin(GradFaithError):
 
 
 class DatasetInvalid(GradFaithError):
-    """The raw data is not what its reader expects: an empty class, a missing folder, no groups."""
+    """The raw data is not as its reader expects: an empty class, a missing folder, no groups."""
 
 
 class UnreadableImage(GradFaithError):
@@ -71,75 +71,75 @@ class MaskSizeMismatch(GradFaithError):
 
 
 class LossyMask(GradFaithError):
-    """An evidence mask was kept in a way that changes its pixels."""
+    """An evidence mask was saved in a lossy format, which changes its pixels."""
 
 
 class SplitImpossible(GradFaithError):
-    """No split by group can honour what the study asks for."""
+    """No split by group meets the study's settings."""
 
 
 class BrokenStore(GradFaithError):
-    """An HDF5 store is truncated, incomplete, foreign, or of another format."""
+    """An HDF5 store is truncated, incomplete, not written by GradFaith, or of another format version."""
 
 
 class BrokenTable(GradFaithError):
-    """A Parquet table cannot be read, or its columns are not those of its schema."""
+    """A Parquet table cannot be read, or its columns differ from its schema."""
 
 
 class BrokenDocument(GradFaithError):
-    """A JSON file, or a list of raw files, is cut, edited, or not as it was written."""
+    """A JSON file, or a list of raw files, is truncated, edited or damaged."""
 
 
 class ForeignFile(GradFaithError):
-    """A table, store or card belongs elsewhere, or was made from other files than those beside it."""
+    """A table, store or card belongs to another path, or was made from files other than those beside it."""
 
 
 class CannotWrite(GradFaithError):
-    """An output could not be written whole; nothing of it was left behind."""
+    """An output could not be written completely. No partial file is left."""
 
 
 class LayerUnusable(GradFaithError):
-    """A layer yields no map: no grid, no gradient, or not a finite one."""
+    """A layer yields no map: it has no grid, no gradient, or a gradient that is not finite."""
 
 
 class MethodUndefined(GradFaithError):
-    """An attribution method means nothing on this network, or cannot be asked this way."""
+    """An attribution method is not defined for this network, or not with these options."""
 
 
 class ModelUnusable(GradFaithError):
-    """A model cannot be built, loaded or trained as the study asks."""
+    """A model cannot be built, loaded or trained with the study's settings."""
 
 
 class DeviceMissing(GradFaithError):
-    """The study asks for a device this machine does not offer."""
+    """The study names a device that this machine does not have."""
 
 
 class OutOfMemory(GradFaithError):
-    """What must lie in memory at once does not fit."""
+    """The data that must be in memory at once does not fit."""
 
     retry = True
 
 
 class TrainingInterrupted(GradFaithError):
-    """A training was asked to end; its state is kept."""
+    """A training received a signal to end. Its state is saved."""
 
     retry = True
 
 
 class ForeignProgress(GradFaithError):
-    """The states beside a model are of a training that this one is not."""
+    """The checkpoints beside a model belong to another training."""
 
 
 class JobAlive(GradFaithError):
-    """A process of an earlier run still works on the files of this one."""
+    """A process of an earlier run is still writing the files of this run."""
 
 
 class LockLost(GradFaithError):
-    """A process was frozen, and another one took over the folder that it held."""
+    """A process was suspended, and another process took over the folder that it had locked."""
 
 
 class SnakemakeFailed(GradFaithError):
-    """The snakemake executable is missing, or did not answer what was asked."""
+    """The snakemake executable is missing, or its output could not be used."""
 
 
 class StillLocked(GradFaithError):
@@ -147,36 +147,36 @@ class StillLocked(GradFaithError):
 
 
 class FetchFailed(GradFaithError):
-    """A dataset's files or pretrained weights could be had from no source, or one download did not come whole."""
+    """No source provided a dataset's files or pretrained weights, or a download is incomplete."""
 
     retry = True
 
 
 class SourceInvalid(FetchFailed):
-    """A source that another attempt would not find either: a wrong address, a missing file, an answer such as 404."""
+    """A source for which a retry would fail too: a wrong address, a missing file, an HTTP status such as 404."""
 
     retry = False
 
 
 def is_final_status(status: int) -> bool:
-    """Tell whether a server that gives this HTTP status would give it again: 404 and its kin, and not "too many requests"."""
+    """Return whether a retry would receive the same HTTP status: true for 404 and similar, false for "too many requests"."""
     return 400 <= status < 500 and status not in {408, 425, 429}
 
 
 class UnsafeArchive(GradFaithError):
-    """A ZIP file would write outside its folder, make links, or swell beyond its limits."""
+    """A ZIP file would write outside its folder, make links, or exceed the size limits when unpacked."""
 
 
 class BrokenArchive(GradFaithError):
-    """A ZIP file is damaged, encrypted, or packed in a way that is not read here."""
+    """A ZIP file is damaged, encrypted, or uses a compression that GradFaith does not read."""
 
 
 class LeakySplit(GradFaithError):
-    """The split puts on both sides what a nearest neighbour recognises."""
+    """The split leaks: a nearest-neighbour search finds test images in the training part."""
 
 
 class NotInStudy(GradFaithError):
-    """What was asked for by name, an architecture, a seed, a class or an image, is not the study's."""
+    """A requested architecture, seed, class or image is not part of the study."""
 
 
 class ImputationFailed(GradFaithError):

@@ -1,8 +1,8 @@
-"""Find plug-ins by name: which files exist, what each declares, and how to import it.
+"""Find plug-ins by name: list their files, read their declarations, and import them.
 
 A plug-in is a file in the folder of its group that assigns the group's declaration (`METHOD = Method(...)`, say). Its name is
-the file's stem; controls and commands write hyphens for underscores (`random_grid.py` is `random-grid`). Declarations and options are read
-from the syntax tree, so a study is checked, and the schema written, without importing torch.
+the file's stem; controls and commands write hyphens for underscores (`random_grid.py` is `random-grid`). Declarations and
+options are read from the syntax tree, so GradFaith checks studies and writes the schema without importing torch.
 """
 
 import ast
@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class PluginGroup:
-    """A folder of interchangeable files: what each must assign, and which function carries its options."""
+    """A folder of plug-ins: the name that each file must assign, and the function that has its options."""
 
     folder: str  # relative to the package
     declaration: str  # the name that makes a file a plug-in
@@ -101,7 +101,7 @@ def load(group: str, name: str) -> ModuleType:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question for the end of a sentence, or a full stop if no known name is near."""
+    """Return '; did you mean "x"?' for the nearest known name, or a full stop if no name is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else "."
 
@@ -149,7 +149,7 @@ def _options(path: Path, function: ast.FunctionDef) -> dict[str, Option]:
 
 
 def _literal(path: Path, node: ast.expr, what: str) -> Any:
-    """Evaluate a literal; declarations are read without running the file, so nothing else is possible."""
+    """Evaluate a literal. Other expressions are errors, because the file is not run."""
     try:
         return ast.literal_eval(node)
     except ValueError as error:

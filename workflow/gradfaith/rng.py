@@ -1,7 +1,7 @@
-"""Make random streams by name: the same key gives the same stream, whatever the order, batch or worker.
+"""Make random streams by key: the same key gives the same stream, independent of order, batch and worker.
 
-A key is the study's seed, a purpose, and what the numbers are for (an image, a copy, an epoch). It is hashed, so that
-neighbouring keys share nothing: `generator(study.seed, "shuffle", image_id, 3)`.
+A key is the study's seed, a purpose, and the object that the numbers are for (an image, a copy, an epoch). Keys are
+hashed, so similar keys give independent streams: `generator(study.seed, "shuffle", image_id, 3)`.
 """
 
 import hashlib

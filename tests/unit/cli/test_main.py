@@ -85,7 +85,7 @@ def test_show_says_what_a_store_holds(
     ]
     assert json.loads(stamp) == {"arch": "net"}
     (tmp_path / "m.h5").write_bytes(b"cut")
-    with pytest.raises(SystemExit, match=r"BrokenStore(.|\n)*Delete m\.h5"):
+    with pytest.raises(SystemExit, match=r"BrokenStore(.|\n)*Replace m\.h5"):
         ask(monkeypatch, tmp_path, "show", "m.h5")
     with pytest.raises(SystemExit, match=r"there is no file nofile\.h5") as end:
         ask(monkeypatch, tmp_path, "show", "nofile.h5")

@@ -246,7 +246,7 @@ def copied(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param(
             "runtime/device.py", 'f"device: {device.type}', 'f"on {device.type}', False, id="a line of the log"
         ),
-        pytest.param("runtime/device.py", "is not offered here", "is not here", False, id="an error text"),
+        pytest.param("runtime/device.py", "does not have it", "lacks it", False, id="an error text"),
         pytest.param(
             "models/checkpoint.py", "return classifier.eval()", "return classifier", True, id="how a model is loaded"
         ),

@@ -48,8 +48,8 @@ def test_training_takes_no_new_pages_and_has_the_same_weights() -> None:
     assert (kept["kept"], usual["kept"]) == (True, False)
     assert kept["weights"] == usual["weights"]
     assert int(kept["pages"]) * 20 < int(usual["pages"]), (kept, usual)  # type: ignore[call-overload]
-    assert "memory: what is freed stays in the process" in kept_log
-    assert "memory: what is freed goes back to the system" in usual_log
+    assert "memory: freed memory stays in the process" in kept_log
+    assert "memory: freed memory returns to the system" in usual_log
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

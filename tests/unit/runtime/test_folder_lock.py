@@ -245,7 +245,7 @@ def test_a_holder_confirms_its_lock_and_one_that_was_taken_over_cannot(tmp_path:
         says(tmp_path, host="elsewhere", pid=7)
         with pytest.raises(LockLost, match=r"was taken over by process 7 on elsewhere; process \d+ on ") as refusal:
             lock.confirm()
-        assert "Nothing was saved here" in refusal.value.fix
+        assert "This process saved nothing" in refusal.value.fix
         time.sleep(0.1)
         before = (tmp_path / LOCK_FILE).stat().st_mtime_ns
         time.sleep(0.2)

@@ -71,7 +71,7 @@ def test_a_job_whose_snakemake_died_before_it_began_does_not_begin(log: Path) ->
     command = [sys.executable, "-c", SLEEPER, str(log)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
-    assert f"process {gone.pid}, is gone" in done.stderr
+    assert f"(process {gone.pid}) is gone" in done.stderr
     assert not log.exists()
 
 

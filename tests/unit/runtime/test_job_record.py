@@ -80,7 +80,10 @@ def test_a_failed_attempt_keeps_the_record_of_the_last_success(tmp_path: Path, f
 def test_a_job_whose_record_cannot_be_written_has_succeeded(tmp_path: Path, file: Path) -> None:
     done = run(tmp_path, "work")
     assert (done.returncode, done.stderr, file.exists()) == (0, "", False)
-    assert "what this job took is not recorded: FileNotFoundError: the study is gone" in (tmp_path / LOG).read_text()
+    assert (
+        "the time and memory of this job are not recorded: FileNotFoundError: the study is gone"
+        in (tmp_path / LOG).read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_a_job_whose_record_cannot_be_written_has_succeeded(tmp_path: Path, file
         ("\0\xe9", "cannot be read"),
         ({"seconds": "many"}, "cannot be read"),
         ({"work": {"units": 1}}, "cannot be read"),
-        ({"format": RECORD_FORMAT + 1}, f"not of format {RECORD_FORMAT}"),
+        ({"format": RECORD_FORMAT + 1}, f"this version of GradFaith reads format {RECORD_FORMAT}"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_named(

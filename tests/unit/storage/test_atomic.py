@@ -160,7 +160,7 @@ def test_permissions_that_forbid_writing_are_shown() -> None:
 
 def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(CannotWrite, match=r"results is no folder\."):
+    with pytest.raises(CannotWrite, match=r"results is not a folder\."):
         write_text(tmp_path / "results/tiny/a.txt", "text")
 
 

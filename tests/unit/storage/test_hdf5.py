@@ -34,7 +34,7 @@ def refused(path: Path, kind: type[ImageStore | MapStore]) -> str:
     with pytest.raises(BrokenStore) as refusal:
         kind(path)
     assert str(path) in refusal.value.problem
-    assert f"Delete {path}" in refusal.value.fix
+    assert f"Replace {path}" in refusal.value.fix
     return refusal.value.problem
 
 

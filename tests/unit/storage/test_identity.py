@@ -10,7 +10,7 @@ import pytest
 from gradfaith.errors import ForeignFile
 from gradfaith.storage import json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
-from gradfaith.storage.identity import KINDS, Identity
+from gradfaith.storage.identity import KINDS, Identity, advise_replacement
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.paths import StudyPaths
@@ -76,7 +76,7 @@ def test_a_table_in_anothers_place_is_refused(tmp_path: Path, other: dict[str, o
 def test_a_store_in_anothers_place_is_refused(tmp_path: Path, other: dict[str, object]) -> None:
     here, there = maps_at(tmp_path), maps_at(tmp_path, **other)
     shutil.copy(there, here)
-    with pytest.raises(ForeignFile, match="bundle cams, study tiny is expected there"):
+    with pytest.raises(ForeignFile, match="bundle cams, study tiny belongs there"):
         MapStore(here)
     with MapStore(there) as maps:
         assert maps.identity == Identity(
@@ -93,7 +93,7 @@ def test_tables_of_several_models_are_told_apart_by_what_they_say(tmp_path: Path
 def test_a_card_of_another_model_is_refused(tmp_path: Path) -> None:
     card = tmp_path / "results/tiny/models/net/seed-0/card.json"
     json_file.write(card, {"arch": "net", "seed": 1, "weights_sha256": "w"})
-    with pytest.raises(ForeignFile, match="holds card of net, seed 1; card of net, seed 0"):
+    with pytest.raises(ForeignFile, match="contains card of net, seed 1, but card of net, seed 0"):
         check_inputs([card])
 
 
@@ -118,8 +118,19 @@ def test_a_file_made_from_another_version_than_lies_beside_it_is_refused(
     monkeypatch.chdir(tmp_path)
     images, maps = images_at(Path(), "d2"), maps_at(Path())  # the maps name d1
     for order in ([images, maps], [maps, images]):
-        with pytest.raises(ForeignFile, match=f"{maps} was made from another {images} than the one that is there"):
+        with pytest.raises(ForeignFile, match=f"{maps} was made from another version of {images} than the present one"):
             check_inputs(order)
+
+
+def test_only_results_of_a_study_may_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake computes them again; any other file may be the user's only copy."""
+    monkeypatch.chdir(tmp_path)
+    ours, two = "results/tiny/maps/net/seed-1/cams.h5", "results/tiny/scores.parquet"
+    assert advise_replacement(ours, two).startswith(f"Delete {ours} and {two} and run again")
+    assert advise_replacement(tmp_path / ours).startswith(f"Delete {tmp_path / ours} ")
+    for other in ("cams.h5", "resources/phantom/cams.h5", "results/cams.h5", tmp_path / "cams.h5"):
+        assert "elete" not in advise_replacement(other)
+        assert "elete" not in advise_replacement(ours, other)
 
 
 def test_two_files_made_from_different_versions_of_a_third_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def refused(path: Path, schema: parquet.Schema = SCHEMA) -> str:
     with pytest.raises(BrokenTable) as refusal:
         parquet.read(path, schema)
     assert str(path) in refusal.value.problem
-    assert f"Delete {path}" in refusal.value.fix
+    assert f"Replace {path}" in refusal.value.fix
     return refusal.value.problem
 
 
@@ -112,14 +112,17 @@ def test_an_error_between_the_parts_leaves_no_table(
     tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet, "ROWS_HELD", 1)
-    with pytest.raises(BrokenTable, match="without value"), parquet.writing(tmp_path / "t.parquet", SCHEMA) as add:
+    with (
+        pytest.raises(BrokenTable, match="columns value are missing"),
+        parquet.writing(tmp_path / "t.parquet", SCHEMA) as add,
+    ):
         add(frame)
         add(frame.drop(columns="value"))
     assert not os.listdir(tmp_path)
 
 
 def test_a_table_without_a_promised_column_is_never_written(tmp_path: Path, frame: pd.DataFrame) -> None:
-    with pytest.raises(BrokenTable, match="without value"):
+    with pytest.raises(BrokenTable, match="columns value are missing"):
         parquet.write(tmp_path / "t.parquet", frame.drop(columns="value"), SCHEMA)
     assert not os.listdir(tmp_path)
 
@@ -144,7 +147,7 @@ def test_a_foreign_a_missing_and_another_version_s_table_are_refused(tmp_path: P
     assert "it has no arch" in refused(path, {**SCHEMA, "arch": "str"})
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({b"gradfaith_format": b"99"}), path)
-    assert "its format is 99, this version reads 2" in refused(path)
+    assert "its format is 99; this version of GradFaith reads 2" in refused(path)
 
 
 def test_a_full_disk_leaves_no_table(full) -> None:
@@ -162,7 +165,7 @@ def test_models_tables_say_whose_they_are(tmp_path: Path, frame: pd.DataFrame) -
     back = parquet.read_per_model(paths, SCHEMA)
     assert sorted(set(zip(back["arch"], back["seed"], strict=True))) == [("a", 0), ("a", 10), ("b", 0), ("b", 10)]
     parquet.write(tmp_path / "t.parquet", frame, SCHEMA)
-    with pytest.raises(BrokenTable, match="does not say of which model it is"):
+    with pytest.raises(BrokenTable, match="does not state which model it belongs to"):
         parquet.read_per_model([tmp_path / "t.parquet"], SCHEMA)
 
 

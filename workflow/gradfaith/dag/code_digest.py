@@ -1,16 +1,16 @@
-"""A digest of code: what computes a number, and nothing else.
+"""Compute a digest of the code that decides numbers.
 
-    digest = hash over the syntax trees of a script and of every numeric file it reaches
+    digest = hash over the syntax trees of a script and of every numeric file that it imports, directly or indirectly
 
-The files are an allow-list: the numeric rooms without their plumbing (reading, writing, checking, timing), and of two
-plumbing files the definitions in NUMERIC_PARTS. Stores and tables carry a FORMAT_VERSION instead. Imports are followed
-wherever they stand, relative ones and the `__init__` of packages too. Modules loaded by name are given as further roots.
+The files are an allow-list: the numeric rooms without their plumbing (reading, writing, checking, timing), and the
+definitions of NUMERIC_PARTS in two plumbing files. Stores and tables carry a FORMAT_VERSION instead. All imports are
+followed: in functions, relative ones, and the `__init__` of packages. Modules loaded by name are given as further roots.
 
-Docstrings, comments, layout, the words of an error and what a script only tells `gradfaith.runtime.job` (a call whose answer
-nobody takes) are not in the tree that is hashed, so that editing them makes nothing stale.
+The hashed tree leaves out docstrings, comments, layout, the text of errors, and calls of `gradfaith.runtime.job` whose
+result is not used. Editing these makes nothing stale.
 
-A tree is written out here, field by field, and not by `ast.dump`, whose format differs between versions of Python: empty
-fields, contexts and the borders between the pieces of an f-string are left out. So Python 3.11, 3.12 and 3.13 agree.
+The tree is written field by field, because the format of `ast.dump` differs between Python versions. Empty fields,
+contexts and the borders between the pieces of an f-string are left out, so Python 3.11, 3.12 and 3.13 agree.
 """
 
 import ast
@@ -36,19 +36,17 @@ PLUMBING = frozenset(  # files of these rooms that read, check, time or describe
         "reporting.provenance",
     }
 )
-NUMERIC_PARTS = {  # of files that mostly read, write or choose: what decides numbers, and what that calls in its file
-    "models.checkpoint": ("load",),  # a network from its weights and its card
+NUMERIC_PARTS = {  # of plumbing files: the definitions that decide numbers; the definitions that they use count too
+    "models.checkpoint": ("load",),  # loads a network from its weights and its card
     "runtime.device": ("choose_device",),  # which switches TF32 off
 }
 JOB_FRAME = "gradfaith.runtime.job."
 ERROR_KEYWORDS = {"problem", "reason", "fix"}
-UNWRITTEN_FIELDS = frozenset(
-    {"ctx", "kind", "type_comment", "type_ignores"}
-)  # they follow from the rest, or say nothing
+UNWRITTEN_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})  # redundant, or without meaning
 
 
 def digest_code(*roots: Path) -> str:
-    """Sixteen hex digits for the numeric code behind these files."""
+    """Return sixteen hex digits for the numeric code behind these files."""
     whole = hashlib.sha256()
     for path in sorted(numeric_files(*roots)):
         whole.update(f"{path.name}\0{_source(path).digest}\0".encode())
@@ -81,7 +79,7 @@ def numeric_files(*roots: Path) -> set[Path]:
 
 @dataclass(frozen=True)
 class _Source:
-    """What one file contributes: a digest of its numeric code, "" where it has none, and the numeric files it imports."""
+    """The contribution of one file: a digest of its numeric code ("" if none), and the numeric files it imports."""
 
     digest: str
     imports: tuple[Path, ...]
@@ -102,7 +100,7 @@ def _source(path: Path) -> _Source:
 
 
 def _imported_names(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
-    """Yield the dotted names that a file of `package` imports, at its head or inside a function."""
+    """Yield the dotted names that a file of `package` imports, at its top or inside a function."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -147,7 +145,7 @@ def _definitions(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
 
 
 class _Writer:
-    """Writes trees as lines of text, without what cannot change a number."""
+    """Writes trees as lines of text, without the parts that cannot change a number."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -155,7 +153,7 @@ class _Writer:
     def write(self, node: ast.AST) -> None:
         if _says_nothing(node):
             return
-        if isinstance(node, ast.Constant):  # as ASCII: which letters are printable depends on the version
+        if isinstance(node, ast.Constant):  # as ASCII: printable letters depend on the Python version
             self.lines.append(f"{type(node.value).__name__} {node.value!a}")
             return
         self.lines.append(f"({type(node).__name__}")
@@ -194,7 +192,7 @@ class _Writer:
         self.lines.append(ascii(text))
 
     def _write_raised(self, node: ast.Raise) -> None:
-        """Write which error is raised and from which, without its words."""
+        """Write the class and the cause of a raised error, without its text."""
         for part in (node.exc, node.cause):
             if isinstance(part, ast.Call):
                 self.write(part.func)
@@ -203,7 +201,7 @@ class _Writer:
 
 
 def _says_nothing(node: ast.AST) -> bool:
-    """Tell whether a statement cannot change a number: a docstring, `pass`, what is told to `runtime/job.py`."""
+    """Return whether a statement cannot change a number: a docstring, `pass`, a call of `runtime/job.py`."""
     if not isinstance(node, ast.Expr):
         return isinstance(node, ast.Pass)
     told = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).startswith(JOB_FRAME)

@@ -1,10 +1,10 @@
-"""The `resources` of every rule, by kind of job: memory and minutes by architecture and attempt, and a GPU where one is used.
+"""Return the `resources` of every rule: memory and minutes by architecture and attempt, and a GPU if it is used.
 
     requested = base * resource_factors[architecture] * attempt
 
-`base` is the study's (`compute.mem_mb`, `runtime`, `short_runtime`); a factor says how much more an architecture needs than the
-others. The second attempt requests twice as much, the third three times: a job that was killed for memory or time comes back with
-more, and one that was killed by chance loses nothing but its place in the queue.
+`base` is the study's (`compute.mem_mb`, `runtime`, `short_runtime`). A factor states how much more an architecture needs than
+the others. The second attempt requests twice as much, the third three times as much. So a job that was killed for memory or
+time receives more, and a job that was killed by chance only queues again.
 """
 
 import math
@@ -20,24 +20,24 @@ Requested = Callable[[Any, int], int]  # Snakemake calls it with the job's wildc
 
 @dataclass(frozen=True)
 class JobResources:
-    """Make the mapping that a rule unpacks: `resources: **job_resources.gpu()`."""
+    """Makes the mapping that a rule unpacks: `resources: **job_resources.gpu()`."""
 
     compute: Compute
 
     def light(self, minutes: int | None = None) -> dict[str, Any]:
-        """Return what a job on small tables requests; `minutes` in place of the study's `short_runtime`."""
+        """Return the request of a job on small tables; `minutes` replaces the study's `short_runtime`."""
         return self._requested(LIGHT_MB, minutes or self.compute.short_runtime)
 
     def cpu(self) -> dict[str, Any]:
-        """Return what a job without a GPU requests."""
+        """Return the request of a job without a GPU."""
         return self._requested(self.compute.mem_mb, self.compute.short_runtime)
 
     def gpu(self) -> dict[str, Any]:
-        """Return what a job that asks a network requests."""
+        """Return the request of a job that runs a network."""
         return self.cpu() | {"gpu": self.compute.gpus}
 
     def training(self) -> dict[str, Any]:
-        """Return what a training requests."""
+        """Return the request of a training."""
         return self._requested(self.compute.mem_mb, self.compute.runtime) | {"gpu": self.compute.gpus}
 
     def _requested(self, mem_mb: int, minutes: int) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """Count the work of a job, so that the measured seconds of one job can be scaled to another of the same rule.
 
     training        epochs x (3 x training images + validation images)            a backward costs about two forwards
-    maps            images x (1 + passes of every method of the bundle)           as their files declare them
+    maps            images x (1 + passes of every method of the bundle)           as declared in their files
     faithfulness    images x maps x forwards of every metric x imputers
     randomisation   images x steps x orders x (1 + passes)
     agreement       images x maps x pairs of seeds
-    other           images, maps or scores, whichever the rule reads; 1 for a rule that is not counted here
+    other           images, maps or scores, depending on the rule; 1 for rules without a count
 
-If a rule reads pixels, its count is multiplied by the pixels of one image. Counts are proportional to the
-work, not exact: methods share passes, metrics share changed images, and attention grows faster than the
-pixels. They are compared with counts of the same rule only. Scripts record the count of a job that has
-finished (`recorder`); `gradfaith cost` asks for the counts of the jobs that are left.
+If a rule reads pixels, its count is multiplied by the pixels of one image. Counts are proportional to the work,
+but not exact: methods share passes, metrics share modified images, and attention grows faster than the number of
+pixels. They are compared within one rule only. Scripts record the count of a finished job (`recorder`);
+`gradfaith cost` computes the counts of the remaining jobs.
 """
 
 import csv
@@ -28,15 +28,15 @@ from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
 from gradfaith.storage.paths import PROJECT
 
-DEFAULT_PASSES = 512  # passes of a method that needs one per channel, or a number that its options do not tell
-RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has a rule of its own, named after it
+DEFAULT_PASSES = 512  # of a method with one pass per channel, or with a number that its options do not give
+RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has its own rule, named after it
 UNCOUNTED = JobWork(units=1, amount=1)
-UNKNOWN = JobWork(units=0, amount=0)  # nothing can be scaled by it
+UNKNOWN = JobWork(units=0, amount=0)  # cannot be used for scaling
 
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """Images of each part of the split, and explained images."""
+    """The number of images in each part of the split, and of explained images."""
 
     train: float
     val: float
@@ -49,12 +49,12 @@ class ImageCounts:
 
 
 def recorder(job: RunningJob) -> JobRecorder:
-    """Start measuring a job; what is returned writes the record when it is called at the job's end."""
+    """Start measuring a job. Calling the returned object at the job's end writes the record."""
     return JobRecorder(job, work_of_finished)
 
 
 def work_of_finished(job: RunningJob) -> JobWork:
-    """Return the work that a job has done; of a training, that of the epochs in its history."""
+    """Return the work of a finished job; for a training, of the epochs in its history."""
     if rule_family(job.rule) in RULES_PER_PLUGIN:
         return replace(UNCOUNTED, kind=job.rule)
     plan = Plan.read(job.config, PROJECT)
@@ -66,14 +66,14 @@ def work_of_finished(job: RunningJob) -> JobWork:
 
 
 def rule_family(rule: str) -> str:
-    """Return what a rule is counted as: "figure" for `figure_panels`, else the rule itself."""
+    """Return the family of a rule: "figure" for `figure_panels`, else the rule itself."""
     return next((name for name in RULES_PER_PLUGIN if rule.startswith(f"{name}_")), rule)
 
 
 def count_images(plan: Plan, images: int | None = None) -> ImageCounts | None:
-    """Count images from the split if it exists, else from the study's shares; None if the number of images is not known.
+    """Count images from the split if it exists, else from the study's shares; None if their number is unknown.
 
-    `images`: how many there will be, if there is no split yet.
+    `images`: the expected number, if there is no split yet.
     """
     split, study = Path(plan.paths.splits), plan.study
     if split.is_file():
@@ -90,7 +90,7 @@ def count_images(plan: Plan, images: int | None = None) -> ImageCounts | None:
 
 
 def _count_unsplit_images(plan: Plan) -> int | None:
-    """Return how many images a dataset that is not split yet has or will have; None if that is not known."""
+    """Return the number of images of a dataset that is not split yet; None if it is unknown."""
     dataset = plan.dataset
     for table, schema in ((plan.paths.manifest, parquet.MANIFEST), (plan.paths.groups, parquet.GROUPS)):
         if Path(table).is_file():
@@ -105,13 +105,13 @@ def _count_unsplit_images(plan: Plan) -> int | None:
 
 @dataclass(frozen=True)
 class StudyWork:
-    """Count the work of every job of one study."""
+    """Counts the work of every job of one study."""
 
     plan: Plan
     counts: ImageCounts
 
     def of(self, rule: str, wildcards: Mapping[str, str]) -> JobWork:
-        """Return the work of one job, named as Snakemake names it."""
+        """Return the work of one job, given its rule and wildcards."""
         family, arch, bundle = rule_family(rule), wildcards.get("arch", ""), wildcards.get("bundle", "")
         n, side = self.counts.images, self.plan.study.image.size
         counted: dict[str, Callable[[], JobWork]] = {
@@ -165,7 +165,7 @@ class StudyWork:
 
     def _randomise(self, arch: str, bundle: str) -> JobWork:
         settings = self.plan.study.randomisation
-        assert settings is not None  # else there is no such rule
+        assert settings is not None  # otherwise the rule does not exist
         images = min(self.counts.explained, settings.max_images or self.counts.explained)
         units = images * settings.steps * len(settings.orders) * self._passes(arch, bundle)
         return self._pixels(units, units, arch, bundle)
@@ -197,7 +197,7 @@ class StudyWork:
 
 
 def planned_epochs(plan: Plan) -> int:
-    """Return the epochs of a training; 0 if weights are taken as they are."""
+    """Return the epochs of a training; 0 if the study does not train."""
     return 0 if plan.study.training == "none" else plan.study.training.epochs
 
 
@@ -208,7 +208,7 @@ def maps_per_image(plan: Plan, arch: str, bundle: str) -> int:
 
 
 def _work_of_epochs(plan: Plan, job: RunningJob, work: JobWork) -> JobWork:
-    """Scale the work of a training to the epochs that it did, of all its attempts."""
+    """Scale the work of a training to its finished epochs, over all attempts."""
     planned = planned_epochs(plan)
     if not planned:
         return work

@@ -1,7 +1,7 @@
-"""Resolve a study: its base and dataset read, its contradictions reported, its cells and files listed.
+"""Resolve a study: read its base and dataset, report contradictions, list its cells and files.
 
-`Plan.read` is what the Snakefile calls. The rules ask the plan which files there are; `rule_params.py` says which settings
-each rule receives. Nothing here imports torch.
+The Snakefile calls `Plan.read`. The rules take their files from the plan; `rule_params.py` returns the settings of each
+rule. Nothing here imports torch.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ from gradfaith.errors import BrokenPlugin, StudyInvalid
 from gradfaith.storage.paths import StudyPaths
 from gradfaith.vocabulary import SHUFFLED
 
-CONTROLS = "controls"  # the bundle every study has
-ORGAN = "lungs"  # the control that needs to know the organ
-AUDIT = "audit"  # the figure every study has
+CONTROLS = "controls"  # the bundle that every study has
+ORGAN = "lungs"  # the control that needs the organ's mask
+AUDIT = "audit"  # the figure that every study has
 
 
 class BundledMethod(MethodUse):
@@ -40,7 +40,7 @@ class BundledMethod(MethodUse):
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with everything that the rules ask about it."""
+    """A study with everything that the rules need."""
 
     study: Study
     dataset: Dataset
@@ -48,12 +48,12 @@ class Plan:
 
     @classmethod
     def read(cls, document: Mapping[str, Any], root: Path, where: str = "the study") -> "Plan":
-        """Check a study's document and all it points to.
+        """Check a study's document and everything that it refers to.
 
         Args:
             document: the parsed YAML.
             root: the folder that holds `config/`.
-            where: how error messages name the document.
+            where: the name of the document in error messages.
         """
         completed = add_inherited_keys(document, root, where)
         try:
@@ -68,8 +68,8 @@ class Plan:
         if problems:
             raise StudyInvalid(
                 problem=f"{where} contradicts itself: " + "; ".join(problems) + ".",
-                reason="It would fail, or measure nothing, after hours of work.",
-                fix="Correct these keys; docs/keys.md explains each.",
+                reason="The run would fail after hours of work, or its results would be empty.",
+                fix="Change these keys in the study's file; docs/keys.md explains each.",
             )
         return replace(plan, class_outputs=class_outputs)
 
@@ -100,28 +100,28 @@ class Plan:
 
     @property
     def map_labels(self) -> list[str]:
-        """Return every label that a map can have: methods, controls, and shuffled copies."""
+        """Return every label of a map: methods, controls, and shuffled copies."""
         methods = [label for bundle in self.bundles.values() for label in bundle]
         return methods + [SHUFFLED + label for label in methods if self.is_shuffled(label)]
 
     def is_shuffled(self, label: str) -> bool:
-        """Tell whether a map has shuffled copies: methods do, and random-grid, to show that shuffling alone gains nothing."""
+        """Return whether a map has shuffled copies: methods do, and random-grid, to show that shuffling alone changes nothing."""
         return label not in self.bundles[CONTROLS] or label == "random-grid"
 
     @property
     def table_notes(self) -> list[str]:
-        """Return what every table says of its models beside their names."""
+        """Return the notes about the models that every table shows."""
         trained = ", and none was trained on these images" if self.external_training_data() else ""
         external = f"External validation: the models are those of study {self.study.external}{trained}."
         class_map = describe_class_map(self.study, self.dataset)
         return [note for note in (external if self.study.external else "", class_map) if note]
 
     def raw_inputs(self) -> list[str]:
-        """Return the file that stands for the raw images: the list of those that are read; none where they are computed."""
+        """Return the input file that represents the raw images: the list of read files; none if images are computed."""
         return [self.paths.raw_listing(self.dataset.name)] if self.dataset.raw else []
 
     def external_training_data(self) -> dict[str, str]:
-        """Return the tables of images that an external study's models were trained on, for the audit to look for."""
+        """Return the tables of images that an external study's models were trained on; the audit searches for them."""
         if not self.study.external or self.study.training == "none":
             return {}
         return {"trained_manifest": self.paths.trained_manifest, "trained_splits": self.paths.trained_splits}
@@ -140,7 +140,7 @@ class Plan:
 
     @property
     def between_seeds(self) -> bool:
-        """Tell whether models of several seeds are compared; with one seed only architectures can be."""
+        """Return whether models of several seeds are compared; with one seed, only architectures are."""
         return bool(self.study.agreement) and len(self.study.seeds) > 1
 
     @property
@@ -151,19 +151,19 @@ class Plan:
 
     @property
     def figures(self) -> dict[str, PluginUse]:
-        """Return the study's figures, and the audit's page, which every study has."""
+        """Return the study's figures, and the audit figure, which every study has."""
         own = self.study.figures
         page = PluginUse(use=AUDIT, options=options.complete("figures", AUDIT, {"limit": self.study.split.leak_limit}))
         return ({} if AUDIT in {use.use for use in own.values()} else {AUDIT: page}) | own
 
     @property
     def tables(self) -> list[str]:
-        """Return the names of the study's tables: those that every study has, and those whose key is set."""
+        """Return the names of the study's tables: those of every study, and those whose key is set."""
         keys = {name: entry.declared.get("study_key") for name, entry in registry.entries("tables").items()}
         return [name for name, key in keys.items() if key is None or getattr(self.study, key)]
 
     def starting_weights(self, arch: str) -> str | None:
-        """Return the file that a training starts from; None: random weights."""
+        """Return the weight file that a training starts from; None: random weights."""
         spec, training = self.study.architectures[arch], self.study.training
         weights = spec.weights or ("none" if training == "none" else training.weights)
         if weights == "pretrained":
@@ -179,13 +179,13 @@ class Plan:
         return [name for name in names if self.paths.pretrained(name) in started]
 
     def layer_of(self, arch: str, use: BundledMethod) -> str:
-        """Return the layer of a method: the one given for this architecture, else the method's own, else the architecture's."""
+        """Return the layer of a method: set for this architecture, else the method's own, else the architecture's."""
         given = use.layer if isinstance(use.layer, str) else use.layer.get(arch, "")
         own = registry.entry(use.group, use.use).declared.get("default_layer", "")
         return given or own or self.study.architectures[arch].layer
 
     def method_on(self, arch: str, use: BundledMethod, *, shuffled: bool) -> MethodSettings:
-        """Return the settings of a method on an architecture; `shuffled`: whether its maps have shuffled copies."""
+        """Return the settings of a method for an architecture; `shuffled`: whether its maps have shuffled copies."""
         how = use.model_dump(exclude={"only", "layer"})
         return MethodSettings(**how, layer=self.layer_of(arch, use), shuffled=shuffled)
 
@@ -204,7 +204,7 @@ class Plan:
         }
 
     def bundles_of(self, arch: str) -> list[str]:
-        """Return the bundles with a method for an architecture; all, where architectures are compared bundle by bundle."""
+        """Return the bundles with a method for an architecture; all bundles if architectures are compared."""
         return [bundle for bundle in self.bundles if self.study.across or self.method_settings(arch, bundle)]
 
     def map_stores(self, arch: str) -> list[str]:
@@ -214,12 +214,12 @@ class Plan:
 
     @property
     def training_threads(self) -> int:
-        """Return the threads of a training, which the recipe fixes, as weights are bit-equal at this number only."""
+        """Return the threads of a training. The recipe fixes them, because weights are bit-identical only at this number."""
         return 1 if self.study.training == "none" else self.study.training.threads
 
     @property
     def recipe_version(self) -> int:
-        """Return the version of the training code, which makes trained models stale when it changes."""
+        """Return the version of the training code; a change of it makes trained models stale."""
         return RECIPE_VERSION
 
     def per_model(self, path: str) -> list[str]:
@@ -238,11 +238,11 @@ class Plan:
         return tables + ([paths.across] if self.study.across else [])
 
     def curve_tables(self) -> list[str]:
-        """Return the tables of the model's answers at every share of pixels removed, cell by cell."""
+        """Return the tables of the class scores at every share of removed pixels, cell by cell."""
         return self._per_battery(self.paths.faithfulness_curves)
 
     def report_inputs(self, group: str, name: str) -> dict[str, str | list[str]]:
-        """Return need -> files, of the needs that a plug-in of group `figures` or `tables` declares."""
+        """Return need -> files for the declared needs of a plug-in of group `figures` or `tables`."""
         paths = self.paths
         maps = [path for bundle in self.bundles for path in self._per_model_with(bundle, paths.maps)]
         offered: dict[str, str | list[str]] = {
@@ -256,8 +256,8 @@ class Plan:
         if unknown := [need for need in plugin.declared["needs"] if need not in offered]:
             raise BrokenPlugin(
                 problem=f"{plugin.path}: `needs` names {', '.join(unknown)}.",
-                reason=f"One of {group} can read {', '.join(offered)}.",
-                fix="Name some of these.",
+                reason=f"A plug-in of {group} can read {', '.join(offered)}.",
+                fix="Use these names only.",
             )
         return {need: offered[need] for need in plugin.declared["needs"]}
 
@@ -270,6 +270,6 @@ class Plan:
         ]
 
     def _per_model_with(self, bundle: str, path: str) -> list[str]:
-        """Return one path per model that the bundle has a method for."""
+        """Return one path per model for which the bundle has a method."""
         archs = [arch for arch in self.architectures if bundle in self.bundles_of(arch)]
         return [path.format(arch=arch, seed=seed, bundle=bundle) for arch, seed in product(archs, self.study.seeds)]

@@ -1,7 +1,7 @@
-"""The `params` of each rule: the part of the study that decides its numbers, and the digest of the code that computes them.
+"""Return the `params` of each rule: the part of the study that decides its numbers, and the digest of its code.
 
-The settings of a rule (config/job_settings.py) hold all that decides its numbers and nothing else, so that a change of one
-key makes stale what that key decides. How the machine is used is in no params: scripts read the study's `compute` section, which makes nothing stale.
+The settings of a rule (config/job_settings.py) contain everything that decides its numbers and nothing else. So changing
+one key makes only the dependent outputs stale. Machine settings are in no params: scripts read the study's `compute` section.
 """
 
 from collections.abc import Iterator
@@ -20,22 +20,22 @@ from gradfaith.storage.paths import PROJECT
 from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY, SEED_PAIRS
 
 SCRIPTS = PROJECT / "scripts"
-RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name where methods are run again
+RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if methods are run again
 NOT_IN_PROVENANCE = frozenset(
     ["fetch", "list_raw", "weights", "adopt", "train", "figure", "table", "provenance"]
-)  # scripts that make no scores
+)  # scripts that compute no scores
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
 
 @dataclass(frozen=True)
 class RuleParams:
-    """Make the `params` of the rules: a method called like the rule."""
+    """Makes the `params` of the rules: one method per rule, of the same name."""
 
     plan: Plan
 
     @property
     def data_settings(self) -> job_settings.DataSettings:
-        """Return how the dataset is read."""
+        """Return the settings for reading the dataset."""
         return job_settings.DataSettings(**self._data())
 
     def _data(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class RuleParams:
         return self.data_settings.params()
 
     def raw_content(self) -> str:
-        """Return a digest of the raw files that the reader reads; of fetched ones, of what was edited since."""
+        """Return a digest of the raw files; for fetched files, of those that were edited since."""
         dataset, record = self.plan.dataset, Path(self.plan.paths.fetched(self.plan.dataset.name))
         if dataset.raw is None or (dataset.fetched and not record.is_file()):
             return ""
@@ -94,7 +94,7 @@ class RuleParams:
         return job_settings.LeakageCheckSettings(**how).params()
 
     def train(self, arch: str) -> dict[str, Any]:
-        """Return all that decides the weights of an architecture, except the seed."""
+        """Return everything that decides the weights of an architecture, except the seed."""
         spec, study = self.plan.study.architectures[arch], self.plan.study
         image = study.image.model_dump(include=set(job_settings.NormalisationSettings.model_fields))
         return job_settings.TrainSettings(
@@ -106,9 +106,9 @@ class RuleParams:
         ).params()
 
     def adopt(self) -> dict[str, Any]:
-        """Return which outputs of another study's models stand for which class."""
+        """Return which outputs of another study's models belong to which class."""
         study, classes = self.plan.study, self.plan.dataset.classes
-        assert study.external is not None  # else there is no such rule
+        assert study.external is not None  # otherwise the rule does not exist
         return job_settings.AdoptSettings(
             external=study.external, class_map=self.plan.class_outputs, classes=classes
         ).params()
@@ -133,12 +133,12 @@ class RuleParams:
 
     def randomise(self, arch: str, bundle: str) -> dict[str, Any]:
         asked, methods = self.plan.study.randomisation, self.plan.method_settings(arch, bundle)
-        assert asked is not None  # else there is no such rule
+        assert asked is not None  # otherwise the rule does not exist
         how = {"seed": self.plan.study.seed, "passes": self.plan.study.map_passes, "methods": methods}
         return job_settings.RandomiseSettings(**how, **asked.model_dump(exclude={"bundles"})).params()
 
     def faithfulness(self, arch: str, bundle: str, battery: str) -> dict[str, Any]:
-        """Return metrics and imputers; for a battery that runs the methods again, the methods, too."""
+        """Return metrics and imputers, and the methods too if the battery runs them again."""
         study, asked = self.plan.study, self.plan.study.batteries[battery]
         methods = self.plan.method_settings(arch, bundle)
         again = job_settings.RerunSettings(passes=study.map_passes, organ=self._organ(bundle), methods=methods)
@@ -148,7 +148,7 @@ class RuleParams:
         ).params()
 
     def merge_scores(self) -> dict[str, Any]:
-        """Return which scores each composite is made of."""
+        """Return the scores that each composite combines."""
         return job_settings.MergeScoresSettings(composites=self._composites).params()
 
     @property
@@ -178,9 +178,9 @@ class RuleParams:
         return result_settings.EstimateSettings(**self._intervals(), **ranks, primary=primary, classes=classes).params()
 
     def meta(self) -> dict[str, Any]:
-        """Return how metrics are judged; those that compare models are not."""
+        """Return the settings of the meta-evaluation; it leaves out metrics that compare models."""
         asked = self.plan.study.meta
-        assert asked is not None  # else there is no such rule
+        assert asked is not None  # otherwise the rule does not exist
         judged = {label: registry.entry(group, use.use).declared for group, named in self.plan.metrics.items()
                   if group != "agreement" for label, use in named.items()}  # fmt: skip
         better = {label: declared["better"] for label, declared in judged.items()}
@@ -210,7 +210,7 @@ class RuleParams:
         return result_settings.TableSettings(use=table).params()
 
     def study_description(self, figure: str = "") -> dict[str, Any]:
-        """Return what captions, axes and tables say of the study; the audit's page shows no model."""
+        """Return the facts that captions, axes and tables state about the study; the audit figure shows no model."""
         study, plan = self.plan.study, self.plan
         about = result_settings.StudyDescription(
             **self._intervals(),
@@ -231,21 +231,21 @@ class RuleParams:
 
     def provenance(self) -> dict[str, Any]:
         """Return the study and its dataset's card, every default filled in."""
-        unseen = {"compute", "keep", "figures"}  # they make no number
+        unseen = {"compute", "keep", "figures"}  # they decide no number
         study = self.plan.study.model_dump(mode="json", exclude=unseen)
         return result_settings.ProvenanceSettings(
             study=study, dataset=self.plan.dataset.model_dump(mode="json")
         ).params()
 
     def code_digest(self, rule: str, *, bundle: str = "", battery: str = "", figure: str = "", table: str = "") -> str:
-        """Return the digest of a rule's script, of the numeric files it reaches, and of those it loads by name."""
+        """Return the digest of a rule's script, of the numeric files it imports, and of those it loads by name."""
         plugins = self._plugins(rule, bundle, battery, figure, table)
         files = code_digest.plugin_files(registry.entry(group, name) for group, name in plugins)
         rerun = [RERUN_CODE] if battery and self.plan.study.batteries[battery].kind == RERUN_BATTERY else []
         return code_digest.digest_code(SCRIPTS / f"{rule}.py", *files, *rerun)
 
     def code_digests(self) -> dict[str, str]:
-        """Return the digests of all rules that make numbers, for the provenance of the study."""
+        """Return the digests of all rules that compute numbers, for the provenance of the study."""
         study = self.plan.study
         cells = {f"explain {name}": self.code_digest("explain", bundle=name) for name in self.plan.bundles}
         batteries = dict(self._batteries())
@@ -259,7 +259,7 @@ class RuleParams:
         return plain | cells | batteries | models
 
     def _batteries(self) -> Iterator[tuple[str, str]]:
-        """Yield one digest for all bundles, or one for each bundle where the battery runs its methods again."""
+        """Yield one digest for all bundles, or one per bundle if the battery runs the methods again."""
         for name, battery in self.plan.study.batteries.items():
             if battery.kind != RERUN_BATTERY:
                 yield f"faithfulness {name}", self.code_digest("faithfulness", battery=name)
@@ -284,7 +284,7 @@ class RuleParams:
         return plugins + ([("tables", table)] if table else [])
 
     def _methods(self, bundle: str) -> list[tuple[str, str]]:
-        """Return the methods of a bundle, and those whose maps they combine."""
+        """Return the methods of a bundle, and the methods whose maps they combine."""
         uses = self.plan.bundles[bundle].values()
         inner = {("methods", use.options["of"]) for use in uses if "of" in use.options}
         return [*((use.group, use.use) for use in uses), *sorted(inner)]

@@ -1,8 +1,8 @@
-"""Keep freed memory in the process, where the C library is glibc: a pass then does not ask the system for its buffers again.
+"""Keep freed memory in the process (glibc only), so that a pass reuses its buffers instead of requesting new ones.
 
-glibc maps each large buffer by itself and unmaps it when it is freed, so every layer of every forward pass receives fresh
-pages, which the system must clear first. A convolution's output is such a buffer. With both thresholds below raised, buffers
-come from the heap, and the heap is not given back before the process ends. No number depends on it.
+By default glibc maps and unmaps each large buffer separately. Every layer of every forward pass then receives fresh pages,
+which the system must clear first. With both thresholds below raised, buffers come from the heap, and the process keeps the
+heap until it ends. This changes no number.
 """
 
 import ctypes
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 MMAP_THRESHOLD = 1 << 30  # bytes; larger buffers are still mapped by themselves
-TRIM_THRESHOLD = 2**31 - 1  # bytes at the top of the heap that may lie unused: never given back
+TRIM_THRESHOLD = 2**31 - 1  # bytes at the top of the heap that may stay unused: never returned to the system
 
 
 @dataclass
 class AllocatorFacts:
-    """What is set in this process, for logs and stamps."""
+    """The allocator settings of this process, for logs and stamps."""
 
     keeps_freed_memory: bool = False
 
@@ -25,7 +25,7 @@ facts = AllocatorFacts()
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory, and return whether it does; another C library is left as it is."""
+    """Set glibc to keep freed memory. Return whether that worked; other C libraries stay unchanged."""
     if not facts.keeps_freed_memory and _is_glibc():
         mallopt = ctypes.CDLL(None).mallopt
         accepted = [mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD), mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)]

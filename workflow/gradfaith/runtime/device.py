@@ -4,9 +4,9 @@
     batch = AdaptiveBatch("auto", device)
     for rows, result in batch.process(len(images), lambda rows: model(images[rows])): ...
 
-Two settings are made on the way, for the sake of reproducible numbers: torch's number of threads, and no TF32; and one for
-speed, which changes no number: freed memory stays in the process (runtime/allocator.py). A batch of "auto" starts large and
-is halved, for good, whenever the device runs out of memory.
+Two settings make numbers reproducible: torch's number of threads, and no TF32. A third one only makes passes faster: freed
+memory stays in the process (runtime/allocator.py). A batch of "auto" starts large. Whenever the device runs out of memory,
+the batch is halved permanently.
 """
 
 import os
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class AdaptiveBatch:
-    """The number of rows that go through a model at once; "auto" is halved, for good, when memory runs out.
+    """The number of rows that go through a model at once; "auto" is halved permanently when memory runs out.
 
-    Below `minimum` rows it is not halved: the error is raised to the caller, who may be able to free memory.
+    It is not halved below `minimum` rows. Then the caller receives the error, and may be able to free memory.
     `scale` multiplies the starting size of "auto" and a fixed size alike, for rows that need that much less
     memory.
     """
@@ -40,10 +40,10 @@ class AdaptiveBatch:
         self._limit, self._device, self._by_kind = limit, device, dict[Hashable, AdaptiveBatch]()
 
     def for_kind(self, kind: Hashable, *, minimum: int | None = None, scale: int = 1) -> "AdaptiveBatch":
-        """Return the batch of one kind of rows, which need about the same memory each; it is halved alone.
+        """Return the batch of one kind of rows, which need about the same memory each; it is halved separately.
 
-        `minimum` is this batch's own if it is None; `scale` times as many rows where they are that much
-        smaller.
+        `minimum`: None takes the minimum of this batch. `scale`: how many times as many rows fit, because they
+        are smaller.
         """
         if kind not in self._by_kind:
             lowest = self.minimum if minimum is None else minimum
@@ -61,7 +61,7 @@ class AdaptiveBatch:
                 if not (self.auto and rows.stop - rows.start > self.minimum and is_out_of_memory(error)):
                     raise
                 done = None
-            if done is None:  # outside the handler: the error's frames would keep what did not fit
+            if done is None:  # outside the handler: the error's frames would keep the memory in use
                 self.rows = max(self.minimum, (rows.stop - rows.start) // 2)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
@@ -72,13 +72,13 @@ class AdaptiveBatch:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error says that memory ran out: CUDA has a class for it, other devices only words."""
+    """Return whether memory ran out: CUDA has an error class for it, other devices only a text."""
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "can't allocate memory")
     )
 
 
-# What CUDA itself counts, without torch: a driver that is not there has no devices.
+# Counts with CUDA itself, without torch. Without a driver the count is 0.
 COUNT_WITH_CUDA = """
 import ctypes
 try:
@@ -91,13 +91,13 @@ COUNT_WITH_HIP = "import torch; print(torch.cuda.device_count())"
 
 
 class Resources(Protocol):
-    """The resources of a job, as Snakemake hands them on: a mapping with `get`."""
+    """The resources of a job, as Snakemake passes them: a mapping with `get`."""
 
     def get(self, key: str, default: Any = None) -> Any: ...
 
 
 class MachineUse(Protocol):
-    """What a study's `compute` section says of the device and of memory."""
+    """The settings for device and memory in a study's `compute` section."""
 
     @property
     def device(self) -> str: ...  # auto, cuda, mps or cpu
@@ -109,8 +109,8 @@ class MachineUse(Protocol):
 def device_for_job(compute: MachineUse, threads: int, resources: Resources) -> torch.device:
     """Return the device of a job and write it to the log.
 
-    Where there are GPUs, the job waits for a slot of one of them that no other job has; the resource
-    `slots_per_gpu` says how many each has. `threads` is the number of CPU threads of torch.
+    On a machine with GPUs, the job waits until a slot of one GPU is free. The resource
+    `slots_per_gpu` is the number of slots per GPU. `threads` is the number of CPU threads of torch.
     """
     slot_text = ""
     if compute.device in {"auto", "cuda"} and (devices := _shared_devices()):
@@ -119,12 +119,12 @@ def device_for_job(compute: MachineUse, threads: int, resources: Resources) -> t
     gpu_slots.facts.device = device.type
     _log_line(f"device: {device.type}, {device_name(device)}{slot_text}")
     kept = compute.keep_freed_memory and allocator.keep_freed_memory()
-    _log_line(f"memory: what is freed {'stays in the process' if kept else 'goes back to the system'}")
+    _log_line(f"memory: freed memory {'stays in the process' if kept else 'returns to the system'}")
     return device
 
 
 def _shared_devices() -> tuple[str, ...]:
-    """Return the devices of which a job takes one; none, where this torch or this machine has none."""
+    """Return the devices of which a job takes one; empty if this torch or this machine has none."""
     count = count_gpus()
     return gpu_slots.visible_devices(lambda: count) if count or gpu_slots.PRETEND_VARIABLE in os.environ else ()
 
@@ -132,8 +132,8 @@ def _shared_devices() -> tuple[str, ...]:
 def count_gpus() -> int:
     """Count the GPUs that jobs see, in a child process.
 
-    A process that starts CUDA itself no longer heeds CUDA_VISIBLE_DEVICES afterwards. torch counts by NVML,
-    which leaves CUDA alone, but falls back to CUDA where NVML fails.
+    A process that has started CUDA ignores later changes of CUDA_VISIBLE_DEVICES. torch counts with NVML,
+    which does not start CUDA, but falls back to CUDA where NVML fails.
     """
     if not (torch.version.cuda or torch.version.hip):
         return 0
@@ -145,20 +145,20 @@ def count_gpus() -> int:
 def choose_device(requested: str, threads: int) -> torch.device:
     """Return the named device, or for "auto" the first available of cuda, mps and cpu; set torch's threads.
 
-    A device that is requested by name and is not there is an error: there is no silent fallback. Of this file,
+    A requested device that is missing is an error; there is no silent fallback. In this file,
     only this function counts in the code digests (`dag/code_digest.py`), as it switches TF32 off.
     """
     torch.set_num_threads(threads)
-    # No TF32: with ten bits of mantissa a map would depend on the batch that its image is in.
+    # No TF32: its mantissa has ten bits, so a map would depend on the other images of its batch.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     offered = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind in offered if offered[kind]) if requested == "auto" else requested
     if not offered.get(name, False):
         raise DeviceMissing(
-            problem=f"compute.device: {requested} is not offered here (torch {torch.__version__}, "
+            problem=f"compute.device is {requested}, but this machine does not have it (torch {torch.__version__}, "
             f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')}).",
-            reason="A study that names a device must not fall back to another in silence.",
-            fix="Say `device: auto`, or start the job where the device is and with a torch built for it.",
+            reason="If a study names a device, GradFaith does not switch to another one.",
+            fix="Set `device: auto` in the study's `compute` section, or run on a machine with this device and a torch built for it.",
         )
     return torch.device(name)
 
@@ -166,7 +166,7 @@ def choose_device(requested: str, threads: int) -> torch.device:
 def memory_limit(mem_mb: int) -> int:
     """Return the bytes of main memory that a job may take.
 
-    This is the rule's `mem_mb`, but no more than the SLURM job has, which a retry inside it cannot raise.
+    This is the rule's `mem_mb`, but at most the memory of the SLURM job, which a retry inside it cannot raise.
     """
     allocated = os.environ.get("SLURM_MEM_PER_NODE", "")
     return (

@@ -1,21 +1,21 @@
-"""Lock a folder for one process: a lock file names its holder, and is locked while the holder lives.
+"""Lock a folder for one process: a lock file names its holder, and stays locked while the holder lives.
 
-The system releases the lock with its process, however that ends. Where the filesystem has no locks, or the
-file is another machine's, the holder that it names is checked: a process of this machine lives if one with
-that number started at that moment; one of another machine if it touches the file, which every holder does
-every few seconds. A file that no living process holds is taken over. Where there are no locks, two processes
-that start at once both write, and the one that is read first there holds the folder.
+The system releases the lock when the process ends, even after kill -9. Some filesystems have no locks, and a lock
+file may belong to another machine. Then the process that the file names is checked. A process of this machine is
+alive if one with that number and start time exists. A process of another machine is alive if it touches the file,
+which every holder does every few seconds. A file without a living holder is taken over. Without locks, two processes
+that start at once both write, and the first line in the file decides.
 
-A holder that is frozen (a suspended machine, a stalled server) does not touch the file, so another machine takes
-it over. When the frozen one runs again it must not save: `confirm` raises LockLost there, and its touching ends.
+A suspended holder (a suspended machine, a stalled server) does not touch the file, so another machine takes it
+over. When the suspended process resumes it must not save: `confirm` raises LockLost, and the process stops touching.
 
-A lock file is removed by its holder, and its folder when it is closed: a network filesystem keeps an open
+The holder removes the lock file, and closes it before it removes the folder: a network filesystem keeps an open
 file under another name, and the folder with it. A process that opened the lock before that finds another file
-of its name, or none, and opens it again.
+under its name, or none, and opens it again.
 
-`process_start` says when a process started: with its number, that names a process of this machine for good.
-It does not use the wall clock, which may be set: on Linux it counts ticks since the machine started,
-elsewhere what the system says.
+`process_start` returns when a process started. Together with its number, that identifies a process of this machine.
+It does not use the wall clock, which may be set: on Linux it counts ticks since the machine started, elsewhere it
+uses the time that the system reports.
 """
 
 import contextlib
@@ -34,16 +34,16 @@ from gradfaith.errors import JobAlive, LockLost
 
 LOCK_FILE = "lock"
 HEARTBEAT_SECONDS = 5.0  # between two touches of the lock file by its holder
-RACE_SECONDS = 0.5  # after which two processes that start at once have both written, where there are no locks
-OPEN_ATTEMPTS = 10  # of a lock that is removed as it is opened
-SILENCE_SECONDS = 30.0  # without a touch after which a holder on another machine is gone
+RACE_SECONDS = 0.5  # after this time two processes that start at once have both written (without locks)
+OPEN_ATTEMPTS = 10  # at a lock that is removed while it is opened
+SILENCE_SECONDS = 30.0  # without a touch, after which an holder on another machine counts as ended
 
 
 class FolderLock:
-    """Holds a folder: `with FolderLock(folder): ...`; raises JobAlive if another process holds it.
+    """Locks a folder: `with FolderLock(folder): ...`; raises JobAlive if another process has locked it.
 
-    `heartbeat`: seconds between two touches of the lock file; `silence`: seconds without a touch after which
-    a holder on another machine is gone.
+    `heartbeat`: seconds between two touches of the lock file. `silence`: seconds without a touch, after which
+    a holder on another machine counts as ended.
     """
 
     def __init__(self, folder: Path, *, heartbeat: float = HEARTBEAT_SECONDS, silence: float = SILENCE_SECONDS) -> None:
@@ -57,7 +57,7 @@ class FolderLock:
 
     def __enter__(self) -> Self:
         for _ in range(OPEN_ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # the folder was removed as it was entered
+            with contextlib.suppress(FileNotFoundError):  # another process removed the folder in this moment
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("a+", encoding="utf-8")
                 if self._acquire(self._file):
@@ -71,12 +71,12 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
-        with self._file, contextlib.suppress(OSError):  # gone with the folder, or with the server
+        with self._file, contextlib.suppress(OSError):  # the folder is removed, or the server does not answer
             if _read_holder(self._file) == self._me and _is_at(self.path, self._file):  # not taken over meanwhile
                 self._file.truncate(0)
 
     def confirm(self) -> None:
-        """Raise LockLost if another process has taken the folder over; called before everything that is saved there."""
+        """Raise LockLost if another process has taken the folder over; called before every save in the folder."""
         holder = self._read_current_holder()
         if holder == self._me:
             return
@@ -84,12 +84,12 @@ class FolderLock:
         raise LockLost(
             problem=f"{self.path.parent} was taken over by {who}; process {self._me['pid']} on {self._me['host']} held it before.",
             reason=f"This process did not run for {self._silence:g} s or more, or the lock was deleted. "
-            "Saved now, its files would be mixed with those of the other process.",
-            fix="Let the other process finish: it has continued from the last saved state. Nothing was saved here.",
+            "Saving now would mix its files with those of the other process.",
+            fix="Let the other process finish: it has resumed from the last checkpoint. This process saved nothing.",
         )
 
     def _acquire(self, file: IO[str]) -> bool:
-        """Hold the file and return True; False where its name is another file's, or none's, by now."""
+        """Lock the file and return True; False if its name now belongs to another file, or to none."""
         try:
             locks = self._lock_file(file)
             if not _is_at(self.path, file):
@@ -102,13 +102,13 @@ class FolderLock:
         return True
 
     def _lock_file(self, file: IO[str]) -> bool:
-        """Lock the file and return whether locks work here; raise JobAlive if another process has it."""
+        """Lock the file. Return whether locks work here; raise JobAlive if another process has locked it."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise self._held_error(_read_holder(file)) from None
         except OSError:
-            return False  # what the file says must do
+            return False  # without locks, the text of the file decides
         return True
 
     def _write_holder(self, file: IO[str], *, locks: bool) -> None:
@@ -127,7 +127,7 @@ class FolderLock:
                 raise self._held_error(first)
 
     def _read_current_holder(self) -> dict[str, object]:
-        """Return whom the file of this name names; network filesystems look again only when a file is opened."""
+        """Return the holder that the file names. It is opened again, because network filesystems update it only then."""
         try:
             return _first_holder(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -142,7 +142,7 @@ class FolderLock:
         return pid != os.getpid() and process_start(pid) == holder["start"]
 
     def _is_touched(self) -> bool:
-        """Watch whether the file is touched; clocks of two machines are not compared."""
+        """Wait, and return whether the file is touched. Clocks of two machines are not compared."""
         seen, end = self._touch_time(), time.monotonic() + self._silence
         while time.monotonic() < end:
             time.sleep(min(self._heartbeat, self._silence) / 5)
@@ -151,27 +151,27 @@ class FolderLock:
         return False
 
     def _touch_time(self) -> int:
-        with self.path.open("rb") as file:  # network filesystems look again only when a file is opened
+        with self.path.open("rb") as file:  # network filesystems update a file only when it is opened
             return os.fstat(file.fileno()).st_mtime_ns
 
     def _touch_until_closed(self) -> None:
         while not self._closed.wait(self._heartbeat):
-            with contextlib.suppress(OSError):  # gone when the work is done, or a server that does not answer now
+            with contextlib.suppress(OSError):  # the folder is removed at the end, or the server does not answer
                 if self._read_current_holder() != self._me:
-                    return  # taken over: another's file must not look alive
+                    return  # taken over: do not touch the file of another process
                 os.utime(self.path)
 
     def _held_error(self, holder: dict[str, object]) -> JobAlive:
         who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
         return JobAlive(
             problem=f"{self.path.parent} is held by {who}.",
-            reason="Two trainings in one folder would continue each other's states.",
-            fix="Wait until it ends, or end it; its hold goes with it.",
+            reason="Two trainings in one folder would resume from each other's checkpoints.",
+            fix="Wait until that process ends, or end it (`kill <pid>`). The lock is then released.",
         )
 
 
 def remove_folder(folder: Path) -> bool:
-    """Remove a folder and its files, unless a process holds it; return whether it is gone."""
+    """Remove a folder and its files, unless a process holds it; return whether it was removed."""
     if not folder.is_dir():
         return True
     try:
@@ -181,13 +181,13 @@ def remove_folder(folder: Path) -> bool:
                     path.unlink()
             lock.path.unlink()
         folder.rmdir()
-    except (JobAlive, OSError):  # held, or taken again in this moment, or not ours to remove
+    except (JobAlive, OSError):  # locked, or locked again in this moment, or no permission
         return False
     return True
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:
-    """Return whether this open file still has its name."""
+    """Return whether the path still leads to this open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -200,7 +200,7 @@ def _read_holder(file: IO[str]) -> dict[str, object]:
 
 
 def _first_holder(text: str) -> dict[str, object]:
-    """Return what the first holder wrote; nothing, or half of it, is no holder."""
+    """Return what the first holder wrote; an empty or incomplete text names no holder."""
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:
@@ -208,11 +208,11 @@ def _first_holder(text: str) -> dict[str, object]:
     return found if isinstance(found, dict) and {"host", "pid", "start"} <= set(found) else {}
 
 
-START_FIELD = 19  # of /proc/<pid>/stat after the name, which may hold spaces: the start
+START_FIELD = 19  # of /proc/<pid>/stat, counted after the name, which may contain spaces: the start time
 
 
 def process_start(pid: int) -> str:
-    """Return when a process of this machine started, as text; "" where there is no such process."""
+    """Return when a process of this machine started, as text; "" if there is no such process."""
     try:
         if Path("/proc/self/stat").exists():
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[START_FIELD]

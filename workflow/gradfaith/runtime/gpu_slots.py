@@ -1,16 +1,16 @@
-"""Give each job one slot of one GPU before torch looks for devices; it is free again however the job ends.
+"""Give each job one slot of one GPU before torch looks for devices; the slot is free again when the job ends.
 
-Snakemake counts GPUs on one machine but assigns none, so jobs take them themselves. Every slot of every
-device is a lock file in a folder that all runs on the machine share; the process that holds the lock has the
-slot. The system releases a lock with its process, kill -9 included, so no lock is ever stale. Jobs spread
-over the devices first and over their slots second, and wait where all are taken. A lock file is touched every
-hour while it is held, so that programs that clear /tmp by age leave it; one that is removed is made anew.
+Snakemake counts GPUs on one machine but assigns none, so each job takes one itself. Every slot of every device is
+a lock file in a folder that all runs on the machine share. The process that has locked the file has the slot. The
+system releases a lock when its process ends, even after kill -9, so no lock becomes stale. Jobs use all devices
+first, then further slots per device, and wait if all slots are taken. A process touches its lock file every hour,
+so that programs that clear /tmp by age keep it. If the file is removed, the process makes a new one.
 
 Only the devices of CUDA_VISIBLE_DEVICES are used, under the names they have there: two runs that name one
 device differently (0, and GPU-5f6c...) do not see each other. Devices that SLURM allocated are shared among
-the jobs inside that allocation, one device like several. Where SLURM says what the machine calls them
-(SLURM_STEP_GPUS, SLURM_JOB_GPUS), locks go by that number, because each step may call its own device 0. Where
-SLURM allocated none, all jobs of the machine see all devices and share the common locks.
+the jobs inside that allocation. If SLURM gives the machine's numbers of the devices (SLURM_STEP_GPUS,
+SLURM_JOB_GPUS), locks use these numbers, because each step may call its own device 0. If SLURM allocated no
+device, all jobs of the machine see all devices and share the common locks.
 """
 
 import contextlib
@@ -27,22 +27,20 @@ from gradfaith.errors import DeviceMissing
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 LOCK_FOLDER_VARIABLE = "GRADFAITH_LOCKS"
-PRETEND_VARIABLE = (
-    "GRADFAITH_PRETEND"  # for tests: what CUDA_VISIBLE_DEVICES names is handed out though there is no GPU
-)
-COMMON_LOCK_FOLDER = "/tmp/gradfaith-gpus"  # not $TMPDIR, which may be another for every job
-POLL_SECONDS = 0.5  # seconds between two looks
+PRETEND_VARIABLE = "GRADFAITH_PRETEND"  # for tests: assign the devices of CUDA_VISIBLE_DEVICES although there is no GPU
+COMMON_LOCK_FOLDER = "/tmp/gradfaith-gpus"  # not $TMPDIR, which may differ between jobs
+POLL_SECONDS = 0.5  # seconds between two attempts
 TOUCH_SECONDS = 3600.0  # seconds between two touches of a lock that is held
 
 
 @dataclass(frozen=True)
 class GpuSlot:
-    """One slot of one GPU, which a job holds until it ends."""
+    """One slot of one GPU. A job holds it until the job ends."""
 
     device: str
     slot: int
     candidates: tuple[str, ...]  # the devices it was chosen from
-    scheduled: bool = False  # the only device that a scheduler allocated
+    scheduled: bool = False  # it is the only device that a scheduler allocated
 
     def __str__(self) -> str:
         if self.scheduled:
@@ -52,7 +50,7 @@ class GpuSlot:
 
 @dataclass
 class DeviceFacts:
-    """What this process, which is one job, computes on, and how long it waited for a GPU; its record says both."""
+    """The device of this process (one job), and the time that it waited for a GPU; the job record has both."""
 
     device: str = ""
     waited_seconds: float = 0.0
@@ -65,8 +63,8 @@ _held_by_process: dict[str, GpuSlot | list[int]] = {}  # "slot", and the open fi
 def visible_devices(count: Callable[[], int]) -> tuple[str, ...]:
     """Return the devices that jobs may use: those of CUDA_VISIBLE_DEVICES, up to the first invalid one, else all.
 
-    `count` counts all. Of all, only SLURM's where it names fewer; as many are the same devices, renumbered by
-    a container or a cgroup.
+    `count` counts all devices. If SLURM names fewer, only SLURM's are returned. If it names as many, they are the
+    same devices, renumbered by a container or a cgroup.
     """
     variable = os.environ.get(VISIBLE_DEVICES)
     if variable is None:
@@ -78,9 +76,9 @@ def visible_devices(count: Callable[[], int]) -> tuple[str, ...]:
 
 
 def take_slot(devices: Sequence[str], slots: int = 1, say: Callable[[str], None] = lambda _: None) -> GpuSlot:
-    """Wait for one of the `slots` slots of one of `devices`, and make it the only device that CUDA shows.
+    """Wait for a free slot on one of the `devices`, and make this device the only one that CUDA shows.
 
-    A process has one slot for its life: a second call returns the same. `say` receives what goes to the log.
+    Each device has `slots` slots. A process keeps its slot: a second call returns the same. `say` writes to the log.
     """
     earlier = _held_by_process.get("slot")
     if isinstance(earlier, GpuSlot):
@@ -100,7 +98,7 @@ def take_slot(devices: Sequence[str], slots: int = 1, say: Callable[[str], None]
 
 
 def _slurm_devices() -> tuple[str, ...]:
-    """Return the machine's numbers of the devices that SLURM allocated to this step or job, if known."""
+    """Return the machine's numbers of the devices that SLURM allocated to this step or job; empty if unknown."""
     if "SLURM_JOB_ID" not in os.environ:
         return ()
     variable = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
@@ -109,13 +107,13 @@ def _slurm_devices() -> tuple[str, ...]:
 
 
 def _slurm_allocation() -> str | None:
-    """Return the SLURM job whose devices these are; None where every job sees all devices."""
+    """Return the SLURM job that the visible devices belong to; None if every job sees all devices."""
     chosen = VISIBLE_DEVICES in os.environ or _slurm_devices()
     return os.environ.get("SLURM_JOB_ID") if chosen else None
 
 
 def _try_slots(devices: Sequence[str], slots: int, folder: Path) -> GpuSlot | None:
-    allocated = _slurm_devices()  # in the order of CUDA_VISIBLE_DEVICES; a UUID there is already the machine's own name
+    allocated = _slurm_devices()  # in the order of CUDA_VISIBLE_DEVICES; a UUID is already unique on the machine
     plain = len(allocated) == len(devices) and all(device.isdigit() for device in devices)
     names = allocated if plain else devices
     for slot in range(slots):
@@ -145,13 +143,13 @@ def _lock(path: Path) -> int | None:
             if _is_at(file, path):
                 _touch(file)
                 return file
-            os.close(file)  # removed since it was opened: the next job would lock another file of this name
+            os.close(file)  # removed after it was opened: the next job would lock another file of this name
     except OSError as error:
         raise _lock_failed(f"the lock {path} of a GPU cannot be taken", error) from error
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Return whether the open file is still the one of that name."""
+    """Return whether the path still leads to this open file."""
     try:
         return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
@@ -159,19 +157,19 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _touch(file: int) -> None:
-    with contextlib.suppress(OSError):  # another user's file, on a file system that lets only its owner
+    with contextlib.suppress(OSError):  # another user's file; only the owner may touch it on some filesystems
         os.utime(file)
 
 
 def _keep_fresh(path: Path, locks: list[int]) -> None:
     while True:
         time.sleep(TOUCH_SECONDS)
-        with contextlib.suppress(OSError, DeviceMissing):  # looked at again in an hour
+        with contextlib.suppress(OSError, DeviceMissing):  # the next attempt is in an hour
             _refresh(path, locks)
 
 
 def _refresh(path: Path, locks: list[int]) -> None:
-    """Touch the lock that is held; lock a new file where it was removed, if no job was faster."""
+    """Touch the held lock file; if it was removed, lock a new file, unless another job was faster."""
     if _is_at(locks[-1], path):
         _touch(locks[-1])
     elif (anew := _lock(path)) is not None:
@@ -179,8 +177,8 @@ def _refresh(path: Path, locks: list[int]) -> None:
 
 
 def _open_lock(path: Path) -> int:
-    """Open a lock file for writing, which network folders need, or another user's file for reading."""
-    try:  # another user's file cannot be opened for creation in a sticky folder
+    """Open a lock file for writing, as network filesystems require, or another user's file for reading."""
+    try:  # in a sticky folder another user's file cannot be opened with O_CREAT
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except PermissionError:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -195,7 +193,7 @@ def _open_lock(path: Path) -> int:
 
 @contextlib.contextmanager
 def _mode_for_all_users() -> Iterator[None]:
-    """Create files with their final mode: another user could come in before a chmod."""
+    """Create files with their final mode, because another user could open them before a chmod."""
     before = os.umask(0)
     try:
         yield
@@ -204,7 +202,7 @@ def _mode_for_all_users() -> Iterator[None]:
 
 
 def _lock_folder() -> Path:
-    """Make the folder of locks, common to all users, or of one SLURM allocation, which renumbers devices."""
+    """Make the folder of locks: common to all users, or of one SLURM allocation, which renumbers devices."""
     folder = Path(os.environ.get(LOCK_FOLDER_VARIABLE, COMMON_LOCK_FOLDER))
     allocation = _slurm_allocation()
     try:
@@ -215,7 +213,7 @@ def _lock_folder() -> Path:
                 part.mkdir(0o1777, exist_ok=True)
             folder = part
     except OSError as error:
-        raise _lock_failed(f"the folder of GPU locks {folder} cannot be made", error) from error
+        raise _lock_failed(f"the folder of GPU locks {folder} cannot be created", error) from error
     return folder
 
 
@@ -223,5 +221,5 @@ def _lock_failed(problem: str, error: OSError) -> DeviceMissing:
     return DeviceMissing(
         problem=f"{problem}: {error.strerror or error}.",
         reason="Without locks two jobs could take the same GPU.",
-        fix=f"Set {LOCK_FOLDER_VARIABLE} to a folder of this machine, the same for all who use its GPUs.",
+        fix=f"Set {LOCK_FOLDER_VARIABLE} to a local folder that all users of this machine's GPUs share and can write to.",
     )

@@ -1,15 +1,15 @@
 """Surround every job: lock its log, end it when its Snakemake ends, and write its error into the log.
 
-A job keeps its log file open and locked while it lives, so a locked log means a living job: a second job on
-the same outputs is refused, and `gradfaith unlock` counts them. The system releases the lock with the
-process, however it ends. Snakemake deletes the log before each attempt, so a failed attempt keeps its own
-under another name, `<log>.attempt-<time>-<pid>`. A thread watches the Snakemake process that started the job
-and ends the job when that is gone, kill -9 included; a training has a minute to save its state. Every script
-calls `begin()` before it imports anything slow: imports take seconds, in which a Snakemake can end too.
+A job keeps its log file open and locked while it runs, so a locked log means a running job. A second job with the
+same outputs is refused, and `gradfaith unlock` counts the running jobs. The system releases the lock when the process
+ends. Snakemake deletes the log before each attempt, so a failed attempt keeps its own under another name,
+`<log>.attempt-<time>-<pid>`. A thread watches the Snakemake process that started the job, and ends the job when that
+process is gone, even after kill -9. A training then has a minute to save its state. Every script calls `begin()` before
+any slow import, because Snakemake can end during these seconds too.
 
-An error is written to the log and nowhere else, because Snakemake shows the log of a job that failed: once, as
-three lines for an error that a user can fix, with its traceback for any other. Where another attempt would end in
-the same way, the log's last line is NO_RETRY; `runtime/workflow_run.py` reads it in Snakemake's process.
+An error is written to the log only, because Snakemake prints the log of a failed job. An error that a user can fix has
+three lines; any other has its traceback. If a retry would fail in the same way, the log's last line is NO_RETRY, and
+`runtime/workflow_run.py` reads it in Snakemake's process.
 """
 
 import contextlib
@@ -37,27 +37,29 @@ from gradfaith.storage.paths import StudyPaths, job_logs
 
 KEPT_ATTEMPT_LOGS = 5  # failed attempts whose logs are kept
 GRACE_SECONDS = 60.0  # seconds between SIGTERM and SIGKILL
-NO_RETRY = "No other attempt is made: it would end in the same way."  # the last line of such a log
+NO_RETRY = "No other attempt is made, because it would fail in the same way."  # the last line of such a log
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PARENT_VARIABLE = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake that parsed the workflow
 
 
 def prepare_environment(package: Path) -> None:
-    """Set what jobs inherit from Snakemake's process: `package` on the Python path, threads, CUDA's determinism.
+    """Set the environment of all jobs: `package` on the Python path, threads, CUDA's determinism.
 
-    The process is also named to its jobs as their parent, so that they can end with it.
+    It also holds the id of this process, so that jobs can end when Snakemake ends.
     """
     inherited = filter(None, (str(package), os.environ.get("PYTHONPATH")))
     os.environ["PYTHONPATH"] = os.pathsep.join(inherited)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products are not deterministic
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # without it CUDA's matrix products are not deterministic
     os.environ[PARENT_VARIABLE] = f"{os.uname().nodename} {os.getpid()} {process_start(os.getpid())}"
 
 
 def begin() -> None:
-    """Tie this process to the Snakemake that started it; end it at once if that is gone.
+    """End this process when the Snakemake that started it is gone; at once if it is gone already.
 
-    Until `running`, Ctrl-C ends the process without a traceback, as there is nothing to clean up yet.
+    Before `running`, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet.
     """
     _end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -68,7 +70,7 @@ def begin() -> None:
 def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None]:
     """Surround a job's work: `with running(job.log[0]): ...` locks the log and prints into it.
 
-    `record` is called when the work has succeeded, to record what it took.
+    `record` is called when the work has succeeded, to record its time and memory.
     """
     try:
         file = _open_locked_log(Path(log))
@@ -93,7 +95,7 @@ def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None
 
 
 class _Interrupted(KeyboardInterrupt):
-    """A signal asked the job to end."""
+    """A signal requested that the job ends."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -102,14 +104,14 @@ class _Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raise in the block when a signal asks to end, so that drafts are removed; a training catches signals itself."""
+    """Raise in the block on a signal to end, so that temporary files are removed; a training catches signals itself."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise _Interrupted(number)
 
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for number, handler in before.items():
-        if handler in {signal.SIG_DFL, signal.default_int_handler}:  # not where `nohup` and the like ignore it
+        if handler in {signal.SIG_DFL, signal.default_int_handler}:  # not if it is ignored, as under `nohup`
             signal.signal(number, interrupt)
     try:
         yield
@@ -119,7 +121,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _end(file: IO[str], words: str, code: int = 1) -> NoReturn:
-    """End the process with these last words in its log; on standard error where the log cannot take them."""
+    """End the process with this last text in its log; on standard error if the log cannot be written."""
     try:
         print(words, file=file, flush=True)
     except OSError:  # a full disk
@@ -128,7 +130,7 @@ def _end(file: IO[str], words: str, code: int = 1) -> NoReturn:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log; "" where it has none."""
+    """Return the last line of a log; "" if it is empty."""
     try:
         return log.read_text(encoding="utf-8", errors="replace").rstrip("\n").rpartition("\n")[2]
     except OSError:
@@ -138,15 +140,15 @@ def last_line(log: Path) -> str:
 def discard_training_state(card: str) -> None:
     """Remove the checkpoints of a finished training; a job that reads the model calls this.
 
-    That such a job runs means that Snakemake has accepted the model. The checkpoints lie beside the card,
-    which is always of the study at work (or its base, which it trains too); the weights may be another
-    study's, and what lies beside them is not touched. A folder that a training holds stays.
+    When such a job runs, Snakemake has accepted the model. The checkpoints are beside the card, which
+    belongs to the running study (or to its base, which it trains too). The weights may be another
+    study's; files beside them are not touched. A folder that a training has locked stays.
     """
     folder_lock.remove_folder(StudyPaths.training_state(card))
 
 
 def logs_of_living_jobs(folder: Path) -> list[Path]:
-    """List the logs under `folder`, the working directory of Snakemake, that a living job holds."""
+    """List the logs under `folder`, the working directory of Snakemake, that a running job has locked."""
     return [log for log in job_logs(folder) if _is_held(log)]
 
 
@@ -159,7 +161,7 @@ def _open_locked_log(log: Path) -> IO[str]:
     except BlockingIOError:
         raise _job_alive(log) from None
     except OSError:
-        pass  # a filesystem without locks: nothing to hold, the rest still works
+        pass  # a filesystem without locks: everything else still works
     file.truncate(0)
     file.write(f"pid {os.getpid()} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     file.flush()
@@ -167,7 +169,7 @@ def _open_locked_log(log: Path) -> IO[str]:
 
 
 def _link_attempt_log(log: Path) -> Path:
-    """Give this attempt's log a second name, where there are links, and remove the oldest of earlier attempts."""
+    """Give this attempt's log a second name (a hard link, if possible), and remove the oldest logs of attempts."""
     name = log.with_name(f"{log.stem}.attempt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     with contextlib.suppress(OSError):
         for old in sorted(log.parent.glob(f"{glob.escape(log.stem)}.attempt-*"))[: -KEPT_ATTEMPT_LOGS + 1]:
@@ -177,12 +179,12 @@ def _link_attempt_log(log: Path) -> Path:
 
 
 def _keep_record(record: Callable[[], None] | None) -> None:
-    """Record what the job took; a job whose outputs are complete does not fail because this fails."""
+    """Record the job's time and memory. An error here does not fail the job, because its outputs are complete."""
     try:
         if record is not None:
             record()
-    except Exception as error:  # a full disk, a study that was edited meanwhile
-        print(f"what this job took is not recorded: {type(error).__name__}: {error}")  # noqa: T201 - to the job's log
+    except Exception as error:  # a full disk, or a study edited during the job
+        print(f"the time and memory of this job are not recorded: {type(error).__name__}: {error}")  # noqa: T201 - to the job's log
 
 
 def _is_held(log: Path) -> bool:
@@ -199,9 +201,9 @@ def _is_held(log: Path) -> bool:
 def _job_alive(log: Path) -> JobAlive:
     holder = log.read_text(errors="replace").partition("\n")[0] or "pid unknown"
     return JobAlive(
-        problem=f"a job of an earlier run still works ({holder}; its log is {log}).",
-        reason="Two jobs on the same files could mix what they write.",
-        fix="Wait until it ends, or end it; then run `make resume`.",
+        problem=f"a job of an earlier run is still running ({holder}; its log is {log}).",
+        reason="Two jobs that write the same files could mix their outputs.",
+        fix="Wait until it ends, or end that process (`kill <pid>`). Then run `make resume`.",
     )
 
 
@@ -214,13 +216,13 @@ def _end_with_parent() -> None:
         if process_start(parent.pid) == start:
             threading.Thread(target=_wait_for_parent, args=(parent,), daemon=True, name="leash").start()
             return
-    sys.stderr.write(f"the Snakemake that started this job, process {pid}, is gone, and so is the job\n")
+    sys.stderr.write(f"the Snakemake that started this job (process {pid}) is gone, so this job ends too\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait_for_parent(parent: psutil.Process) -> None:
     parent.wait()
-    os.kill(os.getpid(), signal.SIGTERM)  # ends every job but a training, which keeps its state first
+    os.kill(os.getpid(), signal.SIGTERM)  # ends every job; a training saves its state first
     time.sleep(GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)

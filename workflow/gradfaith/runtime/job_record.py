@@ -1,11 +1,11 @@
-"""Record what a finished job took: one small JSON file beside its log, and the reader of these files for `gradfaith cost`.
+"""Record the time and memory of a finished job in a small JSON file beside its log; `gradfaith cost` reads these files.
 
     start_up_seconds    from the start of the process to the start of its work: Python, torch, timm
     seconds             from there to the end, without the seconds of waiting for a GPU
 
 Only a job that succeeds writes its record, so a failed attempt keeps the record of the last success. No rule
-declares the file: it makes nothing stale, and Snakemake does not delete it with a failed job's outputs. A record states its own
-work, so it can be used whatever the study's file says later.
+declares the file: it makes nothing stale, and Snakemake does not delete it with a failed job's outputs. A record
+contains the amount of work, so it stays usable when the study's file changes.
 """
 
 import json
@@ -27,7 +27,7 @@ RECORD_FORMAT = 1
 
 
 class RunningJob(Protocol):
-    """What a record needs of the object that Snakemake hands to a script."""
+    """The attributes that a record reads from the object that Snakemake gives to a script."""
 
     rule: str
     threads: int
@@ -39,28 +39,28 @@ class RunningJob(Protocol):
 
 @dataclass(frozen=True)
 class JobWork:
-    """How much a job computes and writes, and what it is similar to; dag/job_work.py counts it."""
+    """The amount that a job computes and writes, and the kind of job; dag/job_work.py counts it."""
 
     units: float  # its seconds are proportional to this
     amount: float  # the bytes of its outputs are proportional to this
-    network: str = ""  # the timm name of the network that computes
-    side: int = 0  # of the images in pixels; 0: pixels do not count
+    network: str = ""  # the timm name of the job's network
+    side: int = 0  # of the images in pixels; 0: independent of pixels
     kind: str = ""  # variant of the rule: a bundle, a battery
-    least_seconds: float = 0.0  # of all attempts together, where a later attempt resumes an earlier one
+    least_seconds: float = 0.0  # of all attempts together, if a later attempt resumes an earlier one
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What one finished job took."""
+    """Time and memory of one finished job."""
 
     rule: str
     wildcards: Mapping[str, str]
     seconds: float
     start_up_seconds: float
     waited_seconds: float
-    memory_mb: float  # the most that the process held
+    memory_mb: float  # peak memory of the process
     output_bytes: int
-    device: str  # cuda, mps, cpu; "": the job chooses none
+    device: str  # cuda, mps, cpu; "": the job uses no network
     threads: int
     work: JobWork
     format: int = RECORD_FORMAT
@@ -75,7 +75,7 @@ def _process_age() -> float:
 
 @dataclass(frozen=True)
 class JobRecorder:
-    """Measure a job from here on; a call ends the measurement and writes the record."""
+    """Measures a job from its construction on; a call ends the measurement and writes the record."""
 
     job: RunningJob
     work: Callable[[RunningJob], JobWork]
@@ -102,7 +102,7 @@ class JobRecorder:
 
 
 def read_records(root: Path) -> tuple[list[JobRecord], list[str]]:
-    """Read the records of all studies under `root`; notes name those that cannot be used."""
+    """Read the records of all studies under `root`; the notes list the records that cannot be used."""
     found, unreadable, foreign = list[JobRecord](), list[Path](), list[Path]()
     for path in paths.job_logs(root, paths.RECORD_ENDING):
         try:
@@ -114,8 +114,8 @@ def read_records(root: Path) -> tuple[list[JobRecord], list[str]]:
         except (OSError, ValueError, KeyError, TypeError):  # a ValidationError is a ValueError
             unreadable.append(path)
     return found, [
-        *_note_unused(unreadable, root, "cannot be read"),
-        *_note_unused(foreign, root, f"not of format {RECORD_FORMAT}, which this version of GradFaith reads"),
+        *_note_unused(unreadable, root, "it cannot be read"),
+        *_note_unused(foreign, root, f"this version of GradFaith reads format {RECORD_FORMAT}"),
     ]
 
 
@@ -125,7 +125,7 @@ def _note_unused(files: Sequence[Path], root: Path, why: str) -> list[str]:
 
 
 def _peak_memory_mb() -> float:
-    """Return the most memory that this program held; getrusage would count what Snakemake held before it started it."""
+    """Return the peak memory of this program. getrusage would include the memory of the Snakemake that started it."""
     status = Path("/proc/self/status")
     if status.is_file() and (peak := re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.M)):
         return int(peak[1]) / 1e3

@@ -1,15 +1,15 @@
-"""Surround a run, in Snakemake's own process: what it prints of errors, when it retries, how it ends.
+"""Surround a run in Snakemake's own process: print errors once, decide about retries, and end jobs on a signal.
 
-Of a job that fails Snakemake prints an exception of its own with lines of its traceback, then the job's log. Here only the
-log is left, in which the job has written its error. An error that a user can fix is printed without what Snakemake puts
-around it, wherever it was raised. A lock of an earlier run is answered with the command that also looks for living jobs.
+For a failed job, Snakemake prints an exception of its own with lines of its traceback, then the job's log. This module
+leaves only the log, which contains the job's error. An error that a user can fix is printed without Snakemake's text
+around it. If an earlier run left its lock, the message names the command that also looks for running jobs.
 
-Snakemake counts attempts and not reasons. A job whose log ends with `job.NO_RETRY` has none left here.
+Snakemake counts attempts but not reasons. If a job's log ends with `job.NO_RETRY`, this module ends its retries.
 
-SIGTERM would let Snakemake wait for jobs of hours, and so would a SIGINT that reaches Snakemake alone. Here both end the jobs,
-and Snakemake as at Ctrl-C: on a cluster it cancels what it submitted. A second signal kills the jobs.
+On SIGTERM, Snakemake would wait for jobs that take hours; on a SIGINT that reaches only Snakemake, too. Here both signals
+end the jobs, and Snakemake ends as after Ctrl-C: on a cluster it cancels its submitted jobs. A second signal kills the jobs.
 
-Snakemake is not imported: it prints through `logging`, and hands its workflow over in the Snakefile.
+Snakemake is not imported: it prints through `logging`, and the Snakefile passes its workflow object.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from gradfaith.runtime.job import GRACE_SECONDS, NO_RETRY, last_line
 SNAKEMAKE_LOGGER = "snakemake.logging"
 SCRIPT_FOLDER = ".snakemake/scripts/"  # in the command line of every job
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-CTRL_C_SECONDS = 3.0  # seconds that jobs have after Ctrl-C, which reaches them by itself, until they receive SIGTERM
-POLL_SECONDS = 0.2  # seconds between two looks for jobs that still live
+CTRL_C_SECONDS = 3.0  # between Ctrl-C, which jobs receive too, and SIGTERM to them
+POLL_SECONDS = 0.2  # seconds between two checks for running jobs
 
 
 class WorkflowRun(logging.Filter):
-    """Filters what Snakemake prints, and ends its jobs when it is asked to end.
+    """Filters Snakemake's messages, and ends its jobs on a signal.
 
     `workflow` is Snakemake's object of this name. In the Snakefile: `workflow_run = WorkflowRun(workflow)`, and below
     `onstart:` a call of `end_jobs_on_signals`.
@@ -51,11 +51,11 @@ class WorkflowRun(logging.Filter):
         logging.getLogger(SNAKEMAKE_LOGGER).addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether Snakemake prints a record; change its text where an error was wrapped."""
+        """Return whether Snakemake prints a record; replace its text if it wraps a GradFaithError."""
         try:
             return self._judge(record)
-        except Exception as error:  # another version of Snakemake: better its own words than none
-            record.msg = f"{record.msg}\n(workflow_run.py does not know this record: {error!r})"
+        except Exception as error:  # another version of Snakemake: print its own text
+            record.msg = f"{record.msg}\n(workflow_run.py could not filter this message: {error!r})"
             return True
 
     def _judge(self, record: logging.LogRecord) -> bool:
@@ -64,7 +64,7 @@ class WorkflowRun(logging.Filter):
             if event == "job_error":
                 self._end_retries(vars(record)["jobid"])
             _drop_repeated_logs(record, event)
-            return not self._ending  # jobs that were told to end did not fail
+            return not self._ending  # jobs that the signal ended did not fail
         error = sys.exc_info()[1]
         if error is None or record.levelno < logging.ERROR:
             return True
@@ -78,8 +78,8 @@ class WorkflowRun(logging.Filter):
         return known is not None or not (type(error).__name__ == "RuleException" and of_script)
 
     def end_jobs_on_signals(self) -> None:
-        """Catch SIGTERM and SIGINT from here on, unless they are ignored; Snakemake calls this before its first job."""
-        snakemakes_own = signal.getsignal(signal.SIGTERM)  # after it Snakemake starts no further job
+        """Catch SIGTERM and SIGINT from now on, unless they are ignored; Snakemake calls this before its first job."""
+        snakemakes_own = signal.getsignal(signal.SIGTERM)  # it makes Snakemake start no further job
         if callable(snakemakes_own):
             self._start_no_more = lambda: snakemakes_own(signal.SIGTERM, None)
         for number in ENDING_SIGNALS:
@@ -87,7 +87,7 @@ class WorkflowRun(logging.Filter):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        """End the run; a second signal kills the jobs. Another thread prints: this one may hold the printer's lock."""
+        """End the run; a second signal kills the jobs. Another thread prints, because this one may hold the print lock."""
         if self._ending:
             _send(signal.SIGKILL, _job_processes())
             return
@@ -96,15 +96,15 @@ class WorkflowRun(logging.Filter):
         raise KeyboardInterrupt
 
     def _end(self, number: signal.Signals) -> None:
-        self._start_no_more()  # Snakemake's printer swallows a KeyboardInterrupt that meets it
+        self._start_no_more()  # Snakemake's printer swallows a KeyboardInterrupt raised in it
         logging.getLogger(SNAKEMAKE_LOGGER).warning(
-            f"{number.name}: the run ends, and its jobs are asked to end. What is finished stays; the next run continues from there."
+            f"{number.name}: the run and its jobs are ending. Finished results stay; the next run resumes from there."
         )
         time.sleep(CTRL_C_SECONDS if number == signal.SIGINT else 0.0)
         _end_jobs()
 
     def _end_retries(self, failed: object) -> None:
-        """Let Snakemake count the last attempt of a job, or of its group, if its log says that no other is worth making."""
+        """Set a failed job, or its group, to its last attempt if the log states that a retry would fail too."""
         for job in list(self._workflow.scheduler.running):
             parts = [part for part in getattr(job, "jobs", [job]) if part.jobid == failed]
             if any(last_line(Path(log)) == NO_RETRY for part in parts for log in part.log):
@@ -112,10 +112,10 @@ class WorkflowRun(logging.Filter):
 
 
 def _drop_repeated_logs(record: logging.LogRecord, event: str) -> None:
-    """Leave out of a record the logs that say an error again.
+    """Remove from a record the logs that would repeat an error.
 
-    The error of a group names every log, and the error of each of its jobs follows. The log of a cluster's job
-    holds the words of two more Snakemakes, and nothing new where the job itself has said why it failed.
+    The error of a group names every log, and the errors of its jobs follow. The log of a cluster job
+    contains messages of two more Snakemake processes, and nothing new if the job's own log has the error.
     """
     parts = vars(record)
     if event == "group_error":
@@ -125,7 +125,7 @@ def _drop_repeated_logs(record: logging.LogRecord, event: str) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
+    """Yield an error and the chain of its causes."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -136,15 +136,15 @@ def _locked(workflow: Any) -> StillLocked:
     here, named = Path.cwd(), [Path(file) for file in workflow.overwrite_configfiles[:1]]
     study = [f"STUDY={file.relative_to(here) if file.is_relative_to(here) else file}" for file in named]
     return StillLocked(
-        problem=f"an earlier run in {here} still works, or was killed and has left its lock.",
-        reason="Two runs that write the same files would mix them.",
-        fix=f"`{' '.join(['make resume', *study])}` continues if no process of that run lives, else it names them. "
-        "`gradfaith unlock` looks in the same way and starts nothing.",
+        problem=f"an earlier run in {here} is still running, or was killed and left its lock.",
+        reason="Two runs that write the same files would mix their outputs.",
+        fix=f"`{' '.join(['make resume', *study])}` resumes if no process of that run is alive; otherwise it lists them. "
+        "`gradfaith unlock` checks in the same way and only removes the lock.",
     )
 
 
 def _job_processes() -> list[psutil.Process]:
-    """Return the scripts that this Snakemake runs, without the shells around them."""
+    """Return the script processes that this Snakemake runs, without their shells."""
     found = []
     for process in psutil.Process(os.getpid()).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -161,7 +161,7 @@ def _send(number: signal.Signals, processes: list[psutil.Process]) -> None:
 
 
 def _end_jobs() -> None:
-    """Send SIGTERM to every job once, those too that were about to start; SIGKILL what lives after GRACE_SECONDS."""
+    """Send SIGTERM to every job once, also to jobs that are just starting; send SIGKILL after GRACE_SECONDS."""
     told, end = set[psutil.Process](), time.monotonic() + GRACE_SECONDS
     while time.monotonic() < end:
         new = [process for process in _job_processes() if process not in told]

@@ -1,17 +1,17 @@
 """Write files and folders completely or not at all: under a temporary name, forced to disk, then renamed.
 
-`check_writable` tells beforehand, in words, that a folder is read-only: Snakemake's and Python's own errors name a number.
+`check_writable` reports a read-only folder before any work; Snakemake and Python would only give an error number.
 
-What a job computes once, reads often in any order, and may not fit into memory, it keeps in a temporary file:
+A job keeps data that it computes once, reads often in any order, and that may not fit into memory, in a temporary file:
 
     rows = new_rows((2000, 224, 224), np.float32)     zeros at first
     rows[0:128] = maps
-    rows[np.array([5, 3, 5])]                         (3, 224, 224), read then
+    rows[np.array([5, 3, 5])]                         (3, 224, 224), read now
 
-This file lies in the folder for temporary files (`TMPDIR`), has no name, and is gone with the object. It is read and
-written by rows, never mapped, so that its pages do not count as memory of the process. An array of few bytes stays in
-memory: a file would only cost time. Cost: a copy per row that is taken, as indexing an array by numbers costs; and the
-array's size on that disk.
+The file is in the folder for temporary files (`TMPDIR`), has no name, and disappears with the object. It is read and
+written by rows, never mapped, so its pages do not count as memory of the process. A small array stays in memory,
+because a file would only cost time. Cost: one copy of every row that is read, as for indexing an array with a list,
+and the array's size on disk.
 """
 
 import errno
@@ -50,8 +50,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         if _is_disk_full(error):
             raise CannotWrite(
                 problem=f"{path} could not be written: {error.strerror or error}.",
-                reason="The disk, or your share of it, is full; half a file would look like a result.",
-                fix="Free space (`keep:` in the study says what may go) and run again: what was finished stays finished.",
+                reason="The disk or your quota is full. No partial file is left, because it would look like a result.",
+                fix="Free disk space (the study's `keep:` names the outputs that it may delete), then run again: finished jobs are not repeated.",
             ) from error
         raise
     finally:
@@ -60,7 +60,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a folder to fill; it replaces `path`, and what lay there, if the block ends without error."""
+    """Yield a folder to fill. It replaces `path` and its contents if the block ends without error."""
     path = Path(path)
     suffix = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     draft, before = (path.with_name(f".{path.name}.{suffix}.{end}") for end in ("tmp", "old"))
@@ -73,8 +73,8 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise CannotWrite(
             problem=f"{path} could not be written: {error.strerror or error}.",
-            reason="Half of its files would look like a result, so none was left.",
-            fix="Free space, or name a folder that can be written to.",
+            reason="Some of its files would look like a complete result, so none is left.",
+            fix="Free disk space, or name a folder that you can write to.",
         ) from error
     finally:
         if before.exists() and not path.exists():
@@ -84,20 +84,20 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
 
 
 def check_writable(folders: Iterable[Path]) -> None:
-    """Raise CannotWrite if files cannot be made in one of these folders, which need not exist yet."""
+    """Raise CannotWrite if files cannot be created in one of these folders, which need not exist yet."""
     for folder in sorted(set(folders)):
         place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             raise CannotWrite(
                 problem=f"{folder} cannot be written to: {place.absolute()} {_why_not_writable(place)}.",
-                reason="Results, logs and what is fetched are files, and a job that cannot make its files fails.",
-                fix=f"Make {place} writable (chmod, or mount it read-write), or work in a copy of the project that you may change.",
+                reason="Jobs write results, logs and downloads there, and would fail.",
+                fix=f"Make {place} writable (chmod, or mount it read-write), or work in a copy of the project that you can write to.",
             )
 
 
 def _why_not_writable(place: Path) -> str:
     if not place.is_dir():
-        return "is no folder"
+        return "is not a folder"
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         return "is on a read-only file system"
     found = place.stat()
@@ -128,7 +128,7 @@ class DeferredErrorFile(io.FileIO):
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
-        except OSError as error:  # to a length the disk or a limit does not allow
+        except OSError as error:  # the disk or a quota does not allow this length
             self.error = self.error or error
             return size or 0
 
@@ -139,7 +139,7 @@ class DeferredErrorFile(io.FileIO):
 
 
 def _is_disk_full(error: OSError) -> bool:
-    # HDF5 raises a plain OSError without errno; the number is in its text
+    # HDF5 raises a plain OSError without errno; its text contains the number
     return error.errno in DISK_FULL_ERRORS or any(f"errno = {number}," in str(error) for number in DISK_FULL_ERRORS)
 
 
@@ -160,9 +160,9 @@ class ScratchRows:
         self._row_bytes = self.dtype.itemsize * int(np.prod(shape[1:]))
         self._file: Any = TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as this object
         try:
-            self._file.truncate(len(self) * self._row_bytes)  # what is never written is zero, and takes no room
+            self._file.truncate(len(self) * self._row_bytes)  # unwritten rows are zero, and take no disk space
         except OSError as error:
-            raise self._failed("made", error.strerror or str(error)) from error
+            raise self._failed("created", error.strerror or str(error)) from error
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -173,7 +173,7 @@ class ScratchRows:
         for first, last in _runs(numbers):
             self._file.seek(int(numbers[first]) * self._row_bytes)
             if self._file.readinto(found[first:last]) < (last - first) * self._row_bytes:
-                raise self._failed("read", "it was cut")
+                raise self._failed("read", "it is truncated")
         return found
 
     def __setitem__(self, rows: slice | NDArray[np.int64], values: NDArray[Any]) -> None:
@@ -186,17 +186,17 @@ class ScratchRows:
             except OSError as error:
                 raise self._failed("written", error.strerror or str(error)) from error
             if written < (last - first) * self._row_bytes:
-                raise self._failed("written", "no room is left")
+                raise self._failed("written", "no space is left")
 
     def _failed(self, what: str, problem: str) -> CannotWrite:
         return CannotWrite(
             problem=f"a temporary file in {gettempdir()} could not be {what}: {problem}.",
-            reason=f"It holds {len(self) * self._row_bytes / 1e6:.0f} MB that need not fit into memory.",
-            fix="Free space there, or set TMPDIR to a folder on a larger disk, and run again.",
+            reason=f"It holds {len(self) * self._row_bytes / 1e6:.0f} MB that may not fit into memory.",
+            fix="Free disk space there, or set TMPDIR to a folder on a larger disk. Then run again.",
         )
 
 
 def _runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return where consecutive numbers begin and end: one read each."""
+    """Return start and end of each run of consecutive numbers; a run is read at once."""
     ends = [*(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
     return list(zip([0, *ends[:-1]], ends, strict=True)) if len(numbers) else []

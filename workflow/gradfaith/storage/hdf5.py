@@ -1,10 +1,10 @@
-"""Write and read the HDF5 stores of images and of maps: complete or not there, checked when opened.
+"""Write and read the HDF5 stores of images and of maps. A store is complete or absent, and checked when opened.
 
-    images.h5   pixels (n, c, h, w) uint8 and one mask (n, h, w) per region; of "parts" a number per pixel
-    maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, the seconds they took, notes
+    images.h5   pixels (n, c, h, w) uint8, and one mask (n, h, w) per region; for "parts" a part number per pixel
+    maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, their seconds, notes
 
-A row of a map store is one (image, target class). A constant map is "degenerate", one that is not finite is
-"failed"; both are kept as they came.
+A row of a map store is one (image, target class). A constant map has status "degenerate", a map that is not finite
+has status "failed"; both are stored unchanged.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from gradfaith.storage.hdf5_file import (
 )
 from gradfaith.storage.map_info import STATUSES, MapInfo, from_attributes, status_of
 
-# of a stamp: what decides the maps' values, and makes the digest; device, threads and versions do not
+# of a stamp: the part that decides the maps' values and enters the digest; device, threads and versions do not
 DECIDING = ("arch", "seed", "bundle", "images_digest", "weights_sha256", "settings", "code")
 
 
@@ -67,7 +67,7 @@ class ImageWriter(StoreWriter):
         self._disk.check()
 
     def describe(self, **attributes: Any) -> None:
-        """Write the numbers that describe all images: mean, std and digest are required."""
+        """Write attributes of all images: mean, std and digest are required."""
         self._file.attrs.update(fixed_texts(attributes))
 
     def _close(self) -> None:
@@ -109,11 +109,11 @@ class MapWriter(StoreWriter):
         seconds: float,
         notes: Mapping[str, NDArray[np.float32]] | None = None,  # each (n,)
     ) -> None:
-        """Write a batch of one method's maps, for the rows from `start`; it took `seconds`."""
+        """Write a batch of one method's maps, for the rows from `start`; `seconds` is its computing time."""
         group = self._file.require_group(f"methods/{label}")
         if "maps" not in group:
             rows = 1 if info.grid == "input" else min(256, self._rows)
-            chunk = (rows, 1, *maps.shape[2:])  # of one copy: copies are read one by one
+            chunk = (rows, 1, *maps.shape[2:])  # one copy per chunk: copies are read one by one
             group.create_dataset("maps", (self._rows, *maps.shape[1:]), "f4", chunks=chunk, **GZIP)
             group.create_dataset("status", (self._rows, info.copies), "u1", **CHECKED)
             group.create_dataset("seconds", (self._rows,), "f4", **CHECKED)
@@ -156,7 +156,7 @@ class ImageStore(StoreReader):
         return pixels
 
     def mask(self, region: str, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # (n, h, w), (n,)
-        """Read a region of some images, and for which of them it is known."""
+        """Read the masks of a region for some images, and for which of them it is known."""
         if region not in self.regions:
             return np.zeros((len(ids), *self.size), dtype=bool), np.zeros(len(ids), dtype=bool)
         return self._rows(f"masks/{region}", ids).astype(bool), self._rows(f"present/{region}", ids).astype(bool)
@@ -172,7 +172,7 @@ class ImageStore(StoreReader):
 
 
 class MapStore(StoreReader):
-    """The maps of one cell, open for reading: by method's label, copy and row."""
+    """The maps of one cell, open for reading by method label, copy and row."""
 
     kind = "maps"
 
@@ -201,11 +201,11 @@ class MapStore(StoreReader):
         return status
 
     def notes(self, label: str) -> dict[str, NDArray[np.float32]]:  # each (n,)
-        """Read a method's own diagnostics, a number per map, by name."""
+        """Read a method's own diagnostics: name -> one number per map."""
         names = self._file[f"methods/{label}"].get("notes", {})
         return {name: self.read(f"methods/{label}/notes/{name}") for name in names}
 
     def seconds(self, label: str) -> NDArray[np.float32]:  # (n,)
-        """Read the seconds that each row of a method took."""
+        """Read the computing time of each row of a method, in seconds."""
         seconds: NDArray[np.float32] = self.read(f"methods/{label}/seconds")
         return seconds

@@ -1,8 +1,8 @@
-"""An HDF5 file that is complete or not there, and checked when opened; the stores of hdf5.py are such files.
+"""Write and read HDF5 files that are complete or absent, and checked when opened; the stores of hdf5.py are such files.
 
-A flipped bit is found: chunks and headers have checksums, texts have a fixed length (HDF5 keeps texts of varying length
-where nothing is checked), and the names of all groups and datasets are written down, because a group whose index is
-damaged shows fewer members and no error. Whatever h5py raises on reading becomes a BrokenStore.
+Flipped bits are detected: chunks and headers have checksums. Texts have a fixed length, because HDF5 stores texts of
+variable length without a checksum. The names of all groups and datasets are stored too, because a group with a damaged
+index shows fewer members and no error. Every error that h5py raises on reading becomes a BrokenStore.
 """
 
 import json
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenStore
 from gradfaith.storage.atomic import DeferredErrorFile, replacing
-from gradfaith.storage.identity import STORE_FORMAT, Identity
+from gradfaith.storage.identity import STORE_FORMAT, Identity, advise_replacement
 
 CHECKED: Mapping[str, Any] = {"fletcher32": True}  # a checksum per chunk, compared when it is read
 GZIP: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True, **CHECKED}
-BLOCK_ROWS = 64  # rows that are read at once where all are
-CACHED = 1 << 20  # bytes of unpacked chunks, of every dataset that is read
+BLOCK_ROWS = 64  # rows per read when all are read
+CACHED = 1 << 20  # bytes of unpacked chunks kept per open dataset
 WITH_CHECKSUMS = ("v110", "v110")  # the format in which HDF5 checks its own headers
-# what reading a damaged file raises
+# errors that h5py raises on a damaged file
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
 
 
 class StoreWriter:
-    """An HDF5 file being written; it gets its name only when the block ends without error and it is complete."""
+    """An HDF5 file being written. It receives its name when the block ends without error and the file is complete."""
 
     def __init__(self, path: Path | str, kind: str, stamp: Mapping[str, Any], made_from: Mapping[str, str]) -> None:
         self.path = Path(path)
@@ -40,7 +40,7 @@ class StoreWriter:
         self._head = {"kind": kind, "format": STORE_FORMAT, "stamp": text, "identity": identity.to_json()}
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # a disk can be full before the first row
+        with ExitStack() as stack:  # the disk can be full before the first row
             self._disk = stack.enter_context(DeferredErrorFile(stack.enter_context(replacing(self.path)), "w+"))
             self._file = stack.enter_context(h5py.File(self._disk, "w", libver=WITH_CHECKSUMS))
             self._file.attrs.update(fixed_texts(self._head))
@@ -61,10 +61,10 @@ class StoreWriter:
             self._disk.check()
 
     def _begin(self) -> None:
-        """Write what a file holds before its first row."""
+        """Write everything that comes before the first row."""
 
     def _write_column(self, name: str, values: list[str] | NDArray[Any]) -> None:
-        """Write a column; text in a fixed length, because HDF5 keeps no checksum of text of varying length."""
+        """Write a column; text in a fixed length, because HDF5 has no checksum for text of variable length."""
         array = np.array([text.encode() for text in values], np.bytes_) if isinstance(values, list) else values
         dtype = h5py.string_dtype("utf-8", max(1, array.itemsize)) if array.dtype.kind == "S" else array.dtype
         self._file.create_dataset(name, data=array.astype(dtype), **CHECKED)
@@ -74,7 +74,7 @@ class StoreWriter:
 
 
 class StoreReader:
-    """An open store: complete, of this version's format, and in its place."""
+    """An open store: complete, of this format version, and at its own path."""
 
     kind = ""  # any
 
@@ -84,20 +84,20 @@ class StoreReader:
             raise missing_store(path)
         try:
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CACHED)
-            self._datasets: dict[str, h5py.Dataset] = {}  # kept open, so that a chunk of many rows is unpacked once
+            self._datasets: dict[str, h5py.Dataset] = {}  # kept open, so that a chunk with many rows is unpacked once
             self._load(plain_texts(self._file.attrs))
         except DAMAGE as error:
             raise broken_store(path, str(error)) from error
 
     def _load(self, attributes: Mapping[str, Any]) -> None:
-        """Check and read what is needed before the first row."""
+        """Check and read everything that is needed before the first row."""
         found = attributes.get("kind"), attributes.get("format"), bool(attributes.get("complete", False))
         if found != (self.kind or found[0], STORE_FORMAT, True):
             self._file.close()
             words = "kind {}, format {}, complete {}".format(*found)
             raise broken_store(self.path, f"{words}; expected {self.kind}, {STORE_FORMAT}, True")
         if attributes["contents"] != _contents(self._file):
-            raise broken_store(self.path, "not all that was written is found")
+            raise broken_store(self.path, "some of its groups or datasets are missing")
         self.stamp: dict[str, Any] = json.loads(attributes["stamp"])
         self.identity, self.digest = Identity.from_json(attributes["identity"]), str(attributes["digest"])
         self.identity.check_place(self.path)
@@ -122,7 +122,7 @@ class StoreReader:
             raise broken_store(self.path, str(error)) from error
 
     def read_rows(self, name: str, rows: slice | NDArray[np.int64], *rest: int) -> Any:
-        """Read rows in any order; HDF5 itself reads rising ones only, and a slice faster than a list."""
+        """Read rows in any order; HDF5 itself requires increasing row numbers, and reads a slice faster than a list."""
         if isinstance(rows, slice):
             return self.read(name, (rows, *rest))
         unique, back = np.unique(rows, return_inverse=True)
@@ -132,7 +132,7 @@ class StoreReader:
 
 
 def read_identity(path: Path | str) -> tuple[Identity, str]:
-    """Return what a store is, and the digest of what it holds."""
+    """Return the identity of a store, and the digest of its contents."""
     with StoreReader(path) as store:
         return store.identity, store.digest
 
@@ -146,14 +146,14 @@ def read_all(path: Path | str) -> None:
 
 
 def _contents(file: h5py.File) -> str:
-    """Return the names of all groups and datasets; a group whose index is damaged seems to have fewer."""
+    """Return the names of all groups and datasets; a group with a damaged index shows fewer."""
     names: list[str] = []
     file.visit(names.append)
     return json.dumps(sorted(names))
 
 
 def fixed_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes with texts in a fixed length, which lie where HDF5 keeps a checksum."""
+    """Return attributes with texts in a fixed length, which HDF5 stores with a checksum."""
     return {
         name: np.array(value.encode(), h5py.string_dtype("utf-8", max(1, len(value.encode()))))
         if isinstance(value, str)
@@ -170,8 +170,8 @@ def plain_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def incomplete_store(path: Path, problem: str) -> BrokenStore:
     return BrokenStore(
         problem=f"{path}: {problem}.",
-        reason="What was not written would be read as zeros.",
-        fix="This is a fault of the workflow: please report it with the log.",
+        reason="Missing rows would be read as zeros.",
+        fix="This is an error in GradFaith: please report it with the log.",
     )
 
 
@@ -179,13 +179,13 @@ def missing_store(path: Path | str) -> BrokenStore:
     return BrokenStore(
         problem=f"there is no file {path}.",
         reason="A store is one HDF5 file, such as results/<study>/maps/<arch>/seed-<s>/<bundle>.h5.",
-        fix="Name one that is there, or run the study that makes it.",
+        fix="Name an existing file, or run the study that writes it.",
     )
 
 
 def broken_store(path: Path | str, problem: str) -> BrokenStore:
     return BrokenStore(
         problem=f"{path}: {problem}.",
-        reason="A store is written whole or not at all, so this one was cut, edited, or made by another version.",
-        fix=f"Delete {path} and run again: only what is missing is computed.",
+        reason="GradFaith writes complete stores only, so this one was truncated, edited, or written by another version.",
+        fix=advise_replacement(path),
     )

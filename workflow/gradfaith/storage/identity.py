@@ -1,11 +1,11 @@
-"""Say what a table or a store is: of which study, model and cell, and from which files it was made.
+"""Describe the identity of a table or store: its study, model and cell, and the files from which it was made.
 
-Every table and every store carries its identity, and every reader compares it with the place that the file lies in: a
-file of another seed, architecture or study that was copied there is an error, not a number. `made_from` holds the
-digests of the files that were read to make it; storage/origins.py compares them with the files beside it.
+Every table and store contains its identity. Every reader compares it with the path of the file, so a file that was
+copied from another seed, architecture or study raises an error. `made_from` contains the digests of the input files;
+storage/origins.py compares them with the files beside it.
 
-The format versions are here, where neither h5py nor pyarrow is imported, so that every rule can have the version of what
-it writes among its parameters: files of an older format are made again, not refused.
+The format versions are here, because this module imports neither h5py nor pyarrow. So every rule can have the format
+version of its outputs among its params, and files of an older format are computed again instead of refused.
 """
 
 import json
@@ -20,7 +20,7 @@ from gradfaith.storage.paths import RESULTS, StudyPaths
 TABLE_FORMAT = 2
 STORE_FORMAT = 4
 CARD_FORMAT = 2  # of a model's card.json
-KINDS = (  # what StudyPaths calls them
+KINDS = (  # as StudyPaths calls them
     "manifest", "groups", "links", "splits", "images", "card", "predictions", "maps", "faithfulness",
     "faithfulness_curves", "localization", "agreement", "across", "randomisation", "scores", "curves", "estimates",
     "contrasts", "ranks", "meta", "classification",
@@ -29,7 +29,7 @@ KINDS = (  # what StudyPaths calls them
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file is; empty: it has none of this, or does not lie where a study keeps such files."""
+    """The identity of a file; fields are empty if unknown, or if the path is outside a study's folders."""
 
     kind: str = ""
     study: str = ""
@@ -41,7 +41,7 @@ class Identity:
 
     @classmethod
     def of_place(cls, path: Path | str) -> "Identity":
-        """Return what a file is by the path that it lies at."""
+        """Return the identity that belongs to a path."""
         text = Path(path).as_posix()
         for kind, pattern in PATTERNS.items():
             if match := pattern.search(text):
@@ -60,21 +60,29 @@ class Identity:
         return json.dumps(asdict(self), sort_keys=True)
 
     def check_place(self, path: Path | str) -> None:
-        """Raise an error unless a file with this identity may lie at `path`; elsewhere than in a study it may."""
+        """Raise an error if a file with this identity does not belong at `path`; outside a study any file may."""
         expected = self.of_place(path)
         names = ["kind", "arch", "seed", "bundle", "battery", *(["study"] if self.study and expected.study else [])]
         if expected.kind and any(getattr(self, name) != getattr(expected, name) for name in names):
             raise ForeignFile(
-                problem=f"{path} holds {self}; {expected} is expected there.",
-                reason="What belongs to another study, model or cell would be counted under this one's name.",
-                fix=f"Delete {path} and run again, or put the right file there.",
+                problem=f"{path} contains {self}, but {expected} belongs there.",
+                reason="Numbers of another study, model or cell would appear under this name.",
+                fix=advise_replacement(path),
             )
 
     def __str__(self) -> str:
-        """Return the identity in words, as errors give it: maps of resnet18, seed 1, bundle cams, study phantom."""
+        """Return the identity as text for messages: maps of resnet18, seed 1, bundle cams, study phantom."""
         parts = [f"of {self.arch}" if self.arch else "", f"seed {self.seed}" if self.seed is not None else ""]
         parts += [f"{name} {value}" for name in ("bundle", "battery", "study") if (value := getattr(self, name))]
-        return " ".join([self.kind or "a file of no study", ", ".join(filter(None, parts))]).strip()
+        return " ".join([self.kind or "a file outside any study", ", ".join(filter(None, parts))]).strip()
+
+
+def advise_replacement(*paths: Path | str) -> str:
+    """Return the fix for unusable files: delete them if they are a study's results, which Snakemake can compute again."""
+    names = " and ".join(str(path) for path in paths)
+    if all(RESULTS in Path(path).absolute().parts[:-2] for path in paths):
+        return f"Delete {names} and run again: Snakemake computes only missing files."
+    return f"Replace {names} by an undamaged copy, or name a file of results/<study>/."
 
 
 WILDCARDS = {"arch": "[^/]+", "seed": r"\d+", "bundle": "[^/.]+", "battery": "[^/.]+"}

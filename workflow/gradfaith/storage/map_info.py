@@ -1,14 +1,14 @@
-"""Describe a method's stored maps, and say of each map whether it is constant or not finite.
+"""Describe a method's stored maps, and return for each map whether it is constant or not finite.
 
-"Constant", status "degenerate", means: the map's range is below a millionth of its size, the rounding of
-single precision (metrics/maps/evaluate.py). It is tested twice:
+A map is constant, status "degenerate", if its range is below a millionth of its largest absolute value, which is the
+rounding error of single precision (metrics/maps/evaluate.py). This is tested twice:
 
-    here                        the map as its method computed it, raw, signed, on its own grid
-    metrics/maps/evaluate.py    what a metric reads of it: the positive part, or the absolute values where the study
+    here                        the map as its method computed it: raw, signed, on its own grid
+    metrics/maps/evaluate.py    the part that a metric reads: the positive part, or the absolute values if the study
                                 says so, at the image's size; a map without a positive value is constant there
 
-So a map that is degenerate here is so in every score, and one that is ok here may still be degenerate for
-metrics: its positive part is empty, or (only evaluated maps are cut off there) smaller than 1e-12.
+So a map that is degenerate here is degenerate in every score. A map that is ok here may still be degenerate for
+metrics: its positive part is empty or smaller than 1e-12 (this limit applies to evaluated maps only).
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,22 @@ from numpy.typing import NDArray
 from gradfaith import vocabulary
 from gradfaith.vocabulary import CONSTANT_RANGE, Grid, Reading
 
-STATUSES = tuple(status for status in vocabulary.STATUSES if status != "undefined")  # a score may be that, no map
+STATUSES = tuple(
+    status for status in vocabulary.STATUSES if status != "undefined"
+)  # a score can be undefined, a map cannot
 
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What a reader must know about a method's maps before it uses them."""
+    """The properties of a method's maps that a reader needs."""
 
     method: str
     layer: str
     grid: Grid
     signed: bool
     copies: int
-    score: str = ""  # which output of the class is explained: its logit, log-odds or margin; empty for controls
-    reading: Reading = "positive"  # what metrics and figures read of signed maps
+    score: str = ""  # the explained output of the class: logit, log-odds or margin; empty for controls
+    reading: Reading = "positive"  # the part of signed maps that metrics and figures read
 
 
 def from_attributes(attributes: Any) -> MapInfo:

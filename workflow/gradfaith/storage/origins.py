@@ -1,10 +1,10 @@
-"""Check that the inputs of a job belong together: each lies in its place, and none was made from another file than lies beside it.
+"""Check that the inputs of a job belong together: each has its own path, and none was made from another version of a file.
 
     origins = check_inputs(job.input)
     parquet.write(job.output[0], table, schema, origins)
 
-`origins` holds the digest of every input, and of what the inputs were made from. What is written carries it on, so that a
-table of estimates still knows the images, weights and maps behind it.
+`origins` contains the digest of every input and of the files that the inputs were made from. The output stores it, so
+a table of estimates still identifies the images, weights and maps behind it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from gradfaith.errors import BrokenDocument, ForeignFile
 from gradfaith.storage import hdf5_file, json_file, parquet
-from gradfaith.storage.identity import Identity
+from gradfaith.storage.identity import Identity, advise_replacement
 
 
 def check_inputs(paths: Iterable[Path | str]) -> dict[str, str]:
-    """Return path -> digest of the tables, stores and cards among `paths`, and of all files that these were made from.
+    """Return path -> digest of the tables, stores and cards among `paths`, and of all files behind them.
 
     Raises:
-        ForeignFile: a file belongs elsewhere, or was made from another version of a file than a second one.
+        ForeignFile: a file belongs to another path, or two files were made from different versions of a third.
     """
     digests: dict[str, str] = {}
-    source: dict[str, str] = {}  # path -> the file that says so: the file itself, or one that was made from it
+    source: dict[str, str] = {}  # path -> the file that states its digest: itself, or one that was made from it
     for path in map(str, paths):
         read = next((reader for end, reader in READERS.items() if path.endswith(end)), None)
         if read is None:
-            continue  # a report or a weight file: the card holds the digest of the weights
+            continue  # a report or a weight file: the card contains the digest of the weights
         identity, digest = read(path)
         identity.check_place(path)
         for name, found in {path: digest, **identity.made_from}.items():
@@ -44,8 +44,8 @@ def read_card_identity(path: Path | str) -> tuple[Identity, str]:
     except (ValueError, LookupError, TypeError) as error:
         raise BrokenDocument(
             problem=f"{path} is not the card of a model: {error}.",
-            reason="Without its card nobody knows what the weights belong to.",
-            fix="Delete the model's folder and run again.",
+            reason="The card states the study, architecture and seed of the weights.",
+            fix=advise_replacement(Path(path).parent),
         ) from error
 
 
@@ -57,12 +57,12 @@ READERS: Mapping[str, Callable[[Path | str], tuple[Identity, str]]] = {
 
 
 def _made_from_another(name: str, first: str, second: str) -> ForeignFile:
-    """Return the error of two files that disagree on the content of a third, or of one that disagrees with that itself."""
+    """Return the error for two files made from different versions of a third, or for one made from another version."""
     older = [path for path in (first, second) if path != name]
-    one = f"{older[0]} was made from another {name} than the one that is there"
+    one = f"{older[0]} was made from another version of {name} than the present one"
     both = f"{' and '.join(older)} were made from different versions of {name}"
     return ForeignFile(
         problem=f"{both if len(older) == 2 else one}.",
         reason="Numbers of two different computations would be mixed.",
-        fix=f"Delete {' and '.join(older)} and run again: only what is missing is computed.",
+        fix=advise_replacement(*older),
     )

@@ -1,4 +1,4 @@
-"""Write and read the Parquet tables: complete or not there, with the columns of their schemas, checked when read.
+"""Write and read Parquet tables. A table is complete or absent, has the columns of its schema, and is checked when read.
 
 A schema names the columns that a table must have; it may have more. The file also stores the format's version and the
 table's identity (storage/identity.py).
@@ -18,7 +18,7 @@ from pandas.api.types import union_categoricals
 
 from gradfaith.errors import BrokenTable, GradFaithError
 from gradfaith.storage.atomic import replacing
-from gradfaith.storage.identity import TABLE_FORMAT, Identity
+from gradfaith.storage.identity import TABLE_FORMAT, Identity, advise_replacement
 
 VERSION_KEY, IDENTITY_KEY, SHAPE_KEY = b"gradfaith_format", b"gradfaith_identity", b"gradfaith_shape"
 Schema = Mapping[str, str]
@@ -76,9 +76,9 @@ def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapp
 def writing(
     path: Path | str, schema: Schema, made_from: Mapping[str, str] | None = None
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield a function that adds rows to a table; they are written in groups, so that few are held at once.
+    """Yield a function that adds rows to a table. Rows are written in groups, so that few are in memory at once.
 
-    The table is there, complete, when the block ends without error.
+    The table exists, complete, when the block ends without error.
     """
     identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
     with replacing(path) as draft, ExitStack() as stack:
@@ -87,12 +87,12 @@ def writing(
         groups.close()
 
 
-ROWS_HELD = 5_000  # of a table, before they are written as a group
+ROWS_HELD = 5_000  # of a table in memory, before they are written as a group
 
 
 @dataclass
 class _RowGroups:
-    """A Parquet file that is written group by group, and the rows that wait for the next group."""
+    """A Parquet file that is written group by group, and the rows of the next group."""
 
     path: Path
     draft: Path
@@ -101,23 +101,23 @@ class _RowGroups:
     closes: ExitStack
     waiting: list[pd.DataFrame] = field(default_factory=list)
     file: pq.ParquetWriter | None = None
-    first: pa.Schema | None = None  # of the first group: that of the file
+    first: pa.Schema | None = None  # the schema of the first group, and so of the file
     rows: int = 0
 
     def add(self, frame: pd.DataFrame) -> None:
         missing = [name for name in self.schema if name not in frame]
         if missing:
             raise BrokenTable(
-                problem=f"{self.path} was to be written without {', '.join(missing)}.",
-                reason="Its readers rely on these columns.",
-                fix="This is a fault of the workflow: please report it with the log.",
+                problem=f"{self.path} cannot be written: columns {', '.join(missing)} are missing.",
+                reason="Readers of this table need these columns.",
+                fix="This is an error in GradFaith: please report it with the log.",
             )
         self.waiting.append(frame)
         if sum(map(len, self.waiting)) >= ROWS_HELD:
             self._write()
 
     def close(self) -> None:
-        """Write the rows that wait, and what the table is; a table of no rows has one group without rows."""
+        """Write the remaining rows and the table's identity; a table without rows has one empty group."""
         if self.waiting or self.file is None:
             self._write()
         assert self.file is not None
@@ -127,7 +127,7 @@ class _RowGroups:
         self.file.add_key_value_metadata({key: text.encode() for key, text in own.items()})
 
     def _write(self) -> None:
-        """Write the rows that wait as a group, the schema's columns first and of their types."""
+        """Write the waiting rows as a group, the schema's columns first and of their types."""
         frame = pd.concat(self.waiting or [empty(self.schema)])
         self.waiting.clear()
         kinds = {name: "str" for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
@@ -143,7 +143,7 @@ class _RowGroups:
 
 
 def read(path: Path | str, schema: Schema) -> pd.DataFrame:
-    """Read a table and check that this version wrote it, that it lies in its place, and that it has the columns of its schema."""
+    """Read a table, and check its format version, its path and its columns."""
     with _opened(path, schema) as (file, shape):
         frame: pd.DataFrame = file.read().to_pandas()
         if _shape(len(frame), frame) != shape:
@@ -152,7 +152,7 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
 
 
 def read_columns(path: Path | str, schema: Schema, columns: Sequence[str]) -> pd.DataFrame:
-    """Read some columns of a table, checked like those of `read`; texts are categories, which take a tenth of the memory."""
+    """Read some columns of a table, checked as in `read`; texts become categories, which need a tenth of the memory."""
     texts = [name for name in columns if schema[name] == "str"]
     with (
         _opened(path, schema) as (_, shape),
@@ -165,13 +165,13 @@ def read_columns(path: Path | str, schema: Schema, columns: Sequence[str]) -> pd
 
 
 def _join_columns(parts: list[pd.Series]) -> pd.Series:
-    """Join the parts of a column; their categories differ, as each group has those of its own rows."""
+    """Join the parts of a column. Their categories differ, because each group has only those of its rows."""
     categorical = isinstance(parts[0].dtype, pd.CategoricalDtype)
     return pd.Series(union_categoricals(parts)) if categorical else pd.concat(parts, ignore_index=True)
 
 
 def read_groups(path: Path | str, schema: Schema) -> Iterator[pd.DataFrame]:
-    """Yield a table's rows group by group, checked like those of `read`; the rows of one `add` are in one group."""
+    """Yield a table's rows group by group, checked as in `read`; the rows of one `add` are in one group."""
     with _opened(path, schema) as (file, shape):
         rows = 0
         for number in range(file.num_row_groups):
@@ -186,7 +186,7 @@ def read_groups(path: Path | str, schema: Schema) -> Iterator[pd.DataFrame]:
 
 @contextmanager
 def _opened(path: Path | str, schema: Schema) -> Iterator[tuple[pq.ParquetFile, str]]:
-    """Open and check a table; yield it with the shape that it was written with. A block that cannot read it ends as BrokenTable."""
+    """Open and check a table; yield it with its shape when written. An error in the block becomes BrokenTable."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.metadata.metadata
@@ -204,12 +204,12 @@ def _opened(path: Path | str, schema: Schema) -> Iterator[tuple[pq.ParquetFile, 
 
 
 def _shape(rows: int, frame: pd.DataFrame) -> str:
-    """Return rows, columns and types of a table: the file says them where no checksum is."""
+    """Return rows, columns and types of a table; the file states them in a part that has no checksum."""
     return json.dumps([rows, [[name, str(kind)] for name, kind in frame.dtypes.items()]])
 
 
 def read_identity(path: Path | str) -> tuple[Identity, str]:
-    """Return what a table is, and the SHA-256 of its file; reads no row."""
+    """Return the identity of a table, and the SHA-256 of its file; no row is read."""
     try:
         with Path(path).open("rb") as file:
             metadata = pq.read_metadata(file).metadata
@@ -225,7 +225,7 @@ def _identity(path: Path | str, metadata: Mapping[bytes, bytes] | None) -> Ident
     metadata = metadata or {}
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
     if version != str(TABLE_FORMAT):
-        raise _broken(path, f"its format is {version}, this version reads {TABLE_FORMAT}")
+        raise _broken(path, f"its format is {version}; this version of GradFaith reads {TABLE_FORMAT}")
     try:
         return Identity.from_json(metadata[IDENTITY_KEY].decode())
     except (ValueError, LookupError, TypeError) as error:
@@ -239,7 +239,7 @@ def read_all(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
 
 
 def read_manifest_with_parts(manifest: Path | str, splits: Path | str) -> pd.DataFrame:
-    """Read a manifest and the part of the split that each of its images is in, as one table."""
+    """Read a manifest, with each image's part of the split as a column."""
     return read(manifest, MANIFEST).merge(read(splits, SPLITS), on="image_id")
 
 
@@ -254,13 +254,13 @@ def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
     for path in paths:
         identity, _ = read_identity(path)
         if identity.seed is None:
-            raise _broken(path, "it does not say of which model it is")
+            raise _broken(path, "it does not state which model it belongs to")
         frames.append(read(path, schema).assign(arch=identity.arch, seed=identity.seed))
     return pd.concat(frames, ignore_index=True)
 
 
 def _changed(path: Path | str) -> BrokenTable:
-    return _broken(path, "its columns or its rows are not those that were written")
+    return _broken(path, "its columns or rows differ from those that were written")
 
 
 def _unreadable(path: Path | str, error: Exception) -> BrokenTable:
@@ -270,6 +270,6 @@ def _unreadable(path: Path | str, error: Exception) -> BrokenTable:
 def _broken(path: Path | str, problem: str) -> BrokenTable:
     return BrokenTable(
         problem=f"{path}: {problem}.",
-        reason="A table is written whole or not at all, so this one was cut, edited, or made by another version.",
-        fix=f"Delete {path} and run again: only what is missing is computed.",
+        reason="GradFaith writes complete tables only, so this one was truncated, edited, or written by another version.",
+        fix=advise_replacement(path),
     )

@@ -1,12 +1,12 @@
-"""Say where every file lies, for the rules and for every reader: no other module builds a path by hand.
+"""Return the path of every file, for rules and readers. No other module builds paths.
 
     config/       studies and datasets, one YAML file each
-    resources/    what comes in: fetched datasets and pretrained weights
-    results/      what goes out: one folder per study
+    resources/    inputs: fetched datasets and pretrained weights
+    results/      outputs: one folder per study
 
-A study with a base takes data, models and predictions from the base's folder; one that evaluates another study's models
-reads their weights there and writes its own cards. Rules use strings with wildcards in braces; functions that take `root`,
-the working directory, return `Path`s below it.
+A study with a base uses the data, models and predictions in the base's folder. A study that evaluates another study's
+models reads the weights there, and writes its own cards. Rules use strings with wildcards in braces; functions that
+take `root`, the working directory, return `Path`s below it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ TENSORBOARD_EVENTS = "events"  # folder beside a model's weights
 
 
 def named_study_file(root: Path, study: str) -> Path:
-    """Return the file in which a study of this name is looked for first."""
+    """Return the first file in which GradFaith looks for a study of this name."""
     return root / STUDIES / f"{study}.yaml"
 
 
@@ -43,7 +43,7 @@ def dataset_names(root: Path) -> list[str]:
 
 
 def fetched_images(dataset: str) -> str:
-    """Return the folder that a dataset's fetched images lie in."""
+    """Return the folder of a dataset's fetched images."""
     return raw_folder(Path(RESOURCES, dataset)).as_posix()
 
 
@@ -58,12 +58,12 @@ def download_folder(dataset_folder: Path) -> Path:
 
 
 def private_key(dataset: str) -> Path:
-    """Return the key under which the names of a private dataset are hashed."""
+    """Return the file of the key with which the names of a private dataset are hashed."""
     return Path(RESOURCES, dataset, "private.key")
 
 
 def raw_digests(dataset: str) -> Path:
-    """Return the file that remembers the digests of a dataset's raw files between runs."""
+    """Return the file that stores the digests of a dataset's raw files between runs."""
     return Path(RESOURCES, dataset, ".digests.json")
 
 
@@ -94,7 +94,7 @@ def declared_results(root: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """Paths of one study, relative to the working directory, as the rules use them."""
+    """The paths of one study, relative to the working directory, as the rules use them."""
 
     study: str
     home: str  # the study that owns data, cards and predictions: the base, or the study itself
@@ -126,7 +126,7 @@ class StudyPaths:
     def trained_splits(self) -> str:
         return self._trained("data/splits.parquet")
 
-    # data and models, shared with studies whose base this is
+    # data and models, shared with studies that have this study as base
     @property
     def manifest(self) -> str:
         return self._home("data/manifest.parquet")
@@ -181,7 +181,7 @@ class StudyPaths:
 
     @staticmethod
     def training_state(beside: str) -> Path:
-        """Return the folder of a training's checkpoints; Snakemake, which deletes outputs of failed jobs, must not know it."""
+        """Return the folder of a training's checkpoints. It is no output, because Snakemake deletes outputs of failed jobs."""
         return Path(beside).with_name(TRAINING_STATE)
 
     @staticmethod
@@ -190,7 +190,7 @@ class StudyPaths:
 
     @staticmethod
     def fetched(dataset: str) -> str:
-        """Return the record of what was fetched for a dataset."""
+        """Return the record of a dataset's fetched files."""
         return f"{RESOURCES}/{dataset}/fetched.json"
 
     def raw_listing(self, dataset: str) -> str:
@@ -206,10 +206,10 @@ class StudyPaths:
 
     @staticmethod
     def beside(output: str, suffix: str) -> str:
-        """Return where the log or the benchmark of a job lies that writes into resources/: beside its output."""
+        """Return the log or benchmark of a job that writes into resources/: a file beside its output."""
         return str(Path(output).with_suffix(suffix))
 
-    # this study's own
+    # of this study only
     @property
     def maps(self) -> str:
         return self._own(f"maps/{ARCH_AND_SEED}/{{bundle}}.h5")
@@ -276,7 +276,7 @@ class StudyPaths:
     def table(self, table: str, suffix: str) -> str:
         return self._own(f"tables/{table}.{suffix}")
 
-    # logs and benchmarks: of a rule, with the names of its wildcards, in folders as its outputs lie
+    # logs and benchmarks, named after the rule and its wildcards
     def log(self, rule: str, *wildcards: str) -> str:
         return self._own(f"logs/{self._stem(rule, *wildcards)}.log")
 
@@ -291,6 +291,6 @@ class StudyPaths:
 
     @staticmethod
     def _stem(rule: str, *wildcards: str) -> str:
-        """Return the path of a job below `logs/`; a label holds no `/` and no `.`, so no two jobs share one."""
+        """Return the path of a job below `logs/`; labels contain no `/` and no `.`, so paths are unique."""
         parts = {"arch": "/{arch}", "seed": "/seed-{seed}", "bundle": "/{bundle}", "battery": ".{battery}"}
         return rule + "".join(parts[name] for name in wildcards)
