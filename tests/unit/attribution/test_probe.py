@@ -31,7 +31,7 @@ def hiera() -> Classifier:
 def test_the_last_block_of_a_class_token_network_has_no_gradient_and_its_norm_is_named(vit: Classifier) -> None:
     with pytest.raises(LayerUnusable, match="exactly zero at 36 of its 36 positions") as refusal:
         probe(vit, "blocks.-1")
-    assert refusal.value.fix == '"blocks.2.norm1" works: set `layer: blocks.2.norm1`.'
+    assert refusal.value.fix == "Set `layer: blocks.2.norm1`, which works."
     assert probe(vit, "blocks.2.norm1") == (6, 6)
     assert probe(vit, "blocks.1") == (6, 6)
 
@@ -159,14 +159,14 @@ def test_cells_in_their_places_are_accepted() -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_layer_whose_cells_stand_elsewhere_is_refused_and_the_one_before_it_named(order: str) -> None:
-    with pytest.raises(LayerUnusable, match="moves the wrong cells when a patch of the image changes") as refusal:
+    with pytest.raises(LayerUnusable, match="changes at the wrong cells when a patch of the image changes") as refusal:
         probe(places(ORDERS[order]), "order")
     assert '"stem" works' in refusal.value.fix
-    assert "each cell stands for its part of the image" in refusal.value.reason
+    assert "each cell belongs to its part of the image" in refusal.value.reason
 
 
 def test_a_class_token_behind_the_patches_is_found_by_the_shift_of_one() -> None:
-    with pytest.raises(LayerUnusable, match="has its tokens one place off"):
+    with pytest.raises(LayerUnusable, match="has its tokens shifted by one"):
         probe(places(CELLS, kind="tokens"), "order")
 
 
@@ -184,7 +184,7 @@ def test_in_raster_order_the_tokens_of_hiera_would_be_refused(
 ) -> None:
     monkeypatch.setattr(taps, "_token_order", lambda *_: ())
     for block in (0, 2, 9):
-        with pytest.raises(LayerUnusable, match="moves the wrong cells"):
+        with pytest.raises(LayerUnusable, match="changes at the wrong cells"):
             probe(hiera, f"blocks.{block}")
     assert probe(hiera, "blocks.11") == (3, 3)
 

@@ -34,7 +34,7 @@ def net() -> torch.nn.Module:
 @both
 def test_fewer_than_two_samples_for_each_superpixel_are_refused_unless_asked_for(name: str) -> None:
     method, how = registry.load("methods", name), {"segments": 40, "samples": 30}
-    with pytest.raises(MethodUndefined, match="30 samples are asked for, of images of about 40 superpixels"):
+    with pytest.raises(MethodUndefined, match="samples is 30, for images with about 40 superpixels"):
         compute_maps(method, net(), IMAGES, TARGET, how=how)
     found = compute_maps(method, net(), IMAGES, TARGET, how=how | {"allow_underdetermined": True})
     assert (found.diagnostics["superpixels"] > 15).all()

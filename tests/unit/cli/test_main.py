@@ -110,7 +110,7 @@ def test_methods_say_for_which_networks_they_are(
 ) -> None:
     ask(monkeypatch, root, "methods", "--arch", "test_resnet.r160_in1k", "--study", "tests/workflow/tiny.yaml")
     said = capsys.readouterr().out
-    assert "not for net-b: more follows the layer than average pooling and one linear layer" in _lines_of(said, "cam")
+    assert "not for net-b: other modules than average pooling and one linear layer" in _lines_of(said, "cam")
     assert "defined for test_resnet.r160_in1k, net-a" in _lines_of(said, "cam")
     token = _lines_of(said, "token_gradcam")  # at a layer of its own
     assert "defined for net-b" in token

@@ -62,7 +62,7 @@ def test_the_gradient_of_a_class_is_shared_by_its_outputs(classifier: Classifier
 def test_a_method_that_needs_a_linear_head_is_refused_where_a_class_has_several_outputs() -> None:
     single, settings = FIVE.with_class_map([[4], [1], [0]]), {"cam": GRADCAM | {"use": "cam"}}
     bound_method.probe_methods(build_classifier(single), typed_methods(settings))
-    with pytest.raises(MethodUndefined, match="a class is made of several outputs"):
+    with pytest.raises(MethodUndefined, match="a class combines several outputs"):
         bound_method.probe_methods(build_classifier(FIVE.with_class_map(MAP)), typed_methods(settings))
 
 

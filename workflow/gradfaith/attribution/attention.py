@@ -1,16 +1,16 @@
-"""Read every block's attention in a transformer, and its gradient: one forward and one backward for all blocks.
+"""Read the attention of every block of a transformer, and its gradient: one forward and one backward for all blocks.
 
     attention = record_attention(classifier, images)    plain attention and a hook per block, for this forward only
     attention.for_target(target).gradients()            d score / d A of every block
 
-A is the output of the softmax, (heads, t, t), read at timm's dropout after it; fused kernels never form it. The first
-block's A is replaced by a leaf tensor that requires a gradient, while every parameter is frozen, so the graph holds only
-what follows. Gradients are total: the attention of a block also changes what later blocks do.
+A is the output of the softmax, (heads, t, t), read at timm's dropout after it; fused kernels never compute it. The first
+block's A is replaced by a leaf tensor that requires a gradient, while every parameter is frozen. So the graph contains only
+the operations after it. Gradients are total: the attention of a block also changes the output of later blocks.
 
-`check_attention` says whether these are defined for a network. Every block must attend once, with rows that sum to
-one, among the same tokens, and nothing else may attend. The head must read the class token (two with distillation) or
-the mean of the patches; the gradient at the last block shows which. Cost: blocks x heads x t^2 numbers per image,
-twice: 2 x 22 MB for ViT-B at 224 px.
+`check_attention` returns whether these are defined for a network. Every block must attend once, among the same tokens, with
+rows that sum to one, and nothing else may attend. The head must read the class token (two with distillation) or the mean of
+the patches; the gradient at the last block shows which. Cost: blocks x heads x t^2 numbers per image, twice: 2 x 22 MB for
+ViT-B at 224 px.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from gradfaith.vocabulary import Score
 
 TOKENS_READ: dict[str, TokensRead] = {"token": "class", "avg": "patches"}
 FUSED_FLAG = "fused_attn"  # timm's flag for fused attention
-MAX_ROW_SUM_ERROR = 1e-2  # how far a row's sum may be from one; bfloat16 rounds by 0.4 %
+MAX_ROW_SUM_ERROR = 1e-2  # tolerance of a row's sum around one; bfloat16 rounds by 0.4 %
 
 
 class AttentionPass:
@@ -38,9 +38,9 @@ class AttentionPass:
         self.net, self.weights, self.logits = net, weights, logits
 
     def for_target(self, classes: Tensor, *, rows: ImageRows | None = None, kind: Score = "logit") -> Attention:
-        """Return the attention for one class per image, or per image in `rows`. May be repeated for other classes."""
+        """Return the attention for one class per image, or per image in `rows`. It can be called again for other classes."""
         layout = taps.layout_of_shape(self.net, "blocks", (self.weights[0].shape[-1], 1))
-        assert layout is not None  # for tokens it returns a layout or raises an error
+        assert layout is not None  # for tokens, it returns a layout or raises an error
         return Attention(
             weights=[_rows_in_single_precision(weights.detach(), rows) for weights in self.weights],
             gradients=cache(partial(self._gradients, classes, rows, kind)),
@@ -150,7 +150,7 @@ def _rows_in_single_precision(found: Tensor, rows: ImageRows | None) -> Tensor:
 
 @contextmanager
 def _plain_attention(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Switch timm's fused attention off; on leaving, it is as it was."""
+    """Switch timm's fused attention off inside the block, and restore it afterwards."""
     fused = [module for module in modules if getattr(module, FUSED_FLAG, False)]
     try:
         for module in fused:

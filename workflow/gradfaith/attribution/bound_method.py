@@ -1,7 +1,7 @@
-"""Bind the methods of a study to one network: find their layers, check their requirements, pass them their inputs.
+"""Bind the methods of a study to one network: find their layers, check their requirements, pass their inputs.
 
-A method that combines maps (`refine`) names another method in its option `of`. That method is run at every layer of
-the stack with the options `of_options`, and its maps are passed on from the configured layer to the deepest.
+A method that combines maps (`refine`) names another method in its option `of`. The named method runs with the options
+`of_options` at every layer of the stack. Its maps are passed on in order, from the configured layer to the deepest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ class BoundMethod:
     inner_module: ModuleType | None  # the method whose maps this one combines
     options: Mapping[str, Any]
     layer: str
-    layers: tuple[str, ...]  # the layers that it taps, from the configured one to the deepest
+    layers: tuple[str, ...]  # the tapped layers, from the configured one to the deepest
     score: Score
     reading: Reading
     shuffled: bool
@@ -66,12 +66,12 @@ class BoundMethod:
         return "nothing" in self.declared.needs
 
     def map_info(self, copies: int) -> MapInfo:
-        """Return the description of its maps for a map store."""
+        """Return the description of the method's maps for a map store."""
         layers, declared, score = "+".join(self.layers), self.declared, "" if self.is_control else self.score
         return MapInfo(self.name, layers, declared.grid, declared.signed, copies, score, self.reading)
 
     def attribute(self, call: MethodCall) -> Tensor | MapsWithDiagnostics:  # (n, h, w)
-        """Compute the maps, in the method's native resolution."""
+        """Compute the maps in the method's native resolution."""
         if self.inner_module is None:
             return _attribute(self.module, call, self.layer, **self.options)
         inner_options = self.options.get("of_options", {})
@@ -114,9 +114,9 @@ def bind_methods(classifier: Classifier, settings: Mapping[str, MethodSettings])
 def probe_methods(
     classifier: Classifier, settings: Mapping[str, MethodSettings], probed: set[str] | None = None
 ) -> None:
-    """Raise an error, before any training, for a method that has no map on this network.
+    """Raise an error before any training if a method has no map on this network.
 
-    Each layer is probed once. Layers in `probed` are left out, and those that were found to work are added to it.
+    Each layer is probed once. Layers in `probed` are skipped, and usable layers are added to it.
     """
     done = set[str]() if probed is None else probed
     for method in bind_methods(classifier, settings):

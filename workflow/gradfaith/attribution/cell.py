@@ -1,17 +1,16 @@
 """Compute the maps of one cell: every method of a bundle, for every selected image, for the predicted and the true class.
 
-Images are selected by part of the split; optionally only those that the model gets right, or a number drawn evenly by group.
+Images are selected by part of the split. Optionally, only correctly classified images are selected, or a number of images
+drawn evenly by group.
 
-Methods share passes (attribution/shared_passes.py): one forward with all their layers tapped, and one short backward
-for each target and kind of score. The time of a shared pass is divided equally among all maps made from it
-(attribution/time_ledger.py). Controls receive the images, the organ and the grid only. Where a map has a shuffled
-control, `copies` copies of it are made with permuted positions (`shuffle_maps`). Every random stream
-depends on the study's seed, the model, the method, the image and the copy, and on nothing else: no two models share a
-stream, and neither order nor batch size changes one.
+Methods share passes (attribution/shared_passes.py): one forward with all their layers tapped, and one short backward for
+each target and kind of score. The time of a shared pass is divided equally among all maps made from it
+(attribution/time_ledger.py). Controls receive only the images, the organ and the grid. If a map has a shuffled control,
+`copies` copies with permuted positions are made of it (`shuffle_maps`). Every random stream depends only on the study's
+seed, the model, the method, the image and the copy. So no two models share a stream, and order and batch size change none.
 
-The store of a cell has one row per image and class: first all predicted classes, then the true classes of the images
-that the model got wrong. `provenance_stamp` describes what the maps were made from, so that a number can be traced
-back to its images and code.
+The store of a cell has one row per image and class: first all predicted classes, then the true classes of the misclassified
+images. `provenance_stamp` describes what the maps were made from, so that every number can be traced to images and code.
 """
 
 import platform
@@ -47,25 +46,25 @@ from gradfaith.vocabulary import SHUFFLED, Grid, Score
 
 
 def select_images(predictions: pd.DataFrame, selection: ImageSelection, seed: int) -> pd.DataFrame:
-    """Return the rows of the predictions that are explained, in their order.
+    """Return the rows of the predictions whose images are explained, in their order.
 
-    With `max_images`, groups take turns, and the images of a group come in a seeded order. So every model of the study
-    explains the same images where `only_correct` is false.
+    With `max_images`, groups take turns, and the images of a group have a seeded order. So every model of the study
+    explains the same images if `only_correct` is false.
     """
     selected, only_correct = predictions[predictions["part"].isin(selection.parts)], selection.only_correct
     if only_correct:
         selected = selected[selected["correct"]]
     if selected.empty:
         raise StudyInvalid(
-            problem=f"explain: of parts {', '.join(selection.parts)} no image is left{' that the model gets right' if only_correct else ''}.",
-            reason="Maps of no image measure nothing.",
-            fix="Name a part that has images, or set explain.only_correct to false.",
+            problem=f"explain: parts {', '.join(selection.parts)} have no {'correctly classified ' if only_correct else ''}image.",
+            reason="Without images there are no maps to measure.",
+            fix="Set explain.parts to parts that have images, or set explain.only_correct to false.",
         )
     return sample_evenly(selected, selection.max_images, seed)
 
 
 def sample_evenly(selected: pd.DataFrame, max_images: int | None, seed: int) -> pd.DataFrame:
-    """Return at most `max_images` rows, in their order; a smaller number selects a subset of what a larger one does."""
+    """Return at most `max_images` rows, in their order; a smaller number selects a subset of a larger one's rows."""
     if max_images is None or len(selected) <= max_images:
         return selected.reset_index(drop=True)
     draw = selected["image_id"].map(lambda image: rng.seed(seed, "explain", image))
@@ -76,7 +75,7 @@ def sample_evenly(selected: pd.DataFrame, max_images: int | None, seed: int) -> 
 
 ReadPixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
 ReadOrgan = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
-MIN_PASS_ROWS = 8  # rows of a method's own pass; where fewer fit beside several images, the batch of images is halved
+MIN_PASS_ROWS = 8  # rows of a method's own pass; if fewer fit beside several images, the batch of images is halved
 STAMPED_PACKAGES = ("torch", "timm", "numpy", "h5py")
 
 
@@ -94,7 +93,7 @@ class MapChunk:
 
 @dataclass(frozen=True)
 class TargetRows:
-    """The target classes of some images of a batch: the predicted class of all, or the true one where it differs."""
+    """The target classes of some images of a batch: the predicted class of all, or the true class where it differs."""
 
     ids: Sequence[str]
     rows: Tensor  # (n,) in the batch
@@ -121,7 +120,7 @@ class MapCell:
     table: pd.DataFrame  # the rows of the store, from `map_rows`
     methods: Sequence[BoundMethod]
     key: tuple[object, ...]  # the study's seed and the model; the first part of the key of every random stream
-    copies: int  # of every shuffled map
+    copies: int  # number of shuffled copies per map
     batch_limit: BatchLimit
     organ: ReadOrgan | None = None
     probe_layers: bool = True  # raise an error for a layer that gives no map
@@ -138,7 +137,7 @@ class MapCell:
         layers = tapped_layers(self.methods)
         curved = any("curvature" in method.needs for method in self.methods)
         organ = None if self.organ is None else torch.from_numpy(self.organ(targets[0].ids)).to(self._device)
-        grids = self.grids  # probed before the first graph: a probe touches weights that are zero
+        grids = self.grids  # probed before the first graph, because a probe changes weights that are zero
         pass_rows, ledger = self._rows_per_pass(len(images)), TimeLedger(partial(self.read_clock, self._device))
         with shared_passes.open_shared_passes(
             self.classifier, images, layers, chunk=pass_rows, curved=curved, ledger=ledger
@@ -200,16 +199,16 @@ class MapCell:
 
     @cached_property
     def _batch(self) -> AdaptiveBatch:
-        """How many images go through the network at once."""
+        """The number of images per pass of the network."""
         return AdaptiveBatch(self.batch_limit, self._device)
 
     def _rows_per_pass(self, images: int) -> AdaptiveBatch:
-        """Return how many rows a method's own pass takes beside a batch of images; a smaller batch leaves more room."""
+        """Return the rows of a method's own pass beside a batch of images; a smaller batch leaves more memory."""
         return self._batch.for_kind(images, minimum=MIN_PASS_ROWS if images > 1 else 1)
 
     @cached_property
     def grids(self) -> Mapping[str, tuple[int, int]]:
-        """Height and width of every layer's grid; raise an error for a tapped layer that gives no map."""
+        """Height and width of every layer's grid; an error is raised for a tapped layer without a map."""
         tapped = tapped_layers(self.methods)
         layers = dict.fromkeys(layer for method in self.methods for layer in (method.layer, *method.layers))
         for layer in tapped if self.probe_layers else ():
@@ -220,9 +219,9 @@ class MapCell:
 def shuffle_maps(maps: Tensor, generators: Sequence[Generator], grid: Grid) -> Tensor:  # (n, h, w) -> (n, h, w)
     """Return one shuffled copy of each map, each drawn from its own generator.
 
-    Native maps: the cells of the layer's grid are permuted, before any upsampling. Input maps: the map is rolled by a
-    random offset other than (0, 0). A shuffled map keeps its values, its resolution and its smoothness, and loses only
-    where the values lie. To permute the pixels of a smooth map would destroy the smoothness, too: a biased control.
+    Native maps: the cells of the layer's grid are permuted before any upsampling. Input maps: the map is rolled by a
+    random offset other than (0, 0). A shuffled map keeps its values, resolution and smoothness, and loses only the
+    positions. Permuting the pixels of a smooth map would also destroy its smoothness, a biased control.
     """
     shuffle = _permute_cells if grid == "native" else _roll
     return torch.stack([shuffle(map_, generator) for map_, generator in zip(maps, generators, strict=True)])
@@ -254,7 +253,7 @@ class HasDigest(Protocol):
 def provenance_stamp(
     wildcards: Any, settings: ExplainSettings, code: str, images: HasDigest, card: Path, model: Classifier
 ) -> dict[str, Any]:
-    """Return the stamp of a map store: the part that readers check, and the part that makes it reproducible."""
+    """Return the stamp of a map store: the part that readers check, and the part for reproducing it."""
     parameter_device = next(model.parameters()).device
     return {
         "arch": wildcards.arch,

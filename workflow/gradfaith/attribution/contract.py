@@ -1,25 +1,25 @@
-"""The contract of attribution methods and controls: what they declare, and what inputs they receive.
+"""Define the contract of attribution methods and controls: their declarations and their inputs.
 
 A method is one file. Its stem is the method's name, and it has a `METHOD` and a function `attribute`:
 
     METHOD = Method(needs=("layer",), grid="native", signed=False, backwards=1, cite="jiang2021")
     def attribute(tap: Tap, *, <options>) -> Tensor: ...                                        # (n, h, w)
 
-`needs` says what `attribute` receives: one argument for each word, in this order.
+`needs` lists the arguments of `attribute`, one per word, in this order.
 
     "layer"       a Tap: activation and gradient of one layer
     "curvature"   a Curvature: the second derivative of the score at that layer, along a direction
-    "head"        a HeadInputs: scores of changed activations of that layer, without the layers before it
-    "image"       an ImageInputs: the images, and the score and its gradient for any changed images
+    "head"        a HeadInputs: scores of modified activations of that layer, without the layers before it
+    "image"       an ImageInputs: the images, and the score and its gradient for any modified images
     "attention"   an Attention: every block's attention and its gradient
     "maps"        a LayerMaps: maps of the method named by the option `of`, at a layer and all deeper ones
     "nothing"     a ControlInputs: the images, the organ, and the grid of the study's layer; for controls
 
-All of them describe one batch, with one target class per image. `requires` names what a network must be for the
-method to be defined; attribution/requirements.py checks it, and GradFaith refuses the method elsewhere, before any
-training. `grid` is "native" (the layer's own) or "input" (the image's). `signed` says whether negative values mean
-something. A count of passes is a number or a word: an option's name, "channels", or "windows" (of occlusion), with a
-number added where needed ("steps + 2"). `limits` are conditions on the options' names (config/options.py).
+All of them describe one batch, with one target class per image. `requires` names the properties that a network must have
+for the method to be defined. attribution/requirements.py checks them before any training, and refuses the method if one is
+missing. `grid` is "native" (the layer's own) or "input" (the image's). `signed` states whether negative values have a
+meaning. A count of passes is a number or a word: an option's name, "channels", or "windows" (of occlusion), with a number
+added if needed ("steps + 2"). `limits` are conditions on the options' names (config/options.py).
 Maps are raw: only `metrics/maps/evaluate.py` rescales them.
 """
 
@@ -36,30 +36,30 @@ from gradfaith.vocabulary import NEED_MODULES, SCORES, Grid, Score
 
 Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
 Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
-ImageRows = Tensor  # (m,) indices of images: for each of m changed copies, the image that it is a copy of
-# A slice of the m changed copies -> those copies, built when they are needed, so that they never all exist at once.
+ImageRows = Tensor  # (m,) indices of images: the original of each of m modified copies
+# A slice of the m modified copies -> these copies, built when needed, so that they never all exist at once.
 BuildCopies = Callable[[slice], Tensor]
-# A name for the result, and the function of one image (c, h, w) -> one result per image, in a list.
+# A name for the result, and a function of one image (c, h, w) -> a list of one result per image.
 ComputePerImage = Callable[[Hashable, Callable[[Tensor], Any]], list[Any]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """The declaration of a method or control; the contract tests check it against the code."""
+    """The declaration of a method or control. The contract tests compare it with the code."""
 
     needs: tuple[Need, ...]
     grid: Grid
     signed: bool
     requires: tuple[Trait, ...] = ()
-    forwards: int | str = 0  # whole forward passes per map, beyond the one the bundle shares
-    backwards: int | str = 0  # per map: through the head only for a layer, to the image for an image
+    forwards: int | str = 0  # complete forward passes per map, in addition to the bundle's shared one
+    backwards: int | str = 0  # backward passes per map: through the head for a layer, to the image for an image
     head_passes: int | str = 0  # forward passes of the head alone, per map
-    scores: tuple[Score, ...] = SCORES  # the scores that it can explain
-    seeded: bool = False  # draws random numbers, from the generators it is given
-    targeted: bool = True  # the map depends on the class it explains
-    default_layer: str = ""  # a word of models/layers.py, used unless the study names a layer; "": the architecture's
+    scores: tuple[Score, ...] = SCORES  # the scores that the method can explain
+    seeded: bool = False  # draws random numbers from its generators
+    targeted: bool = True  # the map depends on the explained class
+    default_layer: str = ""  # a name in models/layers.py, used unless the study names a layer; "": the architecture's
     cite: str = ""
-    differs: str = ""  # where we differ from the source, in one sentence
+    differs: str = ""  # the difference to the source, in one sentence
     limits: tuple[str, ...] = ()  # conditions on its options: "steps >= 1"
 
 
@@ -74,7 +74,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Hessian-vector products: for each image the second derivative of the score by the activation, times v."""
+    """Hessian-vector products: for each image, the second derivative of the score by the activation, times v."""
 
     hessian_product: Callable[[Tensor], Tensor]  # v (n, c, h, w) -> H v (n, c, h, w)
 
@@ -83,23 +83,23 @@ class Curvature:
 class HeadInputs:
     """The part of the network that follows the layer."""
 
-    # Index of the image, number m of copies, changed activations (m, c, h, w) -> their scores (m,).
+    # Index of the image, number m of copies, modified activations (m, c, h, w) -> their scores (m,).
     scores: Callable[[int, int, BuildCopies], Tensor]
 
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images, their target classes, and functions that run the model on changed copies of the images."""
+    """Images, their target classes, and functions that run the model on modified copies of the images."""
 
     images: Tensor  # (n, c, h, w) in [0, 1]
     target: Tensor  # (n,)
     generators: Sequence[Generator]  # one per image, on the CPU: the same numbers on every device
-    scores: Callable[[BuildCopies, ImageRows], Tensor]  # changed images (m, c, h, w) -> (m,)
-    gradients: Callable[[BuildCopies, ImageRows], Tensor]  # changed images -> gradients of their scores (m, c, h, w)
+    scores: Callable[[BuildCopies, ImageRows], Tensor]  # modified images (m, c, h, w) -> (m,)
+    gradients: Callable[[BuildCopies, ImageRows], Tensor]  # modified images -> gradients of their scores (m, c, h, w)
     image_gradient: Callable[[], Tensor]  # (n, c, h, w) of the unchanged images, computed once for all methods
     network: nn.Module  # images -> a score for every class (n, k)
     mean: Tensor | None = None  # the grey that the network's normalisation subtracts
-    per_image: ComputePerImage = field(kw_only=True)  # a result per image, shared by all methods that use its name
+    per_image: ComputePerImage = field(kw_only=True)  # a result per image; methods that use the same name share it
 
 
 TokensRead = Literal["class", "patches"]  # which tokens a classifier reads
@@ -109,15 +109,15 @@ TokensRead = Literal["class", "patches"]  # which tokens a classifier reads
 class Attention:
     """The attention weights of every block of a transformer, and their gradients."""
 
-    weights: Sequence[Tensor]  # per block (n, heads, t, t); each row sums to 1: what a token attends to
+    weights: Sequence[Tensor]  # per block (n, heads, t, t); each row sums to 1: the attention of one token to all
     gradients: Callable[[], Sequence[Tensor]]  # of the score by the weights; computed once for all methods
     prefix_tokens: int  # number of tokens before the patches: class, distillation, registers
-    class_tokens: int  # how many of these a classifier reads that reads the class token
+    class_tokens: int  # number of them that a classifier with a class-token head reads
     tokens_read: TokensRead
     grid: tuple[int, int]  # of the patches
 
     def read_weights(self) -> Tensor:  # (1, t)
-        """Return the weight of each token in what the classifier reads; the weights sum to 1."""
+        """Return the weight of each token in the classifier's input; the weights sum to 1."""
         row = torch.zeros_like(self.weights[0][:1, 0, 0])
         read = slice(0, self.class_tokens) if self.tokens_read == "class" else slice(self.prefix_tokens, None)
         row[:, read] = 1 / row[:, read].shape[1]
@@ -138,24 +138,24 @@ class LayerMaps:
 
 @dataclass(frozen=True)
 class ControlInputs:
-    """What a control may use: the images, the organ and the grid of a layer, but not the model."""
+    """The inputs of a control: the images, the organ and the grid of a layer, but not the model."""
 
     images: Tensor  # (n, c, h, w) in [0, 1]
     grid: tuple[int, int]  # of the study's layer
     generators: Sequence[Generator]  # one per image
-    organ: Tensor | None = None  # (n, h, w) bool, where the dataset knows it
+    organ: Tensor | None = None  # (n, h, w) bool, if the dataset has it
 
 
 @dataclass(frozen=True)
 class MapsWithDiagnostics:
-    """Maps with named numbers per image that say how far to trust each: a completeness error, a fit, a count."""
+    """Maps with named diagnostics per image: a completeness error, a fit, a count."""
 
     maps: Tensor  # (n, h, w)
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (n,)
 
 
 def target_score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, k), (n,) -> (n,)
-    """Return the score that a map explains: the target's logit, log-odds, or margin over the best other class."""
+    """Return the explained score: the target's logit, log-odds, or margin over the best other class."""
     target_logit = logits.gather(1, target[:, None])[:, 0]
     if kind == "logit":
         return target_logit

@@ -1,10 +1,10 @@
-"""Run the part of a network that follows a layer: scores of changed activations, without the layers before it.
+"""Run the part of a network after a layer: scores of modified activations, without the layers before it.
 
-One forward of one image is recorded: the outputs of the modules that are beside the path to the layer and run before
-it (for `layer4` of a ResNet the stem and the three stages before). Then the same network runs again, once per batch of
-changed activations. In this run the recorded modules return their recorded outputs, repeated for every row, and the
-layer returns the changed activations. So anything that joins the layer's path later (a residual, a class token) is
-there too, in any architecture.
+One forward of one image is recorded: the outputs of the modules that are beside the path to the layer and run before it
+(for `layer4` of a ResNet the stem and the three stages before). Then the same network runs again for each batch of modified
+activations. In this run the recorded modules return their recorded outputs, repeated for every row, and the layer returns
+the modified activations. So everything that joins the layer's path later (a residual, a class token) is included, for any
+architecture.
 
 A module that runs before the layer and again after it returns recorded outputs only as often as it ran before.
 """
@@ -40,11 +40,11 @@ class NetworkHead:
                 hooks.callback(module.register_forward_hook(self._record_output).remove)
             hooks.callback(self._layer.register_forward_hook(self._keep_layer_output).remove)
             self._classifier(image)
-        self._corner_pixel = image[..., :1, :1]  # stands for the image, which need not be normalised once for every row
+        self._corner_pixel = image[..., :1, :1]  # replaces the image, so that it is not normalised for every row
 
     @torch.no_grad()
     def logits(self, changed: Tensor) -> Tensor:  # (m, ...) in the layer's own layout -> (m, classes)
-        """Return the logits of changed outputs of the layer."""
+        """Return the logits of modified outputs of the layer."""
         assert self._input is not None
         rows, network_input = len(changed), self._input
         outputs_of: dict[nn.Module, list[Any]] = {self._layer: [changed]}
@@ -73,7 +73,7 @@ class NetworkHead:
 
 @contextmanager
 def open_head(classifier: Classifier, layer: str) -> Iterator[NetworkHead]:
-    """Open the head of one layer, with frozen parameters and in eval mode."""
+    """Yield the head of one layer, with frozen parameters and in eval mode."""
     with freeze_temporarily(classifier):
         yield NetworkHead(classifier, layer)
 
@@ -92,7 +92,7 @@ def _expand_rows(part: Any, rows: int) -> Any:
 
 @contextmanager
 def _replay_outputs(module: nn.Module, outputs: list[Any]) -> Iterator[None]:
-    """Let a module return these outputs in order, and compute again once they are used up."""
+    """Make a module return these outputs in order; after the last one it computes again."""
     waiting, compute = iter(outputs), module.forward
     nothing = object()
 

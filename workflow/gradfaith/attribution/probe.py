@@ -1,30 +1,30 @@
-"""Check on noise, before hours of training, that a layer of a network gives a map at all.
+"""Check on noise images, before hours of training, that a layer of a network gives a map.
 
 The layer must have a grid of at least the minimum size, finite values, and a gradient that reaches every position. The
-last condition is the one that often fails: where the head reads only the class token, the obvious layer (the last
-block) has a gradient of exactly zero on every patch token, and a map normalised with `+ eps` still shows an image.
+last condition is often not met: if the head reads only the class token, the obvious layer (the last block) has a
+gradient of exactly zero on every patch token, and a map normalised with `+ eps` would still show an image.
 
-The cells must also stand where they seem to: tokens may lie in the order of windows, or class tokens behind the patches.
-So eight patches of the image are darkened in turn, and it is measured how much each cell moves:
+The cells must also be at their places: tokens can be in the order of windows, or class tokens can follow the patches.
+So eight patches of the image are darkened in turn, and the change of each cell is measured:
 
-    m[p, c]    how far the activation of cell c moves for patch p, as a share of the movement of all cells
-    d[p, c]    m[p, c] less the mean over patches: attention and normalisation also move cells far from the patch
-    t[p, c]    the same of exp(-2 r^2), r the distance of the cell's centre from the patch, in cells
+    m[p, c]    the change of the activation of cell c for patch p, as a share of the change of all cells
+    d[p, c]    m[p, c] minus the mean over patches: attention and normalisation also change cells far from the patch
+    t[p, c]    the same for exp(-2 r^2), r the distance of the cell's centre from the patch, in cells
     agreement  the correlation of d and t
-    nearest    of the cells, weighed by the largest d, the share that moves most for a patch near them (t at least half
-               of its largest): it is high where a few cells of a patch move alone, as after strided shortcuts
+    nearest    weighted by the largest d, the share of cells that change most for a patch near them (t at least half of
+               its largest): it is high if few cells of a patch change at all, as after strided shortcuts
 
-A layer is refused if the agreement is below 0.5 and `nearest` below 0.7, on one image and on the mean of four; and one of
-tokens that agrees better when all tokens are moved by one, as with a class token that was counted as a patch.
+A layer is refused if the agreement is below 0.5 and `nearest` below 0.7, on one image and on the mean of four. A layer of
+tokens is also refused if it agrees better when all tokens are shifted by one: a class token was counted as a patch.
 
-Where nearly all of the movement is the same for all patches, no order can be told from another, and the layer is
-accepted: untrained attention without a residual path (LeViT's last stages) or very deep untrained convolutions.
+If nearly all of the change is the same for all patches, their order cannot be determined, and the layer is accepted:
+untrained attention without a residual path (LeViT's last stages), or very deep untrained convolutions.
 
 Before training, some networks have weights of exactly zero (a head, a residual branch's last norm), which would also
 stop the gradient. The probe replaces them by noise and restores the zeros afterwards.
 
-The error for a layer that fails names one that works: the nearest, found by trying its neighbours. Cost: a forward and
-a short backward of four images, and forwards of nine more, or of 45 where these do not agree; the same for each
+The error for an unusable layer names the nearest usable one, found by trying its neighbours. Cost: a forward and a
+short backward of four images, and forwards of nine more, or of 45 if these do not agree; the same for each
 neighbour tried.
 """
 
@@ -44,17 +44,17 @@ from gradfaith.models.classifier import PROBE_IMAGES, Classifier, probe_images, 
 from gradfaith.models.layers import default_layer, resolve_layer
 
 _MAX_NEIGHBOURS = 16
-# Of the image's side: where the patches have their centres (nowhere in the middle, which every flip leaves there), and their size.
+# As shares of the image's side: the patches' centres (not in the middle, which a flip would not change), and their size.
 _CENTRES = [(y / 6, x / 6) for y, x in product((1, 3, 5), repeat=2) if (y, x) != (3, 3)]
 _PATCH = 1 / 4
-_DARKER = 0.2  # what a patch is multiplied by
+_DARKER = 0.2  # factor on a patch's pixels
 MIN_AGREEMENT = 0.5
 MIN_NEAREST = 0.7
-MIN_DEPENDS = 0.1  # share of the movement that depends on the patch, below which no place can be told
+MIN_DEPENDS = 0.1  # share of the change that depends on the patch, below which positions cannot be determined
 
 
 def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple[int, int]:
-    """Return height and width of the layer's grid, or raise an error that names a layer that works."""
+    """Return height and width of the layer's grid, or raise an error that names a usable layer."""
     path = resolve_layer(classifier.net, layer)
     with replace_zero_weights(classifier):
         _check_size(classifier)
@@ -67,16 +67,16 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
         )
     raise LayerUnusable(
         problem=f'Layer "{path}" of {classifier.spec.timm} {fault}.',
-        reason="A map is read from activations on a grid: each cell stands for its part of the image, and the score "
-        "depends on each.",
-        fix=f'"{works}" works: set `layer: {works}`.'
+        reason="A map needs activations on a grid: each cell belongs to its part of the image, and the score "
+        "depends on every cell.",
+        fix=f"Set `layer: {works}`, which works."
         if works
-        else "No layer near it works: choose a finer one by hand.",
+        else "Set `layer:` to another, finer layer: no layer near this one works.",
     )
 
 
 def examine_layer(classifier: Classifier, layer: str, minimum_grid: int) -> tuple[tuple[int, int], str | None]:
-    """Return the grid, (0, 0) if there is none, and what is wrong with the layer (None if nothing is)."""
+    """Return the grid, (0, 0) if there is none, and the fault of the layer (None if it has none)."""
     images = probe_images(classifier)
     try:
         with tap_layers(classifier, layer) as tap:
@@ -100,31 +100,31 @@ def _fault_of_values(tap: Tap, minimum_grid: int) -> str | None:
 
 
 def _fault_of_places(tap: TappedClassifier, images: Tensor) -> str | None:
-    """Return why the cells do not stand where they seem to, or None."""
+    """Return why the cells are not at their places, or None."""
     found = measure_placement(tap, images[:1])
     if found.depends < MIN_DEPENDS:
         return None
-    found = found if found.in_place else measure_placement(tap, images)  # what is noise in one image is less in four
+    found = (
+        found if found.in_place else measure_placement(tap, images)
+    )  # the noise is smaller in the mean of four images
     if not found.in_place:
         return (
-            "moves the wrong cells when a patch of the image changes "
-            f"(agreement {found.agreement:.2f}, at least {MIN_AGREEMENT})"
+            "changes at the wrong cells when a patch of the image changes "
+            f"(agreement {found.agreement:.2f}, at least {MIN_AGREEMENT} is needed)"
         )
     if tap.layout().kind == "tokens" and found.neighbours > found.agreement:
-        return (
-            f"has its tokens one place off (agreement {found.agreement:.2f}, of the neighbours {found.neighbours:.2f})"
-        )
+        return f"has its tokens shifted by one (agreement {found.agreement:.2f}; {found.neighbours:.2f} after a shift)"
     return None
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Whether the cells of a layer stand where they seem to."""
+    """Numbers that show whether the cells of a layer are at their places."""
 
-    depends: float  # share of the movement that depends on where the patch is
-    agreement: float  # with what is expected of cells in their places
-    neighbours: float  # the same if all cells are moved by one, row by row; the better direction
-    nearest: float  # share of the cells that move most for a patch near them
+    depends: float  # share of the change that depends on the patch's position
+    agreement: float  # with the expected change of cells at their places
+    neighbours: float  # the same if all cells are shifted by one, row by row; the better direction
+    nearest: float  # share of the cells that change most for a patch near them
 
     @property
     def in_place(self) -> bool:
@@ -132,7 +132,7 @@ class Placement:
 
 
 def measure_placement(tap: TappedClassifier, images: Tensor) -> Placement:
-    """Compare how the cells of the tapped layer move, on average over the images, with what is expected."""
+    """Compare the change of the tapped layer's cells, averaged over the images, with the expected change."""
     share = torch.stack([_measure_movement(tap, image[None]) for image in images]).mean(dim=0)
     differences = share - share.mean(dim=0)
     expected = expected_movement(*share.shape[1:]).to(share)
@@ -149,7 +149,7 @@ def measure_placement(tap: TappedClassifier, images: Tensor) -> Placement:
 
 
 def _measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patches, h, w)
-    """Return how far each cell's activation moves when a patch of the image changes, as shares of all movement."""
+    """Return the change of each cell's activation when a patch of the image changes, as shares of all change."""
     side, changed = image.shape[-1], image.repeat(len(_CENTRES), 1, 1, 1)
     for one, centre in zip(changed, _CENTRES, strict=True):
         rows, columns = (slice(floor(side * (at - _PATCH / 2)), ceil(side * (at + _PATCH / 2))) for at in centre)
@@ -164,7 +164,7 @@ def _measure_movement(tap: TappedClassifier, image: Tensor) -> Tensor:  # (patch
 
 
 def expected_movement(height: int, width: int) -> Tensor:  # (patches, h, w)
-    """Return what `_measure_movement` gives, less its mean over patches, if each cell sees its own neighbourhood."""
+    """Return the expected `_measure_movement`, minus its mean over patches, if each cell sees its own neighbourhood."""
     near = []
     for centre in _CENTRES:
         away = [

@@ -1,12 +1,12 @@
-"""Check the properties that a method requires of a network, and raise an error with the reason where one is missing.
+"""Check the properties that a method requires of a network, and raise an error if one is missing.
 
-    linear_head    after the layer only average pooling and one linear layer: the gradient is the same at every
+    linear_head    only average pooling and one linear layer follow the layer: the gradient is the same at every
                    position and for every image. Checked by its values, not by the names of modules.
-    relu           every nonlinearity is a ReLU: elsewhere guided backpropagation is only the gradient
-    rescale        what DeepLift's rescale rule covers: ReLUs, each a separate module, and no norm that divides by its
+    relu           every nonlinearity is a ReLU: with others, guided backpropagation equals the gradient
+    rescale        covered by DeepLIFT's rescale rule: ReLUs, each a separate module, and no norm that divides by its
                    input's own statistics
-    chain          a sequence of modules without branches that join: relevance has one way back
-    attention      every block attends among the same tokens, and the head reads the class token or the patches' mean
+    chain          a sequence of modules without joining branches: relevance has one way back
+    attention      every block attends among the same tokens; the head reads the class token or the patches' mean
 
 Cost: at most a forward and a short backward of four images.
 """
@@ -23,9 +23,7 @@ from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images, replace_zero_weights
 
-TraitCheck = Callable[
-    [Classifier, str], str | None
-]  # a network and a layer -> what is missing, in words; None if nothing is
+TraitCheck = Callable[[Classifier, str], str | None]  # a network and a layer -> the missing property as text, or None
 CHAIN_LAYERS = (
     nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout,
     nn.Identity, nn.Flatten,
@@ -47,22 +45,22 @@ def require_traits(classifier: Classifier, layer: str, label: str, traits: Seque
         if missing:
             raise MethodUndefined(
                 problem=f'"{label}" is not defined for {classifier.spec.timm} at layer "{layer}": {missing}.',
-                reason="What it computes there would be another method under its name, or nothing.",
-                fix=f"Name under `only:` of {label} the architectures it is for, or leave it out.",
+                reason="Its formula has no meaning there, or equals another method.",
+                fix=f"Remove {label} from the study, or list the other architectures under its `only:`.",
             )
 
 
 def check_linear_head(classifier: Classifier, layer: str) -> str | None:
     """Return why the head after the layer is not linear, or None if it is."""
     if any(len(outputs) > 1 for outputs in classifier.spec.class_map):
-        return "a class is made of several outputs, and the logarithm of a sum is not linear"
+        return "a class combines several outputs, and the logarithm of a sum is not linear"
     images = probe_images(classifier)
     with replace_zero_weights(classifier), tap_layers(classifier, layer) as tap:
         tap.forward(images)
         gradient = tap.single_tap(torch.zeros(len(images), dtype=torch.long, device=images.device)).gradient
     same = gradient[:1, :, :1, :1]
     constant = bool(((gradient - same).abs() <= 1e-4 * same.abs().amax()).all())
-    return None if constant else "more follows the layer than average pooling and one linear layer"
+    return None if constant else "other modules than average pooling and one linear layer follow this layer"
 
 
 def check_relu(classifier: Classifier, _layer: str) -> str | None:
@@ -70,7 +68,7 @@ def check_relu(classifier: Classifier, _layer: str) -> str | None:
     found = {type(module) for module in classifier.net.modules() if _is_nonlinear(module)}
     others = sorted(kind.__name__ for kind in found - {nn.ReLU})
     if others:
-        return f"it bends by {', '.join(others)}, not by ReLU alone"
+        return f"its nonlinearities include {', '.join(others)}, not only ReLU"
     return None if found else "it has no ReLU"
 
 
@@ -81,12 +79,12 @@ def check_rescale(classifier: Classifier, layer: str) -> str | None:
         return missing
     dividing = {type(module).__name__ for module in classifier.net.modules() if _is_normalising(module)}
     if dividing:
-        return f"{', '.join(sorted(dividing))} divides by what it sees"
+        return f"{', '.join(sorted(dividing))} divides by statistics of its own input"
     times_run: dict[nn.Module, int] = {}
     for run in _run_leaves(classifier):
         times_run[run.module] = times_run.get(run.module, 0) + 1
     twice = [type(module).__name__ for module, times in times_run.items() if times > 1 and _is_nonlinear(module)]
-    return f"one {twice[0]} module stands in several places" if twice else None
+    return f"one {twice[0]} module is used in several places" if twice else None
 
 
 def check_chain(classifier: Classifier, _layer: str) -> str | None:
@@ -97,13 +95,13 @@ def check_chain(classifier: Classifier, _layer: str) -> str | None:
         if unknown is not None:
             return f"{type(unknown).__name__} has no relevance rule"
         if before is not None and entering.data_ptr() != before.data_ptr():
-            return f"what enters {type(module).__name__} is not what the module before it gave: branches join"
+            return f"the input of {type(module).__name__} is not the output of the module before it: branches join"
         before = output
     return None
 
 
 def _is_nonlinear(module: nn.Module) -> bool:
-    """Return whether it is an activation, or an attention, whose softmax is not a separate module."""
+    """Return whether a module is an activation, or an attention, whose softmax is not a separate module."""
     defined_in = type(module).__module__
     return defined_in.startswith(("torch.nn.modules.activation", "timm.layers.activations")) or hasattr(
         module, "fused_attn"
@@ -117,9 +115,9 @@ def _is_normalising(module: nn.Module) -> bool:
 def _run_leaves(
     classifier: Classifier, whole: tuple[type[nn.Module], ...] | type[nn.Module] = ()
 ) -> Iterator[ModuleRun]:
-    """Yield the runs of modules without children, in order; their tensors stay alive until the last one is read.
+    """Yield the runs of modules without children, in order; their tensors stay in memory until the last one is read.
 
-    Modules of the classes `whole` count as one module: timm puts the activation inside some batch norms.
+    Modules of the classes in `whole` count as one module, because timm puts the activation inside some batch norms.
     """
     runs: list[ModuleRun] = []
     inside = {part for module in classifier.net.modules() if isinstance(module, whole) for part in module.children()}

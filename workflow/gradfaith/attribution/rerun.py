@@ -1,9 +1,9 @@
-"""Compute maps again for changed images or another model; metrics/runners/rerun.py calls this.
+"""Compute maps again for modified images or another model; metrics/runners/rerun.py calls this.
 
-A batch of changed images goes through the network once for all methods, with one backward per kind of score. A
+A batch of modified images goes through the network once for all methods, with one backward per kind of score. A
 method's own extra passes run only on the images for which its maps are needed. A shuffled copy is the method's new
-map, permuted like its stored copy. Controls repeat their random draws for every image. A seeded method draws anew
-for a changed image, as in any second run, and repeats its draws for another model, so that only the model differs.
+map, permuted like its stored copy. Controls repeat their random draws for every image. A seeded method uses new draws
+for a modified image, as in any second run. For another model it repeats its draws, so that only the model differs.
 
 If a method raises an error, its images are computed one by one. A map that cannot be computed is NaN, and the log
 gives the reason.
@@ -43,7 +43,7 @@ class Reexplainer:
     passes: AdaptiveBatch  # rows of a method's own passes
 
     def __call__(self, batch: RerunBatch) -> dict[MapKey, Tensor]:
-        """Return raw maps (n, h, w) of every map that the batch wants, for the rows it wants them for."""
+        """Return the raw maps (n, h, w) that the batch requests, for the requested rows."""
         if batch.model not in self.cells:
             return _missing_maps(self.cells["trained"], batch)
         cell, maps = self.cells[batch.model], dict[MapKey, Tensor]()
@@ -66,9 +66,9 @@ def build_reexplainer(
     model: Classifier, images: ImageStore, maps: MapStore, metrics: BoundPlugins, settings: RerunSettings,
     key: tuple[int, str, int], *, batch_limit: BatchLimit,
 ) -> Reexplainer:  # fmt: skip
-    """Build it for the methods and the pass settings that made the stored maps.
+    """Build a Reexplainer with the methods and pass settings of the stored maps.
 
-    `key`: the study's seed, the architecture and its seed, as the cell of the stored maps has them.
+    `key`: the study's seed, the architecture and its seed, as in the cell of the stored maps.
     """
     networks: dict[WeightState, Classifier] = {"trained": model}
     if any(step.model == "randomised" for step in chain(*requested_reruns(metrics).values())):
@@ -94,7 +94,7 @@ def build_reexplainer(
 
 
 def _missing_maps(cell: MapCell, batch: RerunBatch) -> dict[MapKey, Tensor]:
-    """Return NaN for every wanted map, for a network that could not be prepared."""
+    """Return NaN for every requested map of a network that could not be prepared."""
     maps = {}
     for method in cell.methods:
         for key in _wanted_keys(method, batch):
@@ -108,14 +108,14 @@ def _map_size(cell: MapCell, method: BoundMethod, batch: RerunBatch) -> Sequence
 
 
 def _wanted_keys(method: BoundMethod, batch: RerunBatch) -> list[MapKey]:
-    """Return the keys of the wanted maps of a method and of its shuffled copies."""
+    """Return the keys of the requested maps of a method and of its shuffled copies."""
     return [key for key in batch.wanted if key[0] in {method.label, SHUFFLED + method.label}]
 
 
 def _method_maps(
     cell: MapCell, method: BoundMethod, inputs: shared_passes.MethodInputs, batch: RerunBatch
 ) -> Iterator[tuple[MapKey, Tensor]]:
-    """Run one method once, for its own maps and for its shuffled copies."""
+    """Run one method once for its own maps and its shuffled copies."""
     keys = _wanted_keys(method, batch)
     rows = torch.unique(torch.cat([batch.wanted[key] for key in keys]))
     all_maps = _maps_of_rows(cell, method, inputs, batch, rows)
@@ -150,7 +150,7 @@ def _maps_of_rows(
 def _streams(
     cell: MapCell, method: BoundMethod, model: WeightState, ids: Sequence[str], changes: Sequence[str]
 ) -> list[torch.Generator]:
-    """Return the generators of the stored maps, or new ones for a seeded method on changed images."""
+    """Return the generators of the stored maps, or new ones for a seeded method on modified images."""
     if method.is_control or model == "randomised":
         return cell.streams(ids, "control" if method.is_control else "method", method.label)
     return [

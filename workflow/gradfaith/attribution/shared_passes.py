@@ -1,12 +1,12 @@
-"""Run the forward and backward passes that methods need, each of them once for all methods that share it.
+"""Run the forward and backward passes of methods, each once for all methods that share it.
 
     with open_shared_passes(classifier, images, layers, chunk=chunk) as shared:   one forward, every layer tapped
         inputs = shared.for_target(target, rows, "logit")      one short backward for each target and kind of score
         method.attribute(inputs.tap(layer), ...)
 
-Forward passes of changed images and of the head are cut into chunks that fit into memory (runtime/device.py); the
-chunk size of each kind of pass is found separately. The time of a shared pass is divided among all maps that are made
-from it (attribution/time_ledger.py). The code of the needs "attention" and "head" is imported when a method first asks for it.
+Forward passes of modified images and of the head are cut into chunks that fit into memory (runtime/device.py). The
+chunk size of each kind of pass is found separately. The time of a shared pass is divided among all maps made from it
+(attribution/time_ledger.py). The code of the needs "attention" and "head" is imported when a method first needs it.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -47,18 +47,18 @@ class SharedPasses:
 
     @SharedProperty
     def tapped_classifier(self) -> taps.TappedClassifier:
-        """Run one forward pass with every layer tapped; all targets share it."""
+        """Run one forward pass with every layer tapped. All targets share it."""
         assert self._tapped is not None, "these shared passes tap no layer"
         self._tapped.forward(self.images)
         return self._tapped
 
     @SharedProperty
     def attention_pass(self) -> Any:
-        """Return an AttentionPass: a separate forward pass for attention; all targets share it. In the tapped pass it would cost time."""
+        """Return an AttentionPass, a separate forward shared by all targets; recording in the tapped pass would slow others down."""
         return contract.load_need("attention").record_attention(self.classifier, self.images)
 
     def per_image(self, rows: Sequence[int], name: Hashable, make: Callable[[Tensor], Any]) -> list[Any]:
-        """Return `make(image)` for every row; methods and targets that use the same name share the results."""
+        """Return `make(image)` for every row. Methods and targets that use the same name share the results."""
         made, account = self._per_image.setdefault(name, ({}, Account()))
         with self.ledger.account(account):
             made.update({row: make(self.images[row]) for row in rows if row not in made})
@@ -67,7 +67,7 @@ class SharedPasses:
 
 
 class MethodInputs:
-    """Provide what methods need for one target class per image; one method of this class per word of `needs`."""
+    """Provides the inputs of methods for one target class per image, with one method per word of `needs`."""
 
     def __init__(self, shared: SharedPasses, target: Tensor, rows: ImageRows, kind: Score) -> None:
         self._shared, self._target, self._kind = shared, target, kind
@@ -103,7 +103,7 @@ class MethodInputs:
             per_image=partial(self._shared.per_image, self._row_numbers),
         )  # fmt: skip
 
-    # Each is computed on first use and freed with this object: a graph in a reference cycle would wait for the collector.
+    # Each is computed on first use and freed with this object: a graph in a reference cycle would wait for garbage collection.
     @SharedProperty
     def _tapped_gradients(self) -> taps.TappedGradients:
         return self._shared.tapped_classifier.backward(self._target, rows=self._rows, kind=self._kind)
@@ -190,9 +190,9 @@ def open_shared_passes(
     classifier: Classifier, images: Tensor, layers: Sequence[str], *, chunk: AdaptiveBatch, curved: bool = False,
     ledger: TimeLedger | None = None,
 ) -> Iterator[SharedPasses]:  # fmt: skip
-    """Tap some layers, freeze the parameters and set eval mode; `curved` allows second derivatives.
+    """Tap some layers, freeze the parameters and set eval mode. `curved` allows second derivatives.
 
-    `chunk` limits the rows of the methods' own passes. On leaving, the classifier is as it was.
+    `chunk` limits the rows of the methods' own passes. The classifier is restored at the end.
     """
     ledger = ledger or TimeLedger(partial(clock, images.device))
     if not layers:

@@ -5,20 +5,20 @@
         early = tap.backward(logits.argmax(1)).tap("layer2")
 
 The output of the first layer to run is replaced by a leaf tensor that requires a gradient, while every parameter is
-frozen. So the graph holds only what follows that layer, one backward gives the gradients of all layers, and a second
-target class costs a second short backward, not a second forward. Deeper layers are read as nodes of that graph, and a
-layer of a parallel branch, which does not follow the first, is a leaf as well.
+frozen. So the graph contains only what follows that layer: one backward gives the gradients of all layers, and a second
+target class costs a second short backward, not a second forward. Deeper layers are read as nodes of that graph. A layer
+of a parallel branch, which does not follow the first, is a leaf as well.
 
-The hook keeps a clone of the output and passes another clone on, so an activation that works in place after the layer
-changes neither. (The common hook that keeps `output.detach()` later reads values that an in-place ReLU has changed.)
-`curved` keeps what a second derivative needs: from the first layer on, attention runs in its plain form, because the
-fused kernels have no second derivative.
+The hook stores a clone of the output and passes another clone on, so an activation that works in place after the layer
+changes neither. (The common hook that stores `output.detach()` later reads values that an in-place ReLU has changed.)
+`curved` allows second derivatives: from the first layer on, attention runs in its plain form, because the fused kernels
+have no second derivative.
 
-A raw output becomes a grid by its shape. Square images give square grids, so the two equal axes are the grid. Where that
-is ambiguous (7 channels on a 7 x 7 grid), a wider image is run, and the axis that grows is the width. Tokens beyond those
-of the grid are prefix tokens (class, distillation, registers). Inside the blocks of Hiera the tokens stand by mask unit, not
-row by row: timm's own `reroll` says which token belongs to which cell. timm's `forward_intermediates` does not help here: for many
-families the map that it returns is a side branch without a path to the logits.
+A raw output becomes a grid by its shape. Square images give square grids, so the two equal axes are the grid. If that is
+ambiguous (7 channels on a 7 x 7 grid), a wider image is run, and the axis that grows is the width. Tokens beyond those
+of the grid are prefix tokens (class, distillation, registers). Inside the blocks of Hiera the tokens are ordered by mask
+unit, not row by row: timm's own `reroll` gives the cell of each token. timm's `forward_intermediates` is not used: for many
+families it returns the map of a side branch without a path to the logits.
 """
 
 import math
@@ -48,7 +48,7 @@ class GridLayout:
     kind: Literal["nchw", "nhwc", "tokens"]
     grid: tuple[int, int]
     prefix_tokens: int = 0  # number of tokens before those of the grid
-    order: tuple[int, ...] = ()  # the token of each cell, row by row; empty: tokens stand row by row
+    order: tuple[int, ...] = ()  # the token of each cell, row by row; empty: tokens are in row order
 
     def to_grid(self, raw: Tensor) -> Tensor:  # (n, c, h, w)
         """Return a raw output as a grid, without its prefix tokens."""
@@ -73,7 +73,7 @@ class GridLayout:
 
 
 def layout_of_shape(net: nn.Module, layer: str, shape: tuple[int, ...]) -> GridLayout | None:
-    """Return the layout of a raw output from the shape of one row; None where only a wider image can tell."""
+    """Return the layout of a raw output from the shape of one row; None if a wider image is needed to decide."""
     if len(shape) == 2:
         return _tokens(net, layer, shape[0])
     if len(shape) != 3:
@@ -85,7 +85,7 @@ def layout_of_shape(net: nn.Module, layer: str, shape: tuple[int, ...]) -> GridL
 
 
 def layout_by_growth(net: nn.Module, layer: str, shape: tuple[int, ...], wider: tuple[int, ...] | None) -> GridLayout:
-    """Return the layout from the axes that grew with a wider image, or from `output_fmt` where only one size works."""
+    """Return the layout from the axes that grew with a wider image, or from `output_fmt` if only one size works."""
     if wider is None:
         declared = str(getattr(net, "output_fmt", "")).lower()
         grown = {"nchw": [2], "nhwc": [1]}.get(declared)
@@ -114,13 +114,13 @@ def _tokens(net: nn.Module, layer: str, count: int) -> GridLayout:
 
 
 def _class_tokens(net: nn.Module) -> set[int]:
-    """Return how many tokens each `cls_token` of the network has: not every network states `num_prefix_tokens`."""
+    """Return the number of tokens of each `cls_token`, because not every network states `num_prefix_tokens`."""
     own = net.named_parameters(recurse=False)
     return {parameter.shape[1] for name, parameter in own if name.startswith("cls_token") and parameter.ndim == 3}
 
 
 def _token_order(net: nn.Module, layer: str, count: int) -> tuple[int, ...]:
-    """Return the token of each cell where Hiera has unrolled its tokens; empty where they stand row by row."""
+    """Return the token of each cell if Hiera has unrolled its tokens; empty if they are in row order."""
     reroll: Any = getattr(net, "reroll", None)
     if reroll is None or not layer.startswith(("unroll", "blocks.")):
         return ()
@@ -130,11 +130,11 @@ def _token_order(net: nn.Module, layer: str, count: int) -> tuple[int, ...]:
 
 
 def unusable_layer(layer: str, what: str) -> LayerUnusable:
-    """Return the error for a layer that gives no map; `what` continues 'Layer "x" ...'."""
+    """Return the error for a layer without a map; `what` continues 'Layer "x" ...'."""
     return LayerUnusable(
         problem=f'Layer "{layer}" {what}.',
         reason="A map needs one activation per image, on a grid, from which the logits are computed.",
-        fix="Name another layer with `layer:`, or leave it out for the family's default.",
+        fix="Set `layer:` to another layer, or remove it to use the architecture's default.",
     )
 
 
@@ -147,7 +147,7 @@ class TappedClassifier:
         self._outputs: dict[str, Tensor] = {}  # layer -> its output, in the layer's own layout
         self._logits: Tensor | None = None
         self._layouts: dict[tuple[str, tuple[int, ...]], GridLayout] = {}
-        self._attention_mode = ExitStack()  # holds from the first layer to the end of a forward
+        self._attention_mode = ExitStack()  # open from the first layer to the end of a forward
 
     def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, classes)
         """Run a forward pass that keeps the layers' outputs, and return the logits."""
@@ -167,7 +167,7 @@ class TappedClassifier:
         return self._logits.detach()
 
     def backward(self, classes: Tensor, *, rows: ImageRows | None = None, kind: Score = "logit") -> "TappedGradients":
-        """Run a backward pass from one class per row. `rows` selects images (default: all). May be repeated."""
+        """Run a backward pass from one class per row. `rows` selects images (default: all). It can be called again."""
         logits = self._of_forward(self._logits)
         scores = target_score(logits if rows is None else logits[rows], classes, kind)
         outputs = list(self._outputs.values())
@@ -219,7 +219,7 @@ class TappedClassifier:
             raise unusable_layer(layer, f"returns a {type(output).__name__}, not a tensor")
         if layer in self._outputs:
             raise unusable_layer(layer, "runs more than once in a forward pass")
-        if not output.requires_grad:  # of the first layer, and of others that do not follow it: parallel branches
+        if not output.requires_grad:  # the first layer, and layers of parallel branches, which do not follow it
             output = output.detach().clone().requires_grad_()
         if self.curved and not self._outputs:
             self._attention_mode.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -270,7 +270,7 @@ class TappedGradients:
 
 @contextmanager
 def tap_layers(classifier: Classifier, *layers: str, curved: bool = False) -> Iterator[TappedClassifier]:
-    """Tap some layers, freeze the parameters and set eval mode; on leaving, the classifier is as it was."""
+    """Tap some layers, freeze the parameters and set eval mode; the classifier is restored at the end."""
     tap = TappedClassifier(classifier, layers, curved=curved)
     with freeze_temporarily(classifier):
         try:
@@ -287,7 +287,7 @@ def layer_grid(classifier: Classifier, layer: str) -> tuple[int, int]:
 
 
 def _raw_shape_of_wide_image(classifier: Classifier, layer: str) -> tuple[int, ...] | None:
-    """Return a layer's raw output shape for an image twice as wide; None where the network takes only one size."""
+    """Return a layer's raw output shape for an image twice as wide; None if the network takes only one size."""
     with tap_layers(classifier, layer) as tap:
         try:
             tap.forward(_blank_image(classifier, 2 * classifier.spec.size))

@@ -4,10 +4,10 @@
     SharedProperty                                      a property computed once and timed separately
 
 The time of a shared result (a forward, the backward of a class, the gradient of the images, their superpixels) is
-divided equally among all maps that use it, no matter which method used it first. Using a result also means using the
-results that it was made from. So the seconds of all maps add up to the time spent on them, and a method costs less
-beside others than alone. The clock is read only where an account opens or closes, after the device has finished its
-work: on a GPU, calls return before their work is done.
+divided equally among all maps that use it, regardless of which method used it first. A map that uses a result also uses
+the results behind it. So the seconds of all maps add up to the time spent on them, and a method costs less in a bundle
+than alone. The clock is read only when an account opens or closes, after the device has finished its work: on a GPU,
+calls return before their work is done.
 """
 
 import time
@@ -37,7 +37,7 @@ class Account:
     parts: list["Account"] = field(default_factory=list)
 
     def with_parts(self) -> set["Account"]:
-        """Return this account and, recursively, all accounts that it uses."""
+        """Return this account and all accounts that it uses, directly or indirectly."""
         accounts, waiting = set[Account](), [self]
         while waiting:
             account = waiting.pop()
@@ -48,7 +48,7 @@ class Account:
 
 
 class _Charge(NamedTuple):
-    """A method at work on some maps."""
+    """A running method and its maps."""
 
     name: Hashable
     maps: int
@@ -60,12 +60,12 @@ class TimeLedger:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now, self._last = now, 0.0
-        self._open: list[Account] = []  # the last one pays
+        self._open: list[Account] = []  # the last one is charged
         self._charges: list[_Charge] = []
 
     @contextmanager
     def account(self, account: Account | None = None) -> Iterator[Account]:
-        """Charge the time of the block to this account (default: a new one), and not to the account around it."""
+        """Charge the time of the block to this account (default: a new one) instead of the account around it."""
         account = account or Account()
         self._charge()
         self._open.append(account)
@@ -107,7 +107,7 @@ class TimeLedger:
 
 
 class SharedProperty(Generic[Value]):
-    """A property of an object with a `ledger`: computed on first use and kept; all maps that use it share its time."""
+    """A property of an object with a `ledger`. It is computed once, and all maps that use it share its time."""
 
     def __init__(self, make: Callable[[Any], Value]) -> None:
         self._make, self._key = make, f"{make.__name__} and its account"

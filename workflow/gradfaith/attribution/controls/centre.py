@@ -2,8 +2,8 @@
 
     map = exp( -(u^2 + v^2) / (2 width^2) )         u, v in [-1/2, 1/2]: a cell's distance from the middle
 
-Photographers, radiographers and crops put what matters in the middle; a map must point better than that. On the
-layer's grid, so that it is as coarse as a CAM. Cost: none.
+Photographers, radiographers and cropping place the relevant object in the middle, so a method must point better than this
+control. It uses the layer's grid, so it is as coarse as a CAM. Cost: none.
 """
 
 import torch

@@ -1,8 +1,8 @@
-"""Edges: the Sobel magnitude of the image; it knows the picture and nothing of the model.
+"""Edges: the Sobel magnitude of the image, independent of the model.
 
     map = sqrt( (S_x * x)^2 + (S_y * x)^2 )         of the mean over channels, borders replicated    [adebayo2018]
 
-Many pixel maps look convincing because they redraw the picture's edges; a map must say more than this. Cost: none.
+Many pixel maps look convincing because they redraw the image's edges. A map must show more than that. Cost: none.
 """
 
 import torch

@@ -1,8 +1,8 @@
-"""Half: everything matters half; the papers' Half.
+"""Half: every pixel has relevance 1/2; the papers' Half.
 
-    map = 1/2, but 0 at the first pixel and 1 at the last, so that scaling to [0, 1] leaves the half as it is
+    map = 1/2, but 0 at the first pixel and 1 at the last, so that scaling to [0, 1] keeps the value 1/2
 
-It wins metrics whose parts a half pleases equally well, as their harmonic mean is then hard to beat. Cost: none.
+It scores well in composites: 1/2 is equally good for every part, and their harmonic mean is then high. Cost: none.
 """
 
 from torch import Tensor

@@ -1,9 +1,9 @@
-"""Lungs: the organ, painted evenly; it knows where a radiologist would look first, and nothing of the model.
+"""Lungs: the organ's mask as a map: where a radiologist looks first, independent of the model.
 
     map = 1 inside the organ's mask, 0 outside
 
-Evidence lies in the organ, so a method must point better than a sentence of anatomy. It stands beside the others where the
-dataset knows the organ (`organ:` in its file); an image without it has no such map, and is counted. Cost: none.
+Evidence is inside the organ, so a method must point better than this plain anatomical knowledge. The control exists if the
+dataset knows the organ (`organ:` in its file); an image without organ mask has no such map, and is counted. Cost: none.
 """
 
 from torch import Tensor

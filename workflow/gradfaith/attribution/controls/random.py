@@ -1,8 +1,8 @@
-"""Random: independent uniform noise for every pixel; it knows nothing at all.
+"""Random: independent uniform noise for every pixel.
 
     map = U(0, 1) per pixel, at the image's size
 
-Pixel noise has no structure a coarse map could be compared with: read it beside `random-grid`. Cost: none.
+Pixel noise is finer than a coarse map, so it is not a fair comparison for one: read it beside `random-grid`. Cost: none.
 """
 
 import torch

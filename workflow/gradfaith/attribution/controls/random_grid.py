@@ -1,8 +1,8 @@
-"""Random on the layer's grid: a map as coarse and as smooth as a CAM's, that knows nothing.
+"""Random on the layer's grid: noise as coarse and as smooth as a CAM.
 
     map = U(0, 1) per cell of the layer's grid
 
-Whatever a CAM gains over this it gains by where it points, not by its resolution. Cost: none.
+If a CAM scores better than this control, its positions are the reason, not its resolution. Cost: none.
 """
 
 import torch

@@ -1,8 +1,8 @@
-"""Uniform: everything matters equally; the papers' All1s.
+"""Uniform: every pixel has the same relevance; the papers' All1s.
 
     map = 1, but 0 at the first pixel, so that the map is not constant
 
-It wins every metric that only asks what is lost when what the map shows is kept. Cost: none.
+It has the best score of every metric that only measures the loss when the map's region is kept. Cost: none.
 """
 
 from torch import Tensor

@@ -1,10 +1,10 @@
-"""Ablation-CAM: a channel weighs by how far the score falls when it is set to zero.
+"""Ablation-CAM: the weight of a channel is the drop of the score when the channel is set to zero.
 
     map = relu( sum_k (S - S_k) * a_k )             S_k: the score with channel k of the layer at zero      [desai2020]
 
-The original divides by S, which changes no map after scaling except where the score is negative: there it turns the map
-around. We leave the division out. Some code ablates to a value far below the channel's minimum, where activations can be
-negative; zero is what the paper says.
+The original divides by S. That changes no scaled map, except where the score is negative: there it reverses the map. We do
+not divide. Some code sets a channel to a value far below its minimum, because activations can be negative; the paper uses
+zero, and so do we.
 Cost: one forward of the image, and one of the head alone for each channel.
 """
 
@@ -30,7 +30,7 @@ def attribute(tap: Tap, head: HeadInputs) -> Tensor:  # (n, h, w)
 
 
 def _ablated(head: HeadInputs, activation: Tensor, row: int) -> Tensor:  # (c,)
-    """The score without each of the channels."""
+    """Return the score without each of the channels."""
     own = activation[row]
 
     def without(some: slice) -> Tensor:  # (m, c, h, w)

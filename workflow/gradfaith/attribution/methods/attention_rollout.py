@@ -1,12 +1,12 @@
-"""Attention rollout: how much of each patch reaches what the classifier reads, if attention only mixed tokens.
+"""Attention rollout: the share of each patch in the token that the classifier reads, if attention only mixes tokens.
 
-    A_b = 0.5 fuse_h(A_bh) + 0.5 I, its rows divided by their sums          block b, head h; the 0.5 I is the shortcut
+    A_b = 0.5 fuse_h(A_bh) + 0.5 I, its rows divided by their sums          block b, head h; 0.5 I is the residual path
     map = the read token's row of A_B ... A_2 A_1, at the patches                             [abnar2020]
 
-Values, MLPs and the class play no part, so the map is the same for every class. `heads` is how heads are fused: the mean
-of the paper, or max or min. Where the head reads the mean of the patches, the row is the mean of the patches' rows; with a
-distillation token, that of both. Only that row is multiplied through the blocks, from the last one down. Cost: a forward
-with plain attention, which the attention methods of a bundle share.
+Values, MLPs and the class are not used, so the map is the same for every class. `heads` is how heads are fused: the mean,
+as in the paper, or max or min. If the head reads the mean of the patches, the row is the mean of the patches' rows; with a
+distillation token, the mean of both rows. Only this row is multiplied through the blocks, from the last one down. Cost: a
+forward with plain attention, which the attention methods of a bundle share.
 """
 
 from typing import Literal

@@ -1,10 +1,10 @@
-"""CAM: the classifier's own weights, applied at every position instead of to the average.
+"""CAM: the weights of the classifier's linear layer, applied at every position instead of to the average.
 
     map = sum_k w_kc * a_k                                                          [zhou2016]
 
-Its mean plus the bias is the logit, so it is exact where it exists: at a layer that only average pooling and one linear
-layer follow. There the gradient is w_kc over the number of positions, which is where w is read from; elsewhere the
-method is refused. Signed: negative places speak against the class. Cost: the forward and the backward the bundle shares.
+Its mean plus the bias is the logit, so the map is exact. It exists at a layer that only average pooling and one linear
+layer follow. There the gradient is w_kc divided by the number of positions, and w is read from it. For other layers the
+method is refused. Signed: negative positions speak against the class. Cost: the forward and backward that the bundle shares.
 """
 
 from torch import Tensor

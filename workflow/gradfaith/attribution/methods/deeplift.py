@@ -1,17 +1,17 @@
-"""DeepLIFT with the rescale rule: the difference to a baseline, handed back through each nonlinearity in proportion.
+"""DeepLIFT with the rescale rule: the difference to a baseline, propagated back through each nonlinearity in proportion.
 
     map = sum_k m_k * (x_k - x'_k)          m: the gradient, but at every                               [shrikumar2017]
 
     ReLU            m <- m (f(z) - f(z')) / (z - z')
     maximum pool    m <- m (max z - max z') / (z_i - z'_i) at the place i of the larger of both maxima, 0 elsewhere,
-                    timm's global ones among them, beside an average or alone
+                    including timm's global pools, with an average or alone
 
-and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, wherever every
-nonlinearity is such a module. What is missing, as a share of that difference, is the diagnostic `delta`; above `MAX_DELTA` an image
-has no map, and its status is "failed". Signed; channels are summed. captum agrees, unless pools have windows that overlap or
-read a ReLU, as on VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
-difference is lost (2 % to 90 % on small random ones); global maximum pools have no rule there. Cost: a forward and a backward of
-the image and of the baseline.
+and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, if every
+nonlinearity is such a module. The diagnostic `delta` is the missing share of that difference. Above `MAX_DELTA` an image has
+no map, and its status is "failed". Signed; channels are summed. captum agrees, except for pools whose windows overlap or
+that read a ReLU, as in VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
+difference is lost (2 % to 90 % on small random networks). It has no rule for global maximum pools. Cost: a forward and a
+backward of the image and of the baseline.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from gradfaith.attribution.support.pixel_methods import ForwardRule, replace_for
 from gradfaith.attribution.support.pixel_methods import baseline_images as baseline_of
 
 MAX_DELTA = 0.05
-# Pools of the whole grid: their output from its average and its maximum.
+# Global pools: their output from the grid's average and maximum.
 GLOBAL_POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "AdaptiveMaxPool2d": lambda _average, top: top,
     "AdaptiveAvgMaxPool2d": lambda average, top: (average + top) / 2,
@@ -40,7 +40,7 @@ METHOD = Method(
     requires=("rescale",),
     forwards=2,
     backwards=2,
-    scores=("logit",),  # no rule hands a log-sum or a maximum over classes back
+    scores=("logit",),  # no rule propagates a log-sum or a maximum over classes
     cite="shrikumar2017",
     differs="no map where more than 5 % of the difference of scores is missing",
 )
@@ -59,7 +59,7 @@ def attribute(inputs: ImageInputs, *, baseline: Literal["black", "mean", "blur"]
 
 
 def _rules(network: nn.Module) -> dict[type[nn.Module], Callable[..., ForwardRule]]:
-    """By class; timm's are known by name, as nothing here depends on timm."""
+    """Return the rules by class; timm's classes are found by name, because this file does not import timm."""
     overall = {type(module): _overall for module in network.modules() if type(module).__name__ in GLOBAL_POOLS}
     return {nn.ReLU: lambda _relu: _Rescaled.apply, nn.MaxPool2d: _pool, **overall}
 
@@ -84,7 +84,7 @@ def _overall(pool: nn.Module) -> ForwardRule:
 
 
 class _Rescaled(Function):
-    """A ReLU of images and then their baselines; only the images' half carries multipliers back."""
+    """A ReLU of images and then their baselines; only the images' half propagates multipliers back."""
 
     @staticmethod
     def forward(context: Any, entering: Tensor) -> Tensor:
@@ -122,5 +122,5 @@ class _RescaledPool(Function):
 
 
 def _with_nothing(multipliers: Tensor) -> Tensor:
-    """For the images what they get, for the baselines nothing."""
+    """Return the multipliers for the images, and zeros for the baselines."""
     return torch.cat([multipliers, torch.zeros_like(multipliers)])

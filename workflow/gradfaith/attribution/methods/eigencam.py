@@ -1,11 +1,11 @@
-"""Eigen-CAM: the first principal direction of the activations, whatever the class.
+"""Eigen-CAM: the first principal direction of the activations, independent of the class.
 
     map = A v_1,   A = U S V^T,   A: positions x channels, not centred                      [muhammad2020]
 
-It reads no gradient and no class: what it shows is where the layer is busy, so it is a baseline for methods that claim to
-explain an answer. A singular vector has no sign of its own; ours is the one with the positive sum, which is that of the
-activations where they are not negative. The vector is found from the smaller Gram matrix, of the positions or of the
-channels. Signed. Cost: the forward the bundle shares.
+It uses no gradient and no class. It shows where the layer has large activations, so it is a baseline for methods that claim
+to explain a prediction. The sign of a singular vector is arbitrary; we choose the one with a positive sum, which is the sign
+of non-negative activations. The vector is computed from the smaller Gram matrix, of the positions or of the channels.
+Signed. Cost: the forward that the bundle shares.
 """
 
 import torch
@@ -25,7 +25,7 @@ METHOD = Method(
 
 def attribute(tap: Tap) -> Tensor:  # (n, h, w)
     device = tap.activation.device
-    home = torch.device("cpu") if device.type == "mps" else device  # which has no double precision
+    home = torch.device("cpu") if device.type == "mps" else device  # mps has no double precision
     rows = tap.activation.flatten(2).transpose(1, 2).to(home).double()  # (n, h w, c)
     if rows.shape[1] <= rows.shape[2]:
         values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))

@@ -1,10 +1,10 @@
-"""Grad-CAM: every channel weighs as much as its gradient does on average over the grid.
+"""Grad-CAM: the weight of a channel is the average of its gradient over the grid.
 
     map = relu( sum_k mean(g_k) * a_k )                                     [selvaraju2017]
 
-At a layer followed only by pooling and one linear layer the mean gradient is that layer's weight over the number of
-positions, so the map is CAM up to that factor; elsewhere it is a first-order reading of what the channel does.
-Cost: the forward and the short backward the bundle shares.
+At a layer followed only by pooling and one linear layer, the mean gradient is that layer's weight divided by the number of
+positions, so the map is CAM up to this factor. Elsewhere it is a first-order approximation of the channel's effect.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

@@ -1,11 +1,11 @@
-"""Grad-CAM++: channels weigh by their positive gradients, each position by how few of its kind there are.
+"""Grad-CAM++: channel weights from positive gradients, with larger factors for small activated regions.
 
     map = relu( sum_k w_k * a_k ),   w_k = sum_ij alpha_ij relu(g_ij),   alpha_ij = 1 / (2 + g_ij * sum(a_k))
                                                                                     [chattopadhay2018]
-The original divides g^2 by 2 g^2 + g^3 sum(a); with g^2 cancelled there is nothing left to guard by a small number, which
-in common code decides the map wherever gradients are small. The derivation takes the class score as an exponential and
-activations as positive. Where activations are negative the denominator can reach zero; such a position weighs nothing.
-Cost: the forward and the short backward the bundle shares.
+The original divides g^2 by 2 g^2 + g^3 sum(a). With g^2 cancelled no small number is needed in the denominator; in common
+code that number decides the map where gradients are small. The derivation assumes an exponential class score and positive
+activations. For negative activations the denominator can reach zero; such a position has weight zero.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

@@ -1,12 +1,12 @@
-"""Gradient attention: rollout for a class, where a head counts as far as its attention raises the score.
+"""Gradient attention: rollout for a class, with each head weighted by how much its attention raises the score.
 
     A_b = mean_h relu( dS/dA_bh * A_bh )
     R = (I + A_B) ... (I + A_2)(I + A_1);   map = the read token's row of R, at the patches             [chefer2021]
 
-This is the paper's rule for networks of self-attention alone: R <- R + A_b R from R = I. dS/dA_bh is total, through all
-later blocks. Where the head reads the mean of the patches, the row is the mean of the patches' rows (the I then adds the
-same to every patch); with a distillation token, that of both. Only that row is multiplied through the blocks, from the last one
-down. Cost: a forward with plain attention and a backward to the first block, which the attention methods of a bundle share.
+This is the paper's rule for networks of self-attention only: R <- R + A_b R from R = I. dS/dA_bh is total, through all
+later blocks. If the head reads the mean of the patches, the row is the mean of the patches' rows (I then adds the same to
+every patch); with a distillation token, the mean of both rows. Only this row is multiplied through the blocks, from the last
+one down. Cost: a forward with plain attention and a backward to the first block; the bundle's attention methods share both.
 """
 
 from torch import Tensor

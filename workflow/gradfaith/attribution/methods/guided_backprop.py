@@ -1,10 +1,10 @@
-"""Guided backpropagation: the gradient, stopped at every ReLU that it reaches with a negative sign.
+"""Guided backpropagation: the gradient, set to zero at every ReLU where it is negative.
 
-    map = sum_k g_k,    with g <- 1[z > 0] * relu(g) in the place of 1[z > 0] * g at every ReLU          [springenberg2015]
+    map = sum_k g_k,    with g <- 1[z > 0] * relu(g) instead of 1[z > 0] * g at every ReLU          [springenberg2015]
 
-It shows fine detail, but hardly depends on the class or on the upper layers [adebayo2018]: it is here to be measured
-against its controls. Where a network bends by anything but ReLU modules it would be only the gradient, and is refused.
-Signed; channels are summed. Cost: a forward and a backward.
+It shows fine detail, but hardly depends on the class or on the upper layers [adebayo2018]. It is included so that it can be
+compared with its controls. On networks with other nonlinearities than ReLU modules it would equal the gradient, so it is
+refused there. Signed; channels are summed. Cost: a forward and a backward.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def attribute(inputs: ImageInputs) -> Tensor:  # (n, h, w)
 
 
 class _BothWays(Function):
-    """A ReLU on the way forward, and one on the way back."""
+    """A ReLU in the forward pass, and another one in the backward pass."""
 
     @staticmethod
     def forward(context: Any, entering: Tensor) -> Tensor:

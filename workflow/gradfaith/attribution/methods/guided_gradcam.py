@@ -1,10 +1,10 @@
-"""Guided Grad-CAM: the detail of guided backpropagation, where Grad-CAM looks.
+"""Guided Grad-CAM: guided backpropagation, weighted by Grad-CAM.
 
     map = guided backpropagation * enlarge( Grad-CAM )                                      [selvaraju2017]
 
-Enlarged bilinearly, as all maps are here; captum's default takes the nearest cell, which draws the grid into the map.
-Signed, by the first factor. The class enters through the second alone, more or less. Refused where guided backpropagation
-is. Cost: what both cost.
+Grad-CAM is enlarged bilinearly, as all maps here; captum's default takes the nearest cell, which leaves the grid visible.
+Signed, by the first factor. The class enters almost only through the second factor. It is refused where guided
+backpropagation is. Cost: the cost of both.
 """
 
 from torch import Tensor

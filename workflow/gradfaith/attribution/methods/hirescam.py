@@ -1,10 +1,10 @@
-"""HiResCAM: activation times gradient, position by position, with no average in between.
+"""HiResCAM: activation times gradient at every position, without averaging the gradient.
 
     map = relu( sum_k g_k * a_k )                                           [draelos2020]
 
-Where one linear layer follows (with or without pooling) the unclipped map sums to the logit without its bias, so it
-shows what the class was computed from; Grad-CAM's average can show places that were not used.
-Cost: the forward and the short backward the bundle shares.
+If one linear layer follows (with or without pooling), the unclipped map sums to the logit without its bias. So it shows
+which positions the class was computed from; Grad-CAM's average can highlight positions that were not used.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

@@ -1,10 +1,10 @@
-"""Input x gradient: what each pixel adds to the score, were the network linear with the slope it has here.
+"""Input x gradient: each pixel's contribution to the score of the network's linear approximation.
 
     map = sum_k x_k * g_k                                                                   [shrikumar2017]
 
-Signed. Summed over channels before anything else: where channels pull in opposite directions, as much as cancels is gone.
-Black is the reference, so a black pixel never matters, whatever the slope. Some code takes absolute values instead, per
-channel or of the sum. Cost: the forward and the backward of the image, which `saliency` shares.
+Signed. Summed over channels first: contributions of opposite sign in different channels cancel. Black is the reference, so
+a black pixel has relevance zero, whatever its gradient. Some code takes absolute values instead, per channel or of the sum.
+Cost: the forward and the backward of the image, which `saliency` shares.
 """
 
 from torch import Tensor

@@ -1,13 +1,13 @@
-"""Integrated gradients: the slope, averaged on the straight way from a baseline to the image.
+"""Integrated gradients: the gradient, averaged along the straight line from a baseline to the image.
 
     map = sum_k (x_k - x'_k) * sum_s w_s g_k( x' + t_s (x - x') )           x': the baseline        [sundararajan2017]
 
     midpoint        t_s = (s + 1/2) / steps, w_s = 1 / steps
-    gauss           nodes and weights of Gauss and Legendre on [0, 1]; captum's default too
+    gauss           Gauss-Legendre nodes and weights on [0, 1]; also captum's default
 
-Over all pixels the map sums to f(x) - f(x'), up to the error of the rule, which is recorded with every map as the diagnostic `completeness`,
-a share of that difference: above a hundredth or so ask for more steps. Signed; channels are summed, as S. and colleagues
-do not say. The baseline decides what can matter at all (a pixel equal to it cannot), and stands in the map's options.
+Over all pixels the map sums to f(x) - f(x'), up to the error of the quadrature rule. Every map records this error as the
+diagnostic `completeness`, a share of that difference: above about 0.01, use more steps. Signed; channels are summed, which
+the paper leaves open. A pixel that equals the baseline has relevance zero, so the baseline is an option of the map.
 Cost: a forward and a backward for each step, and two forwards for the diagnostic.
 """
 
@@ -40,7 +40,7 @@ def attribute(
 ) -> MapsWithDiagnostics:
     start = baseline_of(inputs, baseline)
     places, weights = (part.to(inputs.images) for part in _rule(rule, steps))
-    # Image by image, so that the gradients of all steps are never held for more than one.
+    # One image at a time, so that memory holds the gradients of all steps for one image only.
     slopes = torch.stack([_slope(inputs, start, row, places, weights) for row in range(len(start))])
     maps = ((inputs.images - start) * slopes).sum(dim=1)
     rows = torch.arange(len(start), device=start.device)
@@ -49,7 +49,7 @@ def attribute(
 
 
 def _slope(inputs: ImageInputs, start: Tensor, row: int, places: Tensor, weights: Tensor) -> Tensor:  # (c, h, w)
-    """The averaged gradient of one image."""
+    """Return the averaged gradient of one image."""
 
     def between(some: slice) -> Tensor:  # (m, c, h, w)
         return start[row] + places[some, None, None, None] * (inputs.images[row] - start[row])

@@ -3,12 +3,12 @@
     min over w of  sum_z p(z) (S_z - S_none - z . w)^2   subject to   sum_j w_j = S_all - S_none       [lundberg2017]
     p(z) = (M - 1) / ( C(M, |z|) |z| (M - |z|) )
 
-The sum is exact, by construction: w = (S_all - S_none) / M + v, and only v, which sums to 0, is fitted. Copies are drawn by p
-itself and weigh alike, each followed by its complement, which adds no equation but steadies the fit [covert2021]; so two
-samples per superpixel are the least that determines the weights. Where there are no more subsets than samples, each is
-asked once, with weight p: the Shapley values themselves. A player that leaves is filled with its own mean, or with mid
-grey, so the game, and its values, depend on the fill. Signed.
-Diagnostics, and what they tell about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
+The constraint holds exactly: w = (S_all - S_none) / M + v, and only v, which sums to 0, is fitted. Copies are drawn with
+probability p and have equal weights. Each is followed by its complement, which adds no equation but reduces the variance
+[covert2021]; so at least two samples per superpixel are needed to determine the weights. If there are at most as many
+subsets as samples, each subset is used once with weight p: this gives the exact Shapley values. A removed superpixel is
+filled with its own mean, or with mid grey, so the values depend on the fill. Signed.
+Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
 """
 
 from math import comb
@@ -46,7 +46,7 @@ def attribute(
 
 
 def _copies(count: int, samples: int, generator: Generator) -> SuperpixelCopies:
-    """Nothing and everything, then subsets."""
+    """Return the empty and the full copy, then subsets."""
     ends, every = np.array([np.zeros(count), np.ones(count)]), 2**count - 2
     if every <= samples:
         subsets = (np.arange(1, every + 1)[:, None] >> np.arange(count)) & 1
@@ -65,7 +65,7 @@ def _copies(count: int, samples: int, generator: Generator) -> SuperpixelCopies:
 
 
 def _fit(kept: FloatArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """The least of all solutions has no part along (1, ..., 1), for the rows have none: it sums to 0."""
+    """Return the least-norm solution. It sums to 0, because the rows have no component along (1, ..., 1)."""
     nothing, everything = scores[0], scores[1]
     share = (everything - nothing) / kept.shape[1]
     root = np.sqrt(weights)

@@ -1,10 +1,10 @@
-"""LayerCAM: every position weighs its own activation by its own positive gradient.
+"""LayerCAM: each activation is weighted by its own positive gradient.
 
     map = relu( sum_k relu(g_k) * a_k )                                     [jiang2021]
 
-Unlike Grad-CAM nothing is averaged over the plane, so early layers keep their detail. The XAI report writes
+Unlike in Grad-CAM, gradients are not averaged over the grid, so early layers keep their detail. The XAI report writes
 relu(g * a), which is the same only where a >= 0 (not after SiLU, GELU or LayerNorm); we follow the original.
-Cost: the forward and the short backward the bundle shares.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

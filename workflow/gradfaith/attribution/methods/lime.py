@@ -1,12 +1,12 @@
-"""LIME: a linear model of the scores of images with superpixels taken away, near the whole image above all.
+"""LIME: a linear model of the scores of images with removed superpixels, weighted by similarity to the full image.
 
     min over b, w of  sum_s k(z_s) (S_s - b - z_s . w)^2 + ridge |w|^2                          [ribeiro2016]
-    k(z) = exp( -d^2 / (2 width^2) ),   d = 1 - sqrt(|z| / M): the cosine distance to the whole image of M superpixels
+    k(z) = exp( -d^2 / (2 width^2) ),   d = 1 - sqrt(|z| / M): the cosine distance to the full image of M superpixels
 
-Every superpixel is kept with probability 1/2, so nearly all copies lack half of the image: the kernel tells them apart less
-than its name promises. As in the authors' package, but it explains a probability and picks features first; we explain the
-study's score, by all superpixels. A superpixel that is taken away is filled with its own mean, or with mid grey. Signed.
-Diagnostics, and what they tell about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and one for the image.
+Every superpixel is kept with probability 1/2, so nearly all copies lack about half of the image, and the kernel weights them
+almost equally. The authors' package does the same, but explains a probability and selects features first; we explain the
+study's score with all superpixels. A removed superpixel is filled with its own mean, or with mid grey. Signed.
+Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward per sample, and one.
 """
 
 from functools import partial
@@ -54,7 +54,7 @@ def attribute(
 
 
 def _copies(count: int, samples: int, generator: Generator, *, width: float) -> SuperpixelCopies:
-    """The image itself, and copies with each superpixel there or not, by a coin."""
+    """Return the image itself, and copies that keep each superpixel with probability 1/2."""
     drawn = torch.rand((samples, count), generator=generator) < 0.5
     kept = torch.cat([torch.ones(1, count, dtype=torch.bool), drawn]).double().numpy()
     distance = 1 - np.sqrt(kept.mean(axis=1))
@@ -62,7 +62,7 @@ def _copies(count: int, samples: int, generator: Generator, *, width: float) -> 
 
 
 def _fit(kept: FloatArray, scores: FloatArray, weights: FloatArray, *, ridge: float) -> FloatArray:
-    """Centred, so that the constant is not held small; the ridge as further rows, so that nothing is squared."""
+    """Fit centred values, so that the constant is not penalised; the ridge is added as rows, for numerical stability."""
     middle, level = np.average(kept, axis=0, weights=weights), np.average(scores, weights=weights)
     root = np.sqrt(weights)
     left = np.vstack([root[:, None] * (kept - middle), np.sqrt(ridge) * np.eye(kept.shape[1])])

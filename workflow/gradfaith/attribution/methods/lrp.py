@@ -1,16 +1,16 @@
-"""Layer-wise relevance propagation: the score, handed back layer by layer to what it was made of.
+"""Layer-wise relevance propagation: the score, propagated back layer by layer to the input.
 
     R_i = sum_j a_i w_ij R_j / z_j,    z_j = sum_i a_i w_ij + b_j                           [bach2015]
 
-    linear layers         z_j + sign(z_j) * epsilon * rms(z): keeps small sums from blowing up
-    convolutions          gamma: what speaks for z_j > 0 counts (1 + gamma) times, above and below the line [montavon2019]
-    maximum, mean pools   to the winner; in proportion
+    linear layers         z_j + sign(z_j) * epsilon * rms(z): stabilises small sums
+    convolutions          gamma: terms that raise z_j count (1 + gamma) times, in numerator and denominator [montavon2019]
+    maximum, mean pools   to the maximum; in proportion
 
-With gamma = 0 and a small epsilon this is (x - mean) times the gradient, to the last digit, on any chain of ReLUs; gamma is
-what makes it a method. A batch norm is part of the convolution before it. Relevance is read where the image enters the
-first layer, normalised, and summed over channels. Signed. Biases keep some: the diagnostic `kept` is the share that arrives. Refused where
-branches join, for there the rules do not say which way to go. captum's leaves `activations` on every module and stops at
-nn.Identity and nn.Flatten, so this is our own, tested against it. Cost: a forward, and some two backwards.
+With gamma = 0 and a small epsilon this equals (x - mean) times the gradient on any chain of ReLUs; gamma makes it a separate
+method. A batch norm is folded into the convolution before it. Relevance is read at the normalised input of the first layer,
+and summed over channels. Signed. Biases absorb relevance: the diagnostic `kept` is the share that arrives. It is refused
+if branches join, because the rules do not define how to divide relevance between them. captum's version leaves `activations` on
+every module and stops at nn.Identity and nn.Flatten, so this is our own, tested against it. Cost: a forward, about two backwards.
 """
 
 from collections.abc import Callable
@@ -35,8 +35,8 @@ METHOD = Method(
     limits=("epsilon >= 0", "gamma >= 0"),
 )
 NO_NORM: nn.Module = nn.Identity()
-Link = tuple[nn.Module, Tensor]  # a layer of the chain, and what entered it
-SAME = (nn.BatchNorm2d, nn.Identity, nn.Dropout)  # may stand between a convolution and its ReLU
+Link = tuple[nn.Module, Tensor]  # a layer of the chain, and its input
+SAME = (nn.BatchNorm2d, nn.Identity, nn.Dropout)  # allowed between a convolution and its ReLU
 Apply = Callable[[Tensor], Tensor]
 
 
@@ -56,14 +56,14 @@ def attribute(inputs: ImageInputs, *, epsilon: float = 1e-6, gamma: float = 0.25
             relevance = entered * _slope(apply, entered, relevance / _steady(apply(entered), epsilon))
         elif isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
             relevance = entered * _slope(layer, entered, relevance / _steady(layer(entered), 0.0))
-        else:  # passes on what it gets, at most in another shape
+        else:  # passes its input on, possibly in another shape
             relevance = relevance.reshape(entered.shape)
     maps = relevance.to(inputs.images).sum(dim=1)
     return MapsWithDiagnostics(maps, {"kept": maps.sum(dim=(1, 2)) / given.sum(dim=1)})
 
 
 def _chain(inputs: ImageInputs) -> tuple[list[Link], Tensor]:
-    """The layers as they ran, and the relevance of the last one's outputs: each times the slope of the score."""
+    """Return the layers in order, and the relevance of the last one's outputs: output times gradient of the score."""
     links: list[Link] = []
     outputs: list[Tensor] = []
 
@@ -75,7 +75,7 @@ def _chain(inputs: ImageInputs) -> tuple[list[Link], Tensor]:
 
     with ExitStack() as hooks, torch.enable_grad():
         for layer in inputs.network.modules():
-            if isinstance(layer, nn.BatchNorm2d) or not any(layer.children()):  # a norm may hold its activation
+            if isinstance(layer, nn.BatchNorm2d) or not any(layer.children()):  # a norm may contain its activation
                 hooks.callback(layer.register_forward_pre_hook(enter).remove)
                 hooks.callback(layer.register_forward_hook(leave).remove)
         scores = inputs.network(inputs.images.detach().requires_grad_()).gather(1, inputs.target[:, None])
@@ -84,7 +84,7 @@ def _chain(inputs: ImageInputs) -> tuple[list[Link], Tensor]:
 
 
 def _is_bent(links: list[Link], place: int) -> bool:
-    """Whether a ReLU follows: then no relevance comes to where z < 0."""
+    """Return whether a ReLU follows; then positions with z < 0 have no relevance."""
     following = (layer for layer, _ in links[place + 1 :])
     return isinstance(next((layer for layer in following if not isinstance(layer, SAME)), None), nn.ReLU)
 
@@ -92,7 +92,7 @@ def _is_bent(links: list[Link], place: int) -> bool:
 def _through_bent(
     conv: nn.Conv2d, norm: nn.Module, entered: Tensor, relevance: Tensor, epsilon: float, gamma: float
 ) -> Tensor:
-    """The rule where a >= 0 and all that has relevance is above the line: a (w + gamma w+) s, one convolution there and one back."""
+    """Apply the rule for a >= 0 and z >= 0 wherever there is relevance: a (w + gamma w+) s, with two convolutions."""
     weight = _weight(conv, norm)
     bias = conv.weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
     offset = _affine(norm)(bias[:, None, None][None])
@@ -108,12 +108,12 @@ def _through_bent(
 def _through_conv(
     conv: nn.Conv2d, norm: nn.Module, entered: Tensor, relevance: Tensor, epsilon: float, gamma: float
 ) -> Tensor:
-    """a w s + gamma (a+ w+ + a- w-) s, where s = R / (z + gamma z+), and z+ is what speaks for z."""
+    """Apply the rule a w s + gamma (a+ w+ + a- w-) s, with s = R / (z + gamma z+) and z+ the sum of terms that raise z."""
     weight = _weight(conv, norm)
     halves = [(half(entered), half(weight)) for half in (_over, _under)] if gamma else []
-    halves = [(a, w) for a, w in halves if a.any()]  # what leaves a ReLU has no other half
+    halves = [(a, w) for a, w in halves if a.any()]  # the output of a ReLU has no negative half
     entering = [entered.detach().requires_grad_(), *(a.requires_grad_() for a, _ in halves)]
-    with torch.enable_grad():  # one graph for the sums and for what they hand back
+    with torch.enable_grad():  # one graph for the sums and for their backward pass
         sums = [_affine(norm)(conv(entering[0])), *(_bare(conv, w, a) for a, w in halves)]
     z, *parts = (summed.detach() for summed in sums)
     enlarged = gamma * (z > 0).to(z)
@@ -124,13 +124,13 @@ def _through_conv(
 
 
 def _bare(conv: nn.Conv2d, weight: Tensor, entered: Tensor) -> Tensor:
-    """The convolution with other weights and no bias."""
+    """Apply the convolution with other weights and without bias."""
     summed: Tensor = conv._conv_forward(entered, weight, None)
     return summed
 
 
 def _affine(layer: nn.Module) -> Apply:
-    """The layer without the activation that timm puts inside some batch norms."""
+    """Return the layer without the activation that timm puts inside some batch norms."""
     if not isinstance(layer, nn.BatchNorm2d):
         return layer
     known = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
@@ -138,7 +138,7 @@ def _affine(layer: nn.Module) -> Apply:
 
 
 def _weight(conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """The weights with what a batch norm multiplies each channel by."""
+    """Return the weights times the batch norm's factor for each channel."""
     weight = conv.weight.detach()
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None:
         return weight
@@ -154,7 +154,7 @@ def _slope(apply: Apply, entered: Tensor, share: Tensor) -> Tensor:
 
 
 def _steady(z: Tensor, epsilon: float) -> Tensor:
-    """z, moved away from 0 by a share of its own image's rms."""
+    """Return z, moved away from 0 by a share of its image's rms."""
     rms = z.flatten(1).square().mean(dim=1).sqrt().reshape(-1, *[1] * (z.ndim - 1))
     nudge = epsilon * rms + torch.finfo(z.dtype).tiny
     return torch.where(z < 0, z - nudge, z + nudge)

@@ -1,11 +1,11 @@
-"""Occlusion: how far the score falls when a window is covered.
+"""Occlusion: the drop of the score when a window of the image is covered.
 
     map(p) = mean over the windows W that cover p of  S(x) - S(x with W covered)                [zeiler2014]
 
-Windows are square, `stride` apart, the last of a row flush with the border, so that every pixel is covered at least once.
-`window` and `stride` are shares of the shorter side, or pixels from 1 on. Signed: covering what speaks against the class
-raises the score. What a window is filled with is an assumption about what "nothing" looks like; black is air on CT.
-The windows' size is the finest detail the map can show. Cost: a forward for each window, and one.
+Windows are square and `stride` apart. The last window of a row ends at the border, so every pixel is covered at least once.
+`window` and `stride` are shares of the shorter side, or pixels from 1 on. Signed: covering evidence against the class raises
+the score. The fill of a window is an assumption about what "no evidence" looks like; black is air on CT.
+The window size is the finest detail that the map can show. Cost: a forward for each window, and one.
 """
 
 from typing import Literal
@@ -53,9 +53,9 @@ def attribute(
 
 
 def window_corners(height: int, width: int, window: float, stride: float) -> list[tuple[int, int]]:
-    """The upper left corners of all windows."""
+    """Return the upper left corners of all windows."""
     side, step = (_pixels(length, min(height, width)) for length in (window, stride))
-    step = min(step, side)  # no pixel between two windows
+    step = min(step, side)  # so that no pixel is between two windows
     downs, acrosses = ([*range(0, length - side, step), length - side] for length in (height, width))
     return [(down, across) for down in downs for across in acrosses]
 

@@ -1,8 +1,8 @@
-"""Saliency: how fast the score changes with each pixel, whichever way.
+"""Saliency: the absolute gradient of the score at each pixel.
 
     map = max_k |g_k|                       g: the gradient of the score with respect to the image    [simonyan2014]
 
-The gradient is that of the image in [0, 1], so a pixel counts in grey values, not in units of the network's normalisation.
+The gradient is taken for the image in [0, 1], so it is per grey value, not per unit of the network's normalisation.
 Cost: the forward and the backward of the image, which `input_x_gradient` shares.
 """
 

@@ -1,10 +1,10 @@
-"""Score-CAM: a channel weighs by the score of the image seen through it.
+"""Score-CAM: the weight of a channel is the score of the image masked by it.
 
     map = relu( sum_k w_k * a_k ),   w = softmax_k S( x * m_k ),   m_k: channel k, enlarged and scaled to [0, 1]    [wang2020]
 
-The softmax over channels depends on the scale of the score; a baseline score would cancel in it. A channel that is
-constant shows nothing, and weighs nothing. `channels: 0` asks all of them, as the paper does; a number asks only so many,
-those that vary most over the grid, which is our short cut and is recorded with the map's options.
+The softmax over channels depends on the scale of the score; a baseline score would cancel in it. A constant channel has no
+mask, so its weight is zero. `channels: 0` uses all channels, as in the paper. A number uses only the channels that vary most
+over the grid; this shortcut is ours, and is recorded with the map's options.
 Cost: one forward for each channel.
 """
 

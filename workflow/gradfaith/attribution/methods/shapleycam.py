@@ -1,11 +1,11 @@
-"""ShapleyCAM: a channel weighs what it contributes to the score to second order, as its Shapley value would.
+"""ShapleyCAM: the weight of a channel is a second-order approximation of its Shapley value.
 
     map = relu( sum_k w_k * a_k ),   w_k = mean( g_k - (H a)_k / 2 )                            [cai2025]
 
-H a is the true product of the score's Hessian with the activations. Where all that follows the layer is piecewise linear
-(pooling, ReLUs, linear layers) the Hessian is zero and the map is Grad-CAM's. Published code detaches the activations
-first, so that its product is nothing and its map is Grad-CAM's everywhere.
-Cost: the forward and backward the bundle shares, kept differentiable, and one backward through that backward.
+H a is the exact product of the score's Hessian with the activations. If everything after the layer is piecewise linear
+(pooling, ReLUs, linear layers), the Hessian is zero and the map equals Grad-CAM. Published code detaches the activations
+first, so its product is zero and its map equals Grad-CAM everywhere.
+Cost: the forward and backward that the bundle shares, kept differentiable, and one backward through that backward.
 """
 
 from torch import Tensor

@@ -2,9 +2,9 @@
 
     map = max_k | mean_s g_k(x + e_s) |,    e_s ~ N(0, (noise * (max x - min x))^2) per pixel           [smilkov2017]
 
-The mean is taken of signed gradients, and its size afterwards, so directions that noise turns around cancel. (A mean of
-sizes is another method, and hardly smoother than one gradient.) Noise leaves [0, 1], as in the original. Each copy has a
-seed of its own, drawn from the image's generator, so that it is the same however often, and in whatever batch, it is made.
+The mean is taken of signed gradients, and the absolute value afterwards, so directions that change with the noise cancel.
+(The mean of absolute gradients is another method, hardly smoother than one gradient.) Noisy images may leave [0, 1], as in
+the original. Each copy has its own seed from the image's generator, so it does not depend on the batch or on repetition.
 Cost: a forward and a backward for each sample.
 """
 
@@ -25,7 +25,7 @@ def attribute(inputs: ImageInputs, *, samples: int = 50, noise: float = 0.15) ->
 
 
 def _slope(inputs: ImageInputs, row: int, samples: int, noise: float) -> Tensor:  # (c, h, w)
-    """The averaged gradient of one image."""
+    """Return the averaged gradient of one image."""
     image = inputs.images[row]
     seeds = torch.randint(2**62, (samples,), generator=inputs.generators[row]).tolist()
     spread = noise * (image.max() - image.min())

@@ -2,11 +2,11 @@
 
     map = relu( sum_k mean(g_k) * a_k ),   a: the patch tokens that leave a block, on their grid         [selvaraju2017]
 
-Which block matters. Where the head reads the class token, what leaves the last block at the patches is read by nothing: its
-gradient is exactly zero, and a map scaled with `+ eps` still shows a picture of that. So the block before it is taken,
-the deepest whose patches reach the score; where the head reads the mean of the patches, the last one. `gradcam` at the
-default layer reads the last block's first norm instead, after its scale is lost. A study's own `layer:` overrides this.
-Cost: the forward and the short backward the bundle shares.
+The choice of block matters. If the head reads the class token, the patch tokens that leave the last block have a gradient of
+exactly zero, and a map scaled with `+ eps` would still show an image. So the block before it is used, the deepest one whose
+patches reach the score. If the head reads the mean of the patches, the last block is used. `gradcam` at the default layer
+reads the output of the last block's first norm instead, without the tokens' scale. A study's own `layer:` overrides this.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

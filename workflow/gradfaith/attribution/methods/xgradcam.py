@@ -2,10 +2,10 @@
 
     map = relu( sum_k w_k * a_k ),   w_k = sum_ij (a_ij / sum(a_k)) * g_ij                          [fu2020]
 
-Chosen so that the score splits over the channels and drops by a channel's part when it is removed, as nearly as one
-weight per channel allows; that is exact where all that follows is linear. The distribution is one only for a >= 0: a
-channel whose positive and negative activations cancel (to a ten-thousandth) has none, and weighs nothing.
-Cost: the forward and the short backward the bundle shares.
+The weights are chosen so that the score splits over the channels, and drops by a channel's share if it is removed, as nearly
+as one weight per channel allows. This is exact if the following layers are linear. The distribution exists only for a >= 0: a
+channel whose positive and negative activations cancel (to 1e-4) has none, and its weight is zero.
+Cost: the forward and the short backward that the bundle shares.
 """
 
 from torch import Tensor

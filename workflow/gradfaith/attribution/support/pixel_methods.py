@@ -1,8 +1,8 @@
-"""Parts that several pixel methods share: baseline images, and modules with a replaced forward pass.
+"""Provide parts that several pixel methods share: baseline images, and modules with a replaced forward pass.
 
-A baseline is the image that stands for "no evidence": integrated gradients and DeepLIFT start their paths there, and
-occlusion fills its windows with it. Each one is computed by the imputer of the same name, so that a method and a
-metric can agree on what "no evidence" means.
+A baseline is an image that represents "no evidence". Integrated gradients and DeepLIFT start their paths there, and
+occlusion fills its windows with it. The imputer of the same name computes it, so a method and a metric can use the
+same "no evidence".
 
     black   0; on CT this is air, inside the body too
     mean    the grey that the network's normalisation subtracts, which is 0 for its first layer
@@ -12,8 +12,8 @@ metric can agree on what "no evidence" means.
 
     with replace_forwards(network, {nn.ReLU: lambda _relu: rule}): ...
 
-It replaces only the module's own `forward`, so nothing is left on the network afterwards. A layer that works in place
-does not do so while it is replaced. A function that the network calls directly, without a module, is out of reach.
+It replaces only the module's own `forward`, and restores it afterwards. A replaced in-place layer does not work in
+place. A function that the network calls directly, without a module, cannot be replaced.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +37,7 @@ def baseline_images(inputs: ImageInputs, kind: Literal["black", "mean", "blur"])
 
 @contextmanager
 def replace_forwards(network: nn.Module, rules: Mapping[type[nn.Module], Callable[..., ForwardRule]]) -> Iterator[None]:
-    """Replace `forward` of every module of these classes by the rule that is made for it, while the block runs."""
+    """Replace `forward` of every module of these classes by its rule, while the block runs."""
     pairs = [(module, rule) for module in network.modules() for kind, rule in rules.items() if isinstance(module, kind)]
     own_forwards = [module.__dict__.get("forward") for module, _ in pairs]
     try:

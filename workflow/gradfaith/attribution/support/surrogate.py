@@ -4,19 +4,19 @@
 
 S(x with the superpixels z kept) is the score of a copy of the image without the other superpixels.
 SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image is treated as
-a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so their number is
-recorded with every map. Of a square image it makes one where two are requested, and four where three are: three is the
-least that a study may request. A fit with fewer than two samples per superpixel is an error unless the study allows it: its
-weights are mostly chance. An image that SLIC leaves in one piece (a blank one) has nothing to compare: no copies are
-made of it, its map is zero everywhere, and its status is "degenerate".
+a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so every map records their
+number. On a square image it makes one if two are requested, and four if three are; three is the minimum that a study may
+request. A fit with fewer than two samples per superpixel is an error unless the study allows it, because its weights are
+mostly chance. If SLIC leaves an image in one piece (a blank one), there is nothing to compare: no copies are made, the map
+is zero everywhere, and its status is "degenerate".
 
-    superpixels     how many there are
-    fit             R2 of the linear model on its own samples, weighted as they were
+    superpixels     their number
+    fit             R2 of the linear model on its own weighted samples
     agreement_<m>   Spearman's rank correlation of the fits on two disjoint sets of m samples, m an eighth, a quarter, a
-                    half of all: what two seeds of m samples would give. NaN where samples are not random.
+                    half of all: the expected agreement of two seeds with m samples. NaN if samples are not random.
                     Both are NaN for one superpixel.
 
-Cost: a forward for each sample, batched over all images. An image is cut once for all methods of a bundle that use the
+Cost: a forward for each sample, batched over all images. An image is cut once for all methods of a bundle with the
 same number of superpixels. Fits are done in double precision on the CPU.
 """
 
@@ -43,7 +43,7 @@ MIN_SAMPLES_PER_SUPERPIXEL = 2
 
 @dataclass(frozen=True)
 class SuperpixelCopies:
-    """Which superpixels each changed copy of one image keeps; the first copies are part of every fit."""
+    """The superpixels that each modified copy of one image keeps; the first copies are part of every fit."""
 
     kept: FloatArray  # (m, superpixels), of 0 and 1
     weights: FloatArray  # (m,)
@@ -51,7 +51,7 @@ class SuperpixelCopies:
     random: bool = True  # drawn at random; False: each subset of superpixels once
 
     def subset(self, rows: slice) -> tuple[FloatArray, FloatArray, NDArray[np.int_]]:
-        """Return the copies of every fit and some of the others: what they keep, their weights, their numbers."""
+        """Return the copies of every fit and some others: kept superpixels, weights and indices."""
         chosen = np.r_[: self.in_every_fit, np.arange(self.in_every_fit, len(self.kept))[rows]]
         return self.kept[chosen], self.weights[chosen], chosen
 
@@ -73,9 +73,9 @@ def explain_by_surrogate(
     *,
     underdetermined: bool,
 ) -> MapsWithDiagnostics:
-    """Return maps and diagnostics of a surrogate model.
+    """Return maps and diagnostics of a linear surrogate model.
 
-    A map is NaN where there are too few samples per superpixel, and zero where there is one superpixel.
+    A map is NaN if there are too few samples per superpixel, and zero if there is one superpixel.
 
     `labels`: the superpixel of every pixel (h, w), per image. `draw` draws the copies, `fit` fits their scores.
     """
@@ -103,12 +103,12 @@ def explain_by_surrogate(
 def superpixel_labels(
     inputs: ImageInputs, segments: int, samples: int, underdetermined: bool
 ) -> list[Tensor]:  # each (h, w)
-    """Return the superpixel of every pixel of each image; raise an error where samples are too few for a fit."""
+    """Return the superpixel of every pixel of each image; raise an error if there are too few samples for a fit."""
     if samples < MIN_SAMPLES_PER_SUPERPIXEL * segments and not underdetermined:
         raise MethodUndefined(
-            problem=f"{samples} samples are asked for, of images of about {segments} superpixels.",
-            reason=f"With fewer than {MIN_SAMPLES_PER_SUPERPIXEL} samples for each, the weights are mostly chance: another seed, another map.",
-            fix=f"Ask for at least {MIN_SAMPLES_PER_SUPERPIXEL * segments} `samples` or fewer `segments`, "
+            problem=f"samples is {samples}, for images with about {segments} superpixels.",
+            reason=f"With fewer than {MIN_SAMPLES_PER_SUPERPIXEL} samples per superpixel, the map depends mostly on the random seed.",
+            fix=f"Set `samples` to at least {MIN_SAMPLES_PER_SUPERPIXEL * segments}, or set fewer `segments`, "
             "or set `allow_underdetermined: true`.",
         )
     return inputs.per_image(("superpixels", segments), partial(cut_superpixels, segments=segments))
@@ -119,7 +119,7 @@ def cut_superpixels(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h,
     image = image.detach().cpu().double()
     colours = image.expand(3, -1, -1) if len(image) == 1 else image
     found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
-    _, flat = np.unique(found, return_inverse=True)  # in case one lost all its pixels
+    _, flat = np.unique(found, return_inverse=True)  # consecutive numbers, even if a superpixel lost all its pixels
     return torch.from_numpy(flat.reshape(found.shape).astype(np.int64))
 
 
@@ -175,7 +175,7 @@ def _split_half_agreement(copies: SuperpixelCopies, scores: FloatArray, fit: Fit
     for rows in (slice(size), slice(size, 2 * size)):
         kept, weights, chosen = copies.subset(rows)
         found = fit(kept, scores[chosen], weights)[1:]
-        # Superpixels that no copy tells apart tie, whatever the last digits say.
+        # Superpixels that are equal in all copies tie; rounding removes differences in the last digits.
         pair.append(rankdata(np.round(found / max(np.abs(found).max(), np.finfo(float).tiny), 9)))
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.corrcoef(pair)[0, 1])
