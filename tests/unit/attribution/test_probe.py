@@ -51,7 +51,7 @@ def test_where_all_tokens_are_averaged_the_last_block_is_fine() -> None:
 def test_a_layer_without_a_grid_names_the_nearest_with_one() -> None:
     with pytest.raises(LayerUnusable, match="no grid") as refusal:
         probe(make("resnet10t"), "fc")
-    assert '"layer4" works' in refusal.value.fix
+    assert "`layer: layer4`, which works" in refusal.value.fix
 
 
 def test_a_grid_coarser_than_asked_for_names_a_finer_layer() -> None:
@@ -59,7 +59,7 @@ def test_a_grid_coarser_than_asked_for_names_a_finer_layer() -> None:
     assert probe(classifier, "layer4", minimum_grid=3) == (3, 3)
     with pytest.raises(LayerUnusable, match="3 x 3, coarser than 6 x 6") as refusal:
         probe(classifier, "layer4", minimum_grid=6)
-    assert '"layer3" works' in refusal.value.fix
+    assert "`layer: layer3`, which works" in refusal.value.fix
 
 
 def test_a_head_that_starts_at_zero_is_not_blamed_on_the_layer_and_stays_zero() -> None:
@@ -161,7 +161,7 @@ def test_cells_in_their_places_are_accepted() -> None:
 def test_a_layer_whose_cells_stand_elsewhere_is_refused_and_the_one_before_it_named(order: str) -> None:
     with pytest.raises(LayerUnusable, match="changes at the wrong cells when a patch of the image changes") as refusal:
         probe(places(ORDERS[order]), "order")
-    assert '"stem" works' in refusal.value.fix
+    assert "`layer: stem`, which works" in refusal.value.fix
     assert "each cell belongs to its part of the image" in refusal.value.reason
 
 

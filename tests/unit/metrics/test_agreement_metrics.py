@@ -164,5 +164,5 @@ def test_models_that_agree_perfectly_still_differ_between_images():
 
 
 def test_one_seed_is_refused():
-    with pytest.raises(StudyInvalid, match="one seed"):
+    with pytest.raises(StudyInvalid, match="at least two seeds"):
         compare_seeds(SeedMaps(seeds=(4,)).models, SeedMaps().images, CONSIST)

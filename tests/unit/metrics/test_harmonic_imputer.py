@@ -154,7 +154,7 @@ def test_what_was_removed_is_never_read():
 
 def test_an_image_of_which_nothing_is_kept_has_no_solution():
     keep = torch.stack([torch.ones(8, 8), torch.zeros(8, 8)])
-    with pytest.raises(ImputationFailed, match="no pixel is kept"):
+    with pytest.raises(ImputationFailed, match="without any kept pixel"):
         solve(uniform(2, 1, 8, 8), keep)
 
 

@@ -142,7 +142,7 @@ def test_images_with_other_regions_do_not_disturb_each_other(chunk):
 
 
 def test_a_metric_of_regions_without_regions_is_refused():
-    with pytest.raises(StudyInvalid, match="metric of regions"):
+    with pytest.raises(StudyInvalid, match="regional metric"):
         run_battery(
             Weighing(strips(1, 2), strips(0, 0)), torch.ones(1, 1, 4, 4),
             {"m": MethodMaps(torch.rand(1, 4, 4), "input", False, torch.tensor([0]), torch.tensor([0]))}, CORRECTNESS, BLACK,

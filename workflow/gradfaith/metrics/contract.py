@@ -1,28 +1,25 @@
-"""The contract of metrics: what a metric file declares, the inputs that it receives, and the result that it
-returns.
+"""Define the contract of metrics: the declaration of a metric file, its inputs and its result.
 
-A metric is one file. Its stem is the metric's name. It holds a `METRIC` and `score`; a faithfulness metric
-also holds `changes`.
+A metric is one file. Its stem is the metric's name. It contains `METRIC` and `score`; a faithfulness metric also
+contains `changes`.
 
 Localization, numpy:   score(located, **options) -> Values           located: maps in [0, 1] and the region (maps/located.py),
-                       or a mapping of variants to Values            zeros for a constant map, whose number is not read
-Agreement, numpy:      ready(maps, **options) -> stack               what is compared of each map (m, h, w), made once per map
+                       or a mapping of variants to Values            zeros for a constant map, whose value is ignored
+Agreement, numpy:      ready(maps, **options) -> stack               the compared form of each map (m, h, w), made once per map
                        score(first, second) -> Values                two such stacks, row by row
-Faithfulness, torch:   changes(maps, **options) -> Iterator[ImageChange]   the changed images that the metric needs
+Faithfulness, torch:   changes(maps, **options) -> Iterator[ImageChange]   the modified images that the metric needs
                        score(base, after, **options) -> Values       from the model's scores of the images before and after
   of battery "rerun"   changes(...) -> Iterator[MethodRerun]; `base` and `after` are maps (RerunMaps in maps/evaluate.py)
-Composite, numpy:      score(parts) -> Values                        part -> its numbers (m,), where all of them are ok
+Composite, numpy:      score(parts) -> Values                        part -> its values (m,), if all of them are ok
 
-A metric has no access to the model, the batch, the device or files. It receives maps as `maps/evaluate.py`
-makes them. The runner gives constant maps the status "degenerate", whatever the metric returns for them.
-Where the formula has no value, the metric marks it `undefined`. A value that is not finite and not marked
-undefined is "failed". The options of a faithfulness metric are those of `changes`; both of its functions
-receive them.
+A metric has no access to the model, the batch, the device or files. It receives maps as `maps/evaluate.py` makes them.
+The runner gives constant maps the status "degenerate", whatever the metric returns for them. If the formula has no
+value, the metric marks it `undefined`. A value that is not finite and not marked undefined is "failed". The options of
+a faithfulness metric are those of `changes`; both of its functions receive them.
 
-Evidence comes as one region of pixels: a mask as it is, a box filled, a point as its one pixel, parts as
-their union. A `regional` metric receives the parts one by one. A metric of overlap cannot use a point, which
-has no extent: `evidence` lists the kinds that a metric can read, and a study that asks for another kind is
-refused.
+Evidence is one region of pixels: a mask unchanged, a box filled, a point as its one pixel, parts as their union. A
+`regional` metric receives the parts one by one. A metric of overlap cannot use a point, which has no extent: `evidence`
+lists the kinds that a metric can read, and a study with another kind is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,35 +37,37 @@ Target = Literal["predicted", "true"]
 Better = Literal["higher", "lower", "neither"]
 Chance = Literal["", "0", "1", "1/2", "area"]  # "area": the region's share of the image
 
-FIRST_DECOY = 128  # regions from this number on are decoys: they have the evidence's shape and hold no evidence
+FIRST_DECOY = 128  # regions from this number on are decoys: they have the evidence's shape and contain no evidence
 
 ImagesToLogits = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
-BoundPlugin = tuple[ModuleType, Mapping[str, Any]]  # the file of a metric or an imputer, and the study's options for it
+BoundPlugin = tuple[
+    ModuleType, Mapping[str, Any]
+]  # the module of a metric or an imputer, and the study's options for it
 BoundPlugins = Mapping[str, BoundPlugin]  # by the study's label
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric declares about itself; the contract tests check every declaration."""
+    """The declaration of a metric; the contract tests check every declaration."""
 
     family: Family
     target: Target  # the class whose map it reads
     bounds: tuple[float | None, float | None]  # None: unbounded on that side
     better: Better
-    battery: str = ""  # faithfulness: its kind; a battery holds metrics of one kind, which share their changed images
-    imputed: bool = True  # faithfulness: needs images with pixels removed, which an imputer fills
+    battery: str = ""  # faithfulness: its kind; metrics of one battery have one kind, and share modified images
+    imputed: bool = True  # faithfulness: needs images whose removed pixels an imputer fills
     parts: Mapping[str, str] = field(default_factory=dict)  # composite: metric -> its imputer; "": the composite's own
-    region: str = "evidence"  # localization: the mask it reads; "": none
-    evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence it can read
-    grid: Grid = "input"  # agreement: reads maps evaluated at the image's size, or raw ones on their own grid
+    region: str = "evidence"  # localization: the mask that the metric reads; "": none
+    evidence: tuple[Evidence, ...] = EXTENDED  # the kinds of evidence that the metric can read
+    grid: Grid = "input"  # agreement: reads maps evaluated at the image's size, or raw maps on their own grid
     variants: str = ""  # the option whose values name its variants
     regional: bool = False  # faithfulness: removes the regions of an image, one at a time (metrics/maps/removals.py)
     rival: bool = False  # faithfulness: also reads the map of a second class of the image
     forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
-    invariances: tuple[str, ...] = ()  # "scale": map times k; "monotone": any increasing change; "flip": all mirrored
-    fooled_by: tuple[str, ...] = ()  # controls that score well for no good reason
-    chance: Chance = ""  # what a map of independent random pixels gets on average; "": no closed form
-    controls: tuple[str, ...] = ()  # controls without which the number says little
+    invariances: tuple[str, ...] = ()  # "scale": map times k; "monotone": any increasing function; "flip": all mirrored
+    fooled_by: tuple[str, ...] = ()  # controls that score well without evidence
+    chance: Chance = ""  # the average value of a map of independent random pixels; "": no closed form
+    controls: tuple[str, ...] = ()  # controls that are needed to interpret the value
     cite: str = ""
     differs: str = ""
     limits: tuple[str, ...] = ()  # what its options must keep: "0 < share < 1"
@@ -76,29 +75,29 @@ class Metric:
 
 @dataclass(frozen=True)
 class Imputer:
-    """What an imputer declares about itself; its file holds `fill(images, context, **options) -> (m, c, h, w)` in [0, 1]."""
+    """The declaration of an imputer; its file contains `fill(images, context, **options) -> (m, c, h, w)` in [0, 1]."""
 
-    fill: str  # in words, for captions
+    fill: str  # as text, for captions
     seeded: bool = False
     cite: str = ""
-    limits: tuple[str, ...] = ()  # what its options must keep: "sigma > 0"
+    limits: tuple[str, ...] = ()  # conditions on its options: "sigma > 0"
 
 
 @dataclass(frozen=True)
 class MethodMaps:
     """One method's stored maps, with the image and the class that each map explains.
 
-    `raw` and `rival` may be arrays, or what reads rows from a file when they are taken.
+    `raw` and `rival` may be arrays, or objects that read rows from a file when indexed.
     """
 
     raw: Any  # (m, h0, w0), signed, at their own size
     grid: Grid
     signed: bool
-    image_of: Any  # (m,) row of the image each map belongs to
+    image_of: Any  # (m,) row of each map's image
     target: Any  # (m,) class
-    rival: Any = None  # (m, h0, w0) the map of another class of the same image; zeros where there is none
+    rival: Any = None  # (m, h0, w0) the map of another class of the same image; zeros if there is none
     against: Any = None  # (m,) that class
-    reading: Reading = "positive"  # what is read of the maps if they are signed
+    reading: Reading = "positive"  # the part that is read of signed maps
 
 
 @dataclass(frozen=True)
@@ -112,23 +111,23 @@ class BatteryMaps:
 
 @dataclass(frozen=True)
 class MaskedChange:
-    """One changed copy of every image: the pixel stays where `keep` is 1; the imputer replaces it where `keep` is 0."""
+    """One modified copy of every image: a pixel stays where `keep` is 1, and the imputer replaces it where `keep` is 0."""
 
     name: str
     keep: Callable[[], Any]  # -> (m, h, w) in [0, 1], computed when its batch is built
-    per_image: bool = False  # the same for all maps of an image, so it is run once for all of them
+    per_image: bool = False  # the same for all maps of an image, so it runs once for all of them
 
 
 @dataclass(frozen=True)
 class RankedRemoval:
-    """Remove this share of the pixels in the map's order, to the exact pixel: the most relevant first, or the least."""
+    """Remove exactly this share of the pixels in the map's order: most relevant first, or least relevant first."""
 
     order: Literal["most", "least"]
     share: float
 
     @property
     def name(self) -> str:
-        """Return a name; removing no pixel, or all, gives the same image in either order, so one name."""
+        """Return a name. Removing no pixel, or all, gives the same image in both orders, so the name is the same."""
         return (
             NOTHING_REMOVED if self.share <= 0 else ALL_REMOVED if self.share >= 1 else f"{self.order} {self.share:.6g}"
         )
@@ -142,7 +141,7 @@ WeightState = Literal["trained", "randomised"]
 
 @dataclass(frozen=True)
 class MethodRerun:
-    """One rerun of the method: on each map's own change of its image, on a shifted image, or on another model."""
+    """One rerun of the method: on each map's own modified image, on a shifted image, or on another model."""
 
     name: str
     keep: Callable[[], Any] | None = None  # -> (m, h, w) in [0, 1]: the imputer replaces the pixel where it is 0
@@ -156,7 +155,7 @@ class MethodRerun:
 
 @dataclass(frozen=True)
 class RerunBatch:
-    """A batch of changed images that a runner hands to an explainer, and which methods' maps it wants of each."""
+    """A batch of modified images for an explainer, and the methods whose maps the runner requests of each."""
 
     images: Any  # (b, c, h, w)
     target: Any  # (b,) class
@@ -168,12 +167,12 @@ class RerunBatch:
 
 ExplainFunction = Callable[
     [RerunBatch], Mapping[Any, Any]
-]  # -> method -> (w, h0, w0), raw, not finite where there is no map
+]  # -> method -> (w, h0, w0), raw, not finite if there is no map
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an imputer receives beside the images; a seeded imputer draws from (key, image id)."""
+    """The inputs of an imputer beside the images; a seeded imputer draws from (key, image id)."""
 
     keep: Any  # (m, h, w) in [0, 1]: 1 where the pixel stays
     mean: Any = None  # (c,) mean of the training images, in [0, 1]
@@ -184,21 +183,21 @@ class Context:
 
 @dataclass(frozen=True)
 class Scores:
-    """The model's output for each map's target class, and how much a change removed.
+    """The model's output for each map's target class, and the amount that a change removed.
 
-    Removals in the map's order have neither mass nor area: the area is their share, and no metric reads the mass.
+    Removals in the map's order have no mass and no area: their share is the area, and no metric reads the mass.
     """
 
     logit: Any  # (m,)
     probability: Any  # (m,)
     mass: Any = None  # (m,) the share of the map's mass that the change removed
     area: Any = None  # (m,) the share of the image that the change removed
-    rival: "Scores | None" = None  # the same for the other class and its map; its mass is NaN where there is none
+    rival: "Scores | None" = None  # the same for the other class and its map; its mass is NaN if there is none
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a metric returns: one number per map. Where `undefined` is true there is no number, and `reason` says why."""
+    """The result of a metric: one value per map. If `undefined` is true there is no value, and `reason` states why."""
 
     value: Any  # (m,), numpy or torch
     undefined: Any = None  # (m,) bool, or None: all defined
@@ -207,7 +206,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Result:
-    """What a runner returns for one metric: a number and its status per map, in the maps' order."""
+    """The result of a runner for one metric: a value and its status per map, in the maps' order."""
 
     value: NDArray[np.float64]  # (m,), NaN unless ok
     status: NDArray[np.str_]  # (m,)
@@ -226,7 +225,7 @@ def concatenate_results(parts: Sequence[Result]) -> Result:
 
 
 def assign_status(values: Values, degenerate: NDArray[np.bool_], broken: NDArray[np.bool_]) -> Result:
-    """Return a number and a status for every map; numpy only.
+    """Return a value and a status for every map; numpy only.
 
     `values`: of the usable maps only, in their order. `degenerate` (m,): constant maps; `broken` (m,): maps not finite.
     """

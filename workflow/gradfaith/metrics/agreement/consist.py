@@ -1,11 +1,11 @@
-"""Consist: do two models look at the same place?
+"""Consist: the overlap of the relevant regions of two models' maps.
 
     IoU = |A and B| / |A or B|               A = {u >= t}, B = {v >= t}                            [panboonyuen2026]
 
-The paper leaves t open, its code takes 0.5. Two empty sets have no IoU: the papers' codes say 0 or 1, we say
-undefined. Grad-CAM maps of any two CT slices overlap, so the number means something only above the level of
-different images, which the runner gives as the variant "between-images". A map that is the same for every
-model is perfectly consistent. Cost: one pass over the pixels.
+The paper does not state t; its code uses 0.5. Two empty sets have no IoU: published code returns 0 or 1, we return
+undefined. Grad-CAM maps of any two CT slices overlap, so the value is meaningful only above the level of different
+images, which the runner returns as the variant "between-images". A map that is the same for every model is perfectly
+consistent. Cost: one pass over the pixels.
 """
 
 from typing import Any

@@ -1,13 +1,13 @@
-"""Spearman: do two models put the places of an image in the same order?
+"""Spearman: the rank correlation of two models' maps of an image.
 
     rho = correlation of the average ranks of both maps' cells                                      [spearman1904]
 
-No threshold and no peak decides, so all of the map counts; a map that is mostly zeros is mostly one tie. Raw
-maps on their own grid, signed ones with their sign: a CAM of 7 x 7 cells makes 49 statements, and resizing
-would have it make 50,000. Where the two have different grids, both are brought to the coarser one
-(metrics/maps/rank_correlation.py). Maps of any two images correlate where a method likes the centre or the
-border, so the number means something only above the variant "between-images". A map that is the same for
-every model is perfectly consistent. Cost: a sort per map, about 1 ms at 224 x 224; 0.4 ms per pair.
+No threshold and no peak is used, so all of the map counts; a map of mostly zeros is mostly one tie. Maps are compared
+raw, on their own grid and with their sign: a CAM of 7 x 7 cells has 49 values, and resizing it would make 50,000. If
+the grids differ, both maps are reduced to the coarser one (metrics/maps/rank_correlation.py). Maps of any two images
+correlate if a method prefers the centre or the border, so the value is meaningful only above the variant
+"between-images". A map that is the same for every model is perfectly consistent. Cost: a sort per map, about 1 ms at
+224 x 224; 0.4 ms per pair.
 """
 
 from typing import Any

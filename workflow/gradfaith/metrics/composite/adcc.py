@@ -1,12 +1,12 @@
-"""ADCC: is a map coherent, sparse, and enough to keep the class?
+"""ADCC: the harmonic mean of coherency, sparsity and kept class probability.
 
     ADCC = 3 / ( 1/Coh + 1/(1 - Com) + 1/(1 - AD) )                                                       [poppi2021]
 
-Per map, of its Coherency, Complexity and Average Drop with one imputer. The harmonic mean is 0 where a part
-is at its worst: that is its limit, which the authors' code divides by zero to reach. A map that is half of
-the image, whatever is in it, keeps the class and is half sparse; controls ignore the model, so they are fully
-coherent: both score well, which ARCC corrects. The ADCC of averages is another number: compare with published
-numbers only if they are per image, too. Cost: none.
+It is computed per map, from its Coherency, Complexity and Average Drop with one imputer. The harmonic mean is 0 if a
+part has its worst value; this is the limit, for which the authors' code divides by zero. A map that covers half of the
+image keeps the class and is half sparse, whatever it shows. Controls ignore the model, so their coherency is 1. Both
+score well, which ARCC corrects. The ADCC of averages is another number: compare with published values only if these
+are per image, too. Cost: none.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,10 @@
-"""ADCC as its authors' code computes it: no value where a part is at its worst. For comparison with others'
-numbers.
+"""ADCC as in its authors' code, without a value if a part is at its worst; for comparison with published numbers.
 
     3 / ( 1/Coh + 1/(1 - Com) + 1/(1 - AD) )                                                              [poppi2021]
 
-The code has no guard: it divides by zero for a map that loses all of the class, for example. Leaving such
-maps out would average over the better ones. Here they are undefined and counted. Everywhere else it is
-`adcc`. The paper does not say in what order it averages; the code gives a number per image. Cost: none.
+The code has no guard: it divides by zero for a map that loses all of the class, for example. Leaving such maps out
+would average over the better ones. Here they are undefined and counted. All other values equal `adcc`. The paper does
+not state in what order it averages; the code returns a number per image. Cost: none.
 """
 
 from collections.abc import Mapping

@@ -1,13 +1,13 @@
-"""ARCC: is a map coherent, sparse, and in an order that the model confirms?
+"""ARCC: the harmonic mean of coherency, sparsity and ROAD.
 
     ARCC = 3 / ( 1/Coh + 1/(1 - Com) + 1/R ),  R = max(0, ROAD)                                      [domeniconi2026]
 
-ADCC with ROAD in the place of Average Drop, so that a map must point before it can be sparse. ROAD is the
-mean over 20, 40, 60 and 80 % of p(least relevant removed) - p(most relevant removed), in exact counts with
-seeded ties, always filled by noisy linear imputation, whatever fills the image that Coherency masks. An order
-no better than chance, R <= 0, gives 0, the limit of the mean: many maps of a weak method share that 0, so
-read medians and ranks beside means. Per map; of averages over images it would be another number, and the
-paper, whose tables no public code makes, does not say which it prints. Cost: none.
+This is ADCC with ROAD instead of Average Drop, so a sparse map must also rank pixels correctly. ROAD is the mean over
+20, 40, 60 and 80 % of p(least relevant removed) - p(most relevant removed), with exact counts and seeded ties. It
+always uses noisy linear imputation, whatever imputer Coherency uses. If the order is no better than chance, R <= 0, the
+value is 0, the limit of the mean. Many maps of a weak method share that 0, so read medians and ranks beside means. The
+value is per map; ARCC of averages over images would be another number, and the paper does not state which one its
+tables show (they are not made by any public code). Cost: none.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,10 @@
-"""ARCC as grad-cam computes it: of parts with the faults of its own. For comparison with others' numbers.
+"""ARCC as in the package grad-cam, from that package's own parts; for comparison with published numbers.
 
     3 / ( 1/(Coh + e) + 1/(1 - Com + e) + 1/(R + e) ),  R = 2 ROAD kept within [0, 1],  e = 1e-8     [domeniconi2026]
 
-Its ROAD removes all tied pixels at once (`road_pgc`), its Coherency of a map that has become constant is one
-half (`coherency_literature`). Its documentation speaks of a geometric mean; the code is harmonic. It
-multiplies the normalised image, which fills with the data set's mean: the variant `mean` is the one to
-compare. Cost: none.
+Its ROAD removes all tied pixels at once (`road_pgc`). Its Coherency is one half if the new map is constant
+(`coherency_literature`). Its documentation states a geometric mean; the code computes the harmonic one. It multiplies
+the normalised image by the map, which fills with the dataset's mean, so compare with the variant `mean`. Cost: none.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
-"""Average Drop: the share of the class's probability that is lost when only what the map shows is kept.
+"""Average Drop: the relative loss of the class probability if the image is multiplied by the map.
 
     AD = max(0, p(x) - p(x * u)) / p(x)              u: the map in [0, 1], soft                  [chattopadhay2018]
 
-An all-ones map keeps everything and is best of all, so it is never read alone: read it beside Complexity, or
-ADCC. Some code reports percent, some the absolute drop, one the sum over the batch; we report the fraction,
-per image. Cost: one forward per map and imputer, shared with increase_in_confidence and complexity.
+An all-ones map keeps everything and has the best score, so never read this metric alone: read it beside Complexity, or
+use ADCC. Some code reports percent, some the absolute drop, one the sum over the batch; we report the fraction per
+image. Cost: one forward per map and imputer, shared with increase_in_confidence and complexity.
 """
 
 from collections.abc import Iterator, Mapping

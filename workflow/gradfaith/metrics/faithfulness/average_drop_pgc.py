@@ -1,9 +1,8 @@
-"""Average Drop as grad-cam computes it: the absolute loss of probability, not its share. For comparison with
-others' numbers.
+"""Average Drop as in the package grad-cam: the absolute loss of probability; for comparison with published numbers.
 
     max(0, p(x) - p(x * u))
 
-An image the model was unsure of can lose little, however bad its map. Cost: the forward of average_drop.
+An image with a low class probability can lose little, however bad its map is. Cost: the forward of average_drop.
 """
 
 from collections.abc import Iterator, Mapping

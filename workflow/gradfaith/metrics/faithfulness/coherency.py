@@ -1,13 +1,13 @@
-"""Coherency: asked again about only what its map shows, does the method show the same?
+"""Coherency: the similarity of a map and the method's map of the image multiplied by it.
 
     Coh = (1 + rho) / 2,  rho = Pearson( u, v )        u: the map in [0, 1]
-                                                       v: the map of x * u, by the whole method again        [poppi2021]
+                                                       v: the map of x * u, by the complete method again     [poppi2021]
 
-The whole method means every layer, option and score that made u: the code of [domeniconi2026] keeps
-RefineCAM's deeper maps from the unmasked image and multiplies them in again, which raises its score. Random
-numbers are drawn anew, too. If the map of the masked image is constant, it has no correlation: undefined,
-where published codes return 0.5 or stop. Two unrelated maps get 0.5, so in practice the scale begins there.
-Controls ignore the model, so their coherency is 1. Cost: one rerun per map and imputer.
+The complete method means every layer, option and score that made u: the code of [domeniconi2026] keeps RefineCAM's
+deeper maps from the unmasked image and multiplies them in again, which raises its score. Random numbers are drawn again,
+too. If the map of the masked image is constant, there is no correlation: undefined. Published code returns 0.5 or stops.
+Two unrelated maps have a value of 0.5, so in practice values range from 0.5 to 1. Controls ignore the model, so their
+coherency is 1. Cost: one rerun per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping

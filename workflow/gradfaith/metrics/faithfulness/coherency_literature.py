@@ -1,11 +1,10 @@
-"""Coherency as grad-cam computes it: a map that has become constant scores one half. For comparison with
-others' numbers.
+"""Coherency as in the package grad-cam, where a constant new map scores 0.5; for comparison with published numbers.
 
     (1 + rho) / 2,  rho = cov(u, v) / (sd(u) sd(v) + 1e-8)                                 [poppi2021, domeniconi2026]
 
-The small number in the denominator gives a method with a constant map of the masked image a correlation of 0,
-and so a score of 0.5: as much as an unrelated map gets. `coherency` calls this case undefined; the two side
-by side show for which methods it matters. Cost: the rerun of coherency.
+If the map of the masked image is constant, the small number in the denominator gives a correlation of 0, and so a score
+of 0.5, as for an unrelated map. `coherency` returns undefined in this case; comparing the two shows for which methods
+it matters. Cost: the rerun of coherency.
 """
 
 from collections.abc import Iterator, Mapping

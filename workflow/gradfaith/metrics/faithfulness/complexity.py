@@ -1,10 +1,10 @@
-"""Complexity: how much of the image the map shows; the mean of the map.
+"""Complexity: the share of the image that the map shows; the mean of the map.
 
     Com = sum(u) / N                                                                    [poppi2021]
 
-Lower is better, and an empty map is best of all, so it is never read alone; a constant map is degenerate, not
-perfect. Some code leaves the division by N out. It does not use the model's output: it shares the masked
-image of average_drop. Cost: the forward of average_drop.
+Lower is better, and an empty map has the best score, so never read this metric alone; a constant map is degenerate, not
+perfect. Some code omits the division by N. The model's output is not used: the metric shares the masked image of
+average_drop. Cost: the forward of average_drop.
 """
 
 from collections.abc import Iterator, Mapping

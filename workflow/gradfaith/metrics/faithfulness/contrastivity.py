@@ -1,19 +1,17 @@
-"""Contrastivity: does the map of a class show what matters for that class, more than the map of another class
-does?
+"""Contrastivity: whether the map of a class shows that class's important region more than another class's map does.
 
-    R_a = the region whose removal costs class a most                                                   [hesse2023]
-    value = 1/2 [share of a's map in R_a  >  share of b's map in R_a]  +  1/2 [the same with a and b changed]
+    R_a = the region whose removal lowers the score of class a most                                                   [hesse2023]
+    value = 1/2 [share of a's map in R_a  >  share of b's map in R_a]  +  1/2 [the same with a and b exchanged]
 
-a is the predicted class and b the true one, so it is defined only for images that the model gets wrong: of
-the others one class alone was explained. Equal shares count half, so a method that shows every class the same
-map gets 1/2, and so does chance. Both maps are of the same model, method and image, each for its own class;
-regions are those of region_correctness. The code beside one of our papers hands the same map to both sides of
-its comparison, which is then never strict, and its contrastivity is 0 for every method.
+a is the predicted class and b the true one, so the metric is defined only for misclassified images; the others have a
+map of one class only. Equal shares count half, so a method with the same map for every class scores 1/2, as does chance.
+Both maps are of the same model, method and image, each for its own class. Regions are those of region_correctness. The
+code beside one of our papers compares a map with itself; this comparison is never strict, so its contrastivity is 0 for
+every method.
 
-It can say that maps follow the class where the model does. It says nothing where one region matters most to
-both classes, or where no region's removal costs one of them anything: undefined. Few images are left, chosen
-by the model's own mistakes: read it with its count. Cost: the forwards of region_correctness, shared where
-both are asked.
+The metric can show that maps follow the class if the model does. It is undefined if one region is most important for
+both classes, or if removing any region lowers neither score. Few images remain, and the model's errors choose them: read
+the value with its count. Cost: the forwards of region_correctness, shared if both are requested.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,12 +59,12 @@ def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Valu
 
 
 def _rival(scores: Scores) -> Scores:
-    assert scores.rival is not None  # the runner gives it to all scores or to none
+    assert scores.rival is not None  # the runner sets it for all scores or for none
     return scores.rival
 
 
 def _most_important(effects: removals.RegionEffects) -> tuple[Tensor, Tensor]:  # (m,), (m,)
-    """Return the region whose removal costs the class most, and whether it costs anything."""
+    """Return the region whose removal lowers the score most, and whether it lowers it at all."""
     most = effects.drop.masked_fill(~effects.present, -torch.inf).max(dim=0)
     return most.indices, most.values > 0
 
@@ -77,7 +75,7 @@ def _at(values: Tensor, row: Tensor) -> Tensor:  # (k, m), (m,) -> (m,)
 
 
 def _compare_shares(one: Tensor, other: Tensor) -> Tensor:  # (m,)
-    """Return 1 where the first is larger, 1/2 where the two are equal, else 0."""
+    """Return 1 if the first is larger, 1/2 if both are equal, else 0."""
     away = one - other
     close = away.abs() <= removals.TIE_TOLERANCE * torch.maximum(one.abs(), other.abs())
     return torch.where(close, 0.5, (away > 0).double())

@@ -1,14 +1,14 @@
-"""Deletion: how fast the class is lost when the most relevant pixels are taken away first.
+"""Deletion: how fast the class probability falls when the most relevant pixels are removed first.
 
     area under p(share removed), shares 0, 1/steps, ..., 1, trapezoids                          [petsiuk2018]
 
-Lower is better. By rank: any increasing change of the map leaves it as it is. The original removes a pixel at
-a time and fills with zeros of the normalised image; here the share goes in steps and the filling is the
-imputer's. Its level depends on what the model says of a wiped image, so compare maps of one model.
+Lower is better. Pixels are ranked, so an increasing function of the map changes nothing. The original removes one pixel
+at a time and fills with zeros of the normalised image; here shares are removed in steps, and the imputer fills. The level
+depends on the model's output for an empty image, so compare maps of one model only.
 
-On the embedded study's networks 20 steps are 0.009 from 224 in the mean and 0.03 at most, 50 steps 0.003 and 0.01
-(docs/metrics-judged.md). Cost: `steps` forwards per map and imputer, shared with insertion, ROAD and whatever
-asks for the same pixels, of the same map or of another.
+On the embedded study's networks, 20 steps differ from 224 by 0.009 on average and by at most 0.03, 50 steps by 0.003 and
+0.01 (docs/metrics-judged.md). Cost: `steps` forwards per map and imputer, shared with insertion, ROAD and all requests
+for the same pixels, by the same map or another.
 """
 
 from collections.abc import Iterator, Mapping

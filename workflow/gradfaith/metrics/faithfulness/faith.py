@@ -1,12 +1,11 @@
-"""Faith: the probability the class loses when what the map shows is taken away.
+"""Faith: the drop of the class probability when the map's region is removed.
 
     Faith = p(x) - p(x * (1 - u))            u: the map in [0, 1], soft                            [panboonyuen2026]
 
-In probabilities, so that architectures can be compared; `faith_logit` has the other reading of the paper. The
-class is the explained one in both terms (the paper's code takes the predicted class, its text the true one).
-What takes the place of a removed pixel is the imputer's: black is the paper's. Faith grows with the area of
-the map (an all-ones map removes the whole image), so it is judged by its gain over shuffled copies of the
-same map. Cost: one forward per map and imputer.
+It uses probabilities, so architectures can be compared; `faith_logit` is the other reading of the paper. The class is the
+explained one in both terms (the paper's code takes the predicted class, its text the true one). The imputer replaces
+removed pixels; the paper uses black. Faith grows with the area of the map (an all-ones map removes the entire image), so
+read it as the gain over shuffled copies of the same map. Cost: one forward per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,10 +1,10 @@
-"""Faith in logits: the score the class loses when what the map shows is taken away.
+"""Faith in logits: the drop of the class logit when the map's region is removed.
 
     Faith = f(x) - f(x * (1 - u))            f: the logit of the explained class                   [panboonyuen2026]
 
-The paper defines f as the logits and speaks of confidence; its code subtracts logits. Unbounded, and on each
-network's own scale: compare methods within a model by it, not architectures. Asks for the same changed image
-as `faith`, so beside it it costs nothing; alone, one forward per map and imputer.
+The paper defines f as the logits and writes of confidence; its code subtracts logits. The value is unbounded and on each
+network's own scale, so compare methods within a model, not architectures. It uses the same modified image as `faith`, so
+beside it there is no cost; alone, one forward per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,11 +1,10 @@
-"""Faithfulness correlation: do sets of pixels matter to the model as much as the map gives them?
+"""Faithfulness correlation: the correlation of a pixel set's relevance with the effect of its removal.
 
     Pearson over random sets S:   sum_S u   with   f(x) - f(x without S)                                [bhatt2020]
 
-Sets are drawn per image, the same for all methods, and all of one size: larger ones would matter more to any
-model and hold more of any map, and an ignorant map would correlate. A map or a model for which all sets weigh
-the same has no correlation: undefined. Cost: `subsets` forwards per image and imputer, whatever the number of
-methods.
+Sets are drawn per image, the same for all methods, and all of one size: with different sizes, larger sets would have
+more effect and more relevance, and any map would correlate. If all sets have equal relevance or equal effect, there is no
+correlation: undefined. Cost: `subsets` forwards per image and imputer, for any number of methods.
 """
 
 from collections.abc import Iterator, Mapping

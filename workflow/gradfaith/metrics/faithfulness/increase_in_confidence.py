@@ -1,9 +1,9 @@
-"""Increase in Confidence: does the class become more probable when only what the map shows is kept?
+"""Increase in Confidence: whether the class probability rises if the image is multiplied by the map.
 
     IC = 1[ p(x * u) > p(x) ]                                                                    [chattopadhay2018]
 
-One or zero per image; the mean over images is the published number. A class that is certain cannot become
-more so, and an all-ones map changes nothing: both give 0. Cost: the forward of average_drop.
+One or zero per image; the mean over images is the published number. A probability of 1 cannot rise, and an all-ones map
+changes nothing: both score 0. Cost: the forward of average_drop.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,12 +1,11 @@
-"""Infidelity: how far the map is from telling what taking pixels away does to the score, at the best scale.
+"""Infidelity: the error of predicting the effect of removed pixels from the map, at the map's best scale.
 
     INFD = min_b mean_S ( b sum_S u - (f(x) - f(x without S)) )^2 / mean_S ( f(x) - f(x without S) )^2         [yeh2019]
 
-The original leaves the scale of the map to its method; a map on [0, 1] has none, so the best one is taken,
-and the square is divided by that of a map that says nothing (b = 0): 0 is a map that tells all, 1 one that
-tells nothing. Sets are those of faithfulness_correlation, all of one size, so a map that is the same
-everywhere tells the mean drop and no more. A model to which no set matters has no infidelity: undefined.
-Cost: the forwards of faithfulness_correlation.
+In the original, the scale of the map is part of the method. A map in [0, 1] has none, so the best scale is used, and the
+error is divided by that of an uninformative map (b = 0): 0 is perfect prediction, 1 is no information. Sets are those of
+faithfulness_correlation, all of one size, so a constant map predicts only the mean drop. If no set has an effect on the
+model, there is no infidelity: undefined. Cost: the forwards of faithfulness_correlation.
 """
 
 from collections.abc import Iterator, Mapping

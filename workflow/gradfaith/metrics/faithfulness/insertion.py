@@ -1,11 +1,11 @@
-"""Insertion: how fast the class appears when the most relevant pixels are put in first.
+"""Insertion: how fast the class probability rises when the most relevant pixels are inserted first.
 
     area under p(share shown), shares 0, 1/steps, ..., 1, trapezoids                            [petsiuk2018]
 
-Higher is better. Showing the most relevant tenth is removing the least relevant nine tenths, so insertion is
-the deletion of the opposite map, backwards. The original starts from a blurred image (imputer blur). 20 steps
-are 0.005 from 224 in the mean and 0.014 at most, measured as in deletion. Cost: `steps` forwards per map and
-imputer, shared as in deletion.
+Higher is better. Inserting the most relevant tenth equals removing the least relevant nine tenths, so insertion is the
+deletion of the opposite map, in reverse. The original starts from a blurred image (imputer blur). 20 steps differ from
+224 by 0.005 on average and by at most 0.014, measured as in deletion. Cost: `steps` forwards per map and imputer, shared
+as in deletion.
 """
 
 from collections.abc import Iterator, Mapping

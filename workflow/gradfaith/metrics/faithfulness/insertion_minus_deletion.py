@@ -1,9 +1,9 @@
-"""Insertion minus deletion: what the order of the map is worth to the class, from both ends.
+"""Insertion minus deletion: the value of the map's order, from both ends.
 
     IMD = AUC(least relevant removed first) - AUC(most relevant removed first)
 
-0 for an order that knows nothing, whatever the model says of a wiped image: that part is in both areas and
-cancels. Higher is better. Cost: nothing beside deletion and insertion.
+It is 0 for a random order, whatever the model's output for an empty image: that part is in both areas and cancels. Higher
+is better. Cost: none beside deletion and insertion.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,13 +1,12 @@
-"""Max-sensitivity: the largest relative change of the map when the image is changed a little.
+"""Max-sensitivity: the largest relative change of the map for small changes of the image.
 
     max_k || M(x + d_k) - M(x) || / || M(x) ||          d_k uniform in [-radius, radius], k = 1 ... draws       [yeh2019]
 
-Lower is better, and a method that does not look at the image is best of all. Maps are raw, on their own grid,
-so that a map that grows without changing its shape counts, too; a map that vanishes has changed by all of
-itself, 1. Noise is of each image's own stream, the same for all methods; a method with chance of its own
-draws that anew, and its spread is part of the number. The class is the one of the unchanged image. A map with
-its cells permuted has the sensitivity of the map itself. Cost: `draws` re-runs per image, whatever the number
-of methods.
+Lower is better, and a method that ignores the image has the best score. Maps are raw, on their own grid, so a map that
+only grows counts as changed, too; a map that vanishes has a change of 1. The noise comes from each image's own stream,
+the same for all methods. A seeded method draws its own numbers again, and their variation is part of the value. The class
+is the one of the unchanged image. A map with permuted cells has the sensitivity of the map itself. Cost: `draws` reruns
+per image, for any number of methods.
 """
 
 from collections.abc import Iterator, Mapping

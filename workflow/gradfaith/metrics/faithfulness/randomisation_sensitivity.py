@@ -1,13 +1,12 @@
-"""Randomisation sensitivity: does the map still look the same when the model has forgotten everything?
+"""Randomisation sensitivity: the similarity of maps before and after all weights are randomised.
 
     |rho|, Spearman's rank correlation of the map with the same method's map on the fully randomised model    [adebayo2018]
 
-Lower is better: 1 is a map that owes nothing to what was learnt, as of every control; a map turned round owes
-its layout to something else as much, so the sign is dropped (`randomisation:` keeps it). It is the last step
-of the cascade that a study asks for with `randomisation:`, made with the same random network, as one number
-beside the other metrics. Maps are raw, on their own grid (metrics/maps/rank_correlation.py); a method with
-chance of its own keeps its draws, so that only the model differs. Cost: one re-run per image, whatever the
-number of methods.
+Lower is better: 1 means that a map does not depend on the trained weights, as for every control. An inverted map does not
+depend on them either, so the sign is dropped (`randomisation:` keeps it). The value is the last step of the cascade of
+`randomisation:`, with the same random network, as one number beside the other metrics. Maps are raw, on their own grid
+(metrics/maps/rank_correlation.py). A seeded method repeats its draws, so that only the model differs. Cost: one rerun per
+image, for any number of methods.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,20 +1,18 @@
-"""Region correctness: does the map rank the regions of an image as the model needs them?
+"""Region correctness: whether the map ranks the regions of an image by the effect of their removal.
 
     Spearman over the regions R of an image:   mean of u in R   with   f(x) - f(x without R)            [hesse2023]
 
-Regions are the parts of an image where the dataset knows them; else the evidence, a planted shortcut where
-there is one, and `decoys` copies of the evidence's shape elsewhere in the body (metrics/maps/removals.py). A
-region is taken away alone, by the imputer. In FunnyBirds' terms this is the single deletion score, on [-1, 1]
-and not [0, 1]; a part's importance is the mean and not the sum of the map in it, which a large part would win
-by its size, and the part is not widened by its seam.
+Regions are the parts of an image if the dataset has them. Otherwise they are the evidence, a planted shortcut if there is
+one, and `decoys` copies of the evidence's shape elsewhere in the body (metrics/maps/removals.py). Each region is removed
+alone, by the imputer. In the terms of FunnyBirds this is the single deletion score, on [-1, 1] instead of [0, 1]. A
+part's importance is the mean of the map in it; a sum would favour large parts. Parts are not dilated.
 
-It can say that a map puts regions in the order in which the model loses by them. It cannot say that the
-regions are what the model looks at: what matters outside all of them counts for nothing. With the evidence
-against a few decoys most of the number is whether the evidence comes first; the order of the decoys is what
-is left of noise, so 1 is reached by a map and a model that both ignore them. Decoys lie anywhere in the body,
-so the organ painted evenly earns something where lesions lie in it and decoys beside it: read the number
-beside that control. Fewer than two regions, or none that stands out in the map or for the model: undefined.
-Cost: a forward per region, image and imputer, whatever the number of methods.
+The metric shows whether a map orders regions by their effect on the model. It does not show that the model uses only these
+regions: other pixels do not count. With the evidence and a few decoys, the value mostly shows whether the evidence is
+first. The order of the decoys is noise, so the value 1 needs a map and a model that both ignore them. Decoys can be
+anywhere in the body, so the organ control scores above chance if lesions are in the organ and decoys outside: read the
+value beside that control. With fewer than two regions, or no differences between them in the map or for the model, the
+value is undefined. Cost: a forward per region, image and imputer, for any number of methods.
 """
 
 from collections.abc import Iterator, Mapping

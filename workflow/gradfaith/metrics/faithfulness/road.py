@@ -1,12 +1,12 @@
-"""ROAD: removing the least relevant pixels should cost the class less than removing the most relevant ones.
+"""ROAD: the difference of class probability between removing the least and the most relevant pixels.
 
     ROAD = mean_q [ p(least relevant q removed) - p(most relevant q removed) ]      q in 20, 40, 60, 80 %        [rong2022]
 
-Made for the imputer noisy_linear, which leaves no shape of the mask to be read; any imputer may be asked.
-Both orders are one total order with exactly round(q N) pixels and seeded ties, so an order that knows nothing
-has 0 in the mean, sparse maps too. grad-cam halves it and takes percentile thresholds: `road_pgc`. The
-original reports the accuracy over a data set along q: the curves are kept (curves.parquet). Cost: 8 forwards
-per map and imputer, shared with deletion and insertion.
+It is made for the imputer noisy_linear, which does not show the shape of the mask to the model; any imputer can be used.
+Both orders are one total order with exactly round(q N) pixels and seeded ties. So a random order has a mean of 0, for
+sparse maps too. grad-cam halves the value and uses percentile thresholds: `road_pgc`. The original reports the accuracy
+over a dataset along q: the curves are stored (curves.parquet). Cost: 8 forwards per map and imputer, shared with deletion
+and insertion.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,12 +1,10 @@
-"""ROAD as grad-cam computes it: thresholds at percentiles, and half the difference. For comparison with
-others' numbers.
+"""ROAD as in the package grad-cam: percentile thresholds and half the difference; for comparison with published numbers.
 
     1/2 mean_q [ p(kept: 1 - u below its q-th percentile) - p(kept: u below its q-th percentile) ]   q in 20, 40, 60, 80
 
-A percentile takes all tied pixels at once: of a map that is nine tenths zero, removing "20 % first" removes
-everything, and the number no longer measures an order but what the model says of a blank image. Beside
-`road`, which removes exactly so many, it shows for which methods that matters. Cost: 8 forwards per map and
-imputer.
+A percentile threshold removes all tied pixels at once. If nine tenths of a map are zero, removing "the first 20 %" removes
+everything, and the value is the model's output for an empty image instead of the effect of an order. Compare it with
+`road`, which removes exact counts, to see for which methods this matters. Cost: 8 forwards per map and imputer.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,7 @@
-"""Background: a removed pixel becomes the image's own background, the median of its outermost ring, per
-channel.
+"""Background: a removed pixel becomes the image's own background: the median of its outermost ring, per channel.
 
-On CT that is the air around the patient or the scanner's padding: a value the model has seen in every image,
-unlike a foreign grey, and no other than black where the ring is black. Cost: a median of the border pixels.
+On CT this is the air around the patient or the scanner's padding: a value that occurs in every image, unlike an arbitrary
+grey. It equals black if the ring is black. Cost: a median of the border pixels.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Black: a removed pixel becomes 0.
 
-In [0, 1] pixel space, before the model's normalisation: the fill of x * (1 - u). On CT it is air, outside and
-inside the body, so a removed region is a hole the model may never have seen. Cost: none.
+In [0, 1] pixel space, before the model's normalisation: the fill of x * (1 - u). On CT black is air, also inside the
+body, so a removed region is a hole that may not occur in the training images. Cost: none.
 """
 
 import torch

@@ -1,10 +1,9 @@
-"""Blur: a removed pixel becomes its Gaussian surroundings.
+"""Blur: a removed pixel becomes the Gaussian mean of its surroundings.
 
     fill = G_h x G_w^T         G_ij ~ exp(-(i - j)^2 / 2 s^2), rows summing to 1;  s = sigma times the shorter side  [fong2017]
 
-Takes the detail away and leaves the brightness, so no edge is drawn where the removed region ends. At the
-border the weights are renormalised over the pixels that exist. Cost: two small matrix products, 1-2 % of a
-resnet50 forward.
+It removes detail and keeps the brightness, so the border of the removed region shows no edge. At the image border the
+weights are renormalised over the existing pixels. Cost: two small matrix products, 1-2 % of a resnet50 forward.
 """
 
 import torch

@@ -1,27 +1,27 @@
-"""The grids of harmonic.py: planes in frames of zeros, the system on one grid, and the way to the next coarser one.
+"""Provide the grids of harmonic.py: planes in frames of zeros, the system on one grid, and its coarser grid.
 
     A x = free * (diagonal * x - [1 2 1] x [1 2 1] x)        free: 1 where a pixel is unknown, and x is 0 elsewhere
 
-Planes lie end to end in frames of zeros, where a shift is an offset; every step writes into a buffer that was made
-once, through views that were cut once.
+Planes are stored one after the other in frames of zeros, where a shift is an offset. Every step writes into preallocated
+buffers, through preallocated views.
 """
 
 import torch
 from torch import Tensor
 
-STRETCH = 1.2  # of the coarse correction: coarse systems are a little too stiff where a hole ends
+STRETCH = 1.2  # factor on the coarse correction, because coarse systems are too stiff at the border of a hole
 
 
 class PlaneFrame:
-    """Planes of one size in frames of zeros, and the buffers of the steps that go over them.
+    """Planes of one size in frames of zeros, and the buffers for the steps on them.
 
-    A frame is one pixel above and left, one or two below and right. So the points of the coarser grid are the odd
-    places along either axis, with neighbours on both sides. What `sums` and `spare` hold in it is not zero.
+    A frame is one pixel above and left, one or two below and right. So the points of the coarser grid have odd
+    indices along both axes, with neighbours on both sides. In `sums` and `spare` the frame is not zero.
     """
 
     def __init__(self, count: int, size: tuple[int, int], like: Tensor) -> None:
         self.like, self.size = like, size
-        self.coarse_size = size[0] // 2 + 1, size[1] // 2 + 1  # the last point may lie just outside the image
+        self.coarse_size = size[0] // 2 + 1, size[1] // 2 + 1  # the last point may be just outside the image
         self.framed = count, 2 * self.coarse_size[0] + 1, 2 * self.coarse_size[1] + 1
         self.down, self.end = self.framed[2], count * self.framed[1] * self.framed[2]
         self.sums, self.spare = Planes(self), Planes(self)
@@ -29,10 +29,10 @@ class PlaneFrame:
         self._cut()
         inside = Planes(self)
         inside.pixels.fill_(1)
-        self.neighbours = torch.where(inside.all > 0, self.spread(inside), 8)  # a pixel counts 4 for itself
+        self.neighbours = torch.where(inside.all > 0, self.spread(inside), 8)  # a pixel has weight 4 for itself
 
     def _cut(self) -> None:
-        """Cut the buffers into the parts that the steps read and write: cutting takes as long as a small sum."""
+        """Make all views of the buffers once, because making a view takes as long as a small sum."""
         down, left = self.down, self.end - 2 * self.down
         spare, sums = self.spare.all.view(-1), self.sums.all.view(-1)
         self._pairs = spare[: left + down]
@@ -67,7 +67,7 @@ class Planes:
 
 
 class Grid:
-    """One grid: the system A x = free * (diagonal * x - spread(x)); x is 0 where `free` is, and `right` is not read there."""
+    """One grid: the system A x = free * (diagonal * x - spread(x)). If `free` is 0, x is 0 and `right` is not read."""
 
     def __init__(self, frame: PlaneFrame) -> None:
         self.frame = frame
@@ -76,17 +76,17 @@ class Grid:
         self.set_diagonal(frame.neighbours)
 
     def set_diagonal(self, diagonal: Tensor) -> None:
-        """Set the diagonal, with the 4 that a pixel counts for itself; and what a sweep leaves of x."""
+        """Set the diagonal, including the weight 4 of a pixel itself, and the factor of x after a sweep."""
         self.diagonal = diagonal
         self.rest = -4 / (diagonal - 4)
         torch.mul(self.free.all, self.rest, out=self.jacobi).mul_(-0.25)
 
     def negative(self, x: Planes) -> Tensor:  # (count, n)
-        """Return -A x, in the frame's `sums`; what it has where `free` is 0 is not zero."""
+        """Return -A x, in the frame's `sums`; it is not zero where `free` is 0."""
         return self.frame.spread(x).addcmul_(self.diagonal, x.all, value=-1)
 
     def first_sweep(self) -> None:
-        """Sweep from 0: set `x`, and the frame's `sums` to what is left of `right`."""
+        """Sweep from 0: set `x`, and the frame's `sums` to the residual of `right`."""
         torch.mul(self.jacobi, self.right.all, out=self.x.all)
         self.frame.spread(self.x).addcmul_(self.rest, self.right.all).mul_(self.free.all)
 
@@ -105,7 +105,7 @@ class Link:
         self._lower, self._upper = self.x[..., :-1], self.x[..., 1:]
 
     def restrict(self, out: Tensor) -> None:  # (count, h', w')
-        """Write P^T sums: a coarse point takes itself, every second pixel, and half of its neighbours on either side."""
+        """Write P^T sums: a coarse point receives itself (every second pixel) and half of its neighbours on each side."""
         above, below, own = self.frame.gather_down
         torch.add(above, below, out=self.frame.half)
         torch.add(own, self.frame.half, alpha=0.5, out=self.frame.half)
@@ -114,7 +114,7 @@ class Link:
         torch.add(own, out, alpha=0.5, out=out)
 
     def correct(self) -> None:
-        """Add P x of the coarser grid, linear interpolation, to `x`."""
+        """Add P x of the coarser grid (linear interpolation) to `x`."""
         own, between = self.frame.spread_across
         torch.mul(self.x, 2, out=own)
         torch.add(self._lower, self._upper, out=between)
@@ -124,7 +124,7 @@ class Link:
         self.fine.x.all.addcmul_(self.fine.free.all, self.frame.spare.all, value=STRETCH / 4)
 
     def set_coarse_system(self) -> None:
-        """Set what the coarser grid takes from this one: `free`, and in `x` what its points are tied to, as -P^T A P 1."""
+        """Set the coarser grid's `free`, and in `x` the weights of its points to kept pixels, as -P^T A P 1."""
         self.frame.sums.all.copy_(self.fine.free.all)
         self.restrict(self.free)
         self.free.sign_()

@@ -1,29 +1,27 @@
-"""Harmonic filling: every removed pixel becomes the weighted mean of its neighbours, kept and removed alike,
-in a whole batch.
+"""Fill images harmonically: every removed pixel becomes the weighted mean of its neighbours, for a complete batch.
 
     d_i x_i = sum_j w_ij x_j     i removed, j its 8 neighbours; w = 1/6 beside, 1/12 across;  d_i = sum_j w_ij over those that exist
 
-A sparse symmetric system over the removed pixels, the kept ones being its boundary. We solve it by conjugate
-gradients, preconditioned by one multigrid V-cycle. Three facts about these weights make that short:
+This is a sparse symmetric system over the removed pixels, with the kept pixels as boundary. We solve it by conjugate
+gradients, preconditioned by one multigrid V-cycle. Three properties of these weights make that fast:
 
 - 12 (D - W) = diag(s s^T) - [1 2 1] x [1 2 1], s = [3 4 ... 4 3]: the stencil is four shifted additions.
-- One Jacobi sweep, undamped, leaves at most a third of any rough error.
-- A coarser grid takes the same stencil, plus on its diagonal what the removed pixels under a point are tied to kept ones,
-  P^T A P 1. This row sum is exact, so scattered holes, combs and single kept pixels cost no more than one large hole.
+- One Jacobi sweep, undamped, reduces any rough error to at most a third.
+- A coarser grid uses the same stencil, plus on its diagonal the weights between the removed pixels of a point and kept
+  pixels, P^T A P 1. This row sum is exact, so scattered holes, combs and single kept pixels cost no more than one large hole.
 
-Solved until the estimated error, the largest entry of the preconditioned residual, is below `tolerance` times
-the range of the kept pixels; that last estimate is then added. Each plane stops on its own, so that its batch
-does not matter.
+The iteration stops when the estimated error, the largest entry of the preconditioned residual, is below `tolerance` times
+the range of the kept pixels; this last estimate is then added. Each plane stops independently, so that its batch does not
+matter.
 
 Measured at the default tolerance on inputs in [-1, 1]: 3-9 cycles for images of 4 to 224 pixels a side and
-20-100 % removed (a blob, an outline, scattered, chequered, striped, all but one pixel), up to 40 for strips
+20-100 % removed (a blob, an outline, scattered, chequered, striped, all but one pixel); up to 40 for strips
 of one pixel; largest error against scipy's spsolve 2e-4, in strips of 4 pixels 3e-4. Plain conjugate
-gradients take 80-110 iterations. A second visit of the second grid would take off two cycles, and more of the error
-would be left.
+gradients take 80-110 iterations. A second visit of the second grid would save two cycles, but leave a larger error.
 
-Memory, not arithmetic, is what it costs. So planes lie end to end in frames of zeros (framed_grid.py), every step writes
-into a buffer made once, and a CPU goes over the finest grid plane by plane, in its cache, on one thread: two take twice
-as long for so little. A grey image in three channels is one plane.
+Memory access is the cost, not arithmetic. So planes are stored one after the other in frames of zeros (framed_grid.py),
+every step writes into a preallocated buffer, and a CPU processes the finest grid plane by plane, in its cache, on one
+thread: two threads take twice as long on such small work. A grey image in three channels is one plane.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,27 +35,27 @@ from gradfaith.errors import ImputationFailed
 from gradfaith.metrics.imputers.framed_grid import Grid, Link, PlaneFrame, Planes
 
 COARSEST = 8  # pixels a side; solved by a dense inverse, 64 x 64
-CACHED = 64_000  # numbers of the finest grid that a CPU works on at once: its cache holds the ten buffers of so many
-TOGETHER = 4  # planes that a CPU solves together: on small grids a step costs its call, whatever their number
-TINY = 1e-30  # below any residual that matters: 0 / TINY is 0
+CACHED = 64_000  # values of the finest grid that a CPU processes at once: ten buffers of this size fit into its cache
+TOGETHER = 4  # planes that a CPU solves together: on small grids the function call dominates the cost
+TINY = 1e-30  # below any relevant residual, so that 0 / TINY is 0
 
 
 class FinestGrid(Grid):
-    """The grid of the pixels themselves under a few planes, solved by conjugate gradients from 0: `other` is the direction."""
+    """The grid of the pixels, for a few planes, solved by conjugate gradients from 0; `other` is the direction."""
 
     def __init__(self, frame: PlaneFrame) -> None:
         super().__init__(frame)
         self.solution = Planes(frame)
 
     def begin(self, planes: Tensor, keep: Tensor, tolerance: float) -> None:  # (count, h, w) twice
-        """Set the system of these planes; all of them are taken from their middle, and scaled by nothing."""
+        """Set the system of these planes. Each is shifted by its middle value, and not scaled."""
         self.planes, self.keep, x = planes, keep, planes.to(self.x.all.dtype)
         self.low = x.masked_fill(~keep, torch.inf).amin((1, 2), keepdim=True)  # (count, 1, 1)
         self.high = x.masked_fill(~keep, -torch.inf).amax((1, 2), keepdim=True)
         middle = torch.where(keep, x, 0).sum((1, 2), keepdim=True) / keep.sum((1, 2), keepdim=True)
         self.middle = middle.clamp(
             self.low, self.high
-        )  # to the bit, so that a constant plane is solved before it starts
+        )  # exactly, so that a constant plane is solved before the first step
         self.free.pixels.copy_(~keep)
         torch.mul(self.free.all, self.rest, out=self.jacobi).mul_(-0.25)
         self.x.pixels.copy_((x - self.middle).masked_fill_(~keep, 0))
@@ -68,7 +66,7 @@ class FinestGrid(Grid):
         self.done = torch.zeros_like(self.close, dtype=torch.bool)
 
     def advance(self) -> bool:
-        """Go one step, `x` being the estimate of what is missing; return whether the solution is there."""
+        """Do one step, with `x` as the estimate of the remaining error; return whether the solution is reached."""
         z, p, right, spare = self.x.all, self.other.all, self.right.all, self.frame.spare.all
         self.done |= torch.abs(z, out=spare).amax(1, keepdim=True) <= self.close
         if bool(self.done.all()):
@@ -85,13 +83,13 @@ class FinestGrid(Grid):
         return False
 
     def filled(self) -> Tensor:  # (count, h, w)
-        """Return the filled planes; like the exact solution, no pixel leaves the range of the kept ones."""
+        """Return the filled planes; as in the exact solution, no pixel leaves the range of the kept pixels."""
         found = (self.middle + self.solution.pixels).clamp(self.low, self.high)
         return torch.where(self.keep, self.planes, found.to(self.planes.dtype))
 
 
 class Solver:
-    """All grids under `count` planes: the finest for a few planes at a time, each coarser one for all, half as fine."""
+    """All grids for `count` planes: the finest for a few planes at a time, each coarser one, half as fine, for all."""
 
     def __init__(self, count: int, size: tuple[int, int], like: Tensor) -> None:
         at_once = max(1, CACHED // (size[0] * size[1])) if like.is_cpu else count
@@ -122,8 +120,8 @@ class Solver:
         missed = sum(int((~self.finest[number].done).sum()) for number in active)
         raise ImputationFailed(
             problem=f"{missed} of {len(planes)} planes were not filled to the tolerance in {limit} iterations.",
-            reason="Ten are enough for the default tolerance, whatever the mask.",
-            fix="Raise the tolerance: single precision carries it down to about 1e-6.",
+            reason="The default tolerance needs about ten iterations for most masks, so this tolerance is probably too small.",
+            fix="Set a larger `tolerance`: single precision allows about 1e-6 and above.",
         )
 
     def _set_coarse_systems(self) -> None:
@@ -139,7 +137,7 @@ class Solver:
         self._inverse = torch.linalg.inv(free[:, :, None] * system * free[:, None] + torch.diag_embed(1 - free))
 
     def _estimate(self, active: Sequence[int]) -> None:
-        """Set `x` of some of the finest grids to an estimate for their `right`: symmetric, as the method needs it."""
+        """Set `x` of some of the finest grids to an estimate for their `right`; it is symmetric, as conjugate gradients need."""
         for number in active:
             self.finest[number].first_sweep()
             self._first[number].restrict(self._first[number].right)
@@ -164,30 +162,30 @@ class Solver:
 
 
 def _tridiagonal(length: int, like: Tensor) -> Tensor:
-    """[1 2 1] as a matrix."""
+    """Return [1 2 1] as a matrix."""
     beside = like.new_ones(length - 1)
     return torch.diag(like.new_full((length,), 2.0)) + torch.diag(beside, 1) + torch.diag(beside, -1)
 
 
 def _require_finite(middle: Tensor) -> None:
-    """Raise ImputationFailed where the mean of a plane's kept pixels is no number."""
+    """Raise ImputationFailed if the mean of a plane's kept pixels is not a finite number."""
     broken = int((~middle.isfinite()).sum())
     if broken:
         raise ImputationFailed(
-            problem=f"{broken} of {len(middle)} planes to be filled are not finite where their pixels are kept.",
-            reason="A filled pixel is a mean of kept ones, so it would be no number.",
-            fix="Check the images for NaN and infinity.",
+            problem=f"{broken} of {len(middle)} planes have kept pixels that are NaN or infinite.",
+            reason="A filled pixel is a mean of kept pixels, so it would not be finite either.",
+            fix="Remove NaN and infinity from the images.",
         )
 
 
 def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int = 100) -> Tensor:  # (m, c, h, w)
-    """Return the images with their removed pixels filled; `keep` (m, h, w) is true where a pixel stays as it is."""
+    """Return the images with their removed pixels filled; `keep` (m, h, w) is true where a pixel stays."""
     keep, channels = keep.bool(), images.shape[1]
     if not bool(keep.flatten(1).any(dim=1).all()):
         raise ImputationFailed(
-            problem="an image of which no pixel is kept was to be filled.",
+            problem="an image without any kept pixel cannot be filled.",
             reason="Without a kept pixel the equations have no boundary, and every constant solves them.",
-            fix="Decide what such an image is before it comes here; the imputer noisy_linear makes it the dataset's mean.",
+            fix="Handle such images before calling `solve`; the imputer noisy_linear fills them with the dataset's mean.",
         )
     if channels > 1 and torch.equal(images, images[:, :1].expand_as(images)):
         return solve(images[:, :1], keep, tolerance=tolerance, limit=limit).repeat(1, channels, 1, 1)
@@ -209,7 +207,7 @@ def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int =
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread: the steps are so short that several would mostly wait for each other."""
+    """Compute on one thread: the steps are so short that several threads would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

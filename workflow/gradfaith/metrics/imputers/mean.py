@@ -1,6 +1,6 @@
 """Mean: a removed pixel becomes the mean of the training images, one number for all channels.
 
-What multiplying a normalised tensor by the mask amounts to in other people's code. Cost: none.
+Published code that multiplies a normalised tensor by the mask has the same effect. Cost: none.
 """
 
 from torch import Tensor
@@ -14,8 +14,8 @@ IMPUTER = Imputer(fill="the dataset's mean grey")
 def fill(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
     if context.mean is None:
         raise StudyInvalid(
-            problem="the imputer mean was asked for, and the dataset's mean was not given.",
-            reason="A mean of the image itself would fill every image differently.",
+            problem="the imputer mean is used, but the mean of the training images is missing.",
+            reason="The image's own mean would fill every image differently.",
             fix="Give the masking runner the mean of the training images, in [0, 1], one value per channel.",
         )
     mean: Tensor = context.mean.to(images)

@@ -1,19 +1,17 @@
-"""Noisy linear: a removed pixel becomes the weighted mean of its neighbours, removed ones included, and a
-little noise (ROAD).
+"""Noisy linear (ROAD): a removed pixel becomes the weighted mean of all its neighbours, plus a little noise.
 
     fill = x + noise * e    where keep < 1/2:  x_i = sum_j w_ij x_j,  w = 1/6 beside, 1/12 across,  e ~ N(0, 1)      [rong2022]
     fill = image            elsewhere
 
-A model cannot read off such an image which pixels were removed, as it can where they turn black; that is its
-purpose. `e` is drawn per channel, on the CPU, from (key, change, image): all methods share it, whatever the
-batch, the order and the device.
+A model cannot recognise from such an image which pixels were removed, as it can if they turn black; this is its purpose.
+`e` is drawn per channel, on the CPU, from (key, change, image): all methods share it, independent of batch, order and
+device.
 
-Differences: the authors and grad-cam work on the normalised tensor; here the noise is in pixel space, and a
-pixel that it would carry out of [0, 1] stops there. An image of which nothing is kept has no neighbours to
-take from (grad-cam's system is then singular): it becomes the mean of the training images plus the noise.
-Where a metric keeps a share of a pixel, one of less than half counts as removed.
+Differences: the authors and grad-cam work on the normalised tensor. Here the noise is in pixel space, and clipped to
+[0, 1]. An image without any kept pixel has no neighbours to use (grad-cam's system is then singular): it becomes the mean
+of the training images plus the noise. If a metric keeps a share of a pixel, a share below one half counts as removed.
 
-Cost of one image at 224 px beside a resnet18 forward, on cores shared with much else: 0.24-0.28 where it is grey, 0.65 in
+Cost of one image at 224 px, relative to a resnet18 forward on a busy machine: 0.24-0.28 if it is grey, 0.65 in
 colour (`benchmarks/road.py`).
 """
 
@@ -46,11 +44,11 @@ def fill(images: Tensor, context: Context, *, noise: float = 0.01, tolerance: fl
 
 
 def _draw(images: Tensor, context: Context) -> Tensor:  # (m, c, h, w)
-    """Standard normal numbers, once per image, however many methods ask about it."""
+    """Return standard normal numbers, drawn once per image for all methods."""
     if len(context.image_ids) != len(images):
         raise StudyInvalid(
-            problem=f"noise was asked for {len(images)} images, and {len(context.image_ids)} of them have a name.",
-            reason="The noise of an image is drawn for its name, so that it does not depend on the batch or the order.",
+            problem=f"noise is needed for {len(images)} images, but {len(context.image_ids)} image ids are given.",
+            reason="The noise of an image is drawn from its id, so that it does not depend on batch or order.",
             fix="Give the masking runner `image_ids`, one per image, or set the option noise of noisy_linear to 0.",
         )
     size, key = images.shape[1:], (*context.key, "noisy_linear", context.change)

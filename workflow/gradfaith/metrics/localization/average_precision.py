@@ -1,11 +1,10 @@
-"""Average precision: the precision at each pixel of the evidence, from the highest down, averaged.
+"""Average precision: the mean precision at each pixel of the evidence, from the highest down.
 
     AP = 1/|M| sum over p in M of |{q in M: u_q >= u_p}| / |{q: u_q >= u_p}|                         [davis2006]
 
-The area under the precision-recall steps without interpolation, as scikit-learn has it; pixels that tie enter
-together, so the order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike
-ROC AUC it does not let a small lesion's easy pairs outweigh what lies above it. An empty mask is undefined.
-Cost: one sort, shared.
+The area under the precision-recall steps without interpolation, as in scikit-learn; tied pixels enter together, so the
+order in memory does not count. Chance is a little above |M| / N, by about ln N / N. Unlike for ROC AUC, the many easy
+pairs of a small lesion do not hide false positives above it. An empty mask is undefined. Cost: one sort, shared.
 """
 
 import numpy as np

@@ -1,11 +1,11 @@
-"""Border share: how much of the map's mass lies along the image's edge.
+"""Border share: the share of the map's mass along the image's border.
 
     share = sum_B u / sum u                B: the outer `width` of the side, at least one pixel
 
-A network that pads its layers can answer from the frame, and a scan's edge holds burnt-in text and the couch,
-never the lesion. A flat map gets the frame's area, 1 - (1 - 2 width)^2 of a square: 0.19 at the default.
-Whether high is bad depends on the question: a faithful map of a model that reads the frame should be on it.
-Needs no evidence. Ours. A map without mass is undefined. Cost: one pass over the pixels.
+A network that pads its layers can use the border, and the border of a scan contains burnt-in text and the couch, never the
+lesion. A flat map has the area of the border, 1 - (1 - 2 width)^2 of a square: 0.19 at the default. Whether a high value
+is bad depends on the question: a faithful map of a model that uses the border should show it. Evidence is not needed.
+Ours. A map without mass is undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np

@@ -2,10 +2,9 @@
 
     cos = sum_M u / (|u| sqrt|M|)          |u|: the map's Euclidean length                           [domeniconi2026]
 
-1 only for a map that is flat on the evidence and zero elsewhere: a soft blob is below 1 however well placed,
-so it rewards exact extent and flatness. A flat map gets sqrt(|M| / N), 0.11 for a lesion of 1.3 %: far from
-0, so read it beside the uniform control. An empty mask or an empty map has no direction: undefined. Cost: one
-pass over the pixels.
+It is 1 only for a map that is flat on the evidence and zero elsewhere: a soft blob is below 1 however well placed, so the
+metric rewards exact extent and flatness. A flat map has sqrt(|M| / N), 0.11 for a lesion of 1.3 %: far from 0, so read it
+beside the uniform control. An empty mask or an empty map has no direction: undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
 """F1: the harmonic mean of precision and recall; Dice.
 
-    F1 = 2 |A and M| / (|A| + |M|)         A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [dice1945]
+    F1 = 2 |A and M| / (|A| + |M|)         A: the marked pixels, at each of `thresholds` (metrics/maps/located.py)     [dice1945]
 
-F1 = 2 IoU / (1 + IoU): the two rank maps alike and are one metric. From the counts F1 is 0 where nothing is
-hit, although the harmonic mean of 0 and 0 has no value. An empty mask is undefined. Cost: shared with
-precision, recall and IoU.
+F1 = 2 IoU / (1 + IoU), so both rank maps alike and are one metric. Computed from counts, F1 is 0 if nothing is hit,
+although the harmonic mean of 0 and 0 has no value. An empty mask is undefined. Cost: shared with precision, recall and
+IoU.
 """
 
 from typing import Literal

@@ -1,11 +1,11 @@
-"""IoU: marked pixels and evidence, intersection over union.
+"""IoU: the intersection over union of marked pixels and evidence.
 
-    IoU = |A and M| / |A or M|             A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [everingham2010]
+    IoU = |A and M| / |A or M|             A: the marked pixels, at each of `thresholds` (metrics/maps/located.py)     [everingham2010]
 
-At the area-matched threshold it is o / (2 - o), o the Top-K overlap: the same number as iou_area_matched. A
-broad map loses at the fixed threshold, but so does a sharp one on a large lesion: only the area-matched form
-asks for nothing but order. Against a box it stays below 1 even for a perfect outline, for the box's corners
-are no lesion. An empty mask is undefined. Cost: shared with precision, recall and F1.
+At the area-matched threshold it is o / (2 - o), with o the Top-K overlap: the same number as iou_area_matched. At the fixed
+threshold a broad map scores low, but so does a sharp one on a large lesion; only the area-matched form depends on the order
+alone. Against a box it is below 1 even for a perfect outline, because the corners of the box are no lesion. An empty mask is
+undefined. Cost: shared with precision, recall and F1.
 """
 
 from typing import Literal

@@ -1,13 +1,13 @@
-"""Area-matched IoU: how well the |M| highest pixels of the map are the evidence.
+"""Area-matched IoU: the IoU of the evidence and the |M| highest pixels of the map.
 
     o = |A and M| / |M|,   IoU = o / (2 - o)          A: the K = |M| highest pixels
 
-With |A| = |M| precision, recall and the Top-K overlap o are one number, no threshold has to be chosen, and a broad map wins
+With |A| = |M|, precision, recall and the Top-K overlap o are one number. No threshold is needed, and a broad map gains
 nothing: chance is o = |M| / N.                                                          [pham2025]
 
-Ties are exact: where the K-th value is shared by T pixels, s of which fit into A and h of which lie on the
-evidence, the overlap gets s h / T, its expectation over all ways to break the tie. The published code breaks
-them by memory order. The IoU is that of the expected overlap. Cost: one sort of the pixels.
+Ties are exact: if T pixels share the K-th value, s of them fit into A and h of them are evidence, the overlap receives
+s h / T, its expectation over all ways to break the tie. The published code breaks ties by memory order. The IoU is that of
+the expected overlap. Cost: one sort of the pixels.
 """
 
 import numpy as np

@@ -2,11 +2,10 @@
 
     LocAcc = |{u >= t} and M| / |M|          soft: sum_M u / |M|                                     [panboonyuen2026]
 
-The paper intersects a soft map with a mask and leaves open what that means; its code binarises the evaluated
-map at t = 0.5, and so do we. `soft` is the literal reading of the formula. An empty mask has no recall: the
-paper's code says 0, so that every normal slice pulls the mean down; we say undefined. As a recall it is won
-by any broad map, and by the uniform control outright: read it beside saliency_score and iou_area_matched.
-Cost: one sort, shared.
+The paper intersects a soft map with a mask without defining it; its code binarises the evaluated map at t = 0.5, and so do
+we. `soft` is the literal reading of the formula. An empty mask has no recall: the paper's code returns 0, so every normal
+slice lowers the mean; we return undefined. Like every recall, it is best for a broad map, and 1 for the uniform control:
+read it beside saliency_score and iou_area_matched. Cost: one sort, shared.
 """
 
 import numpy as np

@@ -1,10 +1,9 @@
-"""LocAcc as the paper's code has it: an empty mask scores 0.
+"""LocAcc as in the paper's code, where an empty mask scores 0; for comparison with published numbers.
 
     LocAcc = |{u >= 0.5} and M| / (|M| + 1e-8)                                                       [panboonyuen2026]
 
-Every image without evidence then counts as a miss, so that the average falls with the share of normal images,
-whatever the maps. To compare with others' numbers; locacc is the corrected one. Cost: two binary searches per
-map.
+Every image without evidence counts as a miss, so the average falls with the share of normal images, whatever the maps.
+locacc is the corrected metric. Cost: two binary searches per map.
 """
 
 import numpy as np

@@ -1,11 +1,11 @@
-"""Outside-body share: how much of the map's mass lies beside the patient.
+"""Outside-body share: the share of the map's mass outside the patient.
 
-    share = 1 - sum_B u / sum u            B: the region "body", lungs included, the couch not
+    share = 1 - sum_B u / sum u            B: the region "body", with the lungs and without the couch
 
-What lies there is air, couch and burnt-in text: mass on it speaks for a shortcut, or for a map too coarse for
-the question. A flat map gets the share of the image that is not body. Whether high is bad depends on the
-question: a faithful map of a model that reads the couch should be on it. Ours. Only datasets that know the
-body have it; images without are undefined, and so is a map without mass. Cost: one pass over the pixels.
+The outside contains air, the couch and burnt-in text. Mass on it suggests a shortcut, or a map that is too coarse for the
+question. A flat map has the share of the image that is not body. Whether a high value is bad depends on the question: a
+faithful map of a model that uses the couch should show it. Ours. It needs a dataset with body masks; images without one
+are undefined, and so is a map without mass. Cost: one pass over the pixels.
 """
 
 import numpy as np

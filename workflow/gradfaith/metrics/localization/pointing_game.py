@@ -1,12 +1,12 @@
-"""Pointing game: does the map's highest pixel lie on the evidence?
+"""Pointing game: whether the map's highest pixel is on the evidence.
 
     PG = 1 if the highest pixel is at most `tolerance` pixels from M, else 0                         [zhang2018]
 
-Averaged over images it is a hit rate. Pixels that share the highest value count in expectation: PG is the
-share of them that hit; others take the first in memory, or call any of them a hit. The original's tolerance
-is 15 pixels of its larger images; ours is 0 unless asked, for 15 pixels are several times a nodule. Chance is
-|M| / N at tolerance 0. Serves points as evidence, with a tolerance. An empty mask is undefined. Cost: one
-sort, shared; a tolerance costs 4 ms per image, once for all methods.
+Averaged over images it is a hit rate. Pixels that share the highest value count in expectation: PG is the share of them
+that hit; other code takes the first in memory, or counts a hit if any of them hits. The original's tolerance is 15 pixels
+of its larger images; our default is 0, because 15 pixels are several times a nodule. Chance is |M| / N at tolerance 0. It
+accepts points as evidence, with a tolerance. An empty mask is undefined. Cost: one sort, shared; a tolerance costs 4 ms per
+image, once for all methods.
 """
 
 import numpy as np

@@ -1,11 +1,11 @@
 """Precision: the share of the marked pixels that are evidence.
 
-    P = |A and M| / |A|            A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
+    P = |A and M| / |A|            A: the marked pixels, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
 
-Won by a map that marks a single sure pixel: read it beside recall. Chance is |M| / N at every threshold. A
-map that marks nothing (its peak lies below a `level` above 1, say) has no precision, and neither has an empty
-mask: undefined. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the evidence's own
-area. Cost: shared with recall, F1 and IoU.
+It is best for a map that marks a single certain pixel: read it beside recall. Chance is |M| / N at every threshold. A map
+that marks nothing (for example, its peak is below a `level` above 1) has no precision, and neither has an empty mask:
+undefined. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the area of the evidence. Cost: shared
+with recall, F1 and IoU.
 """
 
 from typing import Literal

@@ -1,11 +1,10 @@
 """Recall: the share of the evidence that the map marks.
 
-    R = |A and M| / |M|            A: the pixels marked, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
+    R = |A and M| / |M|            A: the marked pixels, at each of `thresholds` (metrics/maps/located.py)     [davis2006]
 
-At the fixed threshold this is LocAcc. It is won by whatever marks everything, the uniform control outright:
-read it beside precision. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the
-evidence's own area, where chance is |M| / N. An empty mask is undefined. Cost: shared with precision, F1 and
-IoU.
+At the fixed threshold this is LocAcc. It is best for a map that marks everything, and 1 for the uniform control: read it
+beside precision. The XAI report does not state its threshold; ours are 0.5, Otsu's, and the area of the evidence, where
+chance is |M| / N. An empty mask is undefined. Cost: shared with precision, F1 and IoU.
 """
 
 from typing import Literal

@@ -1,11 +1,10 @@
-"""ROC AUC: the chance that a pixel of the evidence lies above one outside, ties half.
+"""ROC AUC: the probability that a pixel of the evidence is above a pixel outside; ties count half.
 
     AUC = (sum over M of rank - |M|^2 / 2) / (|M| (N - |M|))         rank: middle rank among all pixels, from 0     [fawcett2006]
 
-1/2 is chance for any area. Exact with ties, from ranks; no curve is drawn. For a small lesion most pairs are
-easy, so that 0.95 may still mean that a hundred times the lesion's area is brighter than it: read it beside
-average_precision. Serves a point: the share of the image below it. Undefined where the mask is empty or
-covers the image. Cost: one sort, shared.
+1/2 is chance for any area. It is exact with ties, from ranks; no curve is drawn. For a small lesion most pairs are easy:
+at 0.95, an area a hundred times that of the lesion may still be above it. Read it beside average_precision. For a point it
+is the share of the image below it. It is undefined if the mask is empty or covers the image. Cost: one sort, shared.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""Saliency gain: how much more of the map's mass lies on the evidence than its area would earn.
+"""Saliency gain: the share of the map's mass on the evidence, divided by the share of its area.
 
     gain = S / (|M| / N),   S = sum_M u / sum u                    S: saliency_score
 
-1 is chance, the value of a flat map and the average of random ones, whatever the lesion's size; N / |M| is
-all of it, so small lesions can gain more: compare methods on the same images. Ours. An empty mask, or a map
-without mass, is undefined. Cost: one pass over the pixels.
+1 is chance, the value of a flat map and the average of random ones, for any lesion size. The maximum is N / |M|, so small
+lesions can gain more: compare methods on the same images. Ours. An empty mask, or a map without mass, is undefined. Cost:
+one pass over the pixels.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""Saliency score: the share of the map's mass that lies on the evidence.
+"""Saliency score: the share of the map's mass on the evidence.
 
     S = sum_M u / sum u                                                              [arras2022]
 
-The same number is called relevance mass accuracy, and Mass IoU (which it is not). No threshold. Its chance
-level is |M| / N, the value of a flat map, so it is small for small lesions whatever the method. An empty
-mask, or a map without mass, has no share: undefined. Cost: one pass over the pixels.
+The same number is called relevance mass accuracy, and Mass IoU (which it is not). It needs no threshold. Its chance level
+is |M| / N, the value of a flat map, so it is small for small lesions with any method. An empty mask, or a map without mass,
+has no share: undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np

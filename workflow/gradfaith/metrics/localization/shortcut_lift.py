@@ -1,10 +1,10 @@
-"""Shortcut lift: how much more of the map lies on a planted shortcut than its area would earn.
+"""Shortcut lift: the share of the map's mass on a planted shortcut, divided by the share of its area.
 
     lift = (sum_B u / sum u) / (|B| / N)             B: the region "shortcut"
 
-1 is chance (a flat map), 0 is none of it, N / |B| is all of it. Ours; the numerator is the saliency score.
-Whether high is good depends on the question: a faithful map of a model that uses the shortcut should be on
-it. Images without a shortcut are undefined. Cost: one pass over the pixels.
+1 is chance (a flat map), 0 is no mass on the shortcut, N / |B| is all mass. Ours; the numerator is the saliency score.
+Whether a high value is good depends on the question: a faithful map of a model that uses the shortcut should show it.
+Images without a shortcut are undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np

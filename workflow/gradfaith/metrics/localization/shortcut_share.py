@@ -1,10 +1,10 @@
-"""Shortcut share: how much of the map's mass lies on a planted shortcut, beside what its area would earn.
+"""Shortcut share: the share of the map's mass on a planted shortcut, with the share of its area for comparison.
 
     share = sum_B u / sum u                by-area: |B| / N                    B: the region "shortcut"
 
-The variant "by-area" is the chance level, the share of a flat map; shortcut_lift is the ratio of the two.
-Whether high is good depends on the question: a faithful map of a model that uses the shortcut should be on
-it. Ours. Images without a shortcut are undefined. Cost: one pass over the pixels.
+The variant "by-area" is the chance level, the share of a flat map; shortcut_lift is the ratio of the two. Whether a high
+value is good depends on the question: a faithful map of a model that uses the shortcut should show it. Ours. Images without
+a shortcut are undefined. Cost: one pass over the pixels.
 """
 
 import numpy as np

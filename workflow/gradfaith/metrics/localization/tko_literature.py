@@ -1,13 +1,12 @@
-"""TKO as the paper's code has it: the IoU of the mask and as many of the highest pixels, ties by memory
-order.
+"""TKO as in the paper's code: the IoU of the mask and the |M| highest pixels, with ties by memory order.
 
     TKO = |A and M| / |A or M| = o / (2 - o)           A: the last |M| places of argpartition              [pham2025]
 
-The paper calls it the share of the highest pixels inside the mask, which is o: its 19.1 % of the highest
-pixels are 32.1 %. An empty mask takes all pixels (the last 0 places of an array are the whole array), so
-scores 0. A map with many equal pixels, of ReLU zeros say, gets what numpy's selection happens to put first.
-To compare with others' numbers; topk_overlap and iou_area_matched are the corrected ones. Cost: one selection
-per map.
+The paper defines it as the share of the highest pixels inside the mask, which is o: its value of 19.1 % is an IoU, and its
+highest pixels are 32.1 % evidence. An empty mask selects all pixels (the last 0 places of an array are the complete array),
+so it scores 0. For a map with many equal pixels, such as zeros after a ReLU, the value depends on the order of numpy's
+selection. For comparison with published numbers; topk_overlap and iou_area_matched are the corrected metrics. Cost: one
+selection per map.
 """
 
 import numpy as np

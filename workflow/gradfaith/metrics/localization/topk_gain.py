@@ -1,10 +1,9 @@
-"""Top-K gain: how far the Top-K overlap gets from chance to perfect.
+"""Top-K gain: the Top-K overlap, rescaled so that chance is 0 and perfect is 1.
 
     gain = (o - c) / (1 - c)               o: topk_overlap, c = |M| / N: its value for random pixels
 
-0 is chance, 1 is perfect, below 0 is worse than chance; large and small lesions become comparable, which o is
-not. Ours, after Cohen's kappa [cohen1960]. Undefined where the mask is empty or covers the image. Cost: one
-sort, shared.
+Values below 0 are worse than chance. Large and small lesions become comparable, unlike for o. Ours, after Cohen's kappa
+[cohen1960]. It is undefined if the mask is empty or covers the image. Cost: one sort, shared.
 """
 
 import numpy as np

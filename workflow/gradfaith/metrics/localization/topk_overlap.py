@@ -1,12 +1,12 @@
-"""Top-K overlap: of as many of the highest pixels as there are of evidence, the share that is evidence.
+"""Top-K overlap: the share of evidence among the |M| highest pixels, for evidence of |M| pixels.
 
     o = |A and M| / |M|                    A: the K = |M| highest pixels                             [pham2025, arras2022]
 
-Precision and recall at the area-matched threshold; also called relevance rank accuracy. Only the order of the
-pixels counts. Chance is |M| / N, and topk_gain takes it off. Where the K-th value is shared by T pixels, s of
-which fit into A and h of which are evidence, they count s h / T, the expectation over all ways to break the
-tie. The paper's code breaks ties by memory order, takes all pixels for an empty mask (K = 0), and reports o /
-(2 - o) under this name: tko_literature. An empty mask is undefined. Cost: one sort, shared.
+It equals precision and recall at the area-matched threshold, and is also called relevance rank accuracy. Only the order of
+the pixels counts. Chance is |M| / N, which topk_gain corrects for. If T pixels share the K-th value, s of them fit into A and
+h of them are evidence, they count s h / T, the expectation over all ways to break the tie. The paper's code breaks ties by
+memory order, selects all pixels for an empty mask (K = 0), and reports o / (2 - o) under this name: tko_literature. An empty
+mask is undefined. Cost: one sort, shared.
 """
 
 import numpy as np

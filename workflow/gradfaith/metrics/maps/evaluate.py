@@ -1,21 +1,20 @@
-"""Evaluate maps: the one place where a stored map is read, resized to its image and scaled to [0, 1].
+"""Evaluate maps: read a stored map, resize it to its image, and scale it to [0, 1]. No other module does this.
 
-    read:   r = max(a, 0)                             signed maps: the same, or |a| where the study says `reading: absolute`
+    read:   r = max(a, 0)                             signed maps: the same, or |a| if the study has `reading: absolute`
     resize: bilinear to the image, align_corners=False, no antialiasing; maps of grid "input" stay as they are
     scale:  u = (r - min r) / (max r - min r), per image, after the resizing
 
-A map is degenerate if its range is below 1e-12, or below a millionth of its peak (the rounding of single
-precision): it ranks nothing, and its evaluated map is zero. This is tested on what is read;
-storage/map_info.py tests the map as it is stored, and says how the two differ. A map with a NaN or an
-infinity is broken, and zero too.
+A map is degenerate if its range is below 1e-12, or below a millionth of its peak (the rounding error of single
+precision): it has no ranking, and its evaluated map is zero. This is tested on the part that is read;
+storage/map_info.py tests the map as it is stored, and describes the difference. A map with a NaN or an infinity is
+broken, and its evaluated map is zero, too.
 
-Resizing takes two taps per axis, a + t (b - a), columns before rows. Unlike a product with weight matrices
-this is the same to the last bit in any chunk and on any number of threads, leaves constants constant, and
-does not use TF32; numpy and torch run the same lines. Cost: 0.7 ms per map from 7 x 7 to 224 x 224 on one
-core.
+Resizing takes two taps per axis, a + t (b - a), columns before rows. Unlike a product with weight matrices this is
+bit-identical in any chunk and on any number of threads, keeps constants constant, and does not use TF32; numpy and
+torch run the same lines. Cost: 0.7 ms per map from 7 x 7 to 224 x 224 on one core.
 
-`RerunMaps` holds maps for metrics of the battery "rerun", which read both forms: raw, as the method gives
-them, and evaluated. They are evaluated once for all metrics, and only if one metric needs it.
+`RerunMaps` contains maps for metrics of the battery "rerun", which read both forms: raw and evaluated. They are
+evaluated once for all metrics, and only if a metric needs it.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ SMALLEST_RANGE = 1e-12
 
 
 class Evaluated(NamedTuple):
-    """Maps as metrics read them, in the array library they came in."""
+    """Maps as metrics read them, in the array library of the input."""
 
     unit: Any  # (m, h, w) in [0, 1]
     degenerate: Any  # (m,) bool: constant
@@ -52,9 +51,9 @@ def evaluate(maps: Any, *, grid: Grid, signed: bool, size: tuple[int, int], read
         read = resize(read, size)
     elif tuple(read.shape[1:]) != tuple(size):
         raise BrokenStore(
-            problem=f"a map of grid input is {read.shape[1]} x {read.shape[2]}, its image {size[0]} x {size[1]}.",
-            reason="Such a map lies on its image pixel by pixel, and is never resized.",
-            fix="Make the maps of this method again; they belong to images of another size.",
+            problem=f"a map of grid input is {read.shape[1]} x {read.shape[2]} pixels, but its image {size[0]} x {size[1]}.",
+            reason="Such a map has one value per pixel of its image, and is never resized.",
+            fix="Compute the maps of this method again: the stored ones belong to images of another size.",
         )
     return _scale(read, broken)
 

@@ -1,15 +1,14 @@
-"""Sort maps and measure them within a region: the computations that localization metrics share, each done
-once.
+"""Sort maps and measure them within a region: the shared computations of localization metrics, each done once.
 
-    Region       a mask per map, its pixels and its area; the maps of many methods share it
-    SortedMaps   evaluated maps and their pixels in rising order
-    Located      the two together: what a localization metric receives
-    MarkedPixels how many pixels a threshold marks, and how many of these are evidence
+    Region       a mask per map, its pixels and area; maps of several methods share it
+    SortedMaps   evaluated maps and their pixels in increasing order
+    Located      both together: the input of a localization metric
+    MarkedPixels the number of pixels that a threshold marks, and the number of these on evidence
 
-Every rank metric follows from two sorted lists, that of the map's pixels and that of its pixels in the
-region: a binary search in each counts how many reach a value. Ties need no care: equal values have one first
-and one last place. Everything is computed row by row, so that a map's numbers depend on no other map. Cost at
-224 x 224 on one core: 0.1 ms per map to sort it.
+Every rank metric follows from two sorted lists, of the map's pixels and of its pixels in the region: a binary search
+in each counts the pixels that reach a value. Ties need no special case: equal values have one first and one last
+place. Everything is computed row by row, so that the values of a map depend on no other map. Cost at 224 x 224 on one
+core: 0.1 ms per map to sort it.
 
 A map marks pixels by one of three thresholds:
 
@@ -17,10 +16,9 @@ A map marks pixels by one of three thresholds:
     otsu           A = {u >= t}: t divides the values with the largest variance between the two sides       [otsu1979]
     area-matched   A = the |M| highest pixels, so that precision, recall and F1 are one number
 
-Otsu's threshold is that of 256 equal bins over [0, 1], as in scikit-image, which returns the middle of the
-last bin of the lower side; we cut at that bin's end, where the two sides part. Pixels that tie for the last
-of the |M| places count in expectation: s places for T pixels of which h are evidence are worth s h / T. Cost:
-a few binary searches per map.
+Otsu's threshold uses 256 equal bins over [0, 1], as in scikit-image, which returns the middle of the last bin of the
+lower side; we use the end of that bin, where the two sides part. Pixels that tie for the last of the |M| places count
+in expectation: s places for T pixels of which h are evidence count s h / T. Cost: a few binary searches per map.
 """
 
 from collections.abc import Iterable
@@ -55,7 +53,7 @@ class Region:
         return self.area / np.prod(self.mask.shape[1:])
 
     def dilate(self, distance: int) -> "Region":
-        """Return the region and all that is at most `distance` pixels from it; computed once."""
+        """Return the region and all pixels at most `distance` away from it; computed once."""
         if distance not in self._dilated:
             wide = [row if not row.any() else distance_transform_edt(~row) <= distance for row in self.mask]
             self._dilated[distance] = Region(np.stack(wide)) if distance > 0 and wide else self
@@ -68,7 +66,7 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class SortedMaps:
-    """Evaluated maps and what is computed of them once for all regions."""
+    """Evaluated maps, and results that are computed once for all regions."""
 
     unit: NDArray[Any]  # (m, h, w) in [0, 1]
 
@@ -91,7 +89,7 @@ class SortedMaps:
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Maps and the region of each: what a localization metric receives."""
+    """Maps and the region of each: the input of a localization metric."""
 
     maps: SortedMaps
     region: Region
@@ -119,16 +117,16 @@ class Located:
 
     @cached_property
     def below(self) -> list[tuple[Counts, Counts]]:  # m times (k,), (k,)
-        """For every pixel of the region, in rising order: how many of the map lie below it, and below or level with it."""
+        """For every pixel of the region, in increasing order: the number of map pixels below it, and at most equal to it."""
         pairs = zip(self.maps.rising, self.rising, strict=True)
         return [(np.searchsorted(row, own, "left"), np.searchsorted(row, own, "right")) for row, own in pairs]
 
     def count_reaching(self, level: NDArray[Any]) -> tuple[Counts, Counts]:  # (m,) -> (m,), (m,)
-        """Count the pixels that reach a level: of each map, and of each map in the region."""
+        """Count the pixels that reach a level, for each map, and for each map in its region."""
         return count_reaching(self.maps.rising, level), count_reaching(self.rising, level)
 
     def dilate(self, distance: int) -> "Located":
-        """Return the same maps with the region and all that is at most `distance` pixels from it."""
+        """Return the same maps with the region and all pixels at most `distance` away from it."""
         return Located(self.maps, self.region.dilate(distance))
 
 
@@ -138,7 +136,7 @@ def row_sums(rows: Iterable[NDArray[Any]]) -> Floats:  # (m,)
 
 
 def count_reaching(rising: Iterable[NDArray[Any]], level: NDArray[Any]) -> Counts:  # (m,)
-    """Count how many of each row's sorted values reach its level."""
+    """Count the values of each sorted row that reach its level."""
     pairs = zip(rising, level, strict=True)
     return np.array([len(row) - np.searchsorted(row, own, "left") for row, own in pairs], dtype=np.int64)
 
@@ -150,7 +148,7 @@ BINS = 256
 
 @dataclass(frozen=True)
 class MarkedPixels:
-    """How many pixels a map marks (A), how many are evidence (M), and how many are both."""
+    """The number of pixels that a map marks (A), that are evidence (M), and that are both."""
 
     hits: Floats  # (m,) |A and M|
     marked: Floats  # (m,) |A|
@@ -158,7 +156,7 @@ class MarkedPixels:
 
 
 def mark_pixels(located: Located, threshold: Threshold, level: float = 0.5) -> MarkedPixels:
-    """Count the pixels that each map marks by a threshold; `level`: of the fixed one."""
+    """Count the pixels that each map marks by a threshold; `level`: of the fixed threshold."""
     area = located.region.area.astype(np.float64)
     if threshold == "area-matched":
         return MarkedPixels(hits_among_highest(located), area, area)
@@ -169,7 +167,7 @@ def mark_pixels(located: Located, threshold: Threshold, level: float = 0.5) -> M
 
 
 def hits_among_highest(located: Located) -> Floats:  # (m,)
-    """Count how many of the |M| highest pixels are evidence, ties at the last place in expectation; 0 for an empty mask."""
+    """Count the evidence among the |M| highest pixels; ties at the last place count in expectation; 0 for an empty mask."""
     wanted = located.region.area
     hits = np.zeros(len(wanted))
     for row in np.flatnonzero(wanted):
@@ -182,7 +180,7 @@ def hits_among_highest(located: Located) -> Floats:  # (m,)
 
 
 def _places_of(rising: NDArray[Any], value: Any) -> range:
-    """Return the places that hold this very value."""
+    """Return the places with exactly this value."""
     return range(int(np.searchsorted(rising, value, "left")), int(np.searchsorted(rising, value, "right")))
 
 

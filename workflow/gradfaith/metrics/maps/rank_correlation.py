@@ -1,25 +1,25 @@
 """Rank the values of maps and correlate the ranks: between two models, and before and after weights are randomised.
 
-    rank of a value = how many values of the map lie below it, plus half of the others that tie with it
+    rank of a value = the number of the map's values below it, plus half of the others that tie with it
     rho             = Pearson's correlation of the ranks                                            [spearman1904]
 
-Ranks count from 0 and are kept in single precision, which holds them exactly for maps of up to four million values. A map
-whose range is below a millionth of its size (the rounding of single precision, as in metrics/maps/evaluate.py) ranks
-nothing: it is degenerate, on either side. Cost: a sort per map, once for all its comparisons; then a pass per pair.
+Ranks count from 0 and are stored in single precision, which is exact for maps of up to four million values. A map whose
+range is below a millionth of its largest value (the rounding error of single precision, as in metrics/maps/evaluate.py)
+has no ranking: it is degenerate, on either side. Cost: a sort per map, once for all comparisons; then a pass per pair.
 
-Maps of two grids are compared on the coarser one, per axis:
+Maps with different grids are compared on the coarser one, per axis:
 
     value = mean of the map over the area of the coarse position                    7 x 7 and 14 x 14 -> 7 x 7
 
-The finer map is averaged, never the coarser one stretched: interpolation would order places that the coarse map does not
-separate, and an agreement about them would be made up. The rule is symmetric in the two maps, keeps the mean of a map, its
-sign and its mirror images, and does not change a map that has the grid already. Where positions do not nest (6 into 4), each
-is cut into equal strips, so that equal values stay exactly tied.
+The finer map is averaged; the coarser one is never interpolated, because that would order places that the coarse map
+does not distinguish. The rule is symmetric in the two maps, keeps the mean of a map, its sign and its mirror images, and
+does not change a map that has the grid already. If positions do not nest (6 into 4), each is cut into equal strips, so that
+equal values stay exactly tied.
 
-The model-parameter sanity check [adebayo2018] is this correlation between the map of a model and the map of the same image,
-class and method on the model with randomised weights; raw maps on their own grid, signed ones with their sign. A method
-whose maps still agree when no trained weight is left explains the image or the architecture, not the model. The reverse
-does not hold: noise has the lowest agreement with itself.
+The model-parameter sanity check [adebayo2018] is this correlation between a model's map and the map of the same image,
+class and method on the model with randomised weights; maps are raw, on their own grid, with their sign. If the maps of a
+method still agree after all weights are randomised, they explain the image or the architecture, not the model. Low
+agreement does not show the opposite: random maps have the lowest agreement.
 """
 
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ MapArray = NDArray[np.floating]  # (m, h, w)
 
 
 def variant_name(order: str, step: int, steps: int) -> str:
-    """Return the name of a cascade step, as `top_down 2/4`: half of the modules are random, those nearest to the head."""
+    """Return the name of a cascade step; `top_down 2/4`: the half of the modules nearest to the head is random."""
     return f"{order} {step}/{steps}"
 
 
@@ -58,7 +58,7 @@ def parse_variant(text: str) -> tuple[str, float]:
 
 
 def is_fully_randomised(text: str) -> bool:
-    """Return whether no trained weight is left in this variant."""
+    """Return whether this variant has no trained weight."""
     step, slash, steps = text.rpartition(" ")[2].partition("/")
     return bool(slash) and step == steps
 
@@ -84,7 +84,7 @@ def coarsest_shape(shapes: Iterable[GridShape]) -> GridShape:
 
 
 def regrid(maps: NDArray[Any], shape: GridShape) -> NDArray[Any]:  # (m, h0, w0) -> (m, h, w)
-    """Average maps over the positions of a grid that is no finer."""
+    """Average maps over the positions of a grid that is not finer."""
     for axis, count in ((1, shape[0]), (2, shape[1])):
         if maps.shape[axis] != count:
             maps = _average(maps, axis, count)
@@ -103,7 +103,7 @@ Numbers = NDArray[np.floating]
 
 
 def average_ranks(maps: Numbers) -> NDArray[np.float32]:  # (m, ...) -> (m, ...)
-    """Rank every map's values among themselves; ties share their average rank."""
+    """Rank the values within every map; ties share their average rank."""
     ranks = np.empty(maps.shape, dtype=np.float32)
     for values, place in zip(_flat(maps), _flat(ranks), strict=True):
         order = values.argsort()
@@ -118,7 +118,7 @@ def average_ranks(maps: Numbers) -> NDArray[np.float32]:  # (m, ...) -> (m, ...)
 def pearson_correlation(
     first: Numbers, second: Numbers
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:  # 2 x (m, ...) -> (m,), (m,)
-    """Return Pearson's correlation, pair by pair, and where it is undefined because one side is constant."""
+    """Return Pearson's correlation of each pair, and whether it is undefined because one side is constant."""
     sides = [_flat(side).astype(np.float64) for side in (first, second)]
     a, b = (side - side.mean(axis=1, keepdims=True) for side in sides)
     size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
@@ -127,7 +127,7 @@ def pearson_correlation(
 
 
 def is_constant(maps: Numbers) -> NDArray[np.bool_]:  # (m, h, w) -> (m,)
-    """Return which maps rank nothing: their range is below a millionth of their size, the rounding of single precision."""
+    """Return which maps have no ranking: their range is below a millionth of their largest value."""
     flat = _flat(maps)
     with np.errstate(invalid="ignore"):
         constant: NDArray[np.bool_] = np.ptp(flat, axis=1) <= CONSTANT_RANGE * np.abs(flat).max(axis=1)

@@ -1,29 +1,28 @@
-"""Remove pixels in the map's order or region by region, and measure what each region's removal costs the
-class.
+"""Remove pixels in the map's order or region by region, and measure the effect of each region's removal.
 
 Pixels, from the most relevant to the least: a total order, the same for every share.
 
     key of a pixel = (its value, a random number of the image's own)
 
-The random number, which all maps of an image share, breaks ties, so that exactly round(share * N) pixels are
-removed whatever the map. A percentile threshold would remove all tied pixels at once: of a map that is 90 %
-zero, nine tenths of the image at every share. The least relevant first is the same order, backwards. Cost:
-one sort per map and one per image, once for all metrics.
+The random number, which all maps of an image share, breaks ties, so that exactly round(share * N) pixels are removed
+from any map. A percentile threshold would remove all tied pixels at once: for a map that is 90 % zero, nine tenths of
+the image at every share. Removing the least relevant first is the same order in reverse. Cost: one sort per map and one
+per image, once for all metrics.
 
 Regions, removed one at a time, as one map of region numbers:
 
-    parts known      every part under its own number
-    else             1: the evidence, 2: a planted shortcut where there is one, 128 on: decoys
+    with parts       every part under its own number
+    without parts    1: the evidence, 2: a planted shortcut if there is one, from 128: decoys
 
-A decoy is the evidence's own shape placed somewhere else in the body (in the image, where the body is not
-known), on no other region: as large, as compact, and without planted importance. Places are tried in an order
-drawn for the image until `count` decoys are placed; where the body has no room for so many there are fewer.
-The first few of many decoys are those that fewer would have been. An image without evidence has no regions.
-Cost: 2 ms per image, 50 for evidence so large that few places have room for it.
+A decoy is the evidence's own shape placed elsewhere in the body (in the image, if the body is not known), on no other
+region: as large, as compact, and without planted importance. Positions are tried in an order drawn for the image until
+`count` decoys are placed; if the body has too little space, there are fewer. The first decoys are the same for any
+`count`. An image without evidence has no regions. Cost: 2 ms per image, 50 ms for evidence so large that few positions
+have space for it.
 
-Removals of regions are the same for all maps of an image, so they are run once for all methods. A region that
-an image lacks removes nothing and is not read. Numbers nearer than a hundred-thousandth of the largest count
-as equal: single precision separates no more, and its noise must not rank regions that do not matter.
+Removals of regions are the same for all maps of an image, so they run once for all methods. A region that an image does
+not have removes nothing and is not read. Values that differ by less than 1e-5 of the largest count as equal: this is the
+resolution of single precision, and its noise must not rank regions without effect.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,16 +44,16 @@ class PixelOrder:
     """The pixels of each map in order, from the most relevant to the least."""
 
     pixels: Tensor  # (m, h w) numbers of the pixels
-    rank: Tensor  # (m, h, w) their places: 0 for the most relevant, h w - 1 for the least
+    rank: Tensor  # (m, h, w) their ranks: 0 for the most relevant, h w - 1 for the least
 
     def kept(self, removal: RankedRemoval) -> tuple[int, int]:
-        """Return the first and the last place, not included, of the pixels that stay."""
+        """Return the first rank of the pixels that stay, and the rank after the last."""
         count = self.pixels.shape[1]
         gone = round(removal.share * count)
         return (gone, count) if removal.order == "most" else (0, count - gone)
 
     def keep_mask(self, removal: RankedRemoval, maps: list[int] | slice = slice(None)) -> Tensor:
-        """Return the masks (m, h, w) in {0, 1} of the pixels that stay, of some of the maps."""
+        """Return the masks (m, h, w) in {0, 1} of the pixels that stay, for some of the maps."""
         first, last = self.kept(removal)
         rank = self.rank[maps]
         return (rank >= first if first else rank < last).float()
@@ -74,14 +73,14 @@ def rank_pixels(unit: Tensor, ties: Tensor, image: Tensor | None = None) -> Pixe
 
 
 def _argsort(values: Tensor, *, descending: bool) -> Tensor:  # (m, n) in [0, 1] -> (m, n)
-    """Sort rows, equal values in the order they stand in.
+    """Sort rows; equal values stay in their order.
 
-    A float of at least 0 sorts as its bits do. With the place below them the bits make one whole number, and
-    numpy sorts those eight times as fast as a CPU's torch sorts values with their places.
+    The bits of a float of at least 0 sort like the float. With the position in the bits below, they are one integer,
+    and numpy sorts integers eight times as fast as torch sorts values with positions on a CPU.
     """
     if values.dtype != torch.float32:
         return values.argsort(dim=1, descending=descending, stable=True)
-    bits = (values + 0.0).view(torch.int32).long()  # adding 0 makes -0 a 0
+    bits = (values + 0.0).view(torch.int32).long()  # adding 0 turns -0 into 0
     keys = (~bits if descending else bits) << 32
     keys |= torch.arange(values.shape[1], device=bits.device)
     ordered = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.is_cpu else keys.sort(dim=1).values
@@ -95,15 +94,15 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:  # (m, n) -> (m,)
     return values.kthvalue(k, dim=1).values
 
 
-TIE_TOLERANCE = 1e-5  # numbers nearer than this, relative to the largest, count as equal
+TIE_TOLERANCE = 1e-5  # values that differ by less than this, relative to the largest, count as equal
 
 
 @dataclass(frozen=True)
 class RegionEffects:
-    """What the map shows in each region, and what the region's removal costs the class; all (k, m): regions, maps."""
+    """The map's mass in each region, and the effect of the region's removal; all (k, m): regions, maps."""
 
     present: Tensor  # bool: the image has the region
-    share: Tensor  # of the map's mass that lies in the region
+    share: Tensor  # of the map's mass in the region
     area: Tensor  # of the region, as a share of the image
     drop: Tensor  # of the class's logit when the region is removed
 
@@ -112,9 +111,9 @@ def region_changes(maps: BatteryMaps, decoys: int) -> Iterator[MaskedChange]:
     """Yield one change per region of these images, with the first `decoys` decoys."""
     if maps.regions is None:
         raise StudyInvalid(
-            problem="a metric of regions was asked for, and the masking runner was given none.",
-            reason="It takes the regions of an image away, one at a time.",
-            fix="Give the masking runner `regions`, a map of numbers per image.",
+            problem="a regional metric is used, but the masking runner has no regions.",
+            reason="A regional metric removes the regions of an image one at a time.",
+            fix="Give the masking runner `regions`, a map of region numbers per image.",
         )
     for number in maps.regions.unique().tolist():
         if 0 < number < FIRST_DECOY + decoys:
@@ -127,7 +126,7 @@ def _keep_outside(maps: BatteryMaps, number: int) -> Tensor:  # (m, h, w) in {0,
 
 
 def region_effects(base: Scores, after: Mapping[str, Scores]) -> RegionEffects:
-    """Return the effects of `region_changes` from the scores after them; with no region at all, one that no image has."""
+    """Return the effects of `region_changes` from the scores after them; without regions, one region that no image has."""
     scores = list(after.values())
     if not scores:
         nothing = torch.zeros_like(base.logit, dtype=torch.float64)[None]
@@ -142,7 +141,7 @@ def region_effects(base: Scores, after: Mapping[str, Scores]) -> RegionEffects:
 
 
 def round_to_ties(values: Tensor, size: Tensor) -> Tensor:  # (k, m), (m,) -> (k, m)
-    """Round values so that those which single precision does not separate become equal."""
+    """Round values so that values within the resolution of single precision become equal."""
     step = (TIE_TOLERANCE * size).clamp(min=1e-30)
     return (values / step).round() * step
 
@@ -150,7 +149,7 @@ def round_to_ties(values: Tensor, size: Tensor) -> Tensor:  # (k, m), (m,) -> (k
 def spearman_over_regions(
     first: Tensor, second: Tensor, present: Tensor
 ) -> tuple[Tensor, Tensor]:  # (k, m) each -> (m,), (m,)
-    """Return the rank correlation over the regions an image has, ties by average rank, and where it is undefined."""
+    """Return the rank correlation over an image's regions, ties by average rank, and whether it is undefined."""
     ranked = [_ranks(side, present) for side in (first, second)]
     count = present.sum(dim=0).clamp(min=1)
     a, b = (torch.where(present, side - (side * present).sum(dim=0) / count, 0.0) for side in ranked)
@@ -160,13 +159,13 @@ def spearman_over_regions(
 
 
 def _ranks(values: Tensor, present: Tensor) -> Tensor:  # (k, m)
-    """Count how many of the image's regions lie below, and half of those that are equal."""
+    """Count the image's regions below each region, plus half of the equal ones."""
     others, own, counted = values[None], values[:, None], present[None].double()
     return (((others < own).double() + (others == own).double() / 2) * counted).sum(dim=1)
 
 
 def first_reason(cases: Sequence[tuple[Tensor, str]]) -> NDArray[np.object_]:  # of (m,) bool -> (m,)
-    """Return the first reason that holds, map by map."""
+    """Return the first reason that applies, map by map."""
     masks = [mask.cpu().numpy() for mask, _ in cases]
     return np.select(masks, [np.array(reason, dtype=object) for _, reason in cases], default="")
 
@@ -178,7 +177,7 @@ EVIDENCE, SHORTCUT = 1, 2
 def number_regions(
     evidence: RegionMask, shortcut: RegionMask, body: RegionMask, count: int, stream: np.random.Generator
 ) -> NDArray[np.uint8]:  # each (h, w)
-    """Number the evidence, the shortcut and the decoys of one image; an empty mask is one that the image does not have."""
+    """Number the evidence, the shortcut and the decoys of one image; an empty mask counts as missing."""
     regions = np.zeros(evidence.shape, dtype=np.uint8)
     if not evidence.any():
         return regions
@@ -200,7 +199,7 @@ def number_regions(
 
 
 def _places(free: RegionMask, shape: RegionMask, stream: np.random.Generator) -> NDArray[np.int64]:  # (p, 2)
-    """Return where the shape's window could begin, in an order drawn for the image: its first pixel must be free."""
+    """Return possible positions of the shape's window, in an order drawn for the image: its first pixel must be free."""
     rows, columns = np.nonzero(free)
     first = int(shape[0].argmax())
     corners = np.stack([rows, columns - first], axis=1)

@@ -1,27 +1,27 @@
 """Compare the maps of two models image by image, and compute the chance level of that agreement: numpy only.
 
-    reference       each seed with the lowest one; the reference is not compared with itself
+    reference       each seed with the lowest seed, except with itself
     pairs           all S (S - 1) / 2 pairs of seeds of an architecture
     architectures   all A (A - 1) / 2 pairs of architectures, seed by seed (scoring/across_architectures.py)
     ensemble        each model with the mean map of all others (metrics/runners/ensemble.py)
-    between-images  chance level of each: an image's map in one model with the maps of other images in the other, same
-                    class, another group. One row per image: the mean over its partners, `partners` of them (all, where
-                    there are fewer), drawn from (key, image id), so the same for every pair, method and order
+    between-images  chance level of each: an image's map in one model with the maps of other images in the other model,
+                    same class, another group. One row per image: the mean over its `partners` (fewer if the class has
+                    fewer), drawn from (key, image id), so they are the same for every pair, method and order
 
 All models explain the true class. In "pairs" and "between-images" seed < seed2. In "reference" seed2 is the
-reference; the metric always reads the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.03 to
+reference; the metric always receives the lower seed first. Cost: m S (S - 1) / 2 (1 + partners) scores, 0.03 to
 0.4 ms each at 224 x 224.
 
 A metric compares maps on one of two grids:
 
     "input"     evaluated maps, at the image's size (metrics/maps/evaluate.py)
-    "native"    raw maps with their sign, on their own grid or on a coarser one that another model shares
+    "native"    raw maps with their sign, on their own grid or on the coarser grid of the other model
 
-What a metric prepares of a map (where it reaches a threshold, how its values rank) is prepared once for all
-the models it is compared with, a chunk of maps at a time, and kept where the caller says: any image's map may be
-a partner of any other's, so all must be at hand, and they need not fit into memory. A constant map is degenerate and one that is not
-finite broken, on the grid where it is read: a signed map without a positive pixel is constant once evaluated,
-and still has an order.
+The form of a map that a metric compares (pixels above a threshold, ranks) is prepared once for all the models it is
+compared with, a chunk of maps at a time. It is stored where the caller says: any image's map may be a partner of any
+other's, so all must be available, but they need not fit into memory. A constant map is degenerate, and one that is not
+finite is broken, on the grid where it is read: a signed map without a positive pixel is constant once evaluated, but
+still has a ranking.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ CHUNK = 128  # maps at once
 
 
 class Rows(Protocol):
-    """An array that is written and taken by rows: in memory, or in a file where it may be too large for that."""
+    """An array that is written and read by rows: in memory, or in a file if it may be too large."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -60,17 +60,17 @@ NewRows = Callable[[tuple[int, ...], Any], Rows]  # shape and type -> zeros
 
 @dataclass(frozen=True)
 class PreparedMaps:
-    """A model's maps as one metric compares them, and which of them cannot be compared."""
+    """A model's maps in the form that one metric compares, and which of them cannot be compared."""
 
     stack: Rows  # (k, ...), from the metric's `ready`
-    place: NDArray[np.int64]  # (m,) where each map lies in the stack
+    place: NDArray[np.int64]  # (m,) index of each map in the stack
     degenerate: NDArray[np.bool_]  # (m,)
     broken: NDArray[np.bool_]  # (m,)
     absent: NDArray[np.bool_]  # (m,): there is no map
 
     @classmethod
     def from_chunks(cls, chunks: Iterable["PreparedChunk"], count: int, new_rows: NewRows) -> "PreparedMaps":
-        """Gather all chunks of `count` maps; only one of them is held at a time."""
+        """Gather all chunks of `count` maps; only one chunk is in memory at a time."""
         flags, stack, start = np.zeros((3, count), dtype=bool), new_rows((0,), np.float32), 0
         for chunk in chunks:
             if not start:
@@ -86,7 +86,7 @@ class PreparedMaps:
         return ~(self.degenerate | self.broken | self.absent)
 
     def select(self, rows: NDArray[np.int64]) -> "PreparedMaps":
-        """Return some of the maps, which stay where they are."""
+        """Return some of the maps, without copying them."""
         return PreparedMaps(self.stack, self.place[rows], self.degenerate[rows], self.broken[rows], self.absent[rows])
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -95,7 +95,7 @@ class PreparedMaps:
 
 
 class PreparedChunk(NamedTuple):
-    """Some of a model's maps, prepared."""
+    """Some prepared maps of a model."""
 
     stack: NDArray[Any]  # (m, ...)
     degenerate: NDArray[np.bool_]  # (m,)
@@ -105,15 +105,15 @@ class PreparedChunk(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ModelMaps:
-    """One model's maps of one method, the images that they explain, and what metrics have prepared of them."""
+    """One model's maps of one method, the images that they explain, and their prepared forms."""
 
     raw: Rows  # (m, h0, w0)
     grid: Grid
     signed: bool
     size: GridShape  # height and width of the images
     image_ids: Sequence[str]
-    reading: Reading = "positive"  # what is read of the maps if they are signed
-    new_rows: NewRows = np.zeros  # where prepared maps are kept
+    reading: Reading = "positive"  # the part that is read of signed maps
+    new_rows: NewRows = np.zeros  # makes the storage of prepared maps
     prepared: dict[tuple[str, GridShape], PreparedMaps] = field(default_factory=dict)  # by metric and grid
 
     @property
@@ -121,7 +121,7 @@ class ModelMaps:
         return (self.raw.shape[1], self.raw.shape[2])
 
     def prepare(self, label: str, metric: BoundPlugin, shape: GridShape) -> PreparedMaps:
-        """Return the maps as a metric compares them; `shape`: the grid on which raw maps are compared."""
+        """Return the maps in the form that a metric compares; `shape`: the grid for raw maps."""
         module, options = metric
         key = (label, shape if module.METRIC.grid == "native" else self.size)
         if key not in self.prepared:
@@ -137,7 +137,7 @@ class ModelMaps:
         return self.prepared[key]
 
     def read(self, grid: Grid, shape: GridShape, rows: slice) -> Evaluated:
-        """Return some of the maps on the kind of grid that a metric declares; zeros where a map is not finite."""
+        """Return some of the maps on the kind of grid that a metric declares; zeros if a map is not finite."""
         if grid == "input":
             return evaluate(self.raw[rows], grid=self.grid, signed=self.signed, size=self.size, reading=self.reading)
         raw = self.raw[rows]
@@ -189,9 +189,9 @@ def compare_seeds(
     """Compare every pair of seeds of one architecture with every metric, in three variants; `models`: by seed."""
     if len(models) < 2:
         raise StudyInvalid(
-            problem=f"agreement was asked for models of one seed: {list(models)}.",
-            reason="A model cannot agree with itself.",
-            fix="Give the study two seeds or more, or leave its agreement metrics out.",
+            problem=f"agreement needs models of at least two seeds, but there is only {list(models)}.",
+            reason="Agreement compares the maps of different models.",
+            fix="Set `seeds` to two or more seeds, or remove the agreement metrics from the study.",
         )
     return _compare_pairs(models, images, metrics, choose_partners(images, partners, key))
 
@@ -223,7 +223,7 @@ def compare_models(
 
 
 def choose_partners(images: ComparedImages, partners: int, key: tuple[object, ...]) -> NDArray[np.int64]:
-    """Draw the rows of each image's partners, (m, partners); -1 where the class has no more images in other groups."""
+    """Draw the rows of each image's partners, (m, partners); -1 if the class has no more images in other groups."""
     ids, groups, labels = (np.asarray(column) for column in (images.image_ids, images.groups, images.labels))
     by_id = np.argsort(ids)
     chosen = np.full((len(ids), partners), -1, dtype=np.int64)
@@ -248,7 +248,7 @@ def score_same_images(first: PreparedMaps, second: PreparedMaps, metric: BoundPl
 def score_between_images(
     first: PreparedMaps, second: PreparedMaps, metric: BoundPlugin, others: NDArray[np.int64]
 ) -> Result:
-    """Score each map with those of the image's partners: the mean over the partners whose score exists."""
+    """Score each map with the maps of the image's partners: the mean over the partners with a score."""
     total, count = np.zeros(len(others)), np.zeros(len(others), dtype=np.int64)
     for partner in others.T:
         rows = np.flatnonzero((partner >= 0) & first.usable & second.usable[partner])
@@ -264,7 +264,7 @@ def score_between_images(
 def _score(
     first: PreparedMaps, rows: NDArray[np.int64], second: PreparedMaps, rows2: NDArray[np.int64], metric: BoundPlugin
 ) -> Values:
-    """Run the metric row by row, a chunk in memory at a time; `undefined` is always an array here."""
+    """Run the metric row by row, one chunk in memory at a time; `undefined` is always an array here."""
     module, _ = metric
     value, undefined, reason = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool), ""
     for start in range(0, len(value), CHUNK):

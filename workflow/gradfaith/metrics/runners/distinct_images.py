@@ -1,18 +1,18 @@
-"""Run each distinct changed image once: which changed images are the same, and the forwards that wait for a full batch.
+"""Run each distinct modified image once: find equal modified images, and collect forwards until a batch is full.
 
-Two changed images are the same if they are of one image and one imputer and keep the same share of every pixel, whatever
-asked for them: another share, order, metric or method. Methods often rank alike: before a global pooling, Grad-CAM,
-HiResCAM and XGrad-CAM are one map up to rounding, and remove the same pixels. A seeded imputer fills each change of an
-image otherwise, so its images are the same only within one change. An image of which every pixel stays is the
-unchanged image, whatever the imputer.
+Two modified images are equal if they have the same image and imputer, and keep the same share of every pixel, whatever
+share, order, metric or method requested them. Methods often rank alike: before a global pooling, Grad-CAM, HiResCAM and
+XGrad-CAM are one map up to rounding, and remove the same pixels. A seeded imputer fills each change of an image
+differently, so its images are equal only within one change. If every pixel stays, the image is the unchanged image,
+for any imputer.
 
 Masks are compared by a fingerprint of 64 bits:
 
     sum over the pixels of   code(keep) * r        modulo 2^64;  r: a random odd number of the pixel;  code: keep's bits, mixed
 
-Two different sets of pixels share one with a chance of 2^-63. For pixels in a map's order the fingerprints of all shares
-are one running sum, so that a mask whose image has been run is not even built. Cost: 0.3 ms per map at 224 px, and less
-for each mask that no order gives.
+Two different sets of pixels have the same fingerprint with a probability of 2^-63. For pixels in a map's order the
+fingerprints of all shares are one running sum, so a mask whose image has been run is not even built. Cost: 0.3 ms per map
+at 224 px, and less for each mask that is not from an order.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,11 +26,11 @@ from gradfaith.metrics.contract import NOTHING_REMOVED, BatteryMaps, ImageChange
 from gradfaith.metrics.maps.removals import PixelOrder, rank_pixels
 from gradfaith.metrics.runners.masking_block import BatchedModel, MapBlock, MapClasses, Removed, require_one_mask
 
-ONE = 0x3F80007F  # the code of 1, which is kept whole; 0 is the code of 0
+ONE = 0x3F80007F  # the code of 1 (kept completely); the code of 0 is 0
 
 
 class Fingerprints:
-    """Numbers that tell masks of one size apart."""
+    """Numbers that distinguish masks of one size."""
 
     def __init__(self, size: Sequence[int], device: torch.device) -> None:
         numbers = torch.randint(-(2**62), 2**62, (size[0] * size[1],), generator=Generator().manual_seed(0))
@@ -55,7 +55,7 @@ class Fingerprints:
 
 
 class DistinctForwards:
-    """The changed images of a chunk; each distinct one has one row of logits, and full batches run as they fill."""
+    """The modified images of a chunk. Each distinct one has one row of logits; a batch runs when it is full."""
 
     def __init__(self, model: BatchedModel) -> None:
         self.model = model
@@ -64,7 +64,7 @@ class DistinctForwards:
         self._logits: list[Tensor] = []
 
     def ask(self, identities: Sequence[Hashable], images: Callable[[list[int]], Tensor]) -> list[int]:
-        """Return the row of each image's logits; `images` builds those of some identities, by their numbers."""
+        """Return the row of each image's logits; `images` builds the images of some identities, given their indices."""
         new = {identity: number for number, identity in reversed(list(enumerate(identities)))}
         numbers = sorted(number for identity, number in new.items() if identity not in self._rows)
         if numbers:
@@ -75,12 +75,12 @@ class DistinctForwards:
         return [self._rows[identity] for identity in identities]
 
     def logits(self) -> Tensor:  # (rows, k)
-        """Run what waits, and return all logits."""
+        """Run the waiting images, and return all logits."""
         self._run(least=1)
         return torch.cat(self._logits)
 
     def _run(self, *, least: int) -> None:
-        """Run the images that wait, in whole batches of at least `least`; the others go on waiting."""
+        """Run the waiting images in full batches of at least `least`; the others keep waiting."""
         count = sum(len(images) for images in self._waiting)
         if count >= least:
             images = torch.cat(self._waiting)
@@ -91,7 +91,7 @@ class DistinctForwards:
 
 @dataclass(frozen=True)
 class AskedChange:
-    """A change of the maps of a block, asked for."""
+    """A requested change of the maps of a block."""
 
     logits: list[int]  # (u,) rows of the logits
     removed: Removed | None
@@ -99,7 +99,7 @@ class AskedChange:
 
 @dataclass(frozen=True)
 class AskedBlock:
-    """A block of maps, all of whose changed images have been asked for: the maps themselves are no longer needed."""
+    """A block of maps whose modified images have all been requested: the maps themselves are no longer needed."""
 
     classes: MapClasses
     wanted: Mapping[str, Sequence[ImageChange]]  # by metric
@@ -109,7 +109,7 @@ class AskedBlock:
 
 @dataclass(frozen=True)
 class ChangeMasks:
-    """The masks of one change: what tells them apart, some of them built, and how much they remove."""
+    """The masks of one change: their fingerprints, a function that builds some of them, and the amount that they remove."""
 
     fingerprints: Tensor  # (u,)
     build: Callable[[list[int]], Tensor]  # maps -> (r, h, w)
@@ -118,7 +118,7 @@ class ChangeMasks:
 
 @dataclass(frozen=True)
 class BlockRequest:
-    """Ask for all changed images of a block of maps."""
+    """Requests all modified images of a block of maps."""
 
     forwards: DistinctForwards
     prints: Fingerprints
@@ -154,7 +154,7 @@ class BlockRequest:
         return {label: list(module.changes(maps, **options)) for label, (module, options) in metrics.items()}
 
     def _masks(self, name: str, same: Sequence[ImageChange], of_image: Sequence[ImageChange]) -> ChangeMasks:
-        """Return the masks of changes of one name; `of_image`: the same changes of the first map of each image."""
+        """Return the masks of changes with one name; `of_image`: the same changes for the first map of each image."""
         pairs = dict(zip(same, of_image, strict=True))
         masks = [self._masks_of(change, per_image) for change, per_image in pairs.items()]
         require_one_mask(name, [one.fingerprints for one in masks])
@@ -181,7 +181,7 @@ class BlockRequest:
 
 
 def _by_name(wanted: Mapping[str, Sequence[ImageChange]]) -> dict[str, list[ImageChange]]:
-    """Group the changes that metrics want by name: those of one name must be one and the same."""
+    """Group the changes that metrics request by name; changes with one name must be identical."""
     by_name: dict[str, list[ImageChange]] = {}
     for changes in wanted.values():
         for change in changes:

@@ -1,17 +1,16 @@
-"""Compare each model's map with the mean map of all other models: agreement without choosing one model as
-reference.
+"""Compare each model's map with the mean map of all other models: agreement without one model as reference.
 
     vote of a model  = map / sum |map|                                          every model has one vote
     ensemble of m    = mean of the votes of all models but m, image by image
 
-Without the unit mass a broad map would outvote a narrow one many times over, and a gradient's scale would be
-its weight. The model itself is left out, or it would agree with its own share. So the ensembles of two models
-share all but two votes, and their agreements are correlated: the interval is conditional on the models of the
-study. Evaluated maps are averaged at the image's size and scaled to [0, 1] like any map; raw ones on the
-coarsest grid that a model of the method has (metrics/maps/rank_correlation.py). A model has no vote on an
-image where its map is constant or not finite. With fewer than two votes left there is no ensemble: undefined.
-Votes are added in the order of the models' names, so that the order in the study does not matter. Cost: the
-sum is kept once, 0.4 MB per image and kind of grid at 224 x 224, where the caller says.
+Without the unit mass, broad maps would dominate the mean, and so would gradients of large scale. The model itself is
+left out, because it would agree with its own share. So the ensembles of two models share all but two votes, and their
+agreements are correlated: the interval is conditional on the models of the study. Evaluated maps are averaged at the
+image's size and scaled to [0, 1] like any map; raw maps on the coarsest grid of the method's models
+(metrics/maps/rank_correlation.py). A model has no vote on an image if its map is constant or not finite. With fewer
+than two remaining votes there is no ensemble: undefined. Votes are added in the order of the models' names, so the
+order in the study does not matter. Cost: the sum is stored once, 0.4 MB per image and kind of grid at 224 x 224, where
+the caller says.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,7 +45,7 @@ class _Votes(NamedTuple):
     """The votes of one model on a chunk of images."""
 
     rows: NDArray[np.int64]  # (m,) of the images in the ensemble
-    maps: NDArray[Any]  # (m, h, w), of unit mass; zero where the model has no vote
+    maps: NDArray[Any]  # (m, h, w), of unit mass; zero if the model has no vote
     valid: NDArray[np.bool_]  # (m,): the model has a vote
 
 
@@ -69,7 +68,7 @@ class Ensemble:
         image_ids: Iterable[str],
         new_rows: NewRows = np.zeros,
     ) -> "Ensemble":
-        """Add up the votes of all models; `models` are read one after the other, each once."""
+        """Add up the votes of all models. `models` are read one after the other, each once."""
         row = {image: place for place, image in enumerate(image_ids)}
         total, votes = new_rows((len(row), *shape), np.float64), np.zeros(len(row), dtype=np.int64)
         ensemble = cls(grid, shape, row, total, votes)
@@ -84,7 +83,7 @@ class Ensemble:
             self.votes[rows] += valid
 
     def prepare_without(self, model: ModelMaps, metric: BoundPlugin) -> PreparedMaps:
-        """Return the mean map of all models but this one, as a metric compares it, for the images of this model."""
+        """Return the mean map of all other models, in the form that a metric compares, for the images of this model."""
         return PreparedMaps.from_chunks(self._means_without(model, metric), len(model.raw), model.new_rows)
 
     def _means_without(self, model: ModelMaps, metric: BoundPlugin) -> Iterator[PreparedChunk]:
@@ -123,7 +122,7 @@ def compare_with_ensemble(
 
 
 def _without_residue(mean: NDArray[Any]) -> NDArray[Any]:  # (n, h, w)
-    """Round off what is left of a vote that was added and subtracted again: it would separate values that are equal."""
+    """Round off the residue of adding and subtracting a vote, which would separate equal values."""
     largest = np.abs(mean).max(axis=(1, 2), keepdims=True)
     scale = np.where(largest > 0, largest, 1)
     rounded: NDArray[Any] = np.round(mean / scale, 12) * scale

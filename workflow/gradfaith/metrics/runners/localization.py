@@ -1,9 +1,9 @@
 """Run localization metrics on some maps of one method: numpy only.
 
-Every metric names the region it reads (`METRIC.region`). The caller passes the regions it has, a mask per
-map, as objects that keep what they computed, so that the maps of other methods share it. Maps are evaluated,
-sorted and summed once for all metrics. A metric may return several variants (thresholds, for example). Cost:
-about 1 ms per map for all metrics at 224 x 224 on one core.
+Every metric names the region that it reads (`METRIC.region`). The caller passes its regions, a mask per map, as objects
+that keep their results, so that the maps of other methods share them. Maps are evaluated, sorted and summed once for
+all metrics. A metric may return several variants (thresholds, for example). Cost: about 1 ms per map for all metrics at
+224 x 224 on one core.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,20 +45,20 @@ def localize(
 
 
 def _empty_region(unit: NDArray[Any]) -> Region:
-    """Return the region for metrics that read none."""
+    """Return an empty region for metrics that read none."""
     return Region(np.broadcast_to(np.False_, unit.shape))
 
 
 def _score(
     module: ModuleType, options: Mapping[str, Any], located: Mapping[str, Located], count: int
 ) -> Iterator[tuple[str, Values]]:
-    """Yield a metric's variants with their values; undefined where the images lack its region."""
+    """Yield a metric's variants with their values; undefined if the images lack its region."""
     region = module.METRIC.region
     if region not in located:
         nothing = np.full(count, np.nan)
         yield "", Values(nothing, undefined=np.isnan(nothing), reason=f"this image has no {region}")
         return
-    with np.errstate(divide="ignore", invalid="ignore"):  # of a constant map, which is not read
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a constant map, whose value is ignored
         scored: Values | Mapping[str, Values] = module.score(located[region], **options)
     yield from [("", scored)] if isinstance(scored, Values) else scored.items()
 
@@ -72,7 +72,7 @@ def _check_sizes(regions: RegionsByName, shape: tuple[int, ...]) -> None:
     for name, region in regions.items():
         if region.mask.shape != shape:
             raise MaskSizeMismatch(
-                problem=f"the masks of region {name} are {region.mask.shape}, the maps are to be {shape}.",
-                reason="A mask must lie on its map pixel by pixel; resizing it here would move the evidence.",
+                problem=f"the masks of region {name} have shape {region.mask.shape}, but the maps {shape}.",
+                reason="Mask and map are compared pixel by pixel; resizing the mask would move the evidence.",
                 fix="Give one mask per map, at the images' size.",
             )

@@ -1,19 +1,18 @@
-"""Run a masking or ranking battery: score maps by the model's output on changed images, each distinct image run
-once.
+"""Run a masking or ranking battery: score maps by the model's output on modified images, each distinct image once.
 
     changed = x * keep + fill * (1 - keep)            one per (map, imputer, change)
 
-Images are taken as many at a time as have a batch of maps between them, those of all methods. All maps of an image
-are together then, so that its random numbers are drawn once, and a changed image that several maps, metrics or shares
-ask for is run once (distinct_images.py). These maps, end to end across the methods, are read and built in blocks of a
-batch. Images and maps are read when their turn comes, so memory grows neither with their number nor with that of
-the methods. Batches are full across images, methods, changes and imputers. Changes of one name must be the same masks.
-Pixels removed in the map's order need one sort for all shares. Constant and broken maps cost no forward pass. Every
-method has a map of every row, all in one order.
+Images are processed in chunks, as many as have about a batch of maps of all methods together. So all maps of an image are
+in one chunk, its random numbers are drawn once, and a modified image that several maps, metrics or shares request runs
+once (distinct_images.py). The maps, one method after the other, are read and built in blocks of a batch. Images and maps
+are read when needed, so memory grows neither with their number nor with the number of methods. Batches are filled across
+images, methods, changes and imputers. Changes with one name must be the same masks. Pixels removed in the map's order
+need one sort for all shares. Constant and broken maps cost no forward pass. Every method has a map for every row, all in
+one order.
 
-With chunk "auto" the batch starts large and is halved, for good, whenever memory runs out. The numbers do not
-depend on the chunk, up to the rounding of the model itself. Cost: images + usable maps x distinct changes x
-imputers, in forwards, less those that maps share.
+With chunk "auto" the batch starts large and is permanently halved whenever memory runs out. The numbers do not depend
+on the chunk, up to the rounding of the model itself. Cost: images + usable maps x distinct changes x imputers, in
+forwards, minus the forwards that maps share.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,15 +54,15 @@ PointValues = Mapping[CurvePoint, NDArray[np.float64]]  # the class's probabilit
 
 @dataclass(frozen=True)
 class BatteryResults:
-    """The results of some maps of every method, and how many passes sharing has saved.
+    """The results of some maps of every method, and the number of passes that sharing has saved.
 
-    A pass is a forward of one image; in the battery "rerun" it is an image that the methods explain again.
+    A pass is a forward of one image; in the battery "rerun", an image that the methods explain again.
     """
 
     rows: NDArray[np.int64]  # (m,) of a method's maps
     by_method: Mapping[Any, Mapping[MetricImputer, Result]]
     curves: Mapping[Any, Mapping[CurvePoint, NDArray[np.float64]]]  # by method
-    passes_requested: int  # if every metric ran its own
+    passes_requested: int  # passes without any sharing
     passes_run: int
 
 
@@ -102,14 +101,14 @@ def run_battery(
     model: ImagesToLogits, images: Tensor, maps: Mapping[Any, MethodMaps], metrics: BoundPlugins, imputers: BoundPlugins,
     **how: Any,
 ) -> BatteryResults:  # fmt: skip
-    """Return the joined results of `run_in_chunks`, of images in memory and on their device; `how`: its other arguments."""
+    """Return the joined results of `run_in_chunks`, for images in memory and on their device; `how`: its other arguments."""
     chunks = run_in_chunks(model, images, maps, metrics, imputers, device=images.device, **how)
     none = no_results(maps, product(metrics, imputers))
     return join_results([none, *chunks])
 
 
 def no_results(methods: Iterable[Any], pairs: Iterable[MetricImputer]) -> BatteryResults:
-    """Return the results of no map."""
+    """Return empty results."""
     nothing = dict.fromkeys(pairs, concatenate_results([]))
     return BatteryResults(np.zeros(0, dtype=np.int64), dict.fromkeys(methods, nothing), {n: {} for n in methods}, 0, 0)
 
@@ -118,7 +117,7 @@ def _score_chunk(
     forwards: DistinctForwards, prints: Fingerprints, chunk: ImageChunk, maps: Mapping[Any, MethodMaps],
     battery: BatterySetup,
 ) -> BatteryResults:  # fmt: skip
-    """Score the maps of some images: ask for all changed images block by block, then score when they have been run."""
+    """Score the maps of some images: request all modified images block by block, run them, then score."""
     forwards.ask([(chunk.first + row,) for row in range(len(chunk.images))], chunk.images.__getitem__)
     asked = [
         (BlockRequest(forwards, prints, block).ask() if len(block.unit) else None, flags)
@@ -142,7 +141,7 @@ def _score_chunk(
 
 
 def _passes_alone(block: AskedBlock, battery: BatterySetup) -> int:
-    """Count the forwards of a block if every metric and every map ran its own."""
+    """Count the forwards of a block without any sharing between metrics and maps."""
     changes = sum(len({change.name for change in changes} - {NOTHING_REMOVED}) for changes in block.wanted.values())
     return changes * len(battery.imputers) * len(block.classes.target)
 
@@ -162,7 +161,7 @@ def _score_block(
         for imputer in battery.imputers
     }
     ranked = (change for changes in block.wanted.values() for change in changes if isinstance(change, RankedRemoval))
-    removals = dict.fromkeys(ranked)  # in one order: a set of texts has another in every process
+    removals = dict.fromkeys(ranked)  # in a fixed order: a set of strings has another order in every process
     points = {
         CurvePoint(imputer, change.order, change.share): after[imputer, change.name].probability
         for imputer in battery.imputers
@@ -179,7 +178,7 @@ def _spread(values: Tensor, usable: NDArray[np.bool_]) -> NDArray[np.float64]:  
 
 
 def join_points(parts: Sequence[PointValues], sizes: Sequence[int]) -> dict[CurvePoint, NDArray[np.float64]]:
-    """Join curve points; NaN where a part has none. `sizes`: maps per part."""
+    """Join curve points; NaN if a part has none. `sizes`: maps per part."""
     points = dict.fromkeys(point for part in parts for point in part)
     blanks = [np.full(size, np.nan) for size in sizes]
     return {
@@ -203,7 +202,7 @@ def join_results(parts: Sequence[BatteryResults]) -> BatteryResults:
 
 
 def join_chunks(chunks: Iterable[BatteryResults], rows: int) -> Iterator[BatteryResults]:
-    """Yield the same results for at least so many rows at a time."""
+    """Yield the same results in chunks of at least `rows` rows."""
     waiting = list[BatteryResults]()
     for chunk in chunks:
         waiting.append(chunk)

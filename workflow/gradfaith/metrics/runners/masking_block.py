@@ -1,9 +1,8 @@
-"""The parts of the masking runner: the model run in batches that fit into memory, the battery, a chunk of
-images, and a block of maps.
+"""Provide the parts of the masking runner: the model in batches that fit into memory, the battery, chunks and blocks.
 
-A chunk is some of the battery's images, with the maps of all methods that explain them: about a batch of maps, so
-that what belongs to an image is made once for all of its maps. These maps, end to end across the methods, are taken
-in blocks, and are read when their block is. A block builds the changed images of its maps.
+A chunk is some of the battery's images, with the maps of all methods that explain them: about a batch of maps. So
+everything that belongs to an image is made once for all of its maps. These maps, one method after the other, are
+processed in blocks, and are read with their block. A block builds the modified images of its maps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 
 class TensorRows(Protocol):
-    """Rows that can be taken, by slice or by number: a tensor, or what reads them from a file when they are."""
+    """Rows that are indexed by slice or number: a tensor, or an object that reads them from a file when indexed."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +50,7 @@ MetricImputer = tuple[str, str]  # labels of a metric and of an imputer; "" for 
 
 @dataclass(frozen=True)
 class BatterySetup:
-    """What a battery computes for every map (metrics and imputers), and what its imputers receive."""
+    """The computations of a battery for every map (metrics and imputers), and the inputs of its imputers."""
 
     metrics: BoundPlugins
     imputers: BoundPlugins
@@ -68,7 +67,7 @@ class BatterySetup:
         return any(module.METRIC.rival for module, _ in self.metrics.values())
 
     def is_seeded(self, imputer: str) -> bool:
-        """Return whether an imputer draws numbers, which are other ones for every change."""
+        """Return whether an imputer draws random numbers, which differ for every change."""
         return bool(self.imputers[imputer][0].IMPUTER.seeded)
 
 
@@ -77,7 +76,7 @@ Flags = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # degenerate (m,), broken (
 
 @dataclass(frozen=True)
 class Removed:
-    """How much a change removes, map by map; each (u,)."""
+    """The amount that a change removes, map by map; each (u,)."""
 
     mass: Tensor  # the share of the map's mass
     area: Tensor  # the share of the image
@@ -86,13 +85,13 @@ class Removed:
 
 @dataclass(frozen=True)
 class MapClasses:
-    """The class that each map of a block explains, and its rival, in a battery that reads rivals."""
+    """The class that each map of a block explains, and its rival class in a battery that reads rivals."""
 
     target: Tensor  # (u,)
     against: Tensor | None = None  # (u,)
 
     def scores(self, logits: Tensor, removed: Removed | None) -> Scores:  # (u, k)
-        """Return the scores of the classes; `removed`: None where no metric reads it."""
+        """Return the scores of the classes; `removed`: None if no metric reads it."""
         probabilities = logits.softmax(dim=1)
 
         def of(target: Tensor, mass: Tensor | None) -> Scores:
@@ -107,15 +106,15 @@ class MapClasses:
 
 @dataclass(frozen=True)
 class MapBlock:
-    """Some usable maps, end to end, with their images."""
+    """Some usable maps, one method after the other, with their images."""
 
     unit: Tensor  # (u, h, w)
-    image_of: Tensor  # (u,) row of the image each map belongs to
+    image_of: Tensor  # (u,) row of each map's image
     classes: MapClasses
     images: Tensor  # (u, c, h, w)
     battery: BatterySetup
     regions: Tensor | None = None  # (u, h, w)
-    rival: Tensor | None = None  # (u, h, w) maps of the rival classes; all zero where there is none
+    rival: Tensor | None = None  # (u, h, w) maps of the rival classes; all zero if there is none
     random_numbers: dict[str, Tensor] = field(default_factory=dict)  # of the last purpose
 
     @property
@@ -124,7 +123,7 @@ class MapBlock:
 
     @cached_property
     def first_maps(self) -> tuple["MapBlock", Tensor]:
-        """Return a block of the first map of each image, and which of them (u,) is of each map's image."""
+        """Return a block of the first map of each image, and the index in it (u,) of each map's image."""
         images = self.image_of.tolist()
         first = {image: row for row, image in reversed(list(enumerate(images)))}
         place = {image: number for number, image in enumerate(first)}
@@ -137,7 +136,7 @@ class MapBlock:
         return block, torch.tensor([place[image] for image in images], device=self.unit.device)
 
     def removed(self, keep: Tensor, place: Tensor | slice = slice(None)) -> Removed:  # (k, h, w)
-        """Return how much of the maps and of their rivals a change removes; `place` (u,): the mask of each map."""
+        """Return the amount of the maps and of their rivals that a change removes; `place` (u,): the mask of each map."""
         gone = 1 - keep
         area, gone = gone.mean(dim=(1, 2))[place], gone[place]
         mass = (self.unit * gone).sum(dim=(1, 2)) / self._mass
@@ -154,13 +153,13 @@ class MapBlock:
         return self.rival.sum(dim=(1, 2))
 
     def draw(self, purpose: str) -> Tensor:  # (u, h, w)
-        """Return uniform numbers from each image's own stream, drawn on the CPU: the same on every device."""
+        """Return uniform numbers from each image's own stream. They are drawn on the CPU, so every device has the same."""
         if purpose not in self.random_numbers:
             streams = {row: self._stream(purpose, row) for row in dict.fromkeys(self.image_of.tolist())}
             size = self.unit.shape[1:]
             numbers = {row: torch.rand(size, generator=stream) for row, stream in streams.items()}
             stacked = torch.stack([numbers[row] for row in self.image_of.tolist()])
-            self.random_numbers.clear()  # those of all purposes would take as much memory as all changed images
+            self.random_numbers.clear()  # the numbers of all purposes would need as much memory as all modified images
             self.random_numbers[purpose] = stacked.to(self.unit.device)
         return self.random_numbers[purpose]
 
@@ -180,10 +179,10 @@ class MapBlock:
 
 @dataclass(frozen=True)
 class ImageChunk:
-    """Some images of a battery, on the device, and which maps explain them: the same of every method."""
+    """Some images of a battery on the device, and the rows of the maps that explain them, the same for every method."""
 
     rows: NDArray[np.int64]  # (m,) of a method's maps
-    image_of: Tensor  # (m,) row in the battery of the image that each map belongs to
+    image_of: Tensor  # (m,) row in the battery of each map's image
     first: int  # row in the battery of the first image
     images: Tensor  # (i, c, h, w)
     regions: Tensor | None  # (i, h, w)
@@ -214,7 +213,7 @@ class ImageChunk:
             )
 
     def _parts(self, maps: Mapping[Any, MethodMaps], block: slice) -> Iterator[tuple[MethodMaps, slice]]:
-        """Yield the methods that a block has maps of, and which of this chunk's rows; maps lie end to end."""
+        """Yield the methods whose maps are in a block, and their rows of this chunk; one method follows the other."""
         count = len(self.rows)
         for place, stored in enumerate(maps.values()):
             first, last = max(block.start - place * count, 0), min(block.stop - place * count, count)
@@ -222,7 +221,7 @@ class ImageChunk:
                 yield stored, slice(first, last)
 
     def _rival(self, parts: Sequence[tuple[MethodMaps, slice]], usable: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the maps of the other class and that class; zeros where the class, or its map, is missing."""
+        """Return the maps of the other class, and that class; zeros if the class or its map is missing."""
         return self._evaluate(parts, "rival").unit[usable], self._classes(parts, "against")[usable]
 
     def _evaluate(self, parts: Sequence[tuple[MethodMaps, slice]], which: Literal["raw", "rival"]) -> Evaluated:
@@ -242,11 +241,11 @@ class ImageChunk:
 
 
 def require_one_mask(name: str, masks: Sequence[Tensor]) -> Tensor:  # (u, h, w)
-    """Return the mask that all metrics use under this name; raise StudyInvalid where their masks differ."""
+    """Return the mask that all metrics use under this name; raise StudyInvalid if their masks differ."""
     if any(not torch.equal(masks[0], mask) for mask in masks[1:]):
         raise StudyInvalid(
-            problem=f'two metrics of one battery ask for different changes under the name "{name}".',
-            reason="What metrics ask for under one name is made once, so it must be the same masks.",
-            fix="Put the two into different batteries, or let the change's name carry the option that differs.",
+            problem=f'two metrics of one battery request different changes under the name "{name}".',
+            reason="A change is computed once per name, so equal names must have equal masks.",
+            fix="Put the two metrics into different batteries, or add the option that differs to the change's name.",
         )
     return masks[0]

@@ -1,18 +1,17 @@
-"""Run a rerun battery: run the methods again on changed images, or on a changed model, and score maps by the
-new maps.
+"""Run a rerun battery: run the methods again on modified images or on another model, and score maps by the new maps.
 
-    own change      x * keep + fill * (1 - keep)     each map changes its own image: one rerun per map and imputer
+    own change      x * keep + fill * (1 - keep)     each map modifies its own image: one rerun per map and imputer
     shared change   x + shift, or another model      the same for every method: one rerun per image
 
-Each distinct rerun is made once for all metrics. Reruns of all methods, changes and imputers share a batch:
-the explainer receives changed images, and which methods' maps are wanted of each. Images and maps are read in
-blocks, so that no more are held at once than belong to about one batch of reruns. Changed images are built when
-their batch is. Changes of one name must be the same masks, as in the masking runner. Every method has a map
-of every row, all in one order.
+Each distinct rerun is made once for all metrics. Reruns of all methods, changes and imputers share a batch: the
+explainer receives modified images, and the methods whose maps are requested of each. Images and maps are read in
+blocks, so that memory holds only those of about one batch of reruns. Modified images are built with their batch.
+Changes with one name must be the same masks, as in the masking runner. Every method has a map for every row, all in
+one order.
 
-Constant and broken maps are not run again. If the new map is not finite, the scores that read it are
-"failed"; each metric defines what a constant new map means. Cost, in reruns (a forward, a short backward, and
-the method's own passes): usable maps x own changes x imputers, and images x shared changes.
+Constant and broken maps are not run again. If the new map is not finite, the scores that read it are "failed"; each
+metric defines its value for a constant new map. Cost, in reruns (a forward, a short backward, and the method's own
+passes): usable maps x own changes x imputers, and images x shared changes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +54,7 @@ WEIGHT_STATES: tuple[WeightState, ...] = get_args(WeightState)
 
 
 class RerunKey(NamedTuple):
-    """Which rerun of which method."""
+    """The key of one rerun of one method."""
 
     change: str
     imputer: str  # "": the change fills nothing
@@ -64,7 +63,7 @@ class RerunKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RerunGroup:
-    """Images changed in one way, and the methods whose maps are wanted of them."""
+    """Images with one change, and the methods whose maps are requested of them."""
 
     change: str
     imputer: str
@@ -102,7 +101,7 @@ class RerunBlock:
     def batch(
         self, groups: Sequence[RerunGroup], model: WeightState
     ) -> tuple[RerunBatch, dict[Any, list[tuple[RerunKey, int]]]]:
-        """Return the batch for an explainer, and by method the reruns it answers, each with its number of maps."""
+        """Return the batch for an explainer, and by method its reruns, each with its number of maps."""
         wanted: dict[Any, list[Tensor]] = {}
         contents: dict[Any, list[tuple[RerunKey, int]]] = {}
         start = 0
@@ -133,7 +132,7 @@ def requested_reruns(metrics: BoundPlugins, maps: BatteryMaps | None = None) -> 
 
 
 def distinct_reruns(block: RerunBlock, model: WeightState) -> list[RerunGroup]:
-    """Return all reruns of a block on one model, each distinct one once."""
+    """Return all distinct reruns of a block on one model."""
     requested = chain(*requested_reruns(block.battery.metrics).values())
     distinct = {rerun.name: rerun for rerun in requested if rerun.model == model}
     usable_by_any = torch.unique(torch.cat(list(block.usable.values())))
@@ -148,7 +147,7 @@ def distinct_reruns(block: RerunBlock, model: WeightState) -> list[RerunGroup]:
 
 
 def slice_groups(groups: Sequence[RerunGroup], some: slice) -> Iterator[RerunGroup]:
-    """Yield the groups cut down to a slice of their rows, counted end to end across the groups."""
+    """Yield the groups, restricted to a slice of their rows, counted across the groups."""
     start = 0
     for group in groups:
         first, last = max(some.start - start, 0), min(some.stop - start, len(group.rows))
@@ -193,14 +192,14 @@ def run_battery(
     explain: ExplainFunction, images: Tensor, maps: Mapping[Any, MethodMaps], metrics: BoundPlugins, imputers: BoundPlugins,
     **how: Any,
 ) -> BatteryResults:  # fmt: skip
-    """Return the joined results of `run_in_chunks`, of images in memory and on their device; `how`: its other arguments."""
+    """Return the joined results of `run_in_chunks`, for images in memory and on their device; `how`: its other arguments."""
     chunks = run_in_chunks(explain, images, maps, metrics, imputers, device=images.device, **how)
     return join_results([no_results(maps, _pairs(metrics, imputers)), *chunks])
 
 
 @dataclass
 class BatchedExplainer:
-    """The explainer, run in batches that fit into memory; counts the images that it has explained again."""
+    """The explainer in batches that fit into memory; counts the images that it has explained again."""
 
     explain: ExplainFunction
     chunk: AdaptiveBatch
@@ -249,7 +248,7 @@ def _block(
 
 
 def _score_method(block: RerunBlock, name: Any, new_maps: Mapping[RerunKey, Tensor]) -> dict[MetricImputer, Result]:
-    """Return every metric's numbers of one method's maps."""
+    """Return every metric's values for one method's maps."""
     maps, usable, results = block.maps[name], block.usable[name], {}
     flags, before = (maps.constant.cpu().numpy(), maps.broken.cpu().numpy()), maps.select(usable)
     again = {(key.change, key.imputer): replace(maps, raw=raw) for key, raw in new_maps.items() if key.method == name}
@@ -277,7 +276,7 @@ def _pairs(metrics: BoundPlugins, imputers: BoundPlugins) -> list[MetricImputer]
 def _status_of_reruns(
     values: Values, not_finite: NDArray[np.bool_], degenerate: NDArray[np.bool_], broken: NDArray[np.bool_]
 ) -> Result:
-    """Return a status for every row; where a new map is not finite, the score has failed with that reason."""
+    """Return a status for every row; if a new map is not finite, the score is "failed" with that reason."""
     undefined = np.zeros(len(not_finite), dtype=bool) if values.undefined is None else values.undefined
     value = np.where(not_finite, np.nan, values.value)
     result = assign_status(Values(value, undefined & ~not_finite, values.reason), degenerate, broken)
