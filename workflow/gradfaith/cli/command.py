@@ -17,11 +17,17 @@ class Command:
     """The declaration of a command."""
 
     summary: str  # one line of `gradfaith --help`
+    passes_arguments: bool = False  # what follows `--` goes to another program, as `arguments.passed`
 
 
 def add_study_argument(parser: argparse.ArgumentParser, default: str = "config/config.yaml") -> None:
     """Add the optional argument STUDY."""
-    parser.add_argument("study", nargs="?", default=default, help="a study's name, or its YAML file")
+    parser.add_argument(
+        "study",
+        nargs="?",
+        default=default,
+        help=f"a study's name, or its YAML file; default: {default or 'the one that Snakemake reads'}",
+    )
 
 
 def read_plan(study: str) -> tuple[Path, Plan]:

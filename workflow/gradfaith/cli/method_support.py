@@ -73,3 +73,11 @@ def _build_study_model(plan: Plan, arch: str) -> Classifier:
     return build_classifier(
         ClassifierSpec(spec.timm or arch, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options)
     ).eval()
+
+
+def count_parameters(plan: Plan, arch: str) -> int:
+    """Return the number of parameters of an architecture of a study, built without memory for its weights."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in _build_study_model(plan, arch).parameters())

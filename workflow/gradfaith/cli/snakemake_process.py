@@ -1,6 +1,7 @@
-"""Ask the `snakemake` executable about a study. It runs as a process; the package never imports Snakemake.
+"""Run the `snakemake` executable, or ask it about a study. It runs as a process; the package never imports Snakemake.
 
-    jobs of a study           two dry runs, with and without --forceall. The logger plug-in in scripts/logger/ writes
+    a run                     `start`: the logger plug-in in scripts/logger/ writes what happens as lines of JSON
+    jobs of a study           two dry runs, with and without --forceall; the same plug-in writes
                               each job as a line of JSON: rule, wildcards, outputs, threads, resources
     results without metadata  `snakemake --summary`: a table that Snakemake makes of its metadata, whichever
                               backend keeps it (files, or a database: `--persistence-backend db`)
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gradfaith.errors import SnakemakeFailed
 from gradfaith.storage.paths import PROJECT
@@ -97,7 +98,36 @@ def describe_unrecorded(files: Sequence[Path]) -> str:
 
 def run(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
     """Run `snakemake` in a folder and return what it printed; an exit status other than 0 is an error."""
-    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # this environment's, then others
+    done = subprocess.run(
+        [find_executable(), *arguments],
+        cwd=root, env=_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise _refused(arguments, root, done.stderr or done.stdout)
+    return done
+
+
+def start(arguments: Sequence[str], root: Path) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start a run in a process group of its own; return the process, and the stream of its events as JSON lines.
+
+    A terminal's Ctrl-C reaches the caller alone, who hands it on: Snakemake ends its jobs in order. What Snakemake
+    and its jobs print comes through `stdout`. The run ends when the caller is gone.
+    """
+    reading, writing = os.pipe()
+    logger = ["--logger", "gradfaith", "--logger-gradfaith-file", f"/dev/fd/{writing}"]
+    logger += ["--logger-gradfaith-parent", str(os.getpid())]
+    process = subprocess.Popen(
+        [find_executable(), *logger, *arguments],
+        cwd=root, env=_environment(), pass_fds=(writing,), process_group=0,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    os.close(writing)
+    return process, open(reading, "rb")  # noqa: PTH123 - the caller reads it to its end
+
+
+def find_executable() -> str:
+    """Return the path of `snakemake`, of this environment if it is there, else on the PATH."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     executable = shutil.which(EXECUTABLE, path=here)
     if executable is None:
         raise SnakemakeFailed(
@@ -105,14 +135,13 @@ def run(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str
             reason="Only Snakemake knows which jobs a study has.",
             fix="Activate the environment that GradFaith runs in, or install it: pip install -r envs/run.txt.",
         )
+    return executable
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment in which Snakemake finds the logger plug-in."""
     path = os.pathsep.join(filter(None, (str(LOGGER_FOLDER), os.environ.get("PYTHONPATH", ""))))
-    done = subprocess.run(
-        [executable, *arguments],
-        cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise _refused(arguments, root, done.stderr or done.stdout)
-    return done
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _dry_run(file: Path, root: Path, study_file: Path | str | None, *arguments: str) -> None:

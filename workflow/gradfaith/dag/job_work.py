@@ -13,10 +13,12 @@ pixels. They are compared within one rule only. Scripts record the count of a fi
 `gradfaith cost` computes the counts of the remaining jobs.
 """
 
+import contextlib
 import csv
+import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def work_of_finished(job: RunningJob) -> JobWork:
     counts = count_images(plan)
     if counts is None:
         return UNKNOWN
-    work = StudyWork(plan, counts).of(job.rule, dict(job.wildcards.items()))
+    work = StudyWork(plan, counts, read_parameters(plan)).of(job.rule, dict(job.wildcards.items()))
     return _work_of_epochs(plan, job, work) if job.rule == "train" else work
 
 
@@ -109,6 +111,7 @@ class StudyWork:
 
     plan: Plan
     counts: ImageCounts
+    parameters: Mapping[str, int] = field(default_factory=dict)  # of each architecture of which it is known
 
     def of(self, rule: str, wildcards: Mapping[str, str]) -> JobWork:
         """Return the work of one job, given its rule and wildcards."""
@@ -116,7 +119,7 @@ class StudyWork:
         n, side = self.counts.images, self.plan.study.image.size
         counted: dict[str, Callable[[], JobWork]] = {
             "fetch": lambda: JobWork(n, n, kind=self.plan.dataset.name),
-            "weights": lambda: replace(UNCOUNTED, kind=wildcards["timm"]),
+            "weights": lambda: replace(UNCOUNTED, network=wildcards["timm"]),
             "list_raw": lambda: JobWork(n, n, kind=self.plan.dataset.name),
             "group": lambda: JobWork(n, n),
             "index": lambda: JobWork(n, n),
@@ -138,7 +141,8 @@ class StudyWork:
             "figure": lambda: replace(UNCOUNTED, kind=rule),
             "table": lambda: replace(UNCOUNTED, kind=rule),
         }
-        return counted[family]() if family in counted else UNCOUNTED
+        work = counted[family]() if family in counted else UNCOUNTED
+        return replace(work, parameters=self.parameters.get(arch, 0)) if work.network else work
 
     def _network(self, arch: str) -> str:
         return self.plan.study.architectures[arch].timm or arch
@@ -194,6 +198,17 @@ class StudyWork:
 
     def _all_maps(self, arch: str) -> int:
         return sum(maps_per_image(self.plan, arch, bundle) for bundle in self.plan.bundles_of(arch))
+
+
+def read_parameters(plan: Plan) -> dict[str, int]:
+    """Return the number of parameters of each architecture of which a model is trained, from a model's card."""
+    found: dict[str, int] = {}
+    for arch in plan.architectures:
+        for card in (plan.paths.card.format(arch=arch, seed=seed) for seed in plan.study.seeds):
+            if arch not in found:
+                with contextlib.suppress(OSError, ValueError, KeyError):  # not trained yet, or damaged
+                    found[arch] = int(json.loads(Path(card).read_bytes())["parameters"])
+    return found
 
 
 def planned_epochs(plan: Plan) -> int:

@@ -46,6 +46,7 @@ class JobWork:
     network: str = ""  # the timm name of the job's network
     side: int = 0  # of the images in pixels; 0: independent of pixels
     kind: str = ""  # variant of the rule: a bundle, a battery
+    parameters: int = 0  # of the network; 0: none, or not known
     least_seconds: float = 0.0  # of all attempts together, if a later attempt resumes an earlier one
 
 

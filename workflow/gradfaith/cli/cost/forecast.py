@@ -1,38 +1,59 @@
 """Forecast the hours and the disk space of a study, rule by rule, from finished jobs.
 
-    seconds = start-up + rate * work,    rate = median over finished jobs of seconds / work
+    seconds = start-up + rate * work,    rate = median over comparable finished jobs of seconds / work
 
-The jobs of the study, and which of them are left, are what Snakemake says (cli/snakemake_process.py): a job is
-left if a run would do it, because its outputs are missing or stale. Finished jobs may be of any study
-(runtime/job_record.py); `work` is counted in dag/job_work.py. The most similar finished jobs are used: same
-network, image size and bundle; else same network and size; else same network; else same rule on other
-networks. A small network tells little about a large one, so hours from other networks are shown apart, and
-the size of weights and maps is then not forecast. Jobs that ran on a GPU are preferred to those on a CPU, and
-only they count as GPU-hours; jobs that share a GPU count each in full. Storage is forecast in the same way,
-from file sizes. A job without any finished job like it has no forecast.
+Snakemake says which jobs the study has, and which of them are left (cli/snakemake_process.py): a job is left if
+a run would do it, because its outputs are missing or stale. Finished jobs may be of any study
+(runtime/job_record.py); `work` is counted in dag/job_work.py.
+
+A finished job is comparable if it is of the same rule, of the same network or of one whose number of parameters
+differs by at most COMPARABLE_FACTOR, and if the pixels of its images differ by at most this factor (twice the
+side). The most similar of them are used: same network, image size and bundle; else same network and size; else
+same network; else similar networks. A job without a comparable finished job is unknown, in time and in size.
+
+Jobs that ran on a GPU are preferred to those on a CPU, and only they count as GPU-hours; jobs that share a GPU
+count each in full. Disk space is forecast in the same way, from file sizes. Weights grow with the parameters.
+The size of a map depends on the network's grid, so maps of another network are of unknown size.
 """
 
+import contextlib
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from gradfaith.cli.snakemake_process import DagJob, list_jobs
-from gradfaith.dag.job_work import StudyWork, count_images, rule_family
+from gradfaith.dag.job_work import StudyWork, count_images, read_parameters, rule_family
 from gradfaith.dag.plan import Plan
+from gradfaith.errors import GradFaithError
 from gradfaith.runtime.job_record import JobRecord, JobWork, read_records
 
-SIMILARITY_LEVELS: tuple[tuple[str, Callable[[JobWork], object]], ...] = (
-    ("same cells", lambda work: (work.network, work.side, work.kind)),
-    ("same network", lambda work: (work.network, work.side)),
-    ("other image sizes", lambda work: (work.network, work.kind)),
-    ("other image sizes", lambda work: work.network),
-    ("other networks", lambda _work: None),
+COMPARABLE_FACTOR = 4.0
+SIZED_BY_PARAMETERS, SIZED_BY_GRID = {"train"}, {"explain"}
+
+
+def _similar(a: float, b: float) -> bool:
+    """Tell whether two counts differ by at most COMPARABLE_FACTOR; 0 is a count that is not known."""
+    return a == b or (min(a, b) > 0 and max(a, b) <= COMPARABLE_FACTOR * min(a, b))
+
+
+SIMILARITY_LEVELS: tuple[tuple[str, Callable[[JobWork, JobWork], bool]], ...] = (
+    ("same cells", lambda a, b: (a.network, a.side, a.kind) == (b.network, b.side, b.kind)),
+    ("same network", lambda a, b: (a.network, a.side) == (b.network, b.side)),
+    ("other image sizes", lambda a, b: (a.network, a.kind) == (b.network, b.kind) and _similar(a.side**2, b.side**2)),
+    ("other image sizes", lambda a, b: a.network == b.network and _similar(a.side**2, b.side**2)),
+    (
+        "similar networks",
+        lambda a, b: (
+            min(a.parameters, b.parameters) > 0
+            and _similar(a.parameters, b.parameters)
+            and _similar(a.side**2, b.side**2)
+        ),
+    ),
 )
-OTHER_NETWORKS = len(SIMILARITY_LEVELS) - 1
-SIZED_BY_NETWORK = {"train", "explain", "weights"}
+SIMILAR_NETWORKS = len(SIMILARITY_LEVELS) - 1
 
 
 @dataclass(frozen=True)
@@ -57,8 +78,9 @@ class RuleForecast:
     rule: str
     jobs: int
     left: int
-    hours: float | None  # of the jobs left; None: no finished job to forecast from
-    hours_from_other_networks: float  # of these hours
+    hours: float  # of the jobs left whose time can be forecast
+    jobs_without_hours: int  # the other jobs left
+    hours_from_similar_networks: float  # of these hours
     on_gpu: bool
     device: str
     bytes_on_disk: int
@@ -85,9 +107,12 @@ def forecast_study(
     """
     counts = count_images(plan, images)
     if counts is None:
-        return [], ["nobody knows yet how many images there are: run `snakemake` up to the split, or say --images"]
-    planned = [_plan_job(job, StudyWork(plan, counts), root) for job in list_jobs(root, study_file)]
+        return [], [
+            "the number of images is not known before the split: run `snakemake` up to the rule split, or give --images"
+        ]
     records, notes = read_records(root)
+    work = StudyWork(plan, counts, count_parameters(plan, records))
+    planned = [_plan_job(job, work, root) for job in list_jobs(root, study_file)]
     if images is not None and images != round(counts.images):
         notes.append(f"--images {images} is not used: the study has {counts.images:.0f}")
     return forecast_jobs(planned, records), notes
@@ -97,11 +122,17 @@ def forecast_jobs(planned: Sequence[PlannedJob], records: Sequence[JobRecord]) -
     """Return a forecast per rule, in the order in which the rules end."""
     place = {job.rule: number for number, job in enumerate(planned)}
     by_rule = groupby(sorted(planned, key=lambda job: place[job.rule]), key=lambda job: job.rule)
+    finished = usable_records(records)
+    return [_forecast_rule(rule, list(jobs), finished.get(rule, [])) for rule, jobs in by_rule]
+
+
+def usable_records(records: Iterable[JobRecord]) -> dict[str, list[JobRecord]]:
+    """Return the records that have a rate, by family of rules."""
     finished: dict[str, list[JobRecord]] = {}
     for record in records:
         if record.work.units > 0:
             finished.setdefault(rule_family(record.rule), []).append(record)
-    return [_forecast_rule(rule, list(jobs), finished.get(rule, [])) for rule, jobs in by_rule]
+    return finished
 
 
 def _plan_job(job: DagJob, work: StudyWork, root: Path) -> PlannedJob:
@@ -124,87 +155,140 @@ def format_forecast(lines: Sequence[RuleForecast], notes: Iterable[str]) -> str:
 
 
 def _format_totals(lines: Sequence[RuleForecast]) -> list[str]:
-    priced = [line for line in lines if line.left and line.hours is not None]
-    unpriced = [line for line in lines if line.left and line.hours is None]
-    gpu = sum(line.hours or 0 for line in priced if line.on_gpu and line.device == "cuda")
+    gpu = sum(line.hours for line in lines if line.on_gpu and line.device == "cuda")
     elsewhere = [line.rule for line in lines if line.on_gpu and line.left and line.device != "cuda"]
     left, total = sum(line.left for line in lines), sum(line.jobs for line in lines)
-    unknown, unsized = sum(line.left for line in unpriced), sum(line.jobs_without_size for line in lines)
-    guessed = sum(line.hours_from_other_networks for line in priced)
+    unknown, unsized = sum(line.jobs_without_hours for line in lines), sum(line.jobs_without_size for line in lines)
+    similar = sum(line.hours_from_similar_networks for line in lines)
     text = [
         f"{total} jobs, {total - left} done, {left} left (missing or stale: what `snakemake -n` would run)",
-        f"{_describe_unknown(unknown, left)}{sum(line.hours or 0 for line in priced):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
+        f"{_describe_unknown(unknown, left)}{sum(line.hours for line in lines):.2f} hours of jobs, {gpu:.2f} of them GPU-hours"
         + " (jobs that share a GPU count each in full)" * bool(gpu),
-        f"storage: {_format_bytes(sum(line.bytes_on_disk for line in lines))} there, "
+        f"disk: {_format_bytes(sum(line.bytes_on_disk for line in lines))} used, "
         f"{_describe_unknown(unsized, left)}{_format_bytes(sum(line.bytes_to_come for line in lines))} to come",
     ]
-    if guessed:
-        text.append(f"{guessed:.2f} of these hours are from other networks: too few where those are smaller")
-    if unpriced:
-        text.append(f"no record to predict from: {', '.join(line.rule for line in unpriced)}")
+    if similar:
+        text.append(
+            f"{similar:.2f} of these hours are from similar networks: parameters and pixels within a factor of {COMPARABLE_FACTOR:g}"
+        )
+    if lost := [line.rule for line in lines if line.jobs_without_hours]:
+        text.append(
+            f"unknown: {', '.join(lost)}. No finished job of these rules is of the same network, "
+            f"or of one within a factor of {COMPARABLE_FACTOR:g} in parameters and pixels."
+        )
     if elsewhere:
         text.append(f"no record from a GPU, so no GPU-hours: {', '.join(elsewhere)}")
     return text
 
 
 def _describe_unknown(unknown: int, left: int) -> str:
-    return f"not known for {unknown} of {left} jobs, for the others " if unknown else ""
+    return f"unknown for {unknown} of {left} jobs, for the others " if unknown else ""
 
 
 def _forecast_rule(rule: str, planned: Sequence[PlannedJob], finished: Sequence[JobRecord]) -> RuleForecast:
     left = [job for job in planned if job.left]
-    used = [record for record in finished if record.device == "cuda"] or finished
-    forecasts = [_forecast_job(job, used) for job in left] if used else []
-    farthest = max(forecasts, key=lambda forecast: forecast.similarity).similarity if forecasts else None
+    used = _preferred(finished)
+    forecasts = [found for job in left if (found := _forecast_job(rule, job.work, used))]
+    sized = [forecast.size for forecast in forecasts if forecast.size is not None]
     return RuleForecast(
         rule, len(planned), len(left),
-        hours=sum(forecast.seconds for forecast in forecasts) / 3600 if used or not left else None,
-        hours_from_other_networks=sum(one.seconds for one in forecasts if one.similarity == OTHER_NETWORKS) / 3600,
+        hours=sum(forecast.seconds for forecast in forecasts) / 3600,
+        jobs_without_hours=len(left) - len(forecasts),
+        hours_from_similar_networks=sum(one.seconds for one in forecasts if one.similarity == SIMILAR_NETWORKS) / 3600,
         on_gpu=any(job.on_gpu for job in planned),
         device=used[0].device if used else "",
         bytes_on_disk=sum(job.bytes_on_disk for job in planned),
-        bytes_to_come=sum(forecast.size or 0 for forecast in forecasts),
-        jobs_without_size=len(left) - sum(forecast.size is not None for forecast in forecasts),
+        bytes_to_come=sum(sized),
+        jobs_without_size=len(left) - len(sized),
         memory=max((record.memory_mb for record in used), default=0),
-        basis=_describe_basis(len(used), farthest, any(job.work.network for job in planned)),
+        basis=_describe_basis(len(used), left, forecasts, any(job.work.network for job in planned)),
     )  # fmt: skip
 
 
-def _describe_basis(count: int, farthest: int | None, network: bool) -> str:
+def _preferred(finished: Sequence[JobRecord]) -> Sequence[JobRecord]:
+    """Return the records of jobs on a GPU, if there are any, else all."""
+    return [record for record in finished if record.device == "cuda"] or finished
+
+
+def _describe_basis(count: int, left: Sequence[PlannedJob], forecasts: Sequence["JobForecast"], network: bool) -> str:
+    """Return how many finished jobs of the rule there are, and how similar the least similar job used is."""
     if not count:
         return "no record"
     text = f"{count} record{'s' * (count > 1)}"
-    return text if farthest is None else f"{text}, {SIMILARITY_LEVELS[farthest][0] if network else 'same rule'}"
+    if not left:
+        return text
+    if not forecasts:
+        return f"{text}, none comparable"
+    farthest = max(forecast.similarity for forecast in forecasts)
+    return f"{text}, {SIMILARITY_LEVELS[farthest][0] if network else 'same rule'}"
 
 
-def _forecast_job(job: PlannedJob, finished: Sequence[JobRecord]) -> JobForecast:
-    candidates = ([one for one in finished if key(one.work) == key(job.work)] for _, key in SIMILARITY_LEVELS)
-    level, similar = next((level, jobs) for level, jobs in enumerate(candidates) if jobs)  # the last level takes all
+def expected_seconds(rule: str, work: JobWork, records: Mapping[str, Sequence[JobRecord]]) -> float | None:
+    """Return the seconds that a job will take; None if no finished job is comparable."""
+    family = rule_family(rule)
+    found = _forecast_job(family, work, _preferred(records.get(family, [])))
+    return found.seconds if found else None
+
+
+def _forecast_job(rule: str, work: JobWork, finished: Sequence[JobRecord]) -> JobForecast | None:
+    candidates = ([one for one in finished if alike(work, one.work)] for _, alike in SIMILARITY_LEVELS)
+    level, similar = next(((level, jobs) for level, jobs in enumerate(candidates) if jobs), (0, []))
+    if not similar:
+        return None
     start_up = statistics.median(one.start_up_seconds for one in similar)
     rate = statistics.median(one.seconds / one.work.units for one in similar)
-    size_differs = level == OTHER_NETWORKS and job.rule in SIZED_BY_NETWORK
-    bytes_per_amount = [
-        one.output_bytes / one.work.amount
+    return JobForecast(start_up + rate * work.units, _forecast_size(rule, work, similar, level), level)
+
+
+def _forecast_size(rule: str, work: JobWork, similar: Sequence[JobRecord], level: int) -> float | None:
+    """Return the bytes that a job will write; None if they are unknown."""
+    if not work.amount:
+        return 0.0
+    if level == SIMILAR_NETWORKS and rule in SIZED_BY_GRID:
+        return None
+    grows = level == SIMILAR_NETWORKS and rule in SIZED_BY_PARAMETERS
+    sizes = [
+        one.output_bytes / one.work.amount * (work.parameters / one.work.parameters if grows else 1)
         for one in similar
-        if one.output_bytes and one.work.amount and not size_differs
+        if one.output_bytes and one.work.amount
     ]
-    amount = job.work.amount
-    size = statistics.median(bytes_per_amount) * amount if bytes_per_amount else 0.0 if not amount else None
-    return JobForecast(start_up + rate * job.work.units, size, level)
+    return statistics.median(sizes) * work.amount if sizes else None
+
+
+def count_parameters(plan: Plan, records: Sequence[JobRecord]) -> dict[str, int]:
+    """Return the number of parameters of each architecture of a study, as far as a forecast may need it.
+
+    It is on the card of a trained model. Other networks are built untrained, without memory for their weights, if there
+    are records of other networks that they could be compared with.
+    """
+    known = read_parameters(plan)
+    measured = {record.work.network for record in records}
+    if not any(record.work.parameters for record in records):
+        return known
+    for arch, spec in plan.study.architectures.items():
+        if arch not in known and (spec.timm or arch) not in measured:
+            from gradfaith.cli import method_support
+
+            with contextlib.suppress(GradFaithError):  # `check` reports it
+                known[arch] = method_support.count_parameters(plan, arch)
+    return known
 
 
 def _table_cells(line: RuleForecast) -> tuple[str, ...]:
-    hours = "-" if not line.left else "no record" if line.hours is None else f"{line.hours:.2f}"
-    known = line.left - line.jobs_without_size
-    coming = (
-        "-" if not line.left else _format_bytes(line.bytes_to_come) + f" ({known} of {line.left})" * (known < line.left)
-    )
-    memory = f"{line.memory:.0f} MB" if line.memory else "?"
-    done = line.jobs - line.left
+    memory = f"{line.memory:.0f} MB" if line.memory else "unknown"
     return (
-        line.rule, str(line.jobs), str(done), str(line.left), hours, line.device or "-", _format_bytes(line.bytes_on_disk),
-        coming if known or not line.left else "?", memory, line.basis,
+        line.rule, str(line.jobs), str(line.jobs - line.left), str(line.left),
+        _known_part(f"{line.hours:.2f}", line.left, line.jobs_without_hours), line.device or "-",
+        _format_bytes(line.bytes_on_disk),
+        _known_part(_format_bytes(line.bytes_to_come), line.left, line.jobs_without_size), memory, line.basis,
     )  # fmt: skip
+
+
+def _known_part(text: str, left: int, unknown: int) -> str:
+    """Return a sum over the jobs left, with how many of them it covers if not all; "unknown" if none, "-" if none is left."""
+    if not left:
+        return "-"
+    return "unknown" if unknown == left else f"{text} ({left - unknown} of {left})" if unknown else text
 
 
 def _format_bytes(count: float) -> str:
