@@ -12,6 +12,7 @@ from gradfaith import registry
 from gradfaith.attribution import bound_method
 from gradfaith.config import locate, options
 from gradfaith.config.job_settings import MethodSettings
+from gradfaith.config.sections import Architecture, Image
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import GradFaithError
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -29,8 +30,8 @@ def find_support(timm_names: Sequence[str], study: str, root: Path) -> dict[str,
         path = locate.study_file(study, root)
         plan = Plan.read(locate.read_document(path), root, str(path))
         support |= {
-            arch: _support_on(_build_study_model(plan, arch), plan.study.architectures[arch].layer)
-            for arch in plan.architectures
+            arch: _support_on(build_untrained(arch, spec, plan.study.image, len(plan.dataset.classes)), spec.layer)
+            for arch, spec in plan.study.architectures.items()
         }
     return support
 
@@ -67,11 +68,10 @@ def _build_timm_model(name: str) -> Classifier:
     return build_classifier(ClassifierSpec(name, 3, 3, 3, size, 0.5, 0.25)).eval()
 
 
-def _build_study_model(plan: Plan, arch: str) -> Classifier:
-    spec, image = plan.study.architectures[arch], plan.study.image
-    classes = len(plan.dataset.classes)
+def build_untrained(label: str, spec: Architecture, image: Image, classes: int) -> Classifier:
+    """Build the network of a study's architecture with random weights."""
     return build_classifier(
-        ClassifierSpec(spec.timm or arch, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options)
+        ClassifierSpec(spec.timm or label, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options)
     ).eval()
 
 

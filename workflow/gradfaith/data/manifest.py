@@ -43,7 +43,7 @@ def build_manifest(
     check_classes(records, classes)
     groups, listed = groups or {}, listed or {}
     if not groups:  # before any image is read
-        _check_groups([record.image_id for record in records if not record.group], len(records))
+        check_groups([record.image_id for record in records if not record.group], len(records))
     without_part = ((record, None) for record in records)
     rows = [
         _manifest_row(record, measured, listed, groups)
@@ -52,7 +52,7 @@ def build_manifest(
     table = pd.DataFrame(rows)
     _check_unreadable(table[table["status"] != "ok"], max_bad, len(table))
     readable = readable_rows(table)
-    _check_groups(list(readable.loc[readable["group"] == "", "image_id"]), len(readable))
+    check_groups(list(readable.loc[readable["group"] == "", "image_id"]), len(readable))
     check_classes([record for record, row in zip(records, rows, strict=True) if row["status"] == "ok"], classes)
     return table
 
@@ -144,7 +144,7 @@ def _check_unreadable(bad: pd.DataFrame, max_bad: int, total: int) -> None:
     )
 
 
-def _check_groups(without: Sequence[str], total: int) -> None:
+def check_groups(without: Sequence[str], total: int) -> None:
     """Raise if the group of any image is not known."""
     if without:
         raise DatasetInvalid(

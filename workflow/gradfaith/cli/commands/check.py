@@ -1,25 +1,29 @@
-"""gradfaith check [STUDY]: read a study as Snakemake would, and print its models and cells."""
+"""gradfaith check [STUDY]: check a study before anything runs, and print what was found.
+
+Exit status 1 means that there are problems; all of them are listed.
+"""
 
 import argparse
+import sys
+from pathlib import Path
 
-from gradfaith.cli.command import Command, add_study_argument, read_plan
+from gradfaith.cli.command import Command, add_study_argument
 
-COMMAND = Command(summary="read a study as Snakemake would, and print its models and cells")
+COMMAND = Command(summary="check a study before it runs: its file, its raw images, its networks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_study_argument(parser)
+    parser.add_argument("--fast", action="store_true", help="do not build the networks: a second instead of some")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the models and cells of a study."""
-    _, plan = read_plan(arguments.study)
-    models, study = len(plan.architectures) * len(plan.study.seeds), plan.study
-    print(f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}")
-    origin = f" of study {study.external}" if study.external else ""
-    print(
-        f"{models} models{origin} ({', '.join(plan.architectures)}; seeds {study.seeds}), bundles {', '.join(plan.bundles)}"
-    )
-    cells = len(study.seeds) * sum(len(plan.bundles_of(arch)) for arch in plan.architectures)
-    print(f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness")
+    """Print what a study is and what its raw images are; exit with its problems if there are any."""
+    from gradfaith.cli.study_check import check_study
+
+    findings = check_study(arguments.study, Path.cwd(), fast=arguments.fast)
+    print(*findings.lines(), sep="\n", flush=True)
+    if findings.problems:
+        sys.exit("\n".join(map(str, findings.problems)))
+    print("no problem found" + (" (networks were not built)" if arguments.fast else ""))

@@ -36,9 +36,12 @@ from gradfaith.data.readers.contract import (
     read_table,
 )
 from gradfaith.errors import DatasetInvalid
+from gradfaith.registry import did_you_mean
 from gradfaith.vocabulary import EvidenceKind
 
 MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
+SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+FOREIGN_FORMATS = {".dcm": "DICOM", ".nii": "NIfTI", ".gz": "NIfTI", ".mha": "MetaImage", ".npy": "NumPy"}
 EVIDENCE_TEXT: Mapping[EvidenceKind, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
 WHY_GROUPS = "Every image must belong to one patient, or the split cannot keep patients whole."
@@ -114,8 +117,9 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
 
 def _raw_folder(raw: Path | None) -> Path:
     if raw is None or not raw.is_dir():
+        beside = [path.name for path in raw.parent.iterdir() if path.is_dir()] if raw and raw.parent.is_dir() else []
         raise DatasetInvalid(
-            problem=f"the raw folder {raw} is not there.",
+            problem=f"the raw folder {raw} is not there{did_you_mean(raw.name, beside) if raw else '.'}",
             reason="This reader takes images from <raw>/<class>/.",
             fix="Set `raw:` in config/datasets/<name>.yaml to the folder that holds one folder per class.",
         )
@@ -130,7 +134,30 @@ def _class_folders(root: Path) -> list[str]:
             reason="The class of an image is the name of the folder it lies in.",
             fix="Put the images of each class into a folder of its own there.",
         )
+    _check_depth(root, found)
     return found
+
+
+def _check_depth(root: Path, found: list[str]) -> None:
+    """Raise where the class folders lie one level deeper, below the parts of a split or below one folder."""
+    inner = {name: sorted(path.name for path in (root / name).iterdir() if path.is_dir()) for name in found}
+    holds_images = any(path.suffix.lower() in IMAGE_SUFFIXES for name in found for path in (root / name).iterdir())
+    if holds_images or not all(inner.values()):
+        return
+    if len(found) == 1:
+        raise DatasetInvalid(
+            problem=f"{root} holds one folder, {found[0]}, and the class folders ({', '.join(inner[found[0]])}) in it.",
+            reason="The class of an image is the name of the folder it lies in, right below the raw folder.",
+            fix=f"Set `raw: {root / found[0]}` in the dataset's file.",
+        )
+    if {name.lower() for name in found} <= SPLIT_FOLDERS:
+        parts = " ".join(f"{root / name}/." for name in found)
+        raise DatasetInvalid(
+            problem=f"{root} holds the folders {', '.join(found)}, and class folders ({', '.join(inner[found[0]])}) in them.",
+            reason="GradFaith splits the images itself, by patient, so it reads classes right below the raw folder.",
+            fix=f"Merge the parts: `mkdir {root}-merged && cp -Rn {parts} {root}-merged/`, and set `raw: {root}-merged`. "
+            "Compare the number of files: -n skips the second of two files with the same name.",
+        )
 
 
 def _image_files(root: Path, folder: str) -> list[str]:
@@ -155,10 +182,17 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
         ):
             continue
         if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+            kind = FOREIGN_FORMATS.get(path.suffix.lower(), "")
             raise DatasetInvalid(
-                problem=f'"{path.relative_to(root).as_posix()}" in {root} is no {"class folder" if folders else "image"}.',
+                problem=f'"{path.relative_to(root).as_posix()}" in {root} is no {"class folder" if folders else "image"}'
+                + (f"; it is a {kind} file, which GradFaith does not read." if kind else "."),
                 reason="Images lie in <class>/; one left out in silence would change the study's data without a trace.",
-                fix=f"Take it out, or make it an image in a class folder ({', '.join(sorted(IMAGE_SUFFIXES))}).",
+                fix=(
+                    f"Export {kind} images to 8-bit PNG"
+                    if kind
+                    else "Move it out of the raw folder, or into a class folder"
+                )
+                + f"; images are {', '.join(sorted(IMAGE_SUFFIXES))} files.",
             )
         found.append(path)
     return found
