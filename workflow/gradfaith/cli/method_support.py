@@ -80,4 +80,5 @@ def count_parameters(plan: Plan, arch: str) -> int:
     import torch
 
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in _build_study_model(plan, arch).parameters())
+        spec, classes = plan.study.architectures[arch], len(plan.dataset.classes)
+        return sum(weight.numel() for weight in build_untrained(arch, spec, plan.study.image, classes).parameters())
