@@ -12,21 +12,21 @@ from gradfaith.vocabulary import Device
 class Compute(StrictModel):
     """How the machine is used; nothing here changes a number beyond rounding."""
 
-    device: Device = Field("auto", description="auto: cuda, else mps, else cpu")
+    device: Device = Field("auto", description="device of the jobs; auto: cuda, else mps, else cpu")
     gpus: int = Field(
         0,
         ge=0,
         le=1,
-        description="1: each training, explaining and scoring job asks for a GPU; none can use two",
+        description="1: each job that trains, explains or scores with a network requests one GPU; no job can use two",
     )
-    threads: int = Field(1, ge=1, le=4_096, description="threads of every other job")
-    data_threads: int = Field(2, ge=1, le=4_096, description="threads that read, fit and compare images")
+    threads: int = Field(1, ge=1, le=4_096, description="threads of every job except trainings")
+    data_threads: int = Field(2, ge=1, le=4_096, description="threads that read, resize and compare images")
     chunk: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved whenever memory runs out"
+        "auto", description="images per pass; auto: 256 on a GPU, 32 elsewhere, halved if memory runs out"
     )
     keep_freed_memory: bool = Field(
         True,
-        description="jobs that run a network keep the memory they have freed until they end (with glibc; elsewhere nothing "
+        description="jobs that run a network keep freed memory until they end (with glibc; elsewhere nothing "
         "changes): passes are faster, and numbers are the same",
     )
     images: Literal["auto", "device", "stream"] = Field(
@@ -38,19 +38,19 @@ class Compute(StrictModel):
         120,
         ge=1,
         le=1_000_000,
-        description="a training saves its state this often, and after every epoch, so that a killed one goes on",
+        description="seconds between two checkpoints of a training, in addition to those after every epoch; it resumes from the last one",
     )
     tensorboard: bool = Field(
-        False, description="write events for TensorBoard beside each model (needs the package tensorboard)"
+        False, description="write events for TensorBoard next to each model (needs the package tensorboard)"
     )
     mem_mb: int = Field(
-        2000, ge=1000, le=100_000_000, description="memory of a job that loads a model, images or scores"
+        2000, ge=1000, le=100_000_000, description="memory in MB of a job that loads a model, images or scores"
     )
-    runtime: int = Field(60, ge=1, le=1_000_000, description="minutes that a training may take")
-    short_runtime: int = Field(15, ge=1, le=1_000_000, description="minutes that any other job may take")
+    runtime: int = Field(60, ge=1, le=1_000_000, description="time limit of a training, in minutes")
+    short_runtime: int = Field(15, ge=1, le=1_000_000, description="time limit of any other job, in minutes")
     resource_factors: dict[Label, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
-        description="architecture -> how many times that memory and those minutes its jobs ask for; each retry asks for as much again",
+        description="architecture -> factor for the memory and minutes of its jobs; each retry requests that amount once more",
     )
 
     @classmethod

@@ -31,13 +31,15 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     local: str | None = Field(
-        None, description="a folder or ZIP file; a relative path begins at the repository", min_length=1
+        None, description="a folder or ZIP file; relative paths start at the repository", min_length=1
     )
-    url: str | None = Field(None, description="a ZIP file's address", pattern="^https?://")
+    url: str | None = Field(None, description="the address of a ZIP file", pattern="^https?://")
     kagglehub: str | None = Field(None, description="a Kaggle dataset's handle, owner/name", pattern="^[^/ ]+/[^ ]+$")
-    manual: str | None = Field(None, description="what to do by hand where all else has failed", min_length=1)
+    manual: str | None = Field(
+        None, description="instructions for a download by hand, shown if all other sources failed", min_length=1
+    )
     sha256: str | None = Field(
-        None, description="hash of the ZIP file; another one is refused", pattern="^[0-9a-f]{64}$"
+        None, description="SHA-256 of the ZIP file; a file with another hash is rejected", pattern="^[0-9a-f]{64}$"
     )
 
     @model_validator(mode="after")
@@ -64,41 +66,40 @@ class Dataset(StrictModel):
     """What the workflow must know of a dataset before it reads it."""
 
     name: str = Field("", description="the file's stem; filled in")
-    title: Line = Field(description="a line for tables and captions")
-    reader: str = Field(description="a file in workflow/gradfaith/data/readers/")
+    title: Line = Field(description="title in tables and captions: one line")
+    reader: str = Field(
+        description="the reader: `folder`, `iqothnccd`, `phantom`, or another file in workflow/gradfaith/data/readers/"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader")
     raw: str | None = Field(
         None,
-        description="the folder the images lie in; empty for a dataset that is computed, or fetched from `sources`",
+        description="the folder with the images; empty for a dataset that is computed, or fetched from `sources`",
     )
     sources: list[Source] = Field(
-        default_factory=list, description="where `snakemake fetch` takes the images from, tried in this order"
+        default_factory=list, description="sources for `snakemake fetch`, tried in this order"
     )
-    files: str = Field(
-        "", description="a table (name, sha256, compact_sha256) that tells which copy of a release this is"
-    )
+    files: str = Field("", description="a table (name, sha256, compact_sha256) that identifies the copy of a release")
     groups: GroupsKey | None = Field(
         None,
-        description="which images share a patient, where the reader does not know it: `{}` infers groups from the images, "
+        description="which images share a patient, if the reader does not know it: `{}` infers groups from the images, "
         "`{pattern: ...}` takes the patient from the file name",
     )
     private: bool = Field(
         False,
-        description="file names and patients appear nowhere but in the raw folder: keyed hashes stand for them; the key is "
+        description="replace file names and patient ids by keyed hashes in all outputs; the key is "
         "private.key in the dataset's folder of resources/",
     )
     classes: list[Annotated[Line, Field(min_length=1)]] = Field(
-        min_length=2, description="the labels, in the order of the model's outputs"
+        min_length=2, description="names of the classes, in the order of the model's outputs"
     )
-    evidence: EvidenceKind = Field("none", description="what is known of where the truth lies")
-    organ: str = Field(
-        "", description="the region the reader knows as the organ, for the control that paints it evenly"
-    )
+    evidence: EvidenceKind = Field("none", description="the kind of evidence: where the truth lies in an image")
+    organ: str = Field("", description="the reader's region of the organ, for the control that marks it evenly")
     claimed: dict[str, int] = Field(
-        default_factory=dict, description="patients of each class as the dataset's authors state them, for the audit"
+        default_factory=dict,
+        description="number of patients of each class that the dataset's authors state, for the audit",
     )
-    licence: str = Field(description="under which terms the images may be used")
-    citation: str = Field("", description="whom to cite")
+    licence: str = Field(description="licence of the images")
+    citation: str = Field("", description="key of the citation in resources/references.bib")
 
     @field_validator("classes")
     @classmethod

@@ -25,20 +25,30 @@ class Grouping(BaseModel):
 
     cues: list[Cue] = Field(
         default=["order", "couch", "duplicates", "lungs"],
-        description="order: neighbours in the numbering look alike; couch: they lie on the same table; duplicates: any two "
-        "images are nearly the same; lungs: their lungs are. Identical images are always joined",
+        description="which cues join two images. order: neighbours in the numbering look alike; couch: they show the same couch; duplicates: any two "
+        "images are nearly equal; lungs: their lungs are nearly equal. Identical images are always joined",
     )
-    order_ncc: float = Field(0.93, gt=0, le=1, description="neighbours: correlation at 64 px, best of small shifts")
-    couch: float = Field(0.70, gt=0, le=1, description="cosine of what is bright and thin beside and below the body")
+    order_ncc: float = Field(
+        0.93, gt=0, le=1, description="smallest correlation of neighbours at 64 px, best of small shifts"
+    )
+    couch: float = Field(
+        0.70, gt=0, le=1, description="smallest cosine similarity of bright thin structures next to and below the body"
+    )
     couch_energy: float = Field(
-        2.0e6, gt=0, description="less than this of it is no evidence for a couch or against one"
+        2.0e6, gt=0, description="energy of these structures below which the couch is not compared"
     )
-    reach: int = Field(3, ge=1, le=1_000_000, description="runs of neighbours so far apart are joined by their couch")
-    duplicate_ncc: float = Field(0.90, gt=0, le=1, description="any two images: correlation at 128 px")
-    same_couch: float = Field(0.97, gt=0, le=1, description="any two images with a couch as like as this ...")
-    same_couch_ncc: float = Field(0.95, gt=0, le=1, description="... and a correlation at 64 px as high as this")
-    lungs_ncc: float = Field(0.92, gt=0, le=1, description="any two images: correlation of the lungs' boxes")
-    must_links: str = Field("", description="a table (a, b, reason) of file names that belong together by eye")
+    reach: int = Field(
+        3, ge=1, le=1_000_000, description="largest distance of two runs of neighbours that the couch may join"
+    )
+    duplicate_ncc: float = Field(0.90, gt=0, le=1, description="smallest correlation of any two images at 128 px")
+    same_couch: float = Field(
+        0.97, gt=0, le=1, description="smallest similarity of the couch of any two images, if also same_couch_ncc holds"
+    )
+    same_couch_ncc: float = Field(
+        0.95, gt=0, le=1, description="smallest correlation at 64 px of any two images, if also same_couch holds"
+    )
+    lungs_ncc: float = Field(0.92, gt=0, le=1, description="smallest correlation of the lung boxes of any two images")
+    must_links: str = Field("", description="a table (a, b, reason) of pairs of file names that a person joined")
 
 
 PATIENT = "patient"  # the named group of a pattern

@@ -52,11 +52,11 @@ class Architecture(StrictModel):
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
     )
-    layer: str = Field("auto", description="the module that maps are taken from; `auto`: the default of its family")
+    layer: str = Field("auto", description="the module whose maps are used; `auto`: the default of its family")
     weights: str = Field(
         "",
-        description="what it starts from (or, with `training: none`, is): `pretrained`, `none` (random), or a safetensors or torch "
-        "file; empty: what training.weights says",
+        description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), or a safetensors or torch "
+        "file; empty: the value of training.weights",
     )
 
     @field_validator("options")
@@ -78,16 +78,16 @@ class Training(StrictModel):
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decay")
     warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear warm-up before the cosine")
     label_smoothing: Share = Field(0.0, description="share of the label given to the other classes")
-    class_weights: bool = Field(True, description="weigh classes by the inverse of their frequency")
+    class_weights: bool = Field(True, description="weight classes by the inverse of their frequency")
     group_weights: bool = Field(
         False,
-        description="weigh images by the inverse of their group's size within its class, so that no patient dominates",
+        description="weight images by the inverse of their group's size within its class, so that no patient dominates",
     )
     max_slices_per_group: int | None = Field(
         None,
         ge=1,
         le=1_000_000_000,
-        description="train on at most so many images of a group in each class, evenly spaced (1: the middle one); empty: on all",
+        description="largest number of training images of a group in each class, evenly spaced (1: the middle one); empty: all",
     )
     flip: bool = Field(True, description="augmentation: mirror left and right, every second image")
     shift: Share = Field(0.05, description="augmentation: largest shift, as a share of the side")
@@ -95,53 +95,56 @@ class Training(StrictModel):
     scale: Share = Field(0.0, description="augmentation: largest zoom, between 1 / (1 + scale) and 1 + scale")
     contrast: Share = Field(0.1, description="augmentation: largest change of contrast, as a share")
     mixup: float = Field(
-        0.0, ge=0, description="blend images in pairs, in shares drawn from Beta(mixup, mixup); 0: not"
+        0.0, ge=0, description="blend images in pairs, in shares drawn from Beta(mixup, mixup); 0: off"
     )
     freeze: Annotated[int, Field(ge=0)] | Literal["backbone"] = Field(
         0,
-        description="so many of the first groups of layers (the stem, then stage by stage) keep the weights they start with; "
-        "`backbone`: all but the head",
+        description="number of first groups of layers (the stem, then stage by stage) that keep their start weights; "
+        "`backbone`: all layers except the head",
     )
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="each group of layers learns so much slower than the one after it; 1: all alike"
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of the learning rate from a group of layers to the one before; 1: all equal",
     )
     clip: float = Field(
         0.0,
         ge=0,
-        description="largest norm of the gradient, of all weights together; a longer one is scaled down. 0: none",
+        description="largest norm of the gradient of all weights together; a longer gradient is scaled down. 0: no limit",
     )
     ema: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay, per step, of an average of the weights that is validated and kept instead; 0: none",
+        description="decay per step of an average of the weights, which is validated and kept instead of the weights; 0: off",
     )
     patience: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description="stop after so many epochs without a better one; empty: go through all epochs",
+        description="stop after this number of epochs without improvement; empty: train all epochs",
     )
     accumulate: int = Field(
         1,
         ge=1,
         le=1_000_000,
-        description="compute a batch in so many pieces, for less memory, none of them of a single image; batch norms and dropout see the difference",
+        description="pieces in which a batch is computed, to save memory; no piece has a single image. Batch norms and dropout act per piece",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
-        "float32", description="of the passes in training; weights and validation are float32. fp16 needs a CUDA device"
+        "float32", description="of training passes; weights and validation are float32. fp16 needs a CUDA device"
     )
     channels_last: Literal["auto"] | bool = Field(
         "auto",
-        description="another order of memory; auto: for the timm modules and devices on which trainings are faster in it",
+        description="train in channels_last memory order; auto: for the timm modules and devices on which it was measured to be faster",
     )
-    compile: bool = Field(False, description="train through torch.compile, which needs a compiler where the job runs")
+    compile: bool = Field(False, description="train with torch.compile, which needs a compiler where the job runs")
     threads: int = Field(
-        1, ge=1, le=4_096, description="compute threads of the recipe; weights are bit-equal at this number"
+        1, ge=1, le=4_096, description="number of compute threads; weights are bit-identical at the same number"
     )
     weights: Literal["none", "pretrained"] = Field(
         "none",
-        description="start from random weights, or from timm's pretrained ones; an architecture may say otherwise",
+        description="start weights: random, or timm's pretrained ones; `weights` of an architecture overrides it",
     )
 
     @model_validator(mode="after")
@@ -215,10 +218,10 @@ class Inference(StrictModel):
 
     channels_last: Literal["auto"] | bool = Field(
         "auto",
-        description="another order of memory, faster for convolutions; auto: for the timm modules and devices on which it was measured to be",
+        description="use channels_last memory order; auto: for the timm modules and devices on which it was measured to be faster",
     )
     fold_batch_norm: Literal["auto"] | bool = Field(
-        "auto", description="batch norms folded into the convolutions before them; auto: likewise"
+        "auto", description="fold batch norms into the convolutions before them; auto: as for channels_last"
     )
 
 
@@ -231,9 +234,9 @@ class Passes(Inference):
 class Harmonise(StrictModel):
     """What takes the scanner's signature off the pixels, in this order, at the study's size; masks stay as they are."""
 
-    low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: none")
-    resample: int | None = Field(None, ge=16, le=8_192, description="side to scale down to and back from; empty: not")
-    jpeg: int | None = Field(None, ge=1, le=100, description="quality of a JPEG to write and read again; empty: not")
+    low_pass: float = Field(0.0, ge=0, le=16, description="standard deviation of a Gaussian blur, in pixels; 0: off")
+    resample: int | None = Field(None, ge=16, le=8_192, description="scale down to this side and back up; empty: off")
+    jpeg: int | None = Field(None, ge=1, le=100, description="quality of one JPEG compression; empty: off")
 
 
 class Image(StrictModel):
@@ -241,34 +244,34 @@ class Image(StrictModel):
 
     size: int = Field(224, ge=32, le=1024, description="side of the square image, in pixels")
     fit: Fit = Field(
-        "pad", description="how another aspect becomes square: pad with its own border value, or crop the centre"
+        "pad", description="how images become square: pad with the image's own border value, or crop the centre"
     )
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
-    harmonise: Harmonise = Field(default_factory=Harmonise, description="against scanner shortcuts; nothing by default")
+    harmonise: Harmonise = Field(default_factory=Harmonise, description="remove traces of the scanner; off by default")
     mean: Literal["train"] | Share = Field(
-        "train", description="subtracted in [0, 1]; `train`: the training part's own mean"
+        "train", description="subtracted from pixels in [0, 1]; `train`: the mean of the training part"
     )
     std: Literal["train"] | Annotated[float, Field(gt=0)] = Field(
-        "train", description="divided by; `train`: the training part's own"
+        "train", description="divisor of the pixels; `train`: the standard deviation of the training part"
     )
 
 
 class Randomisation(StrictModel):
     """Weights replaced by random ones, cascading; every method of a bundle explains the same images again."""
 
-    steps: int = Field(4, ge=1, le=50, description="the network's modules are cut into so many nearly equal groups")
+    steps: int = Field(4, ge=1, le=50, description="groups into which the network's modules are divided")
     orders: list[CascadeOrder] = Field(
         default=["top_down", "bottom_up"],
         min_length=1,
-        description="where replacing begins: at the head, or at the image",
+        description="where the replacement begins: `top_down` at the head, `bottom_up` at the image",
     )
     max_images: int | None = Field(
         48,
         ge=1,
         le=1_000_000_000,
-        description="at most so many of the explained images, drawn evenly from the groups; empty: all",
+        description="largest number of the explained images, drawn evenly from the groups; empty: all",
     )
-    bundles: list[str] = Field(default=[], description="bundles whose methods are asked; empty: all but the controls")
+    bundles: list[str] = Field(default=[], description="bundles that are tested; empty: all but the controls")
 
     @field_validator("orders", "bundles")
     @classmethod
@@ -282,11 +285,9 @@ class Meta(StrictModel):
     """Metrics judged by evidence: do they rank methods as a localization metric does, and are they fooled by controls?"""
 
     truth: list[str] = Field(
-        default=["saliency_score"],
-        min_length=1,
-        description="localization metrics of the study that say how good a map is; the first is the primary one",
+        default=["saliency_score"], min_length=1, description="localization metrics of the study; the first is primary"
     )
-    against: str = Field("", description="a metric that every other is compared with, image by image; empty: none")
+    against: str = Field("", description="compare every other metric with this one, image by image; empty: off")
 
     @field_validator("truth")
     @classmethod

@@ -42,8 +42,8 @@ TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 class PluginUse(StrictModel):
     """One plug-in with the options it is given."""
 
-    use: str = Field("", description="the file's name; empty: the key itself is the name")
-    options: dict[str, Any] = Field(default_factory=dict, description="its options; what is left out keeps its default")
+    use: str = Field("", description="the name of the plug-in; empty: the key itself is the name")
+    options: dict[str, Any] = Field(default_factory=dict, description="its options; others keep their defaults")
 
 
 def _named(value: Any) -> Any:
@@ -73,11 +73,10 @@ class DatasetUse(StrictModel):
     name: Label = Field(description="a file in config/datasets/, without `.yaml`")
     options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
     source: str = Field(
-        "",
-        description="a folder (read where it lies) or zip to take the images from, instead of the dataset's own sources",
+        "", description="a folder (read in place) or a ZIP file with the images, instead of the dataset's own sources"
     )
     max_bad_files: int = Field(
-        0, ge=0, le=1_000_000_000, description="so many unreadable images are left out, by name; more stop the study"
+        0, ge=0, le=1_000_000_000, description="unreadable images that are left out and listed; more stop the study"
     )
 
 
@@ -86,19 +85,19 @@ class Split(StrictModel):
 
     by: SplitUnit = Field(
         "group",
-        description="what is never divided: the group (a patient, where patients are known); `slice` leaks, and is a contrast only",
+        description="the unit that is never divided: the group (a patient, if patients are known); `slice` leaks, so use it for comparison only",
     )
     train: Share = Field(0.6, description="share of the images to train on")
-    val: Share = Field(0.2, description="share that chooses the best epoch and the temperature")
-    test: Share = Field(0.2, description="share that is measured")
+    val: Share = Field(0.2, description="share that selects the best epoch and the calibration")
+    test: Share = Field(0.2, description="share that is explained and measured")
     tolerance: Share = Field(
-        0.1, description="how far a part's share, overall and of each class, may be from what was asked"
+        0.1, description="largest deviation of a part's share from the requested share, overall and for each class"
     )
-    seed: Seed | None = Field(None, description="of the split alone; empty: the study's seed")
+    seed: Seed | None = Field(None, description="random seed of the split; empty: the seed of the study")
     leak_limit: Share = Field(
-        0.75, description="balanced accuracy of a nearest neighbour, from train to test, above which the study stops"
+        0.75, description="stop if the balanced accuracy of a nearest neighbour on the test part is above this"
     )
-    allow_leaky_split: bool = Field(False, description="go on all the same: every table and figure then says so")
+    allow_leaky_split: bool = Field(False, description="continue after a leak, with a warning everywhere")
 
     @model_validator(mode="after")
     def _whole(self) -> "Split":
@@ -115,16 +114,16 @@ class MethodUse(PluginUse):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
-        "", description="a module path, or one per architecture; empty: the method's own, else the architecture's layer"
+        "", description="a module path, or one per architecture; empty: the method's default, else the architecture's"
     )
     score: Score = Field(
         "logit",
         description="what is explained: the class's logit, its log-odds, or its margin over the best other class",
     )
     reading: Reading = Field(
-        "positive", description="what metrics and figures read of signed maps: the positive part, or absolute values"
+        "positive", description="what metrics and figures use of signed maps: the positive part, or absolute values"
     )
-    only: list[Label] = Field(default=[], description="architectures it is asked of; empty: all of them")
+    only: list[Label] = Field(default=[], description="architectures on which the method runs; empty: all")
 
 
 class Bundle(StrictModel):
@@ -143,7 +142,7 @@ class Bundle(StrictModel):
 class Controls(StrictModel):
     """The methods that know nothing; every study has all of them."""
 
-    copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, drawn apart for every image")
+    copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, different for every image")
 
 
 class ImageSelection(StrictModel):
@@ -151,9 +150,9 @@ class ImageSelection(StrictModel):
 
     parts: list[Part] = Field(default=["test"], min_length=1, description="parts of the split")
     max_images: int | None = Field(
-        None, ge=1, le=1_000_000_000, description="at most so many, drawn evenly from the groups; empty: all"
+        None, ge=1, le=1_000_000_000, description="largest number of images, drawn evenly from the groups; empty: all"
     )
-    only_correct: bool = Field(False, description="only images that the model gets right")
+    only_correct: bool = Field(False, description="only images that the model classifies correctly")
 
 
 class Explain(ImageSelection):
@@ -167,9 +166,9 @@ class Explain(ImageSelection):
 class Battery(StrictModel):
     """Faithfulness metrics that share changed images."""
 
-    metrics: NamedPlugins = Field(min_length=1, description="names of faithfulness metrics, all of one kind")
+    metrics: NamedPlugins = Field(min_length=1, description="faithfulness metrics: all masking, ranking or rerun")
     imputers: NamedPlugins = Field(
-        default_factory=dict, description="what takes the place of removed pixels; the first is the primary one"
+        default_factory=dict, description="what replaces removed pixels; the first one is primary"
     )
 
     @model_validator(mode="after")
@@ -199,70 +198,69 @@ class Statistics(StrictModel):
     """How scores become estimates."""
 
     level: float = Field(LEVEL, gt=0.5, lt=1, description="coverage of the intervals")
-    min_groups: int = Field(MIN_GROUPS, ge=2, le=1_000_000, description="below this many groups no interval is printed")
-    rank_controls: ControlPlacement = Field("beside", description="win rates: each alone, or all in the field")
-    rank_only_correct: bool = Field(False, description="win rates: only of images that the model gets right")
+    min_groups: int = Field(MIN_GROUPS, ge=2, le=1_000_000, description="smallest number of groups for an interval")
+    rank_controls: ControlPlacement = Field(
+        "beside", description="win rates. `beside`: one control at a time with the methods; `among`: all together"
+    )
+    rank_only_correct: bool = Field(False, description="win rates: only images that the model classifies correctly")
 
 
 class Keep(StrictModel):
     """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
 
-    maps: bool = Field(True, description="the map stores, some kilobytes per image")
+    maps: bool = Field(True, description="keep the map stores, some kilobytes per image")
 
 
 class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
-    study: Label = Field(description="its name; everything it makes lies under `results/<study>/`")
-    title: Line = Field("", description="a line for the report, of visible characters")
-    base: Label | None = Field(
-        None, description=f"a study to stand on: {', '.join(TAKEN_FROM_BASE)} and their files come from there"
-    )
+    study: Label = Field(description="name of the study; all its output is in `results/<study>/`")
+    title: Line = Field("", description="title in the report: one line of visible characters")
+    base: Label | None = Field(None, description=f"a study that provides {', '.join(TAKEN_FROM_BASE)} and their files")
     external: Label | None = Field(
         None,
-        description="external validation: a finished study whose models are asked about this study's images, all of them test; "
+        description="external validation: a finished study whose models are measured on this study's images, all as test images; "
         f"{', '.join(TAKEN_FROM_EXTERNAL)} come from there",
     )
-    seed: Seed = Field(0, description="of the split, the shuffles and the controls")
-    dataset: DatasetUse = Field(description="the data")
-    split: Split = Field(default_factory=Split, description="the split by group")
-    image: Image = Field(default_factory=Image, description="size and normalisation")
-    architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> architecture")
-    seeds: list[Seed] = Field(min_length=1, description="one model per architecture and seed")
-    training: Training | Literal["none"] = Field(description="the recipe, or `none`: weights are taken as they are")
+    seed: Seed = Field(0, description="random seed of the split, the shuffled copies and the controls")
+    dataset: DatasetUse = Field(description="the dataset and what the study changes of it")
+    split: Split = Field(default_factory=Split, description="how the images are divided into train, val and test")
+    image: Image = Field(default_factory=Image, description="size and normalisation of the images")
+    architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> network")
+    seeds: list[Seed] = Field(min_length=1, description="random seeds; one model is trained per architecture and seed")
+    training: Training | Literal["none"] = Field(description="the training recipe; `none`: use existing weights")
     class_map: dict[str, Annotated[list[Output], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="class of the dataset -> outputs of the classifier that stand for it, by index (with `external` also by name); "
+        description="class of the dataset -> outputs of the classifier for this class, by index (with `external` also by name); "
         "for `training: none` and `external`",
     )
     bundles: dict[Label, Bundle] = Field(min_length=1, description="label -> methods that share passes")
-    controls: Controls = Field(default_factory=Controls, description="the controls of every table")
+    controls: Controls = Field(default_factory=Controls, description="settings of the controls")
     inference: Inference = Field(
-        default_factory=Inference,
-        description="how networks compute where they only answer: predictions, maps and scores",
+        default_factory=Inference, description="how networks compute predictions, maps and scores"
     )
     explain: Explain = Field(default_factory=Explain, description="which images are explained")
     localization: NamedPlugins = Field(default_factory=dict, description="metrics that compare maps with evidence")
     batteries: dict[Label, Battery] = Field(
-        default_factory=dict, description="label -> faithfulness metrics that share changed images"
+        default_factory=dict, description="label -> faithfulness metrics that share modified images"
     )
     composite: NamedPlugins = Field(
-        default_factory=dict, description="metrics made of other metrics' scores, map by map"
+        default_factory=dict, description="metrics computed from the scores of other metrics, map by map"
     )
     agreement: NamedPlugins = Field(
-        default_factory=dict, description="metrics that compare models; between seeds, where there are several"
+        default_factory=dict, description="metrics that compare models, between seeds if there are several"
     )
     across: list[Comparison] = Field(
         default=[],
-        description="the same metrics between architectures too, and between each model and the mean map of all others",
+        description="use the agreement metrics also between architectures, and between each model and the mean map of all others",
     )
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
-    meta: Meta | None = Field(None, description="the metrics judged by the evidence; empty: not done")
-    primary: Primary = Field(description="the comparison named beforehand")
-    statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+    meta: Meta | None = Field(None, description="tests of the metrics where evidence is known; empty: not done")
+    primary: Primary = Field(description="the one comparison that is named before the run")
+    statistics: Statistics = Field(default_factory=Statistics, description="intervals and win rates")
     figures: NamedPlugins = Field(default_factory=dict, description="figures and their options")
-    compute: Compute = Field(default_factory=Compute, description="the machine")
-    keep: Keep = Field(default_factory=Keep, description="what stays")
+    compute: Compute = Field(default_factory=Compute, description="how the machine is used")
+    keep: Keep = Field(default_factory=Keep, description="which outputs are kept")
 
     @field_validator("localization", "composite", "agreement", "figures")
     @classmethod

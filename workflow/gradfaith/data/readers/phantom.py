@@ -29,9 +29,12 @@ class Shortcut(BaseModel):
         "none", description="what is planted: a corner marker (with its own mask) or a reconstruction kernel (without)"
     )
     strength: float = Field(
-        0.0, ge=0, le=1, description="probability that a patient's mark is its class's own; 0 tells nothing, 1 all"
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that a patient's mark is that of its class; 0: independent of the class, 1: always",
     )
-    where: Literal["train", "both"] = Field("both", description="train: in train and val only; both: in test too")
+    where: Literal["train", "both"] = Field("both", description="`train`: in train and val only; `both`: also in test")
 
 
 class Options(ReaderOptions):
