@@ -1,10 +1,10 @@
-"""One network of every timm module: which layers give maps, and why others are refused. Writes docs/layers.md.
+"""Probe one network of every timm module: which layers give maps, and why are others refused? Write docs/layers.md.
 
     python docs/layers.py             probe all networks again, with random weights; some minutes
     python docs/layers.py hiera pit   print the lines of these modules
 
-Of each network the default layer is probed, and the layers that RefineCAM combines. The networks are small ones of their module,
-some with fewer blocks, and the images are as small as the network takes them, so that a grid is at least 3 x 3 where it can be.
+It probes the default layer of each network and the layers that RefineCAM combines. The networks are small ones of their
+module, some with fewer blocks. The images are as small as the network allows, with grids of at least 3 x 3 if possible.
 """
 
 import sys
@@ -44,7 +44,7 @@ class Example:
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """What the probe says of one layer."""
+    """The result of the probe for one layer."""
 
     layer: str
     grid: tuple[int, int]
@@ -60,7 +60,7 @@ class LayerVerdict:
 
 @dataclass(frozen=True)
 class NetworkVerdict:
-    """What the probe says of a network: of its default layer first, then of the other layers that RefineCAM combines."""
+    """The results of the probe for a network: its default layer first, then the other layers that RefineCAM combines."""
 
     size: int
     layers: Sequence[LayerVerdict]

@@ -1,4 +1,4 @@
-"""The table of locacc.md, from a finished embedded study: `python docs/locacc.py`. Maps of the first seed, true class, lesions only."""
+"""Print the table of locacc.md from a finished embedded study: maps of the first seed, true class, lesions only."""
 
 import numpy as np
 

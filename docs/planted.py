@@ -1,11 +1,12 @@
-"""Images of which it is known what the model reads, the map that says so, and the controls: for verdicts.py and its test.
+"""Images where it is known what the model uses, their true map, and the controls: for verdicts.py and its test.
 
-    seen = mean over the window of (pixel x pattern) / amplitude      1: the pattern is there; 0: nothing of it is left
+    seen = mean over the window of (pixel x pattern) / amplitude      1: the pattern is complete; 0: it is gone
     logits = (0, gain (seen - 1/2))
 
-Every image has its own model, which reads one window of 8 x 8 pixels and nothing else. The window holds a chequered pattern on a
-noisy ground, and so do seven decoys that the model never reads: a map that redraws the picture finds all eight. The
-pattern has no mean, so whatever fills the window - black, a mean, a blur, its neighbours - takes the class away. The organ holds all eight.
+Every image has its own model, which uses one window of 8 x 8 pixels and nothing else. The window contains a chequered pattern
+on noise. Seven decoys that the model never uses contain the same pattern, so a map that redraws the image marks all
+eight. The mean of the pattern is zero: whatever fills the window (black, a mean, a blur, its neighbours) removes the class.
+The organ contains all eight.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,12 +32,12 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Planted:
-    """One image and what is known of it."""
+    """One image with its window, decoys and organ."""
 
     name: str
     image: Tensor  # (1, 1, h, w) in [0, 1]
     window: Place
-    decoys: Sequence[Place]  # the first is what the model would read, had its weights been drawn again
+    decoys: Sequence[Place]  # the first is what the model would use with random weights
     organ: Tensor  # (h, w) bool
 
     @property
@@ -53,11 +54,11 @@ class Planted:
         return numbers
 
     def seen(self, images: Tensor, window: Place) -> Tensor:  # (n, 1, h, w) -> (n, 8, 8)
-        """How much of the pattern each pixel of a window shows: 1 where it is whole."""
+        """Return how much of the pattern each pixel of a window shows: 1 where it is complete."""
         return (images[:, 0][(slice(None), *window)] - 0.5) * PATTERN.to(images) / AMPLITUDE
 
     def model(self, images: Tensor) -> Tensor:  # (n, 1, h, w) -> (n, 2)
-        """Reads its window and nothing else."""
+        """Return logits that depend on the window and nothing else."""
         seen = self.seen(images, self.window).mean(dim=(1, 2))
         return torch.stack([torch.zeros_like(seen), GAIN * (seen - 0.5)], dim=1)
 
@@ -66,7 +67,7 @@ class Planted:
 
 
 def images() -> Iterator[Planted]:
-    """The same whenever they are made."""
+    """Yield the images; they are always the same."""
     for number in range(COUNT):
         name = f"planted-{number}"
         draw = Generator().manual_seed(rng.seed("planted", "image", name))
@@ -93,7 +94,7 @@ def _place(top: int, left: int) -> Place:
 
 
 def maps(planted: Planted, draw: int = 0) -> dict[str, tuple[Tensor, Grid]]:
-    """The true map and every control, raw: (1, h, w) each, with its grid."""
+    """Return the true map and every control, raw: (1, h, w) each, with its grid."""
     found: dict[str, tuple[Tensor, Grid]] = {TRUE: (planted.evidence.float()[None], "input")}
     for name in registry.names("controls"):
         module = registry.load("controls", name)
@@ -103,7 +104,7 @@ def maps(planted: Planted, draw: int = 0) -> dict[str, tuple[Tensor, Grid]]:
 
 
 def again(planted: Planted, changed: Tensor, trained: bool, name: str) -> Tensor:  # (n, 1, h, w) -> (n, h, w)
-    """A map's maker asked about changed images: the true map shows what its model reads there, a control what it always shows."""
+    """Return the maps of modified images: the true map of what the model uses there, or the same control as before."""
     count = len(changed)
     if name == TRUE:
         window = planted.window if trained else planted.decoys[0]
@@ -118,17 +119,17 @@ def again(planted: Planted, changed: Tensor, trained: bool, name: str) -> Tensor
 
 
 def copies(planted: Planted, name: str, raw: Tensor, grid: Grid) -> list[Tensor]:
-    """Shuffled copies of a map."""
+    """Return shuffled copies of a map."""
     return [copied(planted, name, raw, grid, copy) for copy in range(COPIES)]
 
 
 def copied(planted: Planted, name: str, raw: Tensor, grid: Grid, copy: int) -> Tensor:  # (n, h, w) -> (n, h, w)
-    """One copy of a map, or of several that its maker gave: all permuted alike."""
+    """Return one shuffled copy of a map, or of several maps with the same permutation."""
     return torch.cat([shuffle_maps(map_[None], [planted.stream("shuffle", name, copy)], grid) for map_ in raw])
 
 
 def stored(raw: Tensor, grid: Grid) -> MethodMaps:
-    """As the runner takes it, of one image."""
+    """Return the map of one image in the form that the runner expects."""
     return MethodMaps(raw, grid, signed=False, image_of=torch.tensor([0]), target=torch.tensor([CLASS]))
 
 
@@ -137,6 +138,6 @@ BENDS: Mapping[str, Bend] = {"root": torch.sqrt, "square": torch.square, "fifth 
 
 
 def dense(planted: Planted) -> Tensor:  # (1, h, w)
-    """A map whose values are all different and whose order is partly right: in double precision, so that bends keep it."""
+    """Return a map of distinct values whose order is partly right; double precision keeps it under transformations."""
     noise = torch.rand(1, SIDE, SIDE, generator=planted.stream("dense"), dtype=torch.float64)
     return 0.6 * noise + 0.4 * planted.evidence.double()[None] * noise.flip(2)

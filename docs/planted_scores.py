@@ -1,4 +1,4 @@
-"""Every metric's number of every map of a planted image: one function per way of asking. For verdicts.py."""
+"""Compute every metric for every map of a planted image, one function per kind of metric. For verdicts.py."""
 
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -48,7 +48,7 @@ def why_not(family: str, module: ModuleType) -> str:
 
 
 def asked(family: str, *batteries: str) -> dict[str, tuple[ModuleType, dict[str, Any]]]:
-    """The metrics of a family that have a verdict, with their default options."""
+    """Return the metrics of a family that have a verdict, with their default options."""
     modules = {name: registry.load(family, name) for name in registry.names(family)}
     wanted = batteries or ("",)
     return {
@@ -59,7 +59,7 @@ def asked(family: str, *batteries: str) -> dict[str, tuple[ModuleType, dict[str,
 
 
 def scores(image: planted.Planted) -> Numbers:
-    """Of the true map, every control, shuffled copies of the true map, a dense map, and its bends."""
+    """Return the scores of the true map, every control, shuffled copies, a dense map and its transformations."""
     given = planted.maps(image)
     maps = {(name, 0): pair for name, pair in given.items()}
     true, grid = given[planted.TRUE]
@@ -90,7 +90,7 @@ def _masked_and_ranked(image: planted.Planted, maps: Maps, metrics: Any = None) 
 
 
 def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
-    """The map's maker is asked about changed images, and once as it would answer for a model that reads a decoy."""
+    """Return the scores of metrics that run the method again, also for a model that uses a decoy."""
 
     def explain(wanted: RerunBatch) -> dict[Key, torch.Tensor]:
         found = {}
@@ -109,7 +109,7 @@ def _asked_again(image: planted.Planted, maps: Maps) -> Numbers:
 
 
 def _by_name(family: str, found: Mapping[Any, Mapping[Any, Result]]) -> Numbers:
-    """A runner's results of one image, metric by metric."""
+    """Return a runner's results of one image, metric by metric."""
     pairs = next(iter(found.values()))
     return {(family, *pair): {key: float(of[pair].value[0]) for key, of in found.items()} for pair in pairs}
 
@@ -124,7 +124,7 @@ def _localized(image: planted.Planted, maps: Maps) -> Numbers:
 
 
 def _agreed(image: planted.Planted, maps: Maps) -> Numbers:
-    """Two models that read the same window, each with its own controls: what is drawn by chance is drawn twice."""
+    """Return the agreement of two models that use the same window, each with its own random controls."""
     second = {(name, 0): pair for name, pair in planted.maps(image, draw=1).items()}
     second[SHUFFLES, 0] = maps[SHUFFLES, 1]
     second |= dict.fromkeys((("dense", 0), *((bend, 0) for bend in planted.BENDS)), maps["dense", 0])
@@ -139,7 +139,7 @@ def _agreed(image: planted.Planted, maps: Maps) -> Numbers:
 
 
 def _read(module: ModuleType, raw: torch.Tensor, grid: Any) -> NDArray[Any]:
-    """A map on its own grid, or as it is evaluated at the image's size."""
+    """Return a map on its own grid, or as it is evaluated at the image's size."""
     if module.METRIC.grid == "native":
         return raw.numpy()
     unit: NDArray[Any] = evaluate(raw.numpy(), grid=grid, signed=False, size=(planted.SIDE, planted.SIDE)).unit
@@ -147,7 +147,7 @@ def _read(module: ModuleType, raw: torch.Tensor, grid: Any) -> NDArray[Any]:
 
 
 def _composed(found: Numbers) -> Numbers:
-    """Composites, map by map, of what has been found; `found` has all of their parts."""
+    """Return composites, map by map; `found` has all of their parts."""
     made: Numbers = {}
     for (metric, (module, options)), imputer in (
         (pair, name) for pair in asked("composite").items() for name in IMPUTERS
@@ -168,7 +168,7 @@ def _result(values: list[float]) -> Result:
 
 
 def _gains(image: planted.Planted, given: Mapping[str, Any]) -> Iterator[tuple[Name, dict[Key, float]]]:
-    """Faith minus that of shuffled copies of the same map: of every map, the controls too."""
+    """Return Faith minus that of shuffled copies of the same map, for every map and control."""
     copies = {
         (name, 1 + place): (copy, pair[1])
         for name, pair in given.items()

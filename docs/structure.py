@@ -23,7 +23,7 @@ from gradfaith.dag import code_digest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "workflow/gradfaith"
 PICTURE = Path(__file__).with_name("images") / "architecture.svg"
-LAYERS = (  # from the top; the layers contract in pyproject.toml says the same, and a test compares
+LAYERS = (  # from the top; the layers contract in pyproject.toml is the same, and a test compares both
     ("cli",),
     ("dag", "reporting", "scoring"),
     ("attribution", "stats"),
@@ -146,7 +146,7 @@ class Structure:
 
     @property
     def doubled_classes(self) -> dict[str, list[str]]:
-        """Return class name -> modules, of the names that several modules define; what the registry asks for does not count."""
+        """Return class name -> modules for names that several modules define, except those that the registry expects."""
         found: dict[str, list[str]] = defaultdict(list)
         for name, tree in self.trees.items():
             for node in ast.walk(tree):
@@ -156,7 +156,7 @@ class Structure:
 
     @property
     def homeless_tests(self) -> list[str]:
-        """Return the files in tests/unit that lie in no room's folder."""
+        """Return the files in tests/unit that are in no room's folder."""
         paths = (path.relative_to(self.tests) for path in self.tests.rglob("*.py"))
         return sorted(str(path) for path in paths if path.parts[0] not in self.rooms)
 

@@ -1,9 +1,10 @@
-"""Every metric on planted truth: does the true map beat every control, and which control fools it? Writes docs/verdicts.md.
+"""Test every metric on planted truth: is the true map better than every control? Write docs/verdicts.md.
 
     python docs/verdicts.py
 
-planted.py has the images, their models, the true maps and the controls; planted_scores.py asks the metrics. Every file in the metrics' rooms is
-asked, with its defaults; a new one shows up by itself, with the first sentence of its own file until CASES says more.
+planted.py has the images, their models, the true maps and the controls; planted_scores.py computes the metrics. Every
+metric of the package is tested with its default options. A new metric appears with the first sentence of its own file
+until CASES has an entry for it.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,8 @@ from gradfaith import registry
 from gradfaith.reporting.escaping import markdown
 
 PAGE = Path(__file__).with_name("verdicts.md")
-LEVEL = 0.02  # of what the worst control loses: nearer than this to the true map is as good as it
-SAME = 1e-6  # below: nothing but rounding
+LEVEL = 0.02  # share of what the worst control loses; a control nearer to the true map than this is as good
+SAME = 1e-6  # a smaller change is rounding
 COVERS = "Every map that covers the window scores perfectly, however much else it covers."
 ORDER = "An order is right only if the window comes first; a map of the image's edges also puts the decoys first."
 MARKED = "A recall: a map that marks everything contains the window."
@@ -108,28 +109,28 @@ class Verdict:
     ]  # control -> its number minus the true map's, higher being better, on images where both have one
     better: str
     lost: Mapping[str, int]  # maps -> images without a number
-    bend: float  # the largest change of a dense map's number when its values change and their order does not; NaN: not asked
+    bend: float  # the largest change of a dense map's number when its values change and their order does not; NaN: not tested
 
     @property
     def ahead(self) -> dict[str, float]:
-        """By how much each control with a number is better than the true map, the best control first."""
+        """Return by how much each control with a number is better than the true map, the best control first."""
         finite = ((name, gain) for name, gain in self.gains.items() if np.isfinite(gain))
         return dict(sorted(finite, key=lambda pair: -pair[1]))
 
     @property
     def rival(self) -> str:
-        """The best of the controls."""
+        """Return the best control."""
         return next(iter(self.ahead))
 
     @property
     def fooled_by(self) -> list[str]:
-        """Controls that are as good as the true map or better."""
+        """Return the controls that are as good as the true map or better."""
         span = max(0.0, -min(self.ahead.values()))
         return [name for name, gain in self.ahead.items() if gain >= -LEVEL * span - 1e-9]
 
 
 def verdicts() -> dict[Name, Verdict]:
-    """Every metric that can be asked here and of which one end is better."""
+    """Return the verdict of every metric that can be tested here and has a better end."""
     images = [scores(image) for image in planted.images()]
     return {name: _verdict(name, [found[name] for found in images]) for name in images[0]}
 
@@ -158,7 +159,7 @@ def _mean(numbers: list[float]) -> float:
 
 # the page
 def page(found: Mapping[Name, Verdict]) -> str:
-    """The whole of verdicts.md."""
+    """Return the text of verdicts.md."""
     lines = [
         HEAD,
         *(_line(*pair, found) for pair in dict.fromkeys(name[:2] for name in found)),
@@ -173,7 +174,7 @@ def page(found: Mapping[Name, Verdict]) -> str:
 
 
 def _line(family: str, metric: str, found: Mapping[Name, Verdict]) -> str:
-    """A metric: the numbers of its first variant, and by what it is fooled in any."""
+    """Return the row of a metric: the numbers of its first variant, and what fools it in any variant."""
     own = {name[2]: verdict for name, verdict in found.items() if name[:2] == (family, metric)}
     battery = "masking" if metric == GAIN else registry.load(family, metric).METRIC.battery
     shown = FIRST[battery] if FIRST[battery] in own else next(iter(own))
