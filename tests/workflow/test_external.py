@@ -123,7 +123,7 @@ def test_a_classifier_with_other_outputs_answers_through_a_class_map(outside: Wo
     assert (np.array(CLASSES)[logits.argmax(axis=1)] == found["predicted"]).all()
     write(outside, study | {"class_map": {"malignant": [5], "normal": [1], "benign": [3]}})
     refused = outside.snakemake("--cores", "2", f"results/mine/models/{MODEL}/card.json", check=False)
-    said = "class_map.malignant: output 5 does not exist, the head in mine.safetensors has 5"
+    said = "class_map.malignant: output 5 does not exist; the head in mine.safetensors has outputs 0 to 4"
     assert said in refused.stdout + refused.stderr
 
 

@@ -59,8 +59,11 @@ def test_a_run_ends_within_seconds_and_its_training_goes_on_later(
     run = at_work(spoilable, WEIGHTS, "epoch 2:")
     ended(spoilable, run, *send(run, number, to))
     (log,) = (spoilable.folder / "results/tiny/logs/train").rglob("*.log")
-    assert f"TrainingInterrupted: {number.name if to == 'group' else 'SIGTERM'} came in epoch " in log.read_text()
-    run = at_work(spoilable, WEIGHTS, "continuing from state-")
+    assert (
+        f"TrainingInterrupted: training received {number.name if to == 'group' else 'SIGTERM'} in epoch "
+        in log.read_text()
+    )
+    run = at_work(spoilable, WEIGHTS, "resuming from state-")
     ended(spoilable, run, *send(run, signal.SIGTERM, "snakemake"))
 
 
@@ -76,7 +79,7 @@ def test_a_second_signal_kills_a_job_that_does_not_end(spoilable: Workspace, num
     assert run.poll() is None, "the job was not waited for"
     assert job.is_running()
     ended(spoilable, run, *send(run, number, "snakemake"))
-    run = at_work(spoilable, WEIGHTS, "continuing from state-")  # the state of an epoch is older than the kill
+    run = at_work(spoilable, WEIGHTS, "resuming from state-")  # the state of an epoch is older than the kill
     ended(spoilable, run, *send(run, signal.SIGTERM, "snakemake"))
 
 

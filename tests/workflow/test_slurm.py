@@ -248,7 +248,7 @@ def test_sigterm_cancels_what_was_submitted_and_a_training_keeps_its_state(
             run.kill()
     assert wait_for(lambda: attempts("net-a_0")[-1] == "CANCELLED", 30)
     (log,) = logs.rglob("*.log")
-    assert wait_for(lambda: "TrainingInterrupted: SIGTERM came in epoch" in log.read_text(), 30)
+    assert wait_for(lambda: "TrainingInterrupted: training received SIGTERM in epoch" in log.read_text(), 30)
     assert not list((fresh.folder / ".snakemake/locks").glob("*"))
     text = (tmp_path / "said").read_text()
     assert not [words for words in (*AROUND, "Trying to restart job") if words in text]

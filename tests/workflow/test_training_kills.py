@@ -114,4 +114,4 @@ def test_a_second_trainer_of_the_same_folder_is_refused_while_the_first_lives(tm
     third = trainer.start(tmp_path)
     third.join(300)
     assert third.exitcode == 0
-    assert "continuing from state-" in (tmp_path / "log").read_text()
+    assert "resuming from state-" in (tmp_path / "log").read_text()

@@ -36,7 +36,7 @@ def test_a_warned_training_is_tried_again_and_goes_on(fresh: Workspace) -> None:
     assert wait_for(lambda: trainers(fresh) != warned, 60), "the warned trainer lived on"
     assert run.wait(300) == 0
     said = log.read_text()
-    assert re.search(r"continuing from state-\d{6}-", said)
+    assert re.search(r"resuming from state-\d{6}-", said)
     told = [int(number) for number in re.findall(r"epoch (\d+):", said)]
     assert told[0] > 1, "the first epoch was trained again"
     with (fresh.folder / MODEL / "history.csv").open() as file:
@@ -59,11 +59,11 @@ def test_a_training_whose_snakemake_was_killed_keeps_its_state_and_ends(fresh: W
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert wait_for(lambda: not jobs_of(fresh), 30), "the trainer outlived its Snakemake"
-    assert "TrainingInterrupted: SIGTERM came in epoch" in log.read_text()
+    assert "TrainingInterrupted: training received SIGTERM in epoch" in log.read_text()
     unlocked = gradfaith(fresh, "unlock")
     assert unlocked.returncode == 0, unlocked.stderr
     fresh.snakemake(f"{MODEL}/weights.safetensors")
-    assert "continuing from state-" in log.read_text()
+    assert "resuming from state-" in log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
@@ -75,9 +75,9 @@ def test_a_terminal_s_signal_reaches_all_and_the_trainer_keeps_its_state(
     os.killpg(run.pid, number)
     run.wait(60)
     assert wait_for(lambda: not jobs_of(fresh), 30), "the trainer outlived its Snakemake"
-    assert f"TrainingInterrupted: {number.name} came in epoch" in log.read_text()
+    assert f"TrainingInterrupted: training received {number.name} in epoch" in log.read_text()
     gradfaith(fresh, "unlock")
     fresh.snakemake(f"{MODEL}/weights.safetensors")
-    assert "continuing from state-" in log.read_text()
+    assert "resuming from state-" in log.read_text()
     (first,) = log.parent.glob("seed-0.attempt-*")
     assert "TrainingInterrupted" in first.read_text(), "what it said stays when the log begins anew"

@@ -100,7 +100,7 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
     assert taken(class_map=MAP).class_map == MAP
     with pytest.raises(ModelUnusable, match=r"class_map\.malignant: output 5 does not exist, .* has 5 \(from 0\)"):
         taken(class_map=((0,), (1,), (2, 5)))
-    with pytest.raises(ModelUnusable, match="is no classifier of 3 classes"):
+    with pytest.raises(ModelUnusable, match="is not a classifier of 3 classes"):
         taken()
     save_file({"body.weight": torch.zeros(2)}, path)
     with pytest.raises(ModelUnusable, match=r"it has no fc\.weight"):

@@ -64,7 +64,7 @@ def test_the_deepest_layer_alone_is_refused_with_the_stages_before_it() -> None:
     with pytest.raises(LayerUnusable, match='no stage after "layer4"') as refusal:
         layer_stack(net, "layer4")
     assert refusal.value.fix == "Name one of layer1, layer2, layer3, or `auto` for all of them."
-    with pytest.raises(LayerUnusable, match='"conv1" is none of the stages'):
+    with pytest.raises(LayerUnusable, match='"conv1" is not a stage of'):
         layer_stack(net, "conv1")
 
 
@@ -73,7 +73,7 @@ def test_a_network_of_one_stage_is_refused() -> None:
     net.feature_info = [{"module": "layer4", "reduction": 32, "num_chs": 1}]
     with pytest.raises(LayerUnusable, match='no stage after "layer4"') as refusal:
         layer_stack(net)
-    assert "Use the method itself" in refusal.value.fix
+    assert "Use the combined method itself" in refusal.value.fix
 
 
 def test_a_stage_that_does_not_exist_is_refused_by_name() -> None:

@@ -170,7 +170,7 @@ def test_a_diverged_training_is_told_so_again_and_a_lower_rate_begins_anew(tmp_p
         run(tmp_path / "a", wild, 0)
     assert not seen, "a retry trains no batch"
     assert str(first.value) == str(second.value)
-    assert f"tried again when {tmp_path / 'a'} is deleted" in first.value.fix
+    assert f"delete {tmp_path / 'a'} first" in first.value.fix
     assert equal(through(PLAIN), run(tmp_path / "a", PLAIN, 0))
 
 
@@ -228,10 +228,11 @@ def test_a_state_from_another_device_or_torch_is_said(tmp_path: Path, capsys: py
         others = {"device": "mps", "processor": "M1", "torch": "1.0", "timm": "0.9"}
         assert others.keys() <= found.notes.keys()
         keeper.save(replace(found, notes={**found.notes, **others}))
-    assert "made elsewhere" not in capsys.readouterr().out
+    assert "made in another environment" not in capsys.readouterr().out
     run(tmp_path / "a", PLAIN, 0)
     said = capsys.readouterr().out
     assert (
-        f"made elsewhere (device mps, here cpu; processor M1, here {device.device_name(torch.device('cpu'))}; " in said
+        f"made in another environment (device mps, here cpu; processor M1, here {device.device_name(torch.device('cpu'))}; "
+        in said
     )
     assert f"; torch 1.0, here {torch.__version__}; timm 0.9, here {timm.__version__})" in said

@@ -151,7 +151,7 @@ def shared() -> Classifier:
 
 
 def test_a_norm_that_cannot_be_folded_is_refused_where_a_study_asks_for_it() -> None:
-    with pytest.raises(ModelUnusable, match="answers otherwise") as refusal:
+    with pytest.raises(ModelUnusable, match="the logits of shared change by up to") as refusal:
         speed.prepare_for_speed(shared(), passes(fold_batch_norm=True))
     assert "inference.fold_batch_norm" in refusal.value.fix
 

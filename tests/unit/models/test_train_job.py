@@ -100,7 +100,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, images, predictio
         path.write_text("weights")
     elif fault != "no file":
         save_file(state, path)
-    with pytest.raises(ModelUnusable, match=r"mine\.safetensors is no classifier of 3 classes"):
+    with pytest.raises(ModelUnusable, match=r"mine\.safetensors is not a classifier of 3 classes"):
         train_job.train_model(AS_IT_IS, images, known(predictions), probe=fine, seed=1, weights=path, device=CPU)
 
 

@@ -66,8 +66,8 @@ def test_a_torn_state_is_said_and_the_older_one_is_taken(
     assert found is not None
     assert found.notes["step"] == 2
     said = capsys.readouterr().out
-    assert f"{three[1]} is torn" in said
-    assert f"continuing from {three[0].name}" in said
+    assert f"{three[1]} is damaged" in said
+    assert f"resuming from {three[0].name}" in said
     with keeper(tmp_path) as kept:
         kept.save(state(9))
         assert len(list(kept.folder.glob("state-*"))) == 2, "two whole ones"
@@ -79,7 +79,7 @@ def test_where_none_is_whole_training_begins_anew_and_says_so(
     for path in three:
         path.write_bytes(path.read_bytes()[:100])
     assert latest(tmp_path) is None
-    assert "training begins anew" in capsys.readouterr().out
+    assert "training starts from the beginning" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,7 @@ def test_a_whole_file_that_is_no_state_is_refused(tmp_path: Path, three: list[Pa
         about = {"gradfaith": json.dumps([] if kind == "a list" else said)}
         save_file({"a": torch.zeros(2)}, three[1], None if kind == "weights" else about)
     renamed(three[1])
-    with pytest.raises(
-        ForeignProgress, match="is a state of format 99" if kind == "format" else "is no state of a training"
-    ):
+    with pytest.raises(ForeignProgress, match="has format 99" if kind == "format" else "is not a training state"):
         latest(tmp_path)
 
 
@@ -131,7 +129,7 @@ def test_another_file_in_the_folder_is_said_and_left_alone(tmp_path: Path, capsy
     stray = tmp_path / "progress/state.pt"
     stray.write_text("x")
     assert latest(tmp_path) is not None
-    assert f"{stray} is not named as a state is" in capsys.readouterr().out
+    assert f"{stray} is ignored" in capsys.readouterr().out
     assert stray.exists()
 
 
@@ -182,7 +180,7 @@ def test_a_finished_state_of_another_training_is_dropped(tmp_path: Path, capsys:
         kept.save(state(1))
         kept.save(TrainingState(state(2).tensors, {"over": True}))
     assert latest(tmp_path, DECIDES | {"seed": 2}) is None
-    assert "of another training, which is finished (seed was 1 and is 2): dropped" in capsys.readouterr().out
+    assert "of another, finished training (seed was 1 and is 2): dropped" in capsys.readouterr().out
     assert os.listdir(tmp_path) == []
 
 

@@ -183,7 +183,7 @@ def test_a_class_without_training_images_is_refused():
 def test_a_loss_that_is_not_finite_is_refused_with_what_to_do():
     with pytest.raises(ModelUnusable, match="the training loss of test_resnet became ") as refusal:
         run(recipe=Recipe(epochs=3, lr=1e30, warmup_epochs=0.0))
-    assert "Lower training.lr" in refusal.value.fix
+    assert "Set a lower training.lr" in refusal.value.fix
 
 
 def test_a_validation_loss_that_is_not_finite_is_refused(monkeypatch):

@@ -73,9 +73,9 @@ def test_weights_of_this_workflow_are_read_too(tmp_path: Path, state: dict[str, 
 def test_a_pickle_that_asks_for_more_is_refused_by_name_and_not_run(tmp_path: Path, old: bool) -> None:
     harmed = tmp_path / "harmed"
     torch.save({"w": torch.zeros(1), "x": Harm(harmed)}, tmp_path / "w.pt", _use_new_zipfile_serialization=not old)
-    with pytest.raises(ModelUnusable, match=r"asks for more than tensors: .*(pathlib|getattr)") as refusal:
+    with pytest.raises(ModelUnusable, match=r"imports more than tensors: .*(pathlib|getattr)") as refusal:
         weight_file.read_weights(tmp_path / "w.pt")
-    assert "runs code" in refusal.value.reason
+    assert "can run code" in refusal.value.reason
     assert "save_file" in refusal.value.fix
     assert not harmed.exists()
 
@@ -116,5 +116,5 @@ def test_a_record_beside_the_file_is_believed_only_while_it_is_true(tmp_path: Pa
         path.with_suffix(".json").write_text(text)  # three that speak of something else, and one that is true
         assert weight_file.checked_sha256(path) == digest
     path.with_suffix(".json").write_text(json.dumps({"timm": "resnet10t", "sha256": "0" * 64}))
-    with pytest.raises(ModelUnusable, match=r"its record .* says 0000000000000000"):
+    with pytest.raises(ModelUnusable, match=r"its record .* states 0000000000000000"):
         weight_file.checked_sha256(path)

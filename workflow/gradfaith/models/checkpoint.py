@@ -1,13 +1,13 @@
-"""Write and read a trained model: `weights.safetensors` and, beside it, the `card.json` that describes it.
+"""Write and read a trained model: `weights.safetensors`, and the `card.json` beside it that describes it.
 
-The card holds what is needed to build the classifier again (its spec), where it comes from (recipe, seed, dataset
-digest, class names, best epoch, device, versions) and the SHA-256 of the weights, which is checked before they are
-used. Both files are written under temporary names and renamed, the card last, so a card always describes weights
-that exist. Only safetensors is read: a pickle would run whatever code it carries.
+The card contains everything for building the classifier again (its spec), its origin (recipe, seed, dataset digest,
+class names, best epoch, device, versions) and the SHA-256 of the weights, which is checked before they are used.
+Both files are written under temporary names and renamed, the card last, so a card always describes existing weights.
+Only safetensors is read, because a pickle can run code.
 
-Classifiers that were not trained in this study are supported too: a weight file of the user with a head of its own
-(`spec_with_head_of_file`), or the models of another study (`adopt_card`). A class map in the spec turns their outputs
-into the dataset's classes. Another study's weights stay in their place; only a card is written here, with the
+Classifiers that were not trained in this study are supported too: a user's weight file with a head of its own
+(`spec_with_head_of_file`), or the models of another study (`adopt_card`). A class map in the spec converts their
+outputs into the dataset's classes. Another study's weights are not copied; only a card is written here, with the
 temperature that was fitted there.
 """
 
@@ -36,14 +36,14 @@ from gradfaith.storage.identity import CARD_FORMAT
 def spec_with_head_of_file(
     spec: ClassifierSpec, weights: Path, class_map: Sequence[Sequence[int]], classes: Sequence[str]
 ) -> ClassifierSpec:
-    """Return the spec with as many outputs as the file's head has, mapped to `classes` (names) by `class_map`."""
+    """Return the spec with the number of outputs of the file's head, mapped to `classes` (names) by `class_map`."""
     n_outputs = _count_outputs(weights, spec.timm)
     for name, outputs in zip(classes, class_map, strict=True):
         if max(outputs) >= n_outputs:
             raise ModelUnusable(
-                problem=f"class_map.{name}: output {max(outputs)} does not exist, the head in {weights} has {n_outputs} (from 0).",
-                reason="A class is made of outputs that the classifier has.",
-                fix="Look the outputs up where the classifier was trained, and mend class_map.",
+                problem=f"class_map.{name}: output {max(outputs)} does not exist; the head in {weights} has outputs 0 to {n_outputs - 1}.",
+                reason="A class map assigns existing outputs of the classifier to classes.",
+                fix="Correct class_map in the study; the classifier's training code or model card lists its outputs.",
             )
     return replace(spec, classes=n_outputs).with_class_map(class_map)
 
@@ -57,7 +57,7 @@ def adopt_card(
 ) -> dict[str, Any]:
     """Return the card of another study's model under this study's classes.
 
-    `predictions` are the model's own, for its temperature; `probe` refuses a network that a method cannot explain.
+    `predictions`: the model's own, for its temperature. `probe`: raises an error if a method has no map for the network.
     """
     spec = load(weights, card).spec.with_class_map(settings.class_map)
     probe(build_classifier(spec))
@@ -71,7 +71,7 @@ def adopt_card(
 
 
 def _count_outputs(weights: Path, name: str) -> int:
-    """Count the outputs of the classifier in a weight file, by the rows of its head."""
+    """Count the outputs of the classifier in a weight file from the rows of its head."""
     heads = timm.get_pretrained_cfg(name).classifier
     first = heads if isinstance(heads, str) else (heads or ("",))[0]
     tensors = weight_file.read_weights(weights)
@@ -82,9 +82,9 @@ def _count_outputs(weights: Path, name: str) -> int:
 
 def _missing_head_error(weights: Path, name: str, cause: str) -> ModelUnusable:
     return ModelUnusable(
-        problem=f"{weights} is no classifier of the architecture {name}: {cause}.",
-        reason="With a class map the number of outputs is read off the head in the file.",
-        fix="Give the weights of a network of this architecture, head included.",
+        problem=f"{weights} is not a classifier of the architecture {name}: {cause}.",
+        reason="With a class map, the head in the weight file gives the number of outputs.",
+        fix="Set `weights` to a file of this architecture that includes the head.",
     )
 
 
@@ -97,7 +97,7 @@ def save(
 ) -> Path:
     """Write the classifier and its card into `folder`; return the path of the weights.
 
-    `confirm` is called before each file gets its name, and raises where this process must not write any more.
+    `confirm` is called before each file is renamed, and raises an error if this process must not write any more.
     """
     weights = serialise({name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()})
     full_card = {
@@ -123,15 +123,15 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 def load(weights: Path, card_path: Path) -> Classifier:
     """Return the classifier of a weight file and its card, in eval mode, on the CPU.
 
-    The card is beside the weights only in the study that trained them; a study that adopted them has a card of its own.
+    In the study that trained them, the card is beside the weights; a study that adopted them has its own card.
     """
     card = read_card(card_path)
     content = _read_bytes(weights)
     if hashlib.sha256(content).hexdigest() != card["weights_sha256"]:
         raise ModelUnusable(
-            problem=f'"{weights}" is not the file its card describes (SHA-256 differs).',
-            reason="Weights that were cut off or exchanged would be explained under another model's name.",
-            fix="Delete the folder and train again, or copy weights and card together.",
+            problem=f'"{weights}" is not the file that its card describes: the SHA-256 differs.',
+            reason="The weights were truncated or replaced after training.",
+            fix="Copy weights and card together from the original folder, or train this model again.",
         )
     classifier = build_classifier(ClassifierSpec.from_json(card["spec"]), seed=0)
     try:
@@ -140,13 +140,13 @@ def load(weights: Path, card_path: Path) -> Classifier:
         raise ModelUnusable(
             problem=f'"{weights}" does not fit the architecture {card["spec"]["timm"]}: {str(error).splitlines()[0]}',
             reason="Every tensor of the architecture must be in the file, in its shape, in safetensors format.",
-            fix="Install the timm version the card names, or train again.",
+            fix="Install the timm version that the card names, or train again.",
         ) from error
     return classifier.eval()
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read the card at `path`; refuse a file that is no card of this format."""
+    """Read the card at `path`; refuse a file that is not a card of this format."""
     try:
         card = json_file.read(path)
     except BrokenDocument as error:
@@ -157,7 +157,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hex, as cards and the stamps of stores contain it."""
+    """Return the SHA-256 of a file in hex, as in cards and in the stamps of stores."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -168,14 +168,14 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ModelUnusable(
             problem=f'"{path}" cannot be read: {error.strerror}.',
-            reason="A model is its weights and its card, side by side in one folder.",
-            fix="Train it, or give the path of a weights.safetensors that has its card.json beside it.",
+            reason="A model is a folder with its weights and its card.",
+            fix="Train the model, or give the path of a weights.safetensors with a card.json in the same folder.",
         ) from error
 
 
 def _card_error(path: Path, reason: str) -> ModelUnusable:
     return ModelUnusable(
         problem=f'"{path}" is not the card of a model: {reason}.',
-        reason="Without its card nobody knows what the weights belong to.",
-        fix="Train again with this version, or give a model's own folder.",
+        reason="The card states the architecture, classes and recipe of the weights.",
+        fix="Give the folder of a trained model, or train again with this version of GradFaith.",
     )

@@ -1,22 +1,22 @@
-"""Build a classifier from its specification: any timm network behind a stated normalisation.
+"""Build a classifier from its specification: a timm network with a normalisation in front of it.
 
     logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
-    logit of a class = logsumexp of the logits of its outputs, where a class map says which these are
+    logit of a class = logsumexp of the logits of its outputs, if a class map assigns outputs to classes
 
-Images stay in [0, 1] up to here, so whatever changes pixels (perturbations, baselines, gradients with respect to
-the image) works on grey values, never on normalised units. A one-channel image is repeated for a network of three.
+Images are in [0, 1] up to here. So everything that changes pixels (perturbations, baselines, gradients with respect to
+the image) works on grey values, not on normalised units. A one-channel image is repeated for a three-channel network.
 
-A class map lets an external classifier predict the dataset's classes. An output that belongs to no class is left
-out, so that probabilities are conditional on the mapped ones: softmax gives P(class | one of the mapped outputs).
+A class map lets an external classifier predict the dataset's classes. Outputs without a class are left out, so
+probabilities are conditional on the mapped outputs: softmax gives P(class | one of the mapped outputs).
 
-Pretrained weights go through timm's own loader: it drops the head, adapts the first convolution to `in_chans` and
-resizes position embeddings. timm loads what fits and says nothing about the rest; here the rest is refused. timm
-renames and reshapes tensors, so the values decide what was loaded: the file is loaded twice, the second time with
-every number changed, and what is equal both times (weights, biases, running statistics) did not come from the file.
-A fixed table that the file has too is left to timm.
+timm's own loader reads pretrained weights: it drops the head, adapts the first convolution to `in_chans` and resizes
+position embeddings. It ignores weights that do not fit without a message; here they are an error. timm renames and
+reshapes tensors, so the values decide what was loaded: the file is loaded twice, the second time with every number
+changed, and whatever is equal both times (weights, biases, running statistics) did not come from the file. A fixed
+table that is also in the file is left to timm.
 
-Two context managers change a classifier for a moment and restore it: `freeze_temporarily` and
-`replace_zero_weights`. `probe_images` makes the noise images that a network is tested with.
+Two context managers change a classifier temporarily and restore it: `freeze_temporarily` and `replace_zero_weights`.
+`probe_images` makes noise images for testing a network.
 """
 
 import difflib
@@ -37,7 +37,7 @@ from gradfaith.models.timm_import import timm
 
 @dataclass(frozen=True)
 class ClassifierSpec:
-    """All that is needed to build a classifier again; written to its card under these field names."""
+    """Everything that is needed to build a classifier again; its card uses the same field names."""
 
     timm: str
     classes: int  # outputs of the network
@@ -46,28 +46,28 @@ class ClassifierSpec:
     size: int
     mean: float | tuple[float, ...]  # in [0, 1]: one number, or one per channel
     std: float | tuple[float, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)  # handed to timm: drop_rate, output_stride, ...
-    class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one each, in order
+    options: Mapping[str, Any] = field(default_factory=dict)  # passed to timm: drop_rate, output_stride, ...
+    class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one output each, in order
 
     @property
     def n_targets(self) -> int:
-        """Number of classes that are predicted, and can be explained."""
+        """The number of predicted classes, which are those that can be explained."""
         return len(self.class_map) or self.classes
 
     def with_class_map(self, class_map: Sequence[Sequence[int]]) -> "ClassifierSpec":
-        """Return the spec of the same network with new classes, each a list of the classes predicted now."""
+        """Return the spec of the same network with new classes, each a list of the present classes."""
         identity = tuple((output,) for output in range(self.classes))
         outputs_of = self.class_map or identity
         new_map = tuple(tuple(output for old in members for output in outputs_of[old]) for members in class_map)
         return replace(self, class_map=() if new_map == identity else new_map)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain values that a card holds."""
+        """Return the plain values for a card."""
         return asdict(self) | {"options": dict(self.options)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
-        """Build the spec that `to_json` wrote."""
+        """Build the spec from the output of `to_json`."""
 
         def numbers(value: float | list[float]) -> float | tuple[float, ...]:
             return tuple(value) if isinstance(value, list | tuple) else value
@@ -78,12 +78,12 @@ class ClassifierSpec:
 
 @dataclass(frozen=True)
 class PassesUsed:
-    """How a network computes; part of the stamp of its maps. models/speed.py changes it."""
+    """The settings of a network's passes, part of the stamp of its maps; models/speed.py changes them."""
 
     precision: str = "float32"
     channels_last: bool = False
     fold_batch_norm: bool = False
-    left_out: str = ""  # why passes are plain though the table names the network
+    left_out: str = ""  # why passes are plain although the table lists the network
 
     def __str__(self) -> str:
         changes = {"channels_last": self.channels_last, "folded batch norms": self.fold_batch_norm}
@@ -116,16 +116,16 @@ class Classifier(nn.Module):
 
 
 def merge_outputs(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n, outputs) -> (n, targets)
-    """Return one logit per class: the logsumexp of its outputs. An empty class map returns `logits` as they are."""
+    """Return one logit per class: the logsumexp of its outputs. With an empty class map `logits` are returned unchanged."""
     if not class_map:
         return logits
     return torch.stack([logits[:, list(outputs)].logsumexp(dim=1) for outputs in class_map], dim=1)
 
 
 def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
-    """Build the classifier with random weights, or with those of the file `weights` and a random head.
+    """Build the classifier with random weights, or with the weights of a file and a random head.
 
-    `seed` decides the random weights; torch's global generator is not touched.
+    `seed` decides the random weights; torch's global generator is not used.
     """
     _check_spec(spec)
     if weights is None:
@@ -137,12 +137,12 @@ def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | Non
 
 
 def _alter_every_number(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Change every number, whatever its value."""
+    """Return tensors in which every number is changed."""
     return {name: value + value.abs() + 1 if value.is_floating_point() else value for name, value in state.items()}
 
 
 def _pretrained_overlay(spec: ClassifierSpec, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Describe the weights to timm: -1 classes never equal the network's number, so timm always drops their head."""
+    """Return timm's description of the weights. With -1 classes, timm always drops their head."""
     overlay: dict[str, Any] = {"state_dict": dict(state), "num_classes": -1, "custom_load": False, "label_offset": 0}
     first = timm.get_pretrained_cfg(spec.timm).first_conv
     if isinstance(first, str) and f"{first}.weight" in state:
@@ -163,7 +163,7 @@ def _create_network(
                 options |= {"pretrained": True, "pretrained_cfg_overlay": _pretrained_overlay(spec, state)}
             net: nn.Module = timm.create_model(spec.timm, num_classes=spec.classes, in_chans=spec.in_chans, **options)
             net.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]  # timm would keep all of it
-        except Exception as error:  # timm and safetensors raise whatever their constructors and loaders raise
+        except Exception as error:  # constructors and loaders of timm and safetensors raise many kinds
             raise _build_error(spec, weights, error) from error
     return net
 
@@ -173,10 +173,10 @@ def _build_error(spec: ClassifierSpec, weights: Path | None, error: Exception) -
     given = {"size": spec.size, "in_chans": spec.in_chans, **spec.options}
     return ModelUnusable(
         problem=f'timm cannot build "{spec.timm}"{source} from {given}: {type(error).__name__}: {error}',
-        reason="Size and options must be ones this architecture takes"
-        + (", and the weights its own." if weights else "."),
+        reason="This architecture must support the size and the options"
+        + (", and the weights must belong to it." if weights else "."),
         fix="Correct `size` or the architecture's `options` in the study"
-        + (", or the weights file." if weights else "."),
+        + (", or its `weights` file." if weights else "."),
     )
 
 
@@ -185,29 +185,29 @@ def _check_spec(spec: ClassifierSpec) -> None:
         close = difflib.get_close_matches(spec.timm, timm.list_models(), n=4, cutoff=0.5)
         raise ModelUnusable(
             problem=f'timm {timm.__version__} has no architecture named "{spec.timm}".',
-            reason="An architecture is named as timm names it."
-            + (f" Close to it: {', '.join(close)}." if close else ""),
-            fix="Choose a name from timm.list_models() and write it in the study.",
+            reason="The names of architectures are those of timm."
+            + (f" Similar names: {', '.join(close)}." if close else ""),
+            fix="Use a name from timm.list_models() in the study.",
         )
     if spec.channels not in (1, spec.in_chans):
         raise ModelUnusable(
-            problem=f'"{spec.timm}" takes {spec.in_chans} channel(s), the images have {spec.channels}.',
-            reason="Only a single channel can be repeated without inventing or losing colour.",
-            fix=f"Set in_chans to {spec.channels}.",
+            problem=f'"{spec.timm}" has in_chans {spec.in_chans}, but the images have {spec.channels} channel(s).',
+            reason="Only one-channel images can be converted, by repeating the channel.",
+            fix=f"Set the architecture's `in_chans` to {spec.channels}.",
         )
 
 
 def _check_every_weight_loaded(
     loaded: nn.Module, altered: nn.Module, weights: Path, state: Mapping[str, Tensor]
 ) -> None:
-    """Refuse tensors outside the head that do not change with the file: they were not in it."""
+    """Refuse tensors outside the head that do not change with the file, because they are not in it."""
     heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
     heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
     parameters, altered_tensors = dict(loaded.named_parameters()), altered.state_dict()
     missing = [
         name
         for name, value in loaded.state_dict().items()
-        if value.is_floating_point()  # a counter of batches does not matter
+        if value.is_floating_point()  # a counter of batches is ignored
         and not name.startswith(tuple(f"{head}." for head in heads))
         and (name in parameters or name not in state)
         and torch.equal(value, altered_tensors[name])
@@ -217,8 +217,8 @@ def _check_every_weight_loaded(
         unknown = f", and has others: {name_some(surplus)}" if surplus else ""
         raise ModelUnusable(
             problem=f"{weights} lacks weights of the network: {name_some(missing)}{unknown}.",
-            reason="They would stay as they are drawn or set at first, and the network would only look pretrained.",
-            fix="Give the weights file of this very architecture.",
+            reason="These weights would stay random, and the network would only seem pretrained.",
+            fix="Set `weights` to a file of exactly this architecture.",
         )
 
 
@@ -246,14 +246,14 @@ def freeze_temporarily(classifier: Classifier) -> Iterator[None]:
         for parameter in trainable:
             parameter.requires_grad_(True)
         if training:
-            classifier.train()  # networks that keep something while evaluating drop it here
+            classifier.train()  # networks that cache tensors in eval mode drop them here
             for module in classifier.modules():
                 module.training = module in training
 
 
 @contextmanager
 def replace_zero_weights(classifier: Classifier, *key: object) -> Iterator[None]:
-    """Replace parameters that are exactly zero by small noise, drawn for `key`; set them to zero on exit."""
+    """Replace parameters that are exactly zero by small noise, drawn from `key`; set them to zero on exit."""
     zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
     generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
     with torch.no_grad():

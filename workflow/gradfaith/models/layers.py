@@ -1,8 +1,8 @@
-"""Find the layer of a network that a map is read from: timm's own names, one line per family.
+"""Find the layer from which a network's maps are read, by timm's own names, with one line per family.
 
-The default is the last layer that still has a grid and whose every position reaches the score. For a network with a
-class token that is not the last block's output (its patch tokens have exactly zero gradient) but the block's first
-norm. A path may count from the end: `blocks.-1.norm1`. A study overrides the default with `layer:`.
+The default is the last layer that has a grid and whose every position reaches the score. For a network with a class token
+that is not the last block's output (its patch tokens have a gradient of exactly zero) but the block's first norm. A path
+may count from the end: `blocks.-1.norm1`. A study overrides the default with `layer:`.
 """
 
 import difflib
@@ -13,8 +13,8 @@ from torch import nn
 
 from gradfaith.errors import LayerUnusable
 
-# A family is one of timm's model files; a network belongs to the file that defines its class, or a base class of it.
-DEFAULT_LAYERS: Mapping[str, str | tuple[str, ...]] = {  # of several the first that the network has
+# A family is one of timm's model files; a network belongs to the file that defines its class, or one of its base classes.
+DEFAULT_LAYERS: Mapping[str, str | tuple[str, ...]] = {  # of several layers, the first that the network has
     "beit": "blocks.-1.norm1",
     "cait": "blocks.-1",
     "coat": ("parallel_blocks.-1.norm14", "serial_blocks4.-1.norm1"),  # not every variant has parallel blocks
@@ -44,7 +44,7 @@ DEFAULT_LAYERS: Mapping[str, str | tuple[str, ...]] = {  # of several the first 
     "xcit": "blocks.-1",
 }
 
-# The stages before the default layer, shallow to deep, where timm's `feature_info` names no module that returns one map.
+# The stages before the default layer, shallow to deep, if timm's `feature_info` names no module that returns one map.
 EARLIER_STAGES = {
     "coat": ("serial_blocks1.-1", "serial_blocks2.-1", "serial_blocks3.-1"),
     "hrnet": ("incre_modules.0", "incre_modules.1", "incre_modules.2"),
@@ -52,9 +52,9 @@ EARLIER_STAGES = {
     "pit": ("transformers.0.blocks.-1", "transformers.1.blocks.-1"),
     "twins": ("blocks.0.-1", "blocks.1.-1", "blocks.2.-1"),
 }
-BLOCKS_BEFORE = 3  # of a network whose blocks all have one resolution, before the default layer's own block
+BLOCKS_BEFORE = 3  # number of blocks before the default layer's own, for a network whose blocks all have one resolution
 
-AUTO = "auto"  # the study leaves the choice to the table above
+AUTO = "auto"  # the table above decides
 RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
 
@@ -71,7 +71,7 @@ def default_layer(net: nn.Module) -> str:
 
 
 def _family_in(net: nn.Module, table: Container[str]) -> str:
-    """Return the network's family, or that of its nearest base class, that is in the table; "" if there is none."""
+    """Return the first family of the network and its base classes that is in the table; "" if there is none."""
     files = (cls.__module__.rpartition(".")[2] for cls in type(net).__mro__)
     return next((name for name in files if name in table), "")
 
@@ -80,11 +80,13 @@ def resolve_layer(net: nn.Module, path: str) -> str:
     """Return the path of an existing layer: `blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default layer.
 
     Raises:
-        LayerUnusable: there is no such layer; the error names layers with similar names.
+        LayerUnusable: the layer does not exist; the error lists similar names.
     """
-    if path == AUTO or (path == RESIDUAL and not hasattr(net, "blocks")):  # a requirement refuses methods of blocks
+    if path == AUTO or (
+        path == RESIDUAL and not hasattr(net, "blocks")
+    ):  # a method that needs blocks is refused by its requirement
         return default_layer(net)
-    if path == RESIDUAL:  # a class token reads the patches inside the last block, so their last output is unused
+    if path == RESIDUAL:  # a class token reads the patches inside the last block, so that block's output is unused
         path = "blocks.-2" if getattr(net, "global_pool", None) == "token" else "blocks.-1"
     module, resolved = net, list[str]()
     for part in path.split("."):
@@ -102,34 +104,34 @@ def resolve_layer(net: nn.Module, path: str) -> str:
 def layer_stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
     """Return a layer and all deeper stages of the network, shallow to deep; `auto`: all stages.
 
-    The stages are those timm takes features from, at a quarter of the image's resolution or below, and the default
-    layer as the deepest. For a network whose blocks all have one resolution they are the last four blocks.
+    The stages are the modules that timm takes features from, at a quarter of the image's resolution or below, with the
+    default layer as the deepest. For a network whose blocks all have one resolution, they are the last four blocks.
 
     Raises:
-        LayerUnusable: the layer is none of the stages, or no stage is deeper.
+        LayerUnusable: the layer is not a stage, or no stage is deeper.
     """
     deepest = default_layer(net)
     stages = (*(stage for stage in _earlier_stages(net, deepest) if stage != deepest), deepest)
     start = stages[0] if path == AUTO else resolve_layer(net, path)
     if start not in stages:
         raise LayerUnusable(
-            problem=f'"{start}" is none of the stages of {type(net).__name__}.',
-            reason="Maps of a layer and of all deeper ones are combined, so it must be known which are deeper.",
-            fix=f"Name one of {', '.join(stages[:-1])}, or `auto` for all of them.",
+            problem=f'layer "{start}" is not a stage of {type(net).__name__}.',
+            reason="The method combines the maps of a stage and of all deeper stages.",
+            fix=f"Set `layer:` to one of {', '.join(stages[:-1])}, or to `auto` for all of them.",
         )
     if start == deepest:
         raise LayerUnusable(
-            problem=f'{type(net).__name__} has no stage after "{deepest}".',
-            reason="Maps of one layer alone, combined, are the maps of the method that is combined.",
-            fix=f"Name one of {', '.join(stages[:-1])}, or `auto` for all of them."
+            problem=f'{type(net).__name__} has no stage after layer "{deepest}".',
+            reason="The method combines the maps of several stages; with one stage it equals the combined method.",
+            fix=f"Set `layer:` to one of {', '.join(stages[:-1])}, or to `auto` for all of them."
             if len(stages) > 1
-            else "Use the method itself, or name under `only:` the architectures with several stages.",
+            else "Use the combined method itself, or list the architectures with several stages under `only:`.",
         )
     return stages[stages.index(start) :]
 
 
 def _earlier_stages(net: nn.Module, deepest: str) -> list[str]:
-    """Return the stages before the default layer: of the table, of timm, or else the blocks before it."""
+    """Return the stages before the default layer: from the table, from timm, or else the blocks before it."""
     family = _family_in(net, EARLIER_STAGES)
     if family:
         return [resolve_layer(net, path) for path in EARLIER_STAGES[family]]
@@ -139,7 +141,7 @@ def _earlier_stages(net: nn.Module, deepest: str) -> list[str]:
 
 
 def _earlier_blocks(net: nn.Module, deepest: str) -> list[str]:
-    """Return the same layer of at most three blocks before, `blocks.8.norm1` and so on; or blocks inside the layer."""
+    """Return the same layer of at most three earlier blocks, such as `blocks.8.norm1`; or blocks inside the layer."""
     parts = deepest.split(".")
     for place, part in enumerate(parts):
         names = [name for name, _ in net.get_submodule(".".join(parts[:place])).named_children()]
@@ -151,7 +153,7 @@ def _earlier_blocks(net: nn.Module, deepest: str) -> list[str]:
 
 
 def _last_feature_layer(net: nn.Module) -> str:
-    """Return the module of the last features, which timm names for most networks."""
+    """Return the module of the last features, which timm lists for most networks."""
     info = getattr(net, "feature_info", None)
     last = (info or [{}])[-1]
     name = last.get("module", "") if isinstance(last, dict) else ""
@@ -159,9 +161,9 @@ def _last_feature_layer(net: nn.Module) -> str:
         return resolve_layer(net, name)
     except LayerUnusable:
         raise LayerUnusable(
-            problem=f"{type(net).__name__} is in no family with a known layer, and timm names none for it.",
-            reason="Which layer a map is read from decides what it shows, so it is never guessed.",
-            fix=f"Name one with `layer:` in the study. Its first modules: {', '.join(_top_level_modules(net))}.",
+            problem=f"{type(net).__name__} has no default layer: its family is unknown, and timm lists no features for it.",
+            reason="The layer decides what a map shows, so GradFaith does not guess it.",
+            fix=f"Set `layer:` in the study. The network's first modules are {', '.join(_top_level_modules(net))}.",
         ) from None
 
 
@@ -172,8 +174,8 @@ def _unknown_layer_error(net: nn.Module, path: str, parent: str) -> LayerUnusabl
     children = [name for name, _ in (net.get_submodule(parent) if parent else net).named_children()]
     return LayerUnusable(
         problem=f'{type(net).__name__} has no layer "{path}".',
-        reason=f"Inside {inside} there are: {', '.join(children) or 'no modules'}.",
-        fix=f"Did you mean {', '.join(close)}?" if close else "Name one of them with `layer:` in the study.",
+        reason=f"The modules inside {inside} are: {', '.join(children) or 'none'}.",
+        fix=f"Did you mean {', '.join(close)}?" if close else "Set `layer:` in the study to one of them.",
     )
 
 

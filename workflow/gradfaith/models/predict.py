@@ -2,17 +2,17 @@
 
     p = softmax(logits / T),   T = argmin of the validation images' mean negative log-likelihood          [guo2017]
 
-Temperature scaling does not change the order of the classes, so no map and no decision changes. The likelihood is
-convex in 1 / T and has one minimum, searched by bounded Brent steps on log T, the same every time. If every validation
-image is right by any margin, the optimum is T = 0: the lower bound stops there. Read a T on a bound as "validation was
-too easy, or too small, to say". Raw probabilities are kept beside the calibrated ones.
+Temperature scaling does not change the order of the classes, so no map and no prediction changes. The likelihood is convex
+in 1 / T and has one minimum, which bounded Brent steps on log T find, the same every time. If every validation image is
+classified correctly, the optimum is T = 0, and the search stops at the lower bound. A T on a bound means that the validation
+part is too easy or too small for calibration. Raw probabilities are stored beside the calibrated ones.
 
-T is fitted on the validation part. A model that was adopted from another study keeps the T that was fitted there.
-Without either, T is 1. If classes are made of several outputs (models/classifier.py), T divides the outputs' logits
-before they are merged, and the prediction is that of the raw logits; with one output per class both are the same.
+T is fitted on the validation part. A model that was adopted from another study keeps the T that was fitted there. Without
+either, T is 1. If classes combine several outputs (models/classifier.py), T divides the outputs' logits before they are
+merged, and the prediction uses the raw logits; with one output per class both are the same.
 
-The time per image is measured as in the paper: batch 1, median of the rounds after a warm-up, waiting for the device.
-The image is on the device already, so neither disk nor transfer is counted; report the device beside the number.
+The time per image is measured as in the paper: batch 1, median of the rounds after a warm-up, with synchronisation.
+The image is already on the device, so disk and transfer are not included; report the device beside the number.
 """
 
 import time
@@ -46,7 +46,7 @@ def prediction_table(
     """Return one row per image: prediction, logits, probabilities, temperature and time.
 
     `table` has the columns image_id, group, label and part; `classes` names the model's targets in order.
-    `adopted_temperature` is that of a model trained in another study; without it the temperature is fitted here.
+    `adopted_temperature`: of a model trained in another study; without it the temperature is fitted here.
     """
     device = next(model.parameters()).device
     pixels = PackedImages(images, list(table["image_id"]))
@@ -79,7 +79,7 @@ def prediction_table(
 
 
 class SliceableImages(Protocol):
-    """Images that can be sliced: a tensor, or a store that reads the rows of a slice when it is taken."""
+    """Images that can be sliced: a tensor, or a store that reads the rows of a slice when indexed."""
 
     def __len__(self) -> int: ...
 

@@ -1,15 +1,15 @@
-"""Randomise a classifier in steps: replace its weights by random ones, module by module, from the head or from the image.
+"""Randomise a classifier in steps: replace its weights by random ones, module by module, from the head or the input.
 
     top_down    step k of n: the k groups of modules nearest to the head are random        the cascade of [adebayo2018]
     bottom_up   step k of n: the k groups nearest to the image
 
 The modules are those with parameters or buffers of their own, in the order they begin to run, cut into n nearly equal
-groups. They are replaced by those of an untrained network of the same architecture with another seed, batch-norm
-statistics included. After the last step of either order the network is that untrained one, the same for both.
+groups. They are replaced by the modules of an untrained network of the same architecture with another seed, including
+batch-norm statistics. After the last step of both orders the network is that untrained one.
 
-Parameters that are exactly zero in an untrained network (biases, a residual branch's last norm, some heads) are small
-noise here; otherwise there would be no gradient. An untrained network normalises by statistics it never measured, so
-logits of deep ones may be large or constant: such maps are labelled, not hidden. Cost: a copy of the network per step.
+Parameters that are exactly zero in an untrained network (biases, a residual branch's last norm, some heads) are replaced by
+small noise, because otherwise there would be no gradient. The normalisation statistics of an untrained network are arbitrary,
+so logits of deep networks may be large or constant: such maps are labelled, not hidden. Cost: a network copy per step.
 """
 
 import copy
@@ -35,7 +35,7 @@ from gradfaith.vocabulary import CascadeOrder
 
 
 class RandomisedClassifier(NamedTuple):
-    """One step of the randomisation; step k counts from 1 and has k groups of modules randomised."""
+    """One step of the randomisation. Steps count from 1; in step k, k groups of modules are random."""
 
     order: CascadeOrder
     step: int

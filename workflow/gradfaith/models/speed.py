@@ -1,16 +1,16 @@
-"""Make a trained classifier faster, at the price of more rounding: channels-last memory, folded batch norms, bfloat16.
+"""Make a trained classifier faster, with slightly larger rounding errors: channels-last memory, folded batch norms, bfloat16.
 
     y = gamma (W x + b - mean) / s + beta = (gamma W / s) x + gamma (b - mean) / s + beta,   s = sqrt(var + eps)
 
-The first two are chosen by timm module and kind of device from the table below, which `benchmarks/passes.py` measured: so
-a number does not depend on how fast a machine was that day. The start of a job verifies that logits change by less than
-LARGEST_LOGIT_CHANGE; a network for which they change by more is passed through as it is. A study can also say yes or no itself.
-bfloat16 is used only where a study asks for it. What was done is part of the stamp of every map.
+The first two are chosen by timm module and kind of device from the table below, which `benchmarks/passes.py` measured. So a
+number does not depend on the speed of a machine. At its start, a job verifies that logits change by less than
+LARGEST_LOGIT_CHANGE; otherwise the network stays unchanged. A study can also set each of them to true or false.
+bfloat16 is used only if a study sets it. The stamp of every map states what was done.
 
-Folding goes by what runs, not by names: a batch norm whose input is the tensor that a convolution has just returned is folded
-into that convolution, in double precision. A convolution whose output is a tapped layer's keeps it, so maps are read from the
-layer that the study names. What is left of a norm (timm's contain an activation) keeps the norm's name, so layer names stay
-valid. Images and scores stay in single precision.
+Folding follows the data, not names: a batch norm whose input is the tensor that a convolution has just returned is folded
+into that convolution, in double precision. A convolution that is a tapped layer is not changed, so maps are read from the
+layer that the study names. The remaining part of a norm (timm's contain an activation) keeps the norm's name, so layer names
+stay valid. Images and scores stay in single precision.
 """
 
 import copy
@@ -26,8 +26,8 @@ from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier, PassesUsed, freeze_temporarily, probe_images
 
 LARGEST_LOGIT_CHANGE = 1e-5  # as a share of the largest logit
-LARGEST_REQUESTED_CHANGE = 1e-3  # the same, where a study asks for it
-# Kind of device -> timm modules; a kind or a module that is not named has plain passes. See benchmarks/passes.py.
+LARGEST_REQUESTED_CHANGE = 1e-3  # the same, if a study sets the option itself
+# Kind of device -> timm modules; other devices and modules have plain passes. See benchmarks/passes.py.
 CHANNELS_LAST: Mapping[str, frozenset[str]] = {
     "cpu": frozenset(
         """
@@ -50,7 +50,7 @@ FOLDED: Mapping[str, frozenset[str]] = {
         """.split()  # noqa: SIM905 - as a list it is 50 lines
     )
 }
-# Of trainings only convolutional families: torch 2.13 ends with a segmentation fault when it trains `fastvit` in channels_last.
+# In training only convolutional families: torch 2.13 crashes with a segmentation fault when it trains `fastvit` in channels_last.
 TRAINING_CHANNELS_LAST: Mapping[str, frozenset[str]] = {
     "cpu": frozenset(
         """
@@ -62,10 +62,10 @@ TRAINING_CHANNELS_LAST: Mapping[str, frozenset[str]] = {
 
 
 def prepare_for_speed(classifier: Classifier, requested: Passes, tapped: Collection[str] = ()) -> Classifier:
-    """Return a faster copy of `classifier`, which must not be trained; the classifier itself where nothing is changed.
+    """Return a faster copy of `classifier`, which must not be trained; the classifier itself if nothing is changed.
 
-    `passes` of what is returned says how it computes, and why it is plain where the table names the network.
-    `tapped`: paths of the layers whose outputs are read; they are the same as in `classifier`, up to rounding.
+    `passes` of the result states how it computes, and why it is plain although the table lists the network.
+    `tapped`: paths of the layers whose outputs are read; these equal the outputs of `classifier`, up to rounding.
     """
     channels_last = _decide(classifier, requested.channels_last, CHANNELS_LAST)
     fold = _decide(classifier, requested.fold_batch_norm, FOLDED)
@@ -88,20 +88,20 @@ def prepare_for_speed(classifier: Classifier, requested: Passes, tapped: Collect
 
 
 def prepare_for_job(classifier: Classifier, requested: Passes, tapped: Collection[str] = ()) -> Classifier:
-    """Prepare the network of a job for speed, and say in its log how it computes."""
+    """Prepare the network of a job for speed, and write to its log how it computes."""
     fast = prepare_for_speed(classifier, requested, tapped)
     print(f"passes: {fast.passes}", flush=True)  # noqa: T201 - a job's standard output is its log
     return fast
 
 
 def _decide(classifier: Classifier, requested: bool | Literal["auto"], table: Mapping[str, frozenset[str]]) -> bool:
-    """Return what a study says, or else what the table says of the network's timm module on this kind of device."""
+    """Return the study's setting, or else the table's for the network's timm module on this kind of device."""
     module = type(classifier.net).__module__.rpartition(".")[2]
     return module in table.get(classifier.mean.device.type, ()) if requested == "auto" else requested
 
 
 def trains_in_channels_last(classifier: Classifier, requested: bool | Literal["auto"]) -> bool:
-    """Return whether a network is trained in channels_last memory: as its recipe says, or else as the table says."""
+    """Return whether a network is trained in channels_last memory: the recipe's setting, or else the table's."""
     return _decide(classifier, requested, TRAINING_CHANNELS_LAST)
 
 
@@ -137,9 +137,9 @@ def _logit_change(before: Classifier, after: Classifier) -> float:
 
 def _answers_otherwise(classifier: Classifier, passes: PassesUsed, change: float) -> ModelUnusable:
     return ModelUnusable(
-        problem=f"{classifier.spec.timm} answers otherwise with {passes}: a logit changes by {change:.1e} of the largest.",
-        reason="A norm can be folded only into a convolution that nothing else reads, and rounding adds up over layers.",
-        fix="Set `inference.fold_batch_norm` and `inference.channels_last` to `auto`.",
+        problem=f"with {passes}, the logits of {classifier.spec.timm} change by up to {change:.1e} of the largest logit.",
+        reason="This is more than rounding should change, so the maps would be those of another network.",
+        fix="Set `inference.fold_batch_norm` and `inference.channels_last` to `auto` in the study.",
     )
 
 
@@ -161,9 +161,9 @@ def _fold_batch_norms(classifier: Classifier, tapped: Collection[str]) -> None:
 
 
 def _foldable_pairs(classifier: Classifier, images: Tensor, tapped: Collection[str]) -> list[FoldablePair]:
-    """Return batch norms, by name, with the convolution whose output only they read, and which is no tapped layer's."""
+    """Return batch norms, by name, with the convolution whose output only they read and that is not a tapped layer."""
     kept: list[object] = []  # outputs of tapped layers
-    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no address is used twice
+    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # keeps the tensors, so that no address is used twice
     pairs: dict[str, FoldablePair] = {}
     with ExitStack() as hooks:
         for layer in tapped:
@@ -203,11 +203,11 @@ def _fold_into_convolution(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _double_on_cpu(values: Tensor) -> Tensor:
-    """Return the values in double precision, on the CPU: not every device has it."""
+    """Return the values in double precision on the CPU, because not every device has it."""
     return values.detach().cpu().double()
 
 
 def _what_follows_normalising(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return what a norm does besides normalising: nothing, or timm's dropout and activation."""
+    """Return the part of a norm after normalising: nothing, or timm's dropout and activation."""
     modules = [module for name in ("drop", "act") if isinstance(module := getattr(norm, name, None), nn.Module)]
     return nn.Sequential(*modules).eval() if modules else nn.Identity()

@@ -1,13 +1,13 @@
 """Fetch pretrained weights from timm, and read weight files: safetensors, or torch files that hold only tensors.
 
-Weights are fetched once, kept as safetensors, and read from there by every training. Compute nodes of a cluster often
-have no network, so fetching is a job of its own and the only one that needs a network. All tensors are checked to be
-finite before they are kept. A record beside the file (`<name>.json`) names the source of the weights and their SHA-256;
-every training checks that the file still has this SHA-256.
+Weights are fetched once, stored as safetensors, and read from there by every training. Compute nodes of a cluster often have
+no network access, so fetching is a separate job, the only one that needs the network. All tensors are checked to be finite
+before they are stored. A record beside the file (`<name>.json`) states the source of the weights and their SHA-256; every
+training checks that the file still has this SHA-256.
 
-A torch file is a pickle, and a pickle can run code as it is read. So only torch's own loader of plain values opens it; if
-the file imports anything beyond tensors, it is refused, and the error lists these names. Tensors may be under `state_dict`
-or `model`. If all names carry the prefix of a wrapper (`module.`, `_orig_mod.`, `net.`), it is removed.
+A torch file is a pickle, and reading a pickle can run code. So only torch's own loader of plain values opens it. If the file
+imports anything beyond tensors, it is refused, and the error lists these names. Tensors may be under `state_dict` or `model`.
+If all names have the prefix of a wrapper (`module.`, `_orig_mod.`, `net.`), it is removed.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     check_writable([path.parent])  # before a long download
     try:
         net = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub raises a dozen kinds, and all mean the same here
+    except Exception as error:  # the hub raises a dozen kinds, which mean the same here
         kind = SourceInvalid if is_final_status(next(_http_statuses(error), 0)) else FetchFailed
         raise kind(
             problem=f"pretrained weights of {name} could not be fetched: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            reason="They come from a hub on the network, and this machine did not get them.",
-            fix=f"Run `snakemake {path}` where there is a network and copy {path.parent}/, or set `training.weights: none`.",
+            reason="timm downloads them from a hub on the internet, which this machine could not reach.",
+            fix=f"Run `snakemake {path}` on a machine with internet access and copy {path.parent}/, or set `training.weights: none`.",
         ) from error
     _check_finite(name, net)
     content = save({key: value.contiguous() for key, value in net.state_dict().items()})
@@ -60,7 +60,7 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
 
 
 def _http_statuses(error: BaseException | None) -> Iterator[int]:
-    """Yield the HTTP statuses in an error and in what it was raised from; the hub's clients keep them in two ways."""
+    """Yield the HTTP statuses in an error and its causes; the hub's clients store them in two ways."""
     while error is not None:
         found = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
         if isinstance(found, int):
@@ -74,9 +74,9 @@ def _check_finite(name: str, net: nn.Module) -> None:
     ]
     if broken:
         raise ModelUnusable(
-            problem=f"the pretrained weights of {name} hold numbers that are not finite, in {', '.join(broken[:3])}.",
-            reason="No training mends them.",
-            fix="Fetch again; if it stays so, choose other weights of this architecture (timm's name with another tag).",
+            problem=f"the pretrained weights of {name} contain NaN or infinity, in {', '.join(broken[:3])}.",
+            reason="Training cannot repair such weights.",
+            fix="Fetch again. If the error remains, use other weights of this architecture (timm's name with another tag).",
         )
 
 
@@ -95,7 +95,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = content[key] if isinstance(content.get(key), Mapping) else content
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise _unreadable_error(path, f"it holds no tensors, but {', '.join(map(str, list(content)[:5])) or 'nothing'}")
+        raise _unreadable_error(path, f"it has no tensors, but {', '.join(map(str, list(content)[:5])) or 'nothing'}")
     for prefix in WRAPPER_PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
@@ -103,26 +103,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Tell by its first bytes whether a file is in safetensors format."""
+    """Return whether a file is in safetensors format, by its first bytes."""
     with path.open("rb") as file:
         return file.read(9)[8:] == SAFETENSORS_HEADER_START
 
 
 def checked_sha256(path: Path) -> str:
-    """Return the SHA-256 of a weight file in hex; refuse the file if the record beside it has another one."""
+    """Return the SHA-256 of a weight file in hex; refuse the file if its record has another SHA-256."""
     actual, record = _sha256(path, path.stat().st_mtime_ns), path.with_suffix(".json")
     recorded = _recorded_sha256(record)
     if recorded not in ("", actual):
         raise ModelUnusable(
-            problem=f"{path} has the SHA-256 {actual[:16]}..., its record {record} says {recorded[:16]}...",
-            reason="The weights were cut off or exchanged after they were fetched.",
-            fix=f"Delete both files and run `snakemake {path}` where there is a network.",
+            problem=f"{path} has the SHA-256 {actual[:16]}..., but its record {record} states {recorded[:16]}...",
+            reason="The weights were truncated or replaced after they were fetched.",
+            fix=f"Restore the original file, or move both files away and run `snakemake {path}` on a machine with internet access.",
         )
     return actual
 
 
 def _recorded_sha256(record: Path) -> str:
-    """Return the SHA-256 in a record; "" if there is no record, or the file is a JSON of something else."""
+    """Return the SHA-256 in a record; "" if there is no record, or the file is another JSON file."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -139,24 +139,24 @@ def _sha256(path: Path, _mtime: int) -> str:
 def _read_torch_file(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # for a file that is not torch's it raises whatever its parser meets
+    except Exception as error:  # for other files than torch's, the parser raises many kinds
         unsafe = _unsafe_names(path, error)
         if not unsafe:
             raise _unreadable_error(
                 path, f"{type(error).__name__} {str(error).partition(chr(10))[0]}".strip()
             ) from error
         raise ModelUnusable(
-            problem=f"{path} is no safetensors file, and as a torch file it asks for more than tensors: {unsafe}.",
-            reason="Such a file runs code as it is read, so it is not opened.",
-            fix="Where you trust it, read it yourself and write `safetensors.torch.save_file(model.state_dict(), ...)`.",
+            problem=f"{path} is not a safetensors file, and as a torch file it imports more than tensors: {unsafe}.",
+            reason="Such a file can run code when it is read, so GradFaith does not open it.",
+            fix="If you trust the file, load it yourself and save it with `safetensors.torch.save_file(model.state_dict(), ...)`.",
         ) from error
     if not isinstance(content, dict):
-        raise _unreadable_error(path, f"it holds a {type(content).__name__} and no names")
+        raise _unreadable_error(path, f"it contains a {type(content).__name__} without names")
     return content
 
 
 def _unsafe_names(path: Path, error: Exception) -> str:
-    """Return the names that a pickle would import beyond what tensors need; "" if the error has another cause."""
+    """Return the names beyond tensors that a pickle would import; "" if the error has another cause."""
     if not isinstance(error, pickle.UnpicklingError):
         return ""
     try:
@@ -169,6 +169,6 @@ def _unsafe_names(path: Path, error: Exception) -> str:
 def _unreadable_error(path: Path, cause: str) -> ModelUnusable:
     return ModelUnusable(
         problem=f"{path} cannot be read as weights: {cause}.",
-        reason="Weights are a safetensors file, or a torch file of named tensors.",
-        fix="Give such a file, whole.",
+        reason="Weights must be a safetensors file, or a torch file of named tensors.",
+        fix="Set `weights` to such a file; if this one should be one, copy it again, because it may be incomplete.",
     )

@@ -1,23 +1,23 @@
-"""Save and load training checkpoints, and catch the signals that ask a training to save once more and stop.
+"""Save and load training checkpoints, and catch the signals on which a training saves once more and stops.
 
-A progress folder keeps the last two states of a training, each a safetensors file whose name contains its digest:
+A progress folder contains the last two states of a training, each a safetensors file whose name contains its digest:
 
     state-<number>-<first half of the SHA-256>.safetensors      tensors; all other values as JSON in the metadata
 
-A state is written under a temporary name, forced to disk and renamed, so a kill at any moment leaves the older state. A
-state that is damaged all the same (a faulty disk, an incomplete copy) does not match its name: this is logged, and the
-older state is used. Every state contains the identity of its training, that is everything that decides the weights. An
-intact state of another training is refused, or dropped if that training had finished. Nothing is unpickled.
+A state is written under a temporary name, forced to disk and renamed, so a kill at any moment leaves the older state. If a
+state is damaged nevertheless (a faulty disk, an incomplete copy), it does not match its name: this is logged, and the older
+state is used. Every state contains the identity of its training: everything that decides the weights. An intact state of
+another training is refused, or dropped if that training had finished. Nothing is unpickled.
 
-The state of a finished training is kept until its model is known to be accepted (`job.discard_training_state`). Between the
-last file that a trainer writes and Snakemake's record of it, the process ends and Snakemake waits for the filesystem; a job killed
-in that time would otherwise train from the start.
+The state of a finished training is kept until Snakemake has accepted its model (`job.discard_training_state`). After the last
+file is written, the process ends and Snakemake waits for the filesystem; a job that is killed in this time would otherwise
+train from the start.
 
-SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag; the loop reads it between two batches, where the state is complete.
-`scancel`, a time limit and a preemption send SIGTERM. To be warned some time before a limit, ask `sbatch --signal` for
-SIGTERM too: the Snakemake process between scheduler and trainer then waits for its job, while SIGUSR1 would kill it.
-SIGUSR1 is for those who signal the trainer itself. SIGINT is Ctrl-C, and after any other signal it ends the job at once.
-SIGHUP is sent when a terminal is closed or a connection lost. A signal that is ignored (`nohup`) stays ignored.
+SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag. The loop reads it between two batches, where the state is complete.
+`scancel`, a time limit and a preemption send SIGTERM. For a warning before a time limit, use `sbatch --signal` with SIGTERM
+too: the Snakemake process between scheduler and trainer then waits for its job, while SIGUSR1 would kill it. SIGUSR1 is for
+users who signal the trainer itself. SIGINT is Ctrl-C, and after any other signal it ends the job at once.
+SIGHUP is sent when a terminal is closed or a connection is lost. A signal that is ignored (`nohup`) stays ignored.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ WARNING_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class SignalListener:
-    """Remembers the first signal that was received, by name; "" before."""
+    """Stores the name of the first received signal; "" before."""
 
     name = ""
 
@@ -71,23 +71,23 @@ def listen_for_signals(enabled: bool) -> Iterator[SignalListener]:
 
 FORMAT_VERSION = 1
 STATES_KEPT = 2
-GIVEN_UP = "given up"  # the note of a state that tells why its training cannot succeed
+GIVEN_UP = "given up"  # the note of a state with the reason why its training cannot succeed
 STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{32})\.safetensors")
-TrainingIdentity = Mapping[str, Any]  # all that decides the weights, as plain values
+TrainingIdentity = Mapping[str, Any]  # everything that decides the weights, as plain values
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that the next step of a training depends on."""
+    """Everything that the next step of a training depends on."""
 
     tensors: Mapping[str, Tensor]
-    notes: Mapping[str, Any]  # JSON values; `over`: the training is finished, and only its model has to be written
+    notes: Mapping[str, Any]  # JSON values; `over`: the training is finished, and only its model must be written
 
 
 class CheckpointKeeper:
     """Locks a progress folder while a training runs, loads its latest state and saves new ones.
 
-    `identity` is what decides the weights; `every` is the time between two saves in seconds.
+    `identity`: everything that decides the weights. `every`: the seconds between two saves.
     """
 
     def __init__(self, folder: Path, identity: TrainingIdentity, *, every: float) -> None:
@@ -99,7 +99,7 @@ class CheckpointKeeper:
         for folder in (
             self.folder,
             self.folder.parent,
-        ):  # drafts of a trainer that was killed while it wrote a state or the model
+        ):  # temporary files of a trainer that was killed while it wrote a state or the model
             for draft in folder.glob(".*.tmp"):
                 draft.unlink()
         return self
@@ -107,7 +107,7 @@ class CheckpointKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A model taken as it is, or a training refused at its start, leaves no state.
+        # A model without training, or a training refused at its start, leaves no state.
         empty = set(self.folder.glob("*")) <= {self._held.path}
         self._held.__exit__(kind, error, trace)
         if empty:
@@ -115,7 +115,7 @@ class CheckpointKeeper:
 
     @property
     def save_is_due(self) -> bool:
-        """Tell whether it is time to save again."""
+        """Return whether it is time to save again."""
         return time.monotonic() - self._last >= self._every
 
     def save(self, state: TrainingState) -> Path:
@@ -132,31 +132,33 @@ class CheckpointKeeper:
         return path
 
     def confirm_lock(self) -> None:
-        """Raise LockLost if another process has taken this training over; called before each file gets its name."""
+        """Raise LockLost if another process has taken this training over; called before each file is renamed."""
         self._held.confirm()
 
     def load_latest(self) -> TrainingState | None:
         """Return the newest intact state, or None; refuse one of another training, unless that is finished."""
         state_paths = self._state_paths()
         for path in sorted(set(self.folder.iterdir()) - {*state_paths, self._held.path}):
-            _log(f"{path} is not named as a state is, and is not read")
+            _log(f"{path} is ignored: its name is not that of a training state")
         for path in reversed(state_paths):
             content = path.read_bytes()
             if _digest(content) == path.stem.split("-")[2]:
                 return self._parse_state(path, content)
-            _log(f"{path} is torn, its SHA-256 is not the one in its name: deleted; an older state is looked for")
+            _log(
+                f"{path} is damaged (its SHA-256 differs from its name) and was deleted; an older state is used if there is one"
+            )
             path.unlink()
         if state_paths:
-            _log(f"no state in {self.folder} was whole: training begins anew")
+            _log(f"no state in {self.folder} is intact: training starts from the beginning")
         return None
 
     def give_up(self, problem: str) -> None:
-        """Record that this training cannot succeed, so that it is not tried again; drop all other states."""
+        """Record that this training cannot succeed, so that it is not repeated; drop all other states."""
         self.save(TrainingState({}, {"over": True, GIVEN_UP: problem}))
         self.drop_all_but_last_state()
 
     def drop_all_but_last_state(self) -> None:
-        """Delete all but the last state once the model is written: it is enough to write the model again."""
+        """Delete all states but the last when the model is written; the last is enough to write the model again."""
         self.confirm_lock()
         self._delete(self._state_paths()[:-1])
 
@@ -165,7 +167,7 @@ class CheckpointKeeper:
             path.unlink()
 
     def _state_paths(self) -> list[Path]:
-        """Return the state files in the order they were written."""
+        """Return the state files in the order of writing."""
         return sorted((path for path in self.folder.iterdir() if STATE_NAME.fullmatch(path.name)), key=_number)
 
     def _parse_state(self, path: Path, content: bytes) -> TrainingState | None:
@@ -174,30 +176,32 @@ class CheckpointKeeper:
             format_, identity, notes = metadata["format"], metadata["decides"], dict(metadata["notes"])
             tensors = parse(content)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise self.progress_error(f"{path} is no state of a training ({type(error).__name__}: {error}).") from error
+            raise self.progress_error(f"{path} is not a training state ({type(error).__name__}: {error}).") from error
         if format_ != FORMAT_VERSION:
-            raise self.progress_error(f"{path} is a state of format {format_}, and this is {FORMAT_VERSION}.")
+            raise self.progress_error(f"{path} has format {format_}; this version of GradFaith reads {FORMAT_VERSION}.")
         if identity != self._identity:
             differing = _describe_differences(identity, self._identity)
             if not notes.get("over", False):
                 raise self.progress_error(f"{path} is a state of another training: {differing}.")
-            _log(f"{path.name} is of another training, which is finished ({differing}): dropped, training begins anew")
+            _log(
+                f"{path.name} is of another, finished training ({differing}): dropped, training starts from the beginning"
+            )
             self._delete(self._state_paths())
             return None
-        _log(f"continuing from {path.name}")
+        _log(f"resuming from {path.name}")
         return TrainingState(tensors, notes)
 
     def progress_error(self, problem: str) -> ForeignProgress:
-        """Return the error for a state in this folder that cannot be continued."""
+        """Return the error for a state in this folder from which training cannot resume."""
         return ForeignProgress(
             problem=problem,
-            reason="Continued from there, the weights would be those of neither recipe.",
-            fix=f"Delete {self.folder} to train anew, or put back what was changed to go on.",
+            reason="Weights that were trained with two different recipes belong to neither of them.",
+            fix=f"Delete {self.folder} to train from the beginning, or undo the change to resume.",
         )
 
 
 def _read_metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file given as bytes; the library reads it from files only."""
+    """Return the metadata of a safetensors file given as bytes; the library reads metadata only from files."""
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     return metadata

@@ -1,16 +1,16 @@
-"""Supply training with images: keep them on the device or stream them from the store, and augment each batch.
+"""Provide the images of a training: keep them on the device or stream them from the store, and augment each batch.
 
 Both sources give the same uint8 pixels in the same order, so the weights are bit-identical. A stream reads the next
-batches in a thread while the device computes; it is for image sets that do not fit, and costs a thread and a few
-batches of memory. `auto` keeps the images on the device if they take at most half of its free memory: the network needs
-memory too, and on a scheduler's machine no job may take more than it requested.
+batches in a thread while the device computes. It is for image sets that do not fit, and costs a thread and a few batches
+of memory. `auto` keeps the images on the device if they take at most half of its free memory, because the network needs
+memory too. With a scheduler, no job may take more than it requested.
 
-Augmentation is one affine resampling and one change of grey values for a whole batch:
+Augmentation is one affine resampling and one change of grey values per batch:
 
     x'(u) = brightness * mean + contrast * (y(u) - mean),   y(u) = x(A u + shift),   A = mirror * rotation / zoom
 
-Bilinear, the border repeated, the result clamped to [0, 1]. The numbers are drawn on the CPU from the given generator,
-so the stream is the same on every device. Cost: one `grid_sample`; none if a recipe switches all changes off.
+Interpolation is bilinear, the border is repeated, and the result is clamped to [0, 1]. The given generator draws the numbers
+on the CPU, so they are the same on every device. Cost: one `grid_sample`; none if a recipe switches all changes off.
 """
 
 import math
@@ -34,7 +34,7 @@ from gradfaith.storage.hdf5 import ImageStore
 def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
     """Return randomly changed copies of `images` (n, c, h, w) in [0, 1]."""
     n, _, height, width = images.shape
-    # All numbers are drawn whatever is switched on: switching one change off does not change the others' numbers.
+    # All numbers are always drawn, so that switching one change off does not change the numbers of the others.
     theta = draw_affine(n, width / height, recipe, generator).to(images.device)
     brightness, contrast = (1 + recipe.contrast * _draw_signed((2, n, 1, 1, 1), generator)).to(images.device)
     if recipe.flip or recipe.shift or recipe.rotate or recipe.scale:
@@ -65,13 +65,13 @@ def _draw_signed(shape: tuple[int, ...], generator: Generator) -> Tensor:
 
 BATCHES_READ_AHEAD = 2  # batches read while one is computed
 IMAGES_PER_COPY = 256  # images copied to the device at a time
-FREE_SHARE = 0.5  # of the free memory, the most that `auto` fills with images
+FREE_SHARE = 0.5  # largest share of the free memory that `auto` uses for images
 
 ReadRows = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows -> (n, c, h, w)
 
 
 class ImageSource(Protocol):
-    """All images of a study, addressed by their number."""
+    """All images of a study, indexed by number."""
 
     @property
     def device(self) -> torch.device: ...
@@ -140,7 +140,7 @@ def open_image_source(
 ) -> ImageSource:
     """Return a source of the images `ids` of a store.
 
-    `storage` is device, stream or auto; `memory_limit` is what this job may take, in bytes.
+    `storage`: device, stream or auto. `memory_limit`: the bytes that this job may use.
     """
     packed = PackedImages(images, ids)
     size = int(np.prod(packed[:1].shape[1:])) * len(packed)
@@ -154,7 +154,7 @@ def open_image_source(
 
 
 def free_memory(device: torch.device, memory_limit: int | None = None) -> int:
-    """Return the bytes that the device has left for this process; on the CPU at most `memory_limit`."""
+    """Return the free bytes of the device for this process; on the CPU at most `memory_limit`."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     available = int(psutil.virtual_memory().available)
@@ -162,7 +162,7 @@ def free_memory(device: torch.device, memory_limit: int | None = None) -> int:
 
 
 def _copy_to_device(packed: PackedImages, device: torch.device) -> Tensor:
-    """Copy all images piece by piece, so that the host never holds all of them beside the device's copy."""
+    """Copy all images in pieces, so that the host never has all of them in memory in addition to the device's copy."""
     shape = (len(packed), *packed[:1].shape[1:])
     images = torch.empty(shape, dtype=torch.uint8, device=device)
     for start in range(0, len(packed), IMAGES_PER_COPY):

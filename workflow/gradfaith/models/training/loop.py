@@ -1,13 +1,12 @@
-"""Train a classifier in plain torch and keep its best epoch on validation; interrupted training resumes where it was.
+"""Train a classifier in plain torch, and keep its best epoch on validation; interrupted training resumes.
 
 The best epoch has the highest balanced accuracy on validation; among equals the lowest validation loss; among those the
-first. On a CPU the weights are bit-equal for the same seed at the recipe's number of threads, whether the images are on
-the device or streamed, and whether the training was interrupted or not. `models/training/training_run.py` defines what a
-state contains, `models/training/checkpoints.py` how it is saved: after every epoch, at a fixed interval of seconds, and
-when a signal asks the training to stop.
+first. On a CPU the weights are bit-identical for the same seed at the recipe's number of threads, whether the images are
+on the device or streamed, and whether training was interrupted or not. `models/training/training_run.py` defines the content
+of a state. `models/training/checkpoints.py` saves it: after every epoch, at a fixed interval of seconds, and on a signal.
 
 Cost per epoch: one forward and backward pass per training image, one forward pass per validation image. Large images are
-validated in batches of the size of a training pass, which needs more memory and fits anyway. Small images are validated
+validated in batches of the size of a training pass, which needs more memory and therefore fits. Small images are validated
 256 at a time: they need little memory, and another size would change the last bit of the losses that choose the epoch.
 """
 
@@ -64,24 +63,24 @@ class TrainingWatch:
             self.keeper.save(self.run.state())
 
     def save_or_stop(self) -> None:
-        """Save a checkpoint if one is due or a signal came; stop after a signal."""
-        signal_name = self.listener.name  # read once: a signal that comes while a state is written is handled next time
+        """Save a checkpoint if one is due or a signal was received; stop after a signal."""
+        signal_name = self.listener.name  # read once: a signal during the save is handled next time
         if self.keeper is not None and (signal_name or self.keeper.save_is_due):
             self.save_state()
         self.stop_if_signalled(signal_name)
 
     def stop_if_signalled(self, signal_name: str) -> None:
-        """Raise TrainingInterrupted if a signal came ("" is none)."""
+        """Raise TrainingInterrupted if a signal was received ("" is none)."""
         if signal_name:
             run = self.run
             raise TrainingInterrupted(
-                problem=f"{signal_name} came in epoch {run.epoch}, after {run.step} of its {run.steps_per_epoch} steps.",
-                reason="Who sends it wants the job to end: a scheduler before a limit, a terminal that is closed, a person.",
-                fix="Run again, or let the workflow try again: training goes on from this very step.",
+                problem=f"training received {signal_name} in epoch {run.epoch}, after {run.step} of {run.steps_per_epoch} steps.",
+                reason="The signal ends the job: a scheduler sends it before a time limit, a terminal when it closes, or a user.",
+                fix="Run again, or let Snakemake retry the job: training resumes from this step.",
             )
 
     def require_finite(self, which: str, loss: float) -> float:
-        """Return the loss if it is finite; else give this training up, so that it is not tried again, and raise."""
+        """Return the loss if it is finite; else record that this training failed, so that it is not repeated, and raise."""
         run = self.run
         if not math.isfinite(loss):
             problem = f"the {which} loss of {run.classifier.spec.timm} became {loss} in epoch {run.epoch} (learning rate {run.learning_rate:.2g})."
@@ -109,9 +108,9 @@ def train(
     Args:
         images: all images of the study; `labels` (n,) and `groups` (n,) are the class and group numbers of each.
         parts: image numbers of "train" and "val".
-        weights: a file of pretrained weights; without it the initial weights are random.
+        weights: a file of pretrained weights; without it, initial weights are random.
         report: is called after every epoch.
-        keeper: saves checkpoints; if its folder has one of this training, the training resumes from it.
+        keeper: saves checkpoints. If its folder has a checkpoint of this training, training resumes from it.
     """
     device = images.device
     _check_precision(recipe, device)
@@ -148,17 +147,17 @@ def train_epoch(run: TrainingRun, watch: TrainingWatch) -> None:
         watch.save_or_stop()
     loss = watch.require_finite(
         "training", float(run.loss_sum) / len(run.data.train)
-    )  # the epoch's only wait for the device
+    )  # the epoch's only synchronisation with the device
     run.finish_epoch(_validate(run, watch, loss))
     watch.save_state()
 
 
 def _divergence_error(problem: str, keeper: CheckpointKeeper | None) -> ModelUnusable:
-    again = f" The same recipe is tried again when {keeper.folder} is deleted." if keeper is not None else ""
+    again = f" To repeat the same recipe, delete {keeper.folder} first." if keeper is not None else ""
     return ModelUnusable(
         problem=problem,
-        reason="Weights that are not finite answer nothing, and no later epoch mends them.",
-        fix="Lower training.lr, lengthen training.warmup_epochs, or start from pretrained weights." + again,
+        reason="With a loss that is not finite the weights become NaN, and later epochs cannot repair them.",
+        fix="Set a lower training.lr, more training.warmup_epochs, or pretrained weights." + again,
     )
 
 
@@ -178,7 +177,7 @@ def _validate(run: TrainingRun, watch: TrainingWatch, loss: float) -> EpochRow:
     outputs: list[Tensor] = []
     for pixels in run.data.images.batches(torch.split(val, _validation_batch_size(run))):
         if outputs:
-            watch.save_or_stop()  # not after the last batch: then the epoch is complete
+            watch.save_or_stop()  # not after the last batch, because the epoch is complete then
         outputs.append(classifier(pixels.float() / 255).float().cpu())
     logits, truth = torch.cat(outputs), run.data.loss_weights.labels[val.to(run.device)].cpu()
     correct = (logits.argmax(dim=1) == truth).float()
@@ -221,9 +220,9 @@ def _training_data(
 def _check_precision(recipe: Recipe, device: torch.device) -> None:
     if recipe.precision == "fp16" and device.type != "cuda":
         raise DeviceMissing(
-            problem=f"training.precision: fp16, and the device is {device.type}.",
-            reason="Half precision needs its losses scaled, which is for CUDA devices; elsewhere its kernels are slow or missing.",
-            fix="Say `precision: bf16` or `float32`, or train on a CUDA device.",
+            problem=f"training.precision is fp16, but the device is {device.type}.",
+            reason="fp16 needs loss scaling, which torch has for CUDA devices; other devices lack fast fp16 kernels.",
+            fix="Set `precision: bf16` or `float32` in the recipe, or train on a CUDA device.",
         )
 
 
@@ -236,7 +235,7 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     torch.set_num_threads(threads)
-    # Some CUDA kernels have no deterministic variant: torch then warns, and the card names the device.
+    # Some CUDA kernels have no deterministic variant. Then torch warns, and the card names the device.
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -6,14 +6,14 @@
 
     loss   = sum_i v_i CE(f(x_i), y_i) / sum_i v_i,    v_i = class weight * group weight
     class  : n / (classes * its images)
-    group  : images of its class / (groups of the class * images of its group), so that all groups count alike
+    group  : images of its class / (groups of the class * images of its group), so that all groups have equal weight
     mixup  : x = s x_i + (1 - s) x_j,  loss = s loss_i + (1 - s) loss_j,
              one s ~ Beta(a, a) and one pairing per batch                                                 [zhang2018mixup]
 
 Groups of layers are timm's own: the coarse ones (stem, stages) for freezing, the fine ones (blocks) for the decay. Frozen
 layers run in eval mode (fixed batch-norm statistics, no dropout). A dropout that is a direct child of the network (a
-ViT's `pos_drop`) is in no layer and stays active. The average covers weights and batch-norm statistics alike; its decay
-starts low, so that the random initial weights are soon forgotten.
+ViT's `pos_drop`) belongs to no layer and stays active. The average includes weights and batch-norm statistics; its decay
+starts low, so that the random initial weights lose their influence soon.
 
 A batch computed in pieces has the loss of the complete batch: each piece is weighted by its share of sum v.
 """
@@ -52,7 +52,7 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 def build_optimizer(classifier: Classifier, recipe: Recipe, device: torch.device) -> AdamW:
     """Build AdamW over the parameters that are not frozen.
 
-    Biases and the scales of normalisations have no weight decay: pulling them to zero makes no simpler model.
+    Biases and the scales of normalisations have no weight decay, because smaller values make no simpler model.
     """
     trained = [p for p in classifier.parameters() if p.requires_grad]
     groups = [
@@ -100,9 +100,9 @@ def _first_layer_groups(classifier: Classifier, count: int) -> set[str]:
     before_head = max(group_of.values(), default=0)
     if count > before_head:
         raise ModelUnusable(
-            problem=f"recipe.freeze: {count}, and {classifier.spec.timm} has {before_head} groups of layers before its head.",
-            reason="With all of them still, and the head too, nothing would be learnt.",
-            fix=f"Freeze at most {before_head}, or say `freeze: backbone`.",
+            problem=f"recipe.freeze is {count}, but {classifier.spec.timm} has {before_head} groups of layers before its head.",
+            reason="Only groups before the head can be frozen: a network without trainable layers learns nothing.",
+            fix=f"Set `freeze` to at most {before_head}, or to `backbone`.",
         )
     return {name for name, group in group_of.items() if group < count}
 
@@ -135,7 +135,7 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Load moments, each in the memory layout of its parameter: another layout may round otherwise."""
+    """Load moments, each in the memory layout of its parameter, because another layout may round differently."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state_dict = optimizer.state_dict()
     for key, value in state.items():
@@ -176,7 +176,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Mixup:
-    """The mixup of one batch: image i keeps `share` of itself and takes the rest from image `partner[i]`."""
+    """The mixup of one batch: image i keeps `share` of itself and receives the rest from image `partner[i]`."""
 
     partner: Tensor  # (n,) places in the batch
     share: float
@@ -201,8 +201,8 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
     if (counts == 0).any():
         raise ModelUnusable(
             problem=f"class number {int((counts == 0).nonzero()[0])} has no training image.",
-            reason="A class that is never seen cannot be learnt, and its weight would be infinite.",
-            fix="Split again with a larger training part, or leave the class out of the dataset.",
+            reason="A class without training images cannot be learnt, and its weight would be infinite.",
+            fix="Set a larger training part in the study's split, or remove the class from the dataset.",
         )
     return len(labels) / (classes * counts.float())
 
@@ -210,7 +210,7 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 def limit_images_per_group(index: Tensor, labels: Tensor, groups: Tensor | None, limit: int | None) -> Tensor:
     """Return at most `limit` of the images in `index` of every group and class.
 
-    They are evenly spaced from the first to the last image; with a limit of 1 it is the middle one.
+    They are evenly spaced from the first to the last image; with a limit of 1, the middle one.
     """
     if groups is None or limit is None:
         return index
@@ -223,7 +223,7 @@ def limit_images_per_group(index: Tensor, labels: Tensor, groups: Tensor | None,
 
 
 def group_weights(index: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-    """Return weights (n,) of all images: within a class every group weighs the same in total, and the mean is 1."""
+    """Return weights (n,) of all images: within a class every group has the same total weight, and the mean is 1."""
     codes, classes = _group_class_codes(index, labels, groups), labels[index]
     sizes = torch.bincount(codes).float()
     n_groups = torch.zeros(int(classes.max()) + 1)  # of each class

@@ -1,12 +1,12 @@
 """Train one model of a study from its settings, and write its card, its history and its TensorBoard log.
 
-With a recipe the network is probed (does its layer yield maps at all?) and trained. Without a recipe its weights are
-taken as they are, so every tensor must be in the file. Its head may then have outputs of its own, and a class map says
-which outputs belong to which class.
+With a recipe the network is probed (does its layer yield maps?) and trained. Without a recipe its weights are used
+unchanged, so every tensor must be in the file. Its head may then have outputs of its own, and a class map assigns outputs
+to classes.
 
-TensorBoard gets one scalar per column of the history, if the study enables it. The package is no dependency: it is
-imported when the first epoch is written, and a study that enables it where it is not installed is refused early. A
-resumed training overwrites the events that came after its state. A training that another process has taken over writes no more.
+If the study enables TensorBoard, it receives one scalar per column of the history. The package is optional: it is imported
+when the first epoch is written, and a study that enables it without the package is refused early. A resumed training
+overwrites the events after its state. After another process has taken a training over, this one writes nothing.
 """
 
 import csv
@@ -37,10 +37,10 @@ from gradfaith.storage.hdf5 import ImageStore
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """How a training uses the machine; nothing here changes the weights."""
+    """The machine settings of a training; they do not change the weights."""
 
     image_storage: str = "auto"  # or device, or stream
-    memory_limit: int | None = None  # bytes that the job may take
+    memory_limit: int | None = None  # bytes that the job may use
     tensorboard_folder: Path | None = None
 
 
@@ -56,17 +56,17 @@ def train_model(
     machine: MachineSettings = MachineSettings(),
     keeper: CheckpointKeeper | None = None,
 ) -> TrainedClassifier:
-    """Train one model, or take its weights as they are if the settings have no recipe.
+    """Train one model, or use its weights unchanged if the settings have no recipe.
 
     Args:
         table: one row per image with the columns image_id, label, group and part.
-        probe: raises if a method has no map for the network.
-        weights: a file of pretrained weights; without it the initial weights are random.
+        probe: raises an error if a method has no map for the network.
+        weights: a file of pretrained weights; without it, initial weights are random.
         keeper: saves and loads the checkpoints of this training.
     """
     spec = _classifier_spec(settings, images)
     if settings.class_map:
-        assert weights is not None  # the study refuses a class map where a network is trained
+        assert weights is not None  # the study refuses a class map for a trained network
         spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
     probe(build_classifier(spec, seed=seed).to(device))  # a network only for the probe: training builds its own
     if settings.recipe is None:
@@ -90,7 +90,7 @@ def train_model(
 def training_identity(
     settings: TrainSettings, images: ImageStore, table: pd.DataFrame, *, seed: int, weights: Path | None
 ) -> dict[str, Any]:
-    """Return all that decides the weights; a training resumes only from a state with the same identity."""
+    """Return everything that decides the weights; a training resumes only from a state with the same identity."""
     split = table[["image_id", "label", "group", "part"]].to_csv(index=False)
     return {
         "spec": _classifier_spec(settings, images).to_json(),
@@ -99,7 +99,7 @@ def training_identity(
         "images": images.digest,
         "split": hashlib.sha256(split.encode()).hexdigest(),
         "weights": weight_file.checked_sha256(weights) if weights else "",
-        "classes": list(settings.classes),  # in the order that numbers the labels
+        "classes": list(settings.classes),  # in the order of the label numbers
     }
 
 
@@ -121,7 +121,7 @@ def model_card(
         "best_epoch": trained.best_epoch,
         "parameters": parameters,
         "images_digest": images.digest,
-        "image": images.stamp,  # how files became pixels: an external evaluation must do the same
+        "image": images.stamp,  # the conversion of files to pixels: an external evaluation must use the same
         "device": devices.device_name(next(trained.classifier.parameters()).device),
         "threads": settings.recipe.threads if settings.recipe else None,
         "started_from": {"file": str(weights), "sha256": weight_file.checked_sha256(weights)} if weights else None,
@@ -129,7 +129,7 @@ def model_card(
 
 
 def write_history(path: str, trained: TrainedClassifier, *, confirm: Callable[[], object] = lambda: None) -> None:
-    """Write history.csv, one line per epoch; a model taken as it is has none. `confirm`: as in checkpoint.save."""
+    """Write history.csv, one line per epoch; a model without training has none. `confirm`: as in checkpoint.save."""
     confirm()
     fields = list(EpochRow.__dataclass_fields__)
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
@@ -153,7 +153,7 @@ def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierS
 
 
 def save_training(output: Any, trained: TrainedClassifier, card: Mapping[str, Any], keeper: CheckpointKeeper) -> None:
-    """Write history, weights and card, and drop all states but the last; `output`: the rule's, weights and history."""
+    """Write history, weights and card, and drop all states but the last; `output`: the rule's output files."""
     write_history(output.history, trained, confirm=keeper.confirm_lock)
     checkpoint.save(Path(output.weights).parent, trained.classifier, card, confirm=keeper.confirm_lock)
     keeper.drop_all_but_last_state()
@@ -169,13 +169,13 @@ def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
             raise
         raise OutOfMemory(
             problem=f"training ran out of memory on {devices.device_name(device)}: {str(error).partition(chr(10))[0]}",
-            reason="Network, optimiser and the passes of a batch must fit, and the images where they are kept on the device.",
-            fix="Raise training.accumulate (the same batch in more pieces), lower training.batch, or say `compute.images: stream`.",
+            reason="The network, the optimiser, the passes of a batch and, with `images: device`, all images must fit into memory.",
+            fix="Set a larger training.accumulate (more pieces per batch), a smaller training.batch, or `compute.images: stream`.",
         ) from error
 
 
 def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassifier:
-    """Take the weights of a file as they are, head included."""
+    """Use the weights of a file unchanged, including the head."""
     assert weights is not None  # the study refuses `training: none` without weights
     classifier = build_classifier(spec, seed=0)
     try:
@@ -183,12 +183,12 @@ def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassi
     except (
         ModelUnusable,
         RuntimeError,
-    ) as error:  # torch lists every surplus or missing key, and every other shape
+    ) as error:  # torch lists every surplus or missing key, and every different shape
         cause = error.problem if isinstance(error, ModelUnusable) else str(error)
         raise ModelUnusable(
-            problem=f"{weights} is no classifier of {spec.classes} classes for {spec.timm}: {cause}",
-            reason="With `training: none` every tensor is taken from the file, the head among them.",
-            fix="Give the weights of a network of this architecture and number of classes.",
+            problem=f"{weights} is not a classifier of {spec.classes} classes for {spec.timm}: {cause}",
+            reason="With `training: none`, the file must contain every tensor, including the head.",
+            fix="Set `weights` to a file of this architecture with this number of classes.",
         ) from error
     return TrainedClassifier(classifier.eval(), (), 0)
 

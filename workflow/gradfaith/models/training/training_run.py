@@ -1,7 +1,7 @@
-"""Hold the state of one training: all that the next step depends on, how a step works, and how to save and restore it.
+"""Define the state of one training: everything that the next step depends on, one step, and saving and restoring it.
 
 Everything random within an epoch has its own stream, named by (seed, purpose, epoch): order, augmentation, and the global
-stream that dropout and drop-path read. A state in mid-epoch contains the last two streams; the order is drawn again.
+stream that dropout and drop-path use. A state within an epoch contains the last two streams; the order is drawn again.
 """
 
 import copy
@@ -41,13 +41,13 @@ class EpochRow:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What the best epoch has the largest of."""
+        """Return the sort key of the best epoch; larger is better."""
         return self.val_balanced_accuracy, -self.val_loss
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All images of a study, the numbers of those for training and validation, and their weights in the loss."""
+    """All images of a study, the image numbers for training and validation, and their weights in the loss."""
 
     images: ImageSource
     train: Tensor  # image numbers, on the CPU
@@ -94,13 +94,13 @@ class TrainingRun:
 
     @property
     def seconds(self) -> float:
-        """Time that this epoch took so far, in all processes that worked on it."""
+        """The seconds of this epoch so far, over all processes that worked on it."""
         return self._seconds_before + time.perf_counter() - self._started
 
     def remaining_batches(self) -> list[Tensor]:
         """Return the image numbers of the epoch's remaining batches.
 
-        Every epoch has a new order. The batches are of nearly equal size: one of a single image would upset batch norms.
+        Every epoch has a new order. Batches have nearly equal sizes, because batch norms fail on a single image.
         """
         order = Generator().manual_seed(rng.seed(self.seed, "order", self.epoch))
         index = self.data.train
@@ -112,7 +112,9 @@ class TrainingRun:
         for module in self.frozen_modules:
             module.eval()
         if self.step == 0:
-            torch.manual_seed(rng.seed(self.seed, "dropout", self.epoch))  # forked: the caller's stream is restored
+            torch.manual_seed(
+                rng.seed(self.seed, "dropout", self.epoch)
+            )  # forked, so that the caller's stream is restored
             self._augmentation.manual_seed(rng.seed(self.seed, "augmentation", self.epoch))
             self.loss_sum.zero_()
             self._seconds_before, self._started = 0.0, time.perf_counter()
@@ -126,7 +128,7 @@ class TrainingRun:
         )
 
     def train_step(self, index: Tensor, pixels: Tensor) -> None:  # (n,), (n, c, h, w) uint8
-        """Do one optimiser step on one batch, in as many pieces as the recipe says."""
+        """Do one optimiser step on one batch, in the number of pieces that the recipe sets."""
         recipe, batch = self.recipe, index.to(self.device)
         optimiser.set_learning_rate(self.optimizer, self.learning_rate)
         images = augment(pixels.float() / 255, recipe, self._augmentation)
@@ -165,7 +167,7 @@ class TrainingRun:
         self.step = 0
 
     def state(self) -> TrainingState:
-        """Return all that the next step depends on, on the CPU."""
+        """Return everything that the next step depends on, on the CPU."""
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.classifier.state_dict(),
             "kept": self.best_weights if self.best_epoch else {},
@@ -191,7 +193,7 @@ class TrainingRun:
         return TrainingState({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, notes)
 
     def restore(self, state: TrainingState) -> None:
-        """Set this run to where the state was made."""
+        """Restore this run from a state."""
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in state.tensors.items():
             part, _, name = key.partition(":")
@@ -227,7 +229,7 @@ def _batch_pieces(batch_size: int, pieces: int) -> Iterator[slice]:
 
 
 def _software_and_device(device: torch.device) -> dict[str, str]:
-    """Return what may change the last bits of a training, as a state records it."""
+    """Return the software and device that may change the last bits of a training, for the state."""
     return {
         "device": device.type,
         "processor": devices.device_name(device),
@@ -237,12 +239,12 @@ def _software_and_device(device: torch.device) -> dict[str, str]:
 
 
 def _log_differences(notes: Mapping[str, Any], device: torch.device) -> None:
-    """Log if a state was made on another device or by other versions: then weights may differ in their last bits."""
+    """Log if a state was made on another device or with other versions: weights may then differ in their last bits."""
     here = _software_and_device(device)
     if differing := [f"{key} {notes[key]}, here {here[key]}" for key in here if notes.get(key, here[key]) != here[key]]:
         print(  # noqa: T201 - a job's standard output is its log
-            f"the state was made elsewhere ({'; '.join(differing)}): the weights may differ in their last bits from those "
-            "of a training that stayed where it was",
+            f"the state was made in another environment ({'; '.join(differing)}): the last bits of the weights may differ "
+            "from an uninterrupted training in one environment",
             flush=True,
         )
 
@@ -258,7 +260,7 @@ def _device_stream(device: torch.device) -> dict[str, Tensor]:
 
 
 def _set_device_stream(device: torch.device, state: Tensor | None, fallback_seed: int) -> None:
-    """Restore the device's random stream; seed it if the state was made on another kind of device and has none."""
+    """Restore the device's random stream; seed it if the state comes from another kind of device and has none."""
     if device.type == "cuda":
         torch.cuda.manual_seed(fallback_seed) if state is None else torch.cuda.set_rng_state(state, device)
     elif device.type == "mps":
