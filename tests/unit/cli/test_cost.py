@@ -10,8 +10,9 @@ from gradfaith.cli.cost.forecast import PlannedJob, RuleForecast
 from gradfaith.runtime.job_record import JobRecord, JobWork
 
 START_UP = 5.0
-TRAIN = JobWork(units=100, amount=1, network="resnet", side=64)
-OTHER_TRAIN = replace(TRAIN, network="vit")
+TRAIN = JobWork(units=100, amount=1, network="resnet", side=64, parameters=1_000_000)
+OTHER_TRAIN = replace(TRAIN, network="vit", parameters=3_000_000)
+LARGE_TRAIN = replace(TRAIN, network="vit_large", parameters=100_000_000)
 EXPLAIN = JobWork(units=50, amount=200, network="resnet", side=64, kind="cams")
 
 
@@ -38,15 +39,47 @@ def test_a_job_is_forecast_by_its_work() -> None:
         job("train", OTHER_TRAIN),
         job("train", OTHER_TRAIN),
     ]
-    assert line(planned, []).hours is None
+    assert (line(planned, []).hours, line(planned, []).jobs_without_hours) == (0, 3)
     found = line(planned, [record("train", TRAIN, 36)])
-    assert (found.jobs, found.left, found.basis) == (4, 3, "1 record, other networks")
+    assert (found.jobs, found.left, found.basis) == (4, 3, "1 record, similar networks")
     assert found.hours == pytest.approx(3 * (START_UP + 36) / 3600)
-    assert found.hours_from_other_networks == pytest.approx(2 * (START_UP + 36) / 3600)
-    assert (found.memory, found.bytes_to_come, found.jobs_without_size) == (640.5, 3000, 2)  # of its own network
+    assert found.hours_from_similar_networks == pytest.approx(2 * (START_UP + 36) / 3600)
+    assert found.memory == 640.5
+    assert found.bytes_to_come == 3000 + 2 * 9000  # weights grow with the parameters
     found = line(planned, [record("train", TRAIN, 36), record("train", OTHER_TRAIN, 72)])
     assert (found.left, found.basis) == (3, "2 records, same cells")
     assert found.hours == pytest.approx((3 * START_UP + 36 + 2 * 72) / 3600)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        LARGE_TRAIN,  # a hundred times the parameters
+        replace(OTHER_TRAIN, parameters=4_000_001),
+        replace(OTHER_TRAIN, parameters=0),  # not known
+        replace(TRAIN, side=129),  # more than four times the pixels
+        replace(TRAIN, side=31),
+    ],
+)
+def test_a_network_or_an_image_of_another_magnitude_is_unknown(other: JobWork) -> None:
+    found = line([job("train", other)], [record("train", TRAIN, 36)])
+    assert (found.hours, found.jobs_without_hours, found.jobs_without_size) == (0, 1, 1)
+    assert found.basis == "1 record, none comparable"
+    text = said([job("train", other), job("train", TRAIN)], [record("train", TRAIN, 3595)])
+    assert "unknown for 1 of 2 jobs, for the others 1.00 hours of jobs" in text
+    assert "unknown: train. No finished job of these rules is of the same network" in text
+    assert text.splitlines()[1].split()[4:8] == ["1.00", "(1", "of", "2)"]
+    assert line([job("train", replace(TRAIN, side=128))], [record("train", TRAIN, 36)]).jobs_without_hours == 0
+
+
+def test_maps_of_another_network_have_no_known_size() -> None:
+    similar = replace(EXPLAIN, network="vit", parameters=3_000_000)
+    known = replace(EXPLAIN, parameters=1_000_000)
+    found = line([job("explain", similar)], [record("explain", known, 10)], "explain")
+    assert (found.jobs_without_hours, found.jobs_without_size) == (0, 1)
+    weights = JobWork(1, 1, network="resnet50")
+    found = line([job("weights", replace(weights, network="vit"))], [record("weights", weights, 10)], "weights")
+    assert (found.jobs_without_hours, found.jobs_without_size) == (1, 1)
 
 
 def test_a_record_of_other_work_is_scaled_and_its_start_up_is_not() -> None:
@@ -57,7 +90,7 @@ def test_a_record_of_other_work_is_scaled_and_its_start_up_is_not() -> None:
 def test_larger_images_cost_by_their_pixels() -> None:
     larger = replace(EXPLAIN, units=4 * EXPLAIN.units, amount=4 * EXPLAIN.amount, side=128)
     found = line([job("explain", larger)], [record("explain", EXPLAIN, 10)], "explain")
-    assert (found.basis, found.hours_from_other_networks) == ("1 record, other image sizes", 0)
+    assert (found.basis, found.hours_from_similar_networks) == ("1 record, other image sizes", 0)
     assert found.hours == pytest.approx((START_UP + 4 * 10) / 3600)
     assert found.bytes_to_come == 4 * 3000
 
@@ -94,17 +127,18 @@ def test_figures_are_one_line_and_stand_where_the_last_of_them_is() -> None:
 
 
 def test_a_record_without_work_gives_no_rate() -> None:
-    assert line([job("train", TRAIN)], [record("train", replace(TRAIN, units=0), 7)]).hours is None
+    assert line([job("train", TRAIN)], [record("train", replace(TRAIN, units=0), 7)]).jobs_without_hours == 1
 
 
 def test_what_is_not_known_is_in_no_sum_and_is_said() -> None:
     planned = [job("train", TRAIN), job("train", OTHER_TRAIN), job("explain", EXPLAIN)]
     text = said(planned, [])
-    assert "not known for 3 of 3 jobs, for the others 0.00 hours of jobs" in text
-    assert "storage: 0 B there, not known for 3 of 3 jobs" in text
+    assert "unknown for 3 of 3 jobs, for the others 0.00 hours of jobs" in text
+    assert "disk: 0 B used, unknown for 3 of 3 jobs" in text
     assert "3 jobs, 0 done, 3 left" in text
+    assert text.splitlines()[1].split()[4] == "unknown"
     text = said(planned, [record("train", TRAIN, 3595)])
-    assert "not known for 1 of 3 jobs, for the others 2.00 hours" in text
-    assert "1.00 of these hours are from other networks" in text
-    assert "no record to predict from: explain" in text
+    assert "unknown for 1 of 3 jobs, for the others 2.00 hours" in text
+    assert "1.00 of these hours are from similar networks: parameters and pixels within a factor of 4" in text
+    assert "unknown: explain. " in text
     assert forecast.format_forecast([], ["nothing known"]) == "note: nothing known\n"

@@ -172,7 +172,7 @@ def test_a_full_disk_is_seen(place: Path, monkeypatch: pytest.MonkeyPatch, free:
 
 def line(rule: str, left: int, coming: float | None) -> forecast.RuleForecast:
     unsized = left if coming is None else 0
-    return forecast.RuleForecast(rule, 4, left, None, 0, False, "", 0, coming or 0, unsized, 0, "")
+    return forecast.RuleForecast(rule, 4, left, 0, left, 0, False, "", 0, coming or 0, unsized, 0, "")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from gradfaith.runtime.job_record import read_records
 
 REFRESH_SECONDS = 5.0  # seconds between two readings of the records
 LOG_TAIL = 4096  # bytes of a training's log in which its last epoch is looked for
+TARGET = "all"  # the rule that makes nothing
 EPOCH = re.compile(rb" epoch (\d+): ")
 
 
@@ -63,7 +64,7 @@ class JobSeconds:
 
 
 @dataclass(frozen=True)
-class RunningJob:
+class ActiveJob:
     """A job that Snakemake has started or submitted."""
 
     rule: str
@@ -82,7 +83,7 @@ class RunProgress:
     total: int = 0
     done: int = 0
     most_at_once: int = 1
-    running: dict[int, RunningJob] = field(default_factory=dict)
+    running: dict[int, ActiveJob] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     waiting: Counter[str] = field(default_factory=Counter)  # jobs of each rule that have not ended
     started: float = field(default_factory=time.monotonic)
@@ -93,7 +94,8 @@ class RunProgress:
     def receive(self, event: Mapping[str, Any]) -> list[str]:
         """Take in an event, and return the lines that it is worth."""
         if "total" in event:
-            self.total, self.done, self.waiting = event["total"], 0, Counter(event["rules"])
+            self.waiting = Counter({rule: count for rule, count in event["rules"].items() if rule != TARGET})
+            self.total, self.done = self.waiting.total(), 0
             return [f"{self.total} jobs to run"]
         if "job" in event:
             self._start(event["job"])
@@ -111,16 +113,26 @@ class RunProgress:
         parts = [f"{len(self.failed)} failed"] if self.failed else []
         parts += [self._describe_time_left() if self.total else "Snakemake plans the jobs"]
         jobs = [self._describe(job) for job in self.running.values() if job.makes_files]
-        shown = [", ".join(jobs[:count] + ([f"{len(jobs) - count} more"] if count < len(jobs) else []))
-                 for count in range(len(jobs), 0, -1)]  # fmt: skip
-        texts = [" | ".join([*parts, text]) for text in shown] or [" | ".join(parts)]
+        whole = [
+            jobs[:count] + [f"{len(jobs) - count} more"] * (count < len(jobs)) for count in range(len(jobs), 0, -1)
+        ]
+        texts = [" | ".join([*parts, ", ".join(one)]) for one in (*whole, self._count_by_rule()) if one] or [
+            " | ".join(parts)
+        ]
         return next((text for text in texts if not columns or len(text) <= columns), texts[-1])
+
+    def _count_by_rule(self) -> list[str]:
+        """Return how many jobs of each rule run, and the last epoch that every training has reached."""
+        jobs = [job for job in self.running.values() if job.makes_files]
+        epochs = [read_epoch(job.log) for job in jobs if job.rule == "train" and job.log]
+        counted = [f"{count} {rule}" for rule, count in Counter(job.rule for job in jobs).items()]
+        return counted + ([f"epoch {min(epochs)}/{planned_epochs(self.plan)}"] if epochs else [])
 
     def time_left(self) -> tuple[float, list[str]]:
         """Return the seconds that the rest will take, and the rules of which no finished job tells."""
         seconds, unknown = 0.0, []
         for rule, count in self.waiting.items():
-            each = self.seconds.of(rule) if rule != "all" else 0.0
+            each = self.seconds.of(rule)
             if each is None:
                 unknown.append(rule)
                 continue
@@ -133,21 +145,21 @@ class RunProgress:
         label = " ".join([job["rule_name"], describe_wildcards(job["wildcards"])]).rstrip()
         log = self.root / job["log"][0] if job["log"] else None
         self.failed.pop(job["jobid"], None)  # another attempt
-        self.running[job["jobid"]] = RunningJob(
+        self.running[job["jobid"]] = ActiveJob(
             job["rule_name"], label, log, time.monotonic(), makes_files=bool(job["output"])
         )
         self.most_at_once = max(self.most_at_once, sum(one.makes_files for one in self.running.values()))
 
     def _finish(self, jobid: int) -> list[str]:
-        self.done += 1
         job = self.running.pop(jobid, None)
-        if job is None:
+        if job is None or job.rule == TARGET:
             return []
+        self.done += 1
         self.waiting -= Counter([job.rule])  # removes what falls to 0
         self.seconds.refresh()
         width = len(str(self.total))
         line = f"{self.done:>{width}}/{self.total}  {format_seconds(time.monotonic() - job.started):>11}  {job.label}"
-        return [line] if job.makes_files else []
+        return [line]
 
     def _fail(self, jobid: int) -> list[str]:
         job = self.running.pop(jobid, None)
@@ -155,7 +167,7 @@ class RunProgress:
         after = f" after {format_seconds(time.monotonic() - job.started)}" if job else ""
         return [f"FAILED{after}: {self.failed[jobid]}"]
 
-    def _describe(self, job: RunningJob) -> str:
+    def _describe(self, job: ActiveJob) -> str:
         epoch = read_epoch(job.log) if job.rule == "train" and job.log else 0
         return f"{job.label}, epoch {epoch}/{planned_epochs(self.plan)}" if epoch else job.label
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ from gradfaith.dag.plan import Plan
 from gradfaith.reporting.escaping import one_line
 
 REDRAW_SECONDS, STATUS_SECONDS, DRAIN_SECONDS = 0.5, 60.0, 2.0
-BAR_CHARACTERS = 10
+BAR_CHARACTERS, SHORT_BAR, NARROW = 10, 4, 80
 FORWARDED = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
 NO_RUN = {"-n", "--dry-run", "--dryrun", "--report", "--lint", "--unlock", "--summary", "--help", "--version"}
 MAX_TABLE_LINES = 40  # of one table in the summary
@@ -70,18 +71,22 @@ class BarDisplay:
     """Lines above one status line that is redrawn, as wide as the terminal is at the moment."""
 
     def __init__(self) -> None:
-        form = f"{{n_fmt}}/{{total_fmt}} |{{bar:{BAR_CHARACTERS}}}| {{desc}}"
-        self._bar = tqdm(total=0, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False, mininterval=0)
+        self._bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, leave=False, mininterval=0)
 
     def line(self, text: str) -> None:
         self._bar.write(text, file=sys.stderr)
 
     def status(self, progress: RunProgress) -> None:
-        self._bar.total, self._bar.n = progress.total, progress.done
-        taken = (
-            2 * len(str(progress.total)) + len("/ || ") + BAR_CHARACTERS + 1
-        )  # the terminal's last column stays free
-        self._bar.set_description_str(progress.status(max(_columns(sys.stderr) - taken, 1)), refresh=False)
+        columns = _columns(sys.stderr) - 1  # in the last column some terminals begin a line
+        head = f"{progress.done}/{progress.total} |"
+        bar = SHORT_BAR if columns < NARROW else BAR_CHARACTERS
+        self._bar.total, self._bar.n, self._bar.bar_format = (
+            progress.total,
+            progress.done,
+            f"{head}{{bar:{bar}}}| {{desc}}",
+        )
+        text = progress.status(columns - len(head) - bar - len("| "))
+        self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
     def close(self) -> None:
@@ -100,7 +105,7 @@ class RunRequest:
 
 def run_study(request: RunRequest) -> int:
     """Run a study, print its summary if it is complete, and return Snakemake's exit code."""
-    arguments = ["--configfile", str(request.study_file), *request.arguments]
+    arguments = [f"--configfile={request.study_file}", *request.arguments]  # with "=" it takes no target after it
     if NO_RUN & {word.partition("=")[0] for word in arguments}:  # nothing to follow
         return subprocess.run(
             [snakemake_process.find_executable(), *arguments], cwd=request.root, check=False
@@ -181,7 +186,9 @@ def _describe_end(request: RunRequest, progress: RunProgress, code: int) -> Iter
         if progress.failed:
             yield f"Failed: {'; '.join(progress.failed.values())}."
             yield f"Logs: results/{request.plan.study.study}/logs/"
-        yield f"What is finished stays. `gradfaith run {request.plan.study.study}` continues."
+        file = request.study_file
+        shown = file.relative_to(request.root) if file.is_relative_to(request.root) else file
+        yield f"What is finished stays. `gradfaith run {shown}` continues."
         return
     yield f"{progress.done} jobs in {took}." if progress.total else "Nothing to do: all results are up to date."
     tables = [Path(paths.table(table, "md")) for table in request.plan.tables]
@@ -214,7 +221,7 @@ def format_markdown(file: Path, columns: int, name: Path) -> list[str]:
         lines += _fit_table([row for row in rows if not set("".join(row)) <= set("-: ")], columns)
         rows = []
         if text or (lines and lines[-1]):
-            lines.append(text.lstrip("# "))
+            lines += textwrap.wrap(text.lstrip("# "), columns) or [""]
     if len(lines) > MAX_TABLE_LINES:
         lines = [*lines[:MAX_TABLE_LINES], f"... {len(lines) - MAX_TABLE_LINES} more lines in {name}"]
     return [one_line(line) for line in lines]
@@ -225,7 +232,8 @@ def _fit_table(rows: list[list[str]], columns: int) -> list[str]:
         return []
     lines = format_table(rows)
     if max(map(len, lines)) > columns:
-        lines = format_table([[INTERVAL.sub("", cell) for cell in row] for row in rows])
+        short = format_table([[INTERVAL.sub("", cell) for cell in row] for row in rows])
+        lines = [*short, *(["(too wide here for its intervals)"] if short != lines else [])]
     return [line if len(line) <= columns else f"{line[: columns - 3]}..." for line in lines]
 
 
