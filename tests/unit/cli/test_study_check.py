@@ -62,8 +62,8 @@ def test_a_sound_study_is_described(home: Path) -> None:
     assert rows["raw folder"] == "raw: 30 files"
     assert rows["class healthy"] == "10 images, 5 patients, none with evidence"
     assert rows["class ill"] == "10 images, 5 patients, 10 with evidence (mask)"
-    assert rows["patients"] == "10 patients"
-    assert rows["images"] == "20 of 20 decoded as a sample: 30 x 20 pixels"
+    assert rows["patients"] == r"10 patients, by groups.pattern ^(?P<patient>p\d+)"
+    assert rows["images"] == "20 png; 20 of 20 decoded as a sample: 30 x 20 pixels"
     assert rows["split"] == "by group: 12 train, 4 val, 4 test images"
     assert rows["network small"].startswith("test_resnet.r160_in1k, 0.4 million weights, layer layer4; 8 of 8 methods")
 

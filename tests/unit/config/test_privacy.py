@@ -35,6 +35,7 @@ def test_a_private_dataset_is_planned_and_its_privacy_is_among_the_params(tiny: 
         ({"files": "release.tsv"}, "files: it compares the files with a release by their names"),
         ({"groups": {"cues": ["order"]}}, "groups.cues: order is read off the numbers in names"),
         ({"groups": {"cues": ["couch"], "must_links": "links.tsv"}}, "groups.must_links: it names pairs of files"),
+        ({"options": {"masks": "elsewhere"}}, "options.masks: errors would show the names in that folder"),
         ({"raw": None, "sources": [{"local": "zip"}]}, "sources: the record of what is fetched names every file"),
     ],
 )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gradfaith.data.decode import decode, decode_mask
 from gradfaith.data.readers import folder
-from gradfaith.errors import LossyMask, MaskSizeMismatch
+from gradfaith.errors import DatasetInvalid, LossyMask, MaskSizeMismatch
 
 NOISE = np.random.default_rng(0).integers(1, 255, (12, 16), dtype=np.uint8)
 
@@ -59,6 +59,23 @@ def test_a_jpeg_would_widen_the_evidence_so_it_is_refused(tmp_path: Path, name: 
 @pytest.mark.parametrize("how", [{"compression": "raw"}, {"compression": "tiff_lzw"}])
 def test_a_lossless_tiff_is_a_mask(tmp_path: Path, how: dict[str, object]) -> None:
     assert decode_mask(square(tmp_path / "mask.tif", **how), tmp_path / "i.png", (40, 40)).sum() == 13 * 13
+
+
+def test_masks_may_lie_elsewhere_and_move_without_new_names(tmp_path: Path) -> None:
+    for name in ("raw/ill/a.png", "raw/well/b.png", "one/ill/a.png"):
+        square(tmp_path / name)
+    raw, found = tmp_path / "raw", []
+    for place in ("one", "other"):
+        options = folder.Options(one_image_per_patient=True, masks=str(tmp_path / place))
+        record = next(iter(folder.index(raw, options)))
+        assert folder.read(raw, options, record, None).masks["evidence"].sum() == 13 * 13
+        files = folder.files(raw, options)
+        assert files["masks/ill/a.png"] == tmp_path / place / "ill/a.png"
+        found.append((record, list(files)))
+        (tmp_path / "one").rename(tmp_path / "other") if place == "one" else None
+    assert found[0] == found[1]
+    with pytest.raises(DatasetInvalid, match=r"the folder of masks .* is not there"):
+        folder.files(raw, folder.Options(masks=str(tmp_path / "one")))
 
 
 def test_a_folder_s_jpeg_masks_are_refused_though_its_jpeg_images_are_read(tmp_path: Path) -> None:

@@ -104,11 +104,13 @@ def _check_data(dataset: Dataset, plan: Plan | None, findings: StudyFindings) ->
         findings.rows.append(("raw folder", f"{where}: {summary.files} files" if dataset.raw else where))
         for name in dict.fromkeys([*dataset.classes, *table["label"]]):
             findings.rows.append((f"class {name}", _describe_class(summary, name)))
-        patients = f"{table['group'].nunique()} patients" if table["group"].all() else _unknown_patients(infers)
+        by = f", by groups.pattern {dataset.patient_pattern}" if dataset.patient_pattern else ""
+        known = f"{table['group'].nunique()} patients{by}"
+        patients = known if table["group"].all() else _unknown_patients(infers)
         findings.rows.append(("patients", patients))
-        findings.rows.append(
-            ("images", f"{summary.decoded} of {len(table)} decoded as a sample: {summary.sizes} pixels")
-        )
+        types = f"{summary.types}; " if summary.types else ""
+        decoded = f"{types}{summary.decoded} of {len(table)} decoded as a sample: {summary.sizes} pixels"
+        findings.rows.append(("images", decoded))
         findings.add(*summary.problems)
         if plan is not None and table["group"].all() and set(table["label"]) == set(dataset.classes):
             _check_split(plan, summary, findings)

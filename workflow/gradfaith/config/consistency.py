@@ -41,6 +41,7 @@ def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
     by_name = {
         "sources": (bool(dataset.sources), "the record of what is fetched names every file"),
         "files": (bool(dataset.files), "it compares the files with a release by their names"),
+        "options.masks": (bool(dataset.options.get("masks")), "errors would show the names in that folder"),
         "groups.must_links": (bool(inferred and inferred.must_links), "it names pairs of files"),
         "groups.cues": (
             bool(inferred and "order" in inferred.cues),

@@ -6,8 +6,10 @@ thrown away, so that no name is shown and no key is made.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,6 +32,7 @@ class RawSummary:
     files: int  # 0: the images are computed
     decoded: int
     sizes: str  # of the decoded images
+    types: str  # of the image files, with their numbers
     problems: list[GradFaithError] = field(default_factory=list)
 
 
@@ -58,7 +61,14 @@ def summarise_raw(
         except GradFaithError as error:
             problems.append(error)
     sizes, unread = _decode_sample(raw, records)
-    return RawSummary(table, len(files), len(sizes), _describe_sizes(sizes), [*problems, *unread])
+    types = Counter(path.suffix.lower().removeprefix(".") for path in _image_files(files, records))
+    listed = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
+    return RawSummary(table, len(files), len(sizes), _describe_sizes(sizes), listed, [*problems, *unread])
+
+
+def _image_files(files: Mapping[str, Path], records: Sequence[Record]) -> list[Path]:
+    """Return the files of the images, which have suffixes in a private dataset too; none for one that is computed."""
+    return [files[record.file] for record in records if record.file in files]
 
 
 def _open_without_key(settings: DataSettings, folder: str | None) -> RawData:

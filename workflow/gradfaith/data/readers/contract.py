@@ -54,6 +54,7 @@ NOTE_SUFFIXES = {
     ".db",
 }  # files beside images that are no images
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 DIGITS = re.compile(r"([0-9]+)")
 # Characters without a shape that Unicode does not count among its format characters: joiners, fillers, variation selectors.
 SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
@@ -118,6 +119,28 @@ def _table_lines(table: Path, rows: Iterator[list[str]], columns: Sequence[str],
                 "Mend the line; a cell with a comma in it needs quotation marks around it.",
             )  # fmt: skip
         yield TableLine(number, tuple(cells))
+
+
+def check_class_depth(root: Path, found: list[str]) -> None:
+    """Raise where the class folders lie one level deeper, below the parts of a split or below one folder."""
+    inner = {name: sorted(path.name for path in (root / name).iterdir() if path.is_dir()) for name in found}
+    holds_images = any(path.suffix.lower() in IMAGE_SUFFIXES for name in found for path in (root / name).iterdir())
+    if holds_images or not all(inner.values()):
+        return
+    if len(found) == 1:
+        raise DatasetInvalid(
+            problem=f"{root} holds one folder, {found[0]}, and the class folders ({', '.join(inner[found[0]])}) in it.",
+            reason="The class of an image is the name of the folder it lies in, right below the raw folder.",
+            fix=f"Set `raw: {root / found[0]}` in the dataset's file.",
+        )
+    if {name.lower() for name in found} <= SPLIT_FOLDERS:
+        parts = " ".join(f"{root / name}/." for name in found)
+        raise DatasetInvalid(
+            problem=f"{root} holds the folders {', '.join(found)}, and class folders ({', '.join(inner[found[0]])}) in them.",
+            reason="GradFaith splits the images itself, by patient, so it reads classes right below the raw folder.",
+            fix=f"Merge the parts: `mkdir {root}-merged && cp -Rn {parts} {root}-merged/`, and set `raw: {root}-merged`. "
+            "Compare the number of files: -n skips the second of two files with the same name.",
+        )
 
 
 GroupKind = Literal["patient", "inferred"]

@@ -1,7 +1,8 @@
 """Read the user's own images: one folder per class, evidence beside them, patients in a small table.
 
     raw/<class>/<name>.png|jpg|tif|bmp    the images
-    raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image, no JPEG
+    raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image, no JPEG;
+                                          option `masks`: this folder lies elsewhere
     raw/parts/<class>/<name>.png          optional, instead: grey, the value of a pixel is the number of its part, 0 none
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
@@ -31,6 +32,7 @@ from gradfaith.data.readers.contract import (
     Record,
     TableLine,
     canonical_id,
+    check_class_depth,
     line_error,
     natural_sort_key,
     read_table,
@@ -40,7 +42,6 @@ from gradfaith.registry import did_you_mean
 from gradfaith.vocabulary import EvidenceKind
 
 MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
-SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 FOREIGN_FORMATS = {".dcm": "DICOM", ".nii": "NIfTI", ".gz": "NIfTI", ".mha": "MetaImage", ".npy": "NumPy"}
 EVIDENCE_TEXT: Mapping[EvidenceKind, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
@@ -68,19 +69,19 @@ class Options(ReaderOptions):
         description="every image is of another patient, so every image is its own group; groups.csv overrides this",
     )
     channels: Literal[1, 3] = Field(1, description="1 reads images as grey, 3 as colour")
+    masks: str = Field(
+        "",
+        description="the folder of the masks, if it is not `masks/` in the raw folder; it holds `<class>/<name>.png`",
+    )
 
 
-def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
+def files(raw: Path | None, options: Options) -> Mapping[str, Path]:
     """Return the images, their masks or parts, and the two tables."""
     root = _raw_folder(raw)
     names = [file for folder in _class_folders(root) for file in _image_files(root, folder)]
-    for place in (root / MASKS, root / PARTS):
-        folders = _entries(root, place, folders=True) if place.is_dir() else []
-        names += [
-            path.relative_to(root).as_posix() for folder in folders for path in _entries(root, folder, folders=False)
-        ]
-    names += [table for table in (BOXES, GROUPS) if (root / table).is_file()]
-    return {name: root / name for name in names}
+    beside = _evidence_files(_place(root, MASKS, options), MASKS) | _evidence_files(root / PARTS, PARTS)
+    tables = [table for table in (BOXES, GROUPS) if (root / table).is_file()]
+    return {name: root / name for name in names} | beside | {table: root / table for table in tables}
 
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:
@@ -89,7 +90,8 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
     images = {file: folder for folder in _class_folders(root) for file in _image_files(root, folder)}
     boxes, patients = _boxes_by_image(root), _patients_by_image(root, options)
     kinds: dict[EvidenceKind, Mapping[str, str]] = {
-        "mask": _masks_by_image(root, images, MASKS), "parts": _masks_by_image(root, images, PARTS), "box": dict.fromkeys(boxes, BOXES),
+        "mask": _masks_by_image(_place(root, MASKS, options), images, MASKS),
+        "parts": _masks_by_image(root / PARTS, images, PARTS), "box": dict.fromkeys(boxes, BOXES),
     }  # fmt: skip
     _check_consistency(root, images, kinds, boxes, patients)
     for file, folder in images.items():
@@ -112,7 +114,8 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     if record.evidence == "box":
         evidence = _fill_boxes(root, record.file, _boxes_by_image(root)[record.file], size)
     else:
-        evidence = decode_mask(root / record.masks["evidence"], root / record.file, size)
+        mask = _place(root, MASKS, options) / Path(record.masks["evidence"]).relative_to(MASKS)
+        evidence = decode_mask(mask, root / record.file, size)
     return DecodedImage(pixels, {"evidence": evidence} if np.any(evidence) else {})
 
 
@@ -135,30 +138,8 @@ def _class_folders(root: Path) -> list[str]:
             reason="The class of an image is the name of the folder it lies in.",
             fix="Put the images of each class into a folder of its own there.",
         )
-    _check_depth(root, found)
+    check_class_depth(root, found)
     return found
-
-
-def _check_depth(root: Path, found: list[str]) -> None:
-    """Raise where the class folders lie one level deeper, below the parts of a split or below one folder."""
-    inner = {name: sorted(path.name for path in (root / name).iterdir() if path.is_dir()) for name in found}
-    holds_images = any(path.suffix.lower() in IMAGE_SUFFIXES for name in found for path in (root / name).iterdir())
-    if holds_images or not all(inner.values()):
-        return
-    if len(found) == 1:
-        raise DatasetInvalid(
-            problem=f"{root} holds one folder, {found[0]}, and the class folders ({', '.join(inner[found[0]])}) in it.",
-            reason="The class of an image is the name of the folder it lies in, right below the raw folder.",
-            fix=f"Set `raw: {root / found[0]}` in the dataset's file.",
-        )
-    if {name.lower() for name in found} <= SPLIT_FOLDERS:
-        parts = " ".join(f"{root / name}/." for name in found)
-        raise DatasetInvalid(
-            problem=f"{root} holds the folders {', '.join(found)}, and class folders ({', '.join(inner[found[0]])}) in them.",
-            reason="GradFaith splits the images itself, by patient, so it reads classes right below the raw folder.",
-            fix=f"Merge the parts: `mkdir {root}-merged && cp -Rn {parts} {root}-merged/`, and set `raw: {root}-merged`. "
-            "Compare the number of files: -n skips the second of two files with the same name.",
-        )
 
 
 def _image_files(root: Path, folder: str) -> list[str]:
@@ -199,24 +180,42 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
     return found
 
 
-def _masks_by_image(root: Path, images: Mapping[str, str], place: str) -> dict[str, str]:
+def _place(root: Path, kind: str, options: Options) -> Path:
+    """Return the folder of masks or parts."""
+    if kind != MASKS or not options.masks:
+        return root / kind
+    if not Path(options.masks).is_dir():
+        raise DatasetInvalid(
+            problem=f"the folder of masks {options.masks} is not there.",
+            reason="Without it no image would have evidence.",
+            fix="Correct option `masks` of the dataset; a relative path starts where `snakemake` is run.",
+        )
+    return Path(options.masks)
+
+
+def _evidence_files(place: Path, kind: str) -> dict[str, Path]:
+    """Return the files of masks or parts by name: `masks/<class>/<name>.png`, wherever their folder lies."""
+    folders = _entries(place, place, folders=True) if place.is_dir() else []
+    files = (path for folder in folders for path in _entries(place, folder, folders=False))
+    return {f"{kind}/{path.relative_to(place).as_posix()}": path for path in files}
+
+
+def _masks_by_image(place: Path, images: Mapping[str, str], kind: str) -> dict[str, str]:
     """Return the files of masks, or of parts, by their image: the one with the same folder and stem."""
     by_stem: dict[Path, list[str]] = {}
     for file in images:
         by_stem.setdefault(Path(file).with_suffix(""), []).append(file)
     masks: dict[str, str] = {}
-    for folder in _entries(root, root / place, folders=True) if (root / place).is_dir() else []:
-        for path in _entries(root, folder, folders=False):
-            mask = path.relative_to(root).as_posix()
-            owners = by_stem.get(path.relative_to(root / place).with_suffix(""), [])
-            if len(owners) != 1 or owners[0] in masks:
-                other = f', and "{masks[owners[0]]}" is its mask too' if len(owners) == 1 else ""
-                raise DatasetInvalid(
-                    problem=f'"{mask}" in {root} is the mask of {" and ".join(owners) or "no image"}{other}.',
-                    reason="A mask belongs to the one image that has its folder and its name up to the suffix.",
-                    fix="Rename the mask or its image, or take the mask out.",
-                )
-            masks[owners[0]] = mask
+    for mask in _evidence_files(place, kind):
+        owners = by_stem.get(Path(mask).relative_to(kind).with_suffix(""), [])
+        if len(owners) != 1 or owners[0] in masks:
+            other = f', and "{masks[owners[0]]}" is its mask too' if len(owners) == 1 else ""
+            raise DatasetInvalid(
+                problem=f'"{mask.removeprefix(kind + "/")}" in {place} is the mask of {" and ".join(owners) or "no image"}{other}.',
+                reason="A mask belongs to the one image that has its folder and its name up to the suffix.",
+                fix="Rename the mask or its image, or move the mask out of its folder.",
+            )
+        masks[owners[0]] = mask
     return masks
 
 

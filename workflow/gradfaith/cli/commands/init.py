@@ -1,0 +1,30 @@
+"""gradfaith init --images DIR [--masks DIR] [--name NAME]: write the dataset and study of a folder of images."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gradfaith.cli.command import Command
+
+COMMAND = Command(summary="write a dataset and a study for a folder of images, and check them")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder with one folder per class")
+    parser.add_argument(
+        "--masks", type=Path, metavar="DIR", help="masks as <class>/<image>.png; default: DIR/masks, if there"
+    )
+    parser.add_argument("--name", default="", help="of the dataset and the study; default: the name of the folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the two files, and print what is in the folder and what to do next."""
+    from gradfaith.cli.new_study import create_study
+
+    written, findings = create_study(arguments.images, arguments.masks, arguments.name, Path.cwd())
+    print(*(f"wrote {path.relative_to(Path.cwd())}" for path in written), "", *findings.lines(), sep="\n", flush=True)
+    if findings.problems:
+        sys.exit("\n".join(map(str, findings.problems)))
+    name = written[1].stem
+    print(f"\nRead both files and change what you need. Then: gradfaith check {name}; gradfaith run {name}")
