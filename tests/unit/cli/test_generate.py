@@ -28,7 +28,9 @@ def test_the_list_of_keys_is_the_one_the_models_give(root: Path) -> None:
     assert (root / generate.KEYS).read_text(encoding="utf-8") == generate.keys_page(), f"{generate.KEYS}: {DRIFT}"
 
 
-@pytest.mark.parametrize("page", [generate.keys_page, generate.methods_page, generate.metrics_page])
+@pytest.mark.parametrize(
+    "page", [generate.keys_page, generate.methods_page, generate.metrics_page, generate.commands_page]
+)
 def test_generated_pages_hold_no_html_and_no_row_with_a_cell_too_many(page: Callable[[], str]) -> None:
     text = page()
     blocks = MarkdownIt("commonmark").enable("table").parse(text)
@@ -51,6 +53,13 @@ def test_the_list_of_metrics_is_the_one_their_files_declare(root: Path) -> None:
     assert text == generate.metrics_page(), f"{generate.METRICS}: {DRIFT}"
     for room in ("localization", "faithfulness", "agreement"):
         assert all(f"| `{name}` |" in text for name in registry.names(room))
+
+
+def test_the_list_of_commands_is_the_one_their_files_declare(root: Path) -> None:
+    text = (root / generate.COMMANDS).read_text(encoding="utf-8")
+    assert text == generate.commands_page(), f"{generate.COMMANDS}: {DRIFT}"
+    assert re.findall(r"^## gradfaith (\S+)$", text, re.M) == list(registry.names("commands"))
+    assert "| `--image" in text
 
 
 def test_every_key_and_every_name_is_explained() -> None:

@@ -228,6 +228,7 @@ def test_schema_writes_all_documents(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / generate.KEYS).read_text() == generate.keys_page()
     assert (tmp_path / generate.METHODS).read_text() == generate.methods_page()
     assert (tmp_path / generate.METRICS).read_text() == generate.metrics_page()
+    assert (tmp_path / generate.COMMANDS).read_text() == generate.commands_page()
 
 
 def test_unlock_refuses_while_a_job_or_a_snakemake_lives_and_works_after(

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", default="", choices=("", "label", "lesion_size"), help="by class or by size; default: overall"
     )
-    parser.add_argument("--csv", type=Path, help="write the whole table there")
+    parser.add_argument("--csv", type=Path, help="write the complete table there")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from gradfaith.cli.command import Command
 from gradfaith.cli.reference import generate
 
 COMMAND = Command(
-    summary="write the generated files again: the schema of a study, docs/keys.md, docs/methods.md, docs/metrics.md"
+    summary="write the generated files again: the schema of a study, and the pages on keys, methods, metrics and commands"
 )
 
 

@@ -1,8 +1,9 @@
-"""Generate the JSON schema of a study, docs/keys.md, docs/methods.md and docs/metrics.md.
+"""Generate the JSON schema of a study and the reference pages: keys, methods, metrics, commands.
 
 `gradfaith schema` writes these files. A test fails when they differ from what the code declares.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ SCHEMA = Path("workflow/schemas/study.schema.json")
 KEYS = Path("docs/keys.md")
 METHODS = Path("docs/methods.md")
 METRICS = Path("docs/metrics.md")
+COMMANDS = Path("docs/commands.md")
 SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery"}
 KEYS_HEAD = """# Keys of a study
 
@@ -55,6 +57,11 @@ and notes on reading are at the head of each file. Options are in [Keys of a stu
 - *Forwards* are per map and imputer, for the metric alone. The metrics of one battery share forwards. Some
   metrics run the method again. A composite is computed from the scores of other metrics.
 - Names that end in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
+"""
+COMMANDS_HEAD = """# Commands
+
+`gradfaith schema` writes this page. `gradfaith COMMAND --help` prints the same. A command runs in the
+folder of the project, the one with the `Snakefile`.
 """
 PLUGIN_KEYS = {
     "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
@@ -127,12 +134,41 @@ def metrics_page() -> str:
     return f"{METRICS_HEAD}\n{plugin_tables.metrics_markdown()}"
 
 
+def commands_page() -> str:
+    """Return docs/commands.md: every command with its arguments."""
+    lines = [COMMANDS_HEAD]
+    for name, entry in registry.entries("commands").items():
+        summary = entry.declared["summary"]
+        parser = argparse.ArgumentParser(add_help=False)
+        registry.load("commands", name).add_arguments(parser)
+        lines += [f"## gradfaith {name}", "", markdown(f"{summary[0].upper()}{summary[1:]}."), ""]
+        rows = [_argument_cells(action) for action in parser._actions]
+        if rows:
+            lines += ["| argument | meaning |", "|---|---|", *map(plugin_tables.markdown_row, rows), ""]
+        if parser.epilog:
+            lines += [f"{parser.epilog}.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _argument_cells(action: argparse.Action) -> tuple[str, str]:
+    """Return an argument as a person types it, and its help with the choices that it has."""
+    value = (action.metavar or action.dest).upper() if action.nargs != 0 else ""
+    typed = f"{', '.join(action.option_strings)} {value}".strip() if action.option_strings else f"{action.dest.upper()}"
+    if action.nargs == "+":
+        typed += " ..."
+    choices = f"one of {', '.join(str(choice) for choice in action.choices if choice)}" if action.choices else ""
+    required = "required" if action.required and action.option_strings else ""
+    words = "; ".join(text for text in (required, action.help, choices) if text).split(" ")
+    return markdown(typed, code=True), " ".join(markdown(word, code="<" in word) for word in words)
+
+
 def write_all(root: Path) -> None:
     """Write all generated files under the checkout `root`."""
     write_text(root / SCHEMA, study_schema())
     write_text(root / KEYS, keys_page())
     write_text(root / METHODS, methods_page())
     write_text(root / METRICS, metrics_page())
+    write_text(root / COMMANDS, commands_page())
 
 
 def _field_rows(model: type[BaseModel], left_out: str = "") -> list[str]:

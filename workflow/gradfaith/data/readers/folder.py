@@ -65,8 +65,7 @@ class Options(ReaderOptions):
     """What this reader must be told because a folder of images does not say it."""
 
     one_image_per_patient: bool = Field(
-        False,
-        description="every image is of another patient, so every image is its own group; groups.csv overrides this",
+        False, description="every image is of another patient and is its own group; groups.csv overrides this"
     )
     channels: Literal[1, 3] = Field(1, description="1 reads images as grey, 3 as colour")
     masks: str = Field(

@@ -29,7 +29,7 @@ METRIC = Metric(
     invariances=("scale",),
     fooled_by=("random", "random-grid", "centre", "uniform", "half", "lungs"),
     cite="poppi2021",
-    differs="the whole method is run again; a constant map of the masked image is undefined",
+    differs="the method is run again; a constant map of the masked image is undefined",
 )
 
 
