@@ -1,4 +1,4 @@
-"""GradFaith: how far can the heat maps of a classifier be believed? Read and check the study, name the targets."""
+"""GradFaith measures how far the heat maps of a classifier can be believed: read and check the study, list the targets."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ if not workflow.configfiles:
 
 
 for file in workflow.configfiles:
-    read_document(Path(file))  # Snakemake lets the last of two equal keys win
+    read_document(Path(file))  # for two equal keys Snakemake silently uses the last; this raises an error
 plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
 job_resources = JobResources(study.compute)
@@ -54,7 +54,7 @@ include: "rules/results.smk"
 
 onstart:
     workflow_run.end_jobs_on_signals()
-    check_writable(  # in a read-only folder Snakemake fails with a number for a reason
+    check_writable(  # in a read-only folder Snakemake's own error only has a number
         Path(file).parent
         for job in workflow.dag.needrun_jobs()
         for file in (*job.output, *job.log)

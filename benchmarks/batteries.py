@@ -1,15 +1,15 @@
-"""What the faithfulness batteries cost beside the passes they need: resnet18, eight images at 224 px, taking turns.
+"""Measure the faithfulness batteries relative to the passes they need: resnet18, eight images at 224 px, in turns.
 
     python benchmarks/batteries.py [--rounds 7] [--threads 1] [--methods 1] [--imputer black]
 
-masking    faith, faith_logit, average_drop, increase_in_confidence and complexity, over bare forwards of as many images
-ranking    deletion and insertion in 20 steps, and ROAD, over bare forwards of as many images
-rerun      coherency of Grad-CAM, over as many bare forwards, each with the backward from the class to the last stage
-all        the three together over all of these; the goal is on this line
+masking    faith, faith_logit, average_drop, increase_in_confidence and complexity, over the same number of bare forwards
+ranking    deletion and insertion in 20 steps, and ROAD, over the same number of bare forwards
+rerun      coherency of Grad-CAM, over the same number of bare forwards, each with the backward to the last stage
+all        the three together over all of these passes; the goal applies to this line
 
-Bare passes are of ready images in batches of eight, without taps, maps, masks or scores. Beside the times: how many images went
-through the network, and how many would if every metric ran by itself. The first ratio is by the clock, the second of
-computing time. Where the time goes: `shares.py`.
+Bare passes run on ready images in batches of eight, without taps, maps, masks or scores. The output also has the number of
+images that the network processed, and the number without sharing between metrics. The first ratio is wall time, the second
+computing time. `shares.py` shows where the time goes.
 """
 
 import argparse
@@ -45,7 +45,7 @@ Work = Callable[[], masking.BatteryResults]
 
 
 def scans() -> Tensor:
-    """Large structure and grain."""
+    """Return images with large structures and grain."""
     draw = torch.Generator().manual_seed(1)
     large, grain = torch.rand(BATCH, 1, 9, 9, generator=draw), torch.rand(BATCH, 1, SIZE, SIZE, generator=draw)
     return 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
@@ -61,7 +61,7 @@ def explainer(classifier: Classifier, names: Sequence[str]) -> rerun_attribution
 
 
 def stored(ask: rerun_attribution.Reexplainer, images: Tensor, target: Tensor) -> dict[Any, MethodMaps]:
-    """The maps of every method, as a store would hand them on."""
+    """Return the maps of every method, as a store would."""
     rows, ids = torch.arange(len(images)), [str(row) for row in range(len(images))]
     wanted = {(use.label, 0): rows for use in ask.cells["trained"].methods}
     maps = ask(RerunBatch(images, target, ids, ["none"] * len(images), wanted, "trained"))
@@ -73,7 +73,7 @@ def stored(ask: rerun_attribution.Reexplainer, images: Tensor, target: Tensor) -
 
 
 def maps_of(classifier: Classifier, names: Sequence[str], images: Tensor, target: Tensor) -> dict[Any, MethodMaps]:
-    """The maps of some methods at their default layer."""
+    """Return the maps of some methods at their default layer."""
     return stored(explainer(classifier, names), images, target)
 
 
@@ -84,7 +84,7 @@ def forwards(classifier: Classifier, images: Tensor, count: int) -> None:
 
 
 def explained(classifier: Classifier, images: Tensor, target: Tensor, count: int) -> None:
-    """A forward to the last stage, and from there the answer and its gradient."""
+    """Run a forward to the last stage, and from there the output and its gradient."""
     for _ in range(0, count, BATCH):
         with torch.no_grad():
             kept = classifier.net.forward_features((images - classifier.mean).div(classifier.std).expand(-1, 3, -1, -1))
@@ -96,7 +96,7 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, count: int
 def works(
     classifier: Classifier, images: Tensor, methods: int, imputer: str
 ) -> dict[str, Callable[..., masking.BatteryResults]]:
-    """A function per battery, that runs all of its metrics or those it is given."""
+    """Return a function per battery that runs all of its metrics, or the given ones."""
     target = torch.zeros(BATCH, dtype=torch.long)
     ask = explainer(classifier, CAMS[:methods])
     maps, fills = stored(ask, images, target), load_plugins("imputers", {imputer: PluginUse(use=imputer)})
@@ -114,7 +114,7 @@ def works(
 
 
 def counted(batteries: Mapping[str, Callable[..., masking.BatteryResults]]) -> dict[str, int]:
-    """How many images each battery runs; printed beside how many its metrics run one by one."""
+    """Return the number of images per battery; print it beside the number without sharing."""
     done = {name: run().passes_run for name, run in batteries.items()}
     single = {name: sum(batteries[name](metric).passes_run for metric in BATTERIES[name]) for name in batteries}
     for name, count in [*done.items(), ("all", sum(done.values()))]:

@@ -1,14 +1,14 @@
-"""What CAMs cost beside a bare forward, and beside the libraries that make them: medians of paired rounds, taking turns.
+"""Measure CAMs relative to a bare forward and to other libraries: medians of paired rounds, in turns.
 
     python benchmarks/cams.py [--rounds 9] [--threads 2] [--only gradcam six ablation refine fast]
 
 gradcam    Grad-CAM of a batch over the forward, and over captum's
-six        six CAMs of the default layer over one forward, and how many times faster than grad-cam making the same six
-ablation   one image, every channel of the last stage, against grad-cam
-refine     four layers, over a forward with a gradient back to the shallowest of them, and against grad-cam
+six        six CAMs of the default layer over one forward, and the speed-up over the same six with grad-cam
+ablation   one image, every channel of the last stage, compared with grad-cam
+refine     four layers, over a forward with a gradient to the shallowest of them, and compared with grad-cam
 fast       bfloat16 with channels last over single precision, and the rank agreement of the maps
 
-Goals stand in the output. The first ratio is by the clock, the second of computing time.
+The output contains the goals. The first ratio is wall time, the second computing time.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from gradfaith.runtime.device import AdaptiveBatch
 
 peers = import_module(
     "pytorch_grad_cam"
-)  # only now: beside a CPU torch, torchvision imports after gradfaith has helped it
+)  # only now: beside a CPU-only torch, torchvision needs the import of gradfaith first
 ClassifierOutputTarget = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
 RefineCAM = import_module("pytorch_grad_cam.refine_cam").RefineCAM
 CASES = {"resnet50": 8, "densenet161": 4, "efficientnet_b0": 8, "vit_base_patch16_224": 2}
@@ -58,7 +58,7 @@ def used(classifier: Classifier, *names: str, layer: str = "auto", **options: ob
 
 
 def explain(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod]) -> list[Tensor]:
-    """As a job does it: one forward, one short backward, every method; hooks opened and closed."""
+    """Compute maps as a job does: one forward, one short backward, every method; hooks are opened and closed."""
     curved = any("curvature" in use.needs for use in uses)
     taps = [layer for use in uses for layer in use.layers]
     with shared_passes.open_shared_passes(
@@ -93,7 +93,7 @@ def gradcam(rounds: int) -> None:
             "forward": partial(bare, classifier, images),
             "ours": partial(explain, classifier, images, used(classifier, "gradcam")),
         }
-        if not name.startswith("vit"):  # captum has no adapter for tokens: what it returns there is no map
+        if not name.startswith("vit"):  # captum has no adapter for tokens: its result there is not a map
             module = classifier.net.get_submodule(layers.default_layer(classifier.net))
             turns["captum"] = partial(LayerGradCam(classifier, module).attribute, images, 0, relu_attributions=True)
         took = take(turns, rounds)

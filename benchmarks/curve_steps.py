@@ -1,10 +1,10 @@
-"""How many steps a removal curve needs: deletion and insertion in few steps beside 224, on the networks of a finished study.
+"""Measure how many steps a removal curve needs: few steps compared with 224, on the networks of a finished study.
 
     python benchmarks/curve_steps.py results/phantom [--images 12] [--steps 5 10 20 50 100] [--methods gradcam saliency]
 
-Every network of the study, its first test images, the predicted class, removed pixels black. For each number of steps: the
-mean and the largest difference of an image's area from that in 224 steps, the difference of a network's mean, and how often
-two networks' maps of an image (of one method) come in the order that 224 steps give them. Areas lie between 0 and 1.
+For every network of the study, its first test images and the predicted class, removed pixels become black. For each number
+of steps, the output has the mean and largest difference of an image's area from that in 224 steps, the difference of a
+network's mean, and how often two networks' maps of an image (of one method) keep their order. Areas are between 0 and 1.
 """
 
 import argparse

@@ -1,21 +1,21 @@
-"""A whole evaluation as a user runs it, beside the same work done with grad-cam and Quantus: each side in processes of its own.
+"""Compare a complete evaluation with the same work in grad-cam and Quantus; each side runs in its own processes.
 
     python benchmarks/evaluation.py [--networks resnet50 resnet18 mobilenetv4_conv_small] [--rounds 3] [--threads 2]
 
-16 images of one channel at 224 px, random weights with a scaled head, the predicted class. Six CAMs of the default layer; average
-drop, increase in confidence, deletion and insertion in 16 steps (Quantus wants a divisor of the pixels), faithfulness correlation
-with 50 sets, ROAD at 20, 40, 60 and 80 % in both orders, pointing game and mass accuracy. Ours runs as jobs do: maps into an HDF5
-store, scores from it into tables.
+16 images of one channel at 224 px, random weights with a scaled head, the predicted class. Six CAMs of the default layer;
+average drop, increase in confidence, deletion and insertion in 16 steps (Quantus needs a divisor of the pixels),
+faithfulness correlation with 50 sets, ROAD at 20, 40, 60 and 80 % in both orders, pointing game and mass accuracy. Our side
+runs as jobs do: maps into an HDF5 store, scores from it into tables.
 
 ours           the product's defaults
 ours, plain    without the allocator's settings, channels_last and folded batch norms
 ours, bf16     maps and scores in bfloat16; a study's `explain.precision: bf16` means its maps only
 peers          grad-cam (CAMs, average drop, increase, ROAD) and Quantus (the rest), with the system's allocator
-peers, tuned   the same with the allocator's settings of ours
+peers, tuned   the same with our allocator settings
 
-Sides take turns; seconds are medians of the rounds and leave out imports, the building of networks and the writing of images.
-Images count each time they go through the network. Peak memory is that of the process, imports included. At the end: how far
-the values of the two sides differ, image by image.
+Sides take turns. Seconds are medians of the rounds, without imports, building of networks and writing of images. Images
+count each time that the network processes them. Peak memory is that of the process, including imports. The last lines show
+how far the values of the sides differ, image by image.
 """
 
 import argparse
@@ -62,7 +62,7 @@ Values = dict[str, NDArray[np.float64]]  # metric -> (methods, images)
 
 
 class Part:
-    """Seconds by part, and images through the network."""
+    """Measures seconds by part, and counts images through the network."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -79,7 +79,7 @@ class Part:
 
 
 def network(name: str) -> Classifier:
-    """Random weights; the head is scaled so that probabilities differ between images."""
+    """Return a network with random weights; its head is scaled so that probabilities differ between images."""
     classifier = build_classifier(ClassifierSpec(name, len(CLASSES), 1, 3, SIZE, 0.5, 0.25)).eval()
     with torch.no_grad():
         logits = classifier(torch.from_numpy(scans()[0]).float() / 255)
@@ -90,7 +90,7 @@ def network(name: str) -> Classifier:
 
 
 def scans() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Images with large structure and grain (n, 1, h, w), and a disc of evidence in each (n, h, w)."""
+    """Return images with large structures and grain (n, 1, h, w), and a disc of evidence in each (n, h, w)."""
     draw = torch.Generator().manual_seed(1)
     large, grain = torch.rand(IMAGES, 1, 9, 9, generator=draw), torch.rand(IMAGES, 1, SIZE, SIZE, generator=draw)
     pixels = 0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain
@@ -102,7 +102,7 @@ def scans() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return (255 * pixels).byte().numpy(), (distance < 20**2).numpy()
 
 
-# ---- ours: what the scripts explain, faithfulness and localization do ----
+# ---- our side: as the scripts explain, faithfulness and localization ----
 
 
 def ours(classifier: Classifier, images: ImageStore, folder: Path, passes: Passes, part: Part) -> Values:
@@ -149,7 +149,7 @@ def predicted(classifier: Classifier, images: ImageStore) -> pd.DataFrame:
     return pd.DataFrame({"image_id": IDS, **about})
 
 
-# ---- theirs: grad-cam and Quantus, called as their documentation does, in batches of all images ----
+# ---- peers: grad-cam and Quantus, called as in their documentation, in batches of all images ----
 
 
 def peers(classifier: Classifier, images: ImageStore, _folder: Path, _passes: Passes, part: Part) -> Values:
@@ -185,7 +185,7 @@ def peers(classifier: Classifier, images: ImageStore, _folder: Path, _passes: Pa
             scores = {name: metric(pixels, maps, shares, classifier) for name, metric in after.items()}
         with part.of("curves"):
             scores["deletion"] = area(unchanged, flips(**call, **a, softmax=True))
-            backwards = {"a_batch": -maps[:, None]}  # the least relevant first: insertion from its end
+            backwards = {"a_batch": -maps[:, None]}  # least relevant first: insertion in reverse
             scores["insertion"] = area(unchanged, flips(**call, **backwards, softmax=True))
             scores["faithfulness_correlation"] = subsets(**call, **a, softmax=False)
         with part.of("ROAD"):
@@ -200,7 +200,7 @@ def peers(classifier: Classifier, images: ImageStore, _folder: Path, _passes: Pa
 
 
 def area(unchanged: NDArray[np.float32], curves: list[list[float]]) -> NDArray[np.float64]:
-    """The area under each curve, which Quantus gives without its first point; its own areas need an older numpy."""
+    """Return the area under each curve. Quantus omits the first point, and its own areas need an older numpy."""
     area: NDArray[np.float64] = np.trapezoid(np.column_stack([unchanged, curves]), dx=1 / STEPS, axis=1)
     return area
 
@@ -214,7 +214,7 @@ def passes_of(side: str) -> Passes:
 
 
 def child(side: str, name: str, folder: Path, threads: int) -> None:
-    """Measure one side once, and print what was measured as one line of JSON."""
+    """Measure one side once, and print the result as one line of JSON."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     if side not in {"ours, plain", "peers"}:
@@ -224,7 +224,7 @@ def child(side: str, name: str, folder: Path, threads: int) -> None:
     if work is peers:  # its imports are not measured
         __import__("pytorch_grad_cam"), __import__("quantus")
     with ImageStore(folder / "images.h5") as images:
-        # A function and not the method: copies of the classifier then count in the same place.
+        # A function instead of the method, so that copies of the classifier count in the same place.
         classifier.register_forward_pre_hook(lambda module, inputs: part.count(module, inputs))  # noqa: PLW0108
         with part.of("all"):
             values = work(classifier, images, folder, passes_of(side), part)
@@ -256,8 +256,8 @@ def measure(side: str, name: str, folder: Path, threads: int) -> dict[str, Any]:
 def compare(name: str, folder: Path, sides: list[str]) -> None:
     """Print how far values differ between ours and the peers, and between our ways of computing.
 
-    Beside the peers only the CAMs are compared that both sides define alike, and without what they define otherwise: grad-cam
-    centres Eigen-CAM and adds another epsilon to Grad-CAM++, drops in confidence are absolute there, and random sets are others.
+    The CAMs are compared with the peers only if both sides define them alike: grad-cam centres Eigen-CAM and adds another
+    epsilon to Grad-CAM++. Its drops in confidence are absolute, and random sets differ.
     """
     values = {side: np.load(folder / f"{name}-{side}.npz") for side in sides}
     alike = [row for row, cam in enumerate(CAMS) if cam not in {"gradcam_pp", "eigencam"}]

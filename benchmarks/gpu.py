@@ -1,16 +1,16 @@
-"""Everything that matters on a GPU, in one script of at most eight minutes: for whoever has one.
+"""Measure everything that is relevant on a GPU, in one script of at most eight minutes.
 
     python benchmarks/gpu.py [--device cuda] [--networks resnet50 efficientnet_b0 vit_base_patch16_224] [--batch 32] [--rounds 7]
 
 forward     images per second: plain, channels_last, folded, both, and bfloat16 with both
 CAMs        Grad-CAM and six CAMs of the default layer, over the bare forward
-batteries   masking, ranking (ROAD) and their share of bare forwards of as many images
+batteries   masking, ranking (ROAD) and their share of the same number of bare forwards
 training    our epoch over a bare loop with the same batches, float32 and bfloat16 autocast
-agreement   logits, maps and scores of the device beside those of a CPU: largest difference, as a share of the largest value
+agreement   logits, maps and scores of the device compared with a CPU: largest difference, as a share of the largest value
 
-Competitors take turns; each figure is a median of the rounds, by the clock, and every turn ends when the device has finished. What
-does not fit into the time that is left is not begun, and is named at the end. `--device cpu --networks test_resnet --size 64` tries the
-script where there is no GPU.
+Competitors take turns. Each figure is a median of the rounds in wall time, and a turn ends when the device has finished.
+Parts that do not fit into the remaining time are not started; the last line lists them.
+`--device cpu --networks test_resnet --size 64` tests the script without a GPU.
 """
 
 import argparse
@@ -60,7 +60,7 @@ STEPS = 8  # of an epoch
 
 
 class Bench:
-    """One network on one device, with images that lie there."""
+    """One network on one device, with images on that device."""
 
     def __init__(self, name: str, asked: argparse.Namespace, device: torch.device) -> None:
         self.name, self.rounds, self.device = name, asked.rounds, device
@@ -91,7 +91,7 @@ def answer(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 def explain(classifier: Classifier, images: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The maps of some CAMs, as a job makes them: one forward, one short backward."""
+    """Return the maps of some CAMs, computed as in a job: one forward, one short backward."""
     methods = bind_methods(classifier, plain_methods(names))
     layers, curved = [layer for method in methods for layer in method.layers], "shapleycam" in names
     rows, target = (

@@ -1,8 +1,8 @@
-"""How long groups take to infer, and what comes out; with a table's path it writes the table that is cited.
+"""Measure the time for inferring groups, and print the result; with TABLE, write the table that the docs cite.
 
     OMP_NUM_THREADS=1 python benchmarks/groups.py FOLDER [TABLE]
 
-FOLDER holds the compact copy of IQ-OTH/NCCD and its manifest.csv. Processor time is counted, not the clock.
+FOLDER contains the compact copy of IQ-OTH/NCCD and its manifest.csv. Times are processor time, not wall time.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""What localization costs: every metric of 220 images by 20 methods at 224 px, the reading of the stores included, on one core.
+"""Measure localization: every metric for 220 images and 20 methods at 224 px, including reading, on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/localization.py [--images 220] [--methods 20] [--rounds 3]
 
-Three of the methods in twenty keep their maps at the images' size, the others on grids of 7 and 14. Beside the whole: what of it
-is reading alone. The goal is of computing time, which is what the clock shows where no other work runs. Seen on one core of an
+Three in twenty methods have maps at the images' size, the others on grids of 7 and 14. The output also has the time of
+reading alone. The goal applies to computing time, which equals wall time on an idle machine. Measured on one core of an
 AMD EPYC with AVX-512: 5 s.
 """
 
@@ -34,7 +34,7 @@ def disc(y: float, x: float, radius: float) -> np.ndarray:
 
 
 def write_images(path: Path, count: int) -> list[str]:
-    """Lesions of 0.1 to 4 % of the image, a body of half of it, a marker in the corner."""
+    """Write images with lesions of 0.1 to 4 % of the image, a body of half of it, and a marker in the corner."""
     draw, ids = np.random.default_rng(0), [f"image-{number:04d}" for number in range(count)]
     with ImageWriter(path, ids, REGIONS, (1, SIDE, SIDE), {}) as writer:
         for row in range(count):
@@ -65,7 +65,7 @@ def predictions(ids: list[str]) -> pd.DataFrame:
 
 
 def timed(work: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Medians: seconds by the clock, and of computing."""
+    """Return medians of wall time and computing time in seconds."""
     clock, computing = [], []
     for _ in range(rounds):
         started, computed = time.perf_counter(), time.process_time()

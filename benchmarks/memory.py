@@ -1,11 +1,11 @@
-"""What a job's peak memory has to do with the number of images: the same job on few and on many, each in a process of its own.
+"""Measure how a job's peak memory depends on the number of images: the same job on few and on many, in separate processes.
 
     python benchmarks/memory.py [--images 200 2000] [--jobs masking ranking rerun] [--side 64]
 
-Synthetic images, and 8 methods whose maps are of the images' size; the first one has five shuffled copies beside it. The network is
-timm's `test_resnet`; of masking and ranking, whose time is that of their forwards, a linear one. Peak memory is what the system
-says of the whole process, imports included; "imports" is what it says before the job begins. The goal is on the ratio of the peaks
-of most and fewest images.
+The images are synthetic. 8 methods have maps of the images' size, the first one with five shuffled copies. The network is
+timm's `test_resnet`; for masking and ranking, whose time is mostly forwards, it is a linear one. Peak memory is the system's
+value for the complete process, including imports; "imports" is its value before the job begins. The goal applies to the
+ratio of the peaks with most and fewest images.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def write_maps(path: Path, ids: list[str], side: int, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a job reads, and where it writes."""
+    """The inputs and outputs of a job."""
 
     folder: Path
     images: ImageStore
@@ -175,7 +175,7 @@ JOBS: dict[str, Callable[[Inputs], None]] = {
 
 
 def peak() -> float:
-    """In MB, of this process."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -193,7 +193,7 @@ def child(job: str, folder: Path, threads: int) -> None:
 
 
 def measure(job: str, folder: Path, threads: int) -> tuple[float, float, float]:
-    """MB before the job, MB at its peak, seconds."""
+    """Return MB before the job, MB at its peak, and seconds."""
     command = [sys.executable, __file__, "--child", job, "--folder", str(folder), "--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

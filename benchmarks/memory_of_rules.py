@@ -1,12 +1,12 @@
-"""Peak memory of every rule of a study, on few and on many images, from the records that its jobs write beside their logs.
+"""Measure the peak memory of every rule of a study, on few and on many images, from the job records beside the logs.
 
     python benchmarks/memory_of_rules.py [--images 200 2000] [--side 64] [--folder PLACE] [--targets audit figure_audit]
 
-The study is run by Snakemake, rule by rule as a user's is: phantom images, `test_resnet` with two seeds, CAMs, saliency and all
-controls, the three kinds of batteries, a composite, agreement, the judgement of metrics, every figure and table that fits. 80 % of
-the images are explained. Of rules with several jobs the largest peak counts. The goal is on the ratio of the peaks of most and
-fewest images. A `folder` that is named is kept, with all results; there a second call only compares. `targets` are Snakemake's:
-`leakage_check figure_audit` runs the rules of data and no network, in minutes.
+Snakemake runs the study rule by rule, as a user would: phantom images, `test_resnet` with two seeds, CAMs, saliency and all
+controls, the three kinds of batteries, a composite, agreement, the meta-evaluation, and all suitable figures and tables. 80 %
+of the images are explained. For rules with several jobs the largest peak counts. The goal applies to the ratio of the peaks
+with most and fewest images. A given `folder` is kept, with all results; a second call with it only compares. `targets` are
+Snakemake's: `leakage_check figure_audit` runs the data rules without a network, in minutes.
 """
 
 import argparse

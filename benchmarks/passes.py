@@ -1,13 +1,13 @@
-"""Which timm modules are faster in channels_last memory, or with folded batch norms: the table in models/speed.py.
+"""Measure which timm modules are faster in channels_last memory or with folded batch norms: the table in models/speed.py.
 
     python benchmarks/passes.py [resnet vit ...] [--training] [--rounds 7] [--threads 1] [--batch 8] [--device cpu]
 
-One network of every timm module (those of docs/layers.py), random weights, at the size it was made for and at most 256 pixels. Four
-ways take turns: plain, channels_last, folded, both. A row gives the seconds of each over the plain ones (medians of the rounds,
-of computing on a CPU, by the clock elsewhere) and the largest change of a logit, as a share of the largest logit. The fastest way
-is chosen if it takes at most 0.92 of the plain time and changes logits by less than 1e-5; the chosen names are printed at the end.
-Where no norm could be folded, the ways with folding are left out. With `--training` a forward and a backward in training mode are
-timed instead, plain and in channels_last memory, and no logit is compared.
+One network of every timm module (those of docs/layers.py) has random weights, at its original size but at most 256 pixels.
+Four ways take turns: plain, channels_last, folded, both. A row has the time of each over the plain one (medians of the
+rounds; computing time on a CPU, wall time elsewhere) and the largest change of a logit, as a share of the largest logit. The
+fastest way is chosen if it takes at most 0.92 of the plain time and changes logits by less than 1e-5; the chosen names are
+printed at the end. If no norm could be folded, the ways with folding are left out. With `--training`, a forward and a
+backward in training mode are measured instead, plain and in channels_last memory, and no logit is compared.
 """
 
 import argparse
@@ -36,7 +36,7 @@ LARGEST_RATIO, LARGEST_SIZE = 0.92, 256
 
 
 def example(module: str, device: torch.device) -> Classifier:
-    """The network of a module at the size it was made for; at the smallest that it takes where that is too large."""
+    """Return the network of a module at its original size, or at its smallest size if that is too large."""
     given = networks.EXAMPLES[module]
     size = timm.get_pretrained_cfg(given.timm).input_size[-1]
     if size > LARGEST_SIZE:
@@ -107,7 +107,7 @@ def chosen_ways(modules: Sequence[str], *how: Any) -> Iterator[tuple[str, str]]:
     for module in modules:
         try:
             ratios, changes = measure(module, *how)
-        except Exception as error:  # a network that does not run here decides nothing: it stays plain
+        except Exception as error:  # a network that does not run here stays plain
             print(f"{module:24} not measured: {type(error).__name__}: {str(error).splitlines()[0][:90]}", flush=True)
             continue
         way = choose(ratios, changes)

@@ -1,9 +1,9 @@
-"""How many slices of the phantom one core draws per second: every patient new, so trees and nodules are grown as well.
+"""Measure how many slices of the phantom one core draws per second; every patient is new, with its own trees and nodules.
 
     OMP_NUM_THREADS=1 python benchmarks/phantom.py [size] [patients per class] [rounds]
 
-Counts processor time, not the clock, and prints the best and the median round: on a shared machine a busy neighbour on
-the same core doubles both, so the best round is the one to compare.
+Measures processor time, not wall time, and prints the best and the median round: on a shared machine another process on the
+same core doubles both, so compare the best round.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from gradfaith.data.readers import phantom
 
 
 def round_(options: phantom.Options) -> float:
-    """Slices per second of processor time over a whole population."""
+    """Return slices per second of processor time over a complete population."""
     records = list(phantom.index(None, options))
     start = time.process_time()
     for record in records:

@@ -1,11 +1,11 @@
-"""Pixel and perturbation methods beside captum's: the same settings, the same rows per pass, taking turns.
+"""Measure pixel and perturbation methods relative to captum's: the same settings and rows per pass, in turns.
 
     python benchmarks/pixels.py [--rounds 5] [--threads 1] [--batch 2] [--only saliency lime ...]
 
-Ours are asked as a job asks them: hooks opened and closed, notes computed. What we note, captum is asked for too (its
-convergence delta), and its surrogates are given our superpixels, cut in their turn. Passes take 32 rows on both sides.
-ResNet-18; VGG-11 where a rule needs a network without branches. The first ratio is by the clock, the second of computing time,
-which is the one that is judged.
+Our methods run as in a job: hooks are opened and closed, diagnostics are computed. captum computes the same diagnostics (its
+convergence delta), and its surrogates receive our superpixels, cut in their turn. Passes have 32 rows on both sides.
+ResNet-18 is used, and VGG-11 if a rule needs a network without branches. The first ratio is wall time, the second computing
+time, to which the goal applies.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def ours(classifier: Classifier, images: Tensor, uses: Sequence[BoundMethod]) ->
 
 
 def gradients(classifier: Classifier, images: Tensor) -> dict[str, Callable[[], object]]:
-    """captum's methods of gradients."""
+    """Return captum's gradient methods."""
     deep = classifier.net.get_submodule(layers.default_layer(classifier.net))
     black = torch.zeros_like(images)
     return {
@@ -85,7 +85,7 @@ def gradients(classifier: Classifier, images: Tensor) -> dict[str, Callable[[], 
 
 
 def perturbations(classifier: Classifier, images: Tensor) -> dict[str, Callable[[], object]]:
-    """captum's methods that only ask again."""
+    """Return captum's perturbation methods."""
     windows = {"sliding_window_shapes": (1, WINDOW, WINDOW), "strides": (1, STRIDE, STRIDE), "baselines": 0.0}
     together = ROWS // len(images)
     occlusion = partial(Occlusion(classifier).attribute, images, target=0, perturbations_per_eval=together, **windows)
@@ -98,7 +98,7 @@ def perturbations(classifier: Classifier, images: Tensor) -> dict[str, Callable[
 
 
 def surrogate(method: Lime | KernelShap, images: Tensor, copies: int) -> None:
-    """One image after the other, as captum has it."""
+    """Run one image after the other, as captum requires."""
     for image in images:
         mask, grey = cut_superpixels(image, SEGMENTS)[None, None], torch.full_like(image[None], 0.5)
         asked = {"feature_mask": mask, "n_samples": copies, "perturbations_per_eval": ROWS}
@@ -106,7 +106,7 @@ def surrogate(method: Lime | KernelShap, images: Tensor, copies: int) -> None:
 
 
 def relevance(net: nn.Module, images: Tensor) -> Tensor:
-    """With rules set for what captum has none for; they go with the layers it leaves `activations` on."""
+    """Run LRP with rules for layers that captum has none for; they are removed with captum's `activations`."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.rule = GammaRule(0.25)
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    warnings.simplefilter("ignore")  # captum's, of hooks that it sets
+    warnings.simplefilter("ignore")  # captum's warnings about its hooks
     for name in asked.only:
         arch = "vgg11" if name in ON_VGG else "resnet18"
         classifier, images = model(arch), scans(asked.batch)

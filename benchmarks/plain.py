@@ -1,4 +1,4 @@
-"""The settings of methods that a benchmark measures: every option at its default, as in a study that says nothing more."""
+"""Return the settings of methods for benchmarks: every option at its default."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from gradfaith.config.job_settings import MethodSettings
 
 
 def plain_methods(names: Iterable[str]) -> dict[str, MethodSettings]:
-    """Methods under their own names, at the default layer."""
+    """Return methods under their own names, at the default layer."""
     return {
         name: MethodSettings(
             group="methods", use=name, layer="auto", options={}, score="logit", reading="positive", shuffled=False

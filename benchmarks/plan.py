@@ -1,9 +1,9 @@
-"""What building a graph costs: a study of many architectures, seeds and bundles as a dry run, seconds and memory.
+"""Measure the time and memory for building a job graph: a dry run with many architectures, seeds and bundles.
 
     python benchmarks/plan.py [--architectures 10] [--seeds 10] [--bundles 8]
 
-The goal for 10 x 10 x 8 is 30 s and 600 MB. `finished FOLDER` times `snakemake -n` where a study is done already (goal: 5 s), and
-`start` what a job takes before it computes.
+The goal for 10 x 10 x 8 is 30 s and 600 MB. `finished FOLDER` measures `snakemake -n` on a finished study (goal: 5 s), and
+`start` the time of a job before it computes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ METHODS = ("gradcam", "layercam", "hirescam", "xgradcam", "eigencam", "saliency"
 
 
 def study(architectures: int, seeds: int, bundles: int) -> dict[str, object]:
-    """A study of that many cells; every bundle is one method."""
+    """Return a study with this number of cells; every bundle is one method."""
     methods = [METHODS[number % len(METHODS)] for number in range(bundles)]
     labels = [f"{method}-{number}" for number, method in enumerate(methods)]
     chosen = [NETWORKS[number % len(NETWORKS)] for number in range(architectures)]
@@ -49,7 +49,7 @@ def study(architectures: int, seeds: int, bundles: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Took:
-    """One run of Snakemake: seconds by the clock and of computing, which says more on a shared machine; MB; what it said."""
+    """One run of Snakemake: wall time and computing time (more reliable on a shared machine) in seconds, MB, and output."""
 
     clock: float
     computing: float
@@ -58,7 +58,7 @@ class Took:
 
 
 def dry_run(document: dict[str, object]) -> tuple[Took, int]:
-    """`snakemake -n` of a study, and how many jobs it has."""
+    """Run `snakemake -n` on a study; return the measurement and the number of jobs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -67,7 +67,7 @@ def dry_run(document: dict[str, object]) -> tuple[Took, int]:
     return took, int(total)
 
 
-# A child is charged with the memory of whoever starts it, which in a test is a process that has held networks.
+# A child's peak memory includes that of the process that starts it; in a test that process has loaded networks.
 LAUNCH = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:]).returncode
@@ -89,7 +89,7 @@ def measured(*words: str, folder: Path = ROOT) -> Took:
 
 
 def start(rounds: int = 5) -> tuple[float, float]:
-    """Seconds, by the clock and of computing, from a job's first line to a network, as `scripts/explain.py` begins."""
+    """Return wall time and computing time from a job's first line to its network, as in `scripts/explain.py`."""
     script = (
         "import gradfaith.runtime.job; from gradfaith.attribution import bound_method, cell; "
         "from gradfaith.models import checkpoint; from gradfaith.storage import hdf5, parquet"

@@ -1,15 +1,15 @@
-"""What ROAD costs beside grad-cam's, which fills one image at a time with scipy's sparse solver: paired rounds, taking turns.
+"""Measure ROAD relative to grad-cam's, which fills one image at a time with scipy's sparse solver: paired rounds, in turns.
 
     python benchmarks/road.py [--rounds 5] [--threads 1] [--only filling road]
 
-filling    one image at 224 px with 20, 40, 60 and 80 % of its pixels taken, the most and the least relevant first: ours
+filling    one image at 224 px with 20, 40, 60 and 80 % of its pixels removed, most and least relevant first: ours
            (`noisy_linear`, noise included) over a resnet18 forward of that image, and grad-cam's NoisyLinearImputer over ours
-road       the whole of it for resnet18 and eight images: eight changed images each, and the forwards; grad-cam's ROADCombined
+road       complete ROAD for resnet18 and eight images: eight modified images each, and the forwards; grad-cam's ROADCombined
            over ours, and ours over its nine forwards
 
-Both get the same images: of one channel; of three equal ones, as a user of grad-cam gives a grey image to a network of three,
-which we solve once; of three that differ. Goals stand in the output. The first ratio is by the clock, the second of computing
-time.
+Both sides have the same images: with one channel; with three equal channels, as users of grad-cam give a grey image to a
+three-channel network, which we solve once; with three different channels. The output contains the goals. The first ratio is
+wall time, the second computing time.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from gradfaith.metrics.imputers import noisy_linear
 from gradfaith.metrics.maps.removals import rank_pixels
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 
-# Only now: beside a CPU torch, torchvision imports after gradfaith has helped it.
+# Only now: beside a CPU-only torch, torchvision needs the import of gradfaith first.
 peer = import_module("pytorch_grad_cam.metrics.road")
 SoftmaxTarget = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputSoftmaxTarget
 SHARES = (20, 40, 60, 80)
@@ -36,7 +36,7 @@ ORDERS: tuple[Literal["most", "least"], ...] = ("most", "least")
 BATCH, SIZE = 8, 224
 TIES = torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
 KINDS = {"grey": 1, "grey in three channels": 3, "colour": 3}
-GOALS = {"grey": 8, "grey in three channels": 8, "colour": 5}  # how many times faster the whole of ROAD must be
+GOALS = {"grey": 8, "grey in three channels": 8, "colour": 5}  # required speed-up of complete ROAD
 
 
 def network(kind: str) -> Classifier:
@@ -44,7 +44,7 @@ def network(kind: str) -> Classifier:
 
 
 def scans(kind: str) -> Tensor:
-    """Large structure and grain."""
+    """Return images with large structures and grain."""
     draw, different = torch.Generator().manual_seed(1), 3 if kind == "colour" else 1
     large = torch.rand(BATCH, different, 9, 9, generator=draw).expand(-1, KINDS[kind], -1, -1)
     grain = torch.rand(BATCH, different, SIZE, SIZE, generator=draw)
@@ -52,13 +52,13 @@ def scans(kind: str) -> Tensor:
 
 
 def maps() -> Tensor:  # (n, h, w) in [0, 1]
-    """As smooth as a class activation map."""
+    """Return maps as smooth as a class activation map."""
     cells = torch.rand(BATCH, 1, 7, 7, generator=torch.Generator().manual_seed(7))
     return interpolate(cells, size=(SIZE, SIZE), mode="bilinear")[:, 0]
 
 
 def keeps(unit: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The eight masks of every map, exactly so many pixels each."""
+    """Yield the eight masks of every map, with exact pixel counts."""
     order = rank_pixels(unit, TIES.expand(len(unit), -1, -1))
     for end, share in product(ORDERS, SHARES):
         removal = RankedRemoval(end, share / 100)
@@ -90,7 +90,7 @@ def road(kind: str, rounds: int) -> None:
     theirs, targets = peer.ROADCombined(percentiles=list(SHARES)), [SoftmaxTarget(0)] * BATCH
 
     def ours() -> Tensor:
-        classifier(images)  # the unchanged ones, which the engine asks about too
+        classifier(images)  # the unchanged images, which the engine runs too
         scores = torch.stack([classifier(some).softmax(dim=1)[:, 0] for some in changed(images, unit)])
         most, least = scores.view(2, len(SHARES), BATCH).mean(dim=1)
         return least - most

@@ -1,12 +1,12 @@
-"""Where the time of the faithfulness batteries goes: forwards, imputation, random numbers, sorting, and the rest.
+"""Measure the parts of the faithfulness batteries' time: forwards, imputation, random numbers, sorting, and the rest.
 
     python benchmarks/shares.py [--networks mobilenetv4_conv_small] [--threads 1] [--images 16] [--channels 1] [--fast] [--keep]
 
-The work of evaluation.py: six CAMs of the default layer at 224 px, random weights; average drop and increase in confidence (black);
-deletion, insertion in 20 steps and faithfulness correlation (black); ROAD (noisy_linear). `--fast`: channels_last and folded batch
-norms; `--keep`: freed memory stays in the process (runtime/allocator.py). Seconds of computing, each counted for the innermost
-part: what an imputer draws is "random numbers" and not "imputation". Goals: imputation at most 10 % on mobilenetv4_conv_small, random
-numbers 2 %, sorting 1 %. At the end: how many images went through the network, and how many if nothing were shared.
+The work of evaluation.py: six CAMs of the default layer at 224 px, random weights; average drop and increase in confidence
+(black); deletion, insertion in 20 steps and faithfulness correlation (black); ROAD (noisy_linear). `--fast`: channels_last and
+folded batch norms. `--keep`: freed memory stays in the process (runtime/allocator.py). Computing time is charged to the
+innermost part: an imputer's draws are "random numbers", not "imputation". Goals: imputation at most 10 % on
+mobilenetv4_conv_small, random numbers 2 %, sorting 1 %. The last line has the number of images with and without sharing.
 """
 
 import argparse
@@ -48,7 +48,7 @@ PLACES: tuple[tuple[Any, str, str], ...] = (
 
 
 class Ledger:
-    """Seconds by part, of the innermost part that is open."""
+    """Measures seconds by part, charged to the innermost open part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -87,7 +87,7 @@ class Ledger:
 
 
 def scans(count: int, channels: int) -> Tensor:
-    """Large structure and grain, in steps of a byte."""
+    """Return images with large structures and grain, in 256 grey values."""
     draw = torch.Generator().manual_seed(1)
     large, grain = (torch.rand(count, channels, side, side, generator=draw) for side in (9, SIZE))
     return (255 * (0.8 * interpolate(large, size=(SIZE, SIZE), mode="bilinear") + 0.2 * grain)).byte().float() / 255

@@ -1,9 +1,9 @@
-"""How long a split by group takes, and how well it is balanced, by the number of images and groups.
+"""Measure the time of a split by group, and its balance, for several numbers of images and groups.
 
     OMP_NUM_THREADS=1 python benchmarks/split.py [IMAGES GROUPS]
 
-Without arguments three sizes are measured. Groups have 1 to 7 images, mostly of one of three unequal classes. Processor
-time is counted, not the clock. The gap is the largest difference between a share that was asked for and the share found.
+Without arguments three sizes are measured. Groups have 1 to 7 images, mostly of one of three unequal classes. Times are
+processor time, not wall time. The gap is the largest difference between a requested share and the actual share.
 """
 
 import sys

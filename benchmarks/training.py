@@ -1,10 +1,10 @@
-"""Training against a bare loop: what reading, augmentation, scheduling and validation add to forward and backward.
+"""Measure training relative to a bare loop: the cost of reading, augmentation, scheduling and validation.
 
     ratio = computing time of the same steps on ready-made random batches / that of one epoch of gradfaith.models.training.loop
 
-Both sides have the same network, optimiser, precision and order of memory, and take turns in one process; the goal is of
-computing time, for machines are shared. Before that each side runs in a process of its own, whose peak memory is printed; at the end a
-state is saved once.
+Both sides have the same network, optimiser, precision and memory layout, and take turns in one process. The goal applies to
+computing time, because machines are shared. Before that, each side runs in its own process, whose peak memory is printed. At
+the end a state is saved once.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], TrainingRun]:
-    """One epoch, again and again."""
+    """Return a function that trains one epoch per call, and its training run."""
     recipe, n = recipe_of(asked), asked.steps * asked.batch
     draw = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (n + asked.batch, 1, asked.size, asked.size), dtype=torch.uint8, generator=draw)
@@ -51,7 +51,7 @@ def ours(asked: argparse.Namespace) -> tuple[Callable[[], object], TrainingRun]:
 
 
 def bare(asked: argparse.Namespace) -> Callable[[], object]:
-    """The least that an epoch can be: steps on batches that lie ready, and one pass over validation."""
+    """Return a function for a minimal epoch: steps on ready batches, and one pass over validation."""
     recipe = recipe_of(asked)
     classifier = build_classifier(spec_of(asked)).to(memory_format=layout(recipe))  # type: ignore[call-overload]
     optimizer = optimiser.build_optimizer(classifier, recipe, CPU)
@@ -89,7 +89,7 @@ def layout(recipe: Recipe) -> torch.memory_format:
 
 
 def peak(side: str, asked: argparse.Namespace) -> int:
-    """Megabytes that a process holds at most which only does one side's epoch."""
+    """Return the peak memory in MB of a process that runs only one side's epoch."""
     torch.set_num_threads(1)
     (ours(asked)[0] if side == "ours" else bare(asked))()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--channels-last", action="store_true")
     asked = parser.parse_args()
-    # First of all: a process that is started counts what its parent held at that moment as its own.
+    # First of all, because the peak memory of a child includes its parent's memory at the start.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         memory = {side: pool.apply(peak, (side, asked)) for side in ("ours", "bare")}
     torch.set_num_threads(1)

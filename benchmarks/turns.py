@@ -1,4 +1,4 @@
-"""Competitors take turns in one process, so that a machine shared with others is slow for all of them alike."""
+"""Run competitors in turns in one process, so that other load on the machine affects all of them alike."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Took:
-    """Medians over the rounds, in seconds: by the clock, and of computing, which says more on a shared machine."""
+    """Medians over the rounds, in seconds: wall time, and computing time, which is more reliable on a shared machine."""
 
     clock: Mapping[str, list[float]]
     computing: Mapping[str, list[float]]
@@ -19,7 +19,7 @@ class Took:
         return statistics.median(self.clock[name])
 
     def ratio(self, name: str, *over: str) -> tuple[float, float]:
-        """The median of the rounds' ratios, by the clock and of computing; over the sum of several."""
+        """Return the median ratio of wall time and of computing time; `over` may be several, which are summed."""
         return _ratio(self.clock, name, over), _ratio(self.computing, name, over)
 
 
@@ -29,7 +29,7 @@ def _ratio(took: Mapping[str, list[float]], name: str, over: tuple[str, ...]) ->
 
 
 def take(turns: Mapping[str, Work], rounds: int) -> Took:
-    """Every competitor once to warm up, then all of them in each round, in an order that turns."""
+    """Run every competitor once as warm-up, then all of them in each round, in rotating order."""
     names = list(turns)
     clock: dict[str, list[float]] = {name: [] for name in names}
     computing: dict[str, list[float]] = {name: [] for name in names}
@@ -48,7 +48,7 @@ def take(turns: Mapping[str, Work], rounds: int) -> Took:
 def line(
     what: str, found: tuple[float, float], goal: float, *, at_least: bool = False, computing: bool = False
 ) -> None:
-    """One goal and whether it is met, by the clock or in computing time."""
+    """Print one ratio with its goal, and whether wall time or computing time meets it."""
     judged = found[computing]
     met = judged >= goal if at_least else judged <= goal
     sign = ">=" if at_least else "<="

@@ -1,4 +1,4 @@
-"""Data: from raw files to one store of images, split by group."""
+"""Data: convert raw files to one store of images, split by group."""
 
 if plan.dataset.fetched:
 
@@ -21,7 +21,7 @@ if plan.dataset.fetched:
         script:
             "../scripts/fetch.py"
 
-else:  # what lies ready, or is computed
+else:  # the images are in a local folder, or computed
 
     rule fetch:
         input:
@@ -30,7 +30,7 @@ else:  # what lies ready, or is computed
 
 if plan.dataset.raw:
 
-    rule list_raw:  # the only raw input: what a reader does not read, and what files are called, is no business of Snakemake
+    rule list_raw:  # the only raw input of later rules: Snakemake sees neither unread files nor file names
         input:
             paths.fetched(plan.dataset.name) if plan.dataset.fetched else [],
         output:
@@ -137,7 +137,7 @@ rule audit:
         "../scripts/audit.py"
 
 
-rule leakage_check:  # a split that leaks ends the study here, before anything is trained
+rule leakage_check:  # a split that leaks stops the study here, before any training
     input:
         audit=paths.audit,
     output:
@@ -155,7 +155,7 @@ rule leakage_check:  # a split that leaks ends the study here, before anything i
         settings=rule_params.leakage_check(),
         code=rule_params.code_digest("leakage_check"),
     message:
-        "does the split leak?"
+        "check the split for leakage"
     script:
         "../scripts/leakage_check.py"
 

@@ -1,4 +1,4 @@
-"""Maps: one cell per model and bundle."""
+"""Maps: one job per model and bundle."""
 
 
 rule explain:

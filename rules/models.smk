@@ -1,4 +1,4 @@
-"""Models: one training per architecture and seed, or another study's models as they are, and what they predict."""
+"""Models: one training per architecture and seed, or another study's models unchanged, and their predictions."""
 
 
 rule weights:
@@ -23,7 +23,7 @@ rule weights:
 
 if study.external:
 
-    rule adopt:  # another study's weights stay where they are; what they answer here is on a card of this study
+    rule adopt:  # another study's weights are not copied; a card of this study maps their outputs to its classes
         input:
             weights=paths.weights,
             card=paths.trained_card,
@@ -54,7 +54,7 @@ else:
             images=paths.images,
             manifest=paths.manifest,
             splits=paths.splits,
-            leakage_check=ancient(paths.leakage_check),  # must be passed, and decides no weight
+            leakage_check=ancient(paths.leakage_check),  # must be passed, but does not affect the weights
             weights=lambda w: plan.starting_weights(w.arch) or [],
         output:
             weights=paths.weights,
@@ -65,7 +65,7 @@ else:
         benchmark:
             paths.home_benchmark("train", "arch", "seed")
         priority: 1  # the longest jobs first, so that none of them is left to run alone at the end
-        # Each goes on where the last one ended. Inside a submitted job none: its memory and minutes stay what they are.
+        # Each retry resumes from the last checkpoint. Inside a submitted job there is none, because its resources are fixed.
         retries: 2 if workflow.is_main_process else 0
         conda:
             GPU_ENV

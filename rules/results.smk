@@ -1,4 +1,4 @@
-"""Results: estimates with their intervals, tables, figures, and where every number comes from."""
+"""Results: estimates with intervals, tables, figures, and the provenance of every number."""
 
 
 rule estimate:
@@ -51,13 +51,13 @@ if study.meta:
             code=rule_params.code_digest("meta"),
             format=identity.TABLE_FORMAT,
         message:
-            "the metrics, judged by the evidence"
+            "meta-evaluation: the metrics compared with the evidence"
         script:
             "../scripts/meta.py"
 
 
-# A caption's path takes no wildcards, so every figure and table has a rule of its own name: `snakemake figure_panels`.
-# Snakemake writes the params of these rules into the report's page as they are: `report_texts` makes them safe there.
+# A caption's path allows no wildcards, so every figure and table has its own rule: `snakemake figure_panels`.
+# Snakemake writes the params of these rules into the report's page unchanged: `report_texts` escapes them.
 for figure, use in plan.figures.items():
 
     rule:
@@ -151,6 +151,6 @@ rule provenance:
         settings=rule_params.provenance(),
         code=rule_params.code_digests(),
     message:
-        "where every number comes from"
+        "provenance of every number"
     script:
         "../scripts/provenance.py"

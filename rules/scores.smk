@@ -1,4 +1,4 @@
-"""Scores: a number per map, by family of metrics, then all in one table."""
+"""Scores: one number per map and metric, by family of metrics, then merged into one table."""
 
 
 rule faithfulness:
@@ -144,7 +144,7 @@ if study.randomisation:
             code=lambda w: rule_params.code_digest("randomise", bundle=w.bundle),
             format=identity.TABLE_FORMAT,
         message:
-            "randomised: {wildcards.bundle} on {wildcards.arch}, seed {wildcards.seed}"
+            "sanity check: {wildcards.bundle} on randomised {wildcards.arch}, seed {wildcards.seed}"
         script:
             "../scripts/randomise.py"
 

@@ -1,4 +1,4 @@
-"""Write a card of this study for another study's trained model, whose weights stay where they are."""
+"""Write a card of this study for another study's trained model; its weights are not copied."""
 
 from functools import partial
 from pathlib import Path

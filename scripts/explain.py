@@ -1,4 +1,4 @@
-"""Compute the maps of one cell: every method of a bundle, for every image that one model explains."""
+"""Compute the maps of one cell: every method of a bundle, for every explained image of one model."""
 
 from pathlib import Path
 

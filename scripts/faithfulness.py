@@ -1,4 +1,4 @@
-"""Score the maps of one cell with a battery of faithfulness metrics: what the model answers to changed images."""
+"""Score the maps of one cell with a battery of faithfulness metrics: the model's output on modified images."""
 
 from contextlib import ExitStack
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Infer groups of a dataset from its images, and record which links joined them."""
+"""Infer groups of a dataset from its images, and record the links between images."""
 
 import gradfaith.runtime.job
 
@@ -17,7 +17,7 @@ job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = GroupSettings.of_params(job.params.settings)
-    assert settings.groups is not None  # else there is no such job
+    assert settings.groups is not None  # otherwise the job does not exist
     origins = check_inputs(job.input)
     raw = open_raw(settings, Plan.read(job.config, PROJECT).dataset.raw)
     grouping = infer.group_dataset(raw.reader, raw.folder, raw.options, settings.groups, threads=job.threads)

@@ -1,4 +1,4 @@
-"""Stop the study if the audit says that its split leaks, before anything is trained."""
+"""Stop the study before any training if the audit finds that its split leaks."""
 
 import gradfaith.runtime.job
 

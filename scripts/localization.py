@@ -1,4 +1,4 @@
-"""Score how well the maps of one model lie on the evidence."""
+"""Score how well the maps of one model match the evidence."""
 
 from contextlib import ExitStack
 

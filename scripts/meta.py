@@ -1,4 +1,4 @@
-"""Judge the metrics: do they rank methods as the evidence does, and which controls fool them?"""
+"""Evaluate the metrics: their rank agreement with the evidence, and the controls that score above methods."""
 
 import gradfaith.runtime.job
 

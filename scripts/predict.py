@@ -1,4 +1,4 @@
-"""Predict every image with one model, and measure how long an image takes."""
+"""Predict every image with one model, and measure the time per image."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     origins = check_inputs(job.input)
     table = parquet.read_manifest_with_parts(job.input.manifest, job.input.splits)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
-    # Only after the weights could be read: torn ones are written again from the training's state.
+    # Only after the weights were read: damaged weights are written again from the training's state.
     gradfaith.runtime.job.discard_training_state(job.input.card)
     model = prepare_for_job(model.to(device_for_job(compute, job.threads, job.resources)), settings.passes)
     temperature = checkpoint.read_card(Path(job.input.card)).get("temperature")  # if it was trained in another study

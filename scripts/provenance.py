@@ -1,4 +1,4 @@
-"""Record where every number of the study comes from: its keys, data, models, code and versions."""
+"""Record the provenance of the study's numbers: its keys, data, models, code and versions."""
 
 import gradfaith.runtime.job
 

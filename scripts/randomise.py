@@ -1,4 +1,4 @@
-"""Score one cell's sanity check: the methods of a bundle on models whose weights become random step by step."""
+"""Score one cell's sanity check: the methods of a bundle on models that are randomised step by step."""
 
 from pathlib import Path
 

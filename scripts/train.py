@@ -1,4 +1,4 @@
-"""Train one architecture with one seed, resume its training, or take its weights as they are."""
+"""Train one architecture with one seed, resume its training, or use its weights unchanged."""
 
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.Ima
     identity = train_job.training_identity(settings, images, table, seed=seed, weights=weights)
     events = StudyPaths.tensorboard_events(job.output.weights) if compute.tensorboard else None
     machine = train_job.MachineSettings(compute.images, device.memory_limit(job.resources.mem_mb), events)
-    methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)  # they decide no weight
+    methods = Plan.read(job.config, PROJECT).all_method_settings(job.wildcards.arch)  # they do not affect the weights
     state = StudyPaths.training_state(job.output.weights)
     with checkpoints.CheckpointKeeper(state, identity, every=compute.save_seconds) as keeper:
         trained = train_job.train_model(

@@ -78,7 +78,7 @@ class LogHandler(LogHandlerBase):
             self._write(text=self.format(record))
 
     def _write(self, **line: object) -> None:
-        # A resource that only a run finds out is written as text.
+        # A resource that is known only during a run is written as text.
         print(json.dumps(line, default=str), file=self.lines, flush=True)
 
 

@@ -58,7 +58,7 @@ def test_the_seed_draws_others_and_more_keeps_what_fewer_drew(table: pd.DataFram
 
 
 def test_nothing_left_to_explain_is_refused(table: pd.DataFrame) -> None:
-    with pytest.raises(StudyInvalid, match="of parts val no image is left"):
+    with pytest.raises(StudyInvalid, match="parts val have no image"):
         chosen(table, parts=["val"])
     with pytest.raises(StudyInvalid, match="have no correctly classified image"):
         chosen(table.assign(correct=False), only_correct=True)

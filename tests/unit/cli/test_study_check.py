@@ -79,7 +79,7 @@ def test_all_problems_are_listed_and_the_exit_status_is_1(
         "seeds.0: Input should be greater than or equal to 0, found -1",
         'the raw folder rawe is not there; did you mean "raw"?',
         "architectures.a: timm",
-        "Close to it: resnet10t",
+        "Similar names: resnet10t",
         "architectures.b.weights: there is no file no.pth",
     ):
         assert words in str(end.value)

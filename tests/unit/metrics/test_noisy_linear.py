@@ -67,7 +67,7 @@ def test_noise_stops_at_black_and_white():
 
 
 def test_noise_without_names_is_refused():
-    with pytest.raises(StudyInvalid, match="3 images, and 0 of them have a name"):
+    with pytest.raises(StudyInvalid, match="3 images, but 0 image ids are given"):
         noisy_linear.fill(IMAGES, Context(KEEP))
 
 

@@ -98,7 +98,7 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
         ).classifier.spec
 
     assert taken(class_map=MAP).class_map == MAP
-    with pytest.raises(ModelUnusable, match=r"class_map\.malignant: output 5 does not exist, .* has 5 \(from 0\)"):
+    with pytest.raises(ModelUnusable, match=r"class_map\.malignant: output 5 does not exist; .* has outputs 0 to 4"):
         taken(class_map=((0,), (1,), (2, 5)))
     with pytest.raises(ModelUnusable, match="is not a classifier of 3 classes"):
         taken()

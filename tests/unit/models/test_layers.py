@@ -61,9 +61,9 @@ def test_a_stack_has_several_layers_and_each_gives_a_map(name: str) -> None:
 def test_the_deepest_layer_alone_is_refused_with_the_stages_before_it() -> None:
     """Its refined map would be that of the method that is combined, under another name."""
     net = make("resnet10t", 64).net
-    with pytest.raises(LayerUnusable, match='no stage after "layer4"') as refusal:
+    with pytest.raises(LayerUnusable, match='no stage after layer "layer4"') as refusal:
         layer_stack(net, "layer4")
-    assert refusal.value.fix == "Name one of layer1, layer2, layer3, or `auto` for all of them."
+    assert refusal.value.fix == "Set `layer:` to one of layer1, layer2, layer3, or to `auto` for all of them."
     with pytest.raises(LayerUnusable, match='"conv1" is not a stage of'):
         layer_stack(net, "conv1")
 
@@ -71,7 +71,7 @@ def test_the_deepest_layer_alone_is_refused_with_the_stages_before_it() -> None:
 def test_a_network_of_one_stage_is_refused() -> None:
     net = make("resnet10t", 64).net
     net.feature_info = [{"module": "layer4", "reduction": 32, "num_chs": 1}]
-    with pytest.raises(LayerUnusable, match='no stage after "layer4"') as refusal:
+    with pytest.raises(LayerUnusable, match='no stage after layer "layer4"') as refusal:
         layer_stack(net)
     assert "Use the combined method itself" in refusal.value.fix
 

@@ -93,7 +93,7 @@ def test_warned_at_any_batch_it_goes_on_to_the_same_bits(
     whole, steps = through(recipe), STEPS + 1
     for at in range(1, steps * len(whole.history) - 1):
         folder = tmp_path / str(at)
-        with pytest.raises(TrainingInterrupted, match="SIGTERM came in epoch "):
+        with pytest.raises(TrainingInterrupted, match="training received SIGTERM in epoch "):
             run(folder, recipe, at)
         went_on = run(folder, recipe, 0)
         left = steps * len(whole.history) - at + 1  # with the batch that was on its way
@@ -104,7 +104,7 @@ def test_warned_at_any_batch_it_goes_on_to_the_same_bits(
 
 def test_warned_at_every_batch_it_still_comes_to_an_end(tmp_path: Path) -> None:
     for _ in range(2 * STEPS - 1):
-        with pytest.raises(TrainingInterrupted, match="SIGUSR1 came in epoch "):
+        with pytest.raises(TrainingInterrupted, match="training received SIGUSR1 in epoch "):
             run(tmp_path / "a", RICH, 1, signal.SIGUSR1)
     assert equal(through(RICH), run(tmp_path / "a", RICH, 0))
     assert len(seen) <= 1, "every attempt went one batch further"
@@ -112,7 +112,7 @@ def test_warned_at_every_batch_it_still_comes_to_an_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_terminal_that_interrupts_or_goes_is_a_warning_too(tmp_path: Path, number: signal.Signals) -> None:
-    with pytest.raises(TrainingInterrupted, match=f"{number.name} came in epoch 1, after 2 of its 3 steps"):
+    with pytest.raises(TrainingInterrupted, match=f"training received {number.name} in epoch 1, after 2 of 3 steps"):
         run(tmp_path / "a", PLAIN, 2, number)
     assert equal(through(PLAIN), run(tmp_path / "a", PLAIN, 0))
 

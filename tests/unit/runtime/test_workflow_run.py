@@ -120,4 +120,4 @@ def test_the_error_of_a_group_leaves_the_logs_to_its_jobs(workflow: Workflow, pr
 
 def test_a_record_of_another_snakemake_is_printed(printed) -> None:
     failed(event="job_error")
-    assert "failed\n(workflow_run.py does not know this record: KeyError('jobid'))" in printed[0].getMessage()
+    assert "failed\n(workflow_run.py could not filter this message: KeyError('jobid'))" in printed[0].getMessage()

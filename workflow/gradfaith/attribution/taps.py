@@ -95,7 +95,7 @@ def layout_by_growth(net: nn.Module, layer: str, shape: tuple[int, ...], wider: 
         return GridLayout("nchw", (shape[1], shape[2]))
     if grown == [1]:
         return GridLayout("nhwc", (shape[0], shape[1]))
-    raise unusable_layer(layer, f"returns {shape} for one image, and which axes are the grid cannot be told")
+    raise unusable_layer(layer, f"returns {shape} for one image, and which of its axes are the grid is ambiguous")
 
 
 def _tokens(net: nn.Module, layer: str, count: int) -> GridLayout:

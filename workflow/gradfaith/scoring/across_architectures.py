@@ -1,18 +1,17 @@
-"""Score the agreement across architectures: every pair of architectures, and every model with the mean of all
-others.
+"""Score the agreement across architectures: every pair of architectures, and every model with the mean of all others.
 
-    architectures   every pair of architectures, the models of one seed with each other: A (A - 1) / 2 pairs, S models each
+    architectures   every pair of architectures, models of the same seed: A (A - 1) / 2 pairs, S models each
     ensemble        every model with the mean map of all others that have the method (metrics/runners/ensemble.py)
 
-Seed by seed and not all S x S: seeds of different architectures share only their number, so the other pairs
-would add cost and no new models, and leaving a seed out would no longer leave out one model of each. A pair
-is compared on the images that both explained. A method that only one model has is not compared; the log
-counts it, and the table names it.
+Models are paired seed by seed, not all S x S: seeds of different architectures share only their number, so the other pairs
+would add cost and no new models. Leaving a seed out would also no longer leave out one model of each architecture. A pair
+is compared on the images that both explained. A method that only one model has is not compared; the log counts it, and the
+table names it.
 
-Of pairs: arch < arch2 by name, seed2 = seed, and `layer` names both where they differ. Of the ensemble: arch2
-is "ensemble", seed2 empty. Cost: m S A (A - 1) / 2 (1 + partners) scores per method and metric; the models of
-one seed, and the sum of all, in temporary files (storage/atomic.py). By these costs five architectures, five seeds, 220 images, one CAM
-with its controls and both metrics take about eight minutes of one core.
+Columns for pairs: arch < arch2 by name, seed2 = seed, and `layer` names both layers if they differ. For the ensemble:
+arch2 is "ensemble", seed2 is empty. Cost: m S A (A - 1) / 2 (1 + partners) scores per method and metric; the models of one
+seed, and the sum of all, are in temporary files (storage/atomic.py). So five architectures, five seeds, 220 images and one
+CAM with its controls and both metrics take about eight minutes on one core.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,7 +60,7 @@ def score_across_architectures(
     comparisons: Sequence[str],
     seed: int,
 ) -> Iterator[pd.DataFrame]:
-    """Yield score rows of every method that several models have.
+    """Yield the score rows of every method that several models have.
 
     `stores`: model -> bundle -> store; `comparisons`: "architectures", "ensemble" or both.
     """
@@ -75,7 +74,7 @@ def score_across_architectures(
 
 @dataclass(frozen=True)
 class _AcrossJob:
-    """All models' stores, and what their comparisons share."""
+    """The stores of all models, and the data that their comparisons share."""
 
     images: ImageStore
     stores: Mapping[ModelKey, Mapping[str, MapStore]]  # in the order of names
@@ -104,7 +103,7 @@ class _AcrossJob:
 
 
 def _architectures(job: _AcrossJob, label: str, owners: Mapping[ModelKey, MapStore]) -> Iterator[PairRow]:
-    """Compare each pair of architectures, seed by seed; only the models of one seed are kept at a time."""
+    """Compare each pair of architectures, seed by seed; only the models of one seed are open at a time."""
     for seed in sorted({seed for _, seed in owners}):
         of_seed = {arch: maps for (arch, number), maps in owners.items() if number == seed}
         models = {arch: job.model_maps(label, maps) for arch, maps in of_seed.items()}
@@ -118,7 +117,7 @@ def _architectures(job: _AcrossJob, label: str, owners: Mapping[ModelKey, MapSto
 
 
 def _ensemble(job: _AcrossJob, label: str, owners: Mapping[ModelKey, MapStore]) -> Iterator[PairRow]:
-    """Compare each model with the mean of all others; models are read twice, one at a time."""
+    """Compare each model with the mean of all others. Models are read twice, one at a time."""
     if len(owners) <= MIN_VOTES:
         return
     ids = dict.fromkeys(image for maps in owners.values() for image in maps.rows["image_id"])

@@ -1,8 +1,8 @@
-"""Score the agreement between the seeds of one architecture: score rows from their stored maps.
+"""Score the agreement between the seeds of one architecture, from their stored maps.
 
-All maps explain the true class. Every method is compared on the images that all seeds explained; of a
-shuffled method the first copy only. The maps of one method are unpacked, and prepared for the metrics, in
-temporary files (storage/atomic.py), because any two images may be compared: memory does not grow with them.
+All maps explain the true class. Every method is compared on the images that all seeds explained; for a shuffled method,
+only the first copy. The maps of one method are unpacked and prepared for the metrics in temporary files
+(storage/atomic.py), because any two images may be compared. So memory does not grow with the number of images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ def score_agreement(
 ) -> Iterator[pd.DataFrame]:
     """Yield score rows of the agreement between the seeds of one architecture, on the true class's maps.
 
-    `stores`: model -> bundle -> store, of models that differ in the seed; `seed`: of the draws.
+    `stores`: model -> bundle -> store, for models that differ in the seed. `seed`: of the random draws.
     """
     by_image = index_by_image(predictions)
     (arch,) = {arch for arch, _ in stores}

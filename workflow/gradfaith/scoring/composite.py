@@ -1,13 +1,13 @@
 """Merge the score tables of a study, and score its composites: a row per map and variant, from other metrics' scores of the
 same map.
 
-Always per map, never of averages: the harmonic mean of averages is another number, and a map that is poor in
-one part would hide behind the others. If a part has no number for a map, the composite has none: its status
-is that of its worst part, and its reason names every missing part.
+Composites are computed per map, never from averages: the harmonic mean of averages is another number, and would hide maps
+that are poor in one part. If a part has no value for a map, the composite has none: its status is that of its worst part,
+and its reason names every missing part.
 
-Tables are read group by group, so memory does not grow with the images. The parts of a composite are faithfulness metrics. They
-may be of several batteries, whose tables are read a second time, side by side: those of one model and bundle hold the same
-images in the same order. Cost: negligible; numpy only.
+Tables are read group by group, so memory does not grow with the number of images. The parts of a composite are faithfulness
+metrics. They may belong to several batteries, whose tables are read a second time, side by side: tables of one model and
+bundle have the same images in the same order. Cost: negligible; numpy only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,8 +47,8 @@ def merge_tables(tables: Sequence[str], composites: Mapping[str, CompositeSettin
 def _align_images(tables: Sequence[Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
     """Yield the rows of several tables together, all rows of an image and target at once.
 
-    No image is in two groups of a table (`parquet.writing` keeps together what is added together). Tables with their images in
-    different orders give the same rows; more of them wait.
+    No image is in two groups of a table, because `parquet.writing` writes each added frame in one group. Tables with their images in
+    different orders give the same rows, but more rows wait in memory.
     """
     reading, seen = dict(enumerate(tables)), [set[object]() for _ in tables]
     waiting = empty(SCORES)
@@ -71,7 +71,7 @@ def _align_images(tables: Sequence[Iterator[pd.DataFrame]]) -> Iterator[pd.DataF
 
 
 def _images(rows: pd.DataFrame) -> pd.Series:
-    """Return what names the image and the target of each row."""
+    """Return a key of the image and the target of each row."""
     return rows["target"] + "/" + rows["image_id"]
 
 
@@ -83,7 +83,7 @@ def score_composites(scores: pd.DataFrame, composites: Mapping[str, CompositeSet
 
 
 def _composite_rows(scores: pd.DataFrame, label: str, settings: CompositeSettings, variant: str) -> pd.DataFrame:
-    """Return one composite in one variant, for every map of which any of its parts has a row."""
+    """Return one composite in one variant, for every map for which any of its parts has a row."""
     parts = {
         name: scores[(scores["metric"] == part.metric) & (scores["variant"] == (part.variant or variant))]
         for name, part in settings.parts.items()
@@ -104,14 +104,14 @@ def _composite_rows(scores: pd.DataFrame, label: str, settings: CompositeSetting
 
 
 def _result(rows: pd.DataFrame) -> Result:
-    """Return a part's result; "undefined" for maps of which it has no row."""
+    """Return a part's result; "undefined" for maps without a row."""
     status = rows["status"].fillna("undefined").to_numpy(dtype=np.str_)
     reason = rows["reason"].fillna("it was not measured").to_numpy(dtype=np.str_)
     return Result(rows["value"].to_numpy(np.float64), status, reason)
 
 
 def score_composite(module: ModuleType, parts: Mapping[str, Result], options: Mapping[str, Any]) -> Result:
-    """Return a composite of some maps; the parts are in the maps' order."""
+    """Return a composite for some maps; the parts are in the maps' order."""
     complete = reduce(np.logical_and, (part.status == "ok" for part in parts.values()))
     values: Values = module.score({name: part.value[complete] for name, part in parts.items()}, **options)
     none_broken = np.zeros(len(complete), dtype=bool)

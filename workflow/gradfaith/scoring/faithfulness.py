@@ -1,11 +1,11 @@
-"""Score the faithfulness of one cell's maps with one battery: score rows, and the points of removal curves.
+"""Score the faithfulness of one cell's maps with one battery: score rows, and points of removal curves.
 
-The masking runner computes batteries of metrics that read the model's output on changed images; the rerun
-runner computes those that run the methods again. For metrics of regions this module numbers the regions of
-each image: from the store's masks, with decoys drawn for the image.
+The masking runner computes batteries of metrics that read the model's output on modified images; the rerun runner
+computes those that run the methods again. For regional metrics this module numbers the regions of each image: from the
+store's masks, with decoys drawn for the image.
 
-Images and maps are read when the runner takes them, some at a time, and the rows of every `IMAGES_PER_TABLE`
-images are handed on at once: memory grows neither with the images nor with the methods or their copies.
+Images and maps are read when the runner needs them, some at a time, and the rows of every `IMAGES_PER_TABLE` images are
+passed on immediately. So memory grows neither with the images nor with the methods or their copies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def score_faithfulness(
     model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, metrics: BoundPlugins,
     imputers: BoundPlugins, cell: Mapping[str, Any], seed: int, *, chunk: BatchLimit, explain: ExplainFunction | None = None,
 ) -> Iterator[FaithfulnessTables]:  # fmt: skip
-    """Yield score rows of every map, metric and imputer of a battery, and the points of its curves, some images at a time.
+    """Yield the score rows of every map, metric and imputer of a battery, and its curve points, some images at a time.
 
     `cell`: columns arch and seed; `seed`: of the random streams; `explain`: for the battery "rerun", None for the others.
     """
@@ -65,7 +65,7 @@ def _run_battery(
     model: Classifier, explain: ExplainFunction | None, images: ImageStore, maps: MapStore, rows: NDArray[np.int64],
     metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit,
 ) -> Iterator[BatteryResults]:  # fmt: skip
-    """Run the battery on some rows of a store, yield results for some images at a time, and log how many passes sharing saved."""
+    """Run the battery on some rows of a store, yield results for some images at a time, and log the passes saved by sharing."""
     device = next(model.parameters()).device
     pixels = StoredImages(images, list(maps.rows.iloc[rows]["image_id"]))
     by_method = dict(_method_maps(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
@@ -94,7 +94,7 @@ def _run_battery(
 
 @dataclass(frozen=True)
 class StoredImages:
-    """The images `ids` of a store, (n, c, h, w) in [0, 1], read when they are taken."""
+    """The images `ids` of a store, (n, c, h, w) in [0, 1], read when indexed."""
 
     images: ImageStore
     ids: Sequence[str]
@@ -109,7 +109,7 @@ class StoredImages:
 
 @dataclass(frozen=True)
 class StoredRegions:
-    """The region numbers of the images `ids` of a store, (n, h, w), read and drawn when they are taken."""
+    """The region numbers of the images `ids` of a store, (n, h, w), read and drawn when indexed."""
 
     images: ImageStore
     ids: Sequence[str]
@@ -125,12 +125,12 @@ class StoredRegions:
 
 @dataclass(frozen=True)
 class StoredMaps:
-    """The maps of one method and copy in some rows of a store, (m, h, w), read when they are taken."""
+    """The maps of one method and copy in some rows of a store, (m, h, w), read when indexed."""
 
     maps: MapStore
     label: str
     copy: int
-    rows: NDArray[np.int64]  # (m,); -1: zeros, in place of a map that is not there
+    rows: NDArray[np.int64]  # (m,); -1: zeros, for a missing map
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -148,7 +148,7 @@ class StoredMaps:
 def _method_maps(
     maps: MapStore, rows: NDArray[np.int64], *, rival: bool
 ) -> Iterator[tuple[tuple[str, int], MethodMaps]]:
-    """Yield the maps of every method and copy; with `rival` also those of the image's other class, where it has one."""
+    """Yield the maps of every method and copy; with `rival` also those of the image's other class, if it has one."""
     ids, target = maps.rows["image_id"].to_numpy(), maps.rows["target"].to_numpy()
     own = set(rows.tolist())
     other_row = {image: row for row, image in enumerate(ids) if row not in own}
@@ -167,7 +167,7 @@ def _method_maps(
 def _score_table(
     results: BatteryResults, maps: MapStore, scored: pd.DataFrame, columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return the score rows of every method, metric and imputer; `scored`: what the predictions say of the images."""
+    """Return the score rows of every method, metric and imputer; `scored`: columns of the predictions for the images."""
     found = [
         ScoredMaps(label, copy, info.layer, metric, imputer, result)
         for label, info, copy in method_copies(maps)
@@ -179,7 +179,7 @@ def _score_table(
 def _curve_table(
     results: BatteryResults, maps: MapStore, scored: pd.DataFrame, columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a row per map and curve point, of maps that have a curve; of shuffled maps the first copy only."""
+    """Return a row per map and curve point, for maps with a curve; for shuffled maps, only the first copy."""
     found = [
         (label, info.layer, *point, values)
         for label, info, copy in method_copies(maps)
@@ -202,7 +202,7 @@ def _curve_table(
 
 
 def region_numbers(images: ImageStore, ids: Sequence[str], decoys: int, seed: int) -> NDArray[np.uint8]:  # (n, h, w)
-    """Number the regions of images: the parts where the store has them; else evidence, shortcut and `decoys` decoys.
+    """Number the regions of images: the parts if the store has them; else evidence, shortcut and `decoys` decoys.
 
     The decoys are the same in every job of the study.
     """

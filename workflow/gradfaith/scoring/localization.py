@@ -1,9 +1,8 @@
-"""Score the localization of one model's maps: score rows from its stored maps and the masks of the images.
+"""Score the localization of one model's maps, from its stored maps and the masks of the images.
 
-Images come in chunks. Every method of a store is scored on a chunk, and its rows are handed on, before the next
-chunk is read: what is computed of a mask is computed once for all methods, and memory does not grow with the
-images. Maps of the predicted and of the true class are scored alike; the target of a metric decides which rows
-are kept.
+Images come in chunks. Every method of a store is scored on a chunk, and its rows are passed on, before the next chunk is
+read. So results for a mask are computed once for all methods, and memory does not grow with the number of images. Maps of
+the predicted and of the true class are scored alike; the target of a metric decides which rows are kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ def score_localization(
     model: Mapping[str, Any],
     chunk: int = CHUNK,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the localization scores of all methods of one model, some maps at a time; `model`: its columns, arch and seed."""
+    """Yield the localization scores of all methods of one model, some maps at a time; `model`: its columns arch and seed."""
     by_image = index_by_image(predictions)
     for maps in stores:
         of_target = {target: rows_of_target(maps.rows, target) for target in ("predicted", "true")}

@@ -1,13 +1,12 @@
-"""Score the model-parameter sanity check of one cell: a bundle's methods on randomised weights, beside the
-stored maps.
+"""Score the model-parameter sanity check of one cell: a bundle's methods on randomised weights, compared with stored maps.
 
-Images and classes are the same at every step: the class that the trained model predicts. So are the random
-streams of seeded methods, so that a model that nobody changed would agree with itself exactly. Layers are not
-probed again: a randomised network may have dead places, and the status of its maps then says so. If a method
-refuses such a network, the scores of this method are "failed" with its reason, and the other methods are
-scored. If the batch norms of the network cannot be folded, the scores of all methods are "failed".
+Images and classes are the same at every step: the class that the trained model predicts. The random streams of seeded
+methods are the same, too, so that an unchanged model would agree with itself exactly. Layers are not probed again: a
+randomised network may have positions without gradient, and the status of its maps then states it. If a method refuses
+such a network, its scores are "failed" with the reason, and the other methods are scored. If the batch norms of the
+network cannot be folded, the scores of all methods are "failed".
 
-Cost: orders x steps times what explaining the images did.
+Cost: orders x steps times the cost of explaining the images.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +37,7 @@ from gradfaith.vocabulary import RANDOMISATION
 
 @dataclass(frozen=True)
 class TrainedMaps:
-    """The stored maps of the trained model, with which the new maps are compared: some rows of a store, one per image."""
+    """The stored maps of the trained model, for comparison with the new maps: some rows of a store, one per image."""
 
     maps: MapStore
     rows: NDArray[np.int64]
@@ -55,7 +54,7 @@ def score_randomisation(
     model: Classifier, images: ImageStore, maps: MapStore, predictions: pd.DataFrame, settings: RandomiseSettings,
     cell: Mapping[str, Any], *, batch_limit: BatchLimit,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Yield one score row per image, method, order and step, a table per method and step; `cell`: columns arch and seed."""
+    """Yield one score row per image, method, order and step, in a table per method and step; `cell`: columns arch and seed."""
     trained = TrainedMaps(maps, select_rows(maps, predictions, settings.max_images, settings.seed))
     table, key = trained.table, (settings.seed, cell["arch"], cell["seed"])
     methods = [replace(method, shuffled=False) for method in bind_methods(model, settings.methods)]
@@ -74,7 +73,7 @@ def score_randomisation(
 
 
 def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | None, seed: int) -> NDArray[np.int64]:
-    """Return the rows of the predicted classes' maps of at most so many images, sampled evenly from the groups."""
+    """Return the rows of the predicted classes' maps of at most `max_images` images, sampled evenly from the groups."""
     rows = rows_of_target(maps.rows, "predicted")
     ids = maps.rows["image_id"].iloc[rows]
     sampled = sample_evenly(predictions[predictions["image_id"].isin(ids)], max_images, seed)
@@ -83,7 +82,7 @@ def select_rows(maps: MapStore, predictions: pd.DataFrame, max_images: int | Non
 
 
 def prepare_and_compare(cell: MapCell, passes: Passes, trained: TrainedMaps) -> dict[str, Result]:
-    """Prepare the network for speed as the study sets, and compare; if it cannot be prepared, all methods have failed."""
+    """Prepare the network for speed as the study sets, and compare; if this fails, all methods have status "failed"."""
     try:
         ready = prepare_for_speed(cell.classifier, passes, tapped_layers(cell.methods))
     except GradFaithError as error:
@@ -92,7 +91,7 @@ def prepare_and_compare(cell: MapCell, passes: Passes, trained: TrainedMaps) -> 
 
 
 def compare_with_trained(cell: MapCell, trained: TrainedMaps) -> dict[str, Result]:
-    """Return every method's agreement with its stored maps; the methods run one by one if one of them refuses."""
+    """Return every method's agreement with its stored maps; if one method raises an error, the methods run one by one."""
     try:
         return _compare_all_methods(cell, trained)
     except (GradFaithError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]

@@ -1,5 +1,4 @@
-"""Connect map stores with the metrics' runners: choose the rows that a metric reads, and turn its results
-into score rows.
+"""Connect map stores with the metrics' runners: choose the rows that a metric reads, and make score rows of its results.
 
 A metric reads the maps of its target class: the rows of role "predicted" go to metrics that read the
 predicted class, those of role "true" to metrics that read the true class, those of role "both" to both.
@@ -27,11 +26,11 @@ class MethodCopy(NamedTuple):
 
     label: str
     info: MapInfo
-    copy: int  # of a shuffled method: its number; else 0
+    copy: int  # the number of a shuffled copy; else 0
 
 
 def load_plugins(group: str, uses: Mapping[str, PluginUse]) -> BoundPlugins:
-    """Load the metrics or imputers that a study names, by its labels."""
+    """Load the metrics or imputers that a study names; the result uses the study's labels."""
     return {label: (registry.load(group, use.use), use.options) for label, use in uses.items()}
 
 
@@ -46,12 +45,12 @@ def method_copies(maps: MapStore) -> Iterator[MethodCopy]:
 
 
 def index_by_image(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return what predictions say of each image, indexed by image; of several models' the first."""
+    """Return the predictions, indexed by image; with several models, the first one's."""
     return predictions.drop_duplicates("image_id").set_index("image_id")
 
 
 def score_table(result: Result, ids: Sequence[str], by_image: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Return score rows: a result with its image ids, what the predictions say of the images, and further columns.
+    """Return score rows: a result with its image ids, the columns of the predictions, and further columns.
 
     `by_image`: the predictions from `index_by_image`.
     """
@@ -66,7 +65,7 @@ def score_table(result: Result, ids: Sequence[str], by_image: pd.DataFrame, colu
 
 
 class ScoredMaps(NamedTuple):
-    """One metric's result of some maps of one method."""
+    """One metric's result for some maps of one method."""
 
     method: str
     copy: int
@@ -79,7 +78,7 @@ class ScoredMaps(NamedTuple):
 def join_score_table(
     scored: Sequence[ScoredMaps], ids: Sequence[str], by_image: pd.DataFrame, columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return the score rows of several results of the same images in one table, one result after the other."""
+    """Return the score rows of several results for the same images in one table, one result after the other."""
     *names, results = zip(*scored, strict=True)
     repeated = {
         name: np.repeat(np.array(values, dtype=object), len(ids))
@@ -94,9 +93,9 @@ def open_map_stores(stack: ExitStack, paths: Sequence[str | Path]) -> list[MapSt
 
 
 def stores_by_model(stores: Iterable[MapStore]) -> dict[ModelKey, dict[str, MapStore]]:
-    """Return model -> bundle -> store, by what each store says that it is, models in the order of the stores."""
+    """Return model -> bundle -> store, by the identity of each store, with models in the order of the stores."""
     models: dict[ModelKey, dict[str, MapStore]] = {}
     for store in stores:
-        assert store.identity.seed is not None  # a store of maps is of one model
+        assert store.identity.seed is not None  # a map store belongs to one model
         models.setdefault((store.identity.arch, store.identity.seed), {})[store.identity.bundle] = store
     return models
