@@ -1,20 +1,20 @@
-"""Estimate how well each architecture classifies, with intervals over patients: by class and as macro means (Table I).
+"""Estimate the classification performance of each architecture, by class and as macro means (Table I), with intervals over patients.
 
     sensitivity = recall = TP / (TP + FN)     specificity = TN / (TN + FP)     precision = TP / (TP + FP)
     F1 = 2 TP / (2 TP + FP + FN)              AUROC = P(a positive scores above a negative), ties half; one against rest
     macro X = mean over classes of X          balanced accuracy = macro sensitivity = macro recall
 
-The paper's rows fit these definitions (its sensitivity equals its recall; its F1 is a mean of the classes' own). A number
-is computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
-(stats/intervals.py): a cluster-robust t like that of the scores; a macro mean loses k - 1 degrees of freedom to its k class
-means. A rate without a value (a class never predicted has no precision) is "undefined", never 0, and makes its macro mean
-undefined; the mean is then over the seeds that have one, and n_undefined counts the others. If every group gives the same
-number (all correct), there is no interval: one without width would promise perfection.
+The paper's rows agree with these definitions (its sensitivity equals its recall; its F1 is a mean of the classes' F1). A
+value is computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
+(stats/intervals.py): a cluster-robust t interval like that of the scores. A macro mean loses k - 1 degrees of freedom to its
+k class means. A rate without a value (a class that is never predicted has no precision) is "undefined", never 0, and makes
+its macro mean undefined. The mean is then over the seeds with a value, and n_undefined counts the others. If every group
+gives the same value (all correct), there is no interval, because an interval without width would suggest certainty.
 
 Rows of a confusion matrix are true classes, columns predicted ones. Everything is exact and batched: a matrix without a
 group is the difference of two counts, and the AUROC's wins come from one sort and are then subtracted group by group.
-n_images and n_groups are those behind the number; for a class's AUROC, those of the class. Cost: O(n log n) per class,
-milliseconds per model.
+n_images and n_groups count the images and groups behind the value; for a class's AUROC, those of the class. Cost:
+O(n log n) per class, milliseconds per model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,27 +40,27 @@ from gradfaith.vocabulary import ALL_CLASSES
 
 
 def true_positives(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
-    """Return how many images of each class are predicted as it, from confusion matrices (true classes in rows)."""
+    """Return the number of correctly predicted images of each class, from confusion matrices (true classes in rows)."""
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
 def images_of_class(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
-    """Return how many images each class has."""
+    """Return the number of images of each class."""
     return np.asarray(matrix.sum(axis=-1))
 
 
 def images_predicted_as(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (..., k)
-    """Return how many images are predicted as each class."""
+    """Return the number of images predicted as each class."""
     return np.asarray(matrix.sum(axis=-2))
 
 
 def images_of_other_classes(matrix: FloatArray) -> FloatArray:
-    """Return how many images do not belong to each class."""
+    """Return the number of images that do not belong to each class."""
     return np.asarray(matrix.sum(axis=(-2, -1))[..., None] - images_of_class(matrix))
 
 
 def images_of_or_predicted_as(matrix: FloatArray) -> FloatArray:
-    """Return how many images belong to each class, are predicted as it, or both."""
+    """Return the number of images that belong to each class, are predicted as it, or both."""
     return images_of_class(matrix) + images_predicted_as(matrix) - true_positives(matrix)
 
 
@@ -88,12 +88,12 @@ def f1(matrix: FloatArray) -> FloatArray:
 
 
 def accuracy(matrix: FloatArray) -> FloatArray:  # (..., k, k) -> (...)
-    """Return the share of all images that are predicted right."""
+    """Return the share of correctly predicted images."""
     return _ratio(true_positives(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 
 RateFunction = Callable[[FloatArray], FloatArray]
-# A rate, and the number of images behind it; a group's share of these images is its weight in the interval.
+# A rate, and its number of images; a group's share of these images is its weight in the interval.
 RATES: Mapping[str, tuple[RateFunction, RateFunction]] = {
     "sensitivity": (sensitivity, images_of_class),
     "specificity": (specificity, images_of_other_classes),
@@ -117,11 +117,11 @@ def auroc(score: FloatArray, positive: NDArray[np.bool_], group: CodeArray, grou
     `score` (n): the probability of the class; `positive` (n): the image is of the class; `group` (n): from 0 to `groups`.
     """
     negatives, positives = np.sort(score[~positive]), np.sort(score[positive])
-    wins = _count_below(negatives, score[positive])  # negatives that each positive beats
-    losses = len(positives) - _count_below(positives, score[~positive])  # positives that beat each negative
+    wins = _count_below(negatives, score[positive])  # number of negatives below each positive
+    losses = len(positives) - _count_below(positives, score[~positive])  # number of positives above each negative
     positive_group, negative_group = group[positive], group[~positive]
     group_wins = np.bincount(positive_group, wins, groups) + np.bincount(negative_group, losses, groups)
-    for both in np.intersect1d(positive_group, negative_group):  # pairs within a group were counted twice
+    for both in np.intersect1d(positive_group, negative_group):  # pairs within a group were subtracted twice
         inside = group == both
         group_wins[both] -= _count_below(np.sort(score[~positive & inside]), score[positive & inside]).sum()
     pairs = (len(positive_group) - np.bincount(positive_group, minlength=groups)) * (
@@ -132,7 +132,7 @@ def auroc(score: FloatArray, positive: NDArray[np.bool_], group: CodeArray, grou
 
 
 def _count_below(ordered: FloatArray, score: FloatArray) -> FloatArray:
-    """Count the numbers of `ordered` below each score; ties count half."""
+    """Count the values of `ordered` below each score; ties count half."""
     return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
 
 
@@ -183,8 +183,8 @@ class _ClassMetric:
     name: str
     class_name: str  # or ALL_CLASSES
     theta: FloatArray  # (r)
-    without: FloatArray  # (g, r): the number without the group
-    weight: FloatArray  # (g, r): images behind the number, or their share
+    without: FloatArray  # (g, r): the value without the group
+    weight: FloatArray  # (g, r): images behind the value, or their share
     n_images: int
     lost_df: int  # degrees of freedom
 
@@ -202,9 +202,9 @@ def _select_part(predictions: pd.DataFrame, classes: Sequence[str], part: str) -
             else f"no image of part {part!r}"
         )
         raise BrokenTable(
-            problem=f"The predictions hold {fault}; the classes are {', '.join(classes)}.",
-            reason="Rates are shares of the images of one part, each counted once per model and under a class of the study.",
-            fix="Remake the predictions from the study's manifest and split.",
+            problem=f"The predictions contain {fault}; the classes are {', '.join(classes)}.",
+            reason="A rate is a share of the images of one part; each image counts once per model, under a class of the study.",
+            fix="Compute the predictions again: delete predictions/ in the study's folder of results, and run the study.",
         )
     return table
 
@@ -267,7 +267,7 @@ def _macro_mean(metric: str, theta: FloatArray, without: FloatArray, weight: Flo
 
 
 def _estimate_row(metric: _ClassMetric, runs: list[SeedRun], rule: IntervalRule) -> dict[str, object]:
-    """Return the columns of the estimate: its mean over the seeds that have a value, and the interval."""
+    """Return the columns of the estimate: its mean over the seeds with a value, and the interval."""
     ok = np.isfinite(metric.theta)
     estimate = no_interval("the formula has no value here", metric.n_images)
     ok_runs = [run for run, has_value in zip(runs, ok, strict=True) if has_value]

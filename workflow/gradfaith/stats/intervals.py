@@ -5,27 +5,27 @@
     d_gr     = theta_r without group g, minus theta_r
     V_groups = (G-1)/G sum_g (mean_r d_gr)^2                     the jackknife over groups, "CV3"     [mackinnon2023]
     V_seeds  = (S-1)/S sum_s (theta without s - their mean)^2    for single seeds: their variance over S
-    V_both   = the same seed jackknife of each d_g, added up     what the two share
+    V_both   = the same seed jackknife of each d_g, added up     the part in both
     V        = V_groups + max(0, V_seeds - V_both)               two-way clustering                   [cameron2011]
     df       = V^2 / (V_groups^2 / f + (V - V_groups)^2 / (S-1))                                     [satterthwaite1946]
 
-f is the Bell-McCaffrey number of degrees of freedom for groups of unequal size: G-1 when they are equal, fewer when a few
-hold most images [bell2002]. Where we differ: V is never below V_groups (two-way estimates can turn negative), and df is
-matched to the two parts that V is made of, so that it moves smoothly to f as the seeds agree. With V_seeds and V_both in
-their place, df would fall to 1, and t rise to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of
-seeds share seeds, so a seed is left out with every pair it is in. A seed that is in all pairs (the reference) cannot be
-left out, and the interval is conditional on it.
+f is the Bell-McCaffrey number of degrees of freedom for groups of unequal size: G-1 if they are equal, fewer if a few contain
+most images [bell2002]. Where we differ: V is never below V_groups (two-way estimates can become negative), and df is matched
+to the two parts of V, so that it approaches f smoothly as the seeds agree. With V_seeds and V_both instead, df would fall to
+1, and t rise to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of seeds share seeds, so a seed is
+left out with every pair that contains it. A seed in all pairs (the reference) cannot be left out, and the interval is
+conditional on it.
 
-With one seed the interval is conditional on that model. With several the mean is over seeds (each counts alike) and the
-interval is over groups and seeds. Below 8 groups there is no interval, only the number and the reason. The interval is
-not a percentile bootstrap over groups, which covers 78 % with 4 groups and about 90 % with 12-100 unequal ones. Ends are
-not clipped to a metric's range: an end beyond it shows that the t approximation is strained. Equal values give an
-interval without width, and the reason says so.
+With one seed the interval is conditional on that model. With several, the mean is over seeds with equal weights, and the
+interval is over groups and seeds. With fewer than 8 groups there is no interval, only the value and the reason. The interval
+is not a percentile bootstrap over groups, which covers 78 % with 4 groups and about 90 % with 12-100 unequal ones. Ends are
+not clipped to a metric's range: an end outside it shows that the t approximation is poor. Equal values give an interval
+without width, and the reason states it.
 
 Simulated coverage of the nominal 95 % interval, normal effects, groups equal or unequal (the largest 26 % of the images):
-one seed and 8-40 groups 94-97 %; 5 seeds 94-97 %; 3 seeds 91-97 %; 2 seeds 93-97 %, but only 87-92 % where seeds differ
-by several times what the groups leave open, as two numbers hardly tell how far a third would fall: train a third seed.
-Strongly skewed patients (exponential) cost 2-5 points. Cost: O(groups x runs); leading axes are batched.
+one seed and 8-40 groups 94-97 %; 5 seeds 94-97 %; 3 seeds 91-97 %; 2 seeds 93-97 %, but only 87-92 % if seeds differ by
+several times the spread of the groups, because two values hardly determine a third: then train a third seed. Strongly skewed
+patients (exponential) cost 2-5 points. Cost: O(groups x runs); leading axes are batched.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ from scipy.special import stdtr, stdtrit
 from gradfaith.vocabulary import LEVEL, MIN_GROUPS
 
 FloatArray = NDArray[np.float64]
-CodeArray = NDArray[np.int64]  # whole numbers from 0 that stand for groups, seeds, images, ...
+CodeArray = NDArray[np.int64]  # whole numbers from 0 as codes of groups, seeds, images, ...
 FlagArray = NDArray[np.bool_]
 SeedRun = tuple[object, ...]  # the seeds behind one value of a map: one, two in a pair of models, or none
 
@@ -74,10 +74,10 @@ def jackknife_of_means(sums: FloatArray, counts: FloatArray) -> Jackknife:
 
 
 def group_degrees_of_freedom(shares: FloatArray) -> FloatArray:  # (..., g) -> (...)
-    """Return the degrees of freedom of the jackknife over groups that hold these shares of the images.
+    """Return the degrees of freedom of the jackknife over groups with these shares of the images.
 
-    The variance is a quadratic form in the group sums. It is matched to a chi-square by its first two moments, for
-    independent images of one distribution. The moments' double sum over groups separates, so this is O(groups).
+    The variance is a quadratic form in the group sums. Its first two moments are matched to a chi-square distribution, for
+    independent images of one distribution. The double sum of the moments over groups separates, so this is O(groups).
     """
     weight = 1 / np.maximum(1 - shares, 1e-9) ** 2
     square = (weight * shares**2).sum(axis=-1)
@@ -96,9 +96,9 @@ def leave_one_seed_out(runs: Sequence[SeedRun]) -> FloatArray:  # (s, r)
 
 
 def combine_spread(jackknife: Jackknife, runs: Sequence[SeedRun], lost_df: int = 0) -> EstimateSpread:
-    """Combine the leave-one-out changes to a variance over groups and seeds.
+    """Combine the leave-one-out changes into a variance over groups and seeds.
 
-    `lost_df` degrees of freedom are lost to means that were estimated on the way.
+    `lost_df`: degrees of freedom that are lost to estimated means.
     """
     theta, change, shares = jackknife
     groups = (shares > 0).sum(axis=-1)
@@ -127,7 +127,7 @@ def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
 
 @dataclass(frozen=True)
 class IntervalRule:
-    """The nominal coverage of intervals, and the number of groups below which there is none."""
+    """The nominal coverage of intervals, and the minimum number of groups."""
 
     level: float = LEVEL
     min_groups: int = MIN_GROUPS
@@ -231,7 +231,7 @@ def interval_from_jackknife(
 
 
 def no_interval(reason: str, n_images: int = 0) -> Interval:
-    """Return an estimate without a number, for a reason."""
+    """Return an estimate without a value, with the reason."""
     return Interval(nan, nan, nan, nan, nan, n_images, 0, 0, "", reason)
 
 
