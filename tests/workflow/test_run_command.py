@@ -102,7 +102,8 @@ def test_a_signal_ends_the_run_and_its_jobs_within_seconds(spoilable: Workspace,
     assert wait_for(lambda: log_of(spoilable).count(" epoch ") >= 2 or run.poll() is not None, 120)
     begun = time.monotonic()
     os.kill(run.pid, number)
-    text, _ = run.communicate(timeout=60) if number != signal.SIGKILL else ("", "")
+    text = "" if number == signal.SIGKILL else run.communicate(timeout=60)[0]
+    run.wait()
     assert wait_for(lambda: not jobs_of(spoilable), SECONDS), text
     assert wait_for(lambda: not list((spoilable.folder / ".snakemake/locks").glob("*")), SECONDS)
     assert time.monotonic() - begun < SECONDS

@@ -54,6 +54,10 @@ class UnknownName(GradFaithError):
     """No plug-in of this group has this name."""
 
 
+class OutsideProject(GradFaithError):
+    """A command was called outside the folder of the project."""
+
+
 class BrokenPlugin(GradFaithError):
     """The declaration or an option of a plug-in file cannot be read."""
 

@@ -8,6 +8,7 @@ options are read from the syntax tree, so GradFaith checks studies and writes th
 import ast
 import difflib
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -102,8 +103,16 @@ def load(group: str, name: str) -> ModuleType:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return '; did you mean "x"?' for the nearest known name, or a full stop if no name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{near[0]}"?' if near else "."
+    spellings: dict[str, str] = {}
+    for one in known:
+        spellings.setdefault(_plain_spelling(one), one)
+    near = difflib.get_close_matches(_plain_spelling(name), list(spellings), n=1, cutoff=0.5)
+    return f'; did you mean "{spellings[near[0]]}"?' if near else "."
+
+
+def _plain_spelling(name: str) -> str:
+    """Return a name without what people write in different ways: Grad-CAM++ and gradcam_pp are the same."""
+    return re.sub(r"[\s_.-]", "", name.casefold().replace("+", "p"))
 
 
 def _entry(path: Path, group: PluginGroup) -> Entry | None:

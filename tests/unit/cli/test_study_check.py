@@ -28,6 +28,7 @@ STUDY = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with a study of ten patients of two images, each ill one with a mask."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").touch()
     for place in ("config/datasets", "config/studies"):
         (tmp_path / place).mkdir(parents=True)
     draw = np.random.default_rng(0)

@@ -5,8 +5,12 @@ The file's stem is the command's name.
 """
 
 import argparse
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
@@ -17,6 +21,7 @@ class Command:
     """The declaration of a command."""
 
     summary: str  # one line of `gradfaith --help`
+    anywhere: bool = False  # it works outside the project's folder
     passes_arguments: bool = False  # what follows `--` goes to another program, as `arguments.passed`
 
 
@@ -28,6 +33,24 @@ def add_study_argument(parser: argparse.ArgumentParser, default: str = "config/c
         default=default,
         help=f"a study's name, or its YAML file; default: {default or 'the one that Snakemake reads'}",
     )
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for a script")
+
+
+def format_json(value: object) -> str:
+    """Return the JSON that a command prints; a number that is not finite is null."""
+    return json.dumps(_finite(value), indent=1, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_plan(study: str) -> tuple[Path, Plan]:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradfaith.cli.command import Command, add_study_argument
+from gradfaith.cli.command import Command, add_json_argument, add_study_argument, format_json
 
 COMMAND = Command(summary="check a study before it runs: its file, its raw images, its networks")
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_study_argument(parser)
     parser.add_argument("--fast", action="store_true", help="do not build the networks: a second instead of some")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -23,6 +24,13 @@ def run(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.study_check import check_study
 
     findings = check_study(arguments.study, Path.cwd(), fast=arguments.fast)
+    if arguments.json:
+        problems = [
+            {"error": type(one).__name__, "problem": one.problem, "reason": one.reason, "fix": one.fix}
+            for one in findings.problems
+        ]
+        print(format_json({"found": dict(findings.rows), "problems": problems}))
+        sys.exit(bool(problems))
     print(*findings.lines(), sep="\n", flush=True)
     if findings.problems:
         sys.exit("\n".join(map(str, findings.problems)))

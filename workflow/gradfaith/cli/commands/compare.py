@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gradfaith.cli import compare
-from gradfaith.cli.command import Command
+from gradfaith.cli.command import Command, add_json_argument, format_json
 from gradfaith.config import locate
 from gradfaith.errors import CannotWrite
 from gradfaith.storage import atomic
@@ -15,12 +15,16 @@ COMMAND = Command(summary="print the estimates of two finished studies side by s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("a", help="a finished study's name, or its YAML file")
-    parser.add_argument("b", help="another's")
-    parser.add_argument("--metric", default="", help="only this one")
+    parser.add_argument("b", help="the other study's name, or its YAML file")
+    parser.add_argument("--metric", default="", help="print this metric only; default: all")
     parser.add_argument(
-        "--by", default="", choices=("", "label", "lesion_size"), help="by class or by size; default: overall"
+        "--by",
+        default="",
+        choices=("", "label", "lesion_size"),
+        help="print estimates by class or by lesion size; default: over all images",
     )
-    parser.add_argument("--csv", type=Path, help="write the complete table there")
+    parser.add_argument("--csv", type=Path, help="write the table of all estimates into this file")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,9 +38,12 @@ def run(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise CannotWrite(
                 problem=f"{arguments.csv} could not be written: {error.strerror or error}.",
-                reason="The table was asked for as a file.",
+                reason="`--csv` writes the table into a file.",
                 fix="Name a file in a folder that you may write to.",
             ) from error
+    if arguments.json:
+        print(format_json(both[both["by"] == arguments.by].to_dict("records")))
+        return
     print(
         compare.format_comparison(
             both, (locate.study_name(arguments.a), locate.study_name(arguments.b)), by=arguments.by

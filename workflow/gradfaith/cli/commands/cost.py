@@ -1,9 +1,10 @@
 """gradfaith cost --study S: estimate the time that the jobs of a study will take."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
-from gradfaith.cli.command import Command, read_plan
+from gradfaith.cli.command import Command, add_json_argument, format_json, read_plan
 
 COMMAND = Command(summary="list the jobs that Snakemake would run, and estimate their time from finished jobs")
 
@@ -11,9 +12,8 @@ COMMAND = Command(summary="list the jobs that Snakemake would run, and estimate 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("--study", required=True, help="a study's name, or its YAML file")
-    parser.add_argument(
-        "--images", type=_parse_image_count, help="how many there will be, where the dataset is not split yet"
-    )
+    parser.add_argument("--images", type=_parse_image_count, help="number of images, if the dataset is not split yet")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,10 +21,14 @@ def run(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.cost import forecast
 
     path, plan = read_plan(arguments.study)
-    print(forecast.format_forecast(*forecast.forecast_study(plan, path, Path.cwd(), arguments.images)), end="")
+    rules, notes = forecast.forecast_study(plan, path, Path.cwd(), arguments.images)
+    if arguments.json:
+        print(format_json({"rules": [asdict(rule) for rule in rules], "notes": notes}))
+    else:
+        print(forecast.format_forecast(rules, notes), end="")
 
 
 def _parse_image_count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"a number of images is whole and above 0, found {text}")
+        raise argparse.ArgumentTypeError(f"the number of images must be a whole number above 0, found {text}")
     return int(text)

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", default=[], help="labels of the study, or names; default: its bundles")
     parser.add_argument("--target", default="", help="the class to explain; default: the one the model answers")
     parser.add_argument("--out", type=Path, help="default: explained/<study>-<arch>-<seed>-<image>/")
-    parser.add_argument("--device", default="auto", choices=get_args(Device))
+    parser.add_argument(
+        "--device", default="auto", choices=get_args(Device), help="where to compute; auto: on a GPU if there is one"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

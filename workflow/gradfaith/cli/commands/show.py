@@ -3,18 +3,23 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfaith.cli.command import Command
+from gradfaith.cli.command import Command, add_json_argument, format_json
 
-COMMAND = Command(summary="print what a map store holds, and where it comes from")
+if TYPE_CHECKING:
+    from gradfaith.storage.hdf5 import MapStore
+
+COMMAND = Command(summary="print what a map store holds, and where it comes from", anywhere=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("maps", type=Path, help="a map store of a study, results/<study>/maps/.../<bundle>.h5")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -22,15 +27,28 @@ def run(arguments: argparse.Namespace) -> None:
     from gradfaith.storage.hdf5 import MapStore
 
     with MapStore(arguments.maps) as maps:
-        for label, info in maps.methods.items():
-            lost = sum(int((maps.status(label, copy) != "ok").sum()) for copy in range(info.copies))
-            height, width = maps.maps(label, 0, slice(0, 1)).shape[1:]
-            layer, score = info.layer or "-", info.score or "-"
-            size = f"{len(maps.rows)} maps x {info.copies}, {height} x {width}"
-            print(f"{label}: {size}, layer {layer}, score {score}, {lost} not ok")
+        described = {label: _describe(maps, label) for label in maps.methods}
+        stamp = {key: value for key, value in maps.stamp.items() if key != "settings"}
+        if arguments.json:
+            print(format_json({"methods": described, "stamp": stamp}))
+            return
+        for label, one in described.items():
+            size = f"{one['maps']} maps x {one['copies']}, {one['height']} x {one['width']}"
+            print(f"{label}: {size}, layer {one['layer'] or '-'}, score {one['score'] or '-'}, {one['not_ok']} not ok")
             for name, values in maps.notes(label).items():
                 print(f"    {name}: {_format_note(values)}")
-        print(json.dumps({key: value for key, value in maps.stamp.items() if key != "settings"}, indent=2))
+        print(json.dumps(stamp, indent=2))
+
+
+def _describe(maps: "MapStore", label: str) -> dict[str, Any]:
+    """Return what a store holds of one method."""
+    info = maps.methods[label]
+    height, width = maps.maps(label, 0, slice(0, 1)).shape[1:]
+    lost = sum(int((maps.status(label, copy) != "ok").sum()) for copy in range(info.copies))
+    return {
+        "maps": len(maps.rows), "copies": info.copies, "height": height, "width": width,
+        "layer": info.layer, "score": info.score, "not_ok": lost, "diagnostics": list(maps.notes(label)),
+    }  # fmt: skip
 
 
 def _format_note(values: NDArray[np.float32]) -> str:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gradfaith.cli.command import Command, add_study_argument, read_plan
+from gradfaith.cli.command import Command, add_json_argument, add_study_argument, format_json, read_plan
 
 COMMAND = Command(summary="check that every file of a finished study is there, undamaged and in its place")
 
@@ -12,6 +12,7 @@ COMMAND = Command(summary="check that every file of a finished study is there, u
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_study_argument(parser)
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -19,14 +20,19 @@ def run(arguments: argparse.Namespace) -> None:
     from gradfaith.cli import verify
 
     _, plan = read_plan(arguments.study)
-    problems = []
+    problems, files = [], len(verify.expected_files(plan))
     for problem in verify.verify_study(plan, Path.cwd()):
-        print(problem, flush=True)
+        if not arguments.json:
+            print(problem, flush=True)
         problems.append(problem)
-    for name in verify.unexpected_files(plan, Path.cwd()):
-        print(f"note: {name} is of no rule of this study")
+    unexpected = verify.unexpected_files(plan, Path.cwd())
+    if arguments.json:
+        print(format_json({"study": plan.study.study, "files": files, "problems": problems, "unexpected": unexpected}))
+        sys.exit(bool(problems))
+    for name in unexpected:
+        print(f"note: no rule of this study makes {name}")
     if problems:
         sys.exit(
-            f"{len(problems)} problems; delete what is damaged and run the study again: only what is missing is computed"
+            f"{len(problems)} problems. Delete the damaged files and run the study again: it makes only what is missing."
         )
-    print(f"{len(verify.expected_files(plan))} files: complete, undamaged, made from each other")
+    print(f"{files} files: complete, undamaged, made from each other")

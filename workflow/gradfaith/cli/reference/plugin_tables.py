@@ -53,6 +53,23 @@ def methods_text(support: MethodSupport) -> str:
     return "\n".join((*lines, *METHODS_FOOTER)) + "\n"
 
 
+def methods_data(support: MethodSupport) -> list[dict[str, Any]]:
+    """Return every method and control as plain data, for JSON."""
+    return [
+        {
+            "name": entry.name,
+            "group": group,
+            "summary": entry.summary,
+            "declared": dict(entry.declared),
+            "options": {key: option.default for key, option in entry.options.items()},
+            "undefined": {arch: why[entry.name] for arch, why in support.items() if why[entry.name]},
+            "defined": [arch for arch, why in support.items() if not why[entry.name]],
+        }
+        for group in METHOD_GROUPS
+        for entry in registry.entries(group).values()
+    ]
+
+
 def methods_markdown(support: MethodSupport) -> str:
     """Return the tables of methods and controls as Markdown."""
     lines: list[str] = []
