@@ -84,7 +84,11 @@ def test_no_text_is_run(structure) -> None:
 
 ONE_WORD_TWO_MEANINGS = {
     "['parts']": {"data.pack", "data.readers.folder"},  # a region of a store, and a folder of the user's
-    "['all']": {"metrics.contract", "stats.estimates"},  # all regions removed, and a stratum of all images
+    "['all']": {
+        "cli.run_progress",
+        "metrics.contract",
+        "stats.estimates",
+    },  # a rule, all regions, a stratum of all images
 }
 
 

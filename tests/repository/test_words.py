@@ -85,12 +85,6 @@ ALLOWED: tuple[Allowed, ...] = (
     Allowed("docs/layers.md", "| twins |", "a module of timm"),
     Allowed("docs/layers.py", "twins", "a module of timm"),
     Allowed("docs/speed-measured.md", "| twins |", "a module of timm"),
-    Allowed(
-        "workflow/gradfaith/metrics/faithfulness/coherency.py",
-        "the whole method is run again",
-        "a declaration counts in the digest of the code: another word would make scores stale",
-    ),
-    Allowed("docs/metrics.md", "the whole method is run again", "this page is generated from that declaration"),
 )
 
 

@@ -152,7 +152,7 @@ def commands_page() -> str:
 
 def _argument_cells(action: argparse.Action) -> tuple[str, str]:
     """Return an argument as a person types it, and its help with the choices that it has."""
-    value = (action.metavar or action.dest).upper() if action.nargs != 0 else ""
+    value = str(action.metavar or action.dest).upper() if action.nargs != 0 else ""
     typed = f"{', '.join(action.option_strings)} {value}".strip() if action.option_strings else f"{action.dest.upper()}"
     if action.nargs == "+":
         typed += " ..."
