@@ -160,6 +160,8 @@ def test_the_command_says_what_to_do_next(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(images("Scans 1"))
+    Path("Snakefile").touch()
+    Path("config").mkdir()
     monkeypatch.setattr(sys, "argv", ["gradfaith", "init", "--images", "Scans 1"])
     main.main()
     said = capsys.readouterr().out
