@@ -27,7 +27,7 @@ def here(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def explained(out: Path, **words: object) -> list[str]:
-    default = {"image": an_image(), "study": TINY, "arch": "net-b", "seed": 1, "out": out}
+    default = {"images": [an_image()], "study": TINY, "arch": "net-b", "seed": 1, "out": out}
     return list(explain_image.run(ExplainRequest(**(default | words)), Path.cwd()))
 
 
@@ -92,7 +92,7 @@ def test_a_file_gives_the_maps_of_the_same_image_of_the_study_for_any_class(here
         Image.fromarray(images.pixels([image])[0, 0]).save(tmp_path / "x.png")
     true = pd.read_parquet("results/tiny/predictions/net-b/seed-1.parquet").set_index("image_id").loc[image, "label"]
     by_id = explained(tmp_path / "id", target=true)
-    by_file = explained(tmp_path / "file", target=true, image=str(tmp_path / "x.png"))
+    by_file = explained(tmp_path / "file", target=true, images=[str(tmp_path / "x.png")])
     assert f"explained: {true}" in by_id[0]
     assert by_file[0] == by_id[0].replace(image, "x.png").replace(f" true class: {true};", "")
     with MapStore(tmp_path / "id/maps.h5") as one, MapStore(tmp_path / "file/maps.h5") as other:
@@ -130,3 +130,45 @@ def test_a_fault_while_drawing_leaves_the_earlier_answer(
     assert "eigencam.png" in os.listdir(tmp_path / "a")
     with MapStore(tmp_path / "a/maps.h5") as maps:
         assert list(maps.methods) == ["eigencam"]
+
+
+def test_a_folder_of_images_gives_the_maps_of_each_image_alone(here: Path, tmp_path: Path) -> None:
+    folder, alone = tmp_path / "in", []
+    folder.mkdir()
+    with ImageStore(IMAGES) as images:
+        for number, image in enumerate(images.ids[:3]):
+            Image.fromarray(images.pixels([image])[0, 0]).save(folder / f"{number}.png")
+    lines = explained(tmp_path / "all", images=[str(folder)], methods=["gradcam", "random"])
+    assert lines[-1] == "3 images explained"
+    for number in range(3):
+        alone = tmp_path / f"alone{number}"
+        explained(alone, images=[str(folder / f"{number}.png")], methods=["gradcam", "random"])
+        assert sorted(os.listdir(tmp_path / f"all/{number}")) == sorted(os.listdir(alone))
+        with MapStore(tmp_path / f"all/{number}/maps.h5") as one, MapStore(alone / "maps.h5") as other:
+            for label in ("gradcam", "random"):
+                own = other.maps(label, 0)
+                np.testing.assert_allclose(one.maps(label, 0), own, rtol=1e-5, atol=1e-5 * np.abs(own).max())
+
+
+def test_maps_are_scored_where_the_evidence_is_known(here: Path, tmp_path: Path) -> None:
+    scores = pd.read_parquet("results/tiny/scores.parquet").query("arch == 'net-b' and seed == 1 and copy == 0")
+    scores = scores[
+        (scores["method"] == "gradcam") & (scores["metric"] == "saliency_score") & (scores["status"] == "ok")
+    ]
+    row = scores.iloc[0]
+    true = pd.read_parquet("results/tiny/predictions/net-b/seed-1.parquet").set_index("image_id")["label"]
+    image = str(row["image_id"])
+    lines = explained(tmp_path / "a", images=[image], methods=["gradcam"], target=true[image])
+    assert f"saliency_score: {row['value']:.3f}" in lines[-2]
+    with ImageStore(IMAGES) as images:
+        Image.fromarray(images.pixels([image])[0, 0]).save(tmp_path / "x.png")
+    assert "saliency_score" not in "".join(
+        explained(tmp_path / "b", images=[str(tmp_path / "x.png")], methods=["gradcam"])
+    )
+
+
+def test_an_image_unlike_the_training_images_is_named(here: Path, tmp_path: Path) -> None:
+    board = np.kron(np.indices((8, 8)).sum(axis=0) % 2, np.ones((8, 8))).astype(np.uint8) * 255
+    Image.fromarray(board).save(tmp_path / "board.png")
+    lines = explained(tmp_path / "a", images=[str(tmp_path / "board.png")], methods=["gradcam"])
+    assert lines[1].startswith("warning: board.png is far from the training images")

@@ -46,6 +46,10 @@ class StudyInvalid(GradFaithError):
     """The study file holds a key or value that is misspelt, unknown or contradictory."""
 
 
+class ArgumentInvalid(GradFaithError):
+    """An argument of a command has a value that it cannot have."""
+
+
 class SettingsInvalid(GradFaithError):
     """The params of a job do not match the settings that its script reads."""
 

@@ -11,6 +11,7 @@ from gradfaith.cli import explain_request
 from gradfaith.cli.explain_request import ExplainRequest
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import (
+    ArgumentInvalid,
     CannotWrite,
     GradFaithError,
     ModelUnusable,
@@ -43,28 +44,28 @@ def here(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def resolve(root: Path, **words: object) -> explain_request.ResolvedRequest:
-    default = {"image": "a/2", "study": "tests/workflow/tiny.yaml", "arch": "net-a", "seed": 1}
+    default = {"images": ["a/2"], "study": "tests/workflow/tiny.yaml", "arch": "net-a", "seed": 1}
     return explain_request.resolve(ExplainRequest(**(default | words)), root)
 
 
 def test_an_image_of_the_study_comes_with_what_is_known_of_it(here: Path) -> None:
     resolved = resolve(here)
-    assert (resolved.image.image_id, resolved.image.digest, resolved.image.in_study) == ("a/2", "d7", True)
-    assert resolved.image.pixels.shape == (1, 64, 64)
-    assert resolved.image.evidence.all()
-    assert resolved.image.organ is not None
-    assert resolved.image.organ.all()
-    assert resolved.out == Path("explained/tiny-net-a-1-a-2")
+    assert (resolved.images[0].image_id, resolved.images[0].digest, resolved.images[0].in_study) == ("a/2", "d7", True)
+    assert resolved.images[0].pixels.shape == (1, 64, 64)
+    assert resolved.images[0].evidence.all()
+    assert resolved.images[0].organ is not None
+    assert resolved.images[0].organ.all()
+    assert resolved.images[0].out == Path("explained/tiny-net-a-1-a-2")
     assert not Path("explained").exists()
 
 
 def test_a_file_is_fitted_and_nothing_is_known_of_it(here: Path) -> None:
-    resolved = resolve(here, image="x.png")
-    assert resolved.image.pixels.shape == (1, 64, 64)
-    assert set(resolved.image.pixels.ravel()) == {77}
-    assert not resolved.image.evidence.any()
-    assert (resolved.image.in_study, resolved.image.organ) == (False, None)
-    assert resolved.out == Path("explained/tiny-net-a-1-x")
+    resolved = resolve(here, images=["x.png"])
+    assert resolved.images[0].pixels.shape == (1, 64, 64)
+    assert set(resolved.images[0].pixels.ravel()) == {77}
+    assert not resolved.images[0].evidence.any()
+    assert (resolved.images[0].in_study, resolved.images[0].organ) == (False, None)
+    assert resolved.images[0].out == Path("explained/tiny-net-a-1-x")
 
 
 def test_methods_are_the_study_s_or_any_that_exists_with_its_defaults(here: Path) -> None:
@@ -102,10 +103,14 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
         ({"methods": ["gradcm"]}, UnknownName, 'did you mean "gradcam"'),
         ({"seed": 0}, ModelUnusable, "seed-0/weights.safetensors is not there"),
         ({"study": "phantom", "arch": "resnet"}, ModelUnusable, "results/phantom/models/resnet"),
-        ({"image": "a/3"}, NotInStudy, 'neither a file nor an image of study tiny; did you mean "a/'),
-        ({"image": "broken.png"}, UnreadableImage, "broken.png cannot be read as an image"),
-        ({"out": Path("results")}, CannotWrite, "results is there and is no earlier explanation"),
-        ({"out": Path("x.png")}, CannotWrite, "x.png is there"),
+        ({"images": ["a/3"]}, NotInStudy, 'neither a file nor an image of study tiny; did you mean "a/'),
+        ({"images": ["broken.png"]}, UnreadableImage, "broken.png cannot be read as an image"),
+        ({"images": ["y.png"]}, NotInStudy, 'neither a file nor an image of study tiny; did you mean "x.png"?'),
+        ({"images": ["results"]}, NotInStudy, "the folder results holds no image, only the folders tiny"),
+        ({"images": ["x.png"], "window": (0.0, 9.0)}, ArgumentInvalid, "no image has more than 8 bits"),
+        ({"images": ["x.png"], "window": (9.0, 0.0)}, ArgumentInvalid, "LOW must be below HIGH"),
+        ({"out": Path("results")}, CannotWrite, "results exists and is no earlier explanation"),
+        ({"out": Path("x.png")}, CannotWrite, "x.png exists"),
     ],
 )
 def test_what_is_not_there_is_refused_and_nothing_is_written(
@@ -122,16 +127,47 @@ def test_what_is_not_there_is_refused_and_nothing_is_written(
 
 def test_without_images_only_a_file_can_be_asked_for(here: Path) -> None:
     Path("results/tiny/data/images.h5").unlink()
-    assert resolve(here, image="x.png").image.image_id == "x.png"
-    with pytest.raises(NotInStudy, match=r'no file "a/2", and no results/tiny/data/images\.h5'):
+    assert resolve(here, images=["x.png"]).images[0].image_id == "x.png"
+    with pytest.raises(NotInStudy, match=r'no file "a/2"\. There is no results/tiny/data/images\.h5'):
         resolve(here)
 
 
 def test_an_earlier_answer_may_be_replaced(here: Path) -> None:
     Path("mine").mkdir()
-    assert resolve(here, out=Path("mine")).out == Path("mine")
+    assert resolve(here, out=Path("mine")).images[0].out == Path("mine")
     (Path("mine") / "notes.txt").write_text("")
     with pytest.raises(CannotWrite):
         resolve(here, out=Path("mine"))
     (Path("mine") / explain_request.MAPS_FILE).write_text("")
-    assert resolve(here, out=Path("mine")).out == Path("mine")
+    assert resolve(here, out=Path("mine")).images[0].out == Path("mine")
+
+
+def test_images_of_a_folder_are_taken_in_order_and_have_a_folder_each(here: Path) -> None:
+    for name in ("set/s10.png", "set/s2.png", "set/notes.txt", "other/s2.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(Path("x.png").read_bytes())
+    images = resolve(here, images=["set", "other/s2.png", "a/2", "set/s2.png"], out=Path("o")).images
+    assert [image.image_id for image in images] == ["set/s2.png", "s10.png", "other/s2.png", "a/2"]
+    assert [image.out.as_posix() for image in images] == ["o/set-s2", "o/s10", "o/other-s2", "o/a-2"]
+    assert resolve(here, images=["set"]).images[0].out == Path("explained/tiny-net-a-1/s2")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("window", "middle"), [(None, 128), ((0.0, 4000.0), 191), ((2000.0, 3000.0), 255)])
+def test_an_image_of_16_bits_is_read_through_a_window(
+    here: Path, suffix: str, window: tuple[float, float] | None, middle: int
+) -> None:
+    values = np.full((64, 64), 3000, dtype=np.uint16)
+    values[:20], values[44:] = 2000, 4000
+    Image.fromarray(values).save(f"deep.{suffix}")
+    (image,) = resolve(here, images=[f"deep.{suffix}"], window=window).images
+    assert image.window == (window or (2000, 4000))
+    assert image.pixels[0, 32, 32] == middle
+    assert image.pixels[0, 63, 0] == 255
+
+
+def test_a_message_on_one_image_is_about_this_image(here: Path) -> None:
+    with pytest.raises(UnreadableImage) as refused:
+        resolve(here, images=["broken.png"])
+    assert "folder" not in str(refused.value)
+    assert "Give another file" in refused.value.fix

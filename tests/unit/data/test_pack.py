@@ -103,5 +103,5 @@ def test_an_image_from_elsewhere_is_made_as_the_study_s_own(raw: Path, channels:
     )  # fmt: skip
     with ImageStore(raw.parent / "i.h5") as images:
         np.testing.assert_array_equal(
-            decode.read_as_in_study(raw / "a/0.png", image, colour=colour), images.pixels(["a/0.png"])[0]
+            decode.read_as_in_study(raw / "a/0.png", image, colour=colour).pixels, images.pixels(["a/0.png"])[0]
         )

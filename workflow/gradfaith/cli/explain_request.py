@@ -1,6 +1,6 @@
 """Look up in the study and on disk what `gradfaith explain` requests, before any model is loaded.
 
-An image is a file, prepared as the study's images are, or an image id of the study's images.h5; then its
+An image is a file (or every image in a folder), prepared as the study's images are, or an image id of images.h5; then its
 evidence, organ and true class are known. A method is a label of the study, with the layer, options and score
 that it has there, or the name of any method or control, with its defaults and the architecture's layer.
 Whatever does not exist is refused.
@@ -21,7 +21,16 @@ from gradfaith.config import locate, options
 from gradfaith.config.job_settings import MethodGroup, MethodSettings
 from gradfaith.dag.plan import CONTROLS, BundledMethod, Plan
 from gradfaith.data import decode
-from gradfaith.errors import CannotWrite, ModelUnusable, NotInStudy, UnknownName
+from gradfaith.data.readers.contract import IMAGE_SUFFIXES, natural_sort_key
+from gradfaith.errors import (
+    ArgumentInvalid,
+    CannotWrite,
+    ModelUnusable,
+    NotInStudy,
+    UnknownName,
+    UnreadableImage,
+    name_some,
+)
 from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import ImageStore
 
@@ -32,7 +41,7 @@ MAPS_FILE = "maps.h5"  # a folder that holds it is an earlier explanation, and m
 class ExplainRequest:
     """The arguments of `gradfaith explain`."""
 
-    image: str
+    images: Sequence[str]  # files, folders of files, or image ids of the study
     study: str
     arch: str
     seed: int
@@ -40,6 +49,7 @@ class ExplainRequest:
     target: str = ""
     out: Path | None = None
     device: str = "auto"
+    window: tuple[float, float] | None = None  # grey values that become black and white, of images of more than 8 bits
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,9 @@ class ImageToExplain:
     digest: str  # of the store that holds it, or of its own pixels
     evidence: NDArray[np.bool_]  # (h, w)
     in_study: bool  # one of the study's images, or else a file
+    out: Path  # the folder to write
     organ: NDArray[np.bool_] | None = None  # (h, w)
+    window: tuple[float, float] | None = None  # of an image of more than 8 bits
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,7 @@ class ResolvedRequest:
     methods: Mapping[str, MethodSettings]  # by label
     weights: Path
     card: Path
-    image: ImageToExplain
-    out: Path
+    images: Sequence[ImageToExplain]
 
 
 def resolve(request: ExplainRequest, root: Path) -> ResolvedRequest:
@@ -77,9 +88,7 @@ def resolve(request: ExplainRequest, root: Path) -> ResolvedRequest:
         _require_offered(request.target, "class", plan.dataset.classes, plan)
     methods = _resolve_methods(plan, request.arch, request.methods)
     weights, card = (_require_model_file(template, request, path) for template in (plan.paths.weights, plan.paths.card))
-    image = _load_image(plan, request)
-    out = _output_folder(request, plan, image.image_id)
-    return ResolvedRequest(request, plan, methods, weights, card, image, out)
+    return ResolvedRequest(request, plan, methods, weights, card, _load_images(plan, request))
 
 
 def read_predictions(resolved: ResolvedRequest) -> pd.DataFrame | None:
@@ -132,46 +141,129 @@ def _require_model_file(template: str, request: ExplainRequest, study: Path) -> 
     return path
 
 
-def _load_image(plan: Plan, request: ExplainRequest) -> ImageToExplain:
-    """Load the image from its file or from the study's images."""
-    settings, path = plan.study.image, Path(request.image)
-    if path.is_file():
-        colour = int(plan.dataset.options.get("channels", 1))
-        pixels = decode.read_as_in_study(path, settings, colour=colour)
-        no_evidence = np.zeros(pixels.shape[1:], dtype=bool)
-        return ImageToExplain(
-            path.name, pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), no_evidence, in_study=False
+def _load_images(plan: Plan, request: ExplainRequest) -> list[ImageToExplain]:
+    """Load the images from their files or from the study's images."""
+    if request.window and not request.window[0] < request.window[1]:
+        raise ArgumentInvalid(
+            problem="--window {:g} {:g}: LOW must be below HIGH.".format(*request.window),
+            reason="LOW becomes black and HIGH white.",
+            fix="Give the lower grey value first, for example --window -1000 400 for lungs in Hounsfield units.",
         )
+    names = [name for given in request.images for name in _expand_folder(given)]
+    files = {name: Path(name) for name in dict.fromkeys(names) if Path(name).is_file()}
+    others = [name for name in dict.fromkeys(names) if name not in files]
+    ids = _distinct_names(list(files.values()))
+    outs = _output_folders(request, plan, [*(ids[path] for path in files.values()), *others])
+    loaded = {name: _load_file(plan, request, path, ids[path], outs[ids[path]]) for name, path in files.items()}
+    loaded |= _load_from_study(plan, others, outs)
+    images = [loaded[name] for name in dict.fromkeys(names)]
+    if request.window and not any(image.window for image in images):
+        raise ArgumentInvalid(
+            problem="--window {:g} {:g}: no image has more than 8 bits.".format(*request.window),
+            reason="A window chooses the grey values that become black and white where 8 bits cannot hold all of them.",
+            fix="Leave --window out.",
+        )
+    return images
+
+
+def _expand_folder(name: str) -> list[str]:
+    """Return the images of a folder, in the order that people count in; what is no folder, as it is."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return [name]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if not found:
+        inner = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+        raise NotInStudy(
+            problem=f"the folder {name} holds no image" + (f", only the folders {name_some(inner)}." if inner else "."),
+            reason=f"Images are {', '.join(sorted(IMAGE_SUFFIXES))} files right inside the folder.",
+            fix=f"Name a folder with images, for example {folder / inner[0]}."
+            if inner
+            else "Name another folder, or a file.",
+        )
+    return [path.as_posix() for path in sorted(found, key=lambda path: natural_sort_key(path.name))]
+
+
+def _distinct_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return the name of each file; its path, if another file has the same name."""
+    names = [path.name for path in files]
+    return {path: path.name if names.count(path.name) == 1 else path.as_posix() for path in files}
+
+
+def _load_file(plan: Plan, request: ExplainRequest, path: Path, image_id: str, out: Path) -> ImageToExplain:
+    colour = int(plan.dataset.options.get("channels", 1))
+    try:
+        found = decode.read_as_in_study(path, plan.study.image, colour=colour, window=request.window)
+    except UnreadableImage as error:
+        raise UnreadableImage(
+            problem=error.problem,
+            reason="A map can be made only of an image whose pixels can be read.",
+            fix="Give another file, or export the image again as one PNG, JPEG, TIFF or BMP.",
+        ) from None
+    pixels = found.pixels
+    return ImageToExplain(
+        image_id,
+        pixels,
+        hashlib.sha256(pixels.tobytes()).hexdigest(),
+        np.zeros(pixels.shape[1:], dtype=np.bool_),
+        in_study=False,
+        out=out,
+        window=found.window,
+    )
+
+
+def _load_from_study(plan: Plan, names: Sequence[str], outs: Mapping[str, Path]) -> dict[str, ImageToExplain]:
+    """Load images of the study by their ids."""
+    if not names:
+        return {}
     if not Path(plan.paths.images).is_file():
         raise NotInStudy(
-            problem=f'there is no file "{request.image}", and no {plan.paths.images} to look it up in.',
+            problem=f'there is no file "{names[0]}"{_near_file(names[0])} There is no {plan.paths.images} to look it up in either.',
             reason="An image is a file, or an image id of the study's images.",
             fix="Give the path of an image file, or run the study first.",
         )
     with ImageStore(plan.paths.images) as images:
-        if request.image not in images.row:
-            raise NotInStudy(
-                problem=f'"{request.image}" is neither a file nor an image of study {plan.study.study}'
-                + registry.did_you_mean(request.image, images.ids),
-                reason=f"An image is a file, or one of the {len(images.ids)} image ids in {plan.paths.images}.",
-                fix=f"Give a path, or an id such as {images.ids[0]}.",
+        for name in names:
+            if name not in images.row:
+                near = _near_file(name) if Path(name).suffix else registry.did_you_mean(name, images.ids)
+                raise NotInStudy(
+                    problem=f'"{name}" is neither a file nor an image of study {plan.study.study}{near}',
+                    reason=f"An image is a file, or one of the {len(images.ids)} image ids in {plan.paths.images}.",
+                    fix=f"Give a path, or an id such as {images.ids[0]}.",
+                )
+        found = dict[str, ImageToExplain]()
+        for name in names:
+            organ = images.mask(plan.dataset.organ, [name])[0][0] if plan.dataset.organ else None
+            evidence = images.mask("evidence", [name])[0][0]
+            pixels = images.pixels([name])[0]
+            found[name] = ImageToExplain(name, pixels, images.digest, evidence, True, outs[name], organ)
+        return found
+
+
+def _near_file(name: str) -> str:
+    """Return a question for a file of a similar name, or a full stop."""
+    folder = Path(name).parent
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return registry.did_you_mean(Path(name).name, names)
+
+
+def _output_folders(request: ExplainRequest, plan: Plan, ids: Sequence[str]) -> dict[str, Path]:
+    """Return the folder of each image, which must not exist, be empty, or hold an earlier explanation."""
+    study = f"{plan.study.study}-{request.arch}-{request.seed}"
+    stems = [Path(image_id).with_suffix("").as_posix().strip("/").replace("/", "-") for image_id in ids]
+    names = [
+        stem if stems.count(stem) == 1 else image_id.strip("/").replace("/", "-")
+        for image_id, stem in zip(ids, stems, strict=True)
+    ]
+    if len(ids) == 1:
+        outs = [request.out or Path("explained") / f"{study}-{names[0]}"]
+    else:
+        outs = [(request.out or Path("explained") / study) / name for name in names]
+    for out in outs:
+        if out.exists() and not (out.is_dir() and ((out / MAPS_FILE).is_file() or not any(out.iterdir()))):
+            raise CannotWrite(
+                problem=f"{out} exists and is no earlier explanation.",
+                reason="Its contents would be replaced.",
+                fix="Name another folder with --out.",
             )
-        one = [request.image]
-        organ = images.mask(plan.dataset.organ, one)[0][0] if plan.dataset.organ else None
-        return ImageToExplain(
-            request.image, images.pixels(one)[0], images.digest, images.mask("evidence", one)[0][0], True, organ
-        )
-
-
-def _output_folder(request: ExplainRequest, plan: Plan, image_id: str) -> Path:
-    """Return the folder to write to, which must not exist, be empty, or hold an earlier explanation."""
-    stem = Path(image_id).with_suffix("").as_posix().replace("/", "-")
-    name = f"{plan.study.study}-{request.arch}-{request.seed}-{stem}"
-    out = request.out or Path("explained") / name
-    if out.exists() and not (out.is_dir() and ((out / MAPS_FILE).is_file() or not any(out.iterdir()))):
-        raise CannotWrite(
-            problem=f"{out} is there and is no earlier explanation.",
-            reason="It would be replaced as a whole, and what lies in it would be lost.",
-            fix="Name another folder with --out, or move it away.",
-        )
-    return out
+    return dict(zip(ids, outs, strict=True))

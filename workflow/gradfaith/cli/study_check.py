@@ -79,11 +79,12 @@ def check_study(study: str, root: Path, *, fast: bool) -> StudyFindings:
 def _describe_study(plan: Plan, findings: StudyFindings) -> None:
     study, archs = plan.study, plan.architectures
     origin = f" of study {study.external}" if study.external else ""
+    count = len(archs) * len(study.seeds)
     cells = len(study.seeds) * sum(len(plan.bundles_of(arch)) for arch in archs)
     findings.rows.extend(
         [
             ("study", f"{study.study}: {plan.dataset.title}, evidence: {plan.dataset.evidence}"),
-            ("models", f"{len(archs) * len(study.seeds)} models{origin} ({', '.join(archs)}; seeds {study.seeds}), "
+            ("models", f"{count} model{'s' if count > 1 else ''}{origin} ({', '.join(archs)}; seeds {study.seeds}), "
              f"bundles {', '.join(plan.bundles)}"),
             ("jobs", f"{cells} cells of maps, {cells * len(study.batteries)} of faithfulness"),
         ]

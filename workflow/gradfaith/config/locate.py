@@ -170,14 +170,14 @@ def read_document(path: Path, what: str = "a study") -> dict[str, Any]:
     except RecursionError:
         found, problem = None, "it is nested too deeply"
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        found, problem = None, " ".join(str(error).split())
+        found, problem = None, " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")
     else:
         problem = "it is not a mapping of keys"
     if not isinstance(found, dict):
         raise StudyInvalid(
             problem=f"{path} cannot be read as {what}: {problem}.",
             reason=f"{what.capitalize()} is one YAML file of keys and values, in UTF-8.",
-            fix="Mend the file where that says so, or name another.",
+            fix="Correct the file at this place, or name another. YAML indents with blanks, not with tabs.",
         )
     return found
 

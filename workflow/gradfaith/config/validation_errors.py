@@ -13,7 +13,7 @@ def invalid_study(where: str, error: ValidationError, model: type[BaseModel]) ->
     """Return the error that lists all problems of a document, one line each."""
     return StudyInvalid(
         problem=f"{where}: " + "\n    ".join(describe_problems(error, model)),
-        reason="A study says everything it needs and nothing else, so that a slip of the pen cannot pass for a result.",
+        reason="Every key and value is checked before anything runs, so that typing errors cannot change results.",
         fix="Correct these keys; docs/keys.md explains each.",
     )
 

@@ -66,8 +66,9 @@ class Plan:
         class_outputs, problems = resolve_class_map(study, dataset, trained)
         problems += find_contradictions(study, dataset, plan.map_labels)
         if problems:
+            listed = "; ".join(problem.removesuffix(".") for problem in problems)
             raise StudyInvalid(
-                problem=f"{where} contradicts itself: " + "; ".join(problems) + ".",
+                problem=f"{where} contradicts itself: {listed}" + ("" if listed.endswith("?") else "."),
                 reason="The run would fail after hours of work, or its results would be empty.",
                 fix="Change these keys in the study's file; docs/keys.md explains each.",
             )

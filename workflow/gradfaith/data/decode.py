@@ -12,14 +12,17 @@ whatever else Pillow cannot read to its end. Colour becomes grey by ITU-R 601-2 
 JPEG of 512 x 512 pixels, and at most about 1 GiB of memory per call. Thread-safe: Pillow's plug-ins are settled
 when this file is imported, the warnings of its parsers when the first image is read.
 
-`read_as_in_study` decodes, fits and harmonises one further image as a study's own images are (pack.py).
+`read_as_in_study` decodes, fits and harmonises one further image as a study's own images are (pack.py). It also reads
+grey images of more than 8 bits, through a window of grey values.
 """
 
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,7 @@ FORMATS = tuple(
     )
 )
 JPEG_IN_TIFF = {"jpeg", "tiff_jpeg"}
+DEEP_MODES = ("I", "F")  # of Pillow: more than 8 bits per pixel
 DEEP_TILE = re.compile(r";16[BLNS]")
 MAX_PART = 127  # the highest number of a part; higher ones are kept for decoys
 SAMPLE_FORMAT_TAG = 339  # a TIFF tag
@@ -68,10 +72,15 @@ def decode(path: Path, channels: int) -> NDArray[np.uint8]:  # (h, w) or (h, w, 
                 image.getexif().get(ORIENTATION_TAG, 1)
             )  # TIFFs are turned by now, and say so no more
             plain = _to_mode(image if turn is None else image.transpose(turn), "L" if channels == 1 else "RGB")
-        if image.format == "PNG":
-            with Image.open(file, formats=FORMATS) as again:
-                again.verify()  # loading skips the pixels' checksums: a flipped bit would pass for another image
+        _verify_png(image, file)
         return np.asarray(plain)
+
+
+def _verify_png(image: Image.Image, file: IO[bytes]) -> None:
+    """Verify the checksums of a PNG's pixels, which loading skips: a flipped bit would pass for another image."""
+    if image.format == "PNG":
+        with Image.open(file, formats=FORMATS) as again:
+            again.verify()
 
 
 def decode_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:  # (h, w)
@@ -126,18 +135,23 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise _unreadable_image(path, str(error).strip(" .") or type(error).__name__) from error
 
 
-def _check_header(image: Image.Image) -> None:
-    """Refuse by its header an image that must not be decoded."""
+def _check_extent(image: Image.Image) -> None:
+    """Refuse by its header an image of no size, of too many pixels, or of several frames."""
     width, height = image.size
-    tiles = getattr(image, "tile", [])
     if width * height == 0:
         raise ValueError(f"it is {width} x {height} pixels, so there is nothing in it")
     if width * height > MAX_PIXELS:
         raise ValueError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
-    if image.mode.startswith(("I", "F")) or any(DEEP_TILE.search(str(tile)) for tile in tiles):
-        raise ValueError(f"its pixels ({image.mode}) have more than 8 bits each")
     if getattr(image, "is_animated", False):
         raise ValueError("it holds several pictures, and a stack or an animation is not an image")
+
+
+def _check_header(image: Image.Image) -> None:
+    """Refuse by its header an image that must not be decoded."""
+    _check_extent(image)
+    tiles = getattr(image, "tile", [])
+    if image.mode.startswith(DEEP_MODES) or any(DEEP_TILE.search(str(tile)) for tile in tiles):
+        raise ValueError(f"its pixels ({image.mode}) have more than 8 bits each")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and SIGNED_SAMPLES in image.tag_v2.get(SAMPLE_FORMAT_TAG, ()):
         raise ValueError("its pixels are signed, so it is not known which grey is black")
 
@@ -168,10 +182,46 @@ def _unreadable_image(path: Path, problem: str) -> UnreadableImage:
     )
 
 
-def read_as_in_study(path: Path, image: StudyImage, *, colour: int) -> NDArray[np.uint8]:  # (c, size, size)
-    """Read one image file as the images of a study are.
+@dataclass(frozen=True)
+class WindowedImage:
+    """An 8-bit image, and the grey values that became black and white; None: it had 8 bits, and is as it was."""
 
-    `image`: the study's key of that name; `colour`: what the dataset's reader decodes, 1 grey or 3 colour.
+    pixels: NDArray[np.uint8]
+    window: tuple[float, float] | None
+
+
+def read_as_in_study(
+    path: Path, image: StudyImage, *, colour: int, window: tuple[float, float] | None = None
+) -> WindowedImage:  # pixels: (c, size, size)
+    """Read one image file as the images of a study are; one of more than 8 bits through a window of grey values.
+
+    `image`: the study's key of that name; `colour`: what the dataset's reader decodes, 1 grey or 3 colour; `window`: what
+    becomes black and white, by default the image's own lowest and highest value.
     """
-    fitted = SquareFit(image.size, image.fit).pixels(decode(path, colour), image.channels)
-    return Harmoniser(**image.harmonise.model_dump())(fitted)
+    with _errors_of(path):
+        deep = _read_deep(path)
+        if deep is not None:
+            low, high = window or (float(deep.min()), float(deep.max()))
+            grey = np.clip((deep - low) / max(high - low, np.finfo(float).tiny), 0, 1)
+            found = np.rint(255 * grey).astype(np.uint8)
+            plain = found if colour == 1 else np.stack([found] * 3, axis=-1)
+            window = (low, high)
+        else:
+            plain, window = decode(path, colour), None
+    fitted = SquareFit(image.size, image.fit).pixels(plain, image.channels)
+    return WindowedImage(Harmoniser(**image.harmonise.model_dump())(fitted), window)
+
+
+def _read_deep(path: Path) -> NDArray[np.float64] | None:  # (h, w)
+    """Return the values of a grey image of more than 8 bits; None for any other."""
+    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        if not image.mode.startswith(DEEP_MODES):
+            return None
+        _check_extent(image)
+        image.load()
+        turn = TURN_UPRIGHT.get(image.getexif().get(ORIENTATION_TAG, 1))
+        values = np.asarray(image if turn is None else image.transpose(turn), dtype=np.float64)
+        _verify_png(image, file)
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are not finite")
+    return values

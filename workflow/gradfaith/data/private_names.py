@@ -50,7 +50,7 @@ def read_or_make_key(path: Path) -> bytes:
     raise DatasetInvalid(
         problem=f"{path} holds no key.",
         reason="Ids of a private dataset are hashes under this key; another key would rename every image.",
-        fix="Put back the key that was there; only if there is no result to keep, delete it: a new one is made.",
+        fix="Put back the key that was there. Only if no result uses it, move the file away: the next run makes a new key.",
     )
 
 

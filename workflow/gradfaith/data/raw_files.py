@@ -153,7 +153,7 @@ def _fetched_names(record: Path) -> dict[str, tuple[int, str]]:
         raise BrokenDocument(
             problem=f"{record} is no record of fetched files ({type(error).__name__}: {error}).",
             reason="It says which files came, so that a later edit of one is seen.",
-            fix=f"Delete {record} and run `snakemake fetch` again.",
+            fix="Run `snakemake --force fetch` with the study's --configfile: it fetches the files and writes the record again.",
         ) from error
 
 

@@ -226,7 +226,7 @@ def check_weights(plan: Plan | None, study_file: str) -> Iterator[Finding]:
         yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")
     spoilt = {path: why for path in files if path not in missing and (why := _why_unreadable(Path(path)))}
     for path, why in spoilt.items():
-        fix = f"Delete it; then, on a machine with a network: snakemake {path} --configfile {study_file}"
+        fix = f"On a machine with a network: snakemake --force {path} --configfile {study_file}"
         yield Finding("weights", "broken", why, fix if path in fetched else "Export or copy the file again.")
     if missing := [path for path in missing if path in fetched]:
         yield Finding(

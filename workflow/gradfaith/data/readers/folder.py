@@ -124,7 +124,8 @@ def _raw_folder(raw: Path | None) -> Path:
         raise DatasetInvalid(
             problem=f"the raw folder {raw} is not there{did_you_mean(raw.name, beside) if raw else '.'}",
             reason="This reader takes images from <raw>/<class>/.",
-            fix="Set `raw:` in config/datasets/<name>.yaml to the folder that holds one folder per class.",
+            fix="Name the folder that contains one folder per class, as `raw:` in the dataset's file. "
+            "Of a ZIP file write `sources: [{local: FILE}]` instead of `raw:`.",
         )
     return raw
 
