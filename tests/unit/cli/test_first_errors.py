@@ -78,9 +78,9 @@ PARTS = both(
 BY_FILE = "check --fast config/studies/mine.yaml"
 WRONG = [
     # names in the study's file
-    Wrong("timm name", "Close to it: resnet10t", "check mine", {"architectures": {"a": {"timm": "resnet10tt"}}}),
+    Wrong("timm name", "Similar names: resnet10t", "check mine", {"architectures": {"a": {"timm": "resnet10tt"}}}),
     Wrong("method", 'did you mean "gradcam"', study={"bundles": {"cams": {"methods": ["gradcm"]}}}),
-    Wrong("method in a label", 'did you mean "gradcam"', study={"bundles": {"cams": {"methods": {"a": {"use": "grad-cam"}}}}}),
+    Wrong("method in a label", 'did you mean "gradcam"', study={"bundles": {"cams": {"methods": {"a": {"use": "Grad-CAM"}}}}}),
     Wrong("localization metric", 'did you mean "saliency_score"', study={"localization": ["salience_score"]}),
     Wrong("faithfulness metric", 'did you mean "faith"', study={"batteries": {"m": {"metrics": ["fait"], "imputers": ["black"]}}}),
     Wrong("imputer", 'did you mean "black"', study={"batteries": {"m": {"metrics": ["faith"], "imputers": ["blak"]}}}),
@@ -108,7 +108,7 @@ WRONG = [
     Wrong("study", 'did you mean "mine"', "check --fast mnie"),
     Wrong("YAML", "cannot be read", BY_FILE, change=text("config/studies/mine.yaml", "study: mine\n\tseeds: [0]\n")),
     Wrong("key twice", "the key seeds", BY_FILE, change=text("config/studies/mine.yaml", "study: mine\nseeds: [0]\nseeds: [1]\n")),
-    Wrong("outside the project", "config", "check --fast", where="elsewhere"),
+    Wrong("outside the project", "has no Snakefile", "check --fast", where="elsewhere"),
     # the raw folder
     Wrong("raw folder", "the raw folder /data/nope is not there", card={"raw": "/data/nope"}),
     Wrong("raw folder, nearly", 'did you mean "raw"', card={"raw": "rawe"}),
@@ -140,7 +140,7 @@ WRONG = [
     Wrong("explain: method", 'did you mean "gradcam"', "explain --image a.png --study mine --arch small --seed 0 --methods gradcamm"),
     Wrong("show: file", "there is no file maps.h5", "show maps.h5"),
     Wrong("show: no map store", "config/studies/mine.yaml", "show config/studies/mine.yaml"),
-    Wrong("methods: network", "Close to it: resnet50", "methods --arch resnet5o"),
+    Wrong("methods: network", "Similar names: resnet50", "methods --arch resnet5o"),
 ]  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         put(f"raw/{label}/{name}")(tmp_path)
         if label == "ill":
             put(f"raw/masks/ill/{name}")(tmp_path)
+    (tmp_path / "Snakefile").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
