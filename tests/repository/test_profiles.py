@@ -1,4 +1,4 @@
-"""Profiles say what the rules need: every rule that chooses a device has a GPU in each of them, and SLURM's has five lines to edit."""
+"""Profiles say what the rules need: every rule that chooses a device has a GPU in each of them, and SLURM's names nothing of one cluster."""
 
 import re
 import subprocess
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from gradfaith.cli import slurm_profile
 
 PROFILES = ("slurm", "workstation", "laptop")
 
@@ -45,12 +47,14 @@ def test_the_default_profile_asks_for_nothing_in_a_rule_s_place(root: Path) -> N
     assert not {"set-resources", "default-resources"} & set(read(root, "default"))
 
 
-def test_slurm_is_ready_to_edit_in_five_lines(root: Path) -> None:
-    text = (root / "profiles/slurm/config.yaml").read_text()
-    assert re.findall(r"# EDIT (\d):", text) == ["1", "2", "3", "4", "5"]
+def test_slurm_has_a_place_for_what_init_writes_and_names_nothing_of_a_cluster(root: Path) -> None:
+    text = (root / slurm_profile.PROFILE).read_text()
+    assert text.count(f"\n{slurm_profile.BEGIN}\n") == text.count(f"\n{slurm_profile.END}\n") == 1
     profile = read(root, "slurm")
     assert profile["slurm-status-command"] == "squeue"
     assert profile["retries"] >= 2
+    assert "default-resources" not in profile
+    assert {key for rule in profile["set-resources"].values() for key in rule} == {"gpu"}
 
 
 def test_a_third_attempt_is_a_training_s_last_and_none_is_made_inside_a_submitted_job(root: Path) -> None:

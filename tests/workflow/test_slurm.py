@@ -25,18 +25,12 @@ from test_job_errors import AROUND, printed
 from test_kill import TABLES, same, wait_for
 from workspace import TINY, Workspace, plant
 
+from gradfaith.cli import slurm_profile
 from gradfaith.cli.doctor import slurm as slurm_doctor
 from gradfaith.runtime import gpu_slots
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("slurm")]  # there is one SLURM
 
-EDITS = {
-    1: "jobs: 20",
-    2: "- slurm_partition=cpu",
-    3: "- slurm_account=lab",
-    4: "slurm_partition: gpu",
-    5: "gpu_model: fake",
-}
 PROFILE = "profiles/slurm/config.yaml"
 STRUCK = 3  # the epoch at whose end a training is struck
 FATES = ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT", "FAILED")
@@ -61,15 +55,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_node.Node]
 
 
 def ready(space: Workspace) -> None:
-    """The profile, edited where it says EDIT and nowhere else."""
-    file = space.folder / PROFILE
-    lines = file.read_text().splitlines()
-    for number, line in EDITS.items():
-        (place,) = [at for at, text in enumerate(lines) if text.split("# ")[-1].startswith(f"EDIT {number}: ")]
-        indent = len(lines[place]) - len(lines[place].lstrip())
-        lines[place] = " " * indent + line
-    assert not [line for line in lines[1:] if "EDIT" in line]
-    file.write_text("\n".join(lines) + "\n")
+    """The profile, as `gradfaith init --profile slurm` writes it here."""
+    slurm_profile.write_profile(space.folder)
+    profile = yaml.safe_load((space.folder / PROFILE).read_text())
+    assert profile["default-resources"] == ["slurm_partition='cpu'"]
+    assert profile["set-resources"]["train"] == {"gpu": 1, "slurm_partition": "gpu", "gpu_model": "fake"}
 
 
 def of_rule(rule: str) -> list[dict[str, str]]:
@@ -81,9 +71,12 @@ def test_the_doctor_asks_the_controller_and_knows_its_partitions(slurm: slurm_no
     (found,) = slurm_doctor.check_slurm(fresh.folder)
     assert found.state == "well"
     assert found.found.startswith("the controller answers, executor 2.")
+    rules = list(slurm_doctor.check_profile("slurm", TINY, fresh.folder))
+    assert {finding.state for finding in rules if finding.check != "profile"} == {"well"}
+    assert any(", 1 fake GPU in partition gpu" in finding.found for finding in rules if finding.check == "rule train")
     fresh.edit(PROFILE, "slurm_partition: gpu", "slurm_partition: a100")
     _, found = slurm_doctor.check_slurm(fresh.folder)
-    assert (found.state, found.found) == ("broken", "no partition a100")
+    assert (found.state, found.found) == ("broken", f"{PROFILE} names no partition a100")
     assert found.fix.endswith("there are cpu, gpu.")
 
 

@@ -58,6 +58,10 @@ class UnknownName(GradFaithError):
     """No plug-in of this group has this name."""
 
 
+class ClusterUnknown(GradFaithError):
+    """SLURM does not say what the cluster has, or the profile has no place for it."""
+
+
 class OutsideProject(GradFaithError):
     """A command was called outside the folder of the project."""
 

@@ -13,7 +13,7 @@ UP = "echo 'Slurmctld(primary) at head is UP'"
 NONE = "echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1"
 DOWN = "echo 'Slurmctld(primary) at head is DOWN'; echo '***'; echo '** RESTORE **'; exit 1"
 SILENT = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
-SINFO = r"""case "$*" in *%P*) printf 'short*\nbig\n';; *%G*) printf 'gpu:h100:4(S:0-1)\n(null)\n';; esac"""
+SINFO = r"""printf 'short*|up|2:00:00|4000|2|(null)\nbig|up|1-00:00:00|8000|8|gpu:h100:4(S:0-1)\n'"""
 EDITED = {
     "default-resources": ["slurm_partition=short", "slurm_account='thorax'"],
     "set-resources": {"train": {"slurm_partition": "big,short", "gpu_model": "h100"}},
@@ -72,27 +72,32 @@ def test_commands_without_a_controller_break_nothing_outside_a_job(
     assert ("--workflow-profile slurm" in found.fix) == (state == "doubtful")
 
 
-def test_a_profile_as_it_came_is_doubtful_and_an_edited_one_that_is_wrong_broken(cluster: Cluster) -> None:
+def test_the_shipped_profile_names_nothing_that_a_cluster_may_lack(cluster: Cluster, root: Path) -> None:
+    profile = yaml.safe_load((root / slurm.PROFILE).read_text())
+    assert {key: slurm.names_in_profile(profile, key) for key in slurm.RESOURCE_NOUNS} == {
+        key: set() for key in slurm.RESOURCE_NOUNS
+    }
+    for name, body in {"scontrol": UP, "sinfo": SINFO, "sacctmgr": "printf 'thorax\\n'"}.items():
+        cluster.command(name, body)
+    assert [one.state for one in cluster.found()] == ["well"]
+
+
+def test_a_profile_that_names_what_slurm_lacks_is_broken(cluster: Cluster) -> None:
     cluster.command("scontrol", UP)
     cluster.command("sinfo", SINFO)
     cluster.command("sacctmgr", "printf 'thorax\\n'")
-    well, found = cluster.found()
-    assert well.state == "well"
-    assert found.state == "doubtful"
-    assert found.found.startswith(
-        "no partition cpu, gpu; no GPU model a100; no account of yours lab (so profiles/slurm"
-    )
-    assert found.fix.endswith(
-        "slurm_partition: there are big, short; gpu_model: there are h100; slurm_account: there are thorax."
-    )
     cluster.profile(EDITED)
     assert [one.state for one in cluster.found()] == ["well"]
-    wrong = {"train": {"slurm_partition": "huge", "gpu_model": "h200"}, "predict": {"gpu_model": "a100"}}
+    wrong = {"train": {"slurm_partition": "huge", "gpu_model": "h200"}}
     cluster.profile({**EDITED, "set-resources": wrong})
-    assert [(one.state, one.found.partition(" (")[0]) for one in cluster.found()[1:]] == [
-        ("doubtful", "no GPU model a100"),
-        ("broken", "no partition huge; no GPU model h200"),
-    ]
+    _, found = cluster.found()
+    assert (found.state, found.found) == (
+        "broken",
+        "profiles/slurm/config.yaml names no partition huge; no GPU model h200",
+    )
+    assert found.fix == (
+        "`gradfaith init --profile slurm`, or edit the profile. slurm_partition: there are big, short; gpu_model: there are h100."
+    )
 
 
 def test_what_slurm_does_not_say_is_not_judged(cluster: Cluster) -> None:
@@ -120,8 +125,3 @@ def test_names_are_read_as_slurm_reads_them(said: str, names: set[str]) -> None:
     ):
         assert slurm.names_in_profile(profile, "slurm_partition") == names
     assert slurm.names_in_profile({"default-resources": None, "set-resources": None}, "slurm_partition") == set()
-
-
-def test_the_shipped_values_are_those_of_the_profile(root: Path) -> None:
-    profile = yaml.safe_load((root / slurm.PROFILE).read_text())
-    assert {key: slurm.names_in_profile(profile, key) for key in slurm.SHIPPED_VALUES} == slurm.SHIPPED_VALUES

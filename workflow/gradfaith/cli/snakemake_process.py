@@ -48,7 +48,7 @@ class DagJob:
     left: bool  # a run would do it: outputs are missing or stale
 
 
-def list_jobs(root: Path, study_file: Path | str | None = None) -> list[DagJob]:
+def list_jobs(root: Path, study_file: Path | str | None = None, arguments: Sequence[str] = ()) -> list[DagJob]:
     """List every job of a study, in an order in which they could run.
 
     Args:
@@ -58,8 +58,8 @@ def list_jobs(root: Path, study_file: Path | str | None = None) -> list[DagJob]:
     with tempfile.TemporaryDirectory() as folder:
         everything, left = Path(folder, "everything"), Path(folder, "left")
         with ThreadPoolExecutor() as pool:  # two processes at once
-            asked = [pool.submit(_dry_run, everything, root, study_file, "--forceall")]
-            asked += [pool.submit(_dry_run, left, root, study_file)]
+            asked = [pool.submit(_dry_run, everything, root, study_file, "--forceall", *arguments)]
+            asked += [pool.submit(_dry_run, left, root, study_file, *arguments)]
         for answer in asked:
             answer.result()
         jobs, waiting = _read_jobs(everything), {tuple(job["output"]) for job in _read_jobs(left)}

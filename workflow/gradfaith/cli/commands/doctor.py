@@ -13,6 +13,9 @@ COMMAND = Command(summary="check what a run of a study will need, and suggest fi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_study_argument(parser)
+    parser.add_argument(
+        "--profile", default="", help="a SLURM profile, such as slurm: also check each rule against the partitions"
+    )
     add_json_argument(parser)
 
 
@@ -21,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from gradfaith.cli.doctor import checks
 
     findings = []
-    for finding in checks.run_checks(arguments.study, Path.cwd()):
+    for finding in checks.run_checks(arguments.study, Path.cwd(), arguments.profile):
         if not arguments.json:
             print(finding, flush=True)
         findings.append(finding)

@@ -1,4 +1,8 @@
-"""gradfaith init --images DIR [--masks DIR] [--name NAME]: write the dataset and study of a folder of images."""
+"""gradfaith init: write the dataset and study of a folder of images, or the profile of a SLURM cluster.
+
+gradfaith init --images DIR [--masks DIR] [--name NAME]
+gradfaith init --profile slurm
+"""
 
 import argparse
 import sys
@@ -6,12 +10,14 @@ from pathlib import Path
 
 from gradfaith.cli.command import Command
 
-COMMAND = Command(summary="write a dataset and a study for a folder of images, and check them")
+COMMAND = Command(summary="write a dataset and a study for a folder of images, or a profile for a SLURM cluster")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder with one folder per class")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--images", type=Path, metavar="DIR", help="a folder with one folder per class")
+    what.add_argument("--profile", choices=("slurm",), help="ask SLURM what it has, and write profiles/slurm for it")
     parser.add_argument(
         "--masks", type=Path, metavar="DIR", help="masks as <class>/<image>.png; default: DIR/masks, if there"
     )
@@ -19,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the two files, and print what is in the folder and what to do next."""
+    """Write the files, and print what was found and what to do next."""
+    if arguments.profile:
+        from gradfaith.cli.slurm_profile import write_profile
+
+        print(*write_profile(Path.cwd()), "", "Then: gradfaith doctor --profile slurm STUDY", sep="\n")
+        return
     from gradfaith.cli.new_study import create_study
 
     written, findings = create_study(arguments.images, arguments.masks, arguments.name, Path.cwd())

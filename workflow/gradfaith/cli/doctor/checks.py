@@ -45,13 +45,20 @@ FIXES = {  # if a check itself fails
     "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what was predicted from.",
     "weights": "resources/weights/ must be a folder that you may read.",
     "SLURM": f"Mend {slurm.PROFILE}, or ask who runs the cluster.",
+    "profile": f"Correct {slurm.PROFILE}, or ask the cluster's administrators.",
     "earlier run": "results/ and .snakemake/ must be folders that you may read.",
 }
 MIN_FREE_BYTES = 2e9  # that a disk should have if nothing is known of a study's size
 
 
-def run_checks(study: str, root: Path) -> Iterator[Finding]:
-    """Run all checks and yield their findings, the study's first; `study` is a name or a YAML file."""
+def run_checks(study: str, root: Path, profile: str = "") -> Iterator[Finding]:
+    """Run all checks and yield their findings, the study's first.
+
+    Args:
+        study: a name or a YAML file.
+        root: the project's folder.
+        profile: a SLURM profile whose limits the jobs of the study are compared with.
+    """
     plan: Plan | None = None
     study_file = study
     try:
@@ -68,6 +75,8 @@ def run_checks(study: str, root: Path) -> Iterator[Finding]:
         "disk": lambda: check_disk(plan, study_file, root), "weights": lambda: check_weights(plan, study_file),
         "SLURM": lambda: slurm.check_slurm(root), "earlier run": lambda: check_earlier_run(plan, study_file, root),
     }  # fmt: skip
+    if profile and plan:
+        checks["profile"] = lambda: slurm.check_profile(profile, study_file, root)
     for name, check in checks.items():
         try:
             yield from check()
