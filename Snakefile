@@ -13,6 +13,7 @@ sys.path.insert(0, str(HERE / "workflow"))
 from gradfaith.config.locate import read_document  # noqa: E402
 from gradfaith.config.sections import TIMM_NAME  # noqa: E402
 from gradfaith.dag.job_resources import JobResources  # noqa: E402
+from gradfaith.dag import report_items as report_order  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
 from gradfaith.reporting.escaping import report_texts  # noqa: E402
@@ -34,7 +35,11 @@ for file in workflow.configfiles:
 plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
 job_resources = JobResources(study.compute)
+report_items = report_order.report_items(plan)
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 wildcard_constraints:

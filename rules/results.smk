@@ -70,8 +70,8 @@ for figure, use in plan.figures.items():
             svg=report(
                 paths.figure(figure, "svg"),
                 caption=f"../workflow/report/figures/{use.use}.rst",
-                category="Figures",
-                labels={"figure": figure.replace("_", " ")},
+                category=report_items["figures", figure].category,
+                labels=report_items["figures", figure].labels,
             ),
             png=paths.figure(figure, "png"),
         log:
@@ -102,12 +102,13 @@ for table in plan.tables:
             **plan.report_inputs("tables", table),
             leakage_check=paths.leakage_check,
         output:
-            md=report(
-                paths.table(table, "md"),
+            html=report(
+                paths.table(table, "html"),
                 caption=f"../workflow/report/tables/{table}.rst",
-                category="Tables",
-                labels={"table": table},
+                category=report_items["tables", table].category,
+                labels=report_items["tables", table].labels,
             ),
+            md=paths.table(table, "md"),
             csv=paths.table(table, "csv"),
             tex=paths.table(table, "tex"),
         log:
@@ -120,7 +121,7 @@ for table in plan.tables:
         resources:
             **job_resources.light(),
         params:
-            settings=rule_params.table(table),
+            settings=report_texts(rule_params.table(table)),
             about=report_texts(rule_params.study_description()),
             code=rule_params.code_digest("table", table=table),
         message:

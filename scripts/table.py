@@ -1,4 +1,4 @@
-"""Write one table as Markdown, CSV and LaTeX."""
+"""Write one table as Markdown, HTML, CSV and LaTeX."""
 
 from contextlib import ExitStack
 
@@ -25,5 +25,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     sheet = registry.load("tables", settings.use).tabulate(inputs.tables, about)
     sheet = contract.add_caution(sheet, json_file.read(job.input.leakage_check)["caution"])
     write_text(job.output.md, contract.markdown(sheet))
+    write_text(job.output.html, contract.html(sheet))
     write_text(job.output.csv, contract.csv(sheet))
     write_text(job.output.tex, contract.latex(sheet))

@@ -149,6 +149,30 @@ def test_no_caption_does_anything_with_a_text_but_show_it(text: str) -> None:
         assert words(escaping.one_line(text)) in words(page.text)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("choice", ["median", "random"])
+def test_captions_keep_their_spaces_as_snakemake_renders_them(choice: str) -> None:
+    """Snakemake drops the line break after a Jinja block, so a block at the end of a line glues two sentences together."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    plugins = [(group, name) for group in ("figures", "tables") for name in registry.names(group)]
+    for group, name in plugins:
+        caption = (registry.PACKAGE.parents[0] / "report" / group / f"{name}.rst").read_text()
+        options = {key: option.default for key, option in registry.entry(group, name).options.items()}
+        options |= {"methods": ("gradcam",)} if "methods" in options else {}
+        options |= {"choice": choice} if "choice" in options else {}
+        params = escaping.report_texts({"about": ABOUT, "settings": {"use": name, "options": options}})
+        rendered = environment.from_string(caption).render(snakemake={"params": params})
+        said = Page(publish_parts(rendered, writer_name="html")["body"]).text
+        assert re.findall(r"[a-z)][.:;?!][A-Z]|  |\[\]|\(\)|\{|'\w+':", said) == [], name
+        assert said.rstrip().endswith("Not for clinical use."), name
+
+
+def test_the_report_prints_no_settings_and_snakemake_still_compares_them() -> None:
+    params = escaping.report_texts({"about": {"title": "t", "seeds": [0, 1]}})
+    assert f"about={params['about']}" == "about=as in the study's file"
+    assert repr(params["about"]) == '{"title": "t", "seeds": [0, 1]}'
+
+
 @every_text
 def test_parameters_of_a_rule_cannot_end_the_script_that_shows_them(text: str) -> None:
     params = escaping.report_texts({"about": {"title": text, "classes": [text, "b"], "pair": (text,), text: 1}, "n": 2})
@@ -186,6 +210,46 @@ def test_a_table_of_hostile_texts_is_a_table_in_every_format() -> None:
     rows_of_tex = [line for line in lines if line.endswith(r" \\")]
     assert all(line.replace(r"\&", "").count("&") == 1 for line in rows_of_tex)
     assert len(rows_of_tex) == len(HOSTILE) * (len(HOSTILE) + 1)
+
+
+def test_a_page_of_hostile_texts_shows_them_and_runs_nothing() -> None:
+    rows = [[Cell(text, f"why {text}"), Cell("0.5")] for text in HOSTILE]
+    blocks = [Block(text, [text, "b"], rows, [text]) for text in HOSTILE]
+    shown = sheets.html(sheets.add_caution(Sheet(HOSTILE[0], HOSTILE, blocks, pd.DataFrame()), HOSTILE[5]))
+    page = Page(shown)
+    own = {
+        "meta",
+        "title",
+        "style",
+        "main",
+        "h1",
+        "h2",
+        "p",
+        "strong",
+        "sup",
+        "ul",
+        "li",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
+    assert set(page.tags) == own
+    assert page.tags.count("table") == page.tags.count("h2") == page.tags.count("li") == len(HOSTILE)
+    assert page.tags.count("td") == len(HOSTILE) ** 2
+    assert all(words(escaping.one_line(text)) in words(page.text) for text in HOSTILE)
+    assert "</script" not in shown, "Snakemake puts the page into a script of the report"
+
+
+def test_numbers_of_a_page_stand_in_line() -> None:
+    rows = [[Cell("net-a"), Cell("-0.1 [-0.2, 0.0]"), Cell("12")], [Cell("net-b"), Cell("+0.1 [0.0, 0.2]"), Cell("-")]]
+    page = sheets.html(Sheet("t", (), [Block("b", ["net", "difference", "images"], rows)], pd.DataFrame()))
+    assert '<th>net-a</th><td>\u22120.1 [\u22120.2, 0.0]</td><td class="count">12</td>' in page
+    assert '<th>difference</th><th class="count">images</th>' in page
+    assert '<div class="wide"><table>' in page
 
 
 def test_no_other_module_escapes() -> None:

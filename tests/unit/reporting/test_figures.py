@@ -142,7 +142,7 @@ def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: SmallStudy) -
     (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
     assert names[cross.get_ydata()[0]] == "gradcam"
     assert cross.get_xdata()[0] == row["value"]
-    assert "the line's own maps, shuffled" in said
+    assert "the same maps, shuffled" in said
 
 
 def test_twenty_methods_and_their_copies_fit_a_page_and_are_named_by_their_lines(
@@ -229,9 +229,9 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
     monkeypatch.setitem(world.inputs, "audit", str(path))
     with theme.use_theme():
         said = [" ".join(text.split()) for text in texts(world.draw("audit"))]
-    assert "slices at random" not in said
-    assert any(text.startswith("Not asked: this study trained no model") for text in said)
-    unseen = "None of them were, pixel by pixel, among those that the models of study there were trained on."
+    assert "random slices" not in said
+    assert any(text.startswith("Not measured: this study trained no model") for text in said)
+    unseen = "None of the images are, pixel by pixel, among those that trained the models of study there."
     assert any(unseen in text for text in said)
 
 

@@ -140,7 +140,7 @@ def test_a_method_that_is_not_asked_of_an_architecture_is_no_zero(given: FigureI
     lost = planted(tmp_path / "c.h5", ids, {METHODS[0]: {0: np.inf}}, [METHODS[0]])
     with theme.use_theme():
         figure = degenerate.draw(replace(given, maps={**given.maps, ("net-a", 0, "cams"): lost}))
-    assert {"0 constant (0 %)\n1 not finite (5 %)", "not asked"} <= set(texts(figure))
+    assert {"0 constant (0 %)\n1 not finite (5 %)", "no map"} <= set(texts(figure))
     assert "1 of 20 cells are not finite" in figure.axes[1].get_xlabel()
     lost.__exit__()
 
@@ -150,7 +150,7 @@ def test_a_study_without_such_maps_says_so_in_a_sentence(given: FigureInputs) ->
         figure = degenerate.draw(replace(given, maps={("net-b", 0, "cams"): given.maps["net-b", 0, "cams"]}))
     maps = 10 * (len(METHODS) + len(LONG) - 2)
     assert texts(figure) == [
-        f"No map is constant, and none fails to be finite: {maps} maps of {maps // 10} methods and controls were counted."
+        f"No map is constant and all are finite: {maps} maps of {maps // 10} methods and controls were counted."
     ]
     assert not figure.axes
 

@@ -107,12 +107,12 @@ def test_a_study_s_labels_change_no_column() -> None:
         names |= {f"Faith, {maps_tables.GAIN}": f"drop, {maps_tables.GAIN}"}
         assert list(block.header) == [names.get(head, head) for head in other.header]
         assert block.rows == other.rows
-    assert "gradcam minus centre in faith is" in renamed.lead[0]
+    assert "gradcam minus centre in faith: net_a" in renamed.lead[0]
 
 
 def test_what_was_lost_is_counted() -> None:
     line = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")[0]
-    assert (line["images"], line["undefined"], line["failed"]) == ("19 to 20", "0 to 1", "0")
+    assert (line["images"], line["undefined scores"], line["failed scores"]) == ("19 to 20", "0 to 1", "0")
 
 
 def test_methods_come_before_controls_and_each_before_its_shuffles() -> None:
@@ -122,7 +122,7 @@ def test_methods_come_before_controls_and_each_before_its_shuffles() -> None:
 
 def test_the_primary_contrast_stands_on_top_in_the_study_order() -> None:
     top = sheet_tables.markdown(maps()[1]).split("\n\n")[1]
-    assert top.startswith("Primary contrast, named beforehand: gradcam minus centre in LocAcc is net_a +0.")
+    assert top.startswith("Primary contrast, named beforehand: gradcam minus centre in LocAcc: net_a +0.")
     assert top.index("net_a") < top.index("net_b")
     assert "p < 0.001" in top
 
@@ -155,7 +155,7 @@ def test_the_classification_table_has_the_papers_columns_and_more() -> None:
     assert line["architecture"] == "net_b"
     assert line["Accuracy"].startswith(f"{correct:.2f} [")
     assert line["Sensitivity"] == line["Recall"] == line["Balanced accuracy"]
-    assert (line["ms per image"], line["parameters (M)"]) == ("12.3", "4.93")
+    assert (line["ms per image"], line["million parameters"]) == ("12.3", "4.93")
     assert [line["class"] for line in pipes(text, "By class")] == CLASSES * 2
 
 
@@ -196,7 +196,7 @@ def test_without_evidence_localization_is_undefined_and_never_a_number() -> None
     block = sheet.blocks[0]
     place = list(block.header).index("LocAcc")
     assert {row[place].text for row in block.rows} == {"undefined"}
-    assert all(row[place].footnote.startswith("undefined: no evidence") for row in block.rows)
+    assert all(row[place].footnote.startswith("undefined: the dataset has no masks") for row in block.rows)
     own = sheet.data[sheet.data["metric"] == "locacc"]
     assert len(own) == 2 * 3
     assert own["value"].isna().all()

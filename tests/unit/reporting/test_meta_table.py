@@ -80,26 +80,27 @@ def test_each_metric_stands_beside_the_one_that_was_asked_for(text: str) -> None
 
 
 def test_a_metric_that_is_fooled_names_the_controls(text: str) -> None:
-    lines = {line["metric"]: line for line in pipes(text, "Fooled by, all architectures")}
+    lines = {line["metric"]: line for line in pipes(text, "Controls that fool each metric, all architectures")}
     assert lines["Average drop (black)"] == {
-        "metric": "Average drop (black)", "over the median method": "uniform", "over the best method": "uniform",
+        "metric": "Average drop (black)", "above the median method": "uniform", "above the best method": "uniform",
     }  # fmt: skip
-    assert lines["Saliency score"]["over the median method"] == "none"
+    assert lines["Saliency score"]["above the median method"] == "none"
 
 
 def test_other_variants_have_a_block_and_metrics_without_a_better_end_a_sentence(text: str) -> None:
     others = pipes(text, "Beside Saliency score, other variants, methods, Spearman")
     assert {line["metric"] for line in others} == {"ROAD (black)", "Deletion (black)"}
-    assert "Not judged, as neither of its ends is better: Border share." in text
+    assert "Not judged, as neither high nor low is better: Border share." in text
     assert "A note." in text
 
 
 def test_below_eight_groups_no_verdict_is_given(found: pd.DataFrame) -> None:
     few = found.assign(low=float("nan"), high=float("nan"), reason="4 groups, an interval needs 8", fooled=False)
     lines = pipes(
-        sheet_tables.markdown(meta_tables.tabulate({"meta": few}, described(ABOUT))), "Fooled by, all architectures"
+        sheet_tables.markdown(meta_tables.tabulate({"meta": few}, described(ABOUT))),
+        "Controls that fool each metric, all architectures",
     )
-    assert {line["over the best method"] for line in lines} == {"no interval"}
+    assert {line["above the best method"] for line in lines} == {"no interval"}
 
 
 def test_the_csv_holds_every_row_and_latex_is_made_of_it(found: pd.DataFrame, sheet: Sheet) -> None:

@@ -36,7 +36,7 @@ def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) ->
         assert wins[method]["Overlap"].startswith(f"{rate:.3f}")
         assert wins[method]["Drop"].startswith(f"{rate:.3f}")
     assert pipes(text, "net: mean rank")[1]["Overlap"].startswith("1.75")
-    shared = pipes(text, "net: first places shared, of contests (contests without a value)")
+    shared = pipes(text, "net: shared first places, of all contests (contests without a value)")
     assert [line["Overlap"] for line in shared] == ["2 of 4 (0)", "3 of 4 (0)", "2 of 4 (0)", "2 of 4 (0)"]
     assert "an interval needs 8" in text
 
@@ -51,9 +51,9 @@ def test_the_primary_metric_is_shown_by_class(found: pd.DataFrame) -> None:
 
 def test_who_takes_part_is_said(found: pd.DataFrame) -> None:
     among = ABOUT | {"ranks": {"rank_controls": "among", "rank_only_correct": True}}
-    assert "Each control is measured alone" in contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT)))
+    assert "Each control competes alone" in contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT)))
     text = contract.markdown(ranks.tabulate({"ranks": found}, described(among)))
-    assert "Controls take part in every contest. Only images that the model gets right." in text
+    assert "Controls compete in every contest. Only images that the model classifies correctly count." in text
 
 
 def test_the_csv_holds_every_rate_of_every_variant_and_class(found: pd.DataFrame) -> None:

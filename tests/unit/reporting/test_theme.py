@@ -31,3 +31,28 @@ def test_a_study_of_none_of_the_paper_s_metrics_is_shown_with_its_own() -> None:
     both = pd.concat([table, pd.DataFrame({"metric": ["faith"]})])
     assert metric_rows.metrics_to_show(both, {}) == metric_rows.metrics_to_show(both, {}, primary="faith") == ["faith"]
     assert metric_rows.metrics_to_show(both, {}, primary="shortcut_lift") == ["shortcut_lift", "faith"]
+
+
+def basis_rows(interval: str) -> pd.DataFrame:
+    columns = {
+        "value": [0.1, 0.2],
+        "low": [0.0, 0.1],
+        "high": [0.2, 0.3],
+        "n_groups": [48, 48],
+        "n_images": [96, 144],
+        "n_seeds": 3,
+    }
+    return pd.DataFrame({**columns, "interval": interval, "reason": ""})
+
+
+def test_a_footer_says_in_words_what_the_intervals_cover() -> None:
+    said = theme.describe_basis(basis_rows("cluster-t over groups and seeds"), 0.95, "patient")
+    assert (
+        said == "Bars: 95 % intervals over 48 patients and 3 seeds. Each number rests on 96 to 144 images and 3 seeds."
+    )
+    alone = theme.describe_basis(basis_rows("cluster-t over groups"), 0.9, "patient", "Bands")
+    assert alone.startswith("Bands: 90 % intervals over 48 patients. ")
+    mixed = basis_rows("").assign(
+        interval=["cluster-t over groups", "cluster-t over groups and seeds"], n_groups=[40, 48]
+    )
+    assert "95 % intervals over 40 to 48 groups, some also over 3 seeds." in theme.describe_basis(mixed, 0.95)

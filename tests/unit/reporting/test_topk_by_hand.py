@@ -75,6 +75,6 @@ def test_the_printed_table_shows_rates_and_ties(found: pd.DataFrame) -> None:
     text = contract.markdown(ranks.tabulate({"ranks": found}, described(ABOUT | {"controls": []})))
     wins, ties = (
         {line["method"]: line["Overlap"] for line in pipes(text, title)}
-        for title in ("net: win rate", "net: first places shared, of contests (contests without a value)")
+        for title in ("net: win rate", "net: shared first places, of all contests (contests without a value)")
     )
     assert {name: (wins[name].split("<")[0], ties[name]) for name in METHODS} == PRINTED

@@ -115,5 +115,5 @@ def _check_svg(path: Path) -> None:
 
 CHECKS: Mapping[str, Callable[[Path], object]] = {
     ".parquet": _check_table, ".h5": hdf5_file.read_all, ".safetensors": _check_weights, ".json": json_file.read,
-    ".png": _check_picture, ".svg": _check_svg, ".md": _check_text, ".csv": _check_text, ".tex": _check_text,
+    ".png": _check_picture, ".svg": _check_svg, ".md": _check_text, ".html": _check_text, ".csv": _check_text, ".tex": _check_text,
 }  # fmt: skip

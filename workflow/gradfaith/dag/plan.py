@@ -249,10 +249,11 @@ class Plan:
         offered: dict[str, str | list[str]] = {
             "estimates": paths.estimates, "meta": paths.meta, "contrasts": paths.contrasts, "ranks": paths.ranks,
             "classification": paths.classification, "predictions": self.per_model(paths.predictions), "scores": paths.scores,
-            "curves": paths.curves, "manifest": paths.manifest, "splits": paths.splits,
+            "curves": paths.curves, "manifest": paths.manifest, "splits": paths.splits, "audit": paths.audit,
+            "histories": self.per_model(paths.history), "cards": self.per_model(paths.card),
         }  # fmt: skip
         if group == "figures":
-            offered |= {"images": paths.images, "maps": maps, "audit": paths.audit}
+            offered |= {"images": paths.images, "maps": maps}
         plugin = registry.entry(group, name)
         if unknown := [need for need in plugin.declared["needs"] if need not in offered]:
             raise BrokenPlugin(

@@ -4,6 +4,7 @@
     markdown     CommonMark with GitHub's tables and math: no link, no raw HTML, no cell more
     latex        LaTeX, as text or inside a comment
     rst          reStructuredText, in which the captions of Snakemake's report are written
+    html         the text of an HTML element
     script       a string literal inside an HTML page's `<script>`
 
 Titles, names of classes, images, groups and plug-ins are texts: a reader sees exactly these characters. Every function
@@ -14,6 +15,7 @@ parameters of rules whose outputs are in Snakemake's report: Snakemake writes th
 import json
 import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from gradfaith.vocabulary import HIDDEN_CHARACTERS
@@ -57,6 +59,11 @@ def rst(text: str) -> str:
     return RST.sub(r"\\\g<0>", one_line(text))
 
 
+def html(text: str) -> str:
+    """Return text that a browser shows as it is, inside an element or a quoted attribute."""
+    return escape(one_line(text))
+
+
 def script(text: str) -> str:
     """Return a JavaScript and JSON string literal that cannot end the `<script>` it stands in."""
     return json.dumps(text).replace("<", r"\u003c")
@@ -76,10 +83,17 @@ class ReportText(str):
         return rst(str(self))
 
 
+class ReportParams(dict[Any, Any]):
+    """Parameters of a rule: complete for Snakemake, which compares `repr`, and one phrase for the report, which prints `str`."""
+
+    def __str__(self) -> str:
+        return "as in the study's file"
+
+
 def report_texts(value: Any) -> Any:
     """Return parameters of a rule in which every text is a `ReportText`."""
     if isinstance(value, str):
         return ReportText(value)
     if isinstance(value, Mapping):
-        return {report_texts(key): report_texts(one) for key, one in value.items()}
+        return ReportParams({report_texts(key): report_texts(one) for key, one in value.items()})
     return type(value)(map(report_texts, value)) if isinstance(value, list | tuple) else value

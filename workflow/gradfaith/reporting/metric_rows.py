@@ -18,7 +18,7 @@ import pandas as pd
 from gradfaith import vocabulary
 from gradfaith.metrics.maps import rank_correlation
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import ALL_CLASSES, SEED_PAIRS, SHUFFLED
+from gradfaith.vocabulary import ALL_CLASSES, BETWEEN_IMAGES, BY_AREA, SEED_PAIRS, SHUFFLED
 
 TableRow = Mapping[Any, Any]
 DISPLAY_NAMES = {
@@ -31,6 +31,7 @@ DISPLAY_NAMES = {
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     vocabulary.RANDOMISATION: "Agreement when randomised",
 }  # fmt: skip
+VARIANT_WORDS = {SEED_PAIRS: "pairs of seeds", BETWEEN_IMAGES: "chance: different images", BY_AREA: "chance: by area"}
 DEFAULT_METRICS = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 
 
@@ -47,12 +48,17 @@ def display_label(label: str, metrics: Mapping[str, str]) -> str:
 def display_column(column: MetricVariant, metrics: Mapping[str, str]) -> str:
     """Return a metric's label as readers know it, with its variant."""
     label, variant = column
-    return display_label(label, metrics) + (f" ({variant})" if variant else "")
+    return display_label(label, metrics) + (f" ({VARIANT_WORDS.get(variant, variant)})" if variant else "")
 
 
 def labels_of_plugin(name: str, labels: Sequence[str], metrics: Mapping[str, str]) -> list[str]:
     """Return those of some labels behind which a plug-in stands."""
     return [label for label in labels if metrics.get(label, label) == name]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as mappings from column to value."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def index_rows(table: pd.DataFrame, column: str) -> dict[str, TableRow]:
@@ -154,3 +160,29 @@ def methods_in_display_order(table: pd.DataFrame, controls: Sequence[str]) -> li
     present_controls = [name for name in controls if name in names]
     pairs = [pair for name in (*methods, *present_controls) for pair in (name, SHUFFLED + name) if pair in names]
     return pairs + [name for name in names if name not in pairs]
+
+
+def intervals_phrase(rows: pd.DataFrame, level: float, noun: str = "group") -> str:
+    """Return what the intervals of some rows cover: "95 % intervals over 48 patients and 3 seeds".
+
+    `noun`: the word for one group.
+    """
+    known = rows[rows["low"].notna()]
+    if known.empty:
+        return "no intervals"
+    over, seeds = count_phrase(known["n_groups"], noun), known[known["interval"].str.contains("seeds")]
+    if len(seeds):
+        over += (" and " if len(seeds) == len(known) else ", some also over ") + count_phrase(seeds["n_seeds"], "seed")
+    return f"{100 * level:g} % intervals over {over}"
+
+
+def count_phrase(numbers: pd.Series, noun: str) -> str:
+    """Return a count with its noun, or the lowest and the highest of several: "24 to 48 patients"."""
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low if low == high else f'{low} to {high}'} {noun}{'' if high == 1 else 's'}"
+
+
+def group_noun(manifest: pd.DataFrame) -> str:
+    """Return what the groups are, in the singular: "patient" only if the manifest knows patients."""
+    kinds = set(manifest.get("group_kind", ()))
+    return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"

@@ -18,7 +18,12 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.vocabulary import SHUFFLED
 
-FIGURE = Figure(needs=("estimates", "contrasts", "classification", "manifest"))
+FIGURE = Figure(
+    needs=("estimates", "contrasts", "classification", "manifest"),
+    section="Methods and controls",
+    place=4,
+    title="Accuracy against faithfulness",
+)
 
 
 def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool = True) -> theme.Page:
@@ -51,14 +56,14 @@ def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool
     )
     figure.legend(handles=[theme.legend_entry(arch, *look[arch]) for arch in archs], loc="outside right upper")
     lines = theme.describe_basis(
-        pd.concat([accuracy, faith]), inputs.level, theme.group_noun(inputs.tables["manifest"])
+        pd.concat([accuracy, faith]), inputs.level, metric_rows.group_noun(inputs.tables["manifest"])
     )
     arrows = (
         theme.ARROW_NOTE
         if theme.any_interval_beyond(accuracy, part[0]) or theme.any_interval_beyond(faith, part[1])
         else ""
     )
-    theme.add_note(figure, lines, f"Dotted: chance. {len(archs)} architectures: no correlation is claimed.", arrows)
+    theme.add_note(figure, lines, f"Dotted: chance. {len(archs)} architectures: too few for a correlation.", arrows)
     return figure
 
 

@@ -17,14 +17,20 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from gradfaith.reporting import metric_rows
+from gradfaith.reporting import audit_sentences, metric_rows
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.storage.hdf5 import ImageStore
 from gradfaith.vocabulary import PARTS
 
-FIGURE = Figure(needs=("audit", "manifest", "splits", "images"), limits=("0 <= limit <= 1",))
+FIGURE = Figure(
+    needs=("audit", "manifest", "splits", "images"),
+    limits=("0 <= limit <= 1",),
+    section="Data and training",
+    place=1,
+    title="The data and its split",
+)
 SHOWN_PAIRS = 4
 PART_COLOURS = {"train": theme.COLOURS[0], "val": theme.COLOURS[4], "test": theme.COLOURS[1]}
 
@@ -52,72 +58,15 @@ def draw(inputs: FigureInputs, *, limit: float = 0.75) -> theme.Page:
 
 def _summary_lines(inputs: FigureInputs) -> list[str]:
     """Return the page's findings as numbered sentences."""
-    found, kind = inputs.audit, theme.group_noun(inputs.tables["manifest"])
-    leak, near, same = found["leakage"], found["near_duplicates"], found["duplicates"]
-    lines = [
-        f"1  {found['images']} images in {found['groups']} {kind}s, the largest with {found['group_size']['largest']}."
-        + (f" {found['release'][:1].upper()}{found['release'][1:]}." if found["release"] else "")
-    ]
-    if found["unreadable"]:
-        lines[0] += f" {len(found['unreadable'])} files could not be read and are left out."
-    if found["inferred"]:
-        lines.append(f"2  {found['inferred']['caution']} Over a grid of thresholds: {_group_ranges(found)}.")
-    else:
-        lines.append(f"2  {kind.capitalize()}s are those the dataset names.")
-    lines.append(
-        f"3  {same['images']} images are exact copies ({same['across_classes']} sets across classes); {near['pairs']} further pairs are nearly the "
-        f"same, {near['pairs_across_classes']} of them across classes, {near['pairs_across_parts']} across parts of the split."
+    found, noun = inputs.audit, metric_rows.group_noun(inputs.tables["manifest"])
+    sentences = (
+        audit_sentences.describe_images(found, noun),
+        audit_sentences.describe_groups(found, noun),
+        audit_sentences.describe_duplicates(found),
+        audit_sentences.describe_leakage(found),
+        audit_sentences.describe_shortcut(found),
     )
-    if leak["this"]:
-        random = np.mean([one["whole"] for one in leak["random"]])
-        lines.append(
-            f"4  A nearest neighbour that knows nothing of disease reaches {random:.2f} when slices are split at random, {leak['this']['whole']:.2f} "
-            f"on this split (chance {leak['chance']:.2f}): the difference is memory of patients and scanners."
-        )
-    else:
-        lines.append(
-            f"4  There is no split that could leak: {leak['reason']}.{_seen_before_sentence(found['seen_before'])}"
-        )
-    lines.append(f"5  {_strongest_shortcut(found['shortcuts'])}")
-    return lines
-
-
-def _seen_before_sentence(seen: Mapping[str, Any] | None) -> str:
-    """Return whether the models come from a study that was trained on these images."""
-    if not seen:
-        return ""
-    many = seen["images"] or "None"
-    return (
-        f" {many} of them were, pixel by pixel, among those that the models of study {seen['study']} were trained on."
-    )
-
-
-def _group_ranges(found: Mapping[str, Any]) -> str:
-    """Return the groups of every class, their range over thresholds, and what the dataset's authors state."""
-    spread = found["inferred"]["spread"]["groups"]
-    ranges = [
-        f"{name} {row['groups']} ({spread[name][0]} to {spread[name][1]}"
-        + (f"; its authors say {found['claimed'][name]} patients)" if name in found["claimed"] else ")")
-        for name, row in found["classes"].items()
-        if name in spread
-    ]
-    return ", ".join(ranges)
-
-
-def _strongest_shortcut(stages: Mapping[str, Any]) -> str:
-    """Return the sentence on the strongest shortcut."""
-    scores = [
-        (score, stage, kind, name)
-        for stage, kinds in stages.items()
-        for kind, row in kinds.items()
-        if row["status"] == "ok"
-        for name, score in (row["one_vs_rest"] or {"": row["balanced_accuracy"]}).items()
-    ]
-    if not scores:
-        return "No shortcut could be probed: too few groups."
-    score, stage, kind, name = max(scores)
-    what = f"{name} from the rest" if name else "the classes apart"
-    return f"The strongest shortcut: {kind} alone ({stage}) tells {what} with a balanced accuracy of {score:.2f} (chance 0.50), groups kept whole."
+    return [f"{number}  {sentence}" for number, sentence in enumerate(sentences, 1)]
 
 
 def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
@@ -142,10 +91,10 @@ def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
             )
             start += many
         axes.text(start, place, f"  {len(own)} images, {own['group'].nunique()} groups", va="center", fontsize=7)
-    axes.set(yticks=range(len(inputs.classes)), yticklabels=inputs.classes, xlabel="images; every block is one group")
+    axes.set(yticks=range(len(inputs.classes)), yticklabels=inputs.classes, xlabel="images; each block is one group")
     axes.set_xlim(0, 1.22 * table.groupby("label").size().max())
     axes.invert_yaxis()
-    axes.set_title("What is there, and in which part of the split it lies")
+    axes.set_title("The images of each class, and the part of the split they belong to")
     names = [name for name in PARTS if name in set(table["part"])]
     axes.legend(
         handles=[Patch(color=PART_COLOURS[name], label=name) for name in names],
@@ -156,13 +105,13 @@ def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
 
 
 def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
-    axes.set_title("Does the split leak?\nWhat one nearest neighbour gets right")
+    axes.set_title("Does the split leak?\nBalanced accuracy of one nearest neighbour")
     if found["reason"]:
         axes.set_axis_off()
-        axes.text(0, 0.5, fill(f"Not asked: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
+        axes.text(0, 0.5, fill(f"Not measured: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
         return
     splits = {
-        "slices at random": found["random"],
+        "random slices": found["random"],
         "other splits by group": found["groups"],
         "this split": [found["this"]] * bool(found["this"]),
     }
@@ -203,8 +152,8 @@ def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     axes.set(
         xlim=(0, 1), ylim=(len(kinds) - 0.6 + 0.4 * len(stages), -0.7), yticks=range(len(kinds)), yticklabels=kinds
     )
-    axes.set(xlabel="balanced accuracy; tick: labels dealt anew")
-    axes.set_title("What gives the class away?\nA tree of depth 3; hollow: one class from the rest")
+    axes.set(xlabel="balanced accuracy; tick: after label permutation")
+    axes.set_title("What tells the classes apart without disease?\nA tree of depth 3; hollow: one class against rest")
     axes.legend(handles=[theme.legend_entry(stage, *palette[stage]) for stage in stages], loc="lower left")
 
 
@@ -249,9 +198,9 @@ def _find_suspect_pairs(inputs: FigureInputs) -> tuple[Sequence[Sequence[str]], 
     found = inputs.audit
     near = found["near_duplicates"]
     for pairs, title in (
-        (near["across_classes"], "Nearly the same picture, filed in two classes: one label of each pair is wrong"),
-        (near["across_groups"], "Nearly the same picture in two groups: one patient, perhaps, on both sides"),
-        ([one[:2] for one in found["duplicates"]["list"]], "Exact copies, kept together by the split"),
+        (near["across_classes"], "Nearly the same image in two classes: one label of each pair is wrong"),
+        (near["across_groups"], "Nearly the same image in two groups: perhaps one patient on both sides of the split"),
+        ([one[:2] for one in found["duplicates"]["list"]], "Exact copies; the split keeps them together"),
     ):
         chosen, seen = list[Sequence[str]](), set[str]()
         for pair in pairs:
@@ -260,4 +209,4 @@ def _find_suspect_pairs(inputs: FigureInputs) -> tuple[Sequence[Sequence[str]], 
                 seen |= set(pair[:2])
         if chosen:
             return chosen, f"{title} ({len(pairs)} listed)"
-    return [], "No picture is there twice"
+    return [], "No pair of images is suspicious"

@@ -11,7 +11,12 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
-FIGURE = Figure(needs=("classification", "manifest"))
+FIGURE = Figure(
+    needs=("classification", "manifest"),
+    section="Classification",
+    place=1,
+    title="How well the architectures classify",
+)
 CHANCE_LEVELS = {
     "sensitivity": lambda k: 1 / k,
     "recall": lambda k: 1 / k,
@@ -51,9 +56,9 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ("sensitivity", "sp
     panels[0].set(yticks=range(len(archs)), yticklabels=archs, ylim=(len(archs) - 0.5, -0.65))
     theme.add_note(
         figure,
-        theme.describe_basis(table, inputs.level, theme.group_noun(inputs.tables["manifest"])),
+        theme.describe_basis(table, inputs.level, metric_rows.group_noun(inputs.tables["manifest"])),
         "Dotted: a classifier that ignores the image."
-        + (" An arrow: the interval goes on." if theme.any_interval_beyond(table, part) else ""),
+        + (" Arrow: the interval is longer than the panel." if theme.any_interval_beyond(table, part) else ""),
     )
     return figure
 

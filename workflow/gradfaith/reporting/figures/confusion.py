@@ -13,11 +13,17 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 
+from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.classification import confusion_table
 
-FIGURE = Figure(needs=("predictions", "manifest"))
+FIGURE = Figure(
+    needs=("predictions", "manifest"),
+    section="Classification",
+    place=2,
+    title="Confusion matrices",
+)
 PER_ROW = 4
 
 
@@ -41,7 +47,7 @@ def draw(inputs: FigureInputs, *, part: str = "test") -> theme.Page:
     )
     bar.outline.set_visible(False)
     theme.add_note(
-        figure, *_basis_lines(table[table["part"] == part], part, theme.group_noun(inputs.tables["manifest"]))
+        figure, *_basis_lines(table[table["part"] == part], part, metric_rows.group_noun(inputs.tables["manifest"]))
     )
     return figure
 

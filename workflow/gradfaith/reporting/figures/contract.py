@@ -13,6 +13,7 @@ No other module of figures/ opens files. Which model a map store belongs to, the
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -27,10 +28,14 @@ from gradfaith.storage.hdf5 import ImageStore, MapStore
 class Figure:
     """What a figure declares.
 
-    `needs`: any of TABLE_NAMES, images, maps, audit.
+    `needs`: any of TABLE_NAMES, images, maps; histories need cards, which name the model and the selected epoch.
+    `section`, `place`, `title`: where it stands in the report (dag/report_items.py has the sections), and its name there.
     """
 
     needs: tuple[str, ...]
+    section: str = "Other results"
+    place: int = 99
+    title: str = ""
     limits: tuple[str, ...] = ()  # what its options must keep: "images >= 1"
 
 
@@ -55,7 +60,8 @@ class FigureInputs:
     metrics: Mapping[str, str]  # label -> name of the plug-in
     level: float  # of intervals
     min_groups: int  # below so many there is no interval
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # predictions: with columns arch and seed
+    # predictions and histories: with columns arch and seed; audit: one row, a column per key of audit.json
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     images: ImageStore | None = None
     maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
@@ -71,7 +77,7 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
-TABLE_NAMES = (*SCHEMAS, "scores", "predictions")
+TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories")
 
 
 def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescription) -> FigureInputs:
@@ -82,6 +88,10 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         tables["scores"] = parquet.read_columns(inputs["scores"], parquet.SCORES, SCORE_COLUMNS)
     if "predictions" in inputs:
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
+    if "histories" in inputs:
+        tables["histories"] = _read_histories(_as_list(inputs["histories"]), _as_list(inputs["cards"]))
+    audit = json_file.read(inputs["audit"]) if "audit" in inputs else {}
+    tables["audit"] = pd.DataFrame([audit])
     map_stores = [stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))]
     return FigureInputs(
         title=about.title,
@@ -96,7 +106,7 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
         maps={key_of_store(store): store for store in map_stores},
-        audit=json_file.read(inputs["audit"]) if "audit" in inputs else {},
+        audit=audit,
     )
 
 
@@ -104,6 +114,16 @@ def key_of_store(store: MapStore) -> MapStoreKey:
     """Return architecture, seed and bundle of a map store, as it says itself."""
     assert store.identity.seed is not None  # a store of maps is of one model
     return MapStoreKey(store.identity.arch, store.identity.seed, store.identity.bundle)
+
+
+def _read_histories(histories: Sequence[str], cards: Sequence[str]) -> pd.DataFrame:
+    """Return the epochs of every training with arch, seed and `selected`, as the card in the same folder says."""
+    of_folder = {Path(path).parent: json_file.read(path) for path in cards}
+    tables = []
+    for path in histories:
+        card, table = of_folder[Path(path).parent], pd.read_csv(path)
+        tables.append(table.assign(arch=card["arch"], seed=card["seed"], selected=table["epoch"] == card["best_epoch"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _as_list(paths: str | Sequence[str]) -> list[str]:

@@ -23,7 +23,12 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.vocabulary import BETWEEN_IMAGES, NOT_OK, SHUFFLED
 
-FIGURE = Figure(needs=("estimates", "manifest"))
+FIGURE = Figure(
+    needs=("estimates", "manifest"),
+    section="Methods and controls",
+    place=1,
+    title="Methods against controls",
+)
 LINE_INCHES = 0.14  # inches
 CHANCE_MARK: dict[str, Any] = {"color": theme.INK, "marker": "|", "markersize": 6, "markeredgewidth": 1, "zorder": 5}
 COPIES_MARK: dict[str, Any] = {
@@ -33,7 +38,7 @@ COPIES_MARK: dict[str, Any] = {
     "markeredgewidth": 1,
     "zorder": 2.5,
 }
-CROSSES_NOTE = "Crosses: intervals of the shuffled copies are in maps.csv."
+CROSSES_NOTE = "Crosses: maps.csv has the intervals of the shuffled copies."
 
 
 def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
@@ -69,7 +74,7 @@ def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ()) -> theme.Page:
         panels[line, 0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
     folded = len(methods) < len(every)
     theme.add_legend(figure, _legend_entries(look, folded, BETWEEN_IMAGES in set(table["variant"])))
-    basis = theme.describe_basis(pd.concat(drawn), inputs.level, theme.group_noun(inputs.tables["manifest"]))
+    basis = theme.describe_basis(pd.concat(drawn), inputs.level, metric_rows.group_noun(inputs.tables["manifest"]))
     theme.add_note(
         figure, basis, " ".join(filter(None, (CROSSES_NOTE if folded else "", theme.ARROW_NOTE if cut else "")))
     )
@@ -111,15 +116,15 @@ def _commonest_status(row: metric_rows.TableRow) -> str:
 
 def _axis_label(name: str, rows: pd.DataFrame) -> str:
     variant = next(iter(rows["variant"]), "")
-    return name + (f"\n({variant})" if variant else "")
+    return name + (f"\n({metric_rows.VARIANT_WORDS.get(variant, variant)})" if variant else "")
 
 
 def _legend_entries(look: theme.Marks, folded: bool, chance: bool) -> list[Line2D]:
     named = [theme.legend_entry(name, *mark) for name, mark in look.items() if mark[0] != theme.GREY]
     entries = named if len(named) <= len(theme.COLOURS) else [theme.legend_entry("methods, in colour", theme.ACCENT)]
-    entries.append(theme.legend_entry("controls, which know nothing", theme.GREY, control=True))
+    entries.append(theme.legend_entry("controls, which do not use the model", theme.GREY, control=True))
     if folded:
-        entries.append(Line2D([], [], linewidth=0, label="the line's own maps, shuffled", **COPIES_MARK))
+        entries.append(Line2D([], [], linewidth=0, label="the same maps, shuffled", **COPIES_MARK))
     if chance:
         entries.append(Line2D([], [], linewidth=0, label="chance level: between different images", **CHANCE_MARK))
     return entries

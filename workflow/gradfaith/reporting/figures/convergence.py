@@ -17,7 +17,12 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs, MapStoreKey
 from gradfaith.storage.hdf5 import MapStore
 
-FIGURE = Figure(needs=("maps",))
+FIGURE = Figure(
+    needs=("maps",),
+    section="Methods and controls",
+    place=8,
+    title="Convergence of surrogates",
+)
 NOTE_PREFIX = "agreement_"
 NO_SURROGATE = "No method of this study fits a surrogate, so there is nothing to converge."
 

@@ -20,7 +20,12 @@ from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import mean_curves
 from gradfaith.stats.intervals import IntervalRule
 
-FIGURE = Figure(needs=("curves", "manifest"))
+FIGURE = Figure(
+    needs=("curves", "manifest"),
+    section="Methods and controls",
+    place=5,
+    title="Removal curves",
+)
 REMOVAL_ORDERS = {"most": "the most relevant first", "least": "the least relevant first"}
 
 
@@ -57,9 +62,7 @@ def draw(
         theme.add_legend(
             figure, [theme.legend_entry(name, *mark, control=name == control) for name, mark in look.items()]
         )
-    basis = theme.describe_basis(curves, inputs.level, theme.group_noun(inputs.tables["manifest"])).replace(
-        "bars:", "bands:"
-    )
+    basis = theme.describe_basis(curves, inputs.level, metric_rows.group_noun(inputs.tables["manifest"]), "Bands")
     theme.add_note(figure, basis, _lost_maps_note(points))
     return figure
 

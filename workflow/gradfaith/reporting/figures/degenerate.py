@@ -22,11 +22,15 @@ from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.storage.hdf5 import MapStore
 from gradfaith.vocabulary import SHUFFLED
 
-FIGURE = Figure(needs=("images", "maps"), limits=("examples >= 0",))
-LINE_INCHES, EXAMPLE_INCHES = 0.27, 1.25  # inches: a line of the table, an example
-NONE_LOST = (
-    "No map is constant, and none fails to be finite: {maps} maps of {methods} methods and controls were counted."
+FIGURE = Figure(
+    needs=("images", "maps"),
+    limits=("examples >= 0",),
+    section="Methods and controls",
+    place=7,
+    title="Constant maps and maps that are not finite",
 )
+LINE_INCHES, EXAMPLE_INCHES = 0.27, 1.25  # inches: a line of the table, an example
+NONE_LOST = "No map is constant and all are finite: {maps} maps of {methods} methods and controls were counted."
 
 
 class LostMap(NamedTuple):
@@ -105,7 +109,7 @@ def _draw_counts(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs:
 def _cell_texts(cell: metric_rows.TableRow | None) -> list[str]:
     """Return the lines of a cell: constant maps and their share, then those that are not finite."""
     if cell is None:
-        return ["not asked"]
+        return ["no map"]
     if not cell["lost"]:
         return ["none"]
     kinds = [("degenerate", "constant"), *([("failed", "not finite")] if cell["failed"] else [])]

@@ -14,7 +14,12 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import LESION_SIZES, lesion_size
 
-FIGURE = Figure(needs=("estimates", "manifest", "scores"))
+FIGURE = Figure(
+    needs=("estimates", "manifest", "scores"),
+    section="Methods and controls",
+    place=3,
+    title="Localization by lesion size",
+)
 PLUGINS = ("locacc", "saliency_score", "iou_area_matched")  # whose labels are shown unless the option names others
 
 
@@ -59,7 +64,7 @@ def draw(
     entries = [theme.legend_entry(arch, *look[arch]) for arch in archs]
     theme.add_legend(figure, [*entries, theme.legend_entry(control, theme.GREY, control=True)])
     basis = theme.describe_basis(
-        table[table["metric"].isin(shown)], inputs.level, theme.group_noun(inputs.tables["manifest"])
+        table[table["metric"].isin(shown)], inputs.level, metric_rows.group_noun(inputs.tables["manifest"])
     )
     colours = f"In colour: {method}; grey: {control}, with the marker of the architecture it stands beside."
     theme.add_note(figure, colours, basis, theme.ARROW_NOTE if cut else "")

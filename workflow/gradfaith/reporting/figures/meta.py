@@ -20,14 +20,21 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import MetricVariant
 
-FIGURE = Figure(needs=("meta", "manifest"))
+FIGURE = Figure(
+    needs=("meta", "manifest"),
+    section="Metrics judged",
+    place=1,
+    title="The metrics, judged",
+)
 RANKINGS = (
     ("image", "methods", "within an image"),
     ("cells", "methods", "over cells"),
     ("image", "together", "with controls, within an image"),
 )
 POINT_OFFSET = 0.24  # between the points of a metric
-FRAME_NOTE = "Framed: the control is above the median method, its interval wholly so; thick: above the best method."
+FRAME_NOTE = (
+    "Frame: the control is above the median method, with its complete interval; thick frame: above the best method."
+)
 
 
 def draw(
@@ -54,7 +61,7 @@ def draw(
         theme.legend_entry(label, *colours[place], control=place == 2) for place, (*_, label) in enumerate(RANKINGS)
     ]
     theme.add_legend(figure, entries)
-    basis = theme.describe_basis(rows, inputs.level, theme.group_noun(inputs.tables["manifest"]))
+    basis = theme.describe_basis(rows, inputs.level, metric_rows.group_noun(inputs.tables["manifest"]))
     theme.add_note(
         figure,
         basis,
@@ -85,7 +92,7 @@ def _draw_correlations(axes: Axes, ranked: pd.DataFrame, columns: Sequence[Metri
             axes.text(
                 0.02,
                 place,
-                "no rank, or the truth itself",
+                "no correlation, or the truth itself",
                 transform=axes.get_yaxis_transform(),
                 fontsize=6,
                 va="center",

@@ -22,7 +22,13 @@ from gradfaith.reporting.image_examples import choose_images
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import SHUFFLED
 
-FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
+FIGURE = Figure(
+    needs=("predictions", "scores", "images", "maps"),
+    limits=("images >= 1", "0 <= seed_rank < seeds"),
+    section="Example images",
+    place=2,
+    title="Methods side by side",
+)
 MAX_METHODS_PER_LINE, MARGIN_INCHES = 8, 1.12  # methods on a line at most; inches for the words beside a row
 MIN_WIDTH = 5.8  # inches; the note needs them
 

@@ -18,7 +18,13 @@ from gradfaith.reporting.figures.overlay import describe_shown_images
 from gradfaith.reporting.image_examples import choose_images
 from gradfaith.storage.hdf5 import MapStore
 
-FIGURE = Figure(needs=("predictions", "scores", "images", "maps"), limits=("images >= 1", "0 <= seed_rank < seeds"))
+FIGURE = Figure(
+    needs=("predictions", "scores", "images", "maps"),
+    limits=("images >= 1", "0 <= seed_rank < seeds"),
+    section="Example images",
+    place=1,
+    title="Images, maps and evidence",
+)
 LABEL_LETTERS = 20  # letters of a line under an image; names of classes can be long
 
 

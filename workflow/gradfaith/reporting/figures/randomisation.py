@@ -21,7 +21,12 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
-FIGURE = Figure(needs=("estimates", "manifest"))
+FIGURE = Figure(
+    needs=("estimates", "manifest"),
+    section="Methods and controls",
+    place=6,
+    title="Maps of randomised models",
+)
 CASCADE_ORDERS = {"top_down": ("from the head down", "-"), "bottom_up": ("from the image up", theme.DASHED)}
 CORRELATION_RANGE = -1.06, 1.06  # of a correlation, and room for the markers
 EDGE_NOTE = "An interval that meets the edge of its panel goes on; its ends are in maps.csv."
@@ -55,7 +60,7 @@ def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ()) -> theme.Page:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     lines = [Line2D([], [], color=theme.INK, linestyle=style, label=words) for words, style in CASCADE_ORDERS.values()]
     theme.add_legend(figure, [*(theme.legend_entry(name, *mark) for name, mark in look.items()), *lines])
-    basis = theme.describe_basis(rows, inputs.level, theme.group_noun(inputs.tables["manifest"]))
+    basis = theme.describe_basis(rows, inputs.level, metric_rows.group_noun(inputs.tables["manifest"]))
     theme.add_note(
         figure, basis, _lost_scores_note(rows, shown), EDGE_NOTE if theme.any_interval_beyond(rows, bounds) else ""
     )

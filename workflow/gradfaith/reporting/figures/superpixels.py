@@ -24,6 +24,9 @@ from gradfaith.storage.hdf5 import MapStore
 FIGURE = Figure(
     needs=("predictions", "scores", "images", "maps"),
     limits=("images >= 1", "strongest >= 1", "0 <= seed_rank < seeds"),
+    section="Example images",
+    place=3,
+    title="The strongest superpixels",
 )
 RAISES_SCORE, LOWERS_SCORE = (theme.RAISES, "+++"), (theme.LOWERS, "---")
 NO_SURROGATE = "No method of this study fits a surrogate on superpixels."

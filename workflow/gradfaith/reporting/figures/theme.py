@@ -24,12 +24,13 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gradfaith.reporting.metric_rows import count_phrase, intervals_phrase
 from gradfaith.storage.atomic import replacing
 
 Page = Figure
 Marks = Mapping[str, tuple[str, str]]  # colour and marker of each method or architecture
 AxisRange = tuple[float, float]  # the part of an axis that is shown
-ARROW_NOTE = "An arrow: the interval goes on; its ends are in maps.csv."
+ARROW_NOTE = "Arrow: the interval is longer than the panel; maps.csv has its ends."
 PAGE_WIDTH = 7.2  # inches, the text width of a two-column paper
 DPI = 150
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
@@ -171,29 +172,22 @@ def add_caution(figure: Figure, text: str) -> None:
         figure.suptitle(text, x=0.012, ha="left", fontsize=7, color=WRONG, weight="bold", wrap=True)
 
 
-def describe_basis(rows: pd.DataFrame, level: float, kind: str = "group") -> str:
-    """Return the sentence on what estimates rest on: groups, images, seeds, kind of interval, and why some have none.
+def describe_basis(rows: pd.DataFrame, level: float, kind: str = "group", marks: str = "Bars") -> str:
+    """Return the sentences on what estimates rest on: intervals, groups, images, seeds, and why some have no interval.
 
-    `kind`: the noun for a group (`group_noun`).
+    `kind`: the noun for a group (`metric_rows.group_noun`); `marks`: what shows an interval in the figure.
     """
     rows = rows[rows["value"].notna()]
     if rows.empty:
         return "No value could be estimated."
-    counts = [
-        _format_count(rows[f"n_{unit}s"], word)
-        for unit, word in (("group", kind), ("image", "image"), ("seed", "seed"))
-    ]
-    names = sorted(set(rows.loc[rows["low"].notna(), "interval"]))
-    bars = f"bars: {100 * level:g} % intervals, {'; or '.join(names)}" if names else "no intervals"
+    images, seeds = (count_phrase(rows[f"n_{unit}s"], unit) for unit in ("image", "seed"))
+    if rows["low"].isna().all():
+        basis = f"{count_phrase(rows['n_groups'], kind)}, {images}, {seeds}. No number has an interval."
+    else:
+        basis = f"{marks}: {intervals_phrase(rows, level, kind)}. Each number rests on {images} and {seeds}."
     reasons = sorted(set(rows.loc[rows["low"].isna(), "reason"]))
     hollow = f"No interval (hollow): {'; '.join(_merge_reasons(reasons))}." if reasons else ""
-    return "\n".join(filter(None, (f"{', '.join(counts)}; {bars}.", hollow)))
-
-
-def group_noun(manifest: pd.DataFrame) -> str:
-    """Return what the groups are, in the singular: "patient" only if the manifest knows patients."""
-    kinds = set(manifest.get("group_kind", ()))
-    return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"
+    return "\n".join(filter(None, (basis, hollow)))
 
 
 def _legend_width(entries: Sequence[Artist], columns: int) -> int:
@@ -216,8 +210,3 @@ def _merge_reasons(reasons: Sequence[str]) -> list[str]:
         for rest, numbers in by_text.items()
     ]
     return counted + [reason for reason in reasons if not reason.partition(" ")[0].isdigit()]
-
-
-def _format_count(numbers: pd.Series, word: str) -> str:
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low if low == high else f'{low} to {high}'} {word}{'' if high == 1 else 's'}"

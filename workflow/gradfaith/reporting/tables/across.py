@@ -14,6 +14,8 @@ from gradfaith.metrics.runners.ensemble import ENSEMBLE
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import (
+    COUNT_HEADS,
+    COUNTS,
     ESTIMATE_COLUMNS,
     Block,
     Cell,
@@ -23,13 +25,19 @@ from gradfaith.reporting.tables.contract import (
     estimate_cell,
     interval_sentence,
 )
-from gradfaith.vocabulary import BETWEEN_IMAGES, NOT_OK
+from gradfaith.vocabulary import BETWEEN_IMAGES
 
-TABLE = Table(needs=("estimates",), study_key="across")
+TABLE = Table(
+    needs=("estimates",),
+    study_key="across",
+    section="Methods and controls",
+    place=10,
+    title="Agreement across architectures",
+)
 WHAT = (
-    "Maps of the true class. Two architectures are compared seed by seed, on the images that both explained; the ensemble is "
-    "the mean of all other models' maps, each of unit mass. Chance: the same, between different images of a class. No contrast "
-    "is tested here."
+    "Maps of the true class. Two architectures are compared seed by seed, on the images that both explained. The ensemble is "
+    "the mean of all other models' maps, each with a sum of 1. Chance: the same comparison between different images of a class. "
+    "No contrast is tested here."
 )
 
 
@@ -44,7 +52,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     )
     blocks = [_block(table, arch, arch2, about) for arch, arch2 in pairs]
     alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
-    named = f"Not compared, as one side alone has a map: {'; '.join(alone)}." if alone else ""
+    named = f"Not compared, as only one side has a map: {'; '.join(alone)}." if alone else ""
     lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about.notes)
     everything = estimates[~estimates.index.isin(metric_rows.rows_of_single_architectures(estimates).index)]
     data = everything[[name for name in ESTIMATE_COLUMNS if name in everything]]
@@ -62,11 +70,11 @@ def _block(table: pd.DataFrame, arch: str, arch2: str, about: StudyDescription) 
         cells = [estimate_cell(_of(here, metric, chance)) for metric in metrics for chance in (False, True)]
         voters = [Cell(str(int(models[method]) - 1))] if ensemble else []
         found = here[here["variant"] != BETWEEN_IMAGES]
-        counts = [Cell(count_range(found[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
+        counts = [Cell(count_range(found[f"n_{what}"])) for what in COUNTS]
         lines.append([Cell(method), *cells, *voters, *counts])
     head = ["method", *(text for metric in metrics for text in (display_label(metric, about.metrics), "chance"))]
     caption = f"{arch} and the mean of all others" if ensemble else f"{arch} and {arch2}"
-    return Block(caption, [*head, *(["others"] if ensemble else []), "images", "groups", *NOT_OK], lines)
+    return Block(caption, [*head, *(["other models"] if ensemble else []), *COUNT_HEADS], lines)
 
 
 def _of(here: pd.DataFrame, metric: str, chance: bool) -> pd.DataFrame:
@@ -74,7 +82,7 @@ def _of(here: pd.DataFrame, metric: str, chance: bool) -> pd.DataFrame:
 
 
 def _alone(own: pd.DataFrame, arch: str, arch2: str) -> list[str]:
-    """The methods that one of two architectures has alone, counted and named."""
+    """Return the methods that only one of two architectures has, counted and named."""
     first, second = (list(dict.fromkeys(own.loc[own["arch"] == name, "method"])) for name in (arch, arch2))
     lines = []
     for name, methods, others in ((arch, first, second), (arch2, second, first)):

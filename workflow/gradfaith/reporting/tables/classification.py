@@ -9,7 +9,12 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_name
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
 
-TABLE = Table(needs=("classification", "predictions"))
+TABLE = Table(
+    needs=("classification", "predictions"),
+    section="Classification",
+    place=3,
+    title="Rates, time and size",
+)
 RATES = ("sensitivity", "specificity", "precision", "recall", "f1", "accuracy", "balanced_accuracy", "auroc")
 
 
@@ -35,11 +40,12 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     return Sheet(
         f"Classification, {about.title}",
         (
-            f"Macro averages over {len(about.classes)} classes, test part. {interval_sentence(metric_rows.macro_average_rows(table), about)}",
+            f"Test images. The first table averages over the {len(about.classes)} classes.",
+            interval_sentence(metric_rows.macro_average_rows(table), about),
             *about.notes,
         ),
         (
-            Block("By architecture", [*head, "ms per image", "parameters (M)"], whole),
+            Block("By architecture", [*head, "ms per image", "million parameters"], whole),
             Block("By class", ["architecture", "class", *map(display_name, there)], classes),
         ),
         table,

@@ -1,4 +1,4 @@
-"""Define what a table is, turn estimates into cells and sentences, and write them as Markdown, CSV or LaTeX.
+"""Define what a table is, turn estimates into cells and sentences, and write them as Markdown, HTML, CSV or LaTeX.
 
     TABLE = Table(needs=("estimates", "contrasts"))
     def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet
@@ -12,15 +12,19 @@ A `Sheet` is what a table returns: a few blocks with their footnotes. Cells are 
 carries the reason, and equal reasons share one footnote. LaTeX wants the package booktabs and nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
+from typing import Any
 
 import pandas as pd
 
 from gradfaith.config.result_settings import StudyDescription
+from gradfaith.reporting.escaping import html as text_of
 from gradfaith.reporting.escaping import latex as tex
 from gradfaith.reporting.escaping import markdown as md
+from gradfaith.reporting.metric_rows import intervals_phrase
 from gradfaith.vocabulary import NOT_OK
 
 ESTIMATE_COLUMNS = (
@@ -29,15 +33,39 @@ ESTIMATE_COLUMNS = (
 )  # fmt: skip
 
 
+PLAIN_NUMBER = re.compile(r"-|[+-]?\d+(\.\d+)?")
+MINUS, MINUS_SIGN = re.compile(r"(?<![\w.])-(?=\d)"), "\N{MINUS SIGN}"  # of a number, not of a name
+STYLE = """
+.gradfaith { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 1.5em; }
+.gradfaith h1 { font-size: 1.5em; margin: 0 0 .6em; line-height: 1.25; }
+.gradfaith h2 { font-size: 1.1em; margin: 1.6em 0 .4em; }
+.gradfaith p, .gradfaith ul { max-width: 46em; margin: .5em 0; }
+.gradfaith .wide { overflow-x: auto; max-width: 100%; }
+.gradfaith table { border-collapse: collapse; font-size: .87em; font-variant-numeric: tabular-nums; }
+.gradfaith th, .gradfaith td { padding: .25em .9em .25em 0; text-align: left; white-space: nowrap; vertical-align: bottom; }
+.gradfaith thead th { border-bottom: 1px solid #767676; white-space: normal; min-width: 4.5em; }
+.gradfaith tbody th { font-weight: normal; position: sticky; left: 0; background: #fff; }
+.gradfaith tbody tr { border-bottom: 1px solid #e8e8e8; }
+.gradfaith .count { text-align: right; }
+.gradfaith sup { color: #767676; line-height: 0; }
+"""
+COUNTS = ("images", "groups", *NOT_OK)  # columns n_... of estimates
+COUNT_HEADS = ("images", "groups", *(f"{status} scores" for status in NOT_OK))
+
+
 @dataclass(frozen=True)
 class Table:
     """What a table declares.
 
     `needs`: any of the TABLE_NAMES of figures/contract.py.
     `study_key`: the key of the study without which there is no such table; none: every study has it.
+    `section`, `place`, `title`: as of a figure.
     """
 
     needs: tuple[str, ...]
+    section: str = "Other results"
+    place: int = 99
+    title: str = ""
     study_key: str | None = None
 
 
@@ -51,11 +79,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """One table."""
+    """One part of a sheet: sentences, and a table unless `header` is empty."""
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    sentences: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +119,12 @@ def estimate_cell(rows: pd.DataFrame, *, digits: int = 3, signed: bool = False) 
     return Cell(text + interval, str(row["reason"]))
 
 
+def estimate_text(row: Mapping[Any, Any], digits: int = 2, *, signed: bool = False) -> str:
+    """Return value and interval of a row for a sentence."""
+    cell = estimate_cell(pd.DataFrame([row]), digits=digits, signed=signed)
+    return "undefined" if cell.text == "-" else cell.text
+
+
 def p_value_text(p: float) -> str:
     """Return a p-value for the end of a cell; nothing where there is none."""
     return "" if pd.isna(p) else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
@@ -97,7 +132,7 @@ def p_value_text(p: float) -> str:
 
 def count_cells(rows: pd.DataFrame) -> list[Cell]:
     """Return how many images and groups some rows rest on, and how many of their scores have no value."""
-    return [Cell(count_range(rows[f"n_{what}"])) for what in ("images", "groups", *NOT_OK)]
+    return [Cell(count_range(rows[f"n_{what}"])) for what in COUNTS]
 
 
 def count_range(numbers: pd.Series) -> str:
@@ -107,16 +142,13 @@ def count_range(numbers: pd.Series) -> str:
 
 
 def interval_sentence(table: pd.DataFrame, about: StudyDescription) -> str:
-    """Return what the intervals of a table are, and how many groups, images and seeds they rest on."""
+    """Return what the intervals of a table cover, and how many images its numbers rest on."""
     table = table[table["value"].notna()]
     if table.empty:
         return "No value could be estimated."
-    kinds = sorted(kind for kind in set(table["interval"]) if kind)
-    intervals = (
-        f"In brackets: {100 * about.level:g} % intervals, {' or '.join(kinds)}." if kinds else "There are no intervals."
-    )
-    counts = (f"{count_range(table[f'n_{what}'])} {what}" for what in ("groups", "images", "seeds"))
-    return f"{intervals} {', '.join(counts)}."
+    intervals = intervals_phrase(table, about.level)
+    brackets = f"Brackets hold {intervals}" if table["low"].notna().any() else "No number has an interval"
+    return f"{brackets}. The numbers rest on {count_range(table['n_images'])} images of {count_range(table['n_groups'])} groups."
 
 
 def add_caution(sheet: Sheet, caution: str) -> Sheet:
@@ -135,7 +167,9 @@ def markdown(sheet: Sheet) -> str:
     warning = [f"**{md(sheet.caution)}**\n"] if sheet.caution else []
     lines = [f"# {md(sheet.title)}", "", *warning, *(f"{md(sentence)}\n" for sentence in sheet.lead)]
     for block in sheet.blocks:
-        lines += [f"## {md(block.caption)}", "", _pipes(map(md, block.header)), _pipes(["---"] * len(block.header))]
+        lines += [f"## {md(block.caption)}", "", *(f"- {md(sentence)}" for sentence in block.sentences)]
+        if block.header:
+            lines += [*[""] * bool(block.sentences), _pipes(map(md, block.header)), _pipes(["---"] * len(block.header))]
         for row in block.rows:
             marks = (f"<sup>{notes[cell.footnote]}</sup>" if cell.footnote else "" for cell in row)
             lines.append(_pipes(md(cell.text) + mark for cell, mark in zip(row, marks, strict=True)))
@@ -143,12 +177,56 @@ def markdown(sheet: Sheet) -> str:
     return "\n".join([*lines, *(f"<sup>{mark}</sup> {md(why)}  " for why, mark in notes.items())]).rstrip() + "\n"
 
 
+def html(sheet: Sheet) -> str:
+    """Return a sheet as an HTML page: sentences, tables that scroll sideways, footnotes.
+
+    Its styles hold inside its one <main> only, so Snakemake's report can also show the page as part of another one.
+    """
+    notes = sheet.footnotes
+    warning = [f"<p><strong>{text_of(sheet.caution)}</strong></p>"] if sheet.caution else []
+    parts = [f"<h1>{text_of(sheet.title)}</h1>", *warning, *(f"<p>{text_of(sentence)}</p>" for sentence in sheet.lead)]
+    for block in sheet.blocks:
+        parts.append(f"<h2>{text_of(block.caption)}</h2>")
+        items = [f"<li>{text_of(sentence)}</li>" for sentence in block.sentences]
+        parts += ["<ul>", *items, "</ul>"] if items else []
+        parts += ['<div class="wide"><table>', *_html_rows(block, notes), "</table></div>"] if block.header else []
+    parts += [f"<p><sup>{mark}</sup> {text_of(why)}</p>" for why, mark in notes.items()]
+    head = f'<!doctype html>\n<meta charset="utf-8">\n<title>{text_of(sheet.title)}</title>\n<style>{STYLE}</style>\n'
+    return head + "\n".join(['<main class="gradfaith">', *parts, "</main>"]) + "\n"
+
+
+def _html_rows(block: Block, notes: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of a table: columns of plain numbers to the right, and a minus as wide as a plus."""
+    columns = zip(*block.rows, strict=True) if block.rows else ((Cell(""),) for _ in block.header)
+    kinds = [' class="count"' if all(map(_is_plain_number, column)) else "" for column in columns]
+    heads = (f"<th{kind}>{text_of(head)}</th>" for head, kind in zip(block.header, kinds, strict=True))
+    yield f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>"
+    for first, *others in block.rows:
+        cells = [f"<th>{_html_cell(first, first.text, notes)}</th>"]
+        for cell, kind in zip(others, kinds[1:], strict=True):
+            cells.append(f"<td{kind}>{_html_cell(cell, MINUS.sub(MINUS_SIGN, cell.text), notes)}</td>")
+        yield f"<tr>{''.join(cells)}</tr>"
+    yield "</tbody>"
+
+
+def _html_cell(cell: Cell, text: str, notes: Mapping[str, str]) -> str:
+    return text_of(text) + (f"<sup>{notes[cell.footnote]}</sup>" if cell.footnote else "")
+
+
+def _is_plain_number(cell: Cell) -> bool:
+    return PLAIN_NUMBER.fullmatch(cell.text) is not None
+
+
 def latex(sheet: Sheet) -> str:
     """Return a sheet as LaTeX, one table environment per block, to be read with \\input."""
     notes = sheet.footnotes
     lines = [f"% {tex(sentence)}" for sentence in (sheet.title, sheet.caution, *sheet.lead) if sentence]
     for block in sheet.blocks:
+        if not block.header:
+            lines += [rf"\paragraph{{{tex(block.caption)}}}", *map(tex, block.sentences), ""]
+            continue
         used = {cell.footnote for row in block.rows for cell in row if cell.footnote}
+        lines += [f"% {tex(sentence)}" for sentence in block.sentences]
         lines += [r"\begin{table*}", r"\centering\scriptsize", rf"\caption{{{tex(block.caption)}}}"]
         lines += [
             rf"\begin{{tabular}}{{l{'c' * (len(block.header) - 1)}}}",

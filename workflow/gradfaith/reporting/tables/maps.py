@@ -9,6 +9,7 @@ from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label, display_name
 from gradfaith.reporting.tables.contract import (
+    COUNT_HEADS,
     ESTIMATE_COLUMNS,
     Block,
     Cell,
@@ -20,13 +21,20 @@ from gradfaith.reporting.tables.contract import (
     p_value_text,
 )
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import CHANCE_VARIANTS, NOT_OK, SHUFFLED
+from gradfaith.vocabulary import CHANCE_VARIANTS, SHUFFLED
 
-TABLE = Table(needs=("estimates", "contrasts"))
+TABLE = Table(
+    needs=("estimates", "contrasts"),
+    section="Methods and controls",
+    place=2,
+    title="All numbers on the maps",
+)
 LOCALIZED = "locacc"
-NO_EVIDENCE = "undefined: no evidence; the dataset has no masks, so where the truth lies is not known"
+NO_EVIDENCE = "undefined: the dataset has no masks, so it is not known where the evidence lies"
 GAINING, GAIN = "faith", "gain over shuffled"  # the plug-in whose gain is shown; its head
-COUNTED = "Undefined, degenerate and failed are counts of scores over the metrics of the line; shuffled maps count once per copy."
+COUNTED = (
+    "The last columns count scores without a value, over all metrics of the row; shuffled maps count once per copy."
+)
 
 
 @dataclass(frozen=True)
@@ -87,13 +95,13 @@ def _blocks_of(
         for part in (columns.main, columns.paired, columns.other)
     )
     gains = [f"{display_label(label, about.metrics)}, {GAIN}" for label, _ in columns.gains]
-    head = [*map(display_name, columns.undefined), *main, *gains, "images", "groups", *NOT_OK]
+    head = [*map(display_name, columns.undefined), *main, *gains, *COUNT_HEADS]
     yield Block(
         f"{arch}: estimates", ["method", *head], [_estimate_line(own, against, name, columns) for name in methods]
     )
     pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
-    compared = [[Cell(f"{a} - {b}"), *_contrast_cells(against, a, b, columns.paired)] for a, b in pairs]
-    yield Block(f"{arch}: paired contrasts, p adjusted by Holm", ["contrast", *paired], compared)
+    compared = [[Cell(f"{a} minus {b}"), *_contrast_cells(against, a, b, columns.paired)] for a, b in pairs]
+    yield Block(f"{arch}: differences paired by image, p adjusted by Holm", ["difference", *paired], compared)
     if other:
         lines = [[Cell(name), *_estimate_cells(own[own["method"] == name], columns.other)] for name in methods]
         yield Block(f"{arch}: other variants", ["method", *other], lines)
@@ -120,11 +128,11 @@ def _primary_sentence(contrasts: pd.DataFrame, about: StudyDescription) -> str:
     own = metric_rows.rows_of_metric(own, asked.metric)
     what = f"{asked.method} minus {asked.against} in {display_label(asked.metric, about.metrics)}"
     if own.empty:
-        return f"Primary contrast, named beforehand: {what}; there is no such row."
+        return f"Primary contrast, named beforehand: {what}; the study has no such comparison."
     own = own.sort_values("arch", key=lambda names: names.map(about.architectures.index))
     found = "; ".join(f"{row['arch']} {_signed_text(row)}{p_value_text(row['p'])}" for row in own.to_dict("records"))
     better = {"higher": "above 0 is better", "lower": "below 0 is better"}.get(about.better.get(asked.metric, ""), "")
-    return f"Primary contrast, named beforehand: {what} is {found}{f' ({better})' if better else ''}."
+    return f"Primary contrast, named beforehand: {what}: {found}{f' ({better})' if better else ''}."
 
 
 def _estimate_cells(own: pd.DataFrame, columns: Sequence[MetricVariant]) -> list[Cell]:

@@ -15,18 +15,24 @@ from gradfaith.reporting.metric_rows import display_label, metrics_by_rank_agree
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
 from gradfaith.stats.estimates import MetricVariant
 
-TABLE = Table(needs=("meta",), study_key="meta")
+TABLE = Table(
+    needs=("meta",),
+    study_key="meta",
+    section="Metrics judged",
+    place=2,
+    title="The metrics, judged",
+)
 WHAT = (
-    "A metric is judged by how it ranks methods beside a localization metric, the truth, on images with evidence that the model gets "
-    "right. Within an image: the correlation over methods, averaged over images. Over cells: the correlation of means, a "
-    "cell being a method of a model. Methods look into the model, controls do not; the correlation of both together mostly says that "
-    "the two differ. A metric of which lower is better is negated."
+    "Each metric is compared with a localization metric, the truth, by how it ranks the methods. The images have evidence, and the "
+    "model classifies them correctly. Within an image: the correlation over methods, averaged over images. Over cells: the "
+    "correlation of means, one for each method and model. The correlation over methods and controls together mostly shows that "
+    "the two differ. Metrics of which lower is better are negated."
 )
 FOOLED = (
-    "Fooled: a control lies over the median method of each image, or over the best method, with an interval above 0. On all images, with "
-    "evidence or not; intervals one by one, not adjusted for their number."
+    "A control fools a metric if it scores above the median method of the images, or above the best method, with an interval above 0. "
+    "All images count, with evidence or without. The intervals are not adjusted for their number."
 )
-ORDER = "Order only: declared, and tested, to read the order of a map's values and nothing else."
+ORDER = "Order only: the metric reads only the order of the values in a map."
 VIEWS = {"image": "within an image", "cells": "over cells"}
 
 
@@ -38,7 +44,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
     controls = whole[whole["view"] == "controls"]
     neither = [display_label(name, about.metrics) for name, end in about.better.items() if end == "neither"]
-    left = [f"Not judged, as neither of its ends is better: {', '.join(neither)}."] if neither else []
+    left = [f"Not judged, as neither high nor low is better: {', '.join(neither)}."] if neither else []
     ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
     lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about.notes)
     first = metrics_by_rank_agreement(table, truths[0])
@@ -60,7 +66,7 @@ def _of_truth(table: pd.DataFrame, truth: str, about: StudyDescription) -> Itera
         measures = ["spearman", "pearson", *(minus if view == "image" else [])]
         here = whole[whole["view"] == view]
         head = ["metric", "order only", *(f"methods: {_measure(one, metrics)}" for one in measures)]
-        head += ["controls: Spearman", "together: Spearman", "methods", "images", "groups", "undefined"]
+        head += ["controls: Spearman", "methods and controls: Spearman", "methods", "images", "groups", "undefined"]
         yield Block(f"Beside {name}, {said}", head, [_line(here, column, measures, metrics) for column in columns])
     archs = [arch for arch in about.architectures if arch in set(own["arch"])]
     yield Block(
@@ -110,11 +116,15 @@ def _fooled(controls: pd.DataFrame, columns: Sequence[MetricVariant], metrics: M
         ]
         for column in columns
     ]
-    return Block("Fooled by, all architectures", ["metric", *(f"over the {level} method" for level in levels)], lines)
+    return Block(
+        "Controls that fool each metric, all architectures",
+        ["metric", *(f"above the {level} method" for level in levels)],
+        lines,
+    )
 
 
 def _over(own: pd.DataFrame, measure: str) -> str:
-    """The controls that lie over the methods, surely."""
+    """Return the controls whose interval lies above the methods."""
     here = own[own["measure"] == measure]
     return "no interval" if here["low"].isna().all() else ", ".join(here.loc[here["fooled"], "who"]) or "none"
 
@@ -128,12 +138,12 @@ def _gains(controls: pd.DataFrame, columns: Sequence[MetricVariant], metrics: Ma
         ]
         for column in columns
     ]
-    return Block("Controls, over the median method", ["metric", *names], lines)
+    return Block("Controls minus the median method", ["metric", *names], lines)
 
 
 def _wrong(ranked: pd.DataFrame) -> str:
     count = int(ranked["n_wrong"].max()) if len(ranked) else 0
-    return f"Left out, as a model gets them wrong: {count} images with evidence, counted once per model."
+    return f"Left out: {count} images with evidence that a model classifies wrongly, counted once per model."
 
 
 def _measure(measure: str, metrics: Mapping[str, str]) -> str:

@@ -15,16 +15,21 @@ from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estim
 from gradfaith.stats.contrasts import CONTEXT_KEYS
 from gradfaith.stats.winrates import MEASURES, WIN_RATE
 
-TABLE = Table(needs=("ranks",))
+TABLE = Table(
+    needs=("ranks",),
+    section="Methods and controls",
+    place=9,
+    title="How often each method is best",
+)
 KEPT = (
     *CONTEXT_KEYS, "method", "beside", "measure", "by", "stratum", "value", "low", "high", "se", "n_images", "n_groups", "n_seeds", "seeds",
     "n_contests", "n_ties", "n_lost", "n_methods", "interval", "reason",
 )  # fmt: skip
-BESIDE = "Each control is measured alone against all methods, and the methods among themselves."
-AMONG = "Controls take part in every contest."
+BESIDE = "Each control competes alone against all methods; the methods compete with one another."
+AMONG = "Controls compete in every contest."
 WHAT = (
-    "A contest is one image of one model; methods that share the best score share the win. Contests where one of them has no "
-    "value do not count. Shuffled maps take part with their first copy."
+    "A contest is one image of one model. Methods that share the best score share the win. A contest does not count if a method "
+    "has no value. Of shuffled maps the first copy competes."
 )
 
 
@@ -35,7 +40,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     blocks = [block for arch in about.architectures for block in _of_arch(whole, table, arch, about) if len(block.rows)]
     asked = about.ranks
     who = BESIDE if asked.rank_controls == "beside" else AMONG
-    which = " Only images that the model gets right." if asked.rank_only_correct else ""
+    which = " Only images that the model classifies correctly count." if asked.rank_only_correct else ""
     lead = (f"{WHAT} {who}{which}", interval_sentence(whole, about), *about.notes)
     return Sheet(f"Ranks, {about.title}", lead, tuple(blocks), table[[name for name in KEPT if name in table]])
 
@@ -60,7 +65,9 @@ def _of_arch(whole: pd.DataFrame, table: pd.DataFrame, arch: str, about: StudyDe
         Block(f"{arch}: win rate", head, _lines(wins, methods, metrics)),
         Block(f"{arch}: mean rank", head, _lines(places, methods, metrics, digits=2)),
         Block(
-            f"{arch}: first places shared, of contests (contests without a value)", head, _ties(wins, methods, metrics)
+            f"{arch}: shared first places, of all contests (contests without a value)",
+            head,
+            _ties(wins, methods, metrics),
         ),
         Block(
             f"{arch}: win rate in {display_label(primary, about.metrics)} by class",
