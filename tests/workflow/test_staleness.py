@@ -10,8 +10,8 @@ from gradfaith.config.sections import RECIPE_VERSION
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
-AFTER = {"merge_scores": 1, "estimate": 1, "table": 3, "provenance": 1}
-FIGURES = {"classification", "confusion", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
+AFTER = {"merge_scores": 1, "estimate": 1, "table": 4, "provenance": 1}
+FIGURES = {"classification", "confusion", "training", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
 MODELS, BUNDLES = 4, 2
 GRADFAITH = "workflow/gradfaith"
 

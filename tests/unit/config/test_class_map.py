@@ -46,7 +46,8 @@ def put(path: Path, text: str) -> None:
 
 def outside(tiny: dict[str, Any], **changes: Any) -> dict[str, Any]:
     own = {key: value for key, value in tiny.items() if key not in (*TAKEN_FROM_EXTERNAL, "split")}
-    return own | {"study": "outside", "external": "tiny"} | changes
+    figures = [name for name in tiny["figures"] if name != "training"]
+    return own | {"study": "outside", "external": "tiny", "figures": figures} | changes
 
 
 def alone(tiny: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -124,6 +125,7 @@ def test_a_slip_is_refused_with_its_path(
         (outside, {"image": {"size": 64}, "seeds": [0]}, "`external: tiny` and also says image, seeds"),
         (outside, {"split": {"seed": 1}}, "`external: tiny` and also says split"),
         (outside, {"base": "tiny"}, "base: tiny and external: tiny are both given"),
+        (outside, {"figures": ["training"]}, "figures.training: it draws a training, and study tiny trained the models"),
         (outside, {"study": "tiny"}, "two names"),
         (outside, {"external": "tny"}, "there is no study `tny` in config/"),
         (outside, {"explain": {"parts": ["test", "val"]}}, "explain.parts: val holds no image, as split.val is 0 (with `external`"),

@@ -20,6 +20,7 @@ from gradfaith.vocabulary import (
     SHUFFLED,
 )
 
+TRAINING_FIGURE = "training"
 PURPOSE_OF_PART = {"train": "train on", "val": "choose the epoch and the temperature by", "test": "measure"}
 
 
@@ -126,8 +127,11 @@ def _batteries(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list
 
 
 def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    """Find texts where the options of a figure name something: an architecture, a method, a metric, an imputer."""
+    """Find figures of a training that another study did, and texts in options that cannot be a name."""
+    drawn = [label for label, figure in study.figures.items() if figure.use == TRAINING_FIGURE and study.external]
     return [
+        f"figures.{label}: it draws a training, and study {study.external} trained the models" for label in drawn
+    ] + [
         f"figures.{label}.options.{option}: {text!a} is no name"
         for label, figure in study.figures.items()
         for option, value in figure.options.items()
