@@ -13,7 +13,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 144, 300, 8, 5, 13, 58
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 152, 300, 8, 5, 13, 59
 
 
 @pytest.fixture(scope="module")
