@@ -40,7 +40,7 @@ def test_a_wrong_address_is_asked_once_however_many_retries_there_are(fresh: Wor
         start = next(number for number, line in enumerate(text) if line.startswith("dataset:"))
         (fresh.folder / "tiny.yaml").write_text("".join([*text[:start], "dataset: {name: mine}\n", *text[start + 3 :]]))
         said = printed(fresh, "fetch", "--retries", "2")
-    assert said.count("SourceInvalid: resources/mine/raw could be filled from none of its sources.") == 1
+    assert said.count("SourceInvalid: none of the sources of resources/mine/raw worked.") == 1
     assert "404 (not found)" in said
     assert len(server.seen) == 1
     assert "Trying to restart job" not in said

@@ -95,7 +95,7 @@ def test_all_problems_are_listed_and_the_exit_status_is_1(
         ({"evidence": "box"}, "says `evidence: box`, and the images have mask"),
         ({"groups": None}, "20 of 20 images belong to no patient"),
         ({"groups": {"pattern": "(?P<patient>q)"}}, "finds no patient in 20 of 20 file names"),
-        ({"groups": {"pattern": "^(?P<patient>p)"}}, "independent groups are few"),
+        ({"groups": {"pattern": "^(?P<patient>p)"}}, "too few independent groups"),
         ({"reader": "foldr"}, 'did you mean "folder"'),
     ],
 )

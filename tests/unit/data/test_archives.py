@@ -117,9 +117,9 @@ BROKEN = {
     "announces more than it has": (patched(HONEST, 22, "<L", 500), "500"),
     "announces less than it has": (patched(HONEST, 22, "<L", 300), "CRC"),
     "two names": (HONEST.replace(b"a", b"c", 1), "differ"),
-    "cut": (HONEST[:-30], "no ZIP file"),
-    "empty": (b"", "no ZIP file"),
-    "a page": (b"<html>no</html>", "no ZIP file"),
+    "cut": (HONEST[:-30], "cannot be read as a ZIP file"),
+    "empty": (b"", "cannot be read as a ZIP file"),
+    "a page": (b"<html>no</html>", "cannot be read as a ZIP file"),
 }
 
 
@@ -148,7 +148,7 @@ def test_a_bomb_is_refused_from_what_it_announces(tmp_path: Path) -> None:
         unpack(packed(("a", bytes(1_000_000))), tmp_path)
     with pytest.raises(UnsafeArchive, match="announces 2000 bytes"):
         unpack(packed(("a", bytes(1000)), ("b", bytes(1000))), tmp_path, max_bytes=1999)
-    with pytest.raises(UnsafeArchive, match="holds 6 members"):
+    with pytest.raises(UnsafeArchive, match="has 6 members"):
         unpack(packed(*FILES.items()), tmp_path, max_files=5)
     assert os.listdir(tmp_path) == ["a.zip"]
 
@@ -161,7 +161,7 @@ def test_limits_that_are_just_met_are_met(tmp_path: Path) -> None:
 def test_bytes_are_counted_while_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """zipfile itself stops at the announced size; should it not, the count does."""
     monkeypatch.setattr(archives, "_member_chunks", lambda *_: iter([b"x" * 1000] * 1000))
-    with pytest.raises(UnsafeArchive, match="goes on beyond"):
+    with pytest.raises(UnsafeArchive, match="is longer than announced"):
         unpack(packed(("a", b"1")), tmp_path, max_bytes=10_000)
     assert (tmp_path / "to/a").stat().st_size <= 10_000
 

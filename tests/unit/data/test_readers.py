@@ -262,7 +262,7 @@ def test_augmented_and_renamed_files_are_refused_and_never_passed_over(tmp_path:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Bengin cases/Normal case (2).jpg", "is called normal and lies in the folder of benign"),
+        ("Bengin cases/Normal case (2).jpg", "is named normal, but is in the folder of benign"),
         ("Normal cases/Normal case (1).jpeg", "are the same slice, normal 1"),
         ("normal/Normal case (1).jpg", "are the same slice, normal 1"),
         ("copy/Normal cases/Normal case (2).jpg", "2 folders"),
@@ -279,7 +279,7 @@ def test_a_folder_without_the_release_is_refused(tmp_path: Path) -> None:
     assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
     put(tmp_path, "a/b/c/d/Normal cases/Normal case (1).jpg")
     assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
-    assert "is not there" in refusal(DatasetInvalid, iqothnccd, None, iqothnccd.Options())
+    assert "does not exist" in refusal(DatasetInvalid, iqothnccd, None, iqothnccd.Options())
 
 
 def test_the_miniature_of_the_release_is_indexed(root: Path, tmp_path: Path) -> None:

@@ -4,19 +4,18 @@ Fitting (`SquareFit`) is one transform for an image and its masks:
 
     pad     to a square with the image's own border value (its median); crop: to the centre square
     pixels  antialiased bilinear
-    masks   area coverage of at least a half, and never empty where there was something
-    parts   a pixel that parts cover by half belongs to the one that covers most of it, and no part is lost
+    masks   area coverage of at least a half, and never empty if the original mask is not
+    parts   a pixel that parts cover by half belongs to the part that covers most of it, and no part is lost
 
-An image that already has the size passes through unchanged, to the bit.
+An image that already has this size stays bit-identical.
 
-Harmonisation (`Harmoniser`) takes a scanner's signature off the pixels by the same steps for every image:
+Harmonisation (`Harmoniser`) reduces a scanner's signature in the pixels by the same steps for every image:
 
     pixels -> Gaussian(sigma) -> down to `resample` and back (area, then bilinear) -> JPEG(quality) and back
 
-A reconstruction kernel shows as noise of its own grain. Where kernels go with classes (as in IQ-OTH/NCCD) a
-network can read the class from the grain. What all images lose alike cannot tell them apart; how much is
-left, the audit's shortcut probe measures before and after. Masks are not changed, because no step moves
-anything. Cost: about 1 ms for 224 x 224.
+A reconstruction kernel has noise with its own grain. If kernels depend on the class (as in IQ-OTH/NCCD), a network can read
+the class from the grain. Harmonisation removes the same frequencies from all images; the audit's shortcut probe measures the
+remaining signal before and after. Masks are not changed, because no step moves pixels. Cost: about 1 ms for 224 x 224.
 """
 
 import io
@@ -41,7 +40,7 @@ class SquareFit:
     def pixels(
         self, image: NDArray[np.uint8], channels: int
     ) -> NDArray[np.uint8]:  # (h, w) or (h, w, 3) -> (c, size, size)
-        """Fit an image, with as many `channels` as the study's images have."""
+        """Fit an image, with the number of `channels` of the study's images."""
         planes = [image] if image.ndim == 2 else [image[..., plane] for plane in range(3)]
         if len(planes) != channels:
             planes = [_to_grey(image)] if channels == 1 else planes * 3
@@ -55,7 +54,7 @@ class SquareFit:
         coverage = self._coverage(square)
         fitted = coverage >= 0.5
         if square.any() and not fitted.any():
-            fitted = coverage == coverage.max()  # a lesion below half a pixel keeps the pixel it covers most
+            fitted = coverage == coverage.max()  # a lesion below half a pixel keeps the pixel that it covers most
         return fitted
 
     def parts(self, parts: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (h, w) -> (size, size)
@@ -105,10 +104,10 @@ def _to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Harmoniser:
-    """The steps of harmonisation, in their order; the defaults do nothing."""
+    """The steps of harmonisation, in order; the defaults change nothing."""
 
     low_pass: float = 0.0  # sigma in pixels
-    resample: int | None = None  # pixels across
+    resample: int | None = None  # side in pixels
     jpeg: int | None = None  # quality
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:  # (c, h, w) -> (c, h, w)

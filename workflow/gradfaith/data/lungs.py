@@ -1,11 +1,10 @@
 """Find the lungs in a grey axial CT slice: the air inside the body.
 
-    body  = the largest region that is brighter than halfway between air and soft tissue, its holes filled
-    lungs = what is dark in the body's holes, without specks
+    body  = the largest region brighter than halfway between air and soft tissue, with its holes filled
+    lungs = the dark area in the body's holes, without specks
 
-No model and no windowing is assumed: halfway is Otsu's threshold. A slice that shows no body with air in it
-has no lungs. Good enough to cut lungs away or to frame them; it is no segmentation to measure with. Cost:
-about 5 ms at 256 x 256.
+No model and no windowing is assumed: halfway is Otsu's threshold. A slice without a body that contains air has no lungs. The
+mask is good enough for removing or framing the lungs, but not for measurements. Cost: about 5 ms at 256 x 256.
 """
 
 import numpy as np
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 SPECK_SHARE = 0.002  # share of the image below which a dark region is bowel gas, or noise
-LUNG_SHARE = 0.005  # share of the image that lungs take at least
+LUNG_SHARE = 0.005  # minimum share of the image for lungs
 
 
 def body_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:  # (h, w) -> (h, w)
-    """Return the patient without the couch, lungs included; empty where there is no contrast."""
+    """Return the patient without the couch, including the lungs; empty if there is no contrast."""
     bright = ndimage.binary_opening(image > otsu_threshold(image), np.ones((3, 3)))
     largest = _largest_component(bright)
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(largest)
@@ -25,7 +24,7 @@ def body_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:  # (h, w) -> (h, w
 
 
 def lung_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:  # (h, w) -> (h, w)
-    """Return the air inside the body; empty where that is too little to be lungs."""
+    """Return the air inside the body; empty if it is too little for lungs."""
     whole = body_mask(image)
     inside = ndimage.binary_erosion(whole, np.ones((3, 3)))
     dark = ndimage.binary_opening(inside & (image <= otsu_threshold(image)), np.ones((3, 3)))

@@ -1,7 +1,7 @@
 """Pack a dataset into images.h5: every image decoded and fitted once, with its regions and its normalisation.
 
-mean and std are those of the training part's pixels in [0, 1], of all pixels where nothing is trained. The
-digest is over all pixels and masks in order; files that are computed from these images carry it.
+mean and std are those of the training part's pixels in [0, 1], or of all pixels if nothing is trained. The digest covers all
+pixels and masks in order; files that are computed from these images contain it.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ def pack_images(
     threads: int = 1,
     made_from: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the store of all images of `table`, which holds image_id and part, in its order.
+    """Write the store of all images of `table`, with columns image_id and part, in its order.
 
-    `size`, `fit`, `channels` and `harmonise` are the study's key `image:`; `made_from`: digests of what is read.
+    `size`, `fit`, `channels` and `harmonise`: the study's key `image:`. `made_from`: digests of the input files.
     """
     by_id, fitter = records_by_id(reader, raw, options), SquareFit(size, fit)
 
@@ -55,7 +55,7 @@ def pack_images(
         return harmonise(fitter.pixels(image.pixels, channels)), masks
 
     digest, trains = hashlib.sha256(), bool((table["part"] == "train").any())
-    tally = np.zeros(256, dtype=np.int64)  # of grey values: sums over it are exact, whatever the number of images
+    tally = np.zeros(256, dtype=np.int64)  # counts of grey values: sums over them are exact for any number of images
     stamp = {"size": size, "fit": fit, "channels": channels, "harmonise": asdict(harmonise)}
     records = ((by_id[image], part) for image, part in zip(table["image_id"], table["part"], strict=True))
     with ImageWriter(

@@ -1,11 +1,10 @@
-"""Split groups into train, val and test parts, stratified and seeded, so that no group is on two sides.
+"""Split groups into train, val and test parts, stratified and seeded, so that no group is in two parts.
 
-Groups are taken in random order, large ones first, each to the part that it brings nearest to its requested
-share of every class; of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold
-does this for equal folds only.) All orders go side by side, one group of each at a time, so the cost is one step
-per group: about 0.35 s for 5000 groups (benchmarks/split.py). Groups that hold the same image, pixel by pixel, are
-kept together as if they were one. `by: slice` splits groups as well: the leaky split of the papers, there to be
-compared with.
+Groups are assigned in random order, large ones first. Each goes to the part whose share of every class it brings nearest to
+the request. Of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold does this for equal folds
+only.) All orders are computed together, one group of each at a time, so the cost is one step per group: about 0.35 s for 5000
+groups (benchmarks/split.py). Groups with a pixel-identical image stay together as one group. `by: slice` also splits groups:
+this is the leaky split of the papers, for comparison.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from gradfaith.errors import SplitImpossible
 from gradfaith.vocabulary import PARTS
 
 TRIES = 200
-SIZE_WEIGHT = 0.5  # how much size outweighs chance in the order
+SIZE_WEIGHT = 0.5  # weight of group size against chance in the order
 
 
 def split(
@@ -35,10 +34,10 @@ def split(
     by: str = "group",
     tries: int = TRIES,
 ) -> pd.DataFrame:
-    """Return image_id and part of every image; raise SplitImpossible where groups cannot meet the request.
+    """Return image_id and part of every image; raise SplitImpossible if the groups cannot meet the request.
 
-    `manifest`: readable images with label, group and pixel_hash; `shares`: of each part; `tolerance`: by
-    which a part's share of all images, and of each class, may be off; `by`: group or slice; `tries`: random
+    `manifest`: readable images with label, group and pixel_hash. `shares`: of each part. `tolerance`: the allowed
+    difference of a part's share of all images, and of each class. `by`: group or slice. `tries`: number of random
     orders.
     """
     parts = [part for part in PARTS if shares[part] > 0]
@@ -83,7 +82,7 @@ def split_report(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[st
 
 
 def _inseparable_blocks(manifest: pd.DataFrame) -> NDArray[np.int64]:
-    """Return a number for every image: equal where groups are equal, or linked by an identical image."""
+    """Return a number for every image: equal if groups are equal, or linked by an identical image."""
     group, _ = pd.factorize(manifest["group"], sort=True)
     pixel, _ = pd.factorize(manifest["pixel_hash"], sort=True)
     shape = (group.max() + 1, pixel.max() + 1)
@@ -102,7 +101,7 @@ def _random_orders(size: NDArray[Any], randoms: Sequence[np.random.Generator]) -
 def _assign_greedily(
     counts: NDArray[Any], targets: NDArray[Any], orders: NDArray[np.int64]
 ) -> tuple[NDArray[np.int8], NDArray[Any]]:
-    """Assign blocks to parts greedily in every order; return each block's part and what each part holds.
+    """Assign blocks to parts greedily in every order; return each block's part and the counts of each part.
 
     `counts`: images, (blocks, classes); `targets`: (parts, classes); `orders`: (blocks, orders). The results have the
     shapes (orders, blocks) and (orders, parts, classes).
@@ -112,7 +111,7 @@ def _assign_greedily(
     owners = np.zeros(orders.T.shape, dtype=np.int8)
     scale = np.maximum(counts.sum(axis=0), 1)
     share = np.maximum(targets.sum(axis=1) / targets.sum(), 1e-9)
-    for rows in orders:  # the block that comes next in each order
+    for rows in orders:  # the next block in each order
         images = counts[rows]  # (orders, classes)
         lack = (targets - held) / scale
         gain = (lack * images[:, None]).sum(axis=2) / share  # (orders, parts)
@@ -134,9 +133,9 @@ def _check_possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequenc
     short = {name: int(number) for name, number in zip(classes, groups, strict=True) if number < len(parts)}
     if short:
         raise SplitImpossible(
-            problem=f"of {len(parts)} parts ({', '.join(parts)}) each needs every class, but independent groups are few: {short}.",
-            reason="A group is never divided, so a class with fewer groups than parts is missing from one of them.",
-            fix="Add patients of this class, or leave the class out of `classes:`.",
+            problem=f"{len(parts)} parts ({', '.join(parts)}) need every class, but there are too few independent groups: {short}.",
+            reason="A group is never divided, so a class with fewer groups than parts would be missing from one part.",
+            fix="Add patients of this class, or remove the class from `classes:` in the dataset's file.",
         )
 
 
@@ -145,7 +144,7 @@ def _check_groups_whole(table: pd.DataFrame, manifest: pd.DataFrame) -> None:
     merged = manifest.merge(table, on="image_id", validate="one_to_one")
     for key in ("group", "pixel_hash"):
         if (merged.groupby(key)["part"].nunique() > 1).any():
-            raise AssertionError(f"a {key} lies in two parts")
+            raise AssertionError(f"a {key} is in two parts")
 
 
 def _check_shares(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[str, float], tolerance: float) -> None:
@@ -162,7 +161,7 @@ def _check_shares(table: pd.DataFrame, manifest: pd.DataFrame, shares: Mapping[s
         }
         if off:
             raise SplitImpossible(
-                problem=f"the best split found gives {part} these shares: {off}; asked was {share:g} with a tolerance of {tolerance:g}.",
-                reason="Groups are never divided, and with these sizes no assignment came nearer.",
-                fix="Raise split.tolerance and say so, ask for other shares, or add groups.",
+                problem=f"the best split gives {part} these shares: {off}; the study requests {share:g} with a tolerance of {tolerance:g}.",
+                reason="Groups are never divided, and no assignment of groups with these sizes is nearer to the request.",
+                fix="Set a larger split.tolerance (and report it), set other shares, or add groups.",
             )

@@ -1,20 +1,18 @@
-"""Check a dataset and its split: what is there, what is there twice, and whether the split leaks.
+"""Check a dataset and its split: count images, find duplicates, and measure whether the split leaks.
 
-Exact duplicates share a pixel hash; near duplicates correlate at NEAR_DUPLICATE_NCC or more at 128 px. Within
-a group they only weigh double. Across groups they are a leak, which the split closes for exact ones by
-keeping such groups together. Across classes one of the labels is wrong.
+Exact duplicates share a pixel hash; near duplicates correlate at NEAR_DUPLICATE_NCC or more at 128 px. Within a group
+they only count twice. Across groups they are a leak; for exact duplicates the split prevents it by keeping such groups
+together. Across classes one of the labels is wrong.
 
-Does the split leak? A nearest neighbour tells: it has learnt nothing about disease, it only finds the most
-similar image.
+A nearest neighbour measures leakage: it has learnt nothing about disease, and only finds the most similar image.
 
     probe = balanced accuracy in the test part of the class of the nearest training image, 32 x 32 pixels, Euclidean
 
-If slices of the same patients are in both parts it comes near 1, on other patients near chance, 1 / classes.
-It is computed for this split, for RANDOM_SPLITS splits that ignore groups, and for GROUP_SPLITS further
-splits by group; on the complete image, and on what is left when the lungs are cut away (the same region from
-all images, wherever in COMMON_LUNG_SHARE of them there is lung), so that disease cannot be what is
-recognised. A study that trains nothing has no split that could leak: a reason stands in place of numbers.
-Cost: one matrix product per split.
+If slices of the same patients are in both parts, the value is near 1; with different patients it is near chance, 1 / classes.
+It is computed for this split, for RANDOM_SPLITS splits that ignore groups, and for GROUP_SPLITS further splits by group. It
+is also computed without the lungs, so that disease cannot be recognised: the same region is removed from all images,
+everywhere that COMMON_LUNG_SHARE of them have lung. A study without training has no split that could leak; then the result
+is a reason instead of numbers. Cost: one matrix product per split.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,12 +33,12 @@ from gradfaith.errors import SplitImpossible
 from gradfaith.storage.atomic import ScratchRows
 
 NEAR_DUPLICATE_NCC = 0.97  # correlation at 128 px from which two images are near duplicates
-MAX_LISTED = 60  # images or pairs that are named
-TILE_ROWS = 128  # images of one matrix product: 8 MB
+MAX_LISTED = 60  # images or pairs that are listed
+TILE_ROWS = 128  # images per matrix product: 8 MB
 
 
 def count_images(manifest: pd.DataFrame) -> dict[str, Any]:
-    """Count images, groups, classes and sizes of a manifest, and name the files that could not be read."""
+    """Count images, groups, classes and sizes of a manifest, and list the files that could not be read."""
     bad, manifest = manifest[manifest["status"] != "ok"], manifest[manifest["status"] == "ok"]
     per_class = manifest.groupby("label").agg(
         images=("image_id", "size"),
@@ -74,7 +72,7 @@ def exact_duplicates(manifest: pd.DataFrame) -> dict[str, Any]:
 
 
 def near_duplicates(thumbs: NDArray[np.uint8] | ScratchRows, table: pd.DataFrame) -> dict[str, Any]:  # (n, 128, 128)
-    """Find pairs that are nearly the same; name those across classes or groups, count those across parts too.
+    """Find near-duplicate pairs; list those across classes or groups, and count those across parts too.
 
     `thumbs` are in the order of `table`, which has image_id, pixel_hash, label, group and part.
     """
@@ -85,7 +83,7 @@ def near_duplicates(thumbs: NDArray[np.uint8] | ScratchRows, table: pd.DataFrame
     other = columns["pixel_hash"][pairs[:, 0]] != columns["pixel_hash"][pairs[:, 1]]
     pairs, value = pairs[other], value[other]
     differs = {name: columns[name][pairs[:, 0]] != columns[name][pairs[:, 1]] for name in ("label", "group", "part")}
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -value))  # of equals the first images, whatever the tiles
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -value))  # among equals the first images, independent of the tiles
     named = {
         f"across_{many}": [
             [*columns["image_id"][pairs[row]].tolist(), round(float(value[row]), 4)]
@@ -116,7 +114,7 @@ def overlap_with_training(manifest: pd.DataFrame, study: str, trained: pd.DataFr
 
 
 def summarise_grouping(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Take from the report on inferred groups what a reader of the audit needs."""
+    """Return the part of the report on inferred groups that the audit shows."""
     keys = (
         "version",
         "groups",
@@ -131,11 +129,11 @@ def summarise_grouping(report: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return {key: report[key] for key in keys} if report else None
 
 
-PROBE_SIDE = 32  # pixels across of the images that the probe compares
+PROBE_SIDE = 32  # side in pixels of the images that the probe compares
 RANDOM_SPLITS = 5  # splits that ignore groups
 GROUP_SPLITS = 5  # further splits by group
-COMMON_LUNG_SHARE = 0.02  # share of the images from which a place counts as lung
-SPLIT_TRIES = 20  # for a split that nothing is trained on
+COMMON_LUNG_SHARE = 0.02  # minimum share of the images with lung at a position
+SPLIT_TRIES = 20  # for a split that no training uses
 ProbeImages = NDArray[np.float32]  # (n, PROBE_SIDE, PROBE_SIDE)
 
 
@@ -148,10 +146,10 @@ def probe_image(pixels: NDArray[np.uint8]) -> ProbeImages:  # (c, h, w) -> (PROB
 def leakage_probe(
     thumbs: ProbeImages, air: NDArray[np.float32], table: pd.DataFrame, settings: SplitSettings, seed: int
 ) -> dict[str, Any]:
-    """Measure how well a nearest neighbour tells classes from train to test, on this split and on others.
+    """Measure how well a nearest neighbour in train predicts the classes in test, on this split and on others.
 
     `table`: image_id, label, part, group and pixel_hash, in the order of `thumbs`; `air`: the share of images
-    in which each place is lung, (PROBE_SIDE, PROBE_SIDE); `settings`: the study's split.
+    with lung at each position, (PROBE_SIDE, PROBE_SIDE); `settings`: the study's split.
     """
     part = table["part"].to_numpy()
     if not (part == "train").any():
@@ -177,7 +175,7 @@ def leakage_probe(
 def nearest_neighbour_accuracy(
     flat: NDArray[np.float32], label: NDArray[np.int64], train: NDArray[np.bool_], test: NDArray[np.bool_]
 ) -> float:
-    """Return the balanced accuracy of the nearest neighbour; classes that the test part lacks do not count.
+    """Return the balanced accuracy of the nearest neighbour; classes missing from the test part do not count.
 
     `flat`: (n, pixels); `label`: (n,) class numbers; `train`, `test`: (n,) which images are in each part.
     """
@@ -190,7 +188,7 @@ def nearest_neighbour_accuracy(
 
 
 def lung_share(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:  # of (c, h, w) -> (PROBE_SIDE, PROBE_SIDE)
-    """Return the share of the images in which each place is lung."""
+    """Return the share of the images with lung at each position."""
     found = [
         np.asarray(
             Image.fromarray(lung_mask(image[0]).astype(np.float32)).resize(
@@ -205,7 +203,7 @@ def lung_share(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:  # o
 
 
 def _random_test_parts(count: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Draw test parts of a fifth, image by image."""
+    """Draw test parts of one fifth, image by image."""
     masks = []
     for attempt in range(RANDOM_SPLITS):
         chosen = rng.generator(seed, "leakage", attempt).permutation(count)[: max(1, count // 5)]

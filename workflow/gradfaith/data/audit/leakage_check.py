@@ -1,7 +1,7 @@
 """Decide from a dataset's audit whether a study may use its split.
 
-It may not if a nearest neighbour finds too many of the test images' classes in the training part. An external evaluation
-has no split; it may not use an image on which its models were trained or selected.
+A study may not use its split if a nearest neighbour predicts too many of the test images' classes from the training part. An
+external evaluation has no split; it may not use an image on which its models were trained or selected.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> d
     leaks = settings.by == "slice" or (probe is not None and probe > limit)
     if leaks and not settings.allow_leaky_split:
         raise LeakySplit(
-            problem=f"one nearest neighbour at {audit['leakage']['side']} px names {probe:.3f} of the test part's classes "
+            problem=f"the split leaks: a nearest neighbour at {audit['leakage']['side']} px predicts {probe:.3f} of the test classes "
             f"(balanced; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
-            reason="It knows nothing of disease: it found the same patients, or the same scanner, in the training part.",
-            fix="Look at the audit (`snakemake figure_audit`). Mend the groups; or, where the classes truly are so easy, "
-            "raise split.leak_limit; or set split.allow_leaky_split: every table will say so.",
+            reason="It cannot recognise disease, so it found the same patients or the same scanner in the training part.",
+            fix="Look at the audit (`snakemake figure_audit`) and correct the groups. If the classes are really so easy to separate, "
+            "set a higher split.leak_limit. To use the split anyway, set split.allow_leaky_split; every table then shows a warning.",
         )
     said = (
         f"one nearest neighbour reaches {probe:.3f} from train to test"
@@ -46,8 +46,8 @@ def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> d
 def _refuse_known_images(overlap: Mapping[str, Any] | None) -> None:
     if overlap and overlap["images"]:
         raise LeakySplit(
-            problem=f"{overlap['images']} images are, pixel by pixel, ones that the models of study {overlap['study']} were trained on or "
-            f"chosen by: {', '.join(overlap['list'][:3])}{', ...' if overlap['images'] > 3 else ''}.",
-            reason="An external evaluation on images that the models know measures memory, not skill.",
-            fix="Take these images and their patients out; data/audit.json lists them.",
+            problem=f"{overlap['images']} images are pixel-identical to images on which the models of study {overlap['study']} were trained or "
+            f"selected: {', '.join(overlap['list'][:3])}{', ...' if overlap['images'] > 3 else ''}.",
+            reason="An external evaluation needs images that the models have not seen.",
+            fix="Remove these images and their patients from the dataset; data/audit.json lists them.",
         )

@@ -1,6 +1,6 @@
 """Audit a dataset and its split: counts from the manifest, probes from the packed images and from their files.
 
-Whether a study may use its split is decided from it by leakage_check.py.
+leakage_check.py decides from the audit whether a study may use its split.
 """
 
 from collections.abc import Mapping

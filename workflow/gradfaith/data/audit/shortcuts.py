@@ -1,17 +1,16 @@
-"""Test whether a shallow tree can tell the class from what is not disease, by a few numbers of each kind.
+"""Test whether a shallow tree can predict the class from features that are not disease.
 
-    noise    median |x - mean of 3 x 3|, and the standard deviation of the air round the body: the reconstruction kernel
+    noise    median |x - mean of 3 x 3|, and the standard deviation of the air around the body: the reconstruction kernel
     border   grey of the corners, median and spread of the outermost pixels: the export
     air      mean, spread and noise of a strip of air above the chest, an eighth of the height, the middle quarter across
     size     width, height, aspect of the image in its file
     file     bytes, bits per pixel
 
-    probe = balanced accuracy of a tree of depth 3, cross-validated in 5 folds that keep groups whole, REPEATS times;
-            for all classes, and for the class that is told best from the rest
+    probe = balanced accuracy of a tree of depth 3, cross-validated in 5 folds that never divide groups, REPEATS times;
+            for all classes, and for the class that is best separated from the rest
 
-Chance is 1 / classes; `null` is the 95th percentile of the same probe after permuting labels over groups.
-What a tree can use, a network can use too, and grouping does not remove it. Cost: some 10 ms an image,
-seconds for the trees.
+Chance is 1 / classes; `null` is the 95th percentile of the same probe after label permutation over groups. A network can
+use whatever a tree can use, and splitting by group does not remove it. Cost: about 10 ms per image, seconds for the trees.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +41,7 @@ FEATURES_BY_KIND = {
 
 
 def image_features(image: NDArray[np.uint8]) -> dict[str, float]:  # (h, w)
-    """Measure what an image tells about its scanner and its export."""
+    """Measure features of an image that depend on its scanner and its export."""
     grey = image.astype(np.float32)
     rough = np.abs(grey - uniform_filter(grey, 3))
     height, width = grey.shape
@@ -66,7 +65,7 @@ def image_features(image: NDArray[np.uint8]) -> dict[str, float]:  # (h, w)
 
 
 def file_features(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Measure what the file alone tells: size and bytes; one row per row of the manifest."""
+    """Return features of the file alone, size and bytes; one row per row of the manifest."""
     area = np.maximum(manifest["width"] * manifest["height"], 1)
     return pd.DataFrame({
         "width": manifest["width"], "height": manifest["height"], "aspect": manifest["width"] / np.maximum(manifest["height"], 1),
@@ -75,7 +74,7 @@ def file_features(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def shortcut_probe(table: pd.DataFrame, label: pd.Series, group: pd.Series, seed: int) -> dict[str, Any]:
-    """Return kind -> the probe's result, for the kinds whose columns `table` has and which vary.
+    """Return kind -> the probe's result, for the kinds with columns in `table` that vary.
 
     `table`: one row of features per image; `label`, `group`: of the same images.
     """
@@ -92,7 +91,7 @@ def shortcut_probe(table: pd.DataFrame, label: pd.Series, group: pd.Series, seed
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """Labels to tell apart, and the fold in which each image is held out."""
+    """Labels to predict, and the fold in which each image is held out."""
 
     label: NDArray[Any]
     fold: NDArray[np.int64]
@@ -150,7 +149,7 @@ def _probe_result(values: NDArray[np.float64], tasks: Mapping[str, Sequence[Clas
 
 
 def _label_per_group(label: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the label that each group has most often, the first of equals: permutations move groups, not images."""
+    """Return the most frequent label of each group, the first of equals: permutations move groups, not images."""
     names, place = np.unique(label, return_inverse=True)
     counts = np.zeros((group.max() + 1, len(names)), dtype=np.int64)
     np.add.at(counts, (group, place), 1)

@@ -1,12 +1,12 @@
-"""Unpack ZIP files completely and inside their folder, or refuse them by name before they do harm.
+"""Unpack ZIP files completely and inside their folder, or refuse unsafe ones before anything is written.
 
 Refused as unsafe: absolute paths, "..", drive letters and backslashes, control characters, names too long,
-links and other special files, two members of one name (also where only case or Unicode form differs: some
-disks would take them for one file), a file that is also a folder, members that overlap, more files or bytes
-than allowed, and more than `max_ratio` bytes per byte of the archive. Announced sizes are checked before
-anything is written, and bytes are counted again while writing, since an archive may announce wrong sizes.
+links and other special files, two members of one name (also if only case or Unicode form differs, because some filesystems
+would make one file of them), a file that is also a folder, members that overlap, more files or bytes than allowed, and more
+than `max_ratio` bytes per byte of the archive. Announced sizes are checked before anything is written, and bytes are counted
+again while writing, because an archive may announce wrong sizes.
 
-Refused as broken: whatever cannot be unpacked to the announced size and checksum, encrypted members, and
+Refused as broken: members that cannot be unpacked to the announced size and checksum, encrypted members, and
 methods other than stored and deflated (the only ones whose output can be bounded while it is unpacked).
 
 Cost: one pass over the archive; memory does not depend on its size.
@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 18
 LOCAL_HEADER_BYTES = 30  # bytes before the name of a member
 ENCRYPTION_FLAGS = 0x1 | 0x40 | 0x2000
 ALLOWED_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# Everything that zipfile is known to raise on damaged input
+# All errors that zipfile is known to raise on damaged input
 READ_ERRORS = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError,
     ValueError, OverflowError, IndexError, KeyError, TypeError, OSError,
@@ -49,7 +49,7 @@ def extract(
     try:
         opened = zipfile.ZipFile(archive)
     except READ_ERRORS as error:
-        raise _broken_archive(display_name, f"it is no ZIP file that can be read: {_error_text(error)}") from error
+        raise _broken_archive(display_name, f"it cannot be read as a ZIP file: {_error_text(error)}") from error
     limit = min(max_bytes, int(max_ratio * archive.stat().st_size))
     with opened:
         members = _checked_members(display_name, opened, max_files)
@@ -65,10 +65,10 @@ def extract(
 
 
 def _checked_members(display_name: str, opened: zipfile.ZipFile, max_files: int) -> Members:
-    """Return every member that is to be unpacked, with its checked path."""
+    """Return every member to unpack, with its checked path."""
     infos = [info for info in opened.infolist() if not _is_litter(info.orig_filename)]
     if len(infos) > max_files:
-        raise _archive_bomb(display_name, f"it holds {len(infos)} members")
+        raise _archive_bomb(display_name, f"it has {len(infos)} members")
     members = [(info, _checked_path(display_name, info)) for info in infos]
     _check_clashes(display_name, members)
     _check_overlaps(display_name, opened)
@@ -103,7 +103,7 @@ def _checked_path(display_name: str, info: zipfile.ZipInfo) -> PurePosixPath:
         raise _broken_archive(display_name, f"its member {name!r} is encrypted")
     if info.compress_type not in ALLOWED_METHODS:
         raise _broken_archive(
-            display_name, f"its member {name!r} is packed by method {info.compress_type}, neither stored nor deflated"
+            display_name, f"its member {name!r} uses compression method {info.compress_type}, not stored or deflated"
         )
     return PurePosixPath(*parts)
 
@@ -114,12 +114,12 @@ def _check_clashes(display_name: str, members: Members) -> None:
         if not info.is_dir():
             key = _name_on_disk(path)
             if key in files:
-                raise _unsafe_archive(display_name, f'its members "{files[key]}" and "{path}" would be one file')
+                raise _unsafe_archive(display_name, f'its members "{files[key]}" and "{path}" would become one file')
             files[key] = str(path)
     folders = {_name_on_disk(parent): parent for _, path in members for parent in path.parents}
     folders |= {_name_on_disk(path): path for info, path in members if info.is_dir()}
     for key in sorted(files.keys() & folders.keys()):
-        raise _unsafe_archive(display_name, f'its member "{files[key]}" is a file and a folder')
+        raise _unsafe_archive(display_name, f'its member "{files[key]}" is both a file and a folder')
 
 
 def _name_on_disk(path: PurePosixPath) -> str:
@@ -127,7 +127,7 @@ def _name_on_disk(path: PurePosixPath) -> str:
 
 
 def _check_overlaps(display_name: str, opened: zipfile.ZipFile) -> None:
-    """Refuse members that share bytes: they can announce far more than the archive holds."""
+    """Refuse members that share bytes, because they can announce far more than the archive contains."""
     infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
     for info, following in pairwise(infos):
         if (
@@ -148,11 +148,11 @@ def _write_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, di
         for chunk in _member_chunks(opened, info, display_name):
             count += len(chunk)
             if count > limit:
-                raise _archive_bomb(display_name, f'its member "{info.filename}" goes on beyond what it announced')
+                raise _archive_bomb(display_name, f'its member "{info.filename}" is longer than announced')
             file.write(chunk)
     if count != info.file_size:
         raise _broken_archive(
-            display_name, f'its member "{info.filename}" has {count} bytes and announces {info.file_size}'
+            display_name, f'its member "{info.filename}" has {count} bytes, but {info.file_size} were announced'
         )
     return count
 
@@ -168,29 +168,29 @@ def _member_chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, display_name:
 
 def _error_text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which is this machine's own
+        return error.strerror  # without the path, which differs between machines
     return str(error).rstrip(".") or type(error).__name__
 
 
 def _unsafe_archive(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
         problem=f"{display_name}: {problem}.",
-        reason="Unpacking it could write outside its folder, or something other than the files it shows.",
-        fix="Unpack it yourself where that does no harm, and name the folder as a local source.",
+        reason="Unpacking it could write outside its folder, or write other files than it lists.",
+        fix="If you trust the archive, unpack it yourself and set the folder as a `local:` source.",
     )
 
 
 def _archive_bomb(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
-        problem=f"{display_name}: {problem}, beyond the limits.",
-        reason="An archive can be made to swell until it fills the disk.",
-        fix="If it is right, unpack it yourself and name the folder as a local source.",
+        problem=f"{display_name}: {problem}, which exceeds the limits.",
+        reason="A malicious archive can fill the disk when it is unpacked.",
+        fix="If you trust the archive, unpack it yourself and set the folder as a `local:` source.",
     )
 
 
 def _broken_archive(display_name: str, problem: str) -> BrokenArchive:
     return BrokenArchive(
         problem=f"{display_name}: {problem}.",
-        reason="A dataset with damaged or missing files would be another dataset.",
-        fix="Fetch or export the archive again, or unpack it yourself and name the folder as a local source.",
+        reason="The dataset's files would be damaged or incomplete.",
+        fix="Fetch or export the archive again, or unpack it yourself and set the folder as a `local:` source.",
     )

@@ -1,15 +1,15 @@
 """Fetch a dataset's files from the first source that has them into resources/<name>/raw, completely or not at all.
 
     local       a folder or a ZIP file on this machine: copied, or unpacked
-    url         a ZIP file over HTTP, kept in <folder>/download (data/fetch/download.py); delete it there to fetch it anew
+    url         a ZIP file over HTTP, kept in <folder>/download (data/fetch/download.py); remove it there to fetch it again
     kagglehub   a Kaggle handle, if the package kagglehub is installed
-    manual      what a person has to do; the last resort
+    manual      instructions for the user; the last resort
 
-A source that fails is normal: the record keeps its reason and the next one is tried. Where none serves, another attempt of
-the job is made only if one of them may serve later (errors.py: FetchFailed, SourceInvalid). Files are gathered in a
-hidden sibling of raw/, which is renamed to raw/ in one step: after a kill there are the old files, the new ones or none, never
-a mix. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download is deleted, an unsafe one is put aside as
-<file>.refused, so that the next run fetches it again. The record holds no time, and no path beyond those that the sources name.
+A source that fails is normal: the record stores the reason, and the next source is tried. If no source works, the job is
+retried only if one of them may work later (errors.py: FetchFailed, SourceInvalid). Files are collected in a hidden folder
+beside raw/, which is renamed to raw/ in one step. So after a kill there are the old files, the new files or none, never a
+mixture. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download is deleted. An unsafe one is
+renamed to <file>.refused, so that the next run fetches it again. The record has no time, and only the paths of the sources.
 """
 
 import hashlib
@@ -43,14 +43,14 @@ MAX_RATIO = 200.0  # bytes of files per byte of their archive
 
 
 def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *, root: Path) -> dict[str, Any]:
-    """Fill <folder>/raw from the first source that works, and return the record of what came.
+    """Fill <folder>/raw from the first source that works, and return the record of the fetched files.
 
     `folder` is the dataset's in resources/; `release_list` the table of the release's files, if there is one
-    (data/fetch/release.py); relative paths of local sources begin at `root`.
+    (data/fetch/release.py). Relative paths of local sources start at `root`.
     """
     tried: list[dict[str, str]] = []
     details: list[str] = []
-    may_pass = False  # whether a source that failed may serve later
+    may_pass = False  # whether a failed source may work later
     for source in sources:
         try:
             with _draft_folder(folder) as draft:
@@ -63,7 +63,7 @@ def fetch(sources: Sequence[Source], folder: Path, release_list: Path | None, *,
                 _replace_raw(raw_folder(folder), draft)
                 return record
         except CannotWrite:
-            raise  # a full disk, or a read-only one, is that for the next source as well
+            raise  # a full or read-only disk fails for the next source as well
         except GradFaithError as error:
             tried.append({"source": _source_text(source), "failed": error.problem})
             details.append(f"{_source_text(source)}: {error.problem}{_cause_text(error, source)}")
@@ -86,7 +86,7 @@ def _from_local(local: str, sha256: str | None, draft: Path, root: Path) -> None
     path = root / Path(local).expanduser()
     if path.is_dir():
         if sha256:
-            raise _source_invalid(f"{local} is a folder, and sha256 is the hash of a ZIP file")
+            raise _source_invalid(f"{local} is a folder, but sha256 is given, which is the hash of a ZIP file")
         _copy_folder(path, draft, local)
     elif path.is_file():
         _check_sha256(path, sha256, local)
@@ -96,7 +96,7 @@ def _from_local(local: str, sha256: str | None, draft: Path, root: Path) -> None
 
 
 def _from_url(url: str, sha256: str | None, draft: Path, downloads: Path) -> None:
-    # Here, because requests loads slowly, and reading a study must not wait for it
+    # Imported here, because requests loads slowly, and reading a study should not wait for it
     from gradfaith.data.fetch.download import download, public_address
 
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rpartition("/")[2].partition("?")[0].removesuffix(".zip"))[:60]
@@ -109,7 +109,7 @@ def _from_url(url: str, sha256: str | None, draft: Path, downloads: Path) -> Non
     except UnsafeArchive:
         file.replace(
             file.with_name(f"{file.name}.refused")
-        )  # for a person to look into; kept as it was, it would fail every later run
+        )  # kept for inspection; under its own name it would fail every later run
         raise
     except BrokenArchive:
         file.unlink()
@@ -120,13 +120,13 @@ def _check_sha256(file: Path, sha256: str | None, display_name: str) -> None:
     if sha256 and (found := _sha256(file)) != sha256:
         raise BrokenArchive(
             problem=f"{display_name} has the sha256 {found}, not {sha256}.",
-            reason="It is damaged, or another version than the one that was asked for.",
-            fix="Fetch it again, or correct the source's `sha256:`.",
+            reason="The file is damaged, or is another version than the requested one.",
+            fix="Fetch it again, or correct the source's `sha256:` in the dataset's file.",
         )
 
 
 def _unpack(file: Path, draft: Path, display_name: str) -> None:
-    """Unpack the ZIP file, and the ZIP files in it."""
+    """Unpack the ZIP file, and the ZIP files inside it."""
     with _disk_errors(draft, display_name):
         files = archives.extract(
             file, draft, max_bytes=MAX_BYTES, max_files=MAX_FILES, max_ratio=MAX_RATIO, display_name=display_name
@@ -142,8 +142,8 @@ def _unpack(file: Path, draft: Path, display_name: str) -> None:
             inner.unlink()
         if not any(path.is_file() for path in draft.rglob("*")):
             raise BrokenArchive(
-                problem=f"{display_name} holds no files.",
-                reason="A dataset has some.",
+                problem=f"{display_name} contains no files.",
+                reason="A dataset needs at least one file.",
                 fix="Fetch or export the archive again.",
             )
 
@@ -153,7 +153,7 @@ def _from_kaggle(handle: str) -> Path:
         return Path(importlib.import_module("kagglehub").dataset_download(handle))
     except ImportError as error:
         raise _source_invalid("the package kagglehub is not installed") from error
-    except Exception as error:  # whatever a foreign package raises, the next source is tried
+    except Exception as error:  # the package may raise any error; the next source is tried
         final = is_final_status(getattr(getattr(error, "response", None), "status_code", 0))
         problem = f"kagglehub failed: {type(error).__name__}"
         raise (_source_invalid if final else _source_failed)(problem) from error
@@ -162,7 +162,7 @@ def _from_kaggle(handle: str) -> Path:
 def _copy_folder(source: Path, draft: Path, display_name: str) -> None:
     """Copy a folder's files, not links to them."""
     if draft.resolve().is_relative_to(source.resolve()):
-        raise _source_invalid(f"{display_name} holds the folder it would be copied to")
+        raise _source_invalid(f"{display_name} contains the folder to which it would be copied")
     draft.mkdir()
     for path, relative in _walk_files(source, Path(), display_name, frozenset()):
         to = draft / relative
@@ -172,10 +172,10 @@ def _copy_folder(source: Path, draft: Path, display_name: str) -> None:
 
 
 def _walk_files(folder: Path, relative: Path, display_name: str, above: frozenset[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield every file below, through links too, with its path in the copy."""
+    """Yield every file below, also through links, with its path in the copy."""
     real = folder.resolve()
     if real in above:
-        raise _source_invalid(f"{display_name}: {relative} is a link to a folder it lies in")
+        raise _source_invalid(f"{display_name}: {relative} is a link to a folder that contains it")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -189,7 +189,7 @@ def _walk_files(folder: Path, relative: Path, display_name: str, above: frozense
         elif path.is_file():
             yield path, inner
         else:
-            raise _source_invalid(f"{display_name}: {inner} is no file: a broken link, or a special file")
+            raise _source_invalid(f"{display_name}: {inner} is not a file, but a broken link or a special file")
 
 
 @contextmanager
@@ -199,16 +199,16 @@ def _disk_errors(draft: Path, display_name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL_ERRORS:
             raise CannotWrite(
-                problem=f"{draft.parent} could not be filled: {error.strerror}.",
-                reason="The disk, or your share of it, is full; half a dataset would be another dataset.",
-                fix="Free space and run again; what was downloaded is kept, and an older raw folder is as it was.",
+                problem=f"{draft.parent} could not be written: {error.strerror}.",
+                reason="The disk or your quota is full, so the dataset would be incomplete.",
+                fix="Free disk space and run again. Downloads are kept, and an older raw folder is unchanged.",
             ) from error
         raise _source_failed(f"{display_name}: {error.strerror or type(error).__name__}") from error
 
 
 @contextmanager
 def _draft_folder(folder: Path) -> Iterator[Path]:
-    """Yield a path beside raw/, removed after the block unless renamed; remove what a killed run left."""
+    """Yield a path beside raw/, removed after the block unless renamed; remove files that a killed run left."""
     check_writable([folder])
     with _disk_errors(raw_folder(folder), str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,15 +223,15 @@ def _draft_folder(folder: Path) -> Iterator[Path]:
 def _replace_raw(raw: Path, draft: Path) -> None:
     draft.chmod(0o755)
     if raw.exists() or raw.is_symlink():
-        raw.rename(draft.with_name("old"))  # goes with the draft's folder
+        raw.rename(draft.with_name("old"))  # is removed with the draft's folder
     draft.rename(raw)
 
 
 def _describe_files(draft: Path, release_list: Path | None, display_name: str) -> dict[str, Any]:
-    """Return the record's part on the files: sizes, hashes, and which copy of the release they are."""
+    """Return the record's part about the files: sizes, hashes, and which copy of the release they are."""
     paths = sorted((path.relative_to(draft).as_posix(), path) for path in draft.rglob("*") if path.is_file())
     if not paths:
-        raise _source_invalid(f"{display_name} holds no files")
+        raise _source_invalid(f"{display_name} contains no files")
     try:
         names = {name: [path.stat().st_size, _sha256(path)] for name, path in paths if name.encode()}
     except UnicodeEncodeError as error:
@@ -252,7 +252,7 @@ def _describe_files(draft: Path, release_list: Path | None, display_name: str) -
 
 
 def _by_short_name(names: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Return hashes by name without folder; of two files of one name the second keeps its folders."""
+    """Return hashes by name without folder; of two files with one name, the second keeps its folders."""
     flat: dict[str, str] = {}
     for name, (_, sha256) in names.items():
         short = name.rpartition("/")[2]
@@ -266,7 +266,7 @@ def _sha256(path: Path) -> str:
 
 
 def _source_text(source: Source) -> str:
-    """Return a source as the record names it: an address without its query and password."""
+    """Return a source as text for the record: an address without its query and password."""
     if source.url is None:
         return str(source)
     from gradfaith.data.fetch.download import public_address
@@ -283,7 +283,7 @@ def _source_invalid(problem: str) -> SourceInvalid:
 
 
 def _cause_text(error: GradFaithError, source: Source) -> str:
-    """Return another package's error text, for the log only, since it may differ from machine to machine."""
+    """Return another package's error text, for the log only, because it may differ between machines."""
     return f" ({str(error.__cause__)[:300]})" if source.kagglehub and error.__cause__ else ""
 
 
@@ -293,8 +293,8 @@ def _no_source_worked(
     by_hand = [source.manual for source in sources if source.manual is not None]
     lines = "".join(f"\n    {detail}" for detail in details if not detail.startswith("by hand: "))
     return kind(
-        problem=f"{raw_folder(folder)} could be filled from none of its sources.{lines}",
-        reason="Everything after this step works on the dataset's own files.",
+        problem=f"none of the sources of {raw_folder(folder)} worked.{lines}",
+        reason="All later steps need the dataset's files.",
         fix=" ".join(by_hand)
-        or "Give the dataset one more source: a folder or a ZIP file on this machine, as `local:`.",
+        or "Add a source to the dataset's file: `local:` with a folder or a ZIP file on this machine.",
     )

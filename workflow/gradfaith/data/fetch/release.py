@@ -1,19 +1,18 @@
-"""Tell which copy of a dataset lies in a folder, and whether its files were changed after they were fetched.
+"""Identify the copy of a dataset in a folder, and find files that were changed after they were fetched.
 
 The first compares the files' hashes with the list of the dataset's release:
 
-    release              every file of the list is there with the release's hash, and no other image
-    known compact copy   the same with the hashes of the scaled-down copy that the list knows too
+    release              every file of the list exists with the release's hash, and there is no other image
+    known compact copy   the same with the hashes of the scaled-down copy, which the list contains too
     subset of ...        some of the list's files, all of one of the two kinds, and no other image
-    unknown copy         anything else; the text says in what it differs
+    unknown copy         anything else; the text lists the differences
 
-The list is a table (tab-separated: name, sha256, compact_sha256; lines that begin with # are comments). Files
-are compared by name without folder, because copies differ in the names of their folders. Files that are no
-images count for nothing.
+The list is a table (tab-separated: name, sha256, compact_sha256; lines that begin with # are comments). Files are compared
+by name without folder, because copies use different folder names. Files that are not images are ignored.
 
-The second is for Snakemake, which cannot see edits, as the files are no inputs of rules. The record of a
-fetch holds every file's size and hash. A file is hashed only if it is newer than the record, so that an edit
-makes the study stale and a touch does not.
+The second part is for Snakemake, which cannot see edits, because the files are no inputs of rules. The record of a fetch
+contains every file's size and hash. A file is hashed only if it is newer than the record, so that an edit makes the study
+stale and a touch does not.
 """
 
 import csv
@@ -33,7 +32,7 @@ COLUMNS = ["name", "sha256", "compact_sha256"]
 
 @dataclass(frozen=True)
 class ReleaseMatch:
-    """Which copy of a release the files are, and the names, sorted, in which they differ from its list."""
+    """The copy of a release that the files are, and the sorted names in which they differ from its list."""
 
     kind: CopyKind
     matching: int
@@ -65,7 +64,7 @@ def match_release(names: Mapping[str, str], table: Path) -> ReleaseMatch:
         "release": [name for name in images.keys() & listed.keys() if images[name] == listed[name][0]],
         "known compact copy": [name for name in images.keys() & listed.keys() if images[name] == listed[name][1]],
     }
-    best = max(matches, key=lambda kind: len(matches[kind]))  # of equals the first: the release
+    best = max(matches, key=lambda kind: len(matches[kind]))  # among equals the first: the release
     matching = matches[best]
     differing = tuple(sorted(images.keys() & listed.keys() - set(matching)))
     return ReleaseMatch(
@@ -87,7 +86,7 @@ def read_release_list(table: Path) -> dict[str, tuple[str, str]]:
         raise _broken_list(table, f"its line {odd[0]} has {len(odd[0])} columns, not {len(COLUMNS)}")
     listed = {name: (release, compact) for name, release, compact in rows[1:]}
     if len(listed) != len(rows) - 1:
-        raise _broken_list(table, "a name stands in it twice")
+        raise _broken_list(table, "it contains a name twice")
     return listed
 
 
@@ -108,6 +107,6 @@ def _first_names(names: tuple[str, ...]) -> str:
 def _broken_list(table: Path, problem: str) -> BrokenTable:
     return BrokenTable(
         problem=f"{table}: {problem}.",
-        reason="Downloads are compared with this list of a release's files.",
-        fix="Take the list as it stands in the repository, or leave out the dataset's list.",
+        reason="GradFaith compares downloads with this list of a release's files.",
+        fix="Restore the list from the repository, or remove the list from the dataset's file.",
     )

@@ -2,12 +2,11 @@
 
     raw/[.../]<Bengin|Malignant|Normal> cases/<Class> case (<n>).jpg       (or folders benign, malignant, normal)
 
-The folder that holds the class folders may lie up to three levels below raw, as the release's zip nests them;
-image ids are relative to it, so they do not depend on where an archive was unpacked. "Bengin" is the
-release's own spelling, and stays in file names. The release has no masks, so there is no evidence, and no
-patient ids, so every image comes without a group and groups are inferred from the pixels. Its "Test cases"
-folder has no labels and is skipped. An image under any other name is an error: augmented copies of this
-dataset circulate.
+The folder that contains the class folders may be up to three levels below raw, as in the release's zip. Image ids are
+relative to it, so they do not depend on where an archive was unpacked. "Bengin" is the release's own spelling, and stays in
+file names. The release has no masks, so there is no evidence. It has no patient ids, so images have no group, and groups are
+inferred from the pixels. Its "Test cases" folder has no labels and is skipped. An image with any other name is an error,
+because augmented copies of this dataset exist.
 """
 
 import re
@@ -32,15 +31,15 @@ SEARCH_DEPTH = 3
 
 
 class Options(ReaderOptions):
-    """No options: the release is read as it is."""
+    """No options: the release is read unchanged."""
 
 
 def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: ARG001 - a reader's signature
     """Return the slices, by class folder and number."""
     if raw is None or not raw.is_dir():
         raise DatasetInvalid(
-            problem=f"the raw folder {raw} is not there.",
-            reason="This reader takes the release's three folders of JPEG files.",
+            problem=f"the raw folder {raw} does not exist.",
+            reason="This reader needs the release's three folders of JPEG files.",
             fix="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
     folders = [one for one in _entries(_release_root(raw)) if one.is_dir() and CLASS_FOLDER.fullmatch(one.name)]
@@ -58,8 +57,8 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
         if which in seen:
             raise DatasetInvalid(
                 problem=f'"{file}" and "{seen[which]}" are the same slice, {which[0]} {which[1]}.',
-                reason="The release has every slice once; a second copy would weigh double, or be on both sides of the split.",
-                fix="Take one of the two out.",
+                reason="The release has every slice once. A second copy would count twice, or be in two parts of the split.",
+                fix="Move one of the two files out of the raw folder.",
             )
         seen[which] = file
         yield Record(path.relative_to(root).as_posix(), file, which[0], "", "inferred", "none")
@@ -72,20 +71,20 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
 
 
 def _release_root(raw: Path) -> Path:
-    """Return the one folder that holds class folders."""
+    """Return the one folder that contains class folders."""
     found = list(_find_roots(raw, raw, SEARCH_DEPTH))
     if not found:
         raise DatasetInvalid(
             problem=f'there are no folders "Bengin cases", "Malignant cases", "Normal cases" in {raw}, or up to {SEARCH_DEPTH} levels below.',
-            reason="The class of a slice is said by the folder it lies in.",
-            fix="Unpack the release there as it is, with its folders.",
+            reason="The folder of a slice states its class.",
+            fix="Unpack the release there unchanged, with its folders.",
         )
     if len(found) > 1:
         places = ", ".join(f'"{one.relative_to(raw).as_posix()}"' for one in found)
         raise DatasetInvalid(
-            problem=f"{len(found)} folders in {raw} hold class folders: {places}.",
-            reason="Two copies of a release, or a part of it twice, would put one slice on both sides of the split.",
-            fix="Leave one of them there.",
+            problem=f"{len(found)} folders in {raw} contain class folders: {places}.",
+            reason="With two copies of a release, one slice could be in two parts of the split.",
+            fix="Keep one of them in the raw folder, and move the others away.",
         )
     return found[0]
 
@@ -102,7 +101,7 @@ def _find_roots(raw: Path, folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List a folder in natural order, without the files that operating systems leave behind."""
+    """List a folder in natural order, without hidden files of operating systems."""
     left = (one for one in folder.iterdir() if not one.name.startswith(".") and one.name != "__MACOSX")
     return sorted(left, key=lambda path: natural_sort_key(path.name))
 
@@ -115,9 +114,9 @@ def _class_and_number(raw: Path, path: Path) -> tuple[str, int]:
     label, where = _label(match[1]), _label(path.parent.name)
     if label != where:
         raise DatasetInvalid(
-            problem=f'"{path.relative_to(raw).as_posix()}" is called {label} and lies in the folder of {where}.',
-            reason="Its name and its folder say two different classes, and one of them is wrong.",
-            fix="Put it back where the release has it.",
+            problem=f'"{path.relative_to(raw).as_posix()}" is named {label}, but is in the folder of {where}.',
+            reason="Its name and its folder state different classes, so one of them is wrong.",
+            fix="Move it to the folder where the release has it.",
         )
     return label, int(match[2])
 
@@ -130,6 +129,6 @@ def _label(name: str) -> str:
 def _misnamed(raw: Path, path: Path) -> DatasetInvalid:
     return DatasetInvalid(
         problem=f'"{path.relative_to(raw).as_posix()}" is not named "<Class> case (<n>).jpg" in a folder of its class.',
-        reason="Augmented copies of this dataset circulate; a mirrored slice in another part of the split is a leak.",
-        fix="Take such files out, or unpack the original release.",
+        reason="Augmented copies of this dataset exist; a mirrored slice in another part of the split would be a leak.",
+        fix="Move such files out of the raw folder, or unpack the original release.",
     )
