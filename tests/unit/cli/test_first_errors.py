@@ -126,7 +126,7 @@ WRONG = [
     Wrong("JPEG mask", "is a JPEG", change=both(put("raw/masks/ill/p1_1.jpg"), lambda home: (home / "raw/masks/ill/p1_1.png").unlink())),
     Wrong("mask of no image", "is the mask of no image", change=put("raw/masks/ill/other.png")),
     # patients
-    Wrong("no patients", "20 of 20 images belong to no patient", card={"groups": None}),
+    Wrong("no patients", "20 of 20 images have no patient", card={"groups": None}),
     Wrong("pattern without a group", "has no group (?P<patient>...)", card={"groups": {"pattern": "p"}}),
     Wrong("pattern that matches nothing", "finds no patient in 20 of 20 file names", card={"groups": {"pattern": "(?P<patient>q)"}}),
     Wrong("groups.csv with semicolons", "has the columns image;patient", card={"groups": None}, change=text("raw/groups.csv", "image;patient\n")),

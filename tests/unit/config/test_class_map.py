@@ -78,12 +78,12 @@ def test_names_and_indices_may_be_mixed_and_outputs_left_out(place: Path, tiny: 
     mapped = {"normal": [1], "benign": ["benign"], "malignant": [0]}
     assert Plan.read(outside(tiny, class_map=mapped), place).class_outputs == ((1,), (2,), (0,))
     finish(place, ["other", *CLASSES, "nothing"])
-    assert "say in class_map" in refusal(outside(tiny), place)
+    assert "list in class_map" in refusal(outside(tiny), place)
     mapped = {"normal": ["normal", "nothing"], "benign": ["benign"], "malignant": [3]}
     plan = Plan.read(outside(tiny, class_map=mapped), place)
     assert plan.class_outputs == ((1, 4), (2,), (3,))
     assert plan.table_notes[1].startswith(
-        "Classes are made of the classifier's outputs: normal of normal + nothing, benign of"
+        "Classes combine the classifier's outputs: normal of normal + nothing, benign of"
     )
     assert RuleParams(plan).study_description()["notes"] == plan.table_notes
 
@@ -98,7 +98,7 @@ def test_a_classifier_as_it_is_takes_indices(place: Path, tiny: dict[str, Any]) 
 
 GOOD = {"normal": [1], "benign": [2], "malignant": [0]}
 SLIPS = [
-    ({"normal": [1], "benign": [2]}, "class_map: no output stands for the class malignant"),
+    ({"normal": [1], "benign": [2]}, "class_map: the class malignant has no output"),
     (GOOD | {"malignnt": [5]}, 'class_map.malignnt: dataset phantom has no such class; did you mean "malignant"'),
     (GOOD | {"normal": [1, 2]}, "class_map: output 2"),
     (GOOD | {"normal": []}, "class_map.normal: List should have at least 1 item"),
@@ -117,18 +117,18 @@ def test_a_slip_is_refused_with_its_path(
 @pytest.mark.parametrize(
     ("study", "changes", "said"),
     [
-        (alone, {"class_map": GOOD | {"benign": ["benign"]}}, '"benign" is a name, and only with `external`'),
-        (alone, {"class_map": GOOD, "training": {"epochs": 2}}, "a map needs `training: none` or `external`"),
+        (alone, {"class_map": GOOD | {"benign": ["benign"]}}, '"benign" is a name, but without `external`'),
+        (alone, {"class_map": GOOD, "training": {"epochs": 2}}, "class_map needs `training: none` or `external`"),
         (outside, {"class_map": GOOD | {"normal": ["norml"]}}, 'the models of tiny have no class "norml"; did you mean "normal"'),
-        (outside, {"class_map": GOOD | {"normal": [3]}}, "output 3 does not exist, the models of tiny have 3 (from 0)"),
-        (outside, {"class_map": GOOD | {"normal": ["benign"]}}, "class_map: output 2 (benign) stands twice"),
-        (outside, {"image": {"size": 64}, "seeds": [0]}, "`external: tiny` and also says image, seeds"),
-        (outside, {"split": {"seed": 1}}, "`external: tiny` and also says split"),
+        (outside, {"class_map": GOOD | {"normal": [3]}}, "output 3 does not exist; the models of tiny have outputs 0 to 2"),
+        (outside, {"class_map": GOOD | {"normal": ["benign"]}}, "class_map: output 2 (benign) is used twice"),
+        (outside, {"image": {"size": 64}, "seeds": [0]}, "takes image, seeds from `external: tiny`"),
+        (outside, {"split": {"seed": 1}}, "takes split from `external: tiny`"),
         (outside, {"base": "tiny"}, "base: tiny and external: tiny are both given"),
-        (outside, {"figures": ["training"]}, "figures.training: it draws a training, and study tiny trained the models"),
-        (outside, {"study": "tiny"}, "two names"),
+        (outside, {"figures": ["training"]}, "figures.training: it shows a training, but study tiny trained the models"),
+        (outside, {"study": "tiny"}, "it is the name of this study itself"),
         (outside, {"external": "tny"}, "there is no study `tny` in config/"),
-        (outside, {"explain": {"parts": ["test", "val"]}}, "explain.parts: val holds no image, as split.val is 0 (with `external`"),
+        (outside, {"explain": {"parts": ["test", "val"]}}, "explain.parts: val has no images, because split.val is 0 (with `external`"),
     ],
 )  # fmt: skip
 def test_what_contradicts_the_models_is_refused(
@@ -151,9 +151,9 @@ def test_models_that_are_not_there_or_are_not_what_the_file_says_are_refused(pla
 
 def test_a_study_that_stands_on_another_carries_no_third(place: Path, tiny: dict[str, Any]) -> None:
     put(place / "config/studies/outside.yaml", yaml.safe_dump(outside(tiny)))
-    assert "`outside` stands on another study itself" in refusal(outside(tiny, study="more", external="outside"), place)
+    assert "`outside` has an external study itself" in refusal(outside(tiny, study="more", external="outside"), place)
     own = {key: tiny[key] for key in ("bundles", "primary", "localization")}
-    assert "stands on another study itself" in refusal(own | {"study": "more", "base": "outside"}, place)
+    assert "has an external study itself" in refusal(own | {"study": "more", "base": "outside"}, place)
 
 
 def test_a_base_brings_its_class_map(place: Path, tiny: dict[str, Any]) -> None:

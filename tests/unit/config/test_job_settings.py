@@ -117,7 +117,7 @@ WRONG = [
 def test_wrong_params_are_refused_with_what_is_wrong(params: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsInvalid) as refusal:
         LeakageCheckSettings.of_params(params)
-    assert refusal.value.problem.startswith("the job's params are no LeakageCheckSettings: ")
+    assert refusal.value.problem.startswith("the job's params are not a valid LeakageCheckSettings: ")
     assert said in refusal.value.problem
     assert "of one version" in refusal.value.fix
 
@@ -167,7 +167,7 @@ def test_a_script_says_in_three_parts_that_its_params_are_wrong(
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     text = log.read_text()
     assert done.returncode == 1
-    assert "SettingsInvalid: the job's params are no " in text
+    assert "SettingsInvalid: the job's params are not a valid " in text
     assert "different versions of GradFaith" in text
     assert "Traceback" not in text + done.stdout + done.stderr
 

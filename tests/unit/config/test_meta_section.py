@@ -63,20 +63,20 @@ def test_it_is_stale_by_what_decides_it(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"meta": {"truth": ["saliency_scores"]}}, 'saliency_scores is no localization metric of the study; did you mean "saliency_score"?'),
-        ({"meta": {"truth": ["road"]}}, "meta.truth: road is no localization metric of the study"),
+        ({"meta": {"truth": ["saliency_scores"]}}, 'saliency_scores is not a localization metric of the study; did you mean "saliency_score"?'),
+        ({"meta": {"truth": ["road"]}}, "meta.truth: road is not a localization metric of the study"),
         ({"meta": {"truth": []}}, "meta.truth"),
         ({"meta": {"truth": ["locacc", "locacc"]}}, "meta.truth: each once"),
         ({"meta": {"truths": ["locacc"]}}, 'meta.truths: unknown key; did you mean "truth"?'),
-        ({"meta": {"truth": ["border_share"]}, "localization": ["border_share"]}, "meta.truth: border_share does not say how well"),
-        ({"meta": {"against": "consist"}}, "meta.against: consist is none of locacc, iou_area_matched, faith"),
-        ({"meta": {"against": "saliency_score"}}, "meta.against: saliency_score is none of"),
-        ({"localization": ["saliency_score"], "batteries": {}}, "meta: beside saliency_score the study has no metric to judge"),
-        ({"bundles": {"cams": {"methods": ["gradcam", "layercam"]}}}, "meta: it ranks methods, three at least, and the study has 2"),
-        ({"figures": {"meta": {"options": {"truth": "locacc"}}}}, "figures.meta.options.truth: locacc is none of saliency_score"),
-        ({"figures": {"two": {"use": "meta", "options": {"arch": "net-c"}}}}, "figures.two.options.arch: net-c is none of net-a, net-b"),
+        ({"meta": {"truth": ["border_share"]}, "localization": ["border_share"]}, "meta.truth: border_share does not measure how well"),
+        ({"meta": {"against": "consist"}}, "meta.against: consist is not one of locacc, iou_area_matched, faith"),
+        ({"meta": {"against": "saliency_score"}}, "meta.against: saliency_score is not one of"),
+        ({"localization": ["saliency_score"], "batteries": {}}, "meta: the study has no metric to evaluate besides saliency_score"),
+        ({"bundles": {"cams": {"methods": ["gradcam", "layercam"]}}}, "meta: it ranks methods and needs at least three, but the study has 2"),
+        ({"figures": {"meta": {"options": {"truth": "locacc"}}}}, "figures.meta.options.truth: locacc is not one of saliency_score"),
+        ({"figures": {"two": {"use": "meta", "options": {"arch": "net-c"}}}}, "figures.two.options.arch: net-c is not one of net-a, net-b"),
         ({"figures": {"meta": {"options": {"coefficient": "kendall"}}}}, 'option "coefficient" of meta'),
-        ({"meta": None, "figures": ["meta"]}, "figures.meta: it draws what `meta:` measures, and the study has no such key"),
+        ({"meta": None, "figures": ["meta"]}, "figures.meta: it shows results of `meta:`, but the study does not have this key"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_its_key(
@@ -97,5 +97,5 @@ def test_without_evidence_it_is_refused_with_the_reason(several: dict[str, Any],
     with pytest.raises(StudyInvalid) as refusal:
         Plan.read(blind, root)
     said = str(refusal.value)
-    assert "meta: it judges metrics by evidence, and dataset iqothnccd has none (evidence: none)" in said
+    assert "meta: it compares metrics with evidence, but dataset iqothnccd has none (evidence: none)" in said
     assert "meta.truth" not in said, "one reason is enough"

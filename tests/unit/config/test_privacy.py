@@ -36,7 +36,7 @@ def test_a_private_dataset_is_planned_and_its_privacy_is_among_the_params(tiny: 
         ({"groups": {"cues": ["order"]}}, "groups.cues: order is read off the numbers in names"),
         ({"groups": {"cues": ["couch"], "must_links": "links.tsv"}}, "groups.must_links: it names pairs of files"),
         ({"options": {"masks": "elsewhere"}}, "options.masks: errors would show the names in that folder"),
-        ({"raw": None, "sources": [{"local": "zip"}]}, "sources: the record of what is fetched names every file"),
+        ({"raw": None, "sources": [{"local": "zip"}]}, "sources: the record of fetched files names every file"),
     ],
 )
 def test_what_needs_names_is_refused_only_where_they_are_hidden(

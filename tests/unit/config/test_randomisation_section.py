@@ -64,14 +64,14 @@ def test_a_cell_is_stale_only_by_what_decides_it(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"randomisation": {"bundles": ["cam"]}}, 'randomisation.bundles: cam is no bundle; did you mean "cams"?'),
+        ({"randomisation": {"bundles": ["cam"]}}, 'randomisation.bundles: cam is not a bundle; did you mean "cams"?'),
         ({"randomisation": {"orders": ["top_down", "top_down"]}}, "randomisation.orders: each once"),
         ({"randomisation": {"steps": 0}}, "randomisation.steps"),
         ({"randomisation": {"step": 4}}, 'randomisation.step: unknown key; did you mean "steps"?'),
-        ({"figures": ["randomisation"]}, "figures.randomisation: it draws what `randomisation:` measures"),
+        ({"figures": ["randomisation"]}, "figures.randomisation: it shows results of `randomisation:`"),
         (
             {"randomisation": {}, "localization": {"randomisation": {"use": "locacc"}}},
-            "the label randomisation is kept for",
+            "the label randomisation is reserved for",
         ),
     ],
 )

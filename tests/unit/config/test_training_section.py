@@ -16,7 +16,7 @@ def test_half_precision_and_a_device_that_has_none_are_refused_together(tiny: di
     half = put(tiny, "training/precision", "fp16")
     assert Plan.read(half, root).study.training != "none"  # on `auto` the job decides
     found = refusal(put(half, "compute", {"device": "cpu"}), root).problem
-    assert "training.precision: fp16 is for CUDA devices, and compute.device is cpu (bf16 runs there)" in found
+    assert "training.precision: fp16 needs a CUDA device, but compute.device is cpu; use bf16" in found
 
 
 def test_tensorboard_is_refused_where_it_is_not_installed(

@@ -35,7 +35,7 @@ def test_a_battery_of_two_kinds_is_refused(tiny: dict[str, Any], root: Path, met
         "primary": {"metric": "locacc", "method": "gradcam", "against": "centre"}}, root).problem  # fmt: skip
     assert "batteries.both.metrics: " in found
     assert all(f"{name} (" in found for name in metrics)
-    assert "give each kind a battery of its own" in found
+    assert "give each kind its own battery" in found
 
 
 def test_several_batteries_of_one_kind_are_a_study_s_own_affair(tiny: dict[str, Any], root: Path) -> None:
@@ -47,11 +47,14 @@ def test_several_batteries_of_one_kind_are_a_study_s_own_affair(tiny: dict[str, 
 @pytest.mark.parametrize(
     ("battery", "said"),
     [
-        ({"metrics": ["coherency"]}, "batteries.rerun.imputers: coherency takes pixels away, and none says by what"),
-        ({"metrics": ["faith"], "imputers": []}, "batteries.rerun.imputers: faith takes pixels away"),
+        (
+            {"metrics": ["coherency"]},
+            "batteries.rerun.imputers: coherency removes pixels and needs an imputer, but the list is empty",
+        ),
+        ({"metrics": ["faith"], "imputers": []}, "batteries.rerun.imputers: faith removes pixels"),
         (
             {"metrics": ["max_sensitivity"], "imputers": ["black"]},
-            "batteries.rerun.imputers: black would be read by none of max_sensitivity",
+            "batteries.rerun.imputers: black would be used by none of max_sensitivity",
         ),
         ({"metrics": [], "imputers": ["black"]}, "batteries.rerun.metrics: Dictionary should have at least 1 item"),
     ],
@@ -72,20 +75,20 @@ def test_a_battery_that_fills_nothing_needs_no_imputer(tiny: dict[str, Any], roo
 @pytest.mark.parametrize(
     ("name", "batteries", "said"),
     [
-        ("adcc", {"rerun": {}}, "composite.adcc: it is made of coherency, which the study does not measure; add it to the metrics of a rerun"),
-        ("adcc", {"masking": MASKING | {"metrics": ["faith"]}}, "does not measure; add it to the metrics of batteries.masking"),
+        ("adcc", {"rerun": {}}, "composite.adcc: its part coherency is not a metric of the study; add it to the metrics of a rerun"),
+        ("adcc", {"masking": MASKING | {"metrics": ["faith"]}}, "is not a metric of the study; add it to the metrics of batteries.masking"),
         ("arcc", {"ranking": RANKING | {"metrics": {"road": {"options": {"shares": [0.5]}}}}}, "composite.arcc: it reads road with its defaults"),
-        ("arcc", {"ranking": None}, "composite.arcc: it is made of road, which the study does not measure"),
-        ("arcc", {"ranking": RANKING | {"imputers": ["black"]}}, "reads road filled by noisy_linear; add noisy_linear to batteries.ranking.imputers"),
-        ("arcc_literature", {}, "made of coherency_literature, which the study does not measure; add it to the metrics of batteries.rerun"),
+        ("arcc", {"ranking": None}, "composite.arcc: its part road is not a metric of the study"),
+        ("arcc", {"ranking": RANKING | {"imputers": ["black"]}}, "road with imputer noisy_linear; add noisy_linear to batteries.ranking.imputers"),
+        ("arcc_literature", {}, "its part coherency_literature is not a metric of the study; add it to the metrics of batteries.rerun"),
         ("adcc", {"masking": MASKING | {"imputers": ["blur"]}}, "composite.adcc: coherency, complexity, average_drop share no imputer"),
         (
             "adcc", {"masking": MASKING | {"imputers": {"black": {"use": "blur"}}}, "rerun": RERUN | {"imputers": ["black"]}},
-            "share no imputer; name one in the batteries of all of them, with equal options",
+            "share no imputer; add one, with equal options, to the batteries of all of them",
         ),
         (
             "adcc", {"rerun": {"metrics": {"one": {"use": "coherency"}, "two": {"use": "coherency"}}, "imputers": ["black"]}},
-            "made of coherency, which is measured as one, two; call the one that is meant coherency",
+            "its part coherency has the labels one, two; give one of them the label coherency",
         ),
         ("adc", {}, 'did you mean "adcc"'),
     ],
@@ -98,7 +101,7 @@ def test_a_composite_whose_parts_are_not_measured_is_refused_with_what_to_add(
 
 def test_a_composite_s_label_may_not_stand_twice(tiny: dict[str, Any], root: Path) -> None:
     document = whole(tiny) | {"composite": {"faith": {"use": "adcc"}}}
-    assert "metrics: the label faith stands twice" in refusal(document, root).problem
+    assert "metrics: the label faith is used twice" in refusal(document, root).problem
 
 
 def test_a_composite_reads_its_parts_under_the_study_s_labels(tiny: dict[str, Any], root: Path) -> None:

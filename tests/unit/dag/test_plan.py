@@ -113,10 +113,10 @@ def test_a_study_on_a_base_shares_data_and_models_and_keeps_its_own_maps(place: 
 @pytest.mark.parametrize(
     ("base", "changes", "said"),
     [
-        ("tiny", {"seeds": [0, 1], "image": {"size": 64}}, "`base: tiny` and also says image, seeds"),
-        ("tiny", {"study": "tiny"}, "two names"),
+        ("tiny", {"seeds": [0, 1], "image": {"size": 64}}, "takes image, seeds from `base: tiny`"),
+        ("tiny", {"study": "tiny"}, "it is the name of this study itself"),
         ("wide", {}, "there is no study `wide` in config/"),
-        ("second", {}, "`second` stands on a base itself"),
+        ("second", {}, "`second` has a base study itself"),
     ],
 )
 def test_a_base_that_cannot_be_stood_on_is_refused(

@@ -95,7 +95,7 @@ def test_groups_alone_infers_them_and_a_missing_key_names_every_way(
     }
     data = opened(tiny, tmp_path, raw)
     (raw / NAMES[0]).write_bytes(b"no image is read before this error")
-    with pytest.raises(DatasetInvalid, match="5 of 5 images belong to no patient") as error:
+    with pytest.raises(DatasetInvalid, match="5 of 5 images have no patient") as error:
         rows(data)
     for way in ("groups: {pattern: ", "groups: {} ", "one_image_per_patient: true", "groups.csv"):
         assert way in error.value.fix

@@ -74,7 +74,7 @@ def test_unreadable_files_are_named_and_left_out_only_where_that_is_allowed(raw:
 
 def test_images_without_a_group_are_refused_and_inferred_ones_are_taken(raw: Path) -> None:
     options = folder.Options()
-    with pytest.raises(DatasetInvalid, match="30 of 30 images belong to no patient"):
+    with pytest.raises(DatasetInvalid, match="30 of 30 images have no patient"):
         manifest.build_manifest(folder, raw, options, ["a", "b"])
     ids = [record.image_id for record in folder.index(raw, options)]
     found = manifest.build_manifest(folder, raw, options, ["a", "b"], groups=dict.fromkeys(ids, "G001"))
@@ -101,5 +101,5 @@ def test_an_edit_of_a_fetched_file_is_seen_and_a_touch_or_a_note_is_not(raw: Pat
     assert edits_digest(copy, record) not in ("", changed)
     for damage in ("", "{}", "[1]", '{"names": {"a": 1}}', '{"names": 3}'):
         record.write_text(damage)
-        with pytest.raises(BrokenDocument, match="is no record of fetched files"):
+        with pytest.raises(BrokenDocument, match="is not a record of fetched files"):
             edits_digest(copy, record)

@@ -184,7 +184,7 @@ def test_one_image_s_maps_side_by_side_say_layer_score_and_answer() -> None:
         "the image",
         "every block",
         "layer1 to layer4\nlog-odds",
-        "knows nothing of the model",
+        "does not use the model",
     } <= set(said)
     assert said.count("no map:\nit is constant") == 1
     assert "a.png: net, seed 0, answers ill 0.91." in said[-1].replace("\n", " ")

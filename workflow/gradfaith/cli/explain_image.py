@@ -144,8 +144,8 @@ def _bind_applicable_methods(
     if not bound:
         raise MethodUndefined(
             problem="none of the methods has a map of this network: " + " ".join(refused.values()),
-            reason="A picture of something else under a method's name would be believed.",
-            fix=f"Name others; `gradfaith methods --study {resolved.request.study}` says which are defined for its networks.",
+            reason="These methods are not defined for this architecture.",
+            fix=f"Choose other methods; `gradfaith methods --study {resolved.request.study}` lists those that are defined.",
         )
     return bound, refused
 

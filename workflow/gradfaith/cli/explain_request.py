@@ -108,7 +108,7 @@ def _require_offered(word: str, kind: str, offered: Sequence[str], plan: Plan) -
 
 
 def _resolve_methods(plan: Plan, arch: str, names: Iterable[str]) -> dict[str, MethodSettings]:
-    """Return label -> settings; without names, every method that the study's bundles ask of the architecture."""
+    """Return label -> settings; without names, every method of the study's bundles for the architecture."""
     of_study = {label: use for bundle in plan.bundles.values() for label, use in bundle.items()}
     default = [label for bundle in plan.bundles if bundle != CONTROLS for label in plan.method_settings(arch, bundle)]
     uses = {label: of_study.get(label) or _method_with_defaults(label, list(of_study)) for label in names or default}

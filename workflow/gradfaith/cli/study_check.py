@@ -207,7 +207,7 @@ def _probe_methods(
 
     refused, probed, unusable = 0, set[str](), set[str]()
     for name, settings in methods.items():
-        if settings.layer in unusable:  # said once, not once per method
+        if settings.layer in unusable:  # reported once, not once per method
             refused += 1
             continue
         try:

@@ -1,8 +1,8 @@
-"""Check that every file of a finished study is there, undamaged, in its place, and made from the files beside it.
+"""Check that every file of a finished study exists, is undamaged, has its own path, and was made from the files beside it.
 
-Tables and stores are read whole, so that every checksum in them is compared; weights are compared with their card,
-pictures are decoded, documents parsed. Then the identities of all files are compared with each other
-(storage/origins.py). Files of the study's base are checked as well: its numbers rest on them.
+Tables and stores are read completely, so that all their checksums are compared; weights are compared with their card, images
+are decoded, documents parsed. Then the identities of all files are compared with each other (storage/origins.py). Files of
+the study's base are checked too, because its numbers depend on them.
 """
 
 import hashlib
@@ -75,17 +75,17 @@ def _may_be_there(plan: Plan) -> list[str]:
 
 
 def _conflicts(names: list[str], root: Path) -> Iterator[str]:
-    """Yield what the identities of undamaged files say against each other; the paths in them are relative to `root`."""
+    """Yield contradictions between the identities of undamaged files; the paths in them are relative to `root`."""
     digests: dict[str, str] = {}
     for name in names:
         try:
             found = check_inputs([root / name])
         except GradFaithError:
-            continue  # said above
+            continue  # reported above
         found[name] = found.pop(str(root / name), "")
         wrong = [other for other, digest in found.items() if digest and digests.setdefault(other, digest) != digest]
         if wrong:
-            yield f"conflict: {name} was made from another {wrong[0]} than the files before it"
+            yield f"conflict: {name} was made from another version of {wrong[0]} than the files before it"
 
 
 def _check_table(path: Path) -> None:

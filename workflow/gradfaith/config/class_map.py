@@ -1,7 +1,7 @@
-"""Resolve `class_map:`: which outputs of a classifier stand for which class of the dataset, as indices, checked.
+"""Resolve and check `class_map:`, the indices of a classifier's outputs for each class of the dataset.
 
-Without it, and without `external`, the outputs are the dataset's classes in their order. With `external` classes are
-found by name, in whatever order; where the names differ, the map must say what is what, and what it leaves out is left out.
+Without it, and without `external`, the outputs are the dataset's classes in their order. With `external`, classes are matched
+by name, in any order. If the names differ, the map must list the outputs of each class; outputs that it omits are not used.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ ClassOutputs = tuple[tuple[int, ...], ...]  # of each class of the dataset, in i
 
 
 def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) -> tuple[ClassOutputs, list[str]]:
-    """Return the outputs of each class, and what is wrong with the map; `trained`: classes of the external study's models, none without one."""
+    """Return the outputs of each class, and the problems of the map; `trained`: classes of the external study's models, if any."""
     if study.external and not study.class_map:
         problems = _same_names(study, dataset, trained)
         return (() if problems else tuple((trained.index(name),) for name in dataset.classes)), problems
     if not study.class_map:
         return (), []
     if not study.external and study.training != "none":
-        said = "class_map: a network that is trained here answers with the dataset's classes; a map needs `training: none` or `external`"
+        said = "class_map: a network trained in this study predicts the dataset's classes; class_map needs `training: none` or `external`"
         return (), [said]
     problems = _keys(study, dataset)
     found = {name: [_index(output, trained) for output in named] for name, named in study.class_map.items()}
@@ -34,7 +34,7 @@ def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) ->
     used = [index for indices in found.values() for index in indices if index is not None]
     twice = sorted({index for index in used if used.count(index) > 1})
     problems += [
-        f"class_map: output {index}{f' ({trained[index]})' if index < len(trained) else ''} stands twice"
+        f"class_map: output {index}{f' ({trained[index]})' if index < len(trained) else ''} is used twice"
         for index in twice
     ]
     if problems:
@@ -43,7 +43,7 @@ def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) ->
 
 
 def describe_class_map(study: Study, dataset: Dataset) -> str:
-    """Return the map as a sentence, for tables."""
+    """Return the map as a sentence for tables."""
     if not study.class_map:
         return ""
     named = {
@@ -51,22 +51,20 @@ def describe_class_map(study: Study, dataset: Dataset) -> str:
         for name in dataset.classes
     }
     made = ", ".join(f"{name} of {outputs}" for name, outputs in named.items())
-    return f"Classes are made of the classifier's outputs: {made}. Probabilities are conditional on these outputs."
+    return f"Classes combine the classifier's outputs: {made}. Probabilities are conditional on these outputs."
 
 
 def _same_names(study: Study, dataset: Dataset, trained: Sequence[str]) -> list[str]:
     if set(trained) == set(dataset.classes):
         return []
     return [
-        f"external: the models of {study.external} answer {', '.join(trained)}, and dataset {dataset.name} has the classes "
-        f"{', '.join(dataset.classes)}: say in class_map which outputs stand for which class"
+        f"external: the models of {study.external} predict {', '.join(trained)}, but dataset {dataset.name} has the classes "
+        f"{', '.join(dataset.classes)}; list in class_map the outputs of each class"
     ]
 
 
 def _keys(study: Study, dataset: Dataset) -> list[str]:
-    lines = [
-        f"class_map: no output stands for the class {name}" for name in dataset.classes if name not in study.class_map
-    ]
+    lines = [f"class_map: the class {name} has no output" for name in dataset.classes if name not in study.class_map]
     return lines + [
         f"class_map.{name}: dataset {dataset.name} has no such class{did_you_mean(name, dataset.classes)}"
         for name in study.class_map
@@ -83,12 +81,12 @@ def _index(output: int | str, trained: Sequence[str]) -> int | None:
 def _fault(output: int | str, index: int | None, study: Study, trained: Sequence[str]) -> str:
     if not study.external:
         return (
-            f'"{output}" is a name, and only with `external` do outputs have names: give its index'
+            f'"{output}" is a name, but without `external` outputs have no names; use its index'
             if index is None
             else ""
         )
     if index is None:
         return f'the models of {study.external} have no class "{output}"{did_you_mean(str(output), trained)}'
     if index >= len(trained):
-        return f"output {index} does not exist, the models of {study.external} have {len(trained)} (from 0)"
+        return f"output {index} does not exist; the models of {study.external} have outputs 0 to {len(trained) - 1}"
     return ""

@@ -1,4 +1,4 @@
-"""Find contradictions between the keys of a study, and options that no plug-in can work with."""
+"""Find contradictions between the keys of a study, and options that no plug-in can use."""
 
 import re
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
 
 
 def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    """Check that nothing needs the names that a private dataset hides."""
+    """Check that no setting needs the names that a private dataset hides."""
     inferred = dataset.inferred_groups
     by_name = {
-        "sources": (bool(dataset.sources), "the record of what is fetched names every file"),
+        "sources": (bool(dataset.sources), "the record of fetched files names every file"),
         "files": (bool(dataset.files), "it compares the files with a release by their names"),
         "options.masks": (bool(dataset.options.get("masks")), "errors would show the names in that folder"),
         "groups.must_links": (bool(inferred and inferred.must_links), "it names pairs of files"),
@@ -62,19 +62,21 @@ def _agreement(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list
     models = len(archs) * len(study.seeds)
     lines = []
     if labels and alone and not study.across:
-        lines.append(f"agreement: {labels} compares models of several seeds, and seeds: {study.seeds} is one")
+        lines.append(f"agreement: {labels} compares models of several seeds, but seeds is {study.seeds}")
     if alone and study.primary.metric in study.agreement:
-        lines.append(f"primary.metric: {study.primary.metric} is read between seeds, and seeds: {study.seeds} is one")
+        lines.append(
+            f"primary.metric: {study.primary.metric} compares models of several seeds, but seeds is {study.seeds}"
+        )
     if study.across and not labels:
-        lines.append("across: it compares models by the metrics of `agreement`, and there are none")
+        lines.append("across: it uses the metrics of `agreement`, but the study has none")
     if "architectures" in study.across and len(archs) < 2:
-        lines.append(f"across: there is no other architecture than {archs[0]}")
+        lines.append(f"across: it compares architectures, but the study has only {archs[0]}")
     if "ensemble" in study.across and models < 3:
         lines.append(
-            f"across: an ensemble leaves one model out and needs two others, and the study has {models} in all"
+            f"across: an ensemble leaves one model out and needs two others, but the study has {models} models"
         )
     taken = sorted({"across", "ensemble"} & set(archs)) if study.across else []
-    return lines + [f"architectures.{name}: `across` writes its own scores under this name" for name in taken]
+    return lines + [f"architectures.{name}: this name is reserved for the scores of `across`" for name in taken]
 
 
 def _localization(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
@@ -85,16 +87,16 @@ def _localization(study: Study, dataset: Dataset, _methods: Sequence[str]) -> li
         if what.get("region", "evidence") == "evidence"
     }
     empty = [
-        f"localization.{label}.options.{option}: empty, so {label} would measure nothing"
+        f"localization.{label}.options.{option}: it is empty, so {label} would measure nothing"
         for label, use in study.localization.items()
         if (option := declared[label].get("variants")) and not use.options[option]
     ]
     if dataset.evidence == "none":
         wanted = ", ".join(reads)
         has = f"dataset {dataset.name} has none (evidence: none)"
-        return empty + ([f"localization: {wanted} compares maps with evidence, and {has}"] if reads else [])
+        return empty + ([f"localization: {wanted} compares maps with evidence, but {has}"] if reads else [])
     return empty + [
-        f"localization: {label} reads {', '.join(kinds)}, and the evidence of dataset {dataset.name} is {dataset.evidence}"
+        f"localization: {label} needs evidence {' or '.join(kinds)}, but the evidence of dataset {dataset.name} is {dataset.evidence}"
         for label, kinds in reads.items()
         if dataset.evidence not in kinds
     ]
@@ -109,30 +111,32 @@ def _batteries(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list
         if len(set(kinds.values())) > 1:
             said = ", ".join(f"{label} ({kind})" for label, kind in kinds.items())
             lines.append(
-                f"batteries.{name}.metrics: {said} are of several kinds, and the metrics of a battery share their changed "
-                "images; give each kind a battery of its own"
+                f"batteries.{name}.metrics: {said} are of different kinds, but the metrics of a battery share their modified "
+                "images; give each kind its own battery"
             )
         if filled and not battery.imputers:
-            lines.append(f"batteries.{name}.imputers: {', '.join(filled)} takes pixels away, and none says by what")
+            lines.append(
+                f"batteries.{name}.imputers: {', '.join(filled)} removes pixels and needs an imputer, but the list is empty"
+            )
         lines += [
-            f"batteries.{name}.imputers.{label}: this name is kept for a variant of other metrics"
+            f"batteries.{name}.imputers.{label}: this name is reserved for a variant of other metrics"
             for label in battery.imputers
             if label in (SEED_PAIRS, REFERENCE, BETWEEN_IMAGES, BY_AREA)
         ]
         if battery.imputers and not filled:
             lines.append(
-                f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be read by none of {', '.join(kinds)}"
+                f"batteries.{name}.imputers: {', '.join(battery.imputers)} would be used by none of {', '.join(kinds)}"
             )
     return lines
 
 
 def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    """Find figures of a training that another study did, and texts in options that cannot be a name."""
+    """Find figures of trainings that another study ran, and option texts that cannot be a name."""
     drawn = [label for label, figure in study.figures.items() if figure.use == TRAINING_FIGURE and study.external]
     return [
-        f"figures.{label}: it draws a training, and study {study.external} trained the models" for label in drawn
+        f"figures.{label}: it shows a training, but study {study.external} trained the models" for label in drawn
     ] + [
-        f"figures.{label}.options.{option}: {text!a} is no name"
+        f"figures.{label}.options.{option}: {text!a} is not a name"
         for label, figure in study.figures.items()
         for option, value in figure.options.items()
         for text in (value if isinstance(value, list | tuple) else [value])
@@ -149,7 +153,7 @@ def _composite(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list
 
 
 def _metrics(study: Study) -> list[str]:
-    """The labels of all metrics, as often as they stand."""
+    """Return the labels of all metrics, with duplicates."""
     faithfulness = (label for battery in study.batteries.values() for label in battery.metrics)
     return [*study.localization, *study.agreement, *faithfulness, *study.composite]
 
@@ -162,14 +166,14 @@ def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
         if dataset.evidence not in EXTENDED:
             has = "has none" if dataset.evidence == "none" else "has points, without an extent"
             lines += [
-                f"{where}: {label} takes regions of evidence away, and dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                f"{where}: {label} removes regions of evidence, but dataset {dataset.name} {has} (evidence: {dataset.evidence})"
                 for label, what in declared.items()
                 if what.get("regional")
             ]
         if study.explain.only_correct:
             lines += [
-                f"{where}: {label} compares maps of the predicted and the true class, and explain.only_correct leaves only "
-                "images where they are one"
+                f"{where}: {label} compares maps of the predicted and the true class, but explain.only_correct keeps only "
+                "images where both are equal"
                 for label, what in declared.items()
                 if what.get("rival")
             ]
@@ -178,12 +182,12 @@ def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
 
 def _names(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:
     twice = sorted({name for name in methods if methods.count(name) > 1})
-    lines = [f"bundles: the label {name} stands twice, or is a control's" for name in twice]
-    lines += [f"bundles.{name}: this name is kept for the controls" for name in study.bundles if name == "controls"]
+    lines = [f"bundles: the label {name} is used twice, or is the name of a control" for name in twice]
+    lines += [f"bundles.{name}: this name is reserved for the controls" for name in study.bundles if name == "controls"]
     lines += method_uses.method_problems(study)
     metrics = _metrics(study)
     lines += [
-        f"metrics: the label {name} stands twice"
+        f"metrics: the label {name} is used twice"
         for name in sorted({name for name in metrics if metrics.count(name) > 1})
     ]
     return lines
@@ -197,7 +201,7 @@ def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[st
     rivals = [*controls, SHUFFLED + primary.method]
     offered = {"metric": metrics, "method": own, "against": rivals}
     return [
-        f"primary.{key}: {name} is none of {', '.join(known)}{did_you_mean(name, known)}"
+        f"primary.{key}: {name} is not one of {', '.join(known)}{did_you_mean(name, known)}"
         for key, known in offered.items()
         if (name := getattr(primary, key)) not in known
     ]
@@ -207,11 +211,11 @@ def _weights(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[s
     if study.training != "none":
         return []
     bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none")]
-    lines = [
-        f"architectures.{name}.weights: `training: none` takes weights as they are, and there are none" for name in bare
-    ]
+    lines = [f"architectures.{name}.weights: `training: none` needs a weight file, but there is none" for name in bare]
     if len(study.seeds) > 1:
-        lines.append(f"seeds: {study.seeds} would be the same weights {len(study.seeds)} times, with `training: none`")
+        lines.append(
+            f"seeds: with `training: none`, the {len(study.seeds)} seeds {study.seeds} would have the same weights"
+        )
     return lines
 
 
@@ -223,13 +227,11 @@ def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[
     if recipe == "none" or study.external:
         return lines
     if recipe.precision == "fp16" and compute.device in ("cpu", "mps"):
-        lines.append(
-            f"training.precision: fp16 is for CUDA devices, and compute.device is {compute.device} (bf16 runs there)"
-        )
+        lines.append(f"training.precision: fp16 needs a CUDA device, but compute.device is {compute.device}; use bf16")
     random = [name for name, spec in study.architectures.items() if (spec.weights or recipe.weights) == "none"]
     if recipe.freeze != 0 and random:
         lines.append(
-            f"training.freeze: {recipe.freeze} would keep random weights, as {', '.join(random)} starts from none"
+            f"training.freeze: {recipe.freeze} would keep random weights, because {', '.join(random)} has no pretrained weights"
         )
     return lines
 
@@ -237,18 +239,18 @@ def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[
 def _parts(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     needed = ["test"] if study.training == "none" or study.external else PARTS
     lines = [
-        f"split.{part}: 0 leaves nothing to {PURPOSE_OF_PART[part]}"
+        f"split.{part}: 0 leaves no images to {PURPOSE_OF_PART[part]}"
         for part in needed
         if getattr(study.split, part) == 0
     ]
-    reason = " (with `external` every image is test)" if study.external else ""
+    reason = " (with `external` every image is a test image)" if study.external else ""
     lines += [
-        f"explain.parts: {part} holds no image, as split.{part} is 0{reason}"
+        f"explain.parts: {part} has no images, because split.{part} is 0{reason}"
         for part in study.explain.parts
         if part not in needed and getattr(study.split, part) == 0
     ]
     if "test" not in study.explain.parts:
-        lines.append(f"explain.parts: {study.explain.parts} leaves out test, the part that estimates are of")
+        lines.append(f"explain.parts: {study.explain.parts} does not include test, the part that estimates use")
     return lines
 
 
@@ -257,17 +259,17 @@ def _randomisation(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> 
     if asked is None:
         drawn = [label for label, figure in study.figures.items() if figure.use == RANDOMISATION]
         return [
-            f"figures.{label}: it draws what `{RANDOMISATION}:` measures, and the study has no such key"
+            f"figures.{label}: it shows results of `{RANDOMISATION}:`, but the study does not have this key"
             for label in drawn
         ]
     lines = [
-        f"{RANDOMISATION}.bundles: {name} is no bundle{did_you_mean(name, study.bundles)}"
+        f"{RANDOMISATION}.bundles: {name} is not a bundle{did_you_mean(name, study.bundles)}"
         for name in asked.bundles
         if name not in study.bundles
     ]
     taken = RANDOMISATION in _metrics(study)
     return lines + (
-        [f"metrics: the label {RANDOMISATION} is kept for the scores of `{RANDOMISATION}:`"] if taken else []
+        [f"metrics: the label {RANDOMISATION} is reserved for the scores of `{RANDOMISATION}:`"] if taken else []
     )
 
 

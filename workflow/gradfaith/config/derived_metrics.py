@@ -1,9 +1,9 @@
-"""Resolve what composites and `meta:` read of a study's other metrics, and find what the study lacks for them.
+"""Resolve the metrics that composites and `meta:` read, and find those that the study lacks.
 
-A composite is made of parts; a part is named by a metric's file. Where several labels of the study use that file, the label
-that is called like the file is meant. A part is read with the composite's own imputer, or with one that the composite names:
-the variants of a composite are the imputers that all parts of the first kind are measured with. `meta:` judges the metrics of
-single maps by localization metrics that say how well a map shows the evidence.
+A composite combines parts; a part is the name of a metric's file. If several labels of the study use that file, the label
+with the file's name is used. A part is read with the composite's own imputer, or with one that the composite names: the
+variants of a composite are the imputers that all parts of the first kind share. `meta:` compares the metrics of single maps
+with localization metrics, which measure how well a map shows the evidence.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class MeasuredMetric:
 
 
 def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list[str]]:
-    """Return what `merge_scores` must know of a composite, and what the study lacks for it."""
+    """Return the settings of a composite for `merge_scores`, and the problems of the study with it."""
     use, problems = study.composite[label], list[str]()
     wanted: Mapping[str, str] = registry.entry("composite", use.use).declared["parts"]
     parts, imputers = dict[str, CompositePart](), list[Mapping[str, PluginUse]]()
@@ -39,13 +39,13 @@ def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list
             continue
         if dict(found.within.metrics[found.label].options) != options.complete("faithfulness", name, {}):
             problems.append(
-                f"composite.{label}: it reads {name} with its defaults, and {found.label} has options of its own; measure both, each under a label"
+                f"composite.{label}: it reads {name} with its defaults, but {found.label} has other options; add {name} with its defaults, too"
             )
         fills = found.within.imputers.items()
         fixed = [key for key, fill in fills if fill.use == imputer and fill.options == _plain(imputer)]
         if imputer and not fixed:
             problems.append(
-                f"composite.{label}: it reads {name} filled by {imputer}; add {imputer} to batteries.{found.battery}.imputers"
+                f"composite.{label}: it reads {name} with imputer {imputer}; add {imputer} to batteries.{found.battery}.imputers"
             )
         if not imputer:
             imputers.append(found.within.imputers)
@@ -54,18 +54,18 @@ def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list
     if not problems and not variants:
         own = ", ".join(name for name, imputer in wanted.items() if not imputer)
         problems.append(
-            f"composite.{label}: {own} share no imputer; name one in the batteries of all of them, with equal options"
+            f"composite.{label}: {own} share no imputer; add one, with equal options, to the batteries of all of them"
         )
     return CompositeSettings(use=use.use, options=use.options, parts=parts, variants=variants), problems
 
 
 def composite_problems(study: Study) -> list[str]:
-    """Return what is wrong with the composites, each as `key: what and why`."""
+    """Return the problems of the composites, each as `key: what and why`."""
     return [line for label in study.composite for line in composite_sources(study, label)[1]]
 
 
 def _part(study: Study, name: str) -> MeasuredMetric | str:
-    """Return the metric of the study that is meant, or why there is none."""
+    """Return the metric of the study for a part, or why there is none."""
     measured = [
         MeasuredMetric(label, battery, within)
         for battery, within in study.batteries.items()
@@ -75,13 +75,13 @@ def _part(study: Study, name: str) -> MeasuredMetric | str:
     kind = registry.entry("faithfulness", name).declared["battery"]
     if not measured:
         there = [key for key, within in study.batteries.items() if within.kind == kind]
-        return f"it is made of {name}, which the study does not measure; add it to the metrics of " + (
+        return f"its part {name} is not a metric of the study; add it to the metrics of " + (
             f"batteries.{there[0]}" if there else f"a {kind} battery (`batteries: {{{kind}: {{metrics: [{name}]}}}}`)"
         )
     named = [part for part in measured if part.label == name]
     if len(measured) > 1 and not named:
         labels = ", ".join(part.label for part in measured)
-        return f"it is made of {name}, which is measured as {labels}; call the one that is meant {name}"
+        return f"its part {name} has the labels {labels}; give one of them the label {name}"
     return named[0] if named else measured[0]
 
 
@@ -90,7 +90,7 @@ def _plain(imputer: str) -> dict[str, Any]:
 
 
 def _common(named: Sequence[Mapping[str, PluginUse]]) -> list[str]:
-    """Return the imputers that mean the same everywhere, in the order of the first battery."""
+    """Return the imputers with equal options everywhere, in the order of the first battery."""
     return [key for key, use in (named[0] if named else {}).items() if all(other.get(key) == use for other in named)]
 
 
@@ -108,9 +108,11 @@ def meta_problems(study: Study, dataset: Dataset) -> list[str]:
     """Return contradictions of `meta:` with the rest of the study, each as `key: what and why`."""
     if study.meta is None:
         drawn = [label for label, figure in study.figures.items() if figure.use == META]
-        return [f"figures.{label}: it draws what `{META}:` measures, and the study has no such key" for label in drawn]
+        return [
+            f"figures.{label}: it shows results of `{META}:`, but the study does not have this key" for label in drawn
+        ]
     if dataset.evidence == "none":
-        return [f"{META}: it judges metrics by evidence, and dataset {dataset.name} has none (evidence: none)"]
+        return [f"{META}: it compares metrics with evidence, but dataset {dataset.name} has none (evidence: none)"]
     truths = study.meta.truth
     return [*_truths(study, truths), *_judged(study, truths, study.meta.against), *_drawn(study, truths)]
 
@@ -119,29 +121,29 @@ def _truths(study: Study, truths: list[str]) -> Iterator[str]:
     for name in truths:
         if name not in study.localization:
             meant = did_you_mean(name, study.localization)
-            yield f"{META}.truth: {name} is no localization metric of the study{meant}"
+            yield f"{META}.truth: {name} is not a localization metric of the study{meant}"
             continue
         declared = entry("localization", study.localization[name].use).declared
         if declared["better"] == "neither" or declared.get("region", "evidence") != "evidence":
-            yield f"{META}.truth: {name} does not say how well a map shows the evidence"
+            yield f"{META}.truth: {name} does not measure how well a map shows the evidence"
 
 
 def _judged(study: Study, truths: list[str], against: str) -> Iterator[str]:
     rivals = [name for name in judged_labels(study) if name not in truths]
     if not rivals:
-        yield f"{META}: beside {', '.join(truths)} the study has no metric to judge"
+        yield f"{META}: the study has no metric to evaluate besides {', '.join(truths)}"
     elif against and against not in rivals:
-        yield f"{META}.against: {against} is none of {', '.join(rivals)}"
+        yield f"{META}.against: {against} is not one of {', '.join(rivals)}"
     own = sum(len(bundle.methods) for bundle in study.bundles.values())
     if own < FEWEST:
-        yield f"{META}: it ranks methods, three at least, and the study has {own}"
+        yield f"{META}: it ranks methods and needs at least three, but the study has {own}"
 
 
 def _drawn(study: Study, truths: list[str]) -> Iterator[str]:
-    """Figures that would be empty."""
+    """Yield the figures that would be empty."""
     for label, figure in study.figures.items():
         offered = {"truth": truths, "arch": list(study.architectures)} if figure.use == META else {}
         for option, known in offered.items():
             asked = figure.options[option]
             if asked and asked not in known:
-                yield f"figures.{label}.options.{option}: {asked} is none of {', '.join(known)}"
+                yield f"figures.{label}.options.{option}: {asked} is not one of {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""The settings that each rule hands to its job: one frozen model per rule, with all that decides its numbers and no more.
+"""Define the settings that each rule passes to its job: one frozen model per rule, with exactly what decides its numbers.
 
 Those of the rules that make results are in `result_settings.py`. `dag/rule_params.py` fills these models from the study and
 writes them into the `params` of the rules; each script reads its own back with `of_params`. Only `weights` has no settings.
@@ -25,15 +25,15 @@ MethodGroup = Literal["methods", "controls"]  # of plug-ins
 
 
 class JobSettings(StrictModel):
-    """What the settings of all rules have in common."""
+    """The base class of the settings of all rules."""
 
     def params(self) -> dict[str, Any]:
-        """Return the settings as plain values, as they stand in the `params` of a rule."""
+        """Return the settings as plain values for the `params` of a rule."""
         return self.model_dump()
 
     @classmethod
     def of_params(cls, params: Mapping[str, Any]) -> Self:
-        """Return the settings that the `params` of a rule hold; raise SettingsInvalid if they are not those of this rule."""
+        """Return the settings in the `params` of a rule; raise SettingsInvalid if they do not belong to this rule."""
         try:
             settings = cls.model_validate(params)
         except ValidationError as error:
@@ -42,7 +42,7 @@ class JobSettings(StrictModel):
             problems = [f"{key}: missing, or of another type" for key in _differences(params, settings.params())]
         if problems:
             raise SettingsInvalid(
-                problem=f"the job's params are no {cls.__name__}: " + "\n    ".join(problems),
+                problem=f"the job's params are not a valid {cls.__name__}: " + "\n    ".join(problems),
                 reason="The rule and its script belong to different versions of GradFaith, or one of them was edited.",
                 fix="Use Snakefile, rules/, scripts/ and workflow/ of one version; see dag/rule_params.py for what a rule receives.",
             )
@@ -163,7 +163,7 @@ class NormalisationSettings(StrictModel):
 
 
 class TrainSettings(JobSettings):
-    """All that decides the weights of an architecture, except the seed and the weights that it starts with.
+    """Everything that decides the weights of an architecture, except the seed and the initial weights.
 
     A trained model is stale when these change. So a key that came later is left out where it has the value that changes
     nothing: most keys of the recipe's second half, and the class map.
@@ -185,7 +185,7 @@ class TrainSettings(JobSettings):
 
 
 class AdoptSettings(JobSettings):
-    """How another study's models answer with the classes of this one."""
+    """The map from the outputs of another study's models to the classes of this study."""
 
     external: str = Field(description="the study that trained them")
     class_map: tuple[tuple[int, ...], ...] = Field(description="outputs of each class")

@@ -1,10 +1,10 @@
 """Find the file of a study, read it, and add the keys that it inherits from another study.
 
-    base: S       data, split, recipe and models are those of S: the same files, made if they are not there yet
-    external: S   the finished models of S are applied to other images; nothing of S is made, copied or changed
+    base: S       data, split, recipe and models are those of S: the same files, computed if they do not exist yet
+    external: S   the finished models of S are applied to other images; nothing of S is computed, copied or changed
 
-A study's name is its key `study:`. The name is looked for in config/studies/<name>.yaml, in config/config.yaml, then in every
-other file of config/studies/. A file there that cannot be read is passed over, and named if nothing was found.
+A study's name is its key `study:`. GradFaith looks for the name in config/studies/<name>.yaml, in config/config.yaml, then in
+every other file of config/studies/. An unreadable file there is skipped, and is listed in the error if nothing was found.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
 MAX_NAMED_FILES = 3  # missing files that an error names
 REASONS = {
-    "base": f"{', '.join(TAKEN_FROM_BASE)} are the base's, the same files, never made twice.",
-    "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the models; there is no split, as every image is test.",
+    "base": f"{', '.join(TAKEN_FROM_BASE)} are those of the base study: the same files, never computed twice.",
+    "external": f"{', '.join(TAKEN_FROM_EXTERNAL)} are those of the external study; there is no split, because every image is a test image.",
 }
 
 
@@ -35,8 +35,8 @@ def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[s
         raise _inheritance_error(
             where,
             f"base: {base} and external: {external} are both given",
-            "A base brings its images, and an external validation is on images of one's own.",
-            "Leave one of them out.",
+            "A base provides the images too, while an external validation uses other images.",
+            "Remove one of the two keys.",
         )
     if base:
         return _taken(own, "base", str(base), TAKEN_FROM_BASE, root, where) | dict(own)
@@ -56,7 +56,7 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
         raise _inheritance_error(
             where,
             f"external: of study {study.external} there is no {name_some(missing, most=MAX_NAMED_FILES)}",
-            "An external validation takes models as they are and trains none.",
+            "An external validation uses finished models and trains none.",
             f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
         )
     cards = [_card(paths.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
@@ -68,8 +68,8 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
                 where,
                 f"external: {arch} with seed {seed} of study {study.external} was trained with {found} and "
                 f"classes {card['classes']}, not with {image} and {cards[0]['classes']}",
-                "That study's file has changed since, so it no longer says what its models are.",
-                "Run that study again, or put its file back as it was.",
+                "That study's file was changed after its models were trained.",
+                "Run that study again, or undo the change of its file.",
             )
     return list(cards[0]["classes"])
 
@@ -84,7 +84,7 @@ def _card(path: str, where: str) -> dict[str, Any]:
         raise _inheritance_error(
             where,
             f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
-            "Without its card nobody knows what the weights belong to.",
+            "The card states the classes and the image settings of the weights.",
             "Run that study again.",
         ) from error
 
@@ -96,17 +96,17 @@ def _taken(
     clash, path = [word for word in taken if word in own], find_study(name, root)
     found = {} if path is None else read_document(path)
     problems = {
-        f"it stands on `{key}: {name}` and also says {', '.join(clash)}": bool(clash),
+        f"the study takes {', '.join(clash)} from `{key}: {name}`, but also sets them itself": bool(clash),
         f"there is no study `{name}` in config/": path is None,
-        f"`{name}` stands on a base itself": bool(found.get("base")),
-        f"`{name}` stands on another study itself": bool(found.get("external")),
-        "it names itself, and two studies need two names": own.get("study") == name,
+        f"`{name}` has a base study itself": bool(found.get("base")),
+        f"`{name}` has an external study itself": bool(found.get("external")),
+        "it is the name of this study itself": own.get("study") == name,
     }
     for problem, met in problems.items():
         if met:
             raise _inheritance_error(
                 where, f"{key}: {problem}", REASONS[key],
-                f"Leave these keys out, or write a study of its own; `{key}` names config/studies/<study>.yaml that stands on nothing.",
+                f"Set `{key}` to a study in config/ without `base` and `external`, and remove the keys that it provides.",
             )  # fmt: skip
     return {word: found[word] for word in taken if word in found}
 
@@ -127,7 +127,7 @@ def study_file(name_or_path: str, root: Path) -> Path:
         raise StudyInvalid(
             problem=f'there is no study "{name_or_path}" in config/{did_you_mean(name_or_path, known)}{passed}',
             reason=f"A study is named by its key `study:`; there are {', '.join(known) or 'none'}.",
-            fix="Name one of these, or give the path of its YAML file.",
+            fix="Use one of these names, or the path of a study's YAML file.",
         )
     return path
 
@@ -158,14 +158,14 @@ def _named(root: Path) -> tuple[dict[Path, str], list[str]]:
 
 
 def read_document(path: Path, what: str = "a study") -> dict[str, Any]:
-    """Read a YAML file; it must be a mapping of keys, and nothing else is checked. `what` names it in errors."""
+    """Read a YAML file; it must be a mapping of keys, and nothing else is checked. `what` is its name in errors."""
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError as error:
         raise StudyInvalid(
             problem=f"there is no file {path}.",
             reason="A study is one YAML file of keys and values.",
-            fix="Name a file such as config/config.yaml, or a study by its name.",
+            fix="Give an existing file such as config/config.yaml, or the name of a study.",
         ) from error
     except RecursionError:
         found, problem = None, "it is nested too deeply"
@@ -183,12 +183,12 @@ def read_document(path: Path, what: str = "a study") -> dict[str, Any]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that raises an error for a key that stands twice; YAML itself lets the last one win."""
+    """A safe loader that raises an error for a duplicate key; YAML itself uses the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping as written: merged keys (`<<`) are added later, and may be overridden."""
         node = super().compose_mapping_node(anchor)
-        assert node is not None  # the parser stands at the start of a mapping
+        assert node is not None  # the parser is at the start of a mapping
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := sorted({value for tag, value in keys if tag != MERGE_TAG and keys.count((tag, value)) > 1}):
             raise yaml.composer.ComposerError(None, None, f"the key {', '.join(twice)} stands twice", node.start_mark)

@@ -1,5 +1,5 @@
-"""Find what a study asks of its plug-ins that they cannot do: options beyond their limits, and of methods layers,
-architectures, scores, readings and combinations that do not exist.
+"""Find settings of plug-ins that cannot work: options beyond their limits, and for methods, layers, architectures, scores,
+readings and combinations that do not exist.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,12 +22,12 @@ def limit_problems(study: Study) -> list[str]:
 
 
 def _limit_words(study: Study) -> dict[str, int]:
-    """Return the words of limits that stand for numbers of the study."""
+    """Return the words of limits that mean numbers of the study."""
     return {"size": study.image.size, "seeds": len(study.seeds)}
 
 
 def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginUse]]]:
-    """Where a study names files: the key, their group, and how they are used."""
+    """Yield every use of plug-ins in a study: the key, the group, and the uses."""
     yield "localization", "localization", study.localization
     yield "agreement", "agreement", study.agreement
     yield "composite", "composite", study.composite
@@ -40,13 +40,13 @@ def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginU
 
 
 def method_problems(study: Study) -> list[str]:
-    """Return what is asked of methods, and is not there."""
+    """Return the problems of methods: layers, architectures or combinations that do not exist."""
     lines = list[str]()
     for bundle, uses in study.bundles.items():
         for label, use in uses.methods.items():
             if label.startswith(SHUFFLED):
                 lines.append(
-                    f"bundles.{bundle}.methods.{label}: names that begin with {SHUFFLED} are kept for shuffled copies"
+                    f"bundles.{bundle}.methods.{label}: names that begin with {SHUFFLED} are reserved for shuffled copies"
                 )
             unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
             lines += [
@@ -62,7 +62,7 @@ def method_problems(study: Study) -> list[str]:
 
 
 def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
-    """A method of maps names the method whose maps it combines: one that reads a layer, within the limits of its options."""
+    """Return problems of a method that combines maps: it must name a method that reads a layer, with valid options."""
     if "of" not in given:
         return []
     known = [name for name in names("methods") if "layer" in entry("methods", name).declared["needs"]]
@@ -73,13 +73,13 @@ def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
 
 
 def _scored(path: str, name: str, score: str) -> list[str]:
-    """A method that can explain only some kinds of score says so."""
+    """Return a problem if the method cannot explain this kind of score."""
     known = entry("methods", name).declared.get("scores", (score,))
     return [] if score in known else [f"{path}.score: {name} explains {' or '.join(known)}, not {score}"]
 
 
 def _read(path: str, use: MethodUse) -> list[str]:
-    """Absolute values are another reading only of maps with negative values."""
+    """Return a problem if absolute values are read from maps without negative values."""
     if use.reading == "positive" or entry("methods", use.use).declared["signed"]:
         return []
-    return [f"{path}.reading: {use.reading} reads nothing else of {use.use}, whose maps have no negative values"]
+    return [f"{path}.reading: {use.reading} has no effect on {use.use}, whose maps have no negative values"]

@@ -1,4 +1,4 @@
-"""Options of a plug-in: a pydantic model of them, their values with defaults filled in, and the limits they must keep.
+"""Check the options of a plug-in: build their pydantic model, fill in defaults, and test their limits.
 
     limits=("steps >= 1", "samples >= 2 * segments or allow_underdetermined", "0 < shares < 1", "window <= size")
 
@@ -65,7 +65,7 @@ def options_model(group: str, name: str) -> type[BaseModel]:
 
 
 def complete(group: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every option of a plug-in with its value, defaults filled in; ValueError, which pydantic reports, if one is wrong."""
+    """Return every option of a plug-in with its value, defaults filled in; ValueError, which pydantic reports, if one is invalid."""
     try:
         model = options_model(group, name)
     except UnknownName as error:
@@ -79,7 +79,7 @@ def complete(group: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(_describe(model, name, problems[0], given)) from None
     if "of_options" in values and values["of"] in registry.names(
         "methods"
-    ):  # else consistency.py names those it can be
+    ):  # otherwise consistency.py lists the valid values
         values["of_options"] = complete("methods", values["of"], values["of_options"])
     return values
 
@@ -102,7 +102,7 @@ def broken_limits(group: str, name: str, values: Mapping[str, Any], study: Mappi
 
 @contextmanager
 def _reading_text_of(group: str, name: str) -> Iterator[None]:
-    """Turn what is wrong with an annotation or a limit into an error that names the plug-in."""
+    """Turn a problem of an annotation or a limit into an error that names the plug-in."""
     try:
         yield
     except (SyntaxError, TypeError, ValueError) as error:
@@ -129,7 +129,7 @@ def _type_of(node: ast.expr) -> Any:
             return _type_of(outer)[tuple(map(_type_of, parts))]
         case ast.Subscript(value=outer, slice=part):
             return _type_of(outer)[_type_of(part)]
-    raise ValueError(f'"{ast.unparse(node)}" is no type that an option may have')
+    raise ValueError(f'"{ast.unparse(node)}" is not an allowed type of an option')
 
 
 def _names_in(condition: ast.expr) -> list[str]:
@@ -163,7 +163,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Compare(left=left, ops=hows, comparators=others) if all(type(how) in OPERATORS for how in hows):
             chain = [_evaluate(part, values) for part in (left, *others)]
             return all(OPERATORS[type(how)](*pair) for how, pair in zip(hows, pairwise(chain), strict=True))
-    raise ValueError(f'"{ast.unparse(node)}" is no number, no option and no known operation')
+    raise ValueError(f'"{ast.unparse(node)}" is not a number, an option or an allowed operation')
 
 
 def _describe(model: type[BaseModel], name: str, problem: Any, given: Mapping[str, Any]) -> str:

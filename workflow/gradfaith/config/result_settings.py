@@ -1,6 +1,6 @@
-"""The settings that the rules of results hand to their jobs: estimates, tables, figures and provenance.
+"""Define the settings that the rules of results pass to their jobs: estimates, tables, figures and provenance.
 
-They are made and read as those of `job_settings.py` are.
+They are written and read as in `job_settings.py`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from gradfaith.vocabulary import ControlPlacement, EvidenceKind
 
 
 class PrimaryContrast(StrictModel):
-    """The comparison that is named beforehand."""
+    """The comparison that is fixed in advance."""
 
     metric: str
     method: str
@@ -27,7 +27,7 @@ class PrimaryVariant(PrimaryContrast):
 
 
 class IntervalSettings(JobSettings):
-    """How estimates are made and named."""
+    """The settings of estimates and their names."""
 
     level: float = Field(description="coverage of the intervals")
     min_groups: int = Field(description="below so many no interval is printed")
@@ -36,21 +36,21 @@ class IntervalSettings(JobSettings):
 
 
 class RankSettings(StrictModel):
-    """Which methods and images win rates are computed of."""
+    """The methods and images for which win rates are computed."""
 
     rank_controls: ControlPlacement
     rank_only_correct: bool
 
 
 class EstimateSettings(IntervalSettings, RankSettings):
-    """How scores become estimates, contrasts and win rates."""
+    """The settings for computing estimates, contrasts and win rates from scores."""
 
     primary: PrimaryVariant
     classes: list[str] = Field(description="in the order of the model's outputs")
 
 
 class MetaSettings(IntervalSettings):
-    """How metrics are judged."""
+    """The settings of the meta-evaluation."""
 
     truth: list[str] = Field(description="metrics that say how good a map is; the first is the primary one")
     against: str = Field(description="the metric that every other is compared with; empty: none")
@@ -58,20 +58,20 @@ class MetaSettings(IntervalSettings):
 
 
 class FigureSettings(JobSettings):
-    """Which figure is drawn, and how."""
+    """The figure to draw, with its options."""
 
     use: str
     options: dict[str, Any]
 
 
 class TableSettings(JobSettings):
-    """Which table is written."""
+    """The table to write."""
 
     use: str
 
 
 class StudyDescription(IntervalSettings):
-    """What captions, axes and tables say of the study."""
+    """The facts about the study for captions, axes and tables."""
 
     title: str
     classes: list[str]
@@ -84,7 +84,7 @@ class StudyDescription(IntervalSettings):
     notes: list[str] = Field(description="sentences that every table says of its models")
 
     def without_models(self) -> "StudyDescription":
-        """Return what concerns the dataset alone."""
+        """Return only the facts about the dataset."""
         none: dict[str, Any] = {
             "architectures": [],
             "seeds": [],
@@ -97,7 +97,7 @@ class StudyDescription(IntervalSettings):
 
 
 class ProvenanceSettings(JobSettings):
-    """The study and its dataset's card with every default filled in, as they are written down."""
+    """The study and its dataset's card with every default filled in."""
 
     study: dict[str, Any]
     dataset: dict[str, Any]

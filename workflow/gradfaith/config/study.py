@@ -140,7 +140,7 @@ class Bundle(StrictModel):
 
 
 class Controls(StrictModel):
-    """The methods that know nothing; every study has all of them."""
+    """The controls, which do not use the model; every study has all of them."""
 
     copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, different for every image")
 

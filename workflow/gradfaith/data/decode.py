@@ -89,9 +89,9 @@ def decode_mask(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.bo
     mask: NDArray[np.bool_] = np.any(decode(path, 3), axis=2)
     if mask.shape != size:
         raise MaskSizeMismatch(
-            problem=f'mask of "{image.name}" is {mask.shape[1]} x {mask.shape[0]}, its image is {size[1]} x {size[0]}.',
-            reason="A mask must lie on its image pixel by pixel; resizing it here would move the evidence.",
-            fix=f"Re-export {path} at {size[1]} x {size[0]}, or leave it out (the image then counts as having no evidence).",
+            problem=f'the mask of "{image.name}" is {mask.shape[1]} x {mask.shape[0]} pixels, but its image is {size[1]} x {size[0]}.',
+            reason="Mask and image are compared pixel by pixel; resizing the mask would move the evidence.",
+            fix=f"Export {path} again at {size[1]} x {size[0]}, or move it out of its folder (the image then has no evidence).",
         )
     return mask
 
@@ -102,16 +102,16 @@ def decode_parts(path: Path, image: Path, size: tuple[int, ...]) -> NDArray[np.u
     decoded = decode(path, 3)
     if decoded.shape[:2] != size:
         raise MaskSizeMismatch(
-            problem=f'parts of "{image.name}" are {decoded.shape[1]} x {decoded.shape[0]}, its image is {size[1]} x {size[0]}.',
-            reason="Parts must lie on their image pixel by pixel; resizing them here would move them.",
-            fix=f"Re-export {path} at {size[1]} x {size[0]}.",
+            problem=f'the parts of "{image.name}" are {decoded.shape[1]} x {decoded.shape[0]} pixels, but its image is {size[1]} x {size[0]}.',
+            reason="Parts and image are compared pixel by pixel; resizing the parts would move them.",
+            fix=f"Export {path} again at {size[1]} x {size[0]}.",
         )
     parts = decoded[..., 0]
     if (decoded != parts[..., None]).any() or parts.max(initial=0) > MAX_PART:
         said = f"part number {parts.max()}" if (decoded == parts[..., None]).all() else "colours"
         raise UnreadableImage(
-            problem=f"the parts {path} hold {said}.",
-            reason=f"The grey of a pixel is the number of its part, 1 to {MAX_PART}, and 0 is none.",
+            problem=f"the parts in {path} have {said}.",
+            reason=f"The grey value of a pixel is the number of its part, 1 to {MAX_PART}; 0 is no part.",
             fix="Export the label map as a grey 8-bit PNG with these numbers.",
         )
     return np.ascontiguousarray(parts)
@@ -130,7 +130,7 @@ def _errors_of(path: Path) -> Iterator[None]:
     except GradFaithError:
         raise
     except UnidentifiedImageError as error:
-        raise _unreadable_image(path, "it is no PNG, JPEG, TIFF or BMP, or its header is damaged") from error
+        raise _unreadable_image(path, "it is not a PNG, JPEG, TIFF or BMP, or its header is damaged") from error
     except Exception as error:  # a parser of foreign bytes raises anything: struct.error, KeyError, MemoryError, ...
         raise _unreadable_image(path, str(error).strip(" .") or type(error).__name__) from error
 
@@ -143,7 +143,7 @@ def _check_extent(image: Image.Image) -> None:
     if width * height > MAX_PIXELS:
         raise ValueError(f"it has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million")
     if getattr(image, "is_animated", False):
-        raise ValueError("it holds several pictures, and a stack or an animation is not an image")
+        raise ValueError("it contains several images: stacks and animations are not supported")
 
 
 def _check_header(image: Image.Image) -> None:
@@ -162,8 +162,8 @@ def _check_lossless(path: Path) -> None:
         if mask.format == "JPEG" or mask.info.get("compression") in JPEG_IN_TIFF:
             raise LossyMask(
                 problem=f"the mask {path} is a JPEG.",
-                reason="JPEG leaves faint ripples round every edge: none of them is zero, so the evidence would be wider than was drawn.",
-                fix="Export the mask again as PNG from where it was drawn; a JPEG that is saved as PNG keeps its ripples.",
+                reason="JPEG compression adds faint non-zero pixels around every edge, so the evidence would be larger than drawn.",
+                fix="Export the original mask again as PNG; converting the JPEG to PNG keeps the wrong pixels.",
             )
 
 
@@ -177,8 +177,8 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 def _unreadable_image(path: Path, problem: str) -> UnreadableImage:
     return UnreadableImage(
         problem=f"{path} cannot be read as an image: {problem}.",
-        reason="An image left out in silence would change the study's data without a trace.",
-        fix="Export it again as one 8-bit PNG, JPEG or TIFF, or take it out of its folder.",
+        reason="GradFaith does not skip unreadable images silently, because that would change the study's data.",
+        fix="Export it again as one 8-bit PNG, JPEG or TIFF, or move it out of its folder.",
     )
 
 

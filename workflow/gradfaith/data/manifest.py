@@ -112,7 +112,7 @@ def _manifest_row(
 
 
 def check_classes(records: Sequence[Record], classes: Sequence[str]) -> None:
-    """Check that every class has images, every image a class, and that no image id stands twice."""
+    """Check that every class has images, every image a class, and that no image id occurs twice."""
     found = {record.label for record in records}
     empty, foreign = [name for name in classes if name not in found], sorted(found - set(classes))
     if empty or foreign:
@@ -121,15 +121,15 @@ def check_classes(records: Sequence[Record], classes: Sequence[str]) -> None:
         ] * bool(foreign)
         raise DatasetInvalid(
             problem=f"there is {' and there are '.join(said)}; the dataset's classes are {', '.join(classes)}.",
-            reason="A model cannot learn a class without images, nor name one it does not have.",
-            fix="Mend `classes:` in the dataset's file, or its folders.",
+            reason="Every class needs images, and every image a class of the dataset.",
+            fix="Correct `classes:` in the dataset's file, or the names of the class folders.",
         )
     twice = pd.Series([record.image_id for record in records])
     if twice.duplicated().any():
         raise DatasetInvalid(
-            problem=f'the image id "{twice[twice.duplicated()].iloc[0]}" stands twice.',
+            problem=f'the image id "{twice[twice.duplicated()].iloc[0]}" occurs twice.',
             reason="Scores are joined by image id.",
-            fix="This is a fault of the reader: please report it.",
+            fix="This is an error in the reader: please report it.",
         )
 
 
@@ -139,8 +139,8 @@ def _check_unreadable(bad: pd.DataFrame, max_bad: int, total: int) -> None:
     named = "\n    ".join(bad["reason"].head(MAX_NAMED)) + ("\n    ..." if len(bad) > MAX_NAMED else "")
     raise UnreadableImage(
         problem=f"{len(bad)} of {total} images cannot be read (dataset.max_bad_files is {max_bad}):\n    {named}",
-        reason="Images left out in silence would change the study's data without a trace.",
-        fix="Mend these files, or set `dataset: {max_bad_files: N}`: the manifest and the audit then name what is left out.",
+        reason="GradFaith does not skip unreadable images silently, because that would change the study's data.",
+        fix="Repair or export these files again, or set `dataset: {max_bad_files: N}`: the manifest and the audit then list them.",
     )
 
 
@@ -148,9 +148,9 @@ def check_groups(without: Sequence[str], total: int) -> None:
     """Raise if the group of any image is not known."""
     if without:
         raise DatasetInvalid(
-            problem=f'{len(without)} of {total} images belong to no patient and no inferred group, "{without[0]}" for one.',
-            reason="A split that puts one patient on both sides measures memory, not skill.",
-            fix="Say in the dataset's file which images share a patient, by one of these:\n"
+            problem=f'{len(without)} of {total} images have no patient and no inferred group, for example "{without[0]}".',
+            reason="If images of one patient are in two parts of the split, the results are too good.",
+            fix="State in the dataset's file which images share a patient, in one of these ways:\n"
             r"    groups: {pattern: '(?P<patient>P\d+)_'}      if file names hold the patient, as in P12_3.png"
             "\n    groups: {}                                  to infer groups from the images"
             "\n    options: {one_image_per_patient: true}      if no patient has two images (reader `folder`)"

@@ -2,9 +2,9 @@
 
     id = first 20 hex digits of BLAKE2b(name, key)
 
-The key lies in resources/<dataset>/private.key, is made once at random and can be read by its owner only. Without it nobody
-can tell whether a name belongs to an id; with it, `gradfaith raw-name` finds the file of an id. Ids stand wherever names
-would: in the manifest, in every store and table, in figures, in logs and in errors. Names of classes are not hidden.
+The key is in resources/<dataset>/private.key. It is made once at random, and only its owner can read it. Without it, a name
+cannot be matched with an id; with it, `gradfaith raw-name` finds the file of an id. Ids replace names everywhere: in the
+manifest, in every store and table, in figures, in logs and in errors. Names of classes are not hidden.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ SHORT_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]*)?")
 
 
 def check_key(path: Path) -> None:
-    """Raise NotInStudy where a private dataset has no key: a new one would make other ids."""
+    """Raise NotInStudy if a private dataset has no key: a new key would make other ids."""
     if not path.exists():
         raise NotInStudy(
-            problem=f"{path} is not there.",
-            reason="Ids of a private dataset are hashes under this key, so without it no name belongs to an id.",
-            fix="Ask on the machine that has the key, or put it back.",
+            problem=f"there is no key {path}.",
+            reason="Ids of a private dataset are hashes with this key, so without it no name can be matched with an id.",
+            fix="Run the command on the machine that has the key, or restore the key.",
         )
 
 
@@ -48,9 +48,9 @@ def read_or_make_key(path: Path) -> bytes:
         if len(key := bytes.fromhex(path.read_text(encoding="ascii"))) == KEY_BYTES:
             return key
     raise DatasetInvalid(
-        problem=f"{path} holds no key.",
-        reason="Ids of a private dataset are hashes under this key; another key would rename every image.",
-        fix="Put back the key that was there. Only if no result uses it, move the file away: the next run makes a new key.",
+        problem=f"{path} does not contain a key.",
+        reason="Ids of a private dataset are hashes with this key; another key would rename every image.",
+        fix="Restore the original key. Only if no result uses it, move the file away: the next run makes a new key.",
     )
 
 
@@ -97,7 +97,7 @@ class PrivateReader:
 
     @contextmanager
     def _without_names(self, raw: Path | None) -> Iterator[None]:
-        """Put ids into the texts of errors; of an error that no reader means to raise only its kind is told."""
+        """Put ids into the texts of errors; for an unexpected error, only its class is reported."""
         try:
             yield
         except GradFaithError as error:
@@ -108,8 +108,8 @@ class PrivateReader:
         except Exception as error:
             raise DatasetInvalid(
                 problem=f"reading a private dataset ended with {type(error).__name__}.",
-                reason="The error's own words are not shown, because they may hold names.",
-                fix="Set `private: false` on a machine of your own to see them.",
+                reason="The text of the error is not shown, because it may contain names.",
+                fix="Set `private: false` on your own machine to see it.",
             ) from None
 
 

@@ -81,8 +81,8 @@ class PatientsInNames:
             raise DatasetInvalid(
                 problem=f"groups.pattern {self.pattern!r} finds no patient in {len(missed)} of {len(named)} file names: "
                 f"{name_some(missed)}.",
-                reason="An image whose patient is not known could lie on both sides of the split.",
-                fix="Correct the pattern in the dataset's file, rename these files, or take them out of the raw folder.",
+                reason="Images of an unknown patient could be in two parts of the split.",
+                fix="Correct the pattern in the dataset's file, rename these files, or move them out of the raw folder.",
             )
         yield from named
 
@@ -92,9 +92,9 @@ class PatientsInNames:
     def _check_alone(self, records: Sequence[Record]) -> None:
         if known := next((record for record in records if record.group), None):
             raise DatasetInvalid(
-                problem=f'the dataset\'s reader already knows the patient of "{known.file}", and `groups:` has a pattern.',
-                reason="A table of patients, or `one_image_per_patient: true`, states the patients too, perhaps otherwise.",
-                fix="Leave out the pattern, the table groups.csv or the option.",
+                problem=f'the dataset\'s reader already knows the patient of "{known.file}", but `groups:` has a pattern too.',
+                reason="A table of patients, or `one_image_per_patient: true`, also states the patients, and could contradict the pattern.",
+                fix="Remove the pattern, the table groups.csv or the option.",
             )
 
 
@@ -151,8 +151,8 @@ def _fetched_names(record: Path) -> dict[str, tuple[int, str]]:
         return {str(name): (int(size), str(sha256)) for name, (size, sha256) in names.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise BrokenDocument(
-            problem=f"{record} is no record of fetched files ({type(error).__name__}: {error}).",
-            reason="It says which files came, so that a later edit of one is seen.",
+            problem=f"{record} is not a record of fetched files ({type(error).__name__}: {error}).",
+            reason="GradFaith compares the files with this record to find later edits.",
             fix="Run `snakemake --force fetch` with the study's --configfile: it fetches the files and writes the record again.",
         ) from error
 
@@ -166,7 +166,7 @@ def find_raw_file(raw: RawData, name: str) -> Path:
         raise NotInStudy(
             problem=f'no raw file has the id "{name}".',
             reason=f"The reader reads {len(files)} files in {raw.folder}.",
-            fix="Give an image id of the manifest, or an id that an error named; a private dataset's need its own key.",
+            fix="Give an image id of the manifest, or an id from an error message; ids of a private dataset need its key.",
         )
     return path
 
@@ -184,14 +184,14 @@ def write_listing(path: str, files: list[ListedFile]) -> None:
 
 
 def read_listing(path: str) -> dict[str, ListedFile]:
-    """Return id -> file of a listing, and check that it is as it was written."""
+    """Return id -> file of a listing, and check its digest."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise _broken_listing(path, f"cannot be read: {error.strerror}") from error
     table = content[: content.rfind(b"\n", 0, -1) + 1]
     if content != table + _digest_line(table).encode():
-        raise _broken_listing(path, "is not as it was written: its last line does not hold the digest of the others")
+        raise _broken_listing(path, "was changed after it was written: its last line is not the digest of the others")
     rows = [line.split("\t") for line in table.decode().splitlines()[1:]]
     return {name: ListedFile(name, int(size), sha256) for name, size, sha256 in rows}
 
@@ -203,16 +203,16 @@ def _digest_line(table: bytes) -> str:
 def _broken_listing(path: str, problem: str) -> BrokenDocument:
     return BrokenDocument(
         problem=f"{path} {problem}.",
-        reason="It was cut, edited, or made by another version; the manifest would take wrong digests of the images from it.",
-        fix="Run again with `--forcerun list_raw`: the raw files are listed anew.",
+        reason="It was truncated, edited, or written by another version, so its digests of the images may be wrong.",
+        fix="Run again with `--forcerun list_raw`, which lists the raw files again.",
     )
 
 
 def _text(files: list[ListedFile]) -> str:
     if bad := next((file.id for file in files if not file.id.isprintable()), None):
         raise DatasetInvalid(
-            problem=f"the raw file {bad!r} has a character in its name that cannot be shown.",
-            reason="Such a name cannot stand in a table, and two of them can look alike.",
+            problem=f"the raw file {bad!r} has a character in its name that cannot be displayed.",
+            reason="Such a name cannot be written to a table, and two such names can look the same.",
             fix="Rename the file.",
         )
     return "\n".join([HEADER, *(f"{file.id}\t{file.bytes}\t{file.sha256}" for file in files)]) + "\n"

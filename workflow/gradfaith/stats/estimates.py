@@ -12,7 +12,7 @@ Contrasts, win rates and meta-evaluation share the steps of this module: `interv
 `scores_by_image` for scores side by side. `mean_curves` does the same for the points of deletion and insertion curves:
 at each share removed, the mean over images of the class's probability.
 
-Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become whole numbers once, for the whole table.
+Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become integers once, for the complete table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

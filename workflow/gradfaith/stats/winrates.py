@@ -43,7 +43,7 @@ WINRATE_COLUMNS = (
     *(*CONTEXT_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
 )  # fmt: skip
 TIE_TOLERANCE = 1e-6  # scores nearer than this are tied
-NO_OPPONENT = "one method alone: nobody to win against"
+NO_OPPONENT = "only one method: there is no opponent"
 
 
 def estimate_winrates(

@@ -176,7 +176,7 @@ CouchLines = NDArray[np.uint8]  # (2, h, w): left and right
 
 
 def couch_lines(image: NDArray[np.uint8]) -> CouchLines:  # (SIDE, SIDE) -> (2, h, w)
-    """Return the couch's lines, left and right, in whole grey values; nearly level, so half as fine across."""
+    """Return the couch's lines, left and right, as integer grey values; half as fine across, because they are nearly level."""
     thin = image - ndimage.grey_opening(image, size=(7, 1)).astype(np.float32)
     thin[ndimage.binary_dilation(lungs.body_mask(image), np.ones((3, 3)), iterations=3)] = 0
     thin[thin < FAINT_GREY] = 0

@@ -106,7 +106,7 @@ def _table_lines(table: Path, rows: Iterator[list[str]], columns: Sequence[str],
         raise DatasetInvalid(
             problem=f"{table} has the columns {', '.join(header) or 'none'}.",
             reason=why,
-            fix=f"Give it a first line that says {','.join(columns)}.",
+            fix=f"Add the first line {','.join(columns)} to the table.",
         )
     places = [header.index(name) for name in columns]
     for number, row in enumerate(rows, start=2):
@@ -116,7 +116,7 @@ def _table_lines(table: Path, rows: Iterator[list[str]], columns: Sequence[str],
         if len(row) > len(header) or not all(cells):
             raise line_error(
                 table, number, f'"{",".join(row)}" does not fill the columns {", ".join(columns)}', why,
-                "Mend the line; a cell with a comma in it needs quotation marks around it.",
+                "Correct this line; a cell that contains a comma needs quotation marks.",
             )  # fmt: skip
         yield TableLine(number, tuple(cells))
 
@@ -129,15 +129,15 @@ def check_class_depth(root: Path, found: list[str]) -> None:
         return
     if len(found) == 1:
         raise DatasetInvalid(
-            problem=f"{root} holds one folder, {found[0]}, and the class folders ({', '.join(inner[found[0]])}) in it.",
-            reason="The class of an image is the name of the folder it lies in, right below the raw folder.",
+            problem=f"{root} contains one folder, {found[0]}, and the class folders ({', '.join(inner[found[0]])}) are inside it.",
+            reason="The class of an image is the name of its folder, directly below the raw folder.",
             fix=f"Set `raw: {root / found[0]}` in the dataset's file.",
         )
     if {name.lower() for name in found} <= SPLIT_FOLDERS:
         parts = " ".join(f"{root / name}/." for name in found)
         raise DatasetInvalid(
-            problem=f"{root} holds the folders {', '.join(found)}, and class folders ({', '.join(inner[found[0]])}) in them.",
-            reason="GradFaith splits the images itself, by patient, so it reads classes right below the raw folder.",
+            problem=f"{root} contains the folders {', '.join(found)}, with class folders ({', '.join(inner[found[0]])}) inside them.",
+            reason="GradFaith splits the images itself, by patient, so class folders must be directly below the raw folder.",
             fix=f"Merge the parts: `mkdir {root}-merged && cp -Rn {parts} {root}-merged/`, and set `raw: {root}-merged`. "
             "Compare the number of files: -n skips the second of two files with the same name.",
         )

@@ -45,7 +45,7 @@ MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
 FOREIGN_FORMATS = {".dcm": "DICOM", ".nii": "NIfTI", ".gz": "NIfTI", ".mha": "MetaImage", ".npy": "NumPy"}
 EVIDENCE_TEXT: Mapping[EvidenceKind, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
-WHY_GROUPS = "Every image must belong to one patient, or the split cannot keep patients whole."
+WHY_GROUPS = "Every image must belong to one patient, or the split cannot keep all images of a patient together."
 
 
 class Box(NamedTuple):
@@ -62,7 +62,7 @@ ImageBoxes = tuple[Box, ...]
 
 
 class Options(ReaderOptions):
-    """What this reader must be told because a folder of images does not say it."""
+    """The properties of a folder of images that the files do not show."""
 
     one_image_per_patient: bool = Field(
         False, description="every image is of another patient and is its own group; groups.csv overrides this"
@@ -123,9 +123,9 @@ def _raw_folder(raw: Path | None) -> Path:
         beside = [path.name for path in raw.parent.iterdir() if path.is_dir()] if raw and raw.parent.is_dir() else []
         raise DatasetInvalid(
             problem=f"the raw folder {raw} is not there{did_you_mean(raw.name, beside) if raw else '.'}",
-            reason="This reader takes images from <raw>/<class>/.",
-            fix="Name the folder that contains one folder per class, as `raw:` in the dataset's file. "
-            "Of a ZIP file write `sources: [{local: FILE}]` instead of `raw:`.",
+            reason="This reader reads images from <raw>/<class>/.",
+            fix="Set `raw:` in the dataset's file to the folder that contains one folder per class. "
+            "For a ZIP file, write `sources: [{local: FILE}]` instead of `raw:`.",
         )
     return raw
 
@@ -135,8 +135,8 @@ def _class_folders(root: Path) -> list[str]:
     if not found:
         raise DatasetInvalid(
             problem=f"{root} has no class folders.",
-            reason="The class of an image is the name of the folder it lies in.",
-            fix="Put the images of each class into a folder of its own there.",
+            reason="The class of an image is the name of its folder.",
+            fix="Put the images of each class into their own folder there.",
         )
     check_class_depth(root, found)
     return found
@@ -147,8 +147,8 @@ def _image_files(root: Path, folder: str) -> list[str]:
     if not found:
         raise DatasetInvalid(
             problem=f'there is no image of class {folder}: the folder "{folder}" of {root} has none.',
-            reason="An empty folder is a class without images, or a folder that is no class.",
-            fix=f"Put {', '.join(sorted(IMAGE_SUFFIXES))} files into it, or take it away.",
+            reason="An empty folder is a class without images, or not a class folder.",
+            fix=f"Put {', '.join(sorted(IMAGE_SUFFIXES))} files into it, or remove the folder.",
         )
     return found
 
@@ -166,9 +166,9 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
         if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
             kind = FOREIGN_FORMATS.get(path.suffix.lower(), "")
             raise DatasetInvalid(
-                problem=f'"{path.relative_to(root).as_posix()}" in {root} is no {"class folder" if folders else "image"}'
+                problem=f'"{path.relative_to(root).as_posix()}" in {root} is not {"a class folder" if folders else "an image"}'
                 + (f"; it is a {kind} file, which GradFaith does not read." if kind else "."),
-                reason="Images lie in <class>/; one left out in silence would change the study's data without a trace.",
+                reason="Images must be in <class>/; GradFaith skips no file silently, because that would change the study's data.",
                 fix=(
                     f"Export {kind} images to 8-bit PNG"
                     if kind
@@ -186,9 +186,9 @@ def _place(root: Path, kind: str, options: Options) -> Path:
         return root / kind
     if not Path(options.masks).is_dir():
         raise DatasetInvalid(
-            problem=f"the folder of masks {options.masks} is not there.",
+            problem=f"the folder of masks {options.masks} does not exist.",
             reason="Without it no image would have evidence.",
-            fix="Correct option `masks` of the dataset; a relative path starts where `snakemake` is run.",
+            fix="Correct option `masks` in the dataset's file; a relative path starts where `snakemake` is run.",
         )
     return Path(options.masks)
 
@@ -227,7 +227,7 @@ def _boxes_by_image(root: Path) -> Mapping[str, ImageBoxes]:
     return _read_boxes(table, (state.st_mtime_ns, state.st_size))
 
 
-@lru_cache(maxsize=4)  # read once, not once per image; the state tells a changed file from the one remembered
+@lru_cache(maxsize=4)  # read once, not once per image; the state shows whether the file was changed
 def _read_boxes(table: Path, _state: tuple[int, int]) -> Mapping[str, ImageBoxes]:
     found: dict[str, ImageBoxes] = {}
     for line in read_table(table, ("image", "x", "y", "width", "height"), WHY_BOXES):
@@ -236,8 +236,8 @@ def _read_boxes(table: Path, _state: tuple[int, int]) -> Mapping[str, ImageBoxes
         except ValueError:
             x = y = width = height = np.nan
         if not (np.isfinite([x, y]).all() and 0 < width < np.inf and 0 < height < np.inf and x >= 0 and y >= 0):
-            said = f'"{",".join(line.cells)}" is no box with an edge from 0 and a size above 0'
-            raise line_error(table, line.number, said, WHY_BOXES, "Mend the line.")
+            said = f'"{",".join(line.cells)}" is not a box with edges from 0 and a size above 0'
+            raise line_error(table, line.number, said, WHY_BOXES, "Correct this line.")
         file = line.cells[0]
         found[file] = (*found.get(file, ()), Box(line.number, x, y, width, height))
     return found
@@ -247,8 +247,8 @@ def _fill_boxes(root: Path, file: str, boxes: ImageBoxes, size: tuple[int, int])
     region = np.zeros(size, dtype=bool)
     for line, x, y, width, height in boxes:
         if x + width > size[1] or y + height > size[0]:
-            said = f'the box {x:g},{y:g},{width:g},{height:g} leaves "{file}", which is {size[1]} x {size[0]}'
-            raise line_error(root / BOXES, line, said, WHY_BOXES, "Mend the line; is it in pixels of another size?")
+            said = f'the box {x:g},{y:g},{width:g},{height:g} exceeds "{file}", which is {size[1]} x {size[0]} pixels'
+            raise line_error(root / BOXES, line, said, WHY_BOXES, "Correct the line; is it for another image size?")
         region[int(y) : int(np.ceil(y + height)), int(x) : int(np.ceil(x + width))] = True
     return region
 
@@ -260,8 +260,8 @@ def _patients_by_image(root: Path, options: Options) -> dict[str, str] | None:
         found: dict[str, TableLine] = {}
         for line in read_table(table, ("image", "patient"), "Patients are looked up by the image's file."):
             if (first := found.setdefault(line.cells[0], line)) is not line:
-                said = f'"{line.cells[0]}" stands in line {first.number} already'
-                raise line_error(table, line.number, said, WHY_GROUPS, "Leave one of the two lines.")
+                said = f'"{line.cells[0]}" is already in line {first.number}'
+                raise line_error(table, line.number, said, WHY_GROUPS, "Remove one of the two lines.")
             if not canonical_id(line.cells[1]):
                 said = f"the patient {line.cells[1]!a} has no visible character"
                 raise line_error(table, line.number, said, WHY_GROUPS, "Write the patient's id.")
@@ -280,21 +280,21 @@ def _check_consistency(
     for table, named in ((BOXES, boxes), (GROUPS, patients or {})):
         if foreign := next((file for file in named if file not in images), None):
             raise DatasetInvalid(
-                problem=f'{table} has a line for "{foreign}", and there is no such image in {root}.',
-                reason="A line without its image is a misspelt name, and the image it was meant for goes without.",
-                fix="Write the image as <class>/<name>.<suffix>, as its file is called, or take the line out.",
+                problem=f'{table} has a line for "{foreign}", but {root} has no such image.',
+                reason="The name is probably misspelt, so the intended image would have no entry.",
+                fix="Write the image as <class>/<name>.<suffix>, exactly like its file, or remove the line.",
             )
     if (root / GROUPS).is_file() and (missing := next((file for file in images if file not in (patients or {})), None)):
         raise DatasetInvalid(
             problem=f'groups.csv has no line for "{missing}".',
             reason=WHY_GROUPS,
-            fix="Add the line, or take the image out of its folder.",
+            fix="Add the line, or move the image out of its folder.",
         )
     for file in images:
         said = [f'{EVIDENCE_TEXT[kind]}, "{files[file]}"' for kind, files in kinds.items() if file in files]
         if len(said) > 1:
             raise DatasetInvalid(
                 problem=f'"{file}" has {" and ".join(said)}.',
-                reason="Where the evidence lies would be said twice, and not alike.",
-                fix="Leave one of the two.",
+                reason="An image can have only one kind of evidence, because two could contradict each other.",
+                fix="Keep one of them, and move the other out of its folder.",
             )

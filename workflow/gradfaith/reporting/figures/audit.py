@@ -115,7 +115,7 @@ def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
         "other splits by group": found["groups"],
         "this split": [found["this"]] * bool(found["this"]),
     }
-    parts = {"whole": "whole image", "rim": "lungs cut away"}
+    parts = {"whole": "complete image", "rim": "without lungs"}
     rows = [(split, parts[part], probe[part]) for split, probes in splits.items() for probe in probes for part in parts]
     colours = dict(zip(parts.values(), (theme.ACCENT, theme.COLOURS[1]), strict=True))
     seaborn.swarmplot(

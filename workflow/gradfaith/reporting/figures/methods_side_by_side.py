@@ -78,7 +78,7 @@ def _require_label(label: str, arch: str, stores: Mapping[str, MapStore]) -> str
         raise StudyInvalid(
             problem=f'methods_side_by_side: there are no maps of "{label}" on "{arch}"{did_you_mean(label, stores)}',
             reason="A figure shows maps that the study made.",
-            fix=f"Name labels of its bundles, asked of this architecture: {', '.join(stores) or 'none'}.",
+            fix=f"Use labels of its bundles that this architecture has: {', '.join(stores) or 'none'}.",
         )
     return label
 

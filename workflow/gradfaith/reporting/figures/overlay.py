@@ -201,7 +201,7 @@ def _describe_source(info: MapInfo, letters: int) -> str:
     absolute = "\nabsolute values" if info.reading == "absolute" else ""
     if not info.layer:
         if not info.score:
-            return "knows nothing of the model"
+            return "does not use the model"
         return ("the image" if info.grid == "input" else "every block") + absolute
     layers = info.layer.split("+")
     words = layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"

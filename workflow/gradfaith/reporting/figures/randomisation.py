@@ -29,7 +29,7 @@ FIGURE = Figure(
 )
 CASCADE_ORDERS = {"top_down": ("from the head down", "-"), "bottom_up": ("from the image up", theme.DASHED)}
 CORRELATION_RANGE = -1.06, 1.06  # of a correlation, and room for the markers
-EDGE_NOTE = "An interval that meets the edge of its panel goes on; its ends are in maps.csv."
+EDGE_NOTE = "An interval that meets the edge of its panel continues beyond it; its ends are in maps.csv."
 SPREAD = 0.4  # of the way to the next step, shared by all lines of a panel
 MAX_PANELS_PER_ROW = 4  # panels in a row, at most
 
@@ -78,7 +78,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, look: theme.Marks) -> None:
         shift = SPREAD * gap * ((place + 0.5) / len(lines) - 0.5)
         here = rows[(rows["arch"] == arch) & (rows["order"] == order) & rows["value"].notna()].sort_values("share")
         if here.empty:
-            continue  # not asked of it
+            continue  # not computed for it
         across, up = [0.0, *(here["share"] + shift)], [1.0, *here["value"]]
         axes.plot(across, up, color=look[arch][0], linestyle=CASCADE_ORDERS[order][1], linewidth=1.0, zorder=3)
         for at, row in zip(across[1:], here.to_dict("records"), strict=True):
