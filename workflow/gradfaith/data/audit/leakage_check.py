@@ -22,11 +22,12 @@ def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> d
     leaks = settings.by == "slice" or (probe is not None and probe > limit)
     if leaks and not settings.allow_leaky_split:
         raise LeakySplit(
-            problem=f"the split leaks: a nearest neighbour at {audit['leakage']['side']} px predicts {probe:.3f} of the test classes "
-            f"(balanced; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
-            reason="It cannot recognise disease, so it found the same patients or the same scanner in the training part.",
-            fix="Look at the audit (`snakemake figure_audit`) and correct the groups. If the classes are really so easy to separate, "
-            "set a higher split.leak_limit. To use the split anyway, set split.allow_leaky_split; every table then shows a warning.",
+            problem=f"the nearest training image, at {audit['leakage']['side']} px, has the class of {probe:.3f} of the test "
+            f"images (balanced accuracy; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
+            reason="A nearest neighbour learns no disease. Either both parts have images of the same patients, or each class has "
+            "a scanner of its own, or the classes are very easy to tell apart.",
+            fix="Look at the figure `audit`. Correct the groups if patients are on both sides. If the classes are so easy, raise "
+            "split.leak_limit. Or set split.allow_leaky_split: true; every table then states it.",
         )
     said = (
         f"one nearest neighbour reaches {probe:.3f} from train to test"
