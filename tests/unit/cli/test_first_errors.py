@@ -114,7 +114,7 @@ WRONG = [
     Wrong("raw folder, nearly", 'did you mean "raw"', card={"raw": "rawe"}),
     Wrong("raw is a file", "the raw folder images.zip is not there", card={"raw": "images.zip"}, change=text("images.zip", "PK")),
     Wrong("classes", "no image of class sick and there are images of class ill", card={"classes": ["healthy", "sick"]}),
-    Wrong("no class folders", '"p0_0.png" in flat is no class folder', card={"raw": "flat"}, change=SHALLOW),
+    Wrong("no class folders", '"p0_0.png" in flat is not a class folder', card={"raw": "flat"}, change=SHALLOW),
     Wrong("train and test folders", "cp -Rn raw/test/. raw/train/.", change=PARTS),
     Wrong("one folder too high", "Set `raw: all/raw`", card={"raw": "all"}, change=both(move("raw/masks", "masks"), move("raw", "all/raw"))),
     Wrong("empty class", "there is no image of class none", change=lambda home: (home / "raw/none").mkdir()),
@@ -122,7 +122,7 @@ WRONG = [
     Wrong("DICOM", "it is a DICOM file", change=text("raw/ill/scan.dcm", "")),
     Wrong("text called .png", "p0_0.png cannot be read as an image", change=text("raw/healthy/p0_0.png", "no image")),
     Wrong("16 bits", "have more than 8 bits", change=put("raw/healthy/p0_0.png", kind=np.uint16)),
-    Wrong("size of a mask", "is 24 x 21, its image is 24 x 20", change=put("raw/masks/ill/p1_1.png", (21, 24))),
+    Wrong("size of a mask", "is 24 x 21 pixels, but its image is 24 x 20", change=put("raw/masks/ill/p1_1.png", (21, 24))),
     Wrong("JPEG mask", "is a JPEG", change=both(put("raw/masks/ill/p1_1.jpg"), lambda home: (home / "raw/masks/ill/p1_1.png").unlink())),
     Wrong("mask of no image", "is the mask of no image", change=put("raw/masks/ill/other.png")),
     # patients

@@ -101,7 +101,7 @@ def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_stud
     ours = pd.DataFrame({"pixel_hash": list("cxbd"), "image_id": ["one", "two", "three", "four"]})
     seen = overlap_with_training(ours, "there", theirs)
     assert seen == {"study": "there", "images": 2, "list": ["four", "three"]}
-    with pytest.raises(LeakySplit, match=r"2 images are, pixel by pixel, .* study there .*: four, three"):
+    with pytest.raises(LeakySplit, match=r"2 images are pixel-identical to .* study there .*: four, three"):
         leakage_check.check_leakage(audit(None, seen), asked)
     unseen = overlap_with_training(ours[:2], "there", theirs)
     assert not leakage_check.check_leakage(audit(None, unseen), asked)["leaky"]

@@ -25,7 +25,7 @@ def square(path: Path, **how: object) -> Path:
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     image, mask = tmp_path / "a.png", tmp_path / "mask.png"
     Image.fromarray(NOISE[:, :-1]).save(mask)
-    with pytest.raises(MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12, its image is 16 x 12') as raised:
+    with pytest.raises(MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12 pixels, but its image is 16 x 12') as raised:
         decode_mask(mask, image, (12, 16))
     assert str(mask) in raised.value.fix
 
@@ -74,7 +74,7 @@ def test_masks_may_lie_elsewhere_and_move_without_new_names(tmp_path: Path) -> N
         found.append((record, list(files)))
         (tmp_path / "one").rename(tmp_path / "other") if place == "one" else None
     assert found[0] == found[1]
-    with pytest.raises(DatasetInvalid, match=r"the folder of masks .* is not there"):
+    with pytest.raises(DatasetInvalid, match=r"the folder of masks .* does not exist"):
         folder.files(raw, folder.Options(masks=str(tmp_path / "one")))
 
 

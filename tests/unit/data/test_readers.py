@@ -155,8 +155,8 @@ def test_boxes_are_filled_where_they_touch_and_joined(own: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("well/c.png,14,0,3,1", "leaves"),
-        ("well/c.png,0,0,1,13", "leaves"),
+        ("well/c.png,14,0,3,1", "exceeds"),
+        ("well/c.png,0,0,1,13", "exceeds"),
         ("well/c.png,-1,0,2,2", "is not a box"),
         ("well/c.png,0,0,0,2", "is not a box"),
         ("well/c.png,0,0,nan,2", "is not a box"),
