@@ -44,7 +44,7 @@ def test_the_table_says_what_only_one_study_has() -> None:
     said = compare.format_comparison(compare.join_estimates(A, B), ("old", "new")).splitlines()
     assert said[0].split() == ["metric", "variant", "arch", "method", "old", "new", "difference"]
     assert said[1].split() == ["locacc", "net", "gradcam", "0.5000", "[0.4000,", "0.6000]", "0.7500", "+0.2500"]
-    assert said[2:4] == ["1 estimates have a number in old only", "2 estimates have a number in new only"]
+    assert said[2:4] == ["1 estimates have a value in old only", "2 estimates have a value in new only"]
     assert "benign" not in "".join(said)
 
 
@@ -58,7 +58,7 @@ def test_the_name_of_a_class_does_nothing_to_the_terminal() -> None:
 def test_a_study_that_is_not_finished_is_refused(tmp_path) -> None:
     parquet.write(tmp_path / "results/old/estimates.parquet", A, parquet.ESTIMATES)
     assert len(compare.read_estimates("old", tmp_path)) == len(A)
-    with pytest.raises(NotInStudy, match=r"of study new there is no results/new/estimates\.parquet") as refusal:
+    with pytest.raises(NotInStudy, match=r"there is no file results/new/estimates\.parquet") as refusal:
         compare.read_estimates("new", tmp_path)
     assert refusal.value.fix.endswith("old.")
 
@@ -80,7 +80,7 @@ def test_a_metric_that_neither_has_is_refused() -> None:
 def test_what_differs_in_a_key_that_is_not_shown_is_counted() -> None:
     other = estimates([{"value": 0.75, "layer": "layer3"}, {"value": 0.1, "method": "layercam", "target": "predicted"}])
     said = compare.format_comparison(compare.join_estimates(A, other), ("old", "new"))
-    assert "2 of both differ only in layer layer4 and layer3, target true and predicted" in said
+    assert "2 pairs of these differ only in layer layer4 and layer3, target true and predicted" in said
     assert "differ only" not in compare.format_comparison(compare.join_estimates(A, A), ("old", "old"))
 
 
@@ -94,5 +94,5 @@ def test_the_reason_is_said_where_nothing_meets() -> None:
 def test_terciles_are_each_study_s_own() -> None:
     sized = estimates([{"value": 0.5, "by": "lesion_size", "stratum": "small"}])
     both = compare.join_estimates(sized, sized)
-    assert "terciles of each study's own images" in compare.format_comparison(both, ("a", "b"), by="lesion_size")
+    assert "terciles of the images of each study" in compare.format_comparison(both, ("a", "b"), by="lesion_size")
     assert "terciles" not in compare.format_comparison(both, ("a", "b"))

@@ -1,4 +1,4 @@
-"""The doctor looks at real things: this torch, this file system, this study; what is broken has a mend and fails the command."""
+"""The doctor looks at real things: this torch, this file system, this study; what is broken names a fix and fails the command."""
 
 import shutil
 import subprocess
@@ -52,7 +52,7 @@ def test_a_study_that_can_run_here_is_well(
         "study: config/config.yaml is valid",
         "torch: torch ",
         "folders: .snakemake/, results/ can be written to",
-        "file locks: the folder that results/ will be in has them",
+        "file locks: they work in the folder that results/ will be in",
         "weights: none needed",
         "SLURM: none here",
     ):
@@ -71,10 +71,10 @@ def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(
     networks = {**tiny["architectures"], "net-a": {**tiny["architectures"]["net-a"], "weights": "own.safetensors"}}
     plan = Plan.read({**tiny, "architectures": networks}, place)
     (found,) = checks.check_weights(plan, "mine.yaml")
-    assert (found.state, found.found) == ("broken", "own.safetensors is not there")
+    assert (found.state, found.found) == ("broken", "there is no file own.safetensors")
     pretrained = Plan.read({**tiny, "training": {**tiny["training"], "weights": "pretrained"}}, place)
     (found,) = checks.check_weights(pretrained, "mine.yaml")
-    assert (found.state, found.found) == ("doubtful", "2 of 2 are not there yet")
+    assert (found.state, found.found) == ("doubtful", "2 of 2 are not fetched yet")
     assert found.fix.endswith("resources/weights/test_vit.r160_in1k.safetensors --configfile mine.yaml")
 
 
@@ -118,9 +118,9 @@ def test_a_check_that_fails_itself_is_broken_and_hides_no_other(place: Path, mon
 @pytest.mark.parametrize(
     ("child", "state", "said"),
     [
-        ("pass", "broken", "a second process took a lock"),
-        ("raise OSError(9, 'Bad file descriptor')", "broken", "cannot try one in results/: OSError: [Errno 9]"),
-        (checks.LOCK_SCRIPT, "well", "has them"),
+        ("pass", "broken", "a second process got a lock"),
+        ("raise OSError(9, 'Bad file descriptor')", "broken", "cannot ask for a lock: OSError: [Errno 9]"),
+        (checks.LOCK_SCRIPT, "well", "they work in"),
     ],
 )
 def test_only_a_held_lock_is_an_answer(
@@ -167,7 +167,7 @@ def test_a_full_disk_is_seen(place: Path, monkeypatch: pytest.MonkeyPatch, free:
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage(int(2e11), int(2e11 - free), int(free)))
     (found,) = checks.check_disk(None, "", place)
     assert found.state == state
-    assert found.found.endswith(" GB free, and nothing is known of what is to come")
+    assert found.found.endswith(" GB free, but the space that the study needs is unknown")
 
 
 def line(rule: str, left: int, coming: float | None) -> forecast.RuleForecast:
@@ -184,7 +184,7 @@ def line(rule: str, left: int, coming: float | None) -> forecast.RuleForecast:
             [line("predict", 4, 1e6), line("explain", 4, None)],
             1e9,
             "broken",
-            "1.0 GB free, about 0.00 GB to come and, of unknown size, what is of explain",
+            "1.0 GB free, about 0.00 GB to come; unknown for explain",
         ),
         ([line("explain", 0, 0)], 1e8, "well", "0.1 GB free"),
     ],
@@ -228,7 +228,7 @@ def test_weights_that_a_training_would_refuse_are_broken(place: Path, tiny: dict
     one.write_bytes(whole)
     other.write_bytes(whole)
     (found,) = checks.check_weights(plan, "mine.yaml")
-    assert (found.state, found.found) == ("well", "all 2 are there")
+    assert (found.state, found.found) == ("well", "all 2 files are there")
     for spoilt in (b"", whole[:-1]):
         other.write_bytes(spoilt)
         (found,) = checks.check_weights(plan, "mine.yaml")
@@ -244,7 +244,7 @@ def test_a_gpu_that_a_study_asks_for_and_nobody_sees_is_doubtful(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(checks.shutil, "which", lambda _name: None)
     _, found = checks.check_devices(Plan.read({**tiny, "compute": {**tiny.get("compute", {}), "gpus": 1}}, place))
-    assert (found.state, found.found) == ("doubtful", "compute.gpus: 1, and there is none here")
+    assert (found.state, found.found) == ("doubtful", "the study has compute.gpus: 1, but there is no GPU here")
 
 
 MADE = """
@@ -265,7 +265,10 @@ def test_what_a_killed_run_left_is_seen(place: Path, tiny: dict[str, Any]) -> No
     for arguments in (["-c1"], ["--cleanup-metadata", "results/s/curves.parquet"]):
         subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=place, check=True, capture_output=True)
     (found,) = checks.check_earlier_run(plan, study, place)
-    assert (found.state, found.found[:42]) == ("doubtful", "of results/s/curves.parquet there is no re")
+    assert (found.state, found.found) == (
+        "doubtful",
+        "there is no record of how these files were made: results/s/curves.parquet",
+    )
     (place / ".snakemake/locks").mkdir(exist_ok=True)
     (place / ".snakemake/locks/0.output.lock").write_text("")
     (found,) = checks.check_earlier_run(plan, study, place)

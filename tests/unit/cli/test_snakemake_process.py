@@ -162,5 +162,5 @@ def test_results_that_no_snakemake_made_here_are_nobody_s_fault(place: Path) -> 
 
 def test_many_are_counted() -> None:
     files = [Path(str(number)) for number in range(7)]
-    said = "of 0, 1, 2, 3, 4 and 2 more there is no record of how they were made"
+    said = "there is no record of how these files were made: 0, 1, 2, 3, 4 and 2 more"
     assert snakemake_process.describe_unrecorded(files) == said

@@ -46,9 +46,9 @@ def read_estimates(name_or_file: str, root: Path) -> pd.DataFrame:
     if not path.is_file():
         done = paths.studies_with_estimates(root)
         raise NotInStudy(
-            problem=f"of study {study} there is no results/{study}/estimates.parquet.",
-            reason="Two studies are compared by their estimates.",
-            fix=f"Finish that study, or name one of these: {', '.join(done) or 'none is finished here'}.",
+            problem=f"there is no file results/{study}/estimates.parquet.",
+            reason="`compare` reads the estimates of finished studies.",
+            fix=f"Run study {study} first, or name a finished one: {', '.join(done) or 'none is finished here'}.",
         )
     return parquet.read(path, parquet.ESTIMATES)
 
@@ -59,8 +59,8 @@ def select_metric(both: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric not in known:
         raise NotInStudy(
             problem=f'neither study has a metric "{metric}"{did_you_mean(metric, known)}',
-            reason="A metric goes by the label that the study gives it.",
-            fix=f"Name one of these: {', '.join(known)}.",
+            reason="A metric has the label that the study gives it.",
+            fix=f"Use one of: {', '.join(known)}.",
         )
     return both[both["metric"] == metric]
 
@@ -85,11 +85,13 @@ def format_comparison(both: pd.DataFrame, names: tuple[str, str], *, by: str = "
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for side, name, other in (("a", names[0], "b"), ("b", names[1], "a")):
         alone = int((here[f"value_{side}"].notna() & here[f"value_{other}"].isna()).sum())
-        lines.append(f"{alone} estimates have a number in {name} only")
+        lines.append(f"{alone} estimates have a value in {name} only")
     lines += [*_count_near_matches(here), *(_explain_no_overlap(here, names) if known.empty else ())]
     if by == "lesion_size":
-        lines.append("Sizes are terciles of each study's own images: the same word may mean other sizes.")
-    lines.append("Intervals are each study's own. The difference has none: what the studies share is not known here.")
+        lines.append("Sizes are terciles of the images of each study, so the same word can mean other sizes.")
+    lines.append(
+        "Each interval is that of its study. The difference has no interval, because the studies may share images or models."
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -103,7 +105,7 @@ def _count_near_matches(here: pd.DataFrame) -> list[str]:
         (key, x, y) for key in HIDDEN_KEYS for x, y in zip(pairs[f"{key}_x"], pairs[f"{key}_y"], strict=True) if x != y
     }
     differences = name_some([f"{key} {x or '-'} and {y or '-'}" for key, x, y in sorted(ways)])
-    return [f"{count} of both differ only in {differences}"] if count else []
+    return [f"{count} pairs of these differ only in {differences}"] if count else []
 
 
 def _explain_no_overlap(here: pd.DataFrame, names: tuple[str, str]) -> list[str]:
@@ -114,7 +116,7 @@ def _explain_no_overlap(here: pd.DataFrame, names: tuple[str, str]) -> list[str]
         for key, word in KEY_NOUNS.items()
         if not set(a[key]) & set(b[key])
     ]
-    return reasons or ["They have no estimate in common: their metrics, architectures and methods do not meet."]
+    return reasons or ["They have no estimate in common: no metric has the same architecture and method in both."]
 
 
 def _format_list(values: "pd.Series[str]") -> str:

@@ -32,7 +32,7 @@ DRY_RUN = ("--dry-run", "--nolock", "--quiet", "host", "--cores", MANY_CORES, "-
 MAX_LISTED = 5
 MAX_ERROR_LINES = 8
 FIX_UNRECORDED = (
-    "If a setting or a method may have changed since they were made, delete them: the next run makes them again."
+    "If a setting or a method may have changed since then, delete these files: the next run makes them again."
 )
 
 
@@ -64,7 +64,7 @@ def list_jobs(root: Path, study_file: Path | str | None = None, arguments: Seque
             answer.result()
         jobs, waiting = _read_jobs(everything), {tuple(job["output"]) for job in _read_jobs(left)}
     if not jobs:
-        raise _unknown_answer("no job at all, though every job of the default target was asked for")
+        raise _unknown_answer("no job, although a dry run with --forceall lists every job of a study")
     return [
         DagJob(job["rule_name"], job["wildcards"], outputs, job["threads"], job["resources"], outputs in waiting)
         for job in jobs
@@ -93,7 +93,7 @@ def find_unrecorded(root: Path, study_file: Path | str | None = None) -> list[Pa
 def describe_unrecorded(files: Sequence[Path]) -> str:
     """Return the sentence that lists files without a record."""
     more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
-    return f"of {', '.join(map(str, files[:MAX_LISTED]))}{more} there is no record of how they were made"
+    return f"there is no record of how these files were made: {', '.join(map(str, files[:MAX_LISTED]))}{more}"
 
 
 def run(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
@@ -132,8 +132,8 @@ def find_executable() -> str:
     if executable is None:
         raise SnakemakeFailed(
             problem=f"the executable `{EXECUTABLE}` is neither beside {sys.executable} nor on the PATH.",
-            reason="Only Snakemake knows which jobs a study has.",
-            fix="Activate the environment that GradFaith runs in, or install it: pip install -r envs/run.txt.",
+            reason="Snakemake plans and runs the jobs of a study.",
+            fix="Activate the environment that GradFaith runs in, or install Snakemake: pip install -r envs/run.txt.",
         )
     return executable
 
@@ -168,15 +168,15 @@ def _read_jobs(file: Path) -> list[dict[str, Any]]:
 def _refused(arguments: Sequence[str], root: Path, output: str) -> SnakemakeFailed:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return SnakemakeFailed(
-        problem=f"Snakemake refused `{EXECUTABLE} {' '.join(arguments)}` in {root}: {' '.join(lines[-MAX_ERROR_LINES:])}",
+        problem=f"Snakemake ended with an error at `{EXECUTABLE} {' '.join(arguments)}` in {root}: {' '.join(lines[-MAX_ERROR_LINES:])}",
         reason="It reads the Snakefile, the study and the list of raw files before it plans a job.",
-        fix="Correct what it names; `snakemake -n` with the same study must work.",
+        fix="Correct what the message names, until `snakemake -n` works with this study.",
     )
 
 
 def _unknown_answer(found: str) -> SnakemakeFailed:
     return SnakemakeFailed(
-        problem=f"Snakemake answered in a form that this version of GradFaith does not know: {found}.",
-        reason="Jobs that are counted wrongly would look like a forecast.",
-        fix="Install the Snakemake of envs/run.txt (pip install -r envs/run.txt), and report its version.",
+        problem=f"this version of GradFaith cannot read Snakemake's answer: {found}.",
+        reason="Wrongly counted jobs would give a wrong forecast.",
+        fix="Install the tested version: pip install -r envs/run.txt.",
     )

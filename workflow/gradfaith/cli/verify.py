@@ -1,8 +1,8 @@
 """Check that every file of a finished study exists, is undamaged, has its own path, and was made from the files beside it.
 
-Tables and stores are read completely, so that all their checksums are compared; weights are compared with their card, images
-are decoded, documents parsed. Then the identities of all files are compared with each other (storage/origins.py). Files of
-the study's base are checked too, because its numbers depend on them.
+Tables and stores are read completely, so that every checksum in them is compared. Weights are compared with their
+card, images are decoded, documents parsed. Then the identities of all files are compared with each other
+(storage/origins.py). Files of the study's base are checked as well, because the results depend on them.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def expected_files(plan: Plan) -> list[str]:
 
 
 def _may_be_there(plan: Plan) -> list[str]:
-    """List what Snakemake removes when nothing needs it any more, and has not yet."""
+    """List temporary files, which Snakemake removes when no job needs them."""
     return [cell for arch in plan.architectures for cell in plan.map_stores(arch)]
 
 
@@ -99,9 +99,9 @@ def _check_weights(path: Path) -> None:
         raise ValueError("its SHA-256 is not the one on its card")
 
 
-def _check_picture(path: Path) -> None:
-    with Image.open(path) as picture:
-        picture.verify()
+def _check_image(path: Path) -> None:
+    with Image.open(path) as image:
+        image.verify()
 
 
 def _check_text(path: Path) -> None:
@@ -115,5 +115,5 @@ def _check_svg(path: Path) -> None:
 
 CHECKS: Mapping[str, Callable[[Path], object]] = {
     ".parquet": _check_table, ".h5": hdf5_file.read_all, ".safetensors": _check_weights, ".json": json_file.read,
-    ".png": _check_picture, ".svg": _check_svg, ".md": _check_text, ".html": _check_text, ".csv": _check_text, ".tex": _check_text,
+    ".png": _check_image, ".svg": _check_svg, ".md": _check_text, ".html": _check_text, ".csv": _check_text, ".tex": _check_text,
 }  # fmt: skip

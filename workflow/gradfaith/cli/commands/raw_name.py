@@ -1,13 +1,11 @@
-"""gradfaith raw-name STUDY ID: of a private dataset, print the raw file that an id stands for."""
+"""gradfaith raw-name STUDY ID: print the raw file of an id of a private dataset."""
 
 import argparse
 
 from gradfaith.cli.command import Command, read_plan
 from gradfaith.storage import paths
 
-COMMAND = Command(
-    summary="of a private dataset: print the raw file that an id stands for, on the machine that has the key"
-)
+COMMAND = Command(summary="print the raw file of an id of a private dataset, on the machine that has the key")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

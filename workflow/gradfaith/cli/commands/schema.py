@@ -1,4 +1,4 @@
-"""gradfaith schema: write the generated files again."""
+"""gradfaith schema: write the generated files."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from gradfaith.cli.command import Command
 from gradfaith.cli.reference import generate
 
 COMMAND = Command(
-    summary="write the generated files again: the schema of a study, and the pages on keys, methods, metrics and commands"
+    summary="write the generated files: the schema of a study, and the pages on keys, methods, metrics and commands"
 )
 
 

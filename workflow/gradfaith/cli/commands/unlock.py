@@ -1,4 +1,4 @@
-"""gradfaith unlock [STUDY]: release Snakemake's lock after a crash, unless a process of that run still lives."""
+"""gradfaith unlock [STUDY]: release Snakemake's lock after a crash, unless a process of that run is still alive."""
 
 import argparse
 import subprocess
@@ -13,7 +13,7 @@ from gradfaith.config import locate
 from gradfaith.errors import JobAlive, StillLocked
 from gradfaith.runtime import job
 
-COMMAND = Command(summary="release the lock of a run that crashed, unless one of its processes still lives")
+COMMAND = Command(summary="release the lock of a run that crashed, unless one of its processes is still alive")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
     found += [f"the job that writes {log.relative_to(here)}" for log in job.logs_of_living_jobs(here)]
     if found:
         raise JobAlive(
-            problem=f"of an earlier run there still lives {', '.join(found)}.",
-            reason="Unlocked now, a second run could write the same files at the same time.",
-            fix="Wait until it ends, or end it; then run `make resume` again.",
+            problem=f"an earlier run is still alive: {', '.join(found)}.",
+            reason="Without the lock a second run could write the same files at the same time.",
+            fix="Wait until it ends, or end it. Then call `make resume` again.",
         )
     study = ["--configfile", str(locate.study_file(arguments.study, here))] if arguments.study else []
     done = subprocess.run(
@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     if done.returncode:
         output = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise StillLocked(
-            problem=f"Snakemake did not unlock {here}: {output[-1].strip() if output else 'it said nothing'}",
-            reason="It reads the Snakefile and the study (config/config.yaml, unless one is named) before it unlocks.",
-            fix="Mend that, or name the study that was killed: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
+            problem=f"Snakemake did not unlock {here}: {output[-1].strip() if output else 'it printed no message'}",
+            reason="Snakemake reads the Snakefile and the study (by default config/config.yaml) before it unlocks.",
+            fix="Correct the error, or name the study of the killed run: `gradfaith unlock STUDY`, `make resume STUDY=...`.",
         )
     study_file = locate.study_file(arguments.study, here) if arguments.study else None
     if lost := snakemake_process.find_unrecorded(here, study_file):

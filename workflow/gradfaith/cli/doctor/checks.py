@@ -1,6 +1,6 @@
 """Check before a run what it will need: study, torch, devices, folders, file locks, disk, weights, SLURM, leftovers.
 
-Each finding is `well`, `doubtful` (may be intended) or `broken` (stops or spoils a run), and names a fix. The
+Each finding is `well`, `doubtful` (may be intended) or `broken` (stops a run or makes its results wrong), and names a fix. The
 checks are independent: one that fails does not hide the others.
 """
 
@@ -36,15 +36,15 @@ except BlockingIOError:
     sys.exit({LOCK_IS_HELD})
 """
 MOUNTS = Path("/proc/mounts")
-NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}  # errors that say nothing of locks
+NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}  # errors that tell nothing about locks
 FIXES = {  # if a check itself fails
     "torch": "pip install -r envs/run.txt",
-    "devices": "Install the torch that this driver is for (pip install -r envs/run.txt), or say `device: cpu`.",
+    "devices": "Install a torch for this driver (pip install -r envs/run.txt), or write `compute: {device: cpu}` in the study.",
     "folders": "results/, resources/ and .snakemake/ must be folders that you may write to.",
     "file locks": "results/ must be a folder that you may write to.",
-    "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what was predicted from.",
+    "disk": "results/ must be a folder that you may read; `gradfaith cost` shows what the forecast is from.",
     "weights": "resources/weights/ must be a folder that you may read.",
-    "SLURM": f"Mend {slurm.PROFILE}, or ask who runs the cluster.",
+    "SLURM": f"Correct {slurm.PROFILE}, or ask the cluster's administrators.",
     "profile": f"Correct {slurm.PROFILE}, or ask the cluster's administrators.",
     "earlier run": "results/ and .snakemake/ must be folders that you may read.",
 }
@@ -116,25 +116,25 @@ def check_devices(plan: Plan | None) -> Iterator[Finding]:
         yield Finding(
             "devices",
             "well",
-            f"{count} GPUs ({names}); jobs share out {','.join(gpu_slots.visible_devices(lambda: count))}",
+            f"{count} GPUs ({names}); jobs share the devices {','.join(gpu_slots.visible_devices(lambda: count))}",
         )
     elif shutil.which("nvidia-smi"):
         yield Finding(
-            "devices", "doubtful", f"there is a GPU driver, and torch {torch.__version__} sees no GPU",
-            f"Install torch's CUDA build, or look at {gpu_slots.VISIBLE_DEVICES}.",
+            "devices", "doubtful", f"there is a GPU driver, but torch {torch.__version__} finds no GPU",
+            f"Install the CUDA build of torch, or check the variable {gpu_slots.VISIBLE_DEVICES}.",
         )  # fmt: skip
     else:
         kind = "mps" if torch.backends.mps.is_available() else f"cpu, {os.cpu_count()} cores"
         yield Finding("devices", "well", kind)
     if requested == "cuda" and not count:
         yield Finding(
-            "devices", "doubtful", "compute.device: cuda, and there is none here",
-            "Right where jobs run elsewhere; else say `device: auto`.",
+            "devices", "doubtful", "the study has compute.device: cuda, but there is no CUDA GPU here",
+            "Correct if the jobs run on other machines. Else write `device: auto`.",
         )  # fmt: skip
     elif plan and plan.study.compute.gpus and not count:
         yield Finding(
-            "devices", "doubtful", f"compute.gpus: {plan.study.compute.gpus}, and there is none here",
-            "Right where jobs run elsewhere; else leave `gpus` away: with conda it chooses envs/gpu.yaml.",
+            "devices", "doubtful", f"the study has compute.gpus: {plan.study.compute.gpus}, but there is no GPU here",
+            "Correct if the jobs run on other machines. Else remove `gpus`: with conda it chooses envs/gpu.yaml.",
         )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def check_file_locks(root: Path) -> Iterator[Finding]:
     results = root / "results"
     folder, where = (results, "results/") if os.path.lexists(results) else (root, "the folder that results/ will be in")
     path = folder / f".doctor-{os.getpid()}"
-    fix = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`): two runs could overwrite each other."
+    fix = "Put results/ on a file system with locks (NFS 4, or mounted without `nolock`). Without locks two runs can overwrite each other."
     try:
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,14 +170,14 @@ def check_file_locks(root: Path) -> Iterator[Finding]:
             )
         mounted = find_local_locks(MOUNTS.read_text() if MOUNTS.is_file() else "", folder.resolve())
         if other.returncode == 0:
-            yield Finding("file locks", "broken", f"a second process took a lock that was held in {where}", fix)
+            yield Finding("file locks", "broken", f"in {where} a second process got a lock that another one holds", fix)
         elif other.returncode != LOCK_IS_HELD:
             said = other.stderr.strip().rpartition("\n")[2]
-            yield Finding("file locks", "broken", f"a second process cannot try one in {where}: {said}", fix)
+            yield Finding("file locks", "broken", f"in {where} a second process cannot ask for a lock: {said}", fix)
         elif mounted:  # no second machine to try from
-            yield Finding("file locks", "doubtful", f"{where} has them on this machine alone ({mounted})", fix)
+            yield Finding("file locks", "doubtful", f"in {where} locks work on this machine only ({mounted})", fix)
         else:
-            yield Finding("file locks", "well", f"{where} has them")
+            yield Finding("file locks", "well", f"they work in {where}")
     except OSError as error:
         fix = FIXES["file locks"] if error.errno in NOT_WRITABLE else fix
         yield Finding("file locks", "broken", f"{where}: {error.strerror or error}", fix)
@@ -214,13 +214,15 @@ def check_disk(plan: Plan | None, study_file: str, root: Path) -> Iterator[Findi
     needed = coming if lines and not unknown else max(coming, MIN_FREE_BYTES)
     said = f"{free / 1e9:.1f} GB free"
     if coming:
-        said += f", about {coming / 1e9:.2f} GB to come" + (
-            f" and, of unknown size, what is of {', '.join(unknown)}" * bool(unknown)
-        )
+        said += f", about {coming / 1e9:.2f} GB to come" + (f"; unknown for {', '.join(unknown)}" * bool(unknown))
     elif unknown or not lines:
-        said += ", and nothing is known of what is to come"
+        said += ", but the space that the study needs is unknown"
     state: State = "broken" if free < needed else "doubtful" if free < 2 * needed else "well"
-    fix = "" if state == "well" else "Free space; `keep: {maps: false}` takes the largest files away."
+    fix = (
+        ""
+        if state == "well"
+        else "Free some space. `keep: {maps: false}` in the study deletes the largest files after use."
+    )
     yield Finding("disk", state, said, fix)
 
 
@@ -232,18 +234,23 @@ def check_weights(plan: Plan | None, study_file: str) -> Iterator[Finding]:
     fetched = {plan.paths.pretrained(name) for name in plan.pretrained_names}
     missing = [path for path in files if not Path(path).is_file()]
     if own := [path for path in missing if path not in fetched]:
-        yield Finding("weights", "broken", f"{', '.join(own)} is not there", "Mend `weights:` of these architectures.")
-    spoilt = {path: why for path in files if path not in missing and (why := _why_unreadable(Path(path)))}
-    for path, why in spoilt.items():
-        fix = f"On a machine with a network: snakemake --force {path} --configfile {study_file}"
+        yield Finding(
+            "weights",
+            "broken",
+            f"there is no file {', '.join(own)}",
+            "Correct `weights:` of these architectures in the study.",
+        )
+    damaged = {path: why for path in files if path not in missing and (why := _why_unreadable(Path(path)))}
+    for path, why in damaged.items():
+        fix = f"Fetch it again, on a machine with a network: mv {path} {path}.damaged && snakemake {path} --configfile {study_file}"
         yield Finding("weights", "broken", why, fix if path in fetched else "Export or copy the file again.")
     if missing := [path for path in missing if path in fetched]:
         yield Finding(
-            "weights", "doubtful", f"{len(missing)} of {len(files)} are not there yet",
+            "weights", "doubtful", f"{len(missing)} of {len(files)} are not fetched yet",
             f"On a machine with a network: snakemake {' '.join(missing)} --configfile {study_file}",
         )  # fmt: skip
-    if not (own or spoilt or missing):
-        yield Finding("weights", "well", f"all {len(files)} are there" if files else "none needed")
+    if not (own or damaged or missing):
+        yield Finding("weights", "well", f"all {len(files)} files are there" if files else "none needed")
 
 
 def _why_unreadable(path: Path) -> str:
@@ -268,9 +275,14 @@ def _why_unreadable(path: Path) -> str:
 def check_earlier_run(plan: Plan | None, study_file: str, root: Path) -> Iterator[Finding]:
     """Check what a killed run left: its lock, and results without a record of how they were made."""
     if any((root / ".snakemake/locks").glob("*")):
-        yield Finding("earlier run", "doubtful", "it left a lock, or still runs", "If it was killed: make resume")
+        yield Finding(
+            "earlier run",
+            "doubtful",
+            "there is a lock: a run still works, or was killed",
+            "If it was killed: `make resume`.",
+        )
     elif plan and (lost := snakemake_process.find_unrecorded(root, study_file)):
         found, fix = snakemake_process.describe_unrecorded(lost), snakemake_process.FIX_UNRECORDED
         yield Finding("earlier run", "doubtful", found, fix)
     else:
-        yield Finding("earlier run", "well", "nothing is left of one")
+        yield Finding("earlier run", "well", "it left no lock, and no result without a record")
