@@ -200,7 +200,7 @@ def _describe_end(request: RunRequest, progress: RunProgress, code: int) -> Iter
         yield from format_markdown(request.root / path, _columns(sys.stdout), path)
     yield ""
     yield f"Figures: {', '.join(path.name for path in figures)} in {figures[0].parent}/"
-    yield f"Tables: {', '.join(path.name for path in tables)} in {tables[0].parent}/, also as CSV and LaTeX"
+    yield f"Tables: {', '.join(path.name for path in tables)} in {tables[0].parent}/, also as HTML, CSV and LaTeX"
     report = tables[0].parents[1] / "report.zip"
     make = f"snakemake --report {report} --configfile {request.study_file}"
     yield f"Report: {report}" if (request.root / report).is_file() else f"Report: `{make}` writes it"
