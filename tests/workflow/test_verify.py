@@ -58,7 +58,10 @@ def test_a_table_that_was_made_again_differently_is_in_conflict_with_what_was_ma
     found = verify(spoilable)
     assert found.returncode == 1
     lines = found.stdout.splitlines()
-    assert f"conflict: results/tiny/scores.parquet was made from another {path} than the files before it" in lines
+    assert (
+        f"conflict: results/tiny/scores.parquet was made from another version of {path} than the files before it"
+        in lines
+    )
     assert all(line.startswith("conflict: ") for line in lines)
 
 

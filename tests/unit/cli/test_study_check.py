@@ -92,7 +92,7 @@ def test_all_problems_are_listed_and_the_exit_status_is_1(
     [
         ({"raw": "/data/nope"}, "the raw folder /data/nope is not there"),
         ({"classes": ["healthy", "sick"]}, "no image of class sick and there are images of class ill"),
-        ({"evidence": "box"}, "says `evidence: box`, and the images have mask"),
+        ({"evidence": "box"}, "says `evidence: box`, but the images have mask"),
         ({"groups": None}, "20 of 20 images have no patient"),
         ({"groups": {"pattern": "(?P<patient>q)"}}, "finds no patient in 20 of 20 file names"),
         ({"groups": {"pattern": "^(?P<patient>p)"}}, "too few independent groups"),
@@ -109,7 +109,7 @@ def test_damaged_images_and_masks_of_another_size_are_all_named(home: Path) -> N
     Image.fromarray(np.ones((20, 31), np.uint8)).save(home / "raw/masks/ill/p1_2.png")
     said = problems(home)
     assert any("raw/healthy/p0_0.png cannot be read" in problem for problem in said)
-    assert any('mask of "p1_2.png" is 31 x 20, its image is 30 x 20' in problem for problem in said)
+    assert any('mask of "p1_2.png" is 31 x 20 pixels, but its image is 30 x 20' in problem for problem in said)
 
 
 def test_networks_are_built_and_methods_probed_unless_fast(home: Path) -> None:
@@ -151,7 +151,7 @@ def test_class_folders_one_level_down_are_recognised(home: Path, moves: dict[str
 def test_dicom_files_are_named_as_such(home: Path) -> None:
     (home / "raw/ill/scan.DCM").write_bytes(b"\0" * 128 + b"DICM")
     (said,) = problems(home)
-    assert '"ill/scan.DCM" in raw is no image; it is a DICOM file' in said
+    assert '"ill/scan.DCM" in raw is not an image; it is a DICOM file' in said
     assert "Export DICOM images to 8-bit PNG" in said
 
 

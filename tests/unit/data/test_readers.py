@@ -279,7 +279,7 @@ def test_a_folder_without_the_release_is_refused(tmp_path: Path) -> None:
     assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
     put(tmp_path, "a/b/c/d/Normal cases/Normal case (1).jpg")
     assert "there are no folders" in refusal(DatasetInvalid, iqothnccd, tmp_path, iqothnccd.Options())
-    assert "does not exist" in refusal(DatasetInvalid, iqothnccd, None, iqothnccd.Options())
+    assert "is not there" in refusal(DatasetInvalid, iqothnccd, None, iqothnccd.Options())
 
 
 def test_the_miniature_of_the_release_is_indexed(root: Path, tmp_path: Path) -> None:

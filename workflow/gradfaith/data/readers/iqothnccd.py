@@ -38,7 +38,7 @@ def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: AR
     """Return the slices, by class folder and number."""
     if raw is None or not raw.is_dir():
         raise DatasetInvalid(
-            problem=f"the raw folder {raw} does not exist.",
+            problem=f"the raw folder {raw} is not there.",
             reason="This reader needs the release's three folders of JPEG files.",
             fix="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
