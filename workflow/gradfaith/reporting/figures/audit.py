@@ -17,10 +17,11 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from gradfaith.reporting import audit_sentences, metric_rows
+from gradfaith.reporting import metric_rows
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.reporting.tables import summary
 from gradfaith.storage.hdf5 import ImageStore
 from gradfaith.vocabulary import PARTS
 
@@ -60,11 +61,11 @@ def _summary_lines(inputs: FigureInputs) -> list[str]:
     """Return the page's findings as numbered sentences."""
     found, noun = inputs.audit, metric_rows.group_noun(inputs.tables["manifest"])
     sentences = (
-        audit_sentences.describe_images(found, noun),
-        audit_sentences.describe_groups(found, noun),
-        audit_sentences.describe_duplicates(found),
-        audit_sentences.describe_leakage(found),
-        audit_sentences.describe_shortcut(found),
+        summary.describe_images(found, noun),
+        summary.describe_groups(found, noun),
+        summary.describe_duplicates(found),
+        summary.describe_leakage(found),
+        summary.describe_shortcut(found),
     )
     return [f"{number}  {sentence}" for number, sentence in enumerate(sentences, 1)]
 
