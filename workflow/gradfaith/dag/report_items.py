@@ -46,6 +46,6 @@ def report_items(plan: Plan) -> dict[tuple[str, str], ReportItem]:
         number = str(numbers[section]).zfill(len(str(many[section])))
         title = str(declared[group, label].get("title", use.replace("_", " ").capitalize()))
         title += f": {label.replace('_', ' ')}" if label != use else ""
-        name = f"{number}. {title}" + (" (table)" if group == "tables" else "")
+        name = f"{number}. {title}" + (" (table)" if group == "tables" and section != SECTIONS[0] else "")
         items[group, label] = ReportItem(f"{present.index(section) + 1}. {section}", {"result": name})
     return items

@@ -64,8 +64,9 @@ def primary_sentences(contrasts: pd.DataFrame, about: StudyDescription) -> list[
     found = [f"On {arch} {_verdict(rows[arch], about)}." for arch in about.architectures if arch in rows]
     tested = int(own["p"].notna().sum())
     explored = (
-        f"All other comparisons are exploratory ({others - tested} with a test). Below, better means a gain above 0 and p below "
-        f"{1 - about.level:g} after Holm's adjustment over all {others}; a primary comparison can be better and not pass this."
+        f"All other comparisons are exploratory ({others - tested} with a test). A method counts as better below if its "
+        f"gain is above 0 and p is below {1 - about.level:g} after Holm's adjustment over all {others}. The comparison that was named "
+        "beforehand can pass by its own p and fail this stricter test."
     )
     return [f"Named beforehand: {what} {' '.join(found)}", explored if others else "No comparison has a test."]
 
