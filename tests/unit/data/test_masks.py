@@ -25,7 +25,9 @@ def square(path: Path, **how: object) -> Path:
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     image, mask = tmp_path / "a.png", tmp_path / "mask.png"
     Image.fromarray(NOISE[:, :-1]).save(mask)
-    with pytest.raises(MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12 pixels, but its image is 16 x 12') as raised:
+    with pytest.raises(
+        MaskSizeMismatch, match=r'mask of "a\.png" is 15 x 12 pixels, but its image is 16 x 12'
+    ) as raised:
         decode_mask(mask, image, (12, 16))
     assert str(mask) in raised.value.fix
 
