@@ -90,7 +90,7 @@ def test_a_metric_that_is_fooled_names_the_controls(text: str) -> None:
 def test_other_variants_have_a_block_and_metrics_without_a_better_end_a_sentence(text: str) -> None:
     others = pipes(text, "Beside Saliency score, other variants, methods, Spearman")
     assert {line["metric"] for line in others} == {"ROAD (black)", "Deletion (black)"}
-    assert "Not judged, as neither high nor low is better: Border share." in text
+    assert "Not evaluated, because neither high nor low is better: Border share." in text
     assert "A note." in text
 
 

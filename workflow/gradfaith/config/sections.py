@@ -282,7 +282,7 @@ class Randomisation(StrictModel):
 
 
 class Meta(StrictModel):
-    """Metrics judged by evidence: do they rank methods as a localization metric does, and are they fooled by controls?"""
+    """Evaluation of the metrics: their rank agreement with a localization metric, and the controls that score above methods."""
 
     truth: list[str] = Field(
         default=["saliency_score"], min_length=1, description="localization metrics of the study; the first is primary"

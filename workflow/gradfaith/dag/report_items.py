@@ -16,7 +16,7 @@ SECTIONS = (
     "Classification",
     "Example images",
     "Methods and controls",
-    "Metrics judged",
+    "Evaluation of the metrics",
     "Data and training",
     OTHER,
 )

@@ -1,8 +1,8 @@
 """Import timm safely and quickly; all other modules write `from gradfaith.models.timm_import import timm`.
 
-Two things stand in the way of a plain `import timm`:
+A plain `import timm` has two problems:
 
-- torchvision's wheel beside a CPU-only torch fails at import: `runtime/torchvision_import` says why, and what helps.
+- torchvision's wheel beside a CPU-only torch fails at import: `runtime/torchvision_import` describes and solves this.
 - both import torch's compiler for a decorator and a check that only matter under `torch.compile`, which few recipes
   use. A stand-in takes its place while they load and is removed afterwards: `torch.compile` loads the real one.
 

@@ -9,7 +9,7 @@
 
 Titles, names of classes, images, groups and plug-ins are texts: a reader sees exactly these characters. Every function
 starts with `one_line`, because a line break ends a comment, a heading, a row and a caption. `ReportText` is for the
-parameters of rules whose outputs are in Snakemake's report: Snakemake writes them into the page as they are.
+parameters of rules whose outputs are in Snakemake's report: Snakemake writes them into the page unchanged.
 """
 
 import json
@@ -34,12 +34,12 @@ RST = re.compile(r"[!-/:-@\[-`{-~]")  # all of ASCII's punctuation
 
 
 def one_line(text: str) -> str:
-    """Return text on one line, with a sign in place of every character that hides, or turns the order of others."""
+    """Return text on one line, with a visible sign for every character that hides others or changes their order."""
     return HIDDEN.sub(HIDDEN_SIGN, BREAKS.sub(" ", text))
 
 
 def markdown(text: str, *, code: bool = False) -> str:
-    """Return text that Markdown shows as it is, in a paragraph, a heading or a cell of a table; `code`: as code."""
+    """Return text that Markdown shows literally, in a paragraph, a heading or a cell of a table; `code`: as code."""
     text = one_line(text)
     if not code:
         return MARKDOWN.sub(r"\\\g<0>", text)
@@ -49,23 +49,23 @@ def markdown(text: str, *, code: bool = False) -> str:
 
 
 def latex(text: str) -> str:
-    """Return text that LaTeX prints as it is, also where it follows the end of a table's row."""
+    """Return text that LaTeX prints literally, also where it follows the end of a table's row."""
     safe = "".join(LATEX.get(letter, letter) for letter in one_line(text))
     return "{}" + safe if safe.startswith(("[", "*")) else safe
 
 
 def rst(text: str) -> str:
-    """Return text that reStructuredText shows as it is, inside a line."""
+    """Return text that reStructuredText shows literally, inside a line."""
     return RST.sub(r"\\\g<0>", one_line(text))
 
 
 def html(text: str) -> str:
-    """Return text that a browser shows as it is, inside an element or a quoted attribute."""
+    """Return text that a browser shows literally, inside an element or a quoted attribute."""
     return escape(one_line(text))
 
 
 def script(text: str) -> str:
-    """Return a JavaScript and JSON string literal that cannot end the `<script>` it stands in."""
+    """Return a JavaScript and JSON string literal that cannot end the `<script>` around it."""
     return json.dumps(text).replace("<", r"\u003c")
 
 

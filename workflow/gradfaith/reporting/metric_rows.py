@@ -4,8 +4,8 @@ Of a metric's variants one is primary: the first imputer of a faithfulness metri
 order), all pairs of seeds for an agreement metric, the fully random network for randomisation. The chance
 level of an agreement metric is another variant: the same metric between different images.
 
-A study gives metrics labels of its own. What is shown, and in which order, goes by the plug-in behind a label, `metrics`:
-label -> name of the plug-in. A label that is not the plug-in's name is shown as it is.
+A study gives metrics its own labels. The plug-in of a label decides what is shown, and in which order. `metrics`:
+label -> name of the plug-in. A label that is not the plug-in's name is shown unchanged.
 
 Tables are those of stats/: estimates, contrasts, ranks, classification, meta (columns: storage/parquet.py).
 """
@@ -52,7 +52,7 @@ def display_column(column: MetricVariant, metrics: Mapping[str, str]) -> str:
 
 
 def labels_of_plugin(name: str, labels: Sequence[str], metrics: Mapping[str, str]) -> list[str]:
-    """Return those of some labels behind which a plug-in stands."""
+    """Return those of some labels that use a plug-in."""
     return [label for label in labels if metrics.get(label, label) == name]
 
 
@@ -97,7 +97,7 @@ def macro_average_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def primary_variant(table: pd.DataFrame, metric: str) -> str:
-    """Return the variant that stands for a metric; "" if the table does not have the metric."""
+    """Return the primary variant of a metric; "" if the table does not have the metric."""
     variants = list(dict.fromkeys(table.loc[table["metric"] == metric, "variant"]))
     preferred = [name for name in variants if name == SEED_PAIRS or rank_correlation.is_fully_randomised(str(name))]
     return str((preferred or variants or [""])[0])

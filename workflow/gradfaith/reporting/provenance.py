@@ -1,6 +1,6 @@
-"""Collect where every number of a study comes from: settings, digests and versions, in one JSON document.
+"""Collect the provenance of a study's numbers: settings, digests and versions, in one JSON document.
 
-It holds no time of day: a study that is made again from the same files has the same provenance.
+It contains no time, so a study that is repeated with the same files has the same provenance.
 """
 
 import platform
@@ -60,6 +60,6 @@ def collect_provenance(
 
 
 def _describe_model(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model's numbers rest on, from its card; external and temperature only for a model of another study."""
+    """Return the origin of a model's numbers, from its card; external and temperature only for a model of another study."""
     spec = {key: card["spec"].get(key) for key in ("mean", "std", "class_map")}
     return {key: card[key] for key in CARD_KEYS if key in card} | spec

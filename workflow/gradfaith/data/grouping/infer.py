@@ -1,20 +1,20 @@
-"""Infer which images share a patient, where the dataset does not say it; groups are merged rather than split.
+"""Infer which images share a patient if the dataset does not state it; in doubt, groups are merged.
 
-    1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or lie on one couch
-    2 couch       runs of such neighbours up to `reach` apart join if any of their images share a couch; runs next to each
-                  other without evidence of a couch, of one image size or one image only, join as well
-    3 duplicates  any two images, of whatever class, join if they correlate at 128 px, or share couch and outline
-    4 lungs       any two images join if the boxes round their lungs correlate: one person at another field of view
-    5 must-link   pairs that a person has found to belong together, from a table
+    1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or show the same couch
+    2 couch       runs of such neighbours up to `reach` apart join if any of their images show the same couch; adjacent runs
+                  join as well if no couch is visible and they have one image size or consist of one image
+    3 duplicates  any two images, of any class, join if they correlate at 128 px, or share couch and outline
+    4 lungs       any two images join if the boxes around their lungs correlate: one patient with another field of view
+    5 must-link   pairs from a table of the user
       identical   images with the same pixels, always
     groups = connected components of all links
 
-An inferred group is not a patient: several may be merged, and one who was scanned twice with no level in
-common is not found. The thresholds lie just above what images of different classes reach in IQ-OTH/NCCD;
-`spread` says how the number of groups changes with them. Cost: quadratic in images, by matrix products over
-tiles of them, so that memory grows with the images alone; benchmarks/groups.py measures both.
+An inferred group is not a patient: several patients may be merged, and two scans of one patient without a common level are
+not joined. The thresholds are just above the values that images of different classes reach in IQ-OTH/NCCD; `spread` states
+how the number of groups changes with them. Cost: quadratic in the number of images, by matrix products over tiles, so that
+memory grows only with the images; benchmarks/groups.py measures both.
 
-`group_dataset` does all of this for a reader and makes the tables that the study keeps.
+`group_dataset` does all of this for a reader, and makes the tables that the study stores.
 """
 
 import hashlib
@@ -48,11 +48,11 @@ class CueLinks(NamedTuple):
 
     cue: str  # its name in the table of links
     pairs: similarity.Pairs  # (n, 2) rows of images
-    values: similarity.PairValues  # (n,) how alike they are
+    values: similarity.PairValues  # (n,) their similarity
 
 
 class MustLink(NamedTuple):
-    """Two files of one patient, as a person has found."""
+    """Two files of one patient, as stated by the user."""
 
     a: str
     b: str
@@ -79,7 +79,7 @@ def infer_groups(
 ) -> InferredGroups:
     """Infer the groups of images from their `views`.
 
-    `names`: of files, without folder, numbered within a label if they hold a number; `hashes`: of the pixels.
+    `names`: of files, without folder, numbered within a label if they contain a number; `hashes`: of the pixels.
     """
     rows = {canonical_id(name): row for row, name in enumerate(names)}
     wanted = [(canonical_id(link.a), canonical_id(link.b)) for link in must_links]
@@ -122,7 +122,7 @@ def _links_anywhere(views: ImageViews, settings: Grouping) -> Iterator[CueLinks]
 
 
 class _NumberedSequence:
-    """The images in their order, class by class, and how alike neighbours are, for links at any thresholds."""
+    """The images in order, class by class, and the similarity of neighbours, for links at any thresholds."""
 
     def __init__(self, views: ImageViews, names: Sequence[str], labels: Sequence[str]) -> None:
         self.order = sorted(range(len(names)), key=lambda row: (labels[row], natural_sort_key(names[row])))
@@ -249,7 +249,7 @@ def group_dataset(
     """Infer the groups of a reader's dataset, reading every image once.
 
     `raw` and `options` are the reader's, `grouping` the dataset's key `groups:`. An image that cannot be read
-    has no group: the manifest names it.
+    has no group; the manifest lists it.
     """
     records, hashes = list[Record](), list[str]()
 

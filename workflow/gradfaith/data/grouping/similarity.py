@@ -1,29 +1,29 @@
-"""Measure how alike small images are: by correlation, and by the couch that an axial CT slice shows.
+"""Measure the similarity of small images: by correlation, and by the couch in an axial CT slice.
 
 Correlation, by matrix products:
 
     ncc(a, b) = <a - mean a, b - mean b> / (|a - mean a| |b - mean b|)
-    best(a, b) = the highest ncc of a's middle with b's windows, shifted by up to SHIFT_REACH pixels, and the other way round
+    best(a, b) = the highest ncc of a's middle with b's windows, shifted by up to SHIFT_REACH pixels, and vice versa
 
-Images may be kept as bytes: they become numbers a tile at a time, and pairs come in portions, so that memory
-is bounded whatever the number of images. Shifts are tried only for the pairs asked for.
+Images may be stored as bytes: they are converted one tile at a time, and pairs are returned in portions, so that memory is
+bounded for any number of images. Shifts are tried only for the requested pairs.
 
-An `ImageViews` is what the inference of groups keeps of an image: thumbnails in bytes, 38 kB an image, so
-that 20 000 fit.
+An `ImageViews` contains the thumbnails of an image for inferring groups, in bytes: 38 kB per image, so that 20 000 images
+fit into memory.
 
-    at64, at128   the middle square, 64 and 128 pixels across
+    at64, at128   the middle square, with sides of 64 and 128 pixels
     lines         the couch's lines
-    lungs         the box round the lungs, stretched to one size; black where there are none
+    lungs         the box around the lungs, stretched to one size; black if there are none
 
-A couch shows as thin bright lines beside and below the body:
+A couch appears as thin bright lines beside and below the body:
 
     lines  = image - opening(image, 7 pixels upright), outside the body, where it exceeds FAINT_GREY
     couch  = lines in the lower half, in the outer 36 % of the columns on either side
     cosine = the best of shifts by up to 2 pixels
 
-A couch keeps its height while a patient is scanned and differs between patients, so it tells scans apart when
-the anatomy has changed beyond recognition from heart to apex. An image of 256 pixels is expected. A cropped
-image shows no couch: its energy (the sum of squares) is low, which is no evidence for anything.
+A couch keeps its height while a patient is scanned, and differs between patients. So it identifies scans when the anatomy
+differs too much between heart and apex. An image of 256 pixels is expected. A cropped image shows no couch: its energy (the
+sum of squares) is low, and it is not compared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,9 +43,9 @@ from gradfaith.storage.atomic import ScratchRows
 ImageStack = NDArray[np.uint8] | NDArray[np.float32]  # (n, h, w)
 Pairs = NDArray[np.int64]  # (pairs, 2)
 PairValues = NDArray[np.float32]  # (pairs,)
-SHIFT_REACH = 4  # pixels of the largest shift that is tried
+SHIFT_REACH = 4  # pixels of the largest shift
 TILE_ROWS = 1024  # rows of one matrix product
-PORTION_PAIRS = 1_000_000  # pairs that are handed over at a time
+PORTION_PAIRS = 1_000_000  # pairs per portion
 CONSTANT_LENGTH = 1e-3  # an image whose deviations from its mean are no longer than this is constant
 
 
@@ -167,11 +167,11 @@ def _resize(
     return np.asarray(Image.fromarray(image).resize(size, resampling))
 
 
-VIEW_SIDE = 256  # pixels across of the image in which lines are looked for
-OUTER_SHARE = 0.36  # share of the columns, on either side, in which a couch shows
+VIEW_SIDE = 256  # side in pixels of the image for finding lines
+OUTER_SHARE = 0.36  # share of the columns, on either side, in which a couch is visible
 FAINT_GREY = 12.0  # grey values below which a line is noise
 COUCH_SHIFT = 2  # pixels of the largest shift of two couches
-BLOCK_ROWS = 512  # images whose lines become numbers at a time
+BLOCK_ROWS = 512  # images whose lines are converted at a time
 CouchLines = NDArray[np.uint8]  # (2, h, w): left and right
 
 

@@ -3,11 +3,10 @@
     FIGURE = Figure(needs=("estimates", "contrasts"))
     def draw(inputs: FigureInputs, *, <options>) -> matplotlib.figure.Figure
 
-A figure is one file; its stem is the figure's name. `needs` names the tables and stores that it reads. The
-rule makes them its inputs, so a figure is drawn again when one of these changes, and only then. Intervals are
-drawn as they come: nothing is averaged here.
+A figure is one file; its stem is the figure's name. `needs` lists the tables and stores that it reads. They are the rule's
+inputs, so a figure is drawn again only if one of them changes. Intervals are drawn as they are: nothing is averaged here.
 
-No other module of figures/ opens files. Which model a map store belongs to, the store says itself.
+No other module of figures/ opens files. Each map store states its model itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from gradfaith.storage.hdf5 import ImageStore, MapStore
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure declares.
+    """The declaration of a figure.
 
     `needs`: any of TABLE_NAMES, images, maps; histories need cards, which name the model and the selected epoch.
     `section`, `place`, `title`: where it stands in the report (dag/report_items.py has the sections), and its name there.
@@ -36,11 +35,11 @@ class Figure:
     section: str = "Other results"
     place: int = 99
     title: str = ""
-    limits: tuple[str, ...] = ()  # what its options must keep: "images >= 1"
+    limits: tuple[str, ...] = ()  # conditions on its options: "images >= 1"
 
 
 class MapStoreKey(NamedTuple):
-    """The cell whose maps a store holds."""
+    """The cell of a map store."""
 
     arch: str
     seed: int
@@ -49,7 +48,7 @@ class MapStoreKey(NamedTuple):
 
 @dataclass(frozen=True)
 class FigureInputs:
-    """What a figure can read. A table that it does not need is empty; a store that it does not need is missing."""
+    """The inputs of a figure. A table that it does not need is empty; a store that it does not need is missing."""
 
     title: str
     classes: Sequence[str]
@@ -111,8 +110,8 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
 
 
 def key_of_store(store: MapStore) -> MapStoreKey:
-    """Return architecture, seed and bundle of a map store, as it says itself."""
-    assert store.identity.seed is not None  # a store of maps is of one model
+    """Return architecture, seed and bundle of a map store, from its own identity."""
+    assert store.identity.seed is not None  # a map store belongs to one model
     return MapStoreKey(store.identity.arch, store.identity.seed, store.identity.bundle)
 
 

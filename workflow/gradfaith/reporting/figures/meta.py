@@ -22,9 +22,9 @@ from gradfaith.stats.estimates import MetricVariant
 
 FIGURE = Figure(
     needs=("meta", "manifest"),
-    section="Metrics judged",
+    section="Evaluation of the metrics",
     place=1,
-    title="The metrics, judged",
+    title="Metrics compared with the evidence",
 )
 RANKINGS = (
     ("image", "methods", "within an image"),

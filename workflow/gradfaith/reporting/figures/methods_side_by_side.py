@@ -2,8 +2,8 @@
 
 One row per image: the image with its evidence, then one small panel per method, the evaluated map of the
 predicted class over the image in grey. Methods that do not fit on one line continue in a block below, on the
-same images. Beside each row stand the true class, the model's answer and its calibrated probability. Controls
-are left out by default: they look the same for every model.
+same images. Beside each row are the true class, the predicted class and its calibrated probability. Controls are left
+out by default, because they look the same for every model.
 """
 
 from collections.abc import Mapping, Sequence

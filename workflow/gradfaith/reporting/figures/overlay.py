@@ -1,13 +1,11 @@
 """Draw maps over their image: the parts that all figures of maps share, and the figures of `gradfaith explain`.
 
-The image is grey. Over it lies the evaluated map (metrics/maps/evaluate.py) at half opacity, scaled to its
-own maximum: colours compare places within a map, never strength between maps. The evidence is an outline. A
-map that is constant or not finite gets a sentence in place of a drawing, because no drawing of it would be
-true.
+The image is grey. The evaluated map (metrics/maps/evaluate.py) is drawn over it at half opacity, scaled to its own maximum:
+colours compare places within a map, not strengths between maps. The evidence is an outline. A map that is constant or not
+finite is replaced by a text, because it cannot be drawn.
 
-`gradfaith explain` draws one image and what one model answers: each map by itself at a readable size, and all
-maps side by side. Above a map stands the method's label; below it stand the layer that it was read from and
-the explained score.
+`gradfaith explain` draws one image with the model's prediction: each map separately at a readable size, and all maps side by
+side. The title of a map is the method's label; the layer and the explained score are below it.
 """
 
 import re
@@ -50,7 +48,7 @@ class DisplayMap(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledMap:
-    """One map to draw, with its method's label and what its store says of it."""
+    """One map to draw, with its method's label and its description from the store."""
 
     label: str
     info: MapInfo
@@ -59,7 +57,7 @@ class LabelledMap:
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """One image, its evidence, and what a model answers, in words."""
+    """One image, its evidence, and the model's prediction as text."""
 
     name: str
     pixels: ImageArray

@@ -2,8 +2,8 @@
 
 Pages are white, with one typeface and grey axes. Each architecture or method has a colour and a marker, from
 a palette that is safe under every common colour blindness [wong2011]. Controls are always grey and hollow,
-their intervals dashed. An estimate without an interval is hollow too, and the note under the figure says why
-it has none. If an interval would squeeze all values together, an arrow at the edge of the panel stands for
+their intervals dashed. An estimate without an interval is hollow too, and the note under the figure states why
+it has none. If an interval would squeeze all values together, an arrow at the edge of the panel replaces
 its end. A figure that is drawn again gives the same SVG, byte for byte: no date, a fixed salt, text as text.
 """
 

@@ -1,8 +1,8 @@
 """The table across architectures: how far two architectures' maps agree, and each model's with the mean of all others.
 
-One block per pair and one per architecture beside the ensemble; every metric stands beside its chance level, the same maps
+One block per pair and one per architecture with the ensemble; beside every metric is its chance level, the same maps
 compared between different images. A method that one side has and the other has not is named, not shown as a number. The
-CSV holds the same rows, classes and lesion sizes too.
+CSV contains the same rows, also for classes and lesion sizes.
 """
 
 from collections.abc import Mapping

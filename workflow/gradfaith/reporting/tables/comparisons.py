@@ -1,4 +1,4 @@
-"""Compare every method with its controls, from the contrasts of a study, and say in sentences which it is better than.
+"""Compare every method with its controls, from the contrasts of a study, and describe the result in sentences.
 
 A method is better than a control if its gain (its paired difference, with the sign changed where lower is better) is above 0
 and its p, adjusted by Holm over all contrasts of the study, is below 1 - level. The comparison that the study names beforehand
@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def tested(self) -> bool:
-        """Tell whether any of the contrasts has a p-value."""
+        """Return whether any of the contrasts has a p-value."""
         return any(pd.notna(row["p_holm"]) for row in self.rows)
 
 

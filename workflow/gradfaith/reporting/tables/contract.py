@@ -3,10 +3,10 @@
     TABLE = Table(needs=("estimates", "contrasts"))
     def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet
 
-A table is one file; its stem is the table's name. `needs` names the files that it reads. The rule makes them its inputs, so a
-table is written again when one of these changes, and only then. `about` is what the study says of itself: title, classes,
-architectures, seeds, controls, primary, metrics (label -> plug-in), better, level, ranks, evidence, notes. Numbers are written
-as they come from stats/: nothing is computed here. Where there is no interval, a footnote gives the reason.
+A table is one file; its stem is the table's name. `needs` lists the files that it reads. They are the rule's inputs, so a
+table is written again only if one of them changes. `about` has the facts about the study: title, classes, architectures,
+seeds, controls, primary, metrics (label -> plug-in), better, level, ranks, evidence, notes. Numbers are shown as stats/
+returns them: nothing is computed here. If there is no interval, a footnote gives the reason.
 
 A `Sheet` is what a table returns: a few blocks with their footnotes. Cells are text; a cell that has something to explain
 carries the reason, and equal reasons share one footnote. LaTeX wants the package booktabs and nothing else.
@@ -55,7 +55,7 @@ COUNT_HEADS = ("images", "groups", *(f"{status} scores" for status in NOT_OK))
 
 @dataclass(frozen=True)
 class Table:
-    """What a table declares.
+    """The declaration of a table.
 
     `needs`: any of the TABLE_NAMES of figures/contract.py.
     `study_key`: the key of the study without which there is no such table; none: every study has it.
@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell, and why it is not more."""
+    """The text of a cell, and the reason for a missing part."""
 
     text: str
     footnote: str = ""
@@ -89,7 +89,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Sentences, tables, and the same numbers in full; `caution` is a warning that stands before all else."""
+    """Sentences, tables, and the same numbers in full; `caution` is a warning at the top."""
 
     title: str
     lead: Sequence[str]
@@ -252,5 +252,5 @@ def _ampersands(cells: Iterable[str]) -> str:
 
 
 def _letters(place: int) -> str:
-    """a, b, ..., z, aa, ab, ..."""
+    """Return a, b, ..., z, aa, ab, ..."""
     return (ascii_lowercase[place // 26 - 1] if place >= 26 else "") + ascii_lowercase[place % 26]

@@ -18,9 +18,9 @@ from gradfaith.stats.estimates import MetricVariant
 TABLE = Table(
     needs=("meta",),
     study_key="meta",
-    section="Metrics judged",
+    section="Evaluation of the metrics",
     place=2,
-    title="The metrics, judged",
+    title="Metrics compared with the evidence",
 )
 WHAT = (
     "Each metric is compared with a localization metric, the truth, by how it ranks the methods. The images have evidence, and the "
@@ -44,12 +44,12 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     blocks = [block for truth in truths for block in _of_truth(table, truth, about)]
     controls = whole[whole["view"] == "controls"]
     neither = [display_label(name, about.metrics) for name, end in about.better.items() if end == "neither"]
-    left = [f"Not judged, as neither high nor low is better: {', '.join(neither)}."] if neither else []
+    left = [f"Not evaluated, because neither high nor low is better: {', '.join(neither)}."] if neither else []
     ranked = whole[(whole["view"] == "image") & (whole["truth"] == truths[0])]
     lead = (WHAT, FOOLED, ORDER, *left, interval_sentence(ranked, about), _wrong(ranked), *about.notes)
     first = metrics_by_rank_agreement(table, truths[0])
     return Sheet(
-        f"Metrics judged, {about.title}",
+        f"Evaluation of the metrics, {about.title}",
         lead,
         (*blocks, _fooled(controls, first, about.metrics), _gains(controls, first, about.metrics)),
         table,

@@ -1,8 +1,8 @@
 """The first page of a study: which models classify, which maps are better than controls, and what could be wrong.
 
 Every sentence is computed from the tables of stats/ and from the audit; nothing is estimated here. What "better than a control"
-means stands in comparisons.py. Where a dataset has no masks, the page says nothing about localization. The figure of the audit
-shows the same sentences on the data (`describe_...`).
+means is defined in comparisons.py. If a dataset has no masks, the page makes no statement about localization. The audit figure
+shows the same sentences about the data (`describe_...`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
