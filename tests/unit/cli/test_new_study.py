@@ -132,7 +132,7 @@ def test_nothing_is_replaced(home: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words", "kind", "said"),
     [
-        ([], {"images": Path("nope")}, DatasetInvalid, "the raw folder nope is not there"),
+        ([], {"images": Path("nope")}, DatasetInvalid, "the folder nope is not there"),
         (["raw/a.png"], {}, DatasetInvalid, '"a.png" in raw is not a class folder'),
         (["raw/ill/a.png"], {}, DatasetInvalid, "images of one class only, ill"),
         (["raw/train/ill/a.png", "raw/test/ill/b.png"], {}, DatasetInvalid, "the folders test, train"),

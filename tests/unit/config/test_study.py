@@ -62,7 +62,7 @@ REFUSED = [
     ("split", {"train": 0.6, "val": 0.2, "test": 0.3}, "split: ", "must add up to 1, found 1.1"),
     ("seeds", [0, 1, 1], "seeds: ", "seeds must differ"),
     ("seeds", [], "seeds: ", "at least 1 item"),
-    ("study", "Übung 1", "study: ", "pattern"),
+    ("study", "Übung 1", "study: ", "small letters, digits"),
     ("training/epochs", 0, "training.epochs: ", "found 0"),
     ("training/epochs", None, "training.epochs: ", "required"),
     ("image/size", 8, "image.size: ", "found 8"),

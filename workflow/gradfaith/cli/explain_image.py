@@ -76,7 +76,10 @@ def run(request: ExplainRequest, root: Path) -> Iterator[str]:
             _write_folder(image, answer, maps, _make_stamp(model, resolved, image), name)
             yield from _describe(image, answer, distance, name)
             if alone:
-                yield from _format_maps(maps, _score_on_evidence(image, maps, resolved), left_out)
+                scores = _score_on_evidence(image, maps, resolved)
+                yield from _format_maps(maps, scores, left_out)
+                if scores and answer.true != answer.target:
+                    yield f"scores: of maps that explain {answer.target}; the study scores maps of the true class"
             yield f"{image.out}/: {len(maps)} overlays, side-by-side.svg and .png, {MAPS_FILE}"
     if not alone:
         yield from (f"{label}: left out: {why}" for label, why in left_out.items())

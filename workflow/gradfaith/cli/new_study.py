@@ -23,6 +23,7 @@ from gradfaith.config.sections import LABEL_LENGTH, LABEL_PATTERN
 from gradfaith.data.readers import folder
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import CannotWrite, DatasetInvalid, StudyInvalid
+from gradfaith.registry import did_you_mean
 from gradfaith.storage import paths
 from gradfaith.storage.atomic import write_text
 
@@ -84,6 +85,13 @@ def create_study(images: Path, masks: Path | None, name: str, root: Path) -> tup
 
 def scan_folder(images: Path, masks: Path | None) -> ScannedFolder:
     """List the images of a folder by class, with their masks."""
+    if not images.is_dir():
+        beside = [path.name for path in images.parent.iterdir() if path.is_dir()] if images.parent.is_dir() else []
+        raise DatasetInvalid(
+            problem=f"the folder {images} is not there{did_you_mean(images.name, beside)}",
+            reason="`init` looks into it for one folder of images per class.",
+            fix="Name this folder with --images.",
+        )
     own_masks = "" if masks is None or masks.resolve() == (images / folder.MASKS).resolve() else masks.as_posix()
     records = list(folder.index(images, folder.Options(masks=own_masks)))
     found = ScannedFolder(images, own_masks, records, _has_colour(images, records))

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from gradfaith.config.sections import LABEL_PATTERN
 from gradfaith.errors import StudyInvalid
 from gradfaith.registry import did_you_mean
 
@@ -37,6 +38,8 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{did_you_mean(path[-1], _keys(model, path[:-1]))}"
     said = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == LABEL_PATTERN:
+        said = "a name has small letters, digits, - and _ only"
     found = (
         f", found {problem['input']!r}"
         if isinstance(problem["input"], str | int | float) and problem["type"] != "value_error"
