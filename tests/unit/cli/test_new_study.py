@@ -137,7 +137,7 @@ def test_nothing_is_replaced(home: Path) -> None:
         (["raw/ill/a.png"], {}, DatasetInvalid, "images of one class only, ill"),
         (["raw/train/ill/a.png", "raw/test/ill/b.png"], {}, DatasetInvalid, "the folders test, train"),
         (images("raw"), {"name": "My Study"}, StudyInvalid, '"My Study" cannot be the name'),
-        (images("raw"), {"masks": Path("no")}, DatasetInvalid, "the folder of masks no is not there"),
+        (images("raw"), {"masks": Path("no")}, DatasetInvalid, "the folder of masks no does not exist"),
         (
             [*images("raw"), "m/ill/other.png"],
             {"masks": Path("m")},

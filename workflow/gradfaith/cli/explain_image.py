@@ -277,10 +277,8 @@ def _describe(image: ImageToExplain, answer: ModelAnswer, distance: Distance | N
     true = f" true class: {answer.true};" if answer.true else ""
     yield one_line(f"{image.image_id}: {model} answers {answer.text};{true} explained: {answer.target}")
     if image.window:
-        low, high = image.window
-        yield one_line(
-            f"{image.image_id}: more than 8 bits; black is {low:g} and white {high:g} (--window LOW HIGH sets both)"
-        )
+        shown = "black is {:g} and white {:g}".format(*image.window)
+        yield one_line(f"{image.image_id}: more than 8 bits; {shown} (--window LOW HIGH sets both)")
     if distance is not None and distance.far:
         yield one_line(
             f"warning: {image.image_id} is far from the training images: distance {distance.value:.3g}, and 99 % of the "

@@ -186,7 +186,7 @@ def _place(root: Path, kind: str, options: Options) -> Path:
         return root / kind
     if not Path(options.masks).is_dir():
         raise DatasetInvalid(
-            problem=f"the folder of masks {options.masks} is not there.",
+            problem=f"the folder of masks {options.masks} does not exist.",
             reason="Without it no image would have evidence.",
             fix="Correct option `masks` in the dataset's file; a relative path starts where `snakemake` is run.",
         )
