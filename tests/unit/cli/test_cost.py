@@ -64,7 +64,7 @@ def test_a_job_is_forecast_by_its_work() -> None:
 def test_a_network_or_an_image_of_another_magnitude_is_unknown(other: JobWork) -> None:
     found = line([job("train", other)], [record("train", TRAIN, 36)])
     assert (found.hours, found.jobs_without_hours, found.jobs_without_size) == (0, 1, 1)
-    assert found.basis == "1 record, none comparable"
+    assert (found.basis, found.memory) == ("1 record, none comparable", 0)
     text = said([job("train", other), job("train", TRAIN)], [record("train", TRAIN, 3595)])
     assert "unknown for 1 of 2 jobs, for the others 1.00 hours of jobs" in text
     assert "unknown: train. No finished job of these rules is of the same network" in text

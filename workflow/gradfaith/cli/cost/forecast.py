@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from gradfaith.cli.snakemake_process import DagJob, list_jobs
 from gradfaith.dag.job_work import StudyWork, count_images, read_parameters, rule_family
@@ -86,16 +85,18 @@ class RuleForecast:
     bytes_on_disk: int
     bytes_to_come: float  # of the jobs left whose size can be forecast
     jobs_without_size: int  # the other jobs left
-    memory: float  # MB, the most that a finished job took
+    memory: float  # MB, the most that a comparable finished job took; 0: unknown
     basis: str
 
 
-class JobForecast(NamedTuple):
+@dataclass(frozen=True)
+class JobForecast:
     """What one job needs, and how similar the finished jobs are that this comes from."""
 
     seconds: float
     size: float | None  # bytes
     similarity: int  # place in SIMILARITY_LEVELS
+    memory: float  # MB, the most that one of them took
 
 
 def forecast_study(
@@ -200,7 +201,7 @@ def _forecast_rule(rule: str, planned: Sequence[PlannedJob], finished: Sequence[
         bytes_on_disk=sum(job.bytes_on_disk for job in planned),
         bytes_to_come=sum(sized),
         jobs_without_size=len(left) - len(sized),
-        memory=max((record.memory_mb for record in used), default=0),
+        memory=max((one.memory for one in forecasts), default=0) if left else max((r.memory_mb for r in used), default=0),
         basis=_describe_basis(len(used), left, forecasts, any(job.work.network for job in planned)),
     )  # fmt: skip
 
@@ -237,7 +238,8 @@ def _forecast_job(rule: str, work: JobWork, finished: Sequence[JobRecord]) -> Jo
         return None
     start_up = statistics.median(one.start_up_seconds for one in similar)
     rate = statistics.median(one.seconds / one.work.units for one in similar)
-    return JobForecast(start_up + rate * work.units, _forecast_size(rule, work, similar, level), level)
+    size, memory = _forecast_size(rule, work, similar, level), max(one.memory_mb for one in similar)
+    return JobForecast(start_up + rate * work.units, size, level, memory)
 
 
 def _forecast_size(rule: str, work: JobWork, similar: Sequence[JobRecord], level: int) -> float | None:
