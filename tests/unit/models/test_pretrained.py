@@ -13,7 +13,7 @@ import torch
 from hub import NAME, Hub
 from safetensors.torch import load_file, save
 
-from gradfaith.errors import FetchFailed, ModelUnusable
+from gradfaith.errors import FetchFailed, ModelUnusable, SourceInvalid
 from gradfaith.models import weight_file
 from gradfaith.models.timm_import import timm
 
@@ -81,6 +81,23 @@ def test_weights_that_the_hub_does_not_have_are_asked_for_once(tmp_path: Path, h
     assert "SourceInvalid: pretrained weights of test_vit.r160_in1k could not be fetched: " in done.stderr
     assert done.stderr.endswith("retry: False\n")
     assert not list(tmp_path.glob("w.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18.a1_in1", 'and none is "a1_in1"; did you mean "a1_in1k"?'),
+        ("resnet10tt", 'there is no architecture "resnet10tt"; did you mean "resnet10t"?'),
+        ("botnet50ts_256", 'there are no weights of "botnet50ts_256"'),
+    ],
+)
+def test_weights_that_timm_does_not_name_are_not_fetched_again(tmp_path: Path, name: str, words: str) -> None:
+    """They were FetchFailed, so Snakemake tried three times."""
+    with pytest.raises(SourceInvalid) as caught:
+        weight_file.fetch_pretrained(name, tmp_path / "w.safetensors", tmp_path / "w.json")
+    assert words in caught.value.problem
+    assert not caught.value.retry
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_lacks_tensors_or_holds_infinite_ones_is_not_kept(

@@ -25,8 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gradfaith.errors import FetchFailed, ModelUnusable, SourceInvalid, is_final_status
+from gradfaith.errors import FetchFailed, ModelUnusable, SourceInvalid, is_final_status, name_some
 from gradfaith.models.timm_import import timm
+from gradfaith.registry import did_you_mean
 from gradfaith.storage.atomic import check_writable, replacing, write_text
 
 SOURCE_KEYS = ("hf_hub_id", "url", "tag", "license")
@@ -35,6 +36,7 @@ SOURCE_KEYS = ("hf_hub_id", "url", "tag", "license")
 def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     """Download timm's pretrained weights of the architecture `name` to `path`; write their source to `record` (JSON)."""
     check_writable([path.parent])  # before a long download
+    _check_offered(name)
     try:
         net = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises a dozen kinds, which mean the same here
@@ -57,6 +59,26 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
         "versions": {package: version(package) for package in ("timm", "torch", "safetensors")},
     }
     write_text(record, json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+
+
+def _check_offered(name: str) -> None:
+    """Raise an error if timm has no such architecture or no such weights: another attempt would find neither."""
+    if timm.is_model_pretrained(name):
+        return
+    architecture, tag = timm.models.split_model_name_tag(name)
+    offered = timm.list_models(f"{architecture}.*", pretrained=True)
+    if not timm.is_model(name):
+        what = f'there is no architecture "{architecture}"{did_you_mean(architecture, timm.list_models())}'
+    elif not offered:
+        what = f'there are no weights of "{architecture}".'
+    else:
+        tags = [one.partition(".")[2] for one in offered]
+        what = f'"{architecture}" has weights {name_some(tags)}, and none is "{tag}"{did_you_mean(tag, tags)}'
+    raise SourceInvalid(
+        problem=f"pretrained weights of {name} do not exist: in timm {version('timm')} {what}",
+        reason="Weights are fetched by timm's names, `architecture` or `architecture.tag`, and no other attempt would find these.",
+        fix="Correct `timm` of this architecture in the study, or set `training.weights: none`.",
+    )
 
 
 def _http_statuses(error: BaseException | None) -> Iterator[int]:
