@@ -1,5 +1,7 @@
 """Turn scores and predictions into estimates, contrasts, ranks and classification tables with intervals."""
 
+from functools import partial
+
 import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
@@ -7,33 +9,32 @@ gradfaith.runtime.job.begin()
 from gradfaith.config.result_settings import EstimateSettings
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
-from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
-from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores, lesion_size
+from gradfaith.stats.contrasts import CONTEXT_KEYS, NamedContrast, estimate_contrasts, is_comparable
+from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_size, estimate_scores, lesion_size
 from gradfaith.stats.intervals import IntervalRule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
+from gradfaith.storage.table_parts import TableParts
 
 job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = EstimateSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
-    scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
-    scores = scores[scores.pop("part") == "test"].reset_index(drop=True)
-    manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
+    scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
-    scores["lesion_size"] = scores["image_id"].map(lesion_size(manifest, scores["image_id"]))
+    sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
     rule = IntervalRule(level=settings.level, min_groups=settings.min_groups)
-
-    estimates = estimate_scores(scores, by=("label", "lesion_size"), rule=rule)
+    with_sizes = map(partial(add_lesion_size, sizes=sizes), scores)
+    estimates = estimate_scores(with_sizes, by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
-    comparable, primary = select_comparable(scores), settings.primary.model_dump()
-    contrasts = estimate_contrasts(comparable, settings.controls, settings.better, primary, rule)
+    comparable, primary = scores.select(is_comparable(scores.keys)), NamedContrast(**settings.primary.model_dump())
+    controls, better = settings.controls, settings.better
+    contrasts = estimate_contrasts(comparable, comparable.distinct("method"), controls, better, primary, rule)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
     ranks = estimate_winrates(
-        comparable, settings.controls, settings.better, control_placement=settings.rank_controls,
-        only_correct=settings.rank_only_correct, rule=rule,
+        comparable, controls, better, control_placement=settings.rank_controls, only_correct=settings.rank_only_correct, rule=rule,
     )  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, settings.classes, rule=rule)

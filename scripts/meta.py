@@ -17,9 +17,8 @@ job = snakemake
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = MetaSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
-    scores = parquet.read_columns(job.input.scores, parquet.SCORES, SCORE_COLUMNS)
     table = meta_evaluation.evaluate_metrics(
-        scores,
+        parquet.read_groups(job.input.scores, parquet.SCORES, SCORE_COLUMNS),
         settings.truth,
         settings.better,
         settings.controls,

@@ -63,4 +63,4 @@ def curves(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
     """Return the metrics of score rows, judged by two truths."""
     how = {"against": "road", "order_only": ["road", "deletion"]}
-    return evaluate_metrics(table, ["saliency_score", "cosine"], BETTER, list(CONTROLS), **how)
+    return evaluate_metrics([table], ["saliency_score", "cosine"], BETTER, list(CONTROLS), **how)

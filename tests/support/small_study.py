@@ -8,11 +8,12 @@ import pandas as pd
 import small_meta
 from numpy.typing import NDArray
 from typed import described
+from whole_scores import contrasts_of
 
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.stats.classification import estimate_classification
-from gradfaith.stats.contrasts import estimate_contrasts, select_comparable
+from gradfaith.stats.contrasts import is_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
 from gradfaith.storage import hdf5, json_file, map_info, parquet
 
@@ -143,10 +144,10 @@ class SmallStudy:
         }
         parquet.write(self.inputs["manifest"], about, parquet.MANIFEST)
         parquet.write(self.inputs["scores"], raw, parquet.SCORES)
-        parquet.write(self.inputs["estimates"], estimate_scores(raw, by=("label", "lesion_size")), parquet.ESTIMATES)
+        parquet.write(self.inputs["estimates"], estimate_scores([raw], by=("label", "lesion_size")), parquet.ESTIMATES)
         parquet.write(
             self.inputs["contrasts"],
-            estimate_contrasts(select_comparable(raw), CONTROLS, BETTER, ABOUT["primary"]),
+            contrasts_of(raw[is_comparable(raw)], CONTROLS, BETTER, ABOUT["primary"]),
             parquet.CONTRASTS,
         )
         parquet.write(self.inputs["classification"], estimate_classification(answers, CLASSES), parquet.CLASSIFICATION)

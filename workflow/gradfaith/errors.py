@@ -191,5 +191,9 @@ class NotInStudy(GradFaithError):
     """A requested architecture, seed, class or image is not part of the study."""
 
 
+class NoComparableScores(GradFaithError):
+    """A metric that others are compared with has no scores that they can be compared with."""
+
+
 class ImputationFailed(GradFaithError):
     """The pixels taken from an image could not be filled from those that stayed."""

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from typed import described
+from whole_scores import contrasts_of
 
 from gradfaith.reporting.tables import classification as classification_tables
 from gradfaith.reporting.tables import contract as sheet_tables
 from gradfaith.reporting.tables import maps as maps_tables
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet
 from gradfaith.stats.classification import estimate_classification
-from gradfaith.stats.contrasts import estimate_contrasts
 from gradfaith.stats.estimates import estimate_scores
 
 CLASSES, BETTER = ["normal", "nodule"], {"locacc": "higher", "faith": "higher"}
@@ -49,9 +49,9 @@ def scores(groups: int) -> pd.DataFrame:
 
 def maps(groups: int = 10) -> tuple[pd.DataFrame, Sheet]:
     raw = scores(groups)
-    found = estimate_scores(raw)
+    found = estimate_scores([raw])
     return found, maps_tables.tabulate(
-        {"estimates": found, "contrasts": estimate_contrasts(raw, ["centre"], BETTER, PRIMARY)}, described(ABOUT)
+        {"estimates": found, "contrasts": contrasts_of(raw, ["centre"], BETTER, PRIMARY)}, described(ABOUT)
     )
 
 
@@ -100,7 +100,7 @@ def test_a_study_s_labels_change_no_column() -> None:
     primary = {**PRIMARY, "metric": "faith"}
     about = {**ABOUT, "primary": primary, "metrics": {label: name for name, label in labels.items()}}
     better = dict.fromkeys(labels.values(), "higher")
-    tables = {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], better, primary)}
+    tables = {"estimates": estimate_scores([raw]), "contrasts": contrasts_of(raw, ["centre"], better, primary)}
     renamed, usual = maps_tables.tabulate(tables, described(about)), maps()[1]
     for block, other in zip(renamed.blocks, usual.blocks, strict=True):
         names = {"LocAcc": "faith", "Faith (black)": "drop (black)", "Faith (mean)": "drop (mean)"}
@@ -190,7 +190,7 @@ def test_without_evidence_localization_is_undefined_and_never_a_number() -> None
     primary = {**PRIMARY, "metric": "faith"}
     about = {**ABOUT, "evidence": "none", "primary": primary}
     sheet = maps_tables.tabulate(
-        {"estimates": estimate_scores(raw), "contrasts": estimate_contrasts(raw, ["centre"], BETTER, primary)},
+        {"estimates": estimate_scores([raw]), "contrasts": contrasts_of(raw, ["centre"], BETTER, primary)},
         described(about),
     )
     block = sheet.blocks[0]

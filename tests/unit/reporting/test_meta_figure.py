@@ -14,7 +14,7 @@ from small_study import ABOUT, ARCHS, SmallStudy
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.stats.estimates import mean_curves
-from gradfaith.storage import parquet
+from gradfaith.storage import parquet, table_parts
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_another_truth_and_one_architecture_may_be_drawn(world: SmallStudy, tabl
 def test_mean_curves_are_means_and_their_intervals_those_of_any_estimate() -> None:
     images = pd.DataFrame({"image_id": list("abcd"), "group": ["g", "g", "h", "i"], "label": "x"})
     points = small_meta.curves(images, ["net"], [0])
-    found = mean_curves(pd.concat([points, points.assign(part="val", probability=0.0)]))
+    found = mean_curves([points])
     row = found.query("method == 'gradcam' and imputer == 'black' and order == 'least' and fraction == 0.5").iloc[0]
     own = points.query("method == 'gradcam' and imputer == 'black' and order == 'least' and fraction == 0.5")
     assert row["value"] == pytest.approx(own["probability"].mean())
@@ -95,7 +95,7 @@ def test_mean_curves_are_means_and_their_intervals_those_of_any_estimate() -> No
 
 def test_a_curve_and_its_band_go_where_the_means_go(world: SmallStudy) -> None:
     points = pd.read_parquet(world.inputs["curves"])
-    means = mean_curves(points[points["imputer"] == "black"])
+    means = mean_curves([points[points["imputer"] == "black"]])
     with theme.use_theme():
         figure = world.draw("curves", imputer="black", methods=("gradcam", "saliency"), control="centre")
     panels = iter(figure.axes)
@@ -111,6 +111,31 @@ def test_a_curve_and_its_band_go_where_the_means_go(world: SmallStudy) -> None:
             reach = bands[0].get_paths()[0].get_extents()
             own = here[here["method"] == "gradcam"]
             assert (reach.y0, reach.y1) == pytest.approx((own["low"].min(), own["high"].max()))
+
+
+def test_only_the_test_part_is_drawn_and_few_curves_are_in_memory_at_once(
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All images of another part and a second imputer are not read; every part has the rows of one method at most."""
+    points = parquet.read(world.inputs["curves"], parquet.CURVES)
+    parquet.write(
+        tmp_path / "curves.parquet", pd.concat([points, points.assign(part="val", probability=0.0)]), parquet.CURVES
+    )
+    monkeypatch.setattr(table_parts, "ROWS_OF_A_PART", 1)
+    read: list[pd.DataFrame] = []
+    join = table_parts.TableParts._join
+    monkeypatch.setattr(table_parts.TableParts, "_join", lambda *given: read.append(join(*given)) or read[-1])
+    lines = []
+    for path in (world.inputs["curves"], str(tmp_path / "curves.parquet")):
+        monkeypatch.setitem(world.inputs, "curves", path)
+        with theme.use_theme():
+            lines.append(
+                [line.get_ydata() for axes in world.draw("curves", imputer="black").axes for line in axes.lines]
+            )
+    for one, other in zip(*lines, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert {tuple(part["imputer"].unique()) for part in read} == {("black",)}
+    assert max(part.groupby(["arch", "method"], observed=True).ngroups for part in read) == 1
 
 
 def test_every_method_and_one_control_unless_told(world: SmallStudy) -> None:

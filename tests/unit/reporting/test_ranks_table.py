@@ -25,7 +25,7 @@ def found() -> pd.DataFrame:
         score_rows(-TABLE[:, [0, 1, 2, 2]], ["A", "B", "C", "centre"], metric="drop"),
         score_rows(TABLE[:, [1, 0, 2, 2]], ["A", "B", "C", "centre"], metric="overlap", variant="otsu"),
     ]
-    return estimate_winrates(pd.concat(frames, ignore_index=True), ["centre"], BETTER)
+    return estimate_winrates([pd.concat(frames, ignore_index=True)], ["centre"], BETTER)
 
 
 def test_every_method_has_its_rate_its_rank_and_its_ties(found: pd.DataFrame) -> None:

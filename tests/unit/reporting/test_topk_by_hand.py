@@ -53,7 +53,7 @@ def overlaps() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def found(overlaps: np.ndarray) -> pd.DataFrame:
-    return estimate_winrates(score_rows(overlaps, METHODS), [], {"overlap": "higher"})
+    return estimate_winrates([score_rows(overlaps, METHODS)], [], {"overlap": "higher"})
 
 
 def test_the_overlaps_are_those_counted_on_paper(overlaps: np.ndarray) -> None:

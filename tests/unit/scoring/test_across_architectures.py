@@ -122,7 +122,7 @@ def test_the_table_names_every_pair_its_chance_and_who_is_missing(found, predict
         for arch, method in (("vit", "cam"), ("resnet", "cam"), ("resnet", "guided"), ("densenet", "guided"), ("densenet", "cam"))
     ]  # fmt: skip
     first = [frame.drop_duplicates(["seed", "image_id"]) for frame in localized]
-    table = estimate_scores(pd.concat([found, *first], ignore_index=True))
+    table = estimate_scores([pd.concat([found, *first], ignore_index=True)])
     sheet = across_tables.tabulate({"estimates": table}, described(ABOUT))
     captions = [block.caption for block in sheet.blocks]
     assert sorted(captions[:3]) == ["densenet and resnet", "densenet and vit", "resnet and vit"]

@@ -131,7 +131,7 @@ def test_every_metric_and_variant_is_estimated_by_lesion_size(cell, images_file,
     sizes = {image: 0.01 * (1 + place) for place, image in enumerate(predictions["image_id"])}
     manifest = pd.DataFrame({"image_id": list(sizes), "lesion_share": list(sizes.values())})
     found["lesion_size"] = found["image_id"].map(lesion_size(manifest, found["image_id"]))
-    table = estimate_scores(found, by=("lesion_size",)).query("by == 'lesion_size' and method == 'fine'")
+    table = estimate_scores([found], by=("lesion_size",)).query("by == 'lesion_size' and method == 'fine'")
     strata = table.groupby(["metric", "variant"])["stratum"].agg(set)
     pairs = set(found[["metric", "variant"]].itertuples(index=False, name=None))
     assert set(strata.index) == pairs

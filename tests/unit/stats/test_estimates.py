@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from whole_scores import contrasts_of
 
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.contrasts import estimate_contrasts, holm_adjusted, method_pairs, select_comparable
+from gradfaith.stats.contrasts import holm_adjusted, is_comparable, method_pairs
 from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores
 from gradfaith.stats.intervals import IntervalRule, mean_interval
 from gradfaith.stats.winrates import estimate_winrates
@@ -53,7 +54,7 @@ METHODS = {"gradcam": (1, 0.5), "random-grid": (1, 0.0), "centre": (1, 0.4), "sh
 
 def test_a_cell_is_the_interval_of_its_own_rows():
     table = scores("cell", METHODS, archs=("a", "b"))
-    found = estimate_scores(table).set_index(["arch", "method"])
+    found = estimate_scores([table]).set_index(["arch", "method"])
     own = table[(table["arch"] == "b") & (table["method"] == "gradcam")]
     twin = mean_interval(own["value"], own["group"].to_numpy(), own["seed"].to_numpy())
     row = found.loc[("b", "gradcam")]
@@ -70,7 +71,7 @@ def test_every_score_is_counted_under_its_status():
         ["undefined", "degenerate", "failed"], noise.permutation(len(table))[:60].reshape(3, 20), strict=True
     ):
         spoil(table, rows, status)
-    found = estimate_scores(table, by=["label"])
+    found = estimate_scores([table], by=["label"])
     counts = [f"n_{status}" for status in ("ok", "undefined", "degenerate", "failed")]
     for by in ("", "label"):
         assert found.loc[found["by"] == by, counts].sum().tolist() == [len(table) - 60, 20, 20, 20]
@@ -78,7 +79,7 @@ def test_every_score_is_counted_under_its_status():
 
 def test_a_cell_where_nothing_is_ok_stays_in_the_table_with_its_reason():
     table = scores("nothing", METHODS)
-    row = estimate_scores(spoil(table, table["method"] == "centre", "undefined")).set_index("method").loc["centre"]
+    row = estimate_scores([spoil(table, table["method"] == "centre", "undefined")]).set_index("method").loc["centre"]
     assert (row["n_ok"], row["n_undefined"], row["n_images"], row["reason"]) == (0, 72, 0, "no image has a value")
     assert np.isnan(row["value"])
 
@@ -92,7 +93,7 @@ def test_copies_are_averaged_within_an_image_before_anything_else():
     )
     own = mean[mean["method"] == "shuffled-gradcam"]
     twin = mean_interval(own["value"], own["group"].to_numpy(), own["seed"].to_numpy())
-    row = estimate_scores(table).set_index("method").loc["shuffled-gradcam"]
+    row = estimate_scores([table]).set_index("method").loc["shuffled-gradcam"]
     assert (row["value"], row["se"]) == (pytest.approx(twin.mean), pytest.approx(twin.se))
     assert (row["n_ok"], row["n_failed"], row["n_images"]) == (353, 7, 36)
 
@@ -100,7 +101,7 @@ def test_copies_are_averaged_within_an_image_before_anything_else():
 def test_strata_are_estimated_apart_and_an_image_without_one_is_in_none():
     table = scores("strata", METHODS)
     table["size"] = np.where(table["label"] == "c0", "small", None)
-    found = estimate_scores(table, by=["label", "size"])
+    found = estimate_scores([table], by=["label", "size"])
     assert set(zip(found["by"], found["stratum"], strict=True)) == {
         ("", "all"),
         ("label", "c0"),
@@ -110,7 +111,7 @@ def test_strata_are_estimated_apart_and_an_image_without_one_is_in_none():
     small, c0 = (found[found["stratum"] == name].set_index("method") for name in ("small", "c0"))
     pd.testing.assert_series_equal(small["value"], c0["value"])
     assert (small["reason"] == "6 groups, an interval needs 8").all()
-    assert np.isfinite(estimate_scores(table, by=["size"], rule=IntervalRule(min_groups=6))["low"]).all()
+    assert np.isfinite(estimate_scores([table], by=["size"], rule=IntervalRule(min_groups=6))["low"]).all()
 
 
 def test_order_of_rows_and_names_of_groups_do_not_matter():
@@ -118,7 +119,7 @@ def test_order_of_rows_and_names_of_groups_do_not_matter():
     other = table.sample(frac=1, random_state=0)
     other["group"] = "x" + other["group"].str[::-1]
     numbers = ["value", "low", "high", "df"]
-    one, two = (estimate_scores(t).set_index(KEY)[numbers] for t in (table, other))
+    one, two = (estimate_scores([t]).set_index(KEY)[numbers] for t in (table, other))
     pd.testing.assert_frame_equal(one, two.loc[one.index], rtol=1e-9)
 
 
@@ -127,10 +128,10 @@ def test_pairs_of_seeds_are_runs_and_their_seeds_are_counted_once():
     for first, second in [(0, 1), (0, 2), (1, 2)]:
         rows += [("net", first, "net", second, f"i{k}", f"p{k // 2}", noise.normal(), "ok") for k in range(20)]
     table = pd.DataFrame(rows, columns=["arch", "seed", "arch2", "seed2", "image_id", "group", "value", "status"])
-    row = estimate_scores(table.assign(metric="consist", method="gradcam")).iloc[0]
+    row = estimate_scores([table.assign(metric="consist", method="gradcam")]).iloc[0]
     assert (row["n_seeds"], row["seeds"], row["n_images"]) == (3, "0 1 2", 20)
     assert row["interval"] == "cluster-t over groups and seeds"
-    alone = estimate_scores(table[table["seed2"] == 1].assign(metric="consist", method="gradcam")).iloc[0]
+    alone = estimate_scores([table[table["seed2"] == 1].assign(metric="consist", method="gradcam")]).iloc[0]
     assert (alone["n_seeds"], alone["interval"]) == (2, "cluster-t over groups")  # given these two models
 
 
@@ -142,13 +143,13 @@ def test_two_architectures_seed_by_seed_are_as_many_runs_as_there_are_seeds():
     table = pd.DataFrame(rows, columns=["arch", "seed", "arch2", "seed2", "image_id", "group", "value", "status"])
     table = table.assign(metric="consist", method="gradcam")
     row, twin = (
-        estimate_scores(table).iloc[0],
+        estimate_scores([table]).iloc[0],
         mean_interval(table["value"], table["group"].to_numpy(), table["seed"].to_numpy()),
     )
     assert (row["n_seeds"], row["seeds"], row["arch2"]) == (3, "0 1 2", "b")
     assert np.allclose([row["value"], row["low"], row["high"]], [twin.mean, twin.low, twin.high], rtol=1e-12)
     other = table.assign(arch2="ensemble", seed2=pd.NA)
-    both = estimate_scores(pd.concat([table, other], ignore_index=True)).set_index("arch2")
+    both = estimate_scores([pd.concat([table, other], ignore_index=True)]).set_index("arch2")
     assert np.allclose(both.loc["ensemble", ["low", "high"]].astype(float), [twin.low, twin.high], rtol=1e-12)
 
 
@@ -158,7 +159,8 @@ def test_agreement_across_architectures_is_described_and_not_tested():
     across = [
         table.assign(arch2=arch2, variant=kind) for arch2, kind in (("b", "architectures"), ("ensemble", "ensemble"))
     ]
-    rivals = select_comparable(pd.concat([seeds.assign(arch="a"), *across], ignore_index=True))
+    both = pd.concat([seeds.assign(arch="a"), *across], ignore_index=True)
+    rivals = both[is_comparable(both)]
     assert set(rivals["variant"]) == {"pairs"}
     assert len(rivals) == len(seeds)
 
@@ -166,19 +168,19 @@ def test_agreement_across_architectures_is_described_and_not_tested():
 @pytest.mark.parametrize("change", [{"status": "fine"}, {"value": np.nan}, {"value": np.inf}])
 def test_a_status_that_is_none_and_an_ok_without_a_value_are_refused(change):
     with pytest.raises(BrokenTable):
-        estimate_scores(scores("bad", METHODS).assign(**change))
+        estimate_scores([scores("bad", METHODS).assign(**change)])
 
 
 def test_scores_that_would_count_twice_are_refused():
     table = scores("twice", METHODS)
     with pytest.raises(BrokenTable, match="two scores"):
-        estimate_scores(pd.concat([table, table.head(3)]))
+        estimate_scores([pd.concat([table, table.head(3)])])
 
 
 def test_an_empty_table_gives_empty_tables():
     table = scores("empty", METHODS).head(0)
-    assert len(estimate_scores(table)) == 0
-    assert len(estimate_contrasts(table, ["centre"], {})) == 0
+    assert len(estimate_scores([table])) == 0
+    assert len(contrasts_of(table, ["centre"], {})) == 0
 
 
 def test_everyone_meets_every_control_and_its_own_shuffles():
@@ -191,9 +193,9 @@ def test_everyone_meets_every_control_and_its_own_shuffles():
 
 def test_a_planted_difference_is_found_that_separate_intervals_would_hide():
     table = scores("planted", METHODS)
-    whole = estimate_scores(table).set_index("method")
+    whole = estimate_scores([table]).set_index("method")
     assert whole.loc["gradcam", "low"] < whole.loc["random-grid", "high"]  # images differ far more than methods
-    found = estimate_contrasts(table, ["random-grid", "centre"], {"locacc": "higher"}).set_index(["method", "against"])
+    found = contrasts_of(table, ["random-grid", "centre"], {"locacc": "higher"}).set_index(["method", "against"])
     for against, truth in [("random-grid", 0.5), ("shuffled-gradcam", 0.5), ("centre", 0.1)]:
         row = found.loc[("gradcam", against)]
         assert row["low"] < truth < row["high"]
@@ -215,7 +217,7 @@ def test_a_contrast_is_the_interval_of_the_differences_and_counts_what_was_lost(
     )
     wide = wide.dropna(subset=["gradcam", "centre"])
     twin = mean_interval(wide["gradcam"] - wide["centre"], wide["group"].to_numpy(), wide["seed"].to_numpy())
-    row = estimate_contrasts(table, ["centre"], {}).set_index(["method", "against"]).loc[("gradcam", "centre")]
+    row = contrasts_of(table, ["centre"], {}).set_index(["method", "against"]).loc[("gradcam", "centre")]
     assert np.allclose(row[["value", "low", "high"]].astype(float), [twin.mean, twin.low, twin.high], rtol=1e-10)
     assert row["n_lost"] == 7
     assert np.isnan(row["share_better"])  # nobody said which way is better
@@ -225,8 +227,8 @@ def test_better_can_mean_lower_and_ties_are_shared():
     table = scores("ties", {"gradcam": (1, 0), "centre": (1, 0)}, seeds=(0,))
     table["value"] = np.where(table["method"] == "centre", 1.0, np.repeat([0.0, 1.0, 2.0, 0.0], 18)[: len(table)])
     ours = table.loc[table["method"] == "gradcam", "value"]
-    lower = estimate_contrasts(table, ["centre"], {"locacc": "lower"}).iloc[0]["share_better"]
-    higher = estimate_contrasts(table, ["centre"], {"locacc": "higher"}).iloc[0]["share_better"]
+    lower = contrasts_of(table, ["centre"], {"locacc": "lower"}).iloc[0]["share_better"]
+    higher = contrasts_of(table, ["centre"], {"locacc": "higher"}).iloc[0]["share_better"]
     assert lower == pytest.approx(((ours < 1) + (ours == 1) / 2).mean())
     assert lower + higher == pytest.approx(1)
 
@@ -237,7 +239,7 @@ def test_a_control_without_layers_is_matched_by_image_and_one_with_layers_layer_
     everywhere = low["method"].isin(["gradcam", "random-grid"])
     table = pd.concat([low[everywhere], top], ignore_index=True)
     table.loc[table["method"] == "centre", "layer"] = ""
-    found = estimate_contrasts(table, ["random-grid", "centre"], {}).set_index(["against", "layer"])["value"]
+    found = contrasts_of(table, ["random-grid", "centre"], {}).set_index(["against", "layer"])["value"]
 
     def mean(frame, method):
         return frame.loc[frame["method"] == method, "value"].mean()
@@ -250,10 +252,10 @@ def test_a_control_without_layers_is_matched_by_image_and_one_with_layers_layer_
 def test_the_primary_contrast_is_marked_and_the_family_adjusted():
     table = scores("primary", METHODS, metrics=("locacc", "faith"))
     named = {"metric": "locacc", "method": "gradcam", "against": "random-grid"}
-    found = estimate_contrasts(table, ["random-grid", "centre"], {}, named)
+    found = contrasts_of(table, ["random-grid", "centre"], {}, named)
     assert found.loc[found["primary"], list(named)].to_dict("records") == [named]
     assert (found["p_holm"] >= found["p"]).all()
-    assert not estimate_contrasts(table, ["centre"], {})["primary"].any()
+    assert not contrasts_of(table, ["centre"], {})["primary"].any()
 
 
 def test_holm_by_hand():
@@ -269,7 +271,7 @@ def test_false_alarms_stay_at_five_in_a_hundred():
     names = {"gradcam": (1, 0.0), "random-grid": (1, 0.0)}
     archs = tuple(f"net{k}" for k in range(400))
     table = scores("null", names, archs=archs, seeds=(0, 1, 2))
-    found = estimate_contrasts(table, ["random-grid"], {})
+    found = contrasts_of(table, ["random-grid"], {})
     assert 0.02 <= ((found["low"] > 0) | (found["high"] < 0)).mean() <= 0.07
 
 
@@ -284,7 +286,7 @@ def test_three_hundred_thousand_scores_take_seconds():
         metrics=tuple("abcdefghijklmnopqrstuvwxyz"),
     )
     started = time.process_time()
-    assert len(estimate_scores(table)) == 8 * 26 * 4
+    assert len(estimate_scores([table])) == 8 * 26 * 4
     assert time.process_time() - started < 10
 
 
@@ -304,9 +306,9 @@ def test_texts_as_categories_give_the_same_tables_from_a_fifth_of_the_memory(tmp
     texts, categories = as_read(table, tmp_path / "scores.parquet")
     better = {"locacc": "higher", "faith": "lower"}
     for estimate in (
-        lambda rows: estimate_scores(rows, by=("label",)),
-        lambda rows: estimate_contrasts(select_comparable(rows), CONTROLS, better),
-        lambda rows: estimate_winrates(select_comparable(rows), CONTROLS, better, only_correct=True),
+        lambda rows: estimate_scores([rows], by=("label",)),
+        lambda rows: contrasts_of(rows[is_comparable(rows)], CONTROLS, better),
+        lambda rows: estimate_winrates([rows[is_comparable(rows)]], CONTROLS, better, only_correct=True),
     ):
         expected, found = estimate(texts), estimate(categories)
         assert len(expected) > 3

@@ -9,11 +9,11 @@ import scipy.stats
 import small_meta
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_scores import agreement_of, fooled_by
 from winrate_tables import score_rows
 
 from gradfaith.stats.intervals import mean_interval
-from gradfaith.stats.meta_evaluation import controls_that_fool
-from gradfaith.stats.rank_agreement import COEFFICIENTS, pearson, rank_agreement_with_truth, spearman, tied_ranks
+from gradfaith.stats.rank_agreement import COEFFICIENTS, pearson, spearman, tied_ranks
 
 METHODS, CONTROLS = "ABCD", ["centre", "uniform"]
 TRUTH = np.array([[4.0, 3, 2, 1], [4, 3, 2, 1], [1, 2, 3, 4]])  # images by methods
@@ -46,38 +46,38 @@ def found(table: pd.DataFrame, **where: str) -> pd.Series:
 
 
 def test_the_order_of_methods_by_hand():
-    row = found(rank_agreement_with_truth(both(), ["overlap"], BETTER, []))
+    row = found(agreement_of(both(), ["overlap"], BETTER, []))
     assert row["value"] == pytest.approx(np.mean(BY_IMAGE))
     assert (row["n_images"], row["n_undefined"], row["n_methods"], row["n_wrong"]) == (2, 1, 4, 0)
     assert row["reason"] == "2 groups, an interval needs 8"
 
 
 def test_over_cells_it_is_the_means_that_are_correlated():
-    row = found(rank_agreement_with_truth(both(), ["overlap"], BETTER, []), view="cells", measure="pearson")
+    row = found(agreement_of(both(), ["overlap"], BETTER, []), view="cells", measure="pearson")
     assert row["value"] == pytest.approx(np.corrcoef(TRUTH.mean(axis=0), METRIC.mean(axis=0))[0, 1])
     assert (row["n_images"], row["n_undefined"], row["n_methods"]) == (3, 0, 4)
 
 
 def test_where_lower_is_better_the_metric_is_turned_round():
-    turned = rank_agreement_with_truth(both(metric=-METRIC, name="drop"), ["overlap"], BETTER, [])
+    turned = agreement_of(both(metric=-METRIC, name="drop"), ["overlap"], BETTER, [])
     for view in ("image", "cells"):
         assert (
             found(turned, metric="drop", view=view)["value"]
-            == found(rank_agreement_with_truth(both(), ["overlap"], BETTER, []), view=view)["value"]
+            == found(agreement_of(both(), ["overlap"], BETTER, []), view=view)["value"]
         )
 
 
 def test_a_metric_without_a_better_end_and_the_truth_itself_are_not_judged():
     frame = pd.concat([both(), score_rows(METRIC, METHODS, metric="share")], ignore_index=True)
-    assert set(rank_agreement_with_truth(frame, ["overlap"], BETTER, [])["metric"]) == {"score"}
-    assert set(controls_that_fool(frame, BETTER, ["A"])["metric"]) == {"overlap", "score"}
+    assert set(agreement_of(frame, ["overlap"], BETTER, [])["metric"]) == {"score"}
+    assert set(fooled_by(frame, BETTER, ["A"])["metric"]) == {"overlap", "score"}
 
 
 def test_only_images_that_the_model_gets_right_and_that_have_evidence_take_part():
     frame = both()
     frame["correct"] = frame["image_id"] != "i1"
     frame.loc[(frame["image_id"] == "i2") & (frame["metric"] == "overlap"), ["value", "status"]] = [np.nan, "undefined"]
-    row = found(rank_agreement_with_truth(frame, ["overlap"], BETTER, []))
+    row = found(agreement_of(frame, ["overlap"], BETTER, []))
     assert (row["value"], row["n_images"], row["n_undefined"], row["n_wrong"]) == (1.0, 1, 0, 1)
 
 
@@ -85,7 +85,7 @@ def test_methods_and_controls_are_ranked_apart_and_together():
     truth = np.column_stack([TRUTH, np.tile([0.1, 0.2, 0.3], (3, 1))])
     metric = np.column_stack([METRIC, np.tile([3, 2, 1], (3, 1))])
     frame = both(truth, metric, ["A", "B", "C", "D", "centre", "uniform", "shuffled-A"])
-    table = rank_agreement_with_truth(frame, ["overlap"], BETTER, CONTROLS)
+    table = agreement_of(frame, ["overlap"], BETTER, CONTROLS)
     assert found(table)["value"] == pytest.approx(np.mean(BY_IMAGE)), "controls leave the methods' rank alone"
     assert found(table, who="controls")["value"] == pytest.approx(-1)
     together = found(table, who="together")
@@ -96,7 +96,7 @@ def test_methods_and_controls_are_ranked_apart_and_together():
 
 
 def test_fewer_than_three_methods_cannot_be_ranked():
-    row = found(rank_agreement_with_truth(both(TRUTH[:, :2], METRIC[:, :2], "AB"), ["overlap"], BETTER, []))
+    row = found(agreement_of(both(TRUTH[:, :2], METRIC[:, :2], "AB"), ["overlap"], BETTER, []))
     assert np.isnan(row["value"])
     assert (row["n_images"], row["n_undefined"]) == (0, 3)
     assert row["reason"]
@@ -104,7 +104,7 @@ def test_fewer_than_three_methods_cannot_be_ranked():
 
 def test_two_metrics_are_compared_on_the_same_images():
     frame = pd.concat([both(), score_rows(TRUTH, METHODS, metric="drop")], ignore_index=True)
-    table = rank_agreement_with_truth(frame, ["overlap"], BETTER, [], against="score")
+    table = agreement_of(frame, ["overlap"], BETTER, [], against="score")
     own = found(table, metric="drop", measure="spearman minus score")
     assert own["value"] == pytest.approx(np.mean([-1 - r for r in BY_IMAGE]))
     assert (own["n_images"], own["n_undefined"]) == (2, 1)
@@ -163,7 +163,7 @@ def literal(frame: pd.DataFrame, metric: str, variant: str, sign: int) -> pd.Dat
 
 @pytest.mark.parametrize(("metric", "variant", "sign"), [("road", "black", 1), ("deletion", "noisy_linear", -1)])
 def test_every_number_and_interval_is_the_slow_twins(drawn, metric, variant, sign):
-    table = rank_agreement_with_truth(drawn, ["saliency_score"], small_meta.BETTER, list(small_meta.CONTROLS))
+    table = agreement_of(drawn, ["saliency_score"], small_meta.BETTER, list(small_meta.CONTROLS))
     twin = literal(drawn, metric, variant, sign)
     for arch in ("a", "b", ""):
         own = (
@@ -180,7 +180,7 @@ def test_every_number_and_interval_is_the_slow_twins(drawn, metric, variant, sig
 def test_over_cells_each_group_is_left_out_of_all_means_at_once(drawn):
     """With one seed: V = (G - 1)/G sum of squared changes, each change from scratch."""
     one = drawn[(drawn["seed"] == 0) & drawn["metric"].isin(["saliency_score", "road"])]
-    row = found(rank_agreement_with_truth(one, ["saliency_score"], small_meta.BETTER, list(small_meta.CONTROLS)),
+    row = found(agreement_of(one, ["saliency_score"], small_meta.BETTER, list(small_meta.CONTROLS)),
                 view="cells", metric="road", variant="black", arch="", measure="pearson")  # fmt: skip
     right = one[one["correct"].astype(bool) & (one["status"] == "ok") & one["method"].isin(list(small_meta.METHODS))]
     wide = right[right["metric"] == "saliency_score"].merge(
@@ -199,7 +199,7 @@ def test_over_cells_each_group_is_left_out_of_all_means_at_once(drawn):
 
 
 def test_the_truth_ranks_like_itself_and_noise_does_not(drawn):
-    table = rank_agreement_with_truth(drawn, ["cosine"], small_meta.BETTER, list(small_meta.CONTROLS))
+    table = agreement_of(drawn, ["cosine"], small_meta.BETTER, list(small_meta.CONTROLS))
     good, bad = (
         found(table, metric=name, variant=variant, arch="")
         for name, variant in (("saliency_score", ""), ("average_drop", "black"))
@@ -216,9 +216,7 @@ def test_a_control_over_the_median_and_the_best_by_hand():
     values = np.column_stack(
         [np.arange(9.0), np.arange(9.0) + 2, np.arange(9.0) + 4, np.arange(9.0) + 3, np.arange(9.0) + 5]
     )
-    table = controls_that_fool(
-        score_rows(values, ["A", "B", "C", "centre", "uniform"], metric="score"), BETTER, CONTROLS
-    )
+    table = fooled_by(score_rows(values, ["A", "B", "C", "centre", "uniform"], metric="score"), BETTER, CONTROLS)
     centre, uniform = (control(table, who) for who in CONTROLS)
     assert (centre["value"], uniform["value"]) == (1, 3)
     assert centre["fooled"]
@@ -233,16 +231,14 @@ def test_a_control_over_the_median_and_the_best_by_hand():
 
 def test_a_control_that_is_level_is_a_draw_and_fools_nobody():
     values = np.column_stack([np.arange(9.0), np.arange(9.0), np.arange(9.0) + 1e-8])
-    table = controls_that_fool(score_rows(values, ["A", "B", "centre"], metric="score"), BETTER, CONTROLS)
+    table = fooled_by(score_rows(values, ["A", "B", "centre"], metric="score"), BETTER, CONTROLS)
     assert control(table, "centre", "beats the median")["value"] == 0.5
     assert control(table, "centre")["value"] == 0
     assert not table["fooled"].any()
 
 
 def test_below_eight_groups_nothing_is_called_fooled():
-    table = controls_that_fool(
-        score_rows(np.array([[0.0, 1, 9]] * 4), ["A", "B", "centre"], metric="score"), BETTER, CONTROLS
-    )
+    table = fooled_by(score_rows(np.array([[0.0, 1, 9]] * 4), ["A", "B", "centre"], metric="score"), BETTER, CONTROLS)
     row = control(table, "centre")
     assert row["value"] == 8.5
     assert not row["fooled"]
@@ -253,7 +249,7 @@ def test_a_metric_that_cannot_tell_a_map_from_its_shuffle_is_neither_fooled_nor_
     """Complexity, say. Of the mean of 0.1, 0.4 and 0.45 the median method would be 0.08 away, whoever points where."""
     values = np.array([[0.1, 0.4, 0.45] * 2] * 9)
     names = ["A", "B", "C", "shuffled-A", "shuffled-B", "shuffled-C"]
-    table = controls_that_fool(score_rows(values, names, metric="score"), BETTER, [])
+    table = fooled_by(score_rows(values, names, metric="score"), BETTER, [])
     assert set(table["who"]) == {"shuffled"}
     for against in ("median", "best"):
         assert control(table, "shuffled", f"over the {against}")["value"] == 0
@@ -262,7 +258,7 @@ def test_a_metric_that_cannot_tell_a_map_from_its_shuffle_is_neither_fooled_nor_
 
 
 def test_over_the_best_a_shuffled_map_is_the_best_method_s_own():
-    table = controls_that_fool(
+    table = fooled_by(
         score_rows(np.array([[1.0, 3, 4, 2]] * 9), ["A", "B", "shuffled-A", "shuffled-B"], metric="score"), BETTER, []
     )
     assert control(table, "shuffled")["value"] == 1, "the median of 4 and 2, less that of 1 and 3"
@@ -274,16 +270,14 @@ def test_architectures_are_averaged_over_the_images_that_all_of_them_have():
     first, second = both(), both().assign(arch="other")
     second.loc[(second["metric"] == "score") & (second["image_id"] == "i1"), "value"] = np.nan
     second["status"] = np.where(second["value"].isna(), "undefined", "ok")
-    row = found(
-        rank_agreement_with_truth(pd.concat([first, second], ignore_index=True), ["overlap"], BETTER, []), arch=""
-    )
+    row = found(agreement_of(pd.concat([first, second], ignore_index=True), ["overlap"], BETTER, []), arch="")
     assert (row["value"], row["n_images"], row["n_undefined"]) == (pytest.approx(BY_IMAGE[0]), 1, 2)
 
 
 def test_over_cells_a_method_counts_once_and_a_cell_without_numbers_is_counted():
     first, second = both(), both().assign(arch="other", layer="another")
     second.loc[(second["metric"] == "score") & (second["method"] == "D"), "status"] = "undefined"
-    table = rank_agreement_with_truth(pd.concat([first, second], ignore_index=True), ["overlap"], BETTER, [])
+    table = agreement_of(pd.concat([first, second], ignore_index=True), ["overlap"], BETTER, [])
     row = found(table, view="cells", arch="")
     assert (row["n_methods"], row["n_undefined"]) == (4, 1)
 
@@ -291,14 +285,12 @@ def test_over_cells_a_method_counts_once_and_a_cell_without_numbers_is_counted()
 def test_a_map_without_a_value_is_counted_and_not_compared():
     values = np.array([[1.0, 3, 4]] * 9)
     values[2, 2] = np.nan
-    row = control(
-        controls_that_fool(score_rows(values, ["A", "B", "centre"], metric="score"), BETTER, CONTROLS), "centre"
-    )
+    row = control(fooled_by(score_rows(values, ["A", "B", "centre"], metric="score"), BETTER, CONTROLS), "centre")
     assert (row["value"], row["n_images"], row["n_undefined"]) == (2, 8, 1)
 
 
 def test_average_drop_is_fooled_by_the_uniform_map_and_the_truth_by_none(drawn):
-    table = controls_that_fool(drawn, small_meta.BETTER, list(small_meta.CONTROLS))
+    table = fooled_by(drawn, small_meta.BETTER, list(small_meta.CONTROLS))
     for arch, metric in product(("a", "b", ""), ("average_drop", "saliency_score", "road")):
         own = table[(table["arch"] == arch) & (table["metric"] == metric)]
         assert set(own.loc[own["fooled"], "who"]) == ({"uniform"} if metric == "average_drop" else set())

@@ -14,7 +14,7 @@ TIES = {"A": 2, "B": 3, "C": 2}
 
 
 def test_a_table_worked_by_hand():
-    found = estimate_winrates(score_rows(), [], BETTER)
+    found = estimate_winrates([score_rows()], [], BETTER)
     assert values_by_method(found) == pytest.approx(EXPECTED_WIN_RATES)
     assert sum(values_by_method(found).values()) == pytest.approx(1)
     assert values_by_method(found, "mean_rank") == pytest.approx(RANKS)
@@ -29,18 +29,18 @@ def test_the_published_rule_gives_another_table():
     first = np.argsort(-TABLE, axis=1, kind="stable")[:, 0]
     published = {method: float(np.mean(first == place)) for place, method in enumerate("ABC")}
     assert published == {"A": 3 / 4, "B": 1 / 4, "C": 0}
-    ours = values_by_method(estimate_winrates(score_rows(), [], BETTER))
+    ours = values_by_method(estimate_winrates([score_rows()], [], BETTER))
     assert ours["A"] < published["A"]
     assert ours["C"] > published["C"]
 
 
 def test_the_order_of_the_methods_does_not_matter():
-    turned = values_by_method(estimate_winrates(score_rows(TABLE[:, ::-1], "CBA"), [], BETTER))
+    turned = values_by_method(estimate_winrates([score_rows(TABLE[:, ::-1], "CBA")], [], BETTER))
     assert turned == pytest.approx(EXPECTED_WIN_RATES)
 
 
 def test_by_class():
-    found = estimate_winrates(score_rows(), [], BETTER)
+    found = estimate_winrates([score_rows()], [], BETTER)
     assert values_by_method(found, stratum="crack") == pytest.approx({"A": 3 / 4, "B": 1 / 4, "C": 0})
     assert values_by_method(found, stratum="hole") == pytest.approx({"A": 1 / 6, "B": 5 / 12, "C": 5 / 12})
     assert set(found.loc[found["stratum"] == "hole", "by"]) == {"label"}
@@ -49,20 +49,20 @@ def test_by_class():
 def test_only_images_that_the_model_gets_right():
     frame = score_rows()
     frame["correct"] = frame["image_id"] != "i0"
-    found = values_by_method(estimate_winrates(frame, [], BETTER, only_correct=True))
+    found = values_by_method(estimate_winrates([frame], [], BETTER, only_correct=True))
     assert found == pytest.approx({"A": (1 / 2 + 1 / 3) / 3, "B": 4 / 9, "C": 5 / 18})
 
 
 def test_where_lower_is_better_the_lowest_wins_and_where_neither_is_nobody_does():
-    found = values_by_method(estimate_winrates(score_rows(-TABLE, metric="drop"), [], BETTER))
+    found = values_by_method(estimate_winrates([score_rows(-TABLE, metric="drop")], [], BETTER))
     assert found == pytest.approx(EXPECTED_WIN_RATES)
-    assert estimate_winrates(score_rows(metric="share"), [], BETTER).empty
+    assert estimate_winrates([score_rows(metric="share")], [], BETTER).empty
 
 
 def test_a_control_beside_the_methods_leaves_their_rates_alone():
     table = np.column_stack([TABLE, [0.6, 0.4, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     frame = score_rows(table, ["A", "B", "C", "centre", "shuffled-A"])
-    found = estimate_winrates(frame, ["centre"], BETTER)
+    found = estimate_winrates([frame], ["centre"], BETTER)
     assert {
         name: value for name, value in values_by_method(found).items() if name in EXPECTED_WIN_RATES
     } == pytest.approx(EXPECTED_WIN_RATES)
@@ -81,7 +81,7 @@ def test_a_control_beside_the_methods_leaves_their_rates_alone():
 def test_controls_among_the_methods_take_part_in_every_contest():
     table = np.column_stack([TABLE, [0.6, 0.4, 0.0, 0.0]])
     found = estimate_winrates(
-        score_rows(table, ["A", "B", "C", "centre"]), ["centre"], BETTER, control_placement="among"
+        [score_rows(table, ["A", "B", "C", "centre"])], ["centre"], BETTER, control_placement="among"
     )
     assert values_by_method(found)["A"] == pytest.approx((0 + 1 / 3 + 1 / 4 + 0) / 4)
     assert sum(values_by_method(found).values()) == pytest.approx(1)
@@ -91,7 +91,7 @@ def test_controls_among_the_methods_take_part_in_every_contest():
 def test_an_image_without_a_score_of_every_method_is_no_contest_and_is_counted():
     table = TABLE.copy()
     table[0, 2] = np.nan
-    found = estimate_winrates(score_rows(table), [], BETTER)
+    found = estimate_winrates([score_rows(table)], [], BETTER)
     assert values_by_method(found) == pytest.approx({"A": (1 / 2 + 1 / 3) / 3, "B": 4 / 9, "C": 5 / 18})
     assert values_by_method(found, column="n_lost") == {"A": 1, "B": 1, "C": 1}
     assert values_by_method(found, column="n_contests") == {"A": 3, "B": 3, "C": 3}
@@ -104,7 +104,7 @@ def test_scores_that_differ_by_rounding_are_level_and_others_are_not():
 
 
 def test_one_method_alone_wins_nothing():
-    found = estimate_winrates(score_rows(TABLE[:, :1], "A"), [], BETTER)
+    found = estimate_winrates([score_rows(TABLE[:, :1], "A")], [], BETTER)
     assert found["value"].isna().all()
     assert set(found["reason"]) == {NO_OPPONENT}
 
@@ -114,7 +114,7 @@ def test_of_five_copies_only_the_first_takes_part():
     frame = score_rows(table, ["A", "B", "C", "shuffled-A"])
     more = frame[frame["method"] == "shuffled-A"].assign(copy=1, value=9.0)
     both = pd.concat([frame, more], ignore_index=True)
-    pd.testing.assert_frame_equal(estimate_winrates(both, [], BETTER), estimate_winrates(frame, [], BETTER))
+    pd.testing.assert_frame_equal(estimate_winrates([both], [], BETTER), estimate_winrates([frame], [], BETTER))
 
 
 def test_the_interval_is_that_of_the_wins_over_groups_and_seeds():
@@ -123,7 +123,7 @@ def test_the_interval_is_that_of_the_wins_over_groups_and_seeds():
     frame = pd.concat(parts, ignore_index=True)
     frame["group"] = "g" + (frame["image_id"].str[1:].astype(int) // 2).astype(str)
     row = (
-        estimate_winrates(frame, [], BETTER)
+        estimate_winrates([frame], [], BETTER)
         .query("method == 'B' and measure == 'win_rate' and stratum == 'all'")
         .iloc[0]
     )

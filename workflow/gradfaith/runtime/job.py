@@ -43,13 +43,14 @@ PARENT_VARIABLE = "GRADFAITH_PARENT"  # node, pid and start of the Snakemake tha
 
 
 def prepare_environment(package: Path) -> None:
-    """Set the environment of all jobs: `package` on the Python path, threads, CUDA's determinism.
+    """Set the environment of all jobs: `package` on the Python path, threads, CUDA's determinism, Arrow's allocator.
 
     It also holds the id of this process, so that jobs can end when Snakemake ends.
     """
     inherited = filter(None, (str(package), os.environ.get("PYTHONPATH")))
     os.environ["PYTHONPATH"] = os.pathsep.join(inherited)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's default allocator keeps 30 MB more
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # without it CUDA's matrix products are not deterministic

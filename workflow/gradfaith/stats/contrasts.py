@@ -12,68 +12,99 @@ The primary contrast is named beforehand and read at its own p. All others are r
 over all contrasts in the table [holm1979]. Cost: 0.2 ms per contrast and cell.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from gradfaith.stats.estimates import (
+    FIRST_ROW,
     INTERVAL_COLUMNS,
     SEED_COLUMNS,
     SIGN_OF_BETTER,
     check_scores,
     combination_codes,
     fill_empty_cells,
+    in_order_of_rows,
     intervals_by_cell,
+    join_parts,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
 from gradfaith.vocabulary import CHANCE_VARIANTS, RANDOMISATION, REFERENCE, SHUFFLED
 
 CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
+PAIR = "pair"  # the number of a method and its opponent
 CONTRAST_COLUMNS = ("method", "against", *INTERVAL_COLUMNS, "n_lost", "share_better", "p_holm", "primary")
 
 
+@dataclass(frozen=True)
+class NamedContrast:
+    """The one contrast that is named beforehand."""
+
+    metric: str
+    variant: str
+    method: str
+    against: str
+
+
 def estimate_contrasts(
-    scores: pd.DataFrame,
+    parts: Iterable[pd.DataFrame],
+    methods: Sequence[str],
     controls: Sequence[str],
     better: Mapping[str, str],
-    primary: Mapping[str, str] | None = None,
+    primary: NamedContrast | None = None,
     rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
     """Return one row per cell, method and opponent.
 
-    `scores` has one row per map, metric and variant. `better`: metric -> higher, lower or neither. `primary`: the
-    column -> value pairs that single out the primary contrast.
+    `parts` are those of `estimate_scores`; `methods`: all methods and controls in them. `better`: metric -> higher, lower
+    or neither.
     """
-    check_scores(scores)
-    paired = _PairedScores.of(scores)
-    tables = []
-    for method, against in method_pairs(paired.methods, controls):
-        frame = _paired_differences(paired, method, against, better)
-        if len(frame):
-            tables.append(_estimate_pair(frame, rule).assign(method=method, against=against))
-    keys = [key for key in CONTRAST_KEYS if key in scores]
+    pairs = list(method_pairs(methods, controls))
+    estimate = partial(_estimate_part, methods=methods, pairs=pairs, better=better, rule=rule)
+    tables = list(chain.from_iterable(map(estimate, parts)))
     if not tables:
-        return pd.DataFrame(columns=[*keys, *CONTRAST_COLUMNS])
-    table = pd.concat(tables, ignore_index=True)
+        return pd.DataFrame(columns=[*CONTRAST_KEYS, *CONTRAST_COLUMNS])
+    table = in_order_of_rows(tables).sort_values(PAIR, kind="stable", ignore_index=True)
+    table = table.assign(
+        method=[pairs[number][0] for number in table[PAIR]], against=[pairs[number][1] for number in table[PAIR]]
+    )
     is_primary = np.full(len(table), primary is not None)
-    for column, value in (primary or {}).items():
+    for column, value in (asdict(primary) if primary else {}).items():
         is_primary &= table[column].to_numpy() == value
-    return table.assign(p_holm=holm_adjusted(table["p"]), primary=is_primary)[[*keys, *CONTRAST_COLUMNS]]
+    return table.assign(p_holm=holm_adjusted(table["p"]), primary=is_primary)[
+        [*(key for key in CONTRAST_KEYS if key in table), *CONTRAST_COLUMNS]
+    ]
 
 
-def select_comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores that controls have too, without chance levels and agreement's reference, a part of its pairs.
+def _estimate_part(
+    scores: pd.DataFrame,
+    methods: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    better: Mapping[str, str],
+    rule: IntervalRule,
+) -> list[pd.DataFrame]:
+    """Return the contrasts of some cells, some pairs in each table."""
+    check_scores(scores)
+    paired = _PairedScores.of(scores, methods)
+    differences = (_paired_differences(paired, pair, number, better) for number, pair in enumerate(pairs))
+    return [_estimate_pairs(frame, rule) for frame in join_parts(differences) if len(frame)]
+
+
+def is_comparable(scores: pd.DataFrame) -> pd.Series:
+    """Tell which scores controls have too: not chance levels, and not agreement's reference, a part of its pairs.
 
     Agreement across architectures is left out as well: it is shown beside its chance level and not tested, because every
     pair would add a family of contrasts and make each of the others harder to show.
     """
     without_control = scores["variant"].isin([*CHANCE_VARIANTS, REFERENCE]) | (scores["metric"] == RANDOMISATION)
     across = ~(scores["arch2"].isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str")))
-    return scores[~(without_control | across)].reset_index(drop=True)
+    return ~(without_control | across)
 
 
 def method_pairs(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -99,7 +130,7 @@ def holm_adjusted(p: ArrayLike) -> FloatArray:
 class _PairedScores:
     """Scores side by side: a row per image, model, metric and layer, a column per method."""
 
-    rows: pd.DataFrame  # (rows): the context, layer, seeds, image and group
+    rows: pd.DataFrame  # (rows): the context, layer, seeds, image, group and FIRST_ROW
     methods: list[str]
     values: FloatArray  # (rows, methods), copies averaged; NaN: no value
     has_score: FlagArray  # (rows, methods): there is a score, whatever its status
@@ -107,17 +138,19 @@ class _PairedScores:
     unit: CodeArray  # (rows): the row of `layer_means`
 
     @classmethod
-    def of(cls, scores: pd.DataFrame) -> "_PairedScores":
+    def of(cls, scores: pd.DataFrame, methods: Sequence[str]) -> "_PairedScores":
         unit_keys = [*CONTEXT_KEYS, *SEED_COLUMNS, "image_id"]
         row = combination_codes(scores, [*unit_keys, "layer"])
-        rows = scores.iloc[np.unique(row, return_index=True)[1]]
-        column, methods = pd.factorize(scores["method"])
+        columns = [name for name in (*unit_keys, "layer", "group") if name in scores]
+        rows = scores.iloc[np.unique(row, return_index=True)[1]][columns]
+        column = pd.Index(methods).get_indexer(pd.Index(scores["method"].astype("str"))).astype(np.int64)
         value = np.where(scores["status"].to_numpy() == "ok", scores["value"].to_numpy(np.float64), np.nan)
-        values, has_score = _pivot(row, column.astype(np.int64), value, (len(rows), len(methods)))
+        values, has_score = _pivot(row, column, value, (len(rows), len(methods)))
         unit = combination_codes(rows, unit_keys)
         at, method = np.nonzero(has_score)
         layer_means, _ = _pivot(unit[at], method, values[at, method], (int(unit.max(initial=-1)) + 1, len(methods)))
-        return cls(rows.reset_index(drop=True), list(methods), values, has_score, layer_means, unit)
+        rows = rows.assign(**{FIRST_ROW: rows.index}).reset_index(drop=True)
+        return cls(rows, list(methods), values, has_score, layer_means, unit)
 
     def values_of_pair(self, rows: CodeArray, method: str, against: str) -> tuple[FloatArray, FloatArray]:
         """Return the values of a method and of its opponent in these rows."""
@@ -139,19 +172,24 @@ def _pivot(
     return means.reshape(shape), (np.bincount(flat, minlength=size) > 0).reshape(shape)
 
 
-def _paired_differences(paired: _PairedScores, method: str, against: str, better: Mapping[str, str]) -> pd.DataFrame:
+def _paired_differences(
+    paired: _PairedScores, pair: tuple[str, str], number: int, better: Mapping[str, str]
+) -> pd.DataFrame:
     """Return one row per map of the method: its value minus its partner's, which is better, and whether it is lost."""
-    at = np.flatnonzero(paired.has_score[:, paired.methods.index(method)])
-    value, opponent_value = paired.values_of_pair(at, method, against)
+    at = np.flatnonzero(paired.has_score[:, paired.methods.index(pair[0])])
+    value, opponent_value = paired.values_of_pair(at, *pair)
     rows = paired.rows.iloc[at].reset_index(drop=True)
     sign = rows["metric"].map(better).map(SIGN_OF_BETTER).to_numpy(np.float64)
     difference = value - opponent_value
-    return rows.assign(value=difference, better=(1 + np.sign(sign * difference)) / 2, lost=np.isnan(difference))
+    share = (1 + np.sign(sign * difference)) / 2
+    return rows.assign(value=difference, better=share, lost=np.isnan(difference), pair=number)
 
 
-def _estimate_pair(frame: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
-    keys = [key for key in CONTRAST_KEYS if key in frame]
+def _estimate_pairs(frame: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
+    """Return one row per cell and pair, from the differences of some pairs."""
+    keys = [PAIR, *(key for key in CONTRAST_KEYS if key in frame)]
     cells = frame.groupby(keys, dropna=False, sort=False, observed=True)
-    table = cells.agg(n_lost=("lost", "sum"), share_better=("better", "mean")).reset_index()
+    counts = {"n_lost": ("lost", "sum"), "share_better": ("better", "mean"), FIRST_ROW: (FIRST_ROW, "first")}
+    table: pd.DataFrame = cells.agg(**counts).reset_index()
     table = table.merge(intervals_by_cell(frame[~frame["lost"]], keys, rule), on=keys, how="left")
     return fill_empty_cells(table).fillna({"reason": NO_IMAGES})

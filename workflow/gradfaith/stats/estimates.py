@@ -8,15 +8,15 @@ others are counted by status (n_* count scores, so the five copies of a shuffled
 control are averaged within an image first, so that five shuffled maps weigh as much as one other map and do not count
 as five images. Methods whose counts differ are averaged over different images: stats/contrasts.py compares them in pairs.
 
-Contrasts, win rates and meta-evaluation share the steps of this module: `intervals_by_cell` for any table of values, and
-`scores_by_image` for scores side by side. `mean_curves` does the same for the points of deletion and insertion curves:
-at each share removed, the mean over images of the class's probability.
+Scores come in parts, each with all rows of some cells, so that memory does not grow with the table. Contrasts, win rates
+and meta-evaluation share `intervals_by_cell`, for any table of values. `mean_curves` does the same for the points of
+deletion and insertion curves: at each share removed, the mean over images of the class's probability.
 
-Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become integers once, for the complete table.
+Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become integers once per part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -27,40 +27,72 @@ from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     NO_IMAGES,
     CodeArray,
-    FlagArray,
-    FloatArray,
     Interval,
     IntervalRule,
     SeedRun,
     interval_from_sums,
 )
-from gradfaith.vocabulary import SHUFFLED, STATUSES
+from gradfaith.vocabulary import STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
 ALL_IMAGES = "all"
+FIRST_ROW = "first row"  # the place of a cell's first row among all scores; it orders cells that were computed apart
 
 
 def estimate_scores(
-    scores: pd.DataFrame, keys: Sequence[str] = ESTIMATE_KEYS, by: Sequence[str] = (), rule: IntervalRule = DEFAULT_RULE
-) -> pd.DataFrame:
+    parts: Iterable[pd.DataFrame], keys: Sequence[str] = ESTIMATE_KEYS, by: Sequence[str] = (), rule: IntervalRule = DEFAULT_RULE
+) -> pd.DataFrame:  # fmt: skip
     """Return one row per cell: the mean over images, its interval and the number of scores by status.
 
-    `scores` has one row per map, metric and variant. Besides all images, each stratum of each column in `by` has a row;
-    scores without a stratum are left out there.
+    Each part has one row per map, metric and variant, and all rows of its cells; its index is each row's place among all
+    scores. Besides all images, each stratum of each column in `by` has a row; scores without a stratum are left out there.
+    The parts are taken by `map`, which holds none while it reads the next.
     """
+    found: list[list[pd.DataFrame]] = list(map(partial(_estimate_part, keys=keys, by=by, rule=rule), parts))
+    table = pd.concat([in_order_of_rows(tables) for tables in zip(*found, strict=True)], ignore_index=True)
+    counts = [f"n_{status}" for status in STATUSES]
+    return table[[*(key for key in keys if key in table), "by", "stratum", *INTERVAL_COLUMNS, *counts]]
+
+
+def _estimate_part(
+    scores: pd.DataFrame, keys: Sequence[str], by: Sequence[str], rule: IntervalRule
+) -> list[pd.DataFrame]:
+    """Return the cells of all images, then those of each value of each column in `by`."""
     check_scores(scores)
-    keys = [key for key in keys if key in scores]
-    tables = [_estimate_cells(scores, keys, rule).assign(by="", stratum=ALL_IMAGES)]
-    for column in by:
-        with_stratum = scores[scores[column].notna()]
-        table = _estimate_cells(with_stratum, [*keys, *([] if column in keys else [column])], rule)
-        tables.append(
-            table.assign(by=column, stratum=table[column].astype(str)).drop(
-                columns=set(by) - set(keys), errors="ignore"
-            )
-        )
-    table = pd.concat(tables, ignore_index=True)
-    return table[[*keys, "by", "stratum", *INTERVAL_COLUMNS, *(f"n_{status}" for status in STATUSES)]]
+    present = [key for key in keys if key in scores]
+    return [_estimate_strata(scores, present, column, rule) for column in ("", *by)]
+
+
+def _estimate_strata(scores: pd.DataFrame, keys: list[str], by: str, rule: IntervalRule) -> pd.DataFrame:
+    """Return the cells of all images, or those of each value of the column `by`."""
+    if not by:
+        return _estimate_cells(scores, keys, rule).assign(by="", stratum=ALL_IMAGES)
+    with_stratum = scores[scores[by].notna()]
+    table = _estimate_cells(with_stratum, keys if by in keys else [*keys, by], rule)
+    table = table.assign(by=by, stratum=table[by].astype(str))
+    return table if by in keys else table.drop(columns=by)
+
+
+def in_order_of_rows(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables in the order of their column FIRST_ROW, without it; texts of any type become plain texts."""
+    texts = {name: "str" for name, kind in tables[0].dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+    table = pd.concat([table.astype(texts) for table in tables], ignore_index=True)
+    return table.sort_values(FIRST_ROW, kind="stable", ignore_index=True).drop(columns=FIRST_ROW)
+
+
+ROWS_AT_ONCE = 20_000
+
+
+def join_parts(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Yield small tables together, some rows at a time: many small tables take longer than a few large ones."""
+    waiting: list[pd.DataFrame] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
+            yield pd.concat(waiting, ignore_index=True)
+            waiting = []
+    if waiting:
+        yield pd.concat(waiting, ignore_index=True)
 
 
 def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRule) -> pd.DataFrame:
@@ -80,7 +112,7 @@ def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Count the scores of every cell by status; a cell without any ok score has a row too."""
     cell = combination_codes(scores, keys)
     n, first = int(cell.max(initial=-1)) + 1, np.unique(cell, return_index=True)[1]
-    table = scores.iloc[first][list(keys)].reset_index(drop=True)
+    table = scores.iloc[first][list(keys)].reset_index(drop=True).assign(**{FIRST_ROW: scores.index[first]})
     for status in STATUSES:
         table[f"n_{status}"] = np.bincount(cell[scores["status"].to_numpy() == status], minlength=n)
     return table
@@ -193,78 +225,27 @@ def _seeds_of_runs(frame: pd.DataFrame, run: CodeArray) -> list[SeedRun]:
 
 
 SIGN_OF_BETTER = {"higher": 1.0, "lower": -1.0}
-UNIT_COLUMNS = ("arch", "seed", "image_id")
 MetricVariant = tuple[str, str]  # metric, variant
-
-
-@dataclass(frozen=True)
-class ScoresByImage:
-    """Scores side by side: for each metric and variant a table with a row per unit and a column per method.
-
-    A unit is an image and a model. All tables have the same rows and columns, and the higher number is always better.
-    Of the copies of a map only the first takes part. A method with several layers has a column for each.
-    """
-
-    units: pd.DataFrame  # (units): arch, seed, image_id, group, correct
-    methods: Sequence[str]  # of the columns
-    values: Mapping[MetricVariant, FloatArray]  # (units, methods); NaN: no value
-    has_score: Mapping[MetricVariant, FlagArray]  # (units, methods): there is a score, whatever its status
-
-    def first_variant(self, metric: str) -> MetricVariant:
-        """Return the first variant of a metric."""
-        return next(name for name in self.values if name[0] == metric)
-
-    def select(self, mask: FlagArray) -> "ScoresByImage":  # (units)
-        """Return the tables of some units only."""
-        units = self.units[mask].reset_index(drop=True)
-        values = {name: table[mask] for name, table in self.values.items()}
-        has_score = {name: table[mask] for name, table in self.has_score.items()}
-        return ScoresByImage(units, self.methods, values, has_score)
-
-    def is_control(self, controls: Sequence[str]) -> FlagArray:  # (methods)
-        """Tell which columns are controls or shuffled maps."""
-        return np.array([name in controls or name.startswith(SHUFFLED) for name in self.methods], dtype=bool)
-
-
-def scores_by_image(scores: pd.DataFrame, better: Mapping[str, str]) -> ScoresByImage:
-    """Pivot scores of single models. `better`: metric -> higher, lower or neither; those with neither are left out."""
-    check_scores(scores)
-    selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
-    rows = scores[selected].reset_index(drop=True)
-    unit, column = combination_codes(rows, UNIT_COLUMNS), combination_codes(rows, ["method", "layer"])
-    units = rows.iloc[_first_positions(unit)][[*UNIT_COLUMNS, "group", "correct"]].reset_index(drop=True)
-    shape, values, has_score = (len(units), int(column.max(initial=-1)) + 1), {}, {}
-    sign = rows["metric"].map(better).map(SIGN_OF_BETTER).to_numpy(np.float64)
-    number = np.where(rows["status"].to_numpy() == "ok", sign * rows["value"].to_numpy(np.float64), np.nan)
-    for (metric, variant), part in rows.groupby(["metric", "variant"], sort=False, observed=True):
-        at = part.index.to_numpy()
-        table, present = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-        table[unit[at], column[at]], present[unit[at], column[at]] = number[at], True
-        values[str(metric), str(variant)], has_score[str(metric), str(variant)] = table, present
-    return ScoresByImage(units, list(rows.iloc[_first_positions(column)]["method"]), values, has_score)
-
-
-def _first_positions(code: CodeArray) -> CodeArray:
-    """Return the first position of each code, in the order of the codes."""
-    first: CodeArray = np.unique(code, return_index=True)[1]
-    return first
-
-
 LESION_SIZES = ("small", "medium", "large")
 
 
-def lesion_size(manifest: pd.DataFrame, image_ids: pd.Series) -> pd.Series:
+def lesion_size(manifest: pd.DataFrame, image_ids: Iterable[str]) -> pd.Series:
     """Return small, medium or large by image_id, for those of `image_ids` that have a lesion.
 
     The bounds are terciles of the lesion's share over these images, not over scores, so that a stratum has the same
     images for every method.
     """
-    share = manifest.set_index("image_id")["lesion_share"].loc[image_ids.unique()]
+    share = manifest.set_index("image_id")["lesion_share"].loc[list(dict.fromkeys(image_ids))]
     share = share[share > 0]
     if share.empty:
         return pd.Series(dtype=str)
     bounds = np.quantile(share, [1 / 3, 2 / 3])
     return pd.Series(np.array(LESION_SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
+
+
+def add_lesion_size(scores: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
+    """Add the column lesion_size, from sizes by image_id; images without a lesion have none."""
+    return scores.assign(lesion_size=scores["image_id"].map(sizes))
 
 
 SCORE_COLUMNS = (  # what statistics and figures read of scores
@@ -274,13 +255,17 @@ SCORE_COLUMNS = (  # what statistics and figures read of scores
 CURVE_KEYS = ("arch", "method", "imputer", "order", "fraction")
 
 
-def mean_curves(points: pd.DataFrame, rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
+def mean_curves(parts: Iterable[pd.DataFrame], rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
     """Return the mean probability by architecture, method, imputer, order and share removed, with its interval.
 
-    `points` has a row per image, as in curves.parquet. Along a curve the images are the same, so the intervals move
-    together: they are a band for each point, not for the complete curve. Cost: 0.2 ms per point.
+    Each part has a row per image and point, as in curves.parquet, and all rows of its curves. Along a curve the images are
+    the same, so the intervals move together: they are a band for each point, not for the complete curve. Cost: 0.2 ms per
+    point.
     """
-    test = points[points["part"] == "test"].reset_index(drop=True)
-    return intervals_by_cell(test.assign(value=test["probability"]), CURVE_KEYS, rule).sort_values(
-        list(CURVE_KEYS), kind="stable"
-    )
+    table = pd.concat(map(partial(_mean_curves_of_part, rule=rule), parts), ignore_index=True)
+    return table.sort_values(list(CURVE_KEYS), kind="stable")
+
+
+def _mean_curves_of_part(points: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
+    means = intervals_by_cell(points.assign(value=points["probability"]), CURVE_KEYS, rule)
+    return means.astype(dict.fromkeys(CURVE_KEYS[:-1], "str"))

@@ -18,13 +18,15 @@ between metrics. n_undefined: images of a model on which one of the two has no v
 does not change them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
-from gradfaith.stats.contrasts import select_comparable
-from gradfaith.stats.estimates import MetricVariant, ScoresByImage, scores_by_image
+from gradfaith.stats.contrasts import is_comparable
+from gradfaith.stats.estimates import MetricVariant
+from gradfaith.stats.image_scores import ScoresByImage, scores_by_image
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
 from gradfaith.stats.rank_agreement import estimate_by_architecture, rank_agreement_with_truth
 from gradfaith.stats.winrates import TIE_TOLERANCE
@@ -32,7 +34,7 @@ from gradfaith.vocabulary import SHUFFLED
 
 
 def evaluate_metrics(
-    scores: pd.DataFrame,
+    parts: Iterable[pd.DataFrame],
     truth: Sequence[str],
     better: Mapping[str, str],
     controls: Sequence[str],
@@ -44,6 +46,7 @@ def evaluate_metrics(
     """Return the rank agreement of every metric with each truth, and how controls score on it.
 
     Args:
+        parts: one row per map, metric and variant; the rows of a metric or an image can be in several parts.
         truth: metrics that say how good a map is.
         better: metric -> higher, lower or neither; other metrics are not judged.
         controls: labels of the controls.
@@ -51,9 +54,10 @@ def evaluate_metrics(
         order_only: metrics that read only the order of a map's values.
         rule: of the intervals.
     """
-    selected = select_comparable(scores[(scores["part"] == "test") & scores["metric"].isin(better)])
-    agreement = rank_agreement_with_truth(selected, truth, better, controls, against, rule)
-    of_controls = controls_that_fool(selected, better, controls, rule).assign(truth="", n_wrong=0)
+    comparable = (part[(part["part"] == "test") & part["metric"].isin(better) & is_comparable(part)] for part in parts)
+    scores = scores_by_image(comparable, better)
+    agreement = rank_agreement_with_truth(scores, truth, controls, against, rule)
+    of_controls = controls_that_fool(scores, controls, rule).assign(truth="", n_wrong=0)
     table = pd.concat([agreement.assign(fooled=False), of_controls], ignore_index=True)
     return table.assign(order_only=table["metric"].isin(order_only))
 
@@ -65,11 +69,10 @@ NO_COLUMN = -1
 
 
 def controls_that_fool(
-    scores: pd.DataFrame, better: Mapping[str, str], controls: Sequence[str], rule: IntervalRule = DEFAULT_RULE
+    scores: ScoresByImage, controls: Sequence[str], rule: IntervalRule = DEFAULT_RULE
 ) -> pd.DataFrame:
     """Return one row per architecture ("": all), metric, variant, control and measure; `fooled` marks the gains above 0."""
-    table = scores_by_image(scores, better)
-    gains = (pd.concat(own) for name in table.values if (own := list(_control_gains(table, name, controls))))
+    gains = chain.from_iterable(_control_gains(scores, name, controls) for name in scores.values)
     means = estimate_by_architecture(gains, CONTROL_KEYS, NO_IMAGES, rule)
     is_gain = means["measure"].isin(MEASURES[:2])
     return means.assign(fooled=is_gain & (means["low"] > 0))

@@ -37,13 +37,13 @@ from numpy.typing import NDArray
 from gradfaith.stats.estimates import (
     INTERVAL_COLUMNS_WITHOUT_P,
     MetricVariant,
-    ScoresByImage,
     combination_codes,
     fill_empty_cells,
     interval_columns,
     intervals_by_cell,
-    scores_by_image,
+    join_parts,
 )
+from gradfaith.stats.image_scores import ScoresByImage
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     CodeArray,
@@ -187,20 +187,21 @@ MINUS = " minus "
 
 
 def rank_agreement_with_truth(
-    scores: pd.DataFrame,
+    scores: ScoresByImage,
     truths: Sequence[str],
-    better: Mapping[str, str],
     controls: Sequence[str],
     against: str = "",
     rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
     """Return one row per view, truth, architecture ("": all), metric, variant, who is ranked, and coefficient.
 
-    `truths` are localization metrics; `better`: metric -> higher, lower or neither; `against`: a metric whose
-    coefficient is subtracted from the others'.
+    `truths` are localization metrics; `against`: a metric whose coefficient is subtracted from the others'.
     """
-    table = scores_by_image(scores, better)
-    tables = (_agreement_with_truth(table, table.first_variant(truth), controls, against, rule) for truth in truths)
+    names = {truth: scores.first_variant(against or truth) for truth in truths}
+    tables = (
+        _agreement_with_truth(scores, scores.first_variant(truth), controls, rival, rule)
+        for truth, rival in names.items()
+    )
     return pd.concat(chain.from_iterable(tables), ignore_index=True)[list(AGREEMENT_COLUMNS)]
 
 
@@ -228,21 +229,21 @@ def estimate_by_architecture(
 ) -> pd.DataFrame:
     """Return means over images, with intervals, of every architecture, then of all; no cell is in two parts."""
     of_each, of_all = [], []
-    for images in parts:
+    for images in join_parts(parts):
         of_each.append(_estimate_means(images, keys, reason, rule))
         of_all.append(_estimate_means(_average_over_architectures(images, keys), keys, reason, rule))
     return pd.concat([*of_each, *of_all], ignore_index=True)
 
 
 def _agreement_with_truth(
-    scores: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str, rule: IntervalRule
+    scores: ScoresByImage, truth: MetricVariant, controls: Sequence[str], rival: MetricVariant, rule: IntervalRule
 ) -> Iterator[pd.DataFrame]:
     has_truth = np.isfinite(scores.values[truth]).any(axis=1)
     correct = scores.units["correct"].fillna(False).to_numpy(bool)
     n_wrong = scores.units[has_truth & ~correct].groupby("arch", observed=True).size().to_dict()
     n_wrong |= {"": sum(n_wrong.values())}  # of all architectures
     selected = scores.select(has_truth & correct)
-    by_image = _coefficients_by_image(selected, truth, controls, against)
+    by_image = _coefficients_by_image(selected, truth, controls, rival)
     for table in (
         estimate_by_architecture(by_image, [key for key in AGREEMENT_KEYS if key != "truth"], TOO_FEW_METHODS, rule),
         _agreement_by_cell(selected, truth, controls, rule),
@@ -257,20 +258,18 @@ def _ranked_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, 
 
 
 def _coefficients_by_image(
-    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], against: str
+    table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], rival: MetricVariant
 ) -> Iterator[pd.DataFrame]:
-    """Yield the coefficients of every image and metric, by who is ranked and how; `against` subtracts another metric's."""
-    rival = table.first_variant(against) if against else truth
+    """Yield the coefficients of every image, metric by metric; `rival`: whose are subtracted, or the truth: nobody's."""
     for (who, columns), measure in product(_ranked_columns(table, controls).items(), COEFFICIENTS):
-        frames, other = [], _image_coefficients(table, rival, truth, columns, measure) if rival != truth else None
+        other = _image_coefficients(table, rival, truth, columns, measure) if rival != truth else None
         for name in (name for name in table.values if name != truth):
             keys = {"view": "image", "metric": name[0], "variant": name[1], "who": who}
             images = _image_coefficients(table, name, truth, columns, measure)
-            frames.append(images.assign(measure=measure, **keys))
-            if other is not None and name[0] != against:
+            yield images.assign(measure=measure, **keys)
+            if other is not None and name[0] != rival[0]:
                 value = images["value"] - other["value"]  # by the image's place in the table
-                frames.append(images.assign(value=value, measure=measure + MINUS + against, **keys))
-        yield pd.concat(frames, ignore_index=True)
+                yield images.assign(value=value, measure=measure + MINUS + rival[0], **keys)
 
 
 def _image_coefficients(

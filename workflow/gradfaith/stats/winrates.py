@@ -16,7 +16,9 @@ no method hits anything), takes only images that the model classifies correctly,
 standard deviation. Cost: 0.5 ms per row of the result.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +27,16 @@ import pandas as pd
 from gradfaith.stats.contrasts import CONTEXT_KEYS
 from gradfaith.stats.estimates import (
     ALL_IMAGES,
+    FIRST_ROW,
     INTERVAL_COLUMNS_WITHOUT_P,
     SEED_COLUMNS,
     SIGN_OF_BETTER,
     check_scores,
     combination_codes,
     fill_empty_cells,
+    in_order_of_rows,
     intervals_by_cell,
+    join_parts,
 )
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
 from gradfaith.vocabulary import SHUFFLED, ControlPlacement
@@ -47,7 +52,7 @@ NO_OPPONENT = "only one method: there is no opponent"
 
 
 def estimate_winrates(
-    scores: pd.DataFrame,
+    parts: Iterable[pd.DataFrame],
     controls: Sequence[str],
     better: Mapping[str, str],
     *,
@@ -59,22 +64,19 @@ def estimate_winrates(
     """Return the win rate and the mean rank of every method, by metric, architecture and stratum.
 
     Args:
-        scores: one row per map, metric and variant.
+        parts: scores as those of `estimate_scores`, with all methods of a metric and architecture in one part.
         better: metric -> higher, lower or neither; metrics with neither are left out.
         by: columns whose values are strata besides all images.
         only_correct: take only images that the model classifies correctly.
     """
-    check_scores(scores)
-    selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
-    if only_correct:
-        selected &= scores["correct"].fillna(False).astype(bool)
-    tables = [
-        _winrates_of_metric(rows, SIGN_OF_BETTER[better[rows["metric"].iloc[0]]], controls, by, control_placement, rule)
-        for _, rows in scores[selected].groupby(list(CONTEXT_KEYS), sort=False, dropna=False, observed=True)
-    ]
+    estimate = partial(
+        _winrates_of_part, controls=controls, better=better, by=by, control_placement=control_placement,
+        only_correct=only_correct, rule=rule,
+    )  # fmt: skip
+    tables = list(chain.from_iterable(map(estimate, parts)))
     if not tables:
         return pd.DataFrame(columns=list(WINRATE_COLUMNS))
-    return pd.concat(tables, ignore_index=True)[list(WINRATE_COLUMNS)]
+    return in_order_of_rows(tables)[list(WINRATE_COLUMNS)]
 
 
 def wins_and_ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -104,6 +106,28 @@ class _ScoresByMethod(NamedTuple):
     values: FloatArray  # (rows, methods); NaN: no value
 
 
+def _winrates_of_part(
+    scores: pd.DataFrame,
+    controls: Sequence[str],
+    better: Mapping[str, str],
+    by: Sequence[str],
+    control_placement: ControlPlacement,
+    only_correct: bool,
+    rule: IntervalRule,
+) -> list[pd.DataFrame]:
+    """Return the rates of each metric on each architecture."""
+    check_scores(scores)
+    selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
+    if only_correct:
+        selected &= scores["correct"].fillna(False).astype(bool)
+    tables = []
+    for _, rows in scores[selected].groupby(list(CONTEXT_KEYS), sort=False, dropna=False, observed=True):
+        sign = SIGN_OF_BETTER[better[rows["metric"].iloc[0]]]
+        rates = _winrates_of_metric(rows, sign, controls, by, control_placement, rule)
+        tables.append(rates.assign(**{FIRST_ROW: rows.index[0]}))
+    return tables
+
+
 def _winrates_of_metric(
     scores: pd.DataFrame,
     sign: float,
@@ -113,8 +137,20 @@ def _winrates_of_metric(
     rule: IntervalRule,
 ) -> pd.DataFrame:
     """Return all rates of one metric on one architecture."""
-    pivoted = _pivot(scores, sign)
-    frames = []
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {
+        (column, measure): [] for column in ("", *by) for measure in MEASURES
+    }
+    for contests in join_parts(_contest_rows(_pivot(scores, sign), controls, control_placement)):
+        for (column, measure), tables in found.items():
+            tables.append(_estimate_measure(contests, measure, column, rule))
+    rates = pd.concat(chain.from_iterable(found.values()), ignore_index=True)
+    return rates.assign(**{name: scores[name].iloc[0] for name in CONTEXT_KEYS})
+
+
+def _contest_rows(
+    pivoted: _ScoresByMethod, controls: Sequence[str], control_placement: ControlPlacement
+) -> Iterator[pd.DataFrame]:
+    """Yield the wins and ranks of every method that is reported, with a row per contest."""
     for contest in _contests(pivoted.methods, controls, control_placement):
         values = pivoted.values[:, [pivoted.methods.index(name) for name in contest.members]]
         complete = np.asarray(np.isfinite(values).all(axis=1))
@@ -125,16 +161,13 @@ def _winrates_of_metric(
                 method=name, beside=contest.beside, n_methods=len(contest.members), complete=pd.Series(complete)
             )
             frame.loc[complete, WIN_RATE], frame.loc[complete, MEAN_RANK] = wins[:, column], ranks[:, column]
-            frames.append(frame)
-    contests = pd.concat(frames, ignore_index=True)
-    rates = [_estimate_measures(contests, column, rule) for column in ("", *by)]
-    return pd.concat(rates, ignore_index=True).assign(**{name: scores[name].iloc[0] for name in CONTEXT_KEYS})
+            yield frame
 
 
 def _pivot(scores: pd.DataFrame, sign: float) -> _ScoresByMethod:
     row = combination_codes(scores, [*SEED_COLUMNS, "image_id"])
     rows = scores.iloc[np.unique(row, return_index=True)[1]].drop(
-        columns=["value", "method", "status", "reason"], errors="ignore"
+        columns=["value", "method", "status", "reason", *CONTEXT_KEYS], errors="ignore"
     )
     column, methods = pd.factorize(scores["method"])
     values = np.full((len(rows), len(methods)), np.nan)
@@ -155,8 +188,8 @@ def _contests(names: Sequence[str], controls: Sequence[str], control_placement: 
     yield from (_Contest([*methods, name], [name], beside=True) for name in control_names)
 
 
-def _estimate_measures(contests: pd.DataFrame, by: str, rule: IntervalRule) -> pd.DataFrame:
-    """Estimate both measures of every method, over all images or by stratum."""
+def _estimate_measure(contests: pd.DataFrame, measure: str, by: str, rule: IntervalRule) -> pd.DataFrame:
+    """Estimate one measure of every method, over all images or by stratum."""
     rows = contests.assign(by=by, stratum=contests[by] if by else ALL_IMAGES)
     ties = rows[WIN_RATE].between(0, 1, inclusive="neither")
     rows = rows.assign(tie=ties, lost=~rows["complete"])[rows["stratum"].notna()]
@@ -164,12 +197,7 @@ def _estimate_measures(contests: pd.DataFrame, by: str, rule: IntervalRule) -> p
     cells = rows.groupby(keys, sort=False, observed=True)
     counts = cells.agg(n_contests=("complete", "sum"), n_ties=("tie", "sum"), n_lost=("lost", "sum")).reset_index()
     complete = rows[rows["complete"] & (rows["n_methods"] > 1)]
-    tables = [
-        counts.merge(
-            intervals_by_cell(complete.assign(value=complete[measure]), keys, rule), on=keys, how="left"
-        ).assign(measure=measure)
-        for measure in MEASURES
-    ]
-    table = fill_empty_cells(pd.concat(tables, ignore_index=True))
+    intervals = intervals_by_cell(complete.assign(value=complete[measure]), keys, rule)
+    table = fill_empty_cells(counts.merge(intervals, on=keys, how="left")).assign(measure=measure)
     reason = pd.Series(np.where(table["n_methods"] > 1, NO_IMAGES, NO_OPPONENT))
     return table.assign(reason=table["reason"].fillna(reason))

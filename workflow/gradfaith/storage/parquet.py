@@ -147,21 +147,28 @@ def read(path: Path | str, schema: Schema) -> pd.DataFrame:
     with _opened(path, schema) as (file, shape):
         frame: pd.DataFrame = file.read().to_pandas()
         if _shape(len(frame), frame) != shape:
-            raise _changed(path)
+            raise changed_table(path)
     return frame
 
 
 def read_columns(path: Path | str, schema: Schema, columns: Sequence[str]) -> pd.DataFrame:
     """Read some columns of a table, checked as in `read`; texts become categories, which need a tenth of the memory."""
+    with open_columns(path, schema, columns) as file:
+        groups = [file.read_row_group(number, columns).to_pandas() for number in range(file.num_row_groups)]
+        if sum(map(len, groups)) != file.metadata.num_rows:
+            raise changed_table(path)
+        return pd.DataFrame({name: _join_columns([group.pop(name) for group in groups]) for name in columns})
+
+
+@contextmanager
+def open_columns(path: Path | str, schema: Schema, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    """Open a table to read some of its columns, checked as in `read`; texts become categories."""
     texts = [name for name in columns if schema[name] == "str"]
     with (
-        _opened(path, schema) as (_, shape),
+        _opened(path, schema),
         pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file,
     ):
-        groups = [file.read_row_group(number, columns).to_pandas() for number in range(file.num_row_groups)]
-        if sum(map(len, groups)) != json.loads(shape)[0]:
-            raise _changed(path)
-        return pd.DataFrame({name: _join_columns([group.pop(name) for group in groups]) for name in columns})
+        yield file
 
 
 def _join_columns(parts: list[pd.Series]) -> pd.Series:
@@ -170,18 +177,22 @@ def _join_columns(parts: list[pd.Series]) -> pd.Series:
     return pd.Series(union_categoricals(parts)) if categorical else pd.concat(parts, ignore_index=True)
 
 
-def read_groups(path: Path | str, schema: Schema) -> Iterator[pd.DataFrame]:
-    """Yield a table's rows group by group, checked as in `read`; the rows of one `add` are in one group."""
+def read_groups(path: Path | str, schema: Schema, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield a table's rows group by group, checked as in `read`; the rows of one `add` are in one group.
+
+    `columns`: those to read; None: all.
+    """
     with _opened(path, schema) as (file, shape):
-        rows = 0
+        rows, kinds = 0, dict(json.loads(shape)[1])
+        kinds = {name: kinds[name] for name in columns or kinds}
         for number in range(file.num_row_groups):
-            frame: pd.DataFrame = file.read_row_group(number).to_pandas()
+            frame: pd.DataFrame = file.read_row_group(number, list(kinds)).to_pandas()
             rows += len(frame)
-            if json.loads(_shape(0, frame))[1] != json.loads(shape)[1]:
-                raise _changed(path)
-            yield frame
+            if {name: str(kind) for name, kind in frame.dtypes.items()} != kinds:
+                raise changed_table(path)
+            yield frame[list(kinds)]
         if rows != json.loads(shape)[0]:
-            raise _changed(path)
+            raise changed_table(path)
 
 
 @contextmanager
@@ -193,7 +204,7 @@ def _opened(path: Path | str, schema: Schema) -> Iterator[tuple[pq.ParquetFile, 
             _identity(path, metadata).check_place(path)
             shape, blank = metadata.get(SHAPE_KEY, b"").decode(errors="replace"), file.schema_arrow.empty_table()
             if _shape(file.metadata.num_rows, blank.to_pandas()) != shape:
-                raise _changed(path)
+                raise changed_table(path)
             if missing := [name for name in schema if name not in file.schema_arrow.names]:
                 raise _broken(path, f"it has no {', '.join(missing)}")
             yield file, shape
@@ -259,7 +270,8 @@ def read_per_model(paths: Iterable[Path | str], schema: Schema) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _changed(path: Path | str) -> BrokenTable:
+def changed_table(path: Path | str) -> BrokenTable:
+    """Return the error of a table whose content differs from what was written."""
     return _broken(path, "its columns or rows differ from those that were written")
 
 

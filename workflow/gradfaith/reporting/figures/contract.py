@@ -21,13 +21,14 @@ from gradfaith.config.result_settings import PrimaryContrast, StudyDescription
 from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
+from gradfaith.storage.table_parts import TableParts
 
 
 @dataclass(frozen=True)
 class Figure:
     """The declaration of a figure.
 
-    `needs`: any of TABLE_NAMES, images, maps; histories need cards, which name the model and the selected epoch.
+    `needs`: any of TABLE_NAMES, curves, images, maps; histories need cards, which name the model and the selected epoch.
     `section`, `place`, `title`: where it stands in the report (dag/report_items.py has the sections), and its name there.
     """
 
@@ -64,6 +65,7 @@ class FigureInputs:
     images: ImageStore | None = None
     maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
+    curves: TableParts | None = None  # of the test part, by the columns of CURVE
 
 
 SCHEMAS: Mapping[str, parquet.Schema] = {
@@ -72,11 +74,12 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "ranks": parquet.RANKS,
     "classification": parquet.CLASSIFICATION,
     "meta": parquet.META,
-    "curves": parquet.CURVES,
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
 TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories")
+CURVE = ("arch", "method", "imputer")
+CURVE_COLUMNS = (*CURVE, "seed", "image_id", "group", "order", "fraction", "probability")
 
 
 def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescription) -> FigureInputs:
@@ -106,7 +109,13 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
         maps={key_of_store(store): store for store in map_stores},
         audit=audit,
+        curves=_curves(inputs["curves"]) if "curves" in inputs else None,
     )
+
+
+def _curves(path: str) -> TableParts:
+    """Return a table that has a row per image and point of a curve; few curves are in memory at once."""
+    return TableParts.of(path, parquet.CURVES, CURVE_COLUMNS, by=CURVE, where={"part": "test"})
 
 
 def key_of_store(store: MapStore) -> MapStoreKey:

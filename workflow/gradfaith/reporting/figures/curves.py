@@ -8,6 +8,7 @@ other methods' means. Curves of different imputers answer different questions, s
 the first of the study unless the option names another.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import mean_curves
+from gradfaith.stats.image_scores import UNIT_COLUMNS
 from gradfaith.stats.intervals import IntervalRule
 
 FIGURE = Figure(
@@ -32,19 +34,21 @@ REMOVAL_ORDERS = {"most": "the most relevant first", "least": "the least relevan
 def draw(
     inputs: FigureInputs, *, imputer: str = "", methods: tuple[str, ...] = (), control: str = "random-grid"
 ) -> theme.Page:
-    points = inputs.tables["curves"]
-    imputer = imputer or str(next(iter(points["imputer"]), ""))
-    points = points[points["imputer"] == imputer]
+    assert inputs.curves is not None
+    keys = inputs.curves.keys
+    imputer = imputer or str(next(iter(keys["imputer"]), ""))
+    keys = keys[keys["imputer"] == imputer]
     available = [
         name
-        for name in metric_rows.methods_in_display_order(points, inputs.controls)
+        for name in metric_rows.methods_in_display_order(keys, inputs.controls)
         if not metric_rows.is_control(name, inputs.controls)
     ]
     shown = [name for name in available if not methods or name in methods]
-    points = points[points["method"].isin([*shown, control])]
+    keys = keys[keys["method"].isin([*shown, control])]
+    points = inputs.curves.select(inputs.curves.keys.index.isin(keys.index))
     rule = IntervalRule(level=inputs.level, min_groups=inputs.min_groups)
     curves = mean_curves(points, rule)
-    look = theme.palette(shown) | ({control: (theme.GREY, "o")} if control in set(points["method"]) else {})
+    look = theme.palette(shown) | ({control: (theme.GREY, "o")} if control in set(keys["method"]) else {})
     archs = [name for name in inputs.architectures if name in set(curves["arch"])] or [""]
     figure = theme.new_page(1.2 + 1.9 * len(archs))
     panels = figure.subplots(len(archs), len(REMOVAL_ORDERS), sharex=True, sharey=True, squeeze=False)
@@ -67,15 +71,20 @@ def draw(
     return figure
 
 
-def _lost_maps_note(points: pd.DataFrame) -> str:
+def _lost_maps_note(points: Iterable[pd.DataFrame]) -> str:
     """Return how many maps of each method have no curve, among images and models on which any method has one."""
-    units = points[["arch", "seed", "image_id"]].drop_duplicates()
-    possible = units.groupby("arch", observed=True).size().rename("possible")
-    rows = points[[*units.columns, "method"]].drop_duplicates().groupby(["method", "arch"], observed=True).size()
-    both = rows.rename("own").reset_index().join(possible, on="arch")
-    lost = both.assign(lost=both["possible"] - both["own"]).groupby("method", sort=False, observed=True)["lost"].sum()
+    maps = pd.concat(map(_maps_with_a_curve, points), ignore_index=True)
+    possible = maps.drop_duplicates(UNIT_COLUMNS).groupby("arch").size().rename("possible")
+    both = maps.groupby(["method", "arch"]).size().rename("own").reset_index().join(possible, on="arch")
+    lost = both.assign(lost=both["possible"] - both["own"]).groupby("method", sort=False)["lost"].sum()
     words = ", ".join(f"{method} {count}" for method, count in lost.items() if count)
     return f"Maps without a curve (constant or not finite): {words}." if words else ""
+
+
+def _maps_with_a_curve(points: pd.DataFrame) -> pd.DataFrame:
+    return (
+        points[[*UNIT_COLUMNS, "method"]].drop_duplicates().astype({"arch": "str", "image_id": "str", "method": "str"})
+    )
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, look: theme.Marks, control: str) -> None:

@@ -1,0 +1,104 @@
+"""Put scores side by side: for each metric a table with a row per image and model, and a column per method.
+
+Scores are read part by part, in any division: of each score that counts only its place and its number are kept, about
+16 bytes. Rows and columns are in the order in which the scores name them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from gradfaith.errors import NoComparableScores, name_some
+from gradfaith.stats.estimates import SIGN_OF_BETTER, MetricVariant, check_scores, combination_codes
+from gradfaith.stats.intervals import CodeArray, FlagArray, FloatArray
+from gradfaith.vocabulary import SHUFFLED
+
+UNIT_COLUMNS, METHOD_COLUMNS = ("arch", "seed", "image_id"), ("method", "layer")
+
+
+@dataclass(frozen=True)
+class ScoresByImage:
+    """Scores side by side: for each metric and variant a table with a row per unit and a column per method.
+
+    A unit is an image and a model. All tables have the same rows and columns, and the higher number is always better.
+    Of the copies of a map only the first takes part. A method with several layers has a column for each.
+    """
+
+    units: pd.DataFrame  # (units): arch, seed, image_id, group, correct
+    methods: Sequence[str]  # of the columns
+    values: Mapping[MetricVariant, FloatArray]  # (units, methods); NaN: no value
+    has_score: Mapping[MetricVariant, FlagArray]  # (units, methods): there is a score, whatever its status
+
+    def first_variant(self, metric: str) -> MetricVariant:
+        """Return the first variant of a metric."""
+        for name in self.values:
+            if name[0] == metric:
+                return name
+        raise NoComparableScores(
+            problem=f"{metric!r} has no scores that metrics can be compared with; "
+            f"there are scores of {name_some(sorted({name for name, _ in self.values})) or 'no metric'}.",
+            reason="Metrics are judged by scores of one model's maps of the test part, of metrics with a better end.",
+            fix="Under `meta` of the study, name another metric as `truth` or `against`, or add this one to the study's metrics.",
+        )
+
+    def select(self, mask: FlagArray) -> "ScoresByImage":  # (units)
+        """Return the tables of some units only."""
+        units = self.units[mask].reset_index(drop=True)
+        values = {name: table[mask] for name, table in self.values.items()}
+        has_score = {name: table[mask] for name, table in self.has_score.items()}
+        return ScoresByImage(units, self.methods, values, has_score)
+
+    def is_control(self, controls: Sequence[str]) -> FlagArray:  # (methods)
+        """Tell which columns are controls or shuffled maps."""
+        return np.array([name in controls or name.startswith(SHUFFLED) for name in self.methods], dtype=bool)
+
+
+def scores_by_image(parts: Iterable[pd.DataFrame], better: Mapping[str, str]) -> ScoresByImage:
+    """Pivot scores of single models. `better`: metric -> higher, lower or neither; those with neither are left out."""
+    units = _Numbering(UNIT_COLUMNS, kept=(*UNIT_COLUMNS, "group", "correct"))
+    columns = _Numbering(METHOD_COLUMNS, kept=("method",))
+    found: dict[MetricVariant, list[tuple[CodeArray, CodeArray, FloatArray]]] = {}
+    for scores in parts:
+        check_scores(scores)
+        selected = scores["metric"].map(better).isin(SIGN_OF_BETTER) & (scores["copy"] == 0)
+        rows = scores[selected].reset_index(drop=True)
+        unit, column = units.codes(rows), columns.codes(rows)
+        sign = rows["metric"].map(better).map(SIGN_OF_BETTER).to_numpy(np.float64)
+        number = np.where(rows["status"].to_numpy() == "ok", sign * rows["value"].to_numpy(np.float64), np.nan)
+        for (metric, variant), part in rows.groupby(["metric", "variant"], sort=False, observed=True):
+            at = part.index.to_numpy()
+            found.setdefault((str(metric), str(variant)), []).append((unit[at], column[at], number[at]))
+    values, has_score = {}, {}
+    for name in list(found):
+        unit, column, number = (np.concatenate(own) for own in zip(*found.pop(name), strict=True))
+        values[name] = np.full((len(units.rows), len(columns.rows)), np.nan)
+        has_score[name] = np.zeros(values[name].shape, dtype=bool)
+        values[name][unit, column], has_score[name][unit, column] = number, True
+    table = pd.DataFrame(units.rows, columns=list(units.kept)).astype(UNIT_TYPES)
+    return ScoresByImage(table, [str(name) for (name,) in columns.rows], values, has_score)
+
+
+UNIT_TYPES = {"arch": "category", "image_id": "category", "group": "category", "correct": "boolean"}
+
+
+@dataclass
+class _Numbering:
+    """Number the distinct combinations of some columns of many tables, from 0, in order of appearance."""
+
+    columns: Sequence[str]
+    kept: Sequence[str]  # the columns of `rows`
+    rows: list[tuple[object, ...]] = field(default_factory=list)  # of the first row of each combination
+    codes_by_key: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def codes(self, table: pd.DataFrame) -> CodeArray:
+        """Return the number of each row of a table."""
+        code = combination_codes(table, self.columns)
+        first = table.iloc[np.unique(code, return_index=True)[1]]
+        keys = list(first[list(self.columns)].itertuples(index=False, name=None))
+        for key, row in zip(keys, first[list(self.kept)].itertuples(index=False, name=None), strict=True):
+            if key not in self.codes_by_key:
+                self.codes_by_key[key] = len(self.rows)
+                self.rows.append(row)
+        return np.array([self.codes_by_key[key] for key in keys], dtype=np.int64)[code]
