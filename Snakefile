@@ -31,7 +31,9 @@ if not workflow.configfiles:
 
 
 for file in workflow.configfiles:
-    read_document(Path(file))  # for two equal keys Snakemake silently uses the last; this raises an error
+    read_document(
+        Path(file)
+    )  # for two equal keys Snakemake silently uses the last; this raises an error
 plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
 job_resources = JobResources(study.compute)
