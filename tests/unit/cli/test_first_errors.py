@@ -137,7 +137,7 @@ WRONG = [
     # other commands
     Wrong("init: folder", "the folder scans is not there", "init --images scans"),
     Wrong("init: again", "exists already", "init --images raw --name mine"),
-    Wrong("explain: before training", "is not ready", "explain --image a.png --study mine --arch small --seed 0"),
+    Wrong("explain: before training", "is not trained yet", "explain --image a.png --study mine --arch small --seed 0"),
     Wrong("explain: network", 'no architecture "smal"; did you mean "small"', "explain --image a.png --study mine --arch smal --seed 0"),
     Wrong("explain: method", 'did you mean "gradcam"', "explain --image a.png --study mine --arch small --seed 0 --methods gradcamm"),
     Wrong("show: file", "there is no file maps.h5", "show maps.h5"),

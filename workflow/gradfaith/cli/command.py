@@ -1,4 +1,4 @@
-"""What the commands share: how one is declared, and how it reads the study that it is about.
+"""Provide what all commands share: their declaration, common arguments, and reading the study.
 
 A command is a file in `commands/` with three names: `COMMAND` (its declaration), `add_arguments(parser)` and `run(arguments)`.
 The file's stem is the command's name.

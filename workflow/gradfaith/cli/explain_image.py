@@ -42,7 +42,7 @@ BATCH = 16  # images whose maps are in memory at once
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What the model answers for the image, and which class is explained."""
+    """The model's prediction for the image, and the explained class."""
 
     predicted: str
     probability: float
@@ -91,15 +91,15 @@ def _check_model_fits_study(model: Classifier, resolved: ResolvedRequest) -> Non
     expected, trained = (image.size, image.channels, classes), (spec.size, spec.channels, spec.n_targets)
     if expected != trained:
         raise ModelUnusable(
-            problem="the model takes {} px, {} channel(s) and {} classes, ".format(*trained)
-            + "the study says {}, {} and {}.".format(*expected),
-            reason="It was trained before the study was changed, and would see another kind of image.",
-            fix="Run the study again: what is stale is trained again.",
+            problem="the model was trained with {} px, {} channel(s) and {} classes, ".format(*trained)
+            + "but the study has {}, {} and {}.".format(*expected),
+            reason="The study was changed after this model was trained.",
+            fix="Run the study again: Snakemake trains stale models again.",
         )
 
 
 def _predict_answers(model: Classifier, resolved: ResolvedRequest) -> list[ModelAnswer]:
-    """Return of each image the class with the highest logit and its probability, calibrated if the study's predictions exist."""
+    """Return the predicted class of each image and its probability, calibrated if the study's predictions exist."""
     pixels = torch.from_numpy(np.stack([image.pixels for image in resolved.images]))
     outputs = predict_logits(model.without_class_map(), pixels, chunk=1, device=model.mean.device)
     class_map = model.spec.class_map
@@ -118,7 +118,7 @@ def _predict_answers(model: Classifier, resolved: ResolvedRequest) -> list[Model
 
 
 def _measure_distances(model: Classifier, resolved: ResolvedRequest) -> list[Distance | None]:
-    """Return how far each image is from the training images; None where the study has none of them."""
+    """Return the distance of each image from the training images; None if the study has none."""
     predictions, store = explain_request.read_predictions(resolved), Path(resolved.plan.paths.images)
     if predictions is None or not store.is_file():
         return [None] * len(resolved.images)
@@ -195,7 +195,7 @@ def _of_one_image(chunk: MapChunk, place: int) -> MapChunk:
 
 
 def _make_stamp(model: Classifier, resolved: ResolvedRequest, image: ImageToExplain) -> dict[str, object]:
-    """Return what the maps were made of, as a cell of the study states it, and the requested image."""
+    """Return the stamp of the maps, as in a cell of the study, and the requested image."""
     request, study = resolved.request, resolved.plan.study
     uses = resolved.methods.values()
     named = {
@@ -252,7 +252,7 @@ def _draw_figures(
 def _score_on_evidence(
     image: ImageToExplain, chunks: Sequence[MapChunk], resolved: ResolvedRequest
 ) -> dict[str, dict[str, str]]:
-    """Return method -> localization metric -> its value in words, where the evidence of the image is known."""
+    """Return method -> localization metric -> its value as text, if the evidence of the image is known."""
     metrics = score_rows.load_plugins("localization", resolved.plan.study.localization)
     metrics = {label: one for label, one in metrics.items() if one[0].METRIC.region == "evidence"}
     if not metrics or not image.evidence.any():
@@ -273,7 +273,7 @@ def _score_on_evidence(
 
 
 def _describe(image: ImageToExplain, answer: ModelAnswer, distance: Distance | None, model: str) -> Iterator[str]:
-    """Yield what the model answers for an image, and what limits that answer."""
+    """Yield the model's prediction for an image, and warnings about it."""
     true = f" true class: {answer.true};" if answer.true else ""
     yield one_line(f"{image.image_id}: {model} answers {answer.text};{true} explained: {answer.target}")
     if image.window:

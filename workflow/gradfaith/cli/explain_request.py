@@ -1,9 +1,9 @@
-"""Look up in the study and on disk what `gradfaith explain` requests, before any model is loaded.
+"""Resolve the request of `gradfaith explain` in the study and on disk, before any model is loaded.
 
 An image is a file (or every image in a folder), prepared as the study's images are, or an image id of images.h5; then its
 evidence, organ and true class are known. A method is a label of the study, with the layer, options and score
 that it has there, or the name of any method or control, with its defaults and the architecture's layer.
-Whatever does not exist is refused.
+Names that do not exist are refused.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from gradfaith.errors import (
 from gradfaith.storage import parquet
 from gradfaith.storage.hdf5 import ImageStore
 
-MAPS_FILE = "maps.h5"  # a folder that holds it is an earlier explanation, and may be replaced
+MAPS_FILE = "maps.h5"  # a folder with this file is an earlier explanation, and may be replaced
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ExplainRequest:
 
 @dataclass(frozen=True)
 class ImageToExplain:
-    """One image as the model sees it, and what is known of it."""
+    """One image as the model's input, with its known properties."""
 
     image_id: str
     pixels: NDArray[np.uint8]  # (c, h, w)
@@ -68,7 +68,7 @@ class ImageToExplain:
 
 @dataclass(frozen=True)
 class ResolvedRequest:
-    """A request of which everything was found."""
+    """A request whose names have all been found."""
 
     request: ExplainRequest
     plan: Plan
@@ -102,8 +102,8 @@ def _require_offered(word: str, kind: str, offered: Sequence[str], plan: Plan) -
     if word not in offered:
         raise NotInStudy(
             problem=f'study {plan.study.study} has no {kind} "{word}"{registry.did_you_mean(word, offered)}',
-            reason="Only what a study trained and named can be explained.",
-            fix=f"Name one of: {', '.join(offered)}.",
+            reason="`explain` uses the trained models and the classes of a study.",
+            fix=f"Use one of: {', '.join(offered)}.",
         )
 
 
@@ -124,7 +124,7 @@ def _method_with_defaults(name: str, labels: Sequence[str]) -> BundledMethod:
     every = list(dict.fromkeys([*labels, *registry.names("methods"), *registry.names("controls")]))
     raise UnknownName(
         problem=f'"{name}" is neither a label of the study nor a method or control{registry.did_you_mean(name, every)}',
-        reason="A method is named as the study's bundles name it, or by its own name; `gradfaith methods` lists them.",
+        reason="A method has its label in the study's bundles, or its own name; `gradfaith methods` lists the names.",
         fix=f"Use one of: {', '.join(every)}.",
     )
 
@@ -134,8 +134,8 @@ def _require_model_file(template: str, request: ExplainRequest, study: Path) -> 
     path = Path(template.format(arch=request.arch, seed=request.seed))
     if not path.is_file():
         raise ModelUnusable(
-            problem=f"{request.arch} with seed {request.seed} is not ready: {path} is not there.",
-            reason="Maps explain what a trained model answers.",
+            problem=f"{request.arch} with seed {request.seed} is not trained yet: {path} is not there.",
+            reason="Maps explain the predictions of a trained model.",
             fix=f"Run `snakemake {path} --configfile {study}` first.",
         )
     return path
@@ -160,14 +160,14 @@ def _load_images(plan: Plan, request: ExplainRequest) -> list[ImageToExplain]:
     if request.window and not any(image.window for image in images):
         raise ArgumentInvalid(
             problem="--window {:g} {:g}: no image has more than 8 bits.".format(*request.window),
-            reason="A window chooses the grey values that become black and white where 8 bits cannot hold all of them.",
-            fix="Leave --window out.",
+            reason="A window selects the grey values that become black and white in images with more than 8 bits.",
+            fix="Run the command without --window.",
         )
     return images
 
 
 def _expand_folder(name: str) -> list[str]:
-    """Return the images of a folder, in the order that people count in; what is no folder, as it is."""
+    """Return the images of a folder, in natural order; a name that is not a folder is returned unchanged."""
     folder = Path(name)
     if not folder.is_dir():
         return [name]
@@ -175,11 +175,12 @@ def _expand_folder(name: str) -> list[str]:
     if not found:
         inner = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
         raise NotInStudy(
-            problem=f"the folder {name} holds no image" + (f", only the folders {name_some(inner)}." if inner else "."),
-            reason=f"Images are {', '.join(sorted(IMAGE_SUFFIXES))} files right inside the folder.",
-            fix=f"Name a folder with images, for example {folder / inner[0]}."
+            problem=f"the folder {name} contains no image"
+            + (f", only the folders {name_some(inner)}." if inner else "."),
+            reason=f"Images are {', '.join(sorted(IMAGE_SUFFIXES))} files directly in the folder.",
+            fix=f"Give a folder with images, for example {folder / inner[0]}."
             if inner
-            else "Name another folder, or a file.",
+            else "Give another folder, or a file.",
         )
     return [path.as_posix() for path in sorted(found, key=lambda path: natural_sort_key(path.name))]
 
@@ -262,8 +263,8 @@ def _output_folders(request: ExplainRequest, plan: Plan, ids: Sequence[str]) -> 
     for out in outs:
         if out.exists() and not (out.is_dir() and ((out / MAPS_FILE).is_file() or not any(out.iterdir()))):
             raise CannotWrite(
-                problem=f"{out} exists and is no earlier explanation.",
+                problem=f"{out} exists and is not an earlier explanation.",
                 reason="Its contents would be replaced.",
-                fix="Name another folder with --out.",
+                fix="Choose another folder with --out.",
             )
     return dict(zip(ids, outs, strict=True))

@@ -39,7 +39,7 @@ PRETRAINED = "resnet18"
 
 @dataclass(frozen=True)
 class ScannedFolder:
-    """What a folder of images holds."""
+    """The contents of a folder of images."""
 
     images: Path
     masks: str  # folder of masks beside the images' folder; "": none, or masks/ within it
@@ -99,12 +99,12 @@ def scan_folder(images: Path, masks: Path | None) -> ScannedFolder:
         raise DatasetInvalid(
             problem=f"{images} has images of one class only, {found.classes[0]}.",
             reason="A classifier needs two classes at least, one folder of images for each.",
-            fix="Add the folder of another class, or name the folder above this one.",
+            fix="Add the folder of another class, or give the folder above this one.",
         )
     if masks is not None and found.evidence == "none":
         raise DatasetInvalid(
             problem=f"no file in {masks} is the mask of an image in {images}.",
-            reason="A mask lies in <masks>/<class>/ and has the name of its image up to the suffix.",
+            reason="A mask must be in <masks>/<class>/ and have the name of its image up to the suffix.",
             fix=f"Put the mask of {records[0].file} at {masks / PurePosixPath(records[0].file).with_suffix('.png')}.",
         )
     return found
@@ -150,7 +150,7 @@ reader: folder # the class of an image is the name of its folder
 raw: {_quoted(found.images)} # the folder of the class folders
 options: {json.dumps(options, ensure_ascii=False)} # channels: 1 reads images as grey, 3 as colour
 classes: {json.dumps(found.classes, ensure_ascii=False)} # in the order of the model's outputs; images found: {counts}
-evidence: {found.evidence} # what is known of where the truth lies: none, mask, box or parts
+evidence: {found.evidence} # the ground truth of the images: none, mask, box or parts
 {_groups_text(found)}
 licence: unknown # under which terms the images may be used; please fill in
 """

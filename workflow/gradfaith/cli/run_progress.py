@@ -1,6 +1,6 @@
-"""Follow a run: which jobs run, which have ended after how many seconds, and how long the rest will take.
+"""Follow a run: list running and finished jobs with their times, and estimate the remaining time.
 
-    time left = (sum over the jobs left of their expected seconds - what running jobs have done of it) / most jobs at once
+    time left = (sum of the expected seconds of remaining jobs - the seconds of running jobs so far) / most jobs at once
 
 A job's expected seconds come from the records of finished jobs (cli/cost/forecast.py), this run's among them: the mean over
 the study's architectures, bundles and batteries. Rules without a comparable record make it "at least".
@@ -92,7 +92,7 @@ class RunProgress:
         self.seconds = JobSeconds(self.plan, self.root)
 
     def receive(self, event: Mapping[str, Any]) -> list[str]:
-        """Take in an event, and return the lines that it is worth."""
+        """Process an event, and return the lines to print for it."""
         if "total" in event:
             self.waiting = Counter({rule: count for rule, count in event["rules"].items() if rule != TARGET})
             self.total, self.done = self.waiting.total(), 0
@@ -106,7 +106,7 @@ class RunProgress:
         return str(event["text"]).splitlines() if "text" in event else []
 
     def status(self, columns: int = 0) -> str:
-        """Return the line that says how far the run is: failures, time left, then the jobs that run.
+        """Return the status line: failures, time left, then the running jobs.
 
         `columns`: how many characters there are room for; 0: any number.
         """
@@ -129,7 +129,7 @@ class RunProgress:
         return counted + ([f"epoch {min(epochs)}/{planned_epochs(self.plan)}"] if epochs else [])
 
     def time_left(self) -> tuple[float, list[str]]:
-        """Return the seconds that the rest will take, and the rules of which no finished job tells."""
+        """Return the expected remaining seconds, and the rules without a comparable finished job."""
         seconds, unknown = 0.0, []
         for rule, count in self.waiting.items():
             each = self.seconds.of(rule)

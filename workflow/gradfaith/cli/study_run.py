@@ -1,10 +1,10 @@
-"""Run Snakemake on a study as a process, show how far it is, and end with what the study found.
+"""Run Snakemake on a study as a process, show the progress, and print a summary of the results.
 
     on a terminal    a line per finished job, and one status line with a bar below them, redrawn twice a second
     elsewhere        the same lines; the status as a line of its own, once a minute, without control characters
 
 All this goes to standard error, and the summary at the end to standard output. Ctrl-C, SIGTERM and SIGHUP are
-handed on to Snakemake, which ends its jobs; the exit code is Snakemake's. Its errors are shown as it words them.
+passed on to Snakemake, which ends its jobs; the exit code is Snakemake's. Its errors are shown unchanged.
 """
 
 import json

@@ -96,7 +96,7 @@ def _check_weights(path: Path) -> None:
     """Compare weights with the card beside them; of another study's weights the card is that study's."""
     card = json_file.read(path.with_name("card.json"))
     if hashlib.sha256(path.read_bytes()).hexdigest() != card["weights_sha256"]:
-        raise ValueError("its SHA-256 is not the one on its card")
+        raise ValueError("its SHA-256 differs from the one on its card")
 
 
 def _check_image(path: Path) -> None:
