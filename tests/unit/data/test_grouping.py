@@ -90,6 +90,12 @@ def test_noise_constants_and_small_images_have_no_couch_no_lungs_and_no_trouble(
     assert all(not similarity.view_image(image, HOW.cues).lungs.any() for image in odd.values())
 
 
+def test_images_of_one_size_stay_apart_where_no_image_shows_a_couch() -> None:
+    draw = np.random.default_rng(3)
+    odd = {f"a-{number}": draw.integers(90, 100, (64, 80), dtype=np.uint8) for number in range(4)}
+    assert len(set(inferred(odd, Grouping()).values())) == 4
+
+
 def test_best_is_the_best_of_all_shifts_both_ways() -> None:
     draw = np.random.default_rng(2)
     pictures = draw.normal(size=(3, 20, 24)).astype(np.float32)

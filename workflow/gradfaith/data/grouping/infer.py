@@ -2,7 +2,8 @@
 
     1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or show the same couch
     2 couch       runs of such neighbours up to `reach` apart join if any of their images show the same couch; adjacent runs
-                  join as well if no couch is visible and they have one image size or consist of one image
+                  join as well if no couch is visible and they have one image size or consist of one image. This is
+                  left out if no image of the dataset shows a couch: all images would be one group
     3 duplicates  any two images, of any class, join if they correlate at 128 px, or share couch and outline
     4 lungs       any two images join if the boxes around their lungs correlate: one patient with another field of view
     5 must-link   pairs from a table of the user
@@ -158,7 +159,7 @@ class _NumberedSequence:
                 a, b = np.unravel_index(int(table.argmax()), table.shape)
                 pair = [first[evident[first]][a], second[evident[second]][b]]
                 yield CueLinks("couch", np.array([pair]), np.array([table.max()]))
-            elif near and not table.size and self._may_be_one_scan(first, second):
+            elif near and not table.size and evident.any() and self._may_be_one_scan(first, second):
                 yield CueLinks("no couch", np.array([[first[-1], second[0]]]), np.zeros(1, np.float32))
 
     def _may_be_one_scan(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
