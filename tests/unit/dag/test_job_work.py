@@ -108,3 +108,16 @@ def test_a_study_whose_images_nobody_counted_has_no_counts(
     monkeypatch.setattr(job_work, "PROJECT", place)  # the Snakefile's folder, which holds config/
     assert job_work.work_of_finished(job) == job_work.UNKNOWN  # one unit would scale to a unit per image
     assert job_work.count_images(plan, 100) is not None
+
+
+def test_a_finished_job_states_the_parameters_of_its_network(tiny: dict[str, Any], place: Path) -> None:
+    """They are on the card of a model; a job that uses no network has none."""
+    card = place / "results/tiny/models/net-a/seed-1/card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text('{"parameters": 372979}')
+    assert job_work.read_parameters(Plan.read(tiny, place)) == {"net-a": 372979}
+    for rule, parameters in {"predict": 372979, "explain": 372979, "localization": 0, "estimate": 0}.items():
+        job = SimpleNamespace(rule=rule, wildcards=CELL, config=tiny, output=())
+        assert job_work.work_of_finished(job).parameters == parameters
+    card.write_text("cut")
+    assert job_work.read_parameters(Plan.read(tiny, place)) == {}
