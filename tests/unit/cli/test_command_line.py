@@ -138,7 +138,8 @@ def test_bash_completes_commands_options_and_studies(
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
-def test_zsh_takes_the_script_of_bash(root: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zsh_takes_the_script_of_bash(root: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZDOTDIR", str(tmp_path))  # where zsh keeps what it has found
     ask(monkeypatch, root, "completion", "zsh")
     done = subprocess.run(["zsh", "-f", "-c", capsys.readouterr().out], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
