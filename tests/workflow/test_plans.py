@@ -128,6 +128,7 @@ def test_every_job_of_a_run_left_its_record_with_the_work_that_cost_counts(
     plan = Plan.read(yaml.safe_load((finished.folder / TINY).read_text()), finished.folder)
     counts = job_work.count_images(plan)
     assert counts is not None
+    work = job_work.StudyWork(plan, counts, job_work.read_parameters(plan))
     records, notes = job_record.read_records(finished.folder)
     recorded = {(record.rule, *sorted(record.wildcards.items())): record for record in records}
     jobs = snakemake_process.list_jobs(finished.folder, TINY)
@@ -135,7 +136,7 @@ def test_every_job_of_a_run_left_its_record_with_the_work_that_cost_counts(
     assert set(recorded) == {(job.rule, *sorted(job.wildcards.items())) for job in jobs}
     for job in jobs:
         record = recorded[job.rule, *sorted(job.wildcards.items())]
-        assert replace(record.work, least_seconds=0) == job_work.StudyWork(plan, counts).of(job.rule, job.wildcards)
+        assert replace(record.work, least_seconds=0) == work.of(job.rule, job.wildcards)
         assert record.output_bytes == sum((finished.folder / path).stat().st_size for path in job.outputs)
         assert record.threads == min(job.threads, os.cpu_count() or 1)
         assert (record.device != "") == ("gpu" in job.resources)

@@ -81,6 +81,6 @@ def test_a_finished_study_is_complete_and_each_fault_is_named(spoilable: Workspa
     lines = [line for line in found.stdout.splitlines() if not line.startswith("note:")]
     for name, _, state in SPOILED:
         assert [line for line in lines if line.startswith(f"{state}: ") and name in line], (name, found.stdout)
-    assert "note: results/tiny/scores/localization/net-z/seed-0.parquet is of no rule of this study" in found.stdout
+    assert "note: no rule of this study makes results/tiny/scores/localization/net-z/seed-0.parquet" in found.stdout
     assert f"{len(lines)} problems" in found.stderr
     assert "Traceback" not in found.stderr
