@@ -1,5 +1,6 @@
 """The doctor looks at real things: this torch, this file system, this study; what is broken names a fix and fails the command."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_a_study_that_can_run_here_is_well(
         assert f"well      {line}" in said, said
     assert "broken" not in said
     assert not (place / "results").exists()
+
+
+def test_the_findings_are_printed_as_json_and_a_profile_is_checked(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        ask(monkeypatch, "--json", "--profile", "slrum")
+    assert end.value.code == 1
+    found = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
+    assert found["study"]["state"] == "well"
+    assert found["profile"]["state"] == "broken"
+    assert found["profile"]["found"] == "there is no profiles/slrum/config.yaml"
 
 
 def test_an_invalid_study_and_a_missing_file_of_weights_are_broken(

@@ -87,6 +87,12 @@ def test_show_says_what_a_store_holds(
         "    none: no finite value",
     ]
     assert json.loads(stamp) == {"arch": "net"}
+    ask(monkeypatch, tmp_path, "show", "m.h5", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["stamp"] == {"arch": "net"}
+    assert shown["methods"]["cam"] == {
+        "maps": 2, "copies": 1, "height": 4, "width": 5, "layer": "layer4", "score": "log_odds", "not_ok": 1, "diagnostics": [],
+    }  # fmt: skip
     (tmp_path / "m.h5").write_bytes(b"cut")
     with pytest.raises(SystemExit, match=r"BrokenStore(.|\n)*Replace m\.h5"):
         ask(monkeypatch, tmp_path, "show", "m.h5")
@@ -175,6 +181,8 @@ def test_compare_writes_its_table_into_a_new_folder_and_refuses_where_it_cannot(
     ask(monkeypatch, tmp_path, "compare", "a", "a.yaml", "--csv", "new/table.csv")
     assert (tmp_path / "new/table.csv").read_text().startswith("metric,")
     capsys.readouterr()
+    ask(monkeypatch, tmp_path, "compare", "a", "a.yaml", "--json")
+    assert json.loads(capsys.readouterr().out) == []
     with pytest.raises(SystemExit, match=r"CannotWrite: a\.yaml cannot be written to"):
         ask(monkeypatch, tmp_path, "compare", "a", "a", "--csv", "a.yaml/table.csv")
 
