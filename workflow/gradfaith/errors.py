@@ -106,6 +106,10 @@ class ForeignFile(GradFaithError):
     """A table, store or card belongs to another path, or was made from files other than those beside it."""
 
 
+class MissingPackage(GradFaithError):
+    """A command needs a package that is no dependency and is not installed."""
+
+
 class CannotWrite(GradFaithError):
     """An output could not be written completely. No partial file is left."""
 

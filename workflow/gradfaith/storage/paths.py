@@ -276,6 +276,9 @@ class StudyPaths:
     def table(self, table: str, suffix: str) -> str:
         return self._own(f"tables/{table}.{suffix}")
 
+    def export(self, tool: str) -> str:
+        return self._own(f"export/{tool}")
+
     # logs and benchmarks, named after the rule and its wildcards
     def log(self, rule: str, *wildcards: str) -> str:
         return self._own(f"logs/{self._stem(rule, *wildcards)}.log")
