@@ -90,10 +90,13 @@ brackets.
   square, fifth power) and their order stays. It is "none" for a metric of order, as it declares. A metric
   that runs the method again is not tested with transformed maps, because no method makes them.
 
-Metrics that run the method again receive, for the true map, what its model sees of the pattern, pixel by
-pixel. For a model with random weights they receive the same of a decoy. Controls are computed again, too. A
-shuffled map is the new map, shuffled as before. If a map has no number, it is in no mean: a control is
-compared on the images where both have one, and the table states on how many it has none.
+Some metrics need a new map: of a changed image, or of a model with random weights. No method makes the true
+map, so its new map is defined here: at each pixel, the part of the pattern that the model still finds in the
+window of the changed image. For random weights it is the same in the window of a decoy. Controls are computed
+again. The new map of a shuffled copy is the new true map, shuffled in the same way.
+
+A metric can be undefined for a map. Such a map is left out of the mean, and a control is compared with the
+true map on the images where the metric is defined for both. The table states on how many images it is not.
 
 | metric | better | true map | best control | fooled by | values only | the case |
 |---|---|---|---|---|---|---|"""

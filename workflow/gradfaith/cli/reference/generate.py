@@ -52,11 +52,18 @@ hide: [toc]
 `gradfaith schema` writes this page from what every file in `workflow/gradfaith/metrics/` declares. Formulas
 and notes on reading are at the head of each file. Options are in [Keys of a study](keys.md#names).
 
-- *By chance* is the mean for a map of independent random pixels, if there is a closed form.
-- *Unchanged by* is tested.
-- *Forwards* are per map and imputer, for the metric alone. The metrics of one battery share forwards. Some
-  metrics run the method again. A composite is computed from the scores of other metrics.
-- Names that end in `_literature` or `_pgc` are the numbers as others compute them, for comparison.
+- *Map of*: whether the metric uses the map of the predicted or of the true class.
+- *By chance*: the mean value for a map of independent random pixels, if a formula for it is known.
+- *Unchanged by*: what can be done to a map without changing the value. *A factor*: all its values are
+  multiplied by one positive number. *Any increasing change*: only the order of its values stays. *Mirroring
+  all*: map, image and evidence are mirrored together. Tests check every entry.
+- *Forwards*: forward passes of the network for one map and one imputer (what replaces removed pixels), if the
+  metric is computed alone. Metrics in one battery (a group of metrics in the study) share forward passes. *Of
+  the method*: the method also makes new maps. *Made of*: the metric is computed from the scores of other
+  metrics and needs no pass.
+- *Fooled by*: controls that get a good value although they do not use the model.
+- Names that end in `_literature` or `_pgc` are metrics as a paper, its code or the package grad-cam (`_pgc`)
+  computes them, for comparison with published numbers.
 """
 COMMANDS_HEAD = """# Commands
 

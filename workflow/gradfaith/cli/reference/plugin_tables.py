@@ -31,9 +31,9 @@ REQUIREMENTS = {
     "attention": "attention in all blocks",
 }
 METHODS_FOOTER = (
-    "Passes are per map, in addition to the one forward that a bundle shares; its methods also share backwards.",
-    "The head is the network from the layer on. A study names methods under `bundles`. The controls are in every",
-    "study.",
+    "Passes are what one map needs, in addition to one forward pass that all methods of a bundle share. These",
+    "methods also share backward passes. The head is the part of the network after the layer. A study lists its methods under",
+    "`bundles:`. Controls are in every study and need not be listed.",
 )
 
 
