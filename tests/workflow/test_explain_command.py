@@ -114,7 +114,9 @@ def test_a_method_that_is_not_defined_is_left_out_and_none_at_all_is_refused(her
 
 def test_a_model_that_no_longer_fits_its_study_is_refused(here: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(Path(TINY).read_text().replace("image: {size: 64}", "image: {size: 96}"))
-    with pytest.raises(ModelUnusable, match=r"was trained with 64 px, 1 channel\(s\) and 3 classes, but the study has 96"):
+    with pytest.raises(
+        ModelUnusable, match=r"was trained with 64 px, 1 channel\(s\) and 3 classes, but the study has 96"
+    ):
         explained(tmp_path / "a", study=str(tmp_path / "study.yaml"))
     assert os.listdir(tmp_path) == ["study.yaml"]
 

@@ -19,6 +19,7 @@ does not change them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -54,12 +55,19 @@ def evaluate_metrics(
         order_only: metrics that read only the order of a map's values.
         rule: of the intervals.
     """
-    comparable = (part[(part["part"] == "test") & part["metric"].isin(better) & is_comparable(part)] for part in parts)
+    comparable = map(
+        partial(_test_rows, better=better), parts
+    )  # unlike a loop, `map` holds no part while it reads the next
     scores = scores_by_image(comparable, better)
     agreement = rank_agreement_with_truth(scores, truth, controls, against, rule)
     of_controls = controls_that_fool(scores, controls, rule).assign(truth="", n_wrong=0)
     table = pd.concat([agreement.assign(fooled=False), of_controls], ignore_index=True)
     return table.assign(order_only=table["metric"].isin(order_only))
+
+
+def _test_rows(part: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
+    """Return the scores of test images that metrics are judged by."""
+    return part[(part["part"] == "test") & part["metric"].isin(better) & is_comparable(part)]
 
 
 CONTROL_KEYS = ("view", "arch", "metric", "variant", "who", "measure")
