@@ -7,8 +7,9 @@ loaded (a CUDA build, a matching CPU build) nothing is declared.
 
     python -m gradfaith.runtime.torchvision_import
 
-writes a start-up file into the environment, so that a plain Python and a notebook import timm, too. It costs each start of
-Python below a millisecond: torch is not imported before torchvision is.
+writes a copy of this file and a start-up line into the environment, so that a plain Python and a notebook import timm, too.
+The copy is a module of its own: a Python that starts must not import gradfaith, or another checkout on its path would be
+ignored. It costs each start of Python below a millisecond: torch is not imported before torchvision is.
 """
 
 import importlib.machinery
@@ -23,10 +24,8 @@ from types import ModuleType
 from typing import Any
 
 REGISTERING_MODULE = "torchvision._meta_registrations"
-STARTUP_FILE = "gradfaith_torchvision.pth"  # read after the file that puts gradfaith on the path: names are sorted
-STARTUP_LINE = (  # without this module, as in an older checkout, Python starts as it did before
-    'import sys; exec("try: import gradfaith.runtime.torchvision_import as fix; fix.install()\\nexcept ImportError: pass")\n'
-)
+COPY, STARTUP_FILE = "torchvision_operator_schemas.py", "torchvision_operator_schemas.pth"
+STARTUP_LINE = "import torchvision_operator_schemas; torchvision_operator_schemas.install()\n"
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 OPERATORS = ("nms", "qnms")
 _libraries: list[Any] = []  # a library's schemas last only as long as the object
@@ -65,7 +64,7 @@ class SchemaLoader(Loader):
 
 def install() -> None:
     """Install the finder in this process, once."""
-    if not any(isinstance(finder, SchemaFinder) for finder in sys.meta_path):
+    if not any(type(finder).__name__ == SchemaFinder.__name__ for finder in sys.meta_path):  # of this file or its copy
         sys.meta_path.insert(0, SchemaFinder())
 
 
@@ -82,15 +81,19 @@ def declare_schemas() -> None:
 
 
 def main() -> None:
-    """Write the start-up file into the environment of this Python if a plain `import timm` fails there."""
+    """Write the copy and the start-up file into the environment of this Python if a plain `import timm` fails there."""
     if _timm_can_be_imported():
         return
-    file = Path(sysconfig.get_path("purelib")) / STARTUP_FILE
-    file.write_text(STARTUP_LINE, encoding="utf-8")
+    copy, startup = (Path(sysconfig.get_path("purelib")) / name for name in (COPY, STARTUP_FILE))
+    copy.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    startup.write_text(STARTUP_LINE, encoding="utf-8")
     if not _timm_can_be_imported():
-        file.unlink()
+        startup.unlink()
+        copy.unlink()
         sys.exit("`import timm` still fails in this environment; `gradfaith doctor` prints the error.")
-    sys.stdout.write(f"torchvision's operators are missing beside this torch; {file} declares them for every Python.\n")
+    sys.stdout.write(
+        f"torchvision's operators are missing beside this torch; {startup} declares them for every Python.\n"
+    )
 
 
 def _timm_can_be_imported() -> bool:
