@@ -92,7 +92,7 @@ def test_all_problems_are_listed_and_the_exit_status_is_1(
     [
         ({"raw": "/data/nope"}, "the raw folder /data/nope is not there"),
         ({"classes": ["healthy", "sick"]}, "no image of class sick and there are images of class ill"),
-        ({"evidence": "box"}, "says `evidence: box`, but the images have mask"),
+        ({"evidence": "box"}, "has `evidence: box`, but the images have mask"),
         ({"groups": None}, "20 of 20 images have no patient"),
         ({"groups": {"pattern": "(?P<patient>q)"}}, "finds no patient in 20 of 20 file names"),
         ({"groups": {"pattern": "^(?P<patient>p)"}}, "too few independent groups"),

@@ -52,8 +52,8 @@ def test_a_file_that_is_not_there_has_no_indentation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("study: a\nseeds: [0]\nseeds: [1]\n", "the key seeds stands twice"),
-        ("study: a\nimage: {size: 32, size: 64}\n", "the key size stands twice"),
+        ("study: a\nseeds: [0]\nseeds: [1]\n", "the key seeds occurs twice"),
+        ("study: a\nimage: {size: 32, size: 64}\n", "the key size occurs twice"),
         ("study: " + "[" * 3000 + "]" * 3000, "it is nested too deeply"),
     ],
 )

@@ -48,7 +48,7 @@ REFUSED = [
     ("bundles/cams/methods", {"fine": combining("scorecam", channels="all")}, 'option "channels" of scorecam', "found 'all'"),
     ("bundles/cams/methods", {"fine": combining("scorecam", channels=-1)}, "fine.options.of_options.channels: scorecam needs", "channels: -1"),
     ("bundles/cams/methods", {"fine": combining("layercam", channels=8)}, 'layercam has no option "channels"', "it has none"),
-    ("bundles/cams/methods", {"gradcam": {"only": ["net-c"]}}, "bundles.cams.methods.gradcam.only: net-c", "is no architecture of the study"),
+    ("bundles/cams/methods", {"gradcam": {"only": ["net-c"]}}, "bundles.cams.methods.gradcam.only: net-c", "is not an architecture of the study"),
     ("bundles/cams/methods", {"gradcam": {"score": "odds"}}, "bundles.cams.methods.gradcam.score", "found 'odds'"),
     ("bundles/cams/methods", {"deeplift": {"score": "margin"}}, "bundles.cams.methods.deeplift.score", "deeplift explains logit, not margin"),
     ("explain/precision", "fp8", "explain.precision", "found 'fp8'"),
@@ -99,7 +99,7 @@ REFUSED = [
     ("bundles/cams/methods", {"gradcam": {}, "centre": {"use": "gradcam"}}, "the label centre is used twice, or is the name of a control", ""),
     ("bundles/controls", {"methods": {"x": {"use": "gradcam"}}}, "bundles.controls: this name is reserved", ""),
     ("batteries/again", {"metrics": ["faith"], "imputers": ["black"]}, "metrics: the label faith is used twice", ""),
-    ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is no architecture", ""),
+    ("bundles/cams/methods", {"gradcam": {"layer": {"net-z": "layer3"}}}, "bundles.cams.methods.gradcam.layer: net-z is not an architecture", ""),
     ("training/accumulate", 17, "training: accumulate: 17 pieces of a batch of 16", ""),
     ("training/precision", "fp8", "training.precision: ", "found 'fp8'"),
     ("training/freeze", -1, "training.freeze: ", "found -1"),
@@ -244,7 +244,7 @@ def test_a_dataset_of_an_unknown_reader_is_refused(tiny: dict[str, Any], tmp_pat
         ("{}", "reader: Field required"),
         ("", "cannot be read as a dataset: it is not a mapping of keys"),
         ("[folder]", "cannot be read as a dataset: it is not a mapping of keys"),
-        ("title: t\ntitle: u\n", "cannot be read as a dataset: the key title stands twice"),
+        ("title: t\ntitle: u\n", "cannot be read as a dataset: the key title occurs twice"),
         ("title: [", "cannot be read as a dataset: while parsing"),
     ]:
         card.write_text(text)

@@ -75,4 +75,4 @@ def test_a_warm_up_longer_than_the_training_is_refused(tiny: dict[str, Any], roo
     tiny["training"] |= {"epochs": 2, "warmup_epochs": 2}
     assert Plan.read(tiny, root).study.training != "none"
     found = refusal(put(tiny, "training/warmup_epochs", 2.5), root).problem
-    assert "warmup_epochs: 2.5 of 2 epochs would never come to `lr`; say at most 2" in found
+    assert "warmup_epochs: 2.5 of 2 epochs would never reach `lr`; use at most 2" in found

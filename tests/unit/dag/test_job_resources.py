@@ -42,7 +42,7 @@ def test_a_job_reads_the_machine_settings_of_its_configuration() -> None:
 
 
 def test_an_unknown_architecture_cannot_be_resource_factors(tiny: dict[str, Any], root: Any) -> None:
-    with pytest.raises(StudyInvalid, match="resource_factors: net-x is no architecture of the study"):
+    with pytest.raises(StudyInvalid, match="resource_factors: net-x is not an architecture of the study"):
         Plan.read(put(tiny, "compute", {"resource_factors": {"net-x": 2}}), root)
     with pytest.raises(StudyInvalid, match=r"compute.resource_factors.net-a: .*greater than 0"):
         Plan.read(put(tiny, "compute", {"resource_factors": {"net-a": 0}}), root)

@@ -361,7 +361,7 @@ def test_kagglehub_serves_or_is_quoted(tmp_path: Path, monkeypatch: pytest.Monke
         ({}, "this has none"),
         ({"local": "a", "url": "https://host/a.zip"}, "this has local and url"),
         ({"url": "ftp://host/a.zip"}, "pattern"),
-        ({"url": "http:///a.zip"}, "it names no server"),
+        ({"url": "http:///a.zip"}, "the server or the port is missing"),
         ({"url": "https://[::1/a.zip"}, "Invalid IPv6 URL"),
         ({"url": "https://host:99999/a.zip"}, "Port out of range"),
         ({"kagglehub": "nameless"}, "pattern"),

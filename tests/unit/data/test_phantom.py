@@ -131,5 +131,5 @@ def test_wrong_options_are_refused(wrong):
 @pytest.mark.parametrize("file", ["phantom/malignant-017/0", "phantom/benign-000/9", "phantom/cyst-000/0", "a.png"])
 def test_a_slice_the_phantom_does_not_have_is_refused(file):
     record = Record("x", file, "benign", "g", "patient", "mask")
-    with pytest.raises(DatasetInvalid, match="no slice of this phantom"):
+    with pytest.raises(DatasetInvalid, match="not a slice of this phantom"):
         phantom.read(None, SMALL, record, None)

@@ -245,5 +245,5 @@ def test_a_folder_of_locks_that_cannot_be_made_is_refused_in_words(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(gpu_slots.LOCK_FOLDER_VARIABLE, str(tmp_path / "file/locks"))
-    with pytest.raises(gpu_slots.DeviceMissing, match=r"folder of GPU locks .* cannot be made: Not a directory"):
+    with pytest.raises(gpu_slots.DeviceMissing, match=r"folder of GPU locks .* cannot be created: Not a directory"):
         gpu_slots.take_slot(["0", "1"])

@@ -52,9 +52,9 @@ class Source(BaseModel):
         if self.url and not (
             urlsplit(self.url).hostname and urlsplit(self.url).port != 0
         ):  # a port beyond 65535 raises
-            raise ValueError(f"{self.url} is no address of a file: it names no server, or no port")
+            raise ValueError(f"{self.url} is not the address of a file: the server or the port is missing")
         if self.sha256 and given[0] not in {"local", "url"}:
-            raise ValueError(f"sha256 is the hash of a ZIP file, and a {given[0]} source has none")
+            raise ValueError(f"sha256 is the hash of a ZIP file, but a {given[0]} source has none")
         return self
 
     def __str__(self) -> str:
@@ -114,14 +114,14 @@ class Dataset(StrictModel):
 
     @classmethod
     def read(cls, use: DatasetUse, root: Path) -> "Dataset":
-        """Read the card that a study names, with what the study changes of it."""
+        """Read the card that a study names, with the study's changes."""
         name = use.name
         path, known = paths.dataset_file(root, name), paths.dataset_names(root)
         if not path.is_file():
             raise StudyInvalid(
                 problem=f'dataset.name: there is no dataset "{name}"{registry.did_you_mean(name, known)}',
                 reason=f"A dataset is a file in config/datasets/; there are {', '.join(known)}.",
-                fix="Name one of these, or write the file: docs/your-data.md shows how.",
+                fix="Use one of these names, or write the file: docs/your-data.md shows how.",
             )
         try:
             card = _placed(cls.model_validate(read_document(path, "a dataset") | {"name": name}), use.source)
@@ -159,9 +159,9 @@ def _placed(card: Dataset, source: str) -> Dataset:
     where = Path(source)
     if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
         raise StudyInvalid(
-            problem=f'dataset.source: "{source}" is no folder and no zip file.',
-            reason="It takes the place of the dataset's own sources.",
-            fix="Give the folder that holds the images, or their zip; relative paths start where `snakemake` is run.",
+            problem=f'dataset.source: "{source}" is neither a folder nor a ZIP file.',
+            reason="It replaces the dataset's own sources.",
+            fix="Set it to the folder of the images, or to their ZIP file; relative paths start where `snakemake` is run.",
         )
     if source and where.is_dir():
         return card.model_copy(update={"raw": source, "sources": []})
@@ -169,9 +169,9 @@ def _placed(card: Dataset, source: str) -> Dataset:
         card = card.model_copy(update={"raw": None, "sources": [Source(local=source)]})
     if card.raw and card.sources:
         raise StudyInvalid(
-            problem=f"config/datasets/{card.name}.yaml: raw and sources are both given.",
-            reason="Images either lie ready or are fetched into resources/.",
-            fix="Leave one of them out.",
+            problem=f"config/datasets/{card.name}.yaml has both raw and sources.",
+            reason="Images are either in the folder `raw`, or fetched from `sources` into resources/.",
+            fix="Remove one of the two keys.",
         )
     return card.model_copy(update={"raw": paths.fetched_images(card.name)}) if card.sources else card
 

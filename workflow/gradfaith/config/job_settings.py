@@ -62,7 +62,7 @@ def _differences(given: Any, read: Any, path: str = "") -> Iterator[str]:
 
 
 class DataSettings(JobSettings):
-    """How the dataset is read (`list_raw`, and all that read raw files); where its folder lies decides nothing."""
+    """How the dataset is read (`list_raw`, and all that read raw files); the path of its folder is not included."""
 
     name: str
     reader: str
@@ -203,7 +203,7 @@ class PredictSettings(JobSettings):
 
 
 class MethodSettings(StrictModel):
-    """One method or control, as it is applied to one architecture."""
+    """One method or control for one architecture."""
 
     group: MethodGroup = Field(description="of plug-ins")
     use: str = Field(description="the file's name")

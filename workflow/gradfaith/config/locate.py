@@ -57,7 +57,7 @@ def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:
             where,
             f"external: of study {study.external} there is no {name_some(missing, most=MAX_NAMED_FILES)}",
             "An external validation uses finished models and trains none.",
-            f"Run that study first: `snakemake --configfile` with the file that says `study: {study.external}`.",
+            "Run that study first: `snakemake --configfile` with the file of this study.",
         )
     cards = [_card(paths.trained_card.format(arch=arch, seed=seed), where) for arch, seed in models]
     for (arch, seed), card in zip(models, cards, strict=True):
@@ -191,5 +191,5 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         assert node is not None  # the parser is at the start of a mapping
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := sorted({value for tag, value in keys if tag != MERGE_TAG and keys.count((tag, value)) > 1}):
-            raise yaml.composer.ComposerError(None, None, f"the key {', '.join(twice)} stands twice", node.start_mark)
+            raise yaml.composer.ComposerError(None, None, f"the key {', '.join(twice)} occurs twice", node.start_mark)
         return node

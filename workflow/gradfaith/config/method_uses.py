@@ -50,10 +50,11 @@ def method_problems(study: Study) -> list[str]:
                 )
             unknown = sorted(set(use.layer) - set(study.architectures)) if isinstance(use.layer, Mapping) else []
             lines += [
-                f"bundles.{bundle}.methods.{label}.layer: {arch} is no architecture of the study" for arch in unknown
+                f"bundles.{bundle}.methods.{label}.layer: {arch} is not an architecture of the study"
+                for arch in unknown
             ]
             lines += [
-                f"bundles.{bundle}.methods.{label}.only: {arch} is no architecture of the study"
+                f"bundles.{bundle}.methods.{label}.only: {arch} is not an architecture of the study"
                 for arch in sorted(set(use.only) - set(study.architectures))
             ]
             path = f"bundles.{bundle}.methods.{label}"

@@ -30,7 +30,7 @@ class IntervalSettings(JobSettings):
     """The settings of estimates and their names."""
 
     level: float = Field(description="coverage of the intervals")
-    min_groups: int = Field(description="below so many no interval is printed")
+    min_groups: int = Field(description="with fewer groups, no interval is printed")
     better: dict[str, str] = Field(description="metric -> higher, lower or neither")
     controls: list[str]
 
@@ -52,7 +52,7 @@ class EstimateSettings(IntervalSettings, RankSettings):
 class MetaSettings(IntervalSettings):
     """The settings of the meta-evaluation."""
 
-    truth: list[str] = Field(description="metrics that say how good a map is; the first is the primary one")
+    truth: list[str] = Field(description="metrics that measure how good a map is; the first is the primary one")
     against: str = Field(description="the metric that every other is compared with; empty: none")
     order_only: list[str] = Field(description="metrics that read only the order of a map's values")
 
@@ -81,7 +81,7 @@ class StudyDescription(IntervalSettings):
     ranks: RankSettings
     metrics: dict[str, str] = Field(description="label -> name of the plug-in")
     evidence: EvidenceKind
-    notes: list[str] = Field(description="sentences that every table says of its models")
+    notes: list[str] = Field(description="sentences about the models in every table")
 
     def without_models(self) -> "StudyDescription":
         """Return only the facts about the dataset."""

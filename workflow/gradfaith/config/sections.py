@@ -64,7 +64,7 @@ class Architecture(StrictModel):
     def _own_options_only(cls, options: dict[str, Any]) -> dict[str, Any]:
         if clash := [key for key in SET_BY_STUDY if key in options]:
             raise ValueError(
-                f"{', '.join(clash)} is set by the study itself: say `weights`, `in_chans` or the dataset's classes"
+                f"{', '.join(clash)} is set by the study itself: use `weights`, `in_chans` or the dataset's classes"
             )
         return options
 
@@ -157,12 +157,12 @@ class Training(StrictModel):
     def _warmed_up(self) -> "Training":
         if self.warmup_epochs > self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} of {self.epochs} epochs would never come to `lr`; say at most {self.epochs}"
+                f"warmup_epochs: {self.warmup_epochs:g} of {self.epochs} epochs would never reach `lr`; use at most {self.epochs}"
             )
         return self
 
 
-# Bump when training code, or the table of models/speed.py, changes numbers: the golden run in the tests says when.
+# Bump when training code, or the table of models/speed.py, changes numbers: the golden run in the tests detects it.
 RECIPE_VERSION = 3
 
 
@@ -178,16 +178,16 @@ class Recipe:
     weight_decay: float = 0.05
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.0
-    class_weights: bool = False  # the loss of an image is weighed by the rarity of its class
+    class_weights: bool = False  # the loss of an image is weighted by the rarity of its class
     group_weights: bool = False  # and by the inverse of its group's size within the class
-    max_slices_per_group: int | None = None  # of each group and class so many images at most, evenly spaced
+    max_slices_per_group: int | None = None  # at most this number of images per group and class, evenly spaced
     flip: bool = True  # left to right, every second image
     shift: float = 0.05  # at most this share of the side, either way
     rotate: float = 5.0  # at most this many degrees, either way
     scale: float = 0.0  # a zoom between 1 / (1 + scale) and 1 + scale
     contrast: float = 0.1  # contrast and brightness each times 1 - contrast .. 1 + contrast
     mixup: float = 0.0  # images are blended in pairs, in shares drawn from Beta(mixup, mixup)
-    freeze: int | Literal["backbone"] = 0  # so many of the first groups of layers keep the weights they start with
+    freeze: int | Literal["backbone"] = 0  # this number of first groups of layers keep their initial weights
     layer_decay: float = 1.0  # of the learning rate, from each group of layers to the one before it
     clip: float = 0.0  # the largest norm of all gradients together; a longer one is scaled down to it
     ema: float = 0.0  # decay of the average of the weights, which is then what is validated and kept

@@ -1,4 +1,4 @@
-"""What a study is: one file that says everything, checked before any job starts.
+"""Define a study: one file with all settings, checked before any job starts.
 
 The models below define the configuration: the schema for editors and docs/keys.md are written from them.
 Names of methods, metrics, imputers, readers and figures are looked up in the
@@ -294,5 +294,5 @@ class Study(StrictModel):
     @model_validator(mode="after")
     def _known_resource_factors(self) -> "Study":
         if strange := sorted(set(self.compute.resource_factors) - set(self.architectures)):
-            raise ValueError(f"compute.resource_factors: {', '.join(strange)} is no architecture of the study")
+            raise ValueError(f"compute.resource_factors: {', '.join(strange)} is not an architecture of the study")
         return self

@@ -99,7 +99,7 @@ class PatientsInNames:
 
 
 def open_raw(settings: DataSettings, folder: str | None) -> RawData:
-    """Return the raw data of a dataset that lies in `folder`, or is computed."""
+    """Return the raw data of a dataset in `folder`, or of a computed one."""
     reader: Reader = registry.load("readers", settings.reader)
     options, raw = reader.Options(**settings.options), Path(folder) if folder else None
     if settings.patient_pattern:

@@ -82,13 +82,13 @@ def _check_evidence(table: pd.DataFrame, evidence: EvidenceKind) -> None:
     found = sorted(set(table["evidence"]) - {"none"})
     if evidence != "none" and evidence not in found:
         raise DatasetInvalid(
-            problem=f"the dataset's file says `evidence: {evidence}`, but the images have {' and '.join(found) or 'none'}.",
+            problem=f"the dataset's file has `evidence: {evidence}`, but the images have {' and '.join(found) or 'none'}.",
             reason="Localization metrics compare maps with this evidence.",
             fix="Add the evidence beside the images (docs/your-data.md shows where), or correct `evidence:`.",
         )
     if evidence == "none" and found:
         raise DatasetInvalid(
-            problem=f"the dataset's file says `evidence: none`, but images have {' and '.join(found)}.",
+            problem=f"the dataset's file has `evidence: none`, but images have {' and '.join(found)}.",
             reason="Evidence that the dataset's file does not state is not used.",
             fix=f"Set `evidence: {found[0]}` in the dataset's file, or move the evidence out of the raw folder.",
         )

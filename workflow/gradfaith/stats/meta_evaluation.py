@@ -48,7 +48,7 @@ def evaluate_metrics(
 
     Args:
         parts: one row per map, metric and variant; the rows of a metric or an image can be in several parts.
-        truth: metrics that say how good a map is.
+        truth: metrics that measure how good a map is.
         better: metric -> higher, lower or neither; other metrics are not judged.
         controls: labels of the controls.
         against: the metric that every other is compared with; "": none.

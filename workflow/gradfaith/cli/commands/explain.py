@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", required=True, help="an architecture of the study")
     parser.add_argument("--seed", required=True, type=int, help="one of its seeds")
     parser.add_argument("--methods", nargs="+", default=[], help="labels of the study, or names; default: its bundles")
-    parser.add_argument("--target", default="", help="the class to explain; default: the one the model answers")
+    parser.add_argument("--target", default="", help="the class to explain; default: the predicted class")
     parser.add_argument(
         "--out", type=Path, help="default: explained/<study>-<arch>-<seed>-<image>/; of several images: <out>/<image>/"
     )

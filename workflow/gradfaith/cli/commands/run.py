@@ -14,7 +14,7 @@ COMMAND = Command(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_study_argument(parser)
-    parser.add_argument("--cores", help="how many cores the jobs may use together; default: what the profile says")
+    parser.add_argument("--cores", help="how many cores the jobs may use together; default: as in the profile")
     parser.add_argument("--profile", help="a profile of profiles/, such as slurm; default: profiles/default")
     parser.epilog = "Arguments after `--` go to Snakemake: gradfaith run mine -- --forcerun train"
 

@@ -34,7 +34,7 @@ def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> d
         if probe is not None
         else audit["leakage"]["reason"]
     )
-    how = "Slices of one patient lie on both sides of this split" if settings.by == "slice" else "This split leaks"
+    how = "Slices of one patient are in several parts of this split" if settings.by == "slice" else "This split leaks"
     return {
         "leaky": leaks,
         "by": settings.by,

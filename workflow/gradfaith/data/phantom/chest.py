@@ -1,12 +1,11 @@
 """Draw a patient's anatomy, and outline the chest in one axial section.
 
-Anatomy is what makes one patient differ from another: about thirty numbers, drawn alike for every class. Each
-is uniform in its range below. The stream is keyed by the study's seed and the patient's number alone, so a
-class cannot show in anything but its nodule. Lengths are in half fields of view (about 19 cm), materials in
-Hounsfield units. `level` runs from 0 at the lung apex to 1 at the diaphragm; the lungs are HEIGHT tall.
+Anatomy is the difference between patients: about thirty numbers with the same distributions for every class. Each is
+uniform in its range below. The stream depends only on the study's seed and the patient's number, so a class differs only
+in its nodule. Lengths are in half fields of view (about 19 cm), materials in Hounsfield units. `level` runs from 0 at the
+lung apex to 1 at the diaphragm; the lungs are HEIGHT tall.
 
-The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs that are left
-between.
+The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs, which fill the rest.
 
     cavity(angle): a super-ellipse, irregular by a few waves, smaller towards the apex
     muscle = cavity + wall,  body = muscle + fat, flattened where the patient lies on the couch
@@ -139,7 +138,7 @@ class Section:
 
 
 def level_of(anatomy: Anatomy, z: float) -> float:
-    """Return where a section lies between the lung apex (0) and the diaphragm (1)."""
+    """Return the level of a section between the lung apex (0) and the diaphragm (1)."""
     return anatomy.level + z / HEIGHT
 
 

@@ -1,7 +1,7 @@
 """Draw and scan one slice of one patient: anatomy, vessels, nodule, then the scanner.
 
-A slice is a pure function of (seed, patient, slice) and the options. Anatomy, vessels, dose and noise come
-from streams that never see the class: two patients with the same number differ in their nodule alone.
+A slice is a pure function of (seed, patient, slice) and the options. Anatomy, vessels, dose and noise come from streams that
+do not depend on the class: two patients with the same number differ only in their nodule.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _SLICE_SPACING = 0.025  # between slices, in half fields of view: about 5 mm
 
 @dataclass(frozen=True)
 class SliceSpec:
-    """Which slice of which patient is drawn, how large and how difficult."""
+    """The slice and patient to draw, with image size and difficulty."""
 
     seed: int
     patient: int
@@ -31,7 +31,7 @@ class SliceSpec:
 
     @property
     def z(self) -> float:
-        """The position along the patient, in half fields of view; many slices lie closer together."""
+        """The position along the patient, in half fields of view; with many slices, the spacing is smaller."""
         gaps = self.slices - 1
         return (self.slice - gaps / 2) * min(_SLICE_SPACING, lesions.SPAN / gaps) if gaps else 0.0
 

@@ -3,7 +3,7 @@
     coverage = clip(1/2 - d / pixel, 0, 1)              d: signed distance to an edge, negative inside
 
 Lengths are in half fields of view: the image spans [-1, 1], x to its right, y down, about 19 cm each. The
-patient lies at a centre, turned by a tilt. Shapes are drawn inside the smallest window that holds them, so
+patient is at a centre, rotated by a tilt. Shapes are drawn inside the smallest window that contains them, so
 small ones cost little.
 
 Closed outlines are given as a radius over the angle: a table, looked up per pixel.
@@ -27,7 +27,7 @@ Field = NDArray[np.float32]
 PixelWindow = tuple[slice, slice]
 
 
-@dataclass(frozen=True, eq=False)  # compared by identity, so that what is derived from a frame can be cached by it
+@dataclass(frozen=True, eq=False)  # compared by identity, so that results for a frame can be cached
 class Frame:
     """The position of each pixel in the patient's coordinates."""
 

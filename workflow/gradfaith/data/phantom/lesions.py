@@ -3,13 +3,12 @@
     radius(angle, z) = R sqrt(1 - (z / H)^2) * (1 + lobes(angle, z) + spicules(angle))
     coverage = clip(1/2 - d / pixel, 0, 1) * lung coverage,      evidence = coverage >= 1/2
 
-So the evidence is the set of pixels of which the nodule fills at least half; beyond it only its direct
-neighbours are touched, as the soft edge asks. A nodule lies anywhere in both lungs: a benign one completely,
-a malignant one may lean on the pleura and is cut off there. A share of both is hard: faint (ground glass,
-part solid) and smaller. Every slice of a patient meets the nodule; it is largest at its own centre. Measured
-as discs at the default difficulty and 96 pixels, benign radii are 3 to 5.3 and malignant 5 to 9 pixels:
-larger than in a screening programme, so that a map of 6 x 6 cells can meet them. Cost: about 1 ms once per
-patient, and 1 ms for a section of 224 pixels.
+The evidence is the set of pixels that the nodule fills by at least half; outside it, only its direct neighbours change, for
+the soft edge. A nodule is anywhere in both lungs: a benign one completely inside, a malignant one may touch the pleura and
+is cut there. A share of both is hard: faint (ground glass, part solid) and smaller. Every slice of a patient contains the
+nodule, which is largest at its own centre. Measured as discs at the default difficulty and 96 pixels, benign radii are 3 to
+5.3 and malignant 5 to 9 pixels: larger than in a screening programme, so that a map of 6 x 6 cells can resolve them. Cost:
+about 1 ms once per patient, and 1 ms for a section of 224 pixels.
 """
 
 import math
@@ -38,7 +37,7 @@ from gradfaith.data.phantom.geometry import (
 NoduleKind = Literal["benign", "malignant"]
 SPAN = 0.075  # z from a patient's first to last slice, at most
 _RADII = {"benign": (0.0625, 0.104), "malignant": (0.108, 0.180)}  # half fields of view, at difficulty 1/2
-_PLACING = 64  # pixels of the coarse section a nodule is placed on, whatever the image size
+_PLACING = 64  # pixels of the coarse section on which a nodule is placed, for any image size
 
 
 @dataclass(frozen=True)

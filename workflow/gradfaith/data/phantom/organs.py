@@ -1,17 +1,16 @@
-"""Draw what lies inside the outlines: vessels, bones, heart, airways, lung parenchyma; and the couch.
+"""Draw the inside of the outlines: vessels, bones, heart, airways, lung parenchyma; and the couch.
 
 The vessel trees of both lungs fork and taper from the hilum, and a section cuts them at any angle.
 
     each generation: two children per branch, turned apart by 20 to 50 degrees, length x 0.8, radius x 0.76
 
-(Murray's law asks 2 ** (-1/3) = 0.79 for even forks; a little less keeps the rim of the lung free of thick
-vessels.) A branch is a chain of balls; a section at z shows of each the disc sqrt(r^2 - (z - z_ball)^2). A
-vessel that stands upright therefore shows as a round dot, as in a patient, and is the natural look-alike of a
-small nodule. Only what can meet a slice is grown. Cost: the tree about 2 ms once per patient, a section of
-224 pixels about 1 ms.
+(Murray's law gives 2 ** (-1/3) = 0.79 for even forks; a slightly smaller value keeps the rim of the lung free of thick
+vessels.) A branch is a chain of balls; a section at z shows each as the disc sqrt(r^2 - (z - z_ball)^2). A vessel parallel to
+z therefore appears as a round dot, as in a patient, and looks like a small nodule. Only branches that can meet a slice are
+grown. Cost: the tree about 2 ms once per patient, a section of 224 pixels about 1 ms.
 
-Ribs are cut slantwise, so each is a short bright arc along the chest wall with a darker marrow; they wander
-along the wall from section to section. Painting order is from outside to inside, in Hounsfield units.
+Ribs are cut at an angle, so each is a short bright arc along the chest wall with a darker marrow; they move along the wall
+from section to section. Painting order is from outside to inside, in Hounsfield units.
 """
 
 from dataclasses import dataclass
@@ -141,7 +140,7 @@ def paint_body(anatomy: Anatomy, waves: Waves, z: float, at: Section, on: Frame)
 
 
 def _couch(image: Field, anatomy: Anatomy, waves: Waves, on: Frame) -> None:
-    """A thin shell with a foam core, curved upwards at its sides; level, whatever the patient's tilt."""
+    """Draw a thin shell with a foam core, curved upwards at its sides; it is level for any tilt of the patient."""
     size = image.shape[0]
     _, skin = chest.wall_radii(anatomy, waves, 0.0)
     bottom = anatomy.centre_y + float((skin * np.sin(ANGLE)).max()) + 0.012 + anatomy.couch_gap
@@ -156,7 +155,7 @@ def _couch(image: Field, anatomy: Anatomy, waves: Waves, on: Frame) -> None:
 
 
 def _ribs(image: Field, anatomy: Anatomy, z: float, at: Section, on: Frame) -> None:
-    """Bright arcs in the wall: their thickness is a table over the angle."""
+    """Draw bright arcs in the wall; their thickness is a table over the angle."""
     thickness = np.zeros_like(ANGLE)
     side = np.abs(
         np.mod(ANGLE + np.float32(1.5 * np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
@@ -177,7 +176,7 @@ def _ribs(image: Field, anatomy: Anatomy, z: float, at: Section, on: Frame) -> N
 
 
 def _mediastinum(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
-    """Heart, aorta, pulmonary trunk, great veins and arteries, oesophagus, each where its level has it."""
+    """Draw heart, aorta, pulmonary trunk, great veins and arteries, oesophagus, each at its levels."""
     level, wide, blood = chest.level_of(anatomy, z), anatomy.aorta, anatomy.blood
     lower = smooth_step(0.32, 0.45, level)
     parts: list[tuple[Ellipse, float]] = [(Ellipse(0.035, 0.155, 0.030, 0.022), anatomy.soft)]
@@ -216,7 +215,7 @@ def _mediastinum(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
 
 
 def _parenchyma(anatomy: Anatomy, waves: Waves, z: float, on: Frame) -> Field:
-    """Aerated lung: denser at the back, gently mottled."""
+    """Return aerated lung: denser at the back, slightly mottled."""
     mottle = np.zeros_like(on.x)
     for a, u, v, phase in waves[:2]:
         mottle += np.float32(a) * on.wave(2 * u, 2 * v, phase + 9 * z)
@@ -226,7 +225,7 @@ def _parenchyma(anatomy: Anatomy, waves: Waves, z: float, on: Frame) -> Field:
 
 
 def _airways(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
-    """Trachea above the carina (level 0.42), main bronchi below it, with a thin wall."""
+    """Draw the trachea above the carina (level 0.42), and the main bronchi below it, with a thin wall."""
     level = chest.level_of(anatomy, z)
     if level < 0.42:
         spread = 0.05 * smooth_step(0.36, 0.42, level)
@@ -242,7 +241,7 @@ def _airways(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
 
 
 def _spine(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
-    """Vertebral body with a cortical rim, canal with the cord, arch, spinous and transverse processes."""
+    """Draw the vertebral body with a cortical rim, canal with the cord, arch, spinous and transverse processes."""
     front, bone = chest.spine(anatomy, z), anatomy.bone
     back = front.y + front.down
     beat = 0.5 + 0.5 * np.cos(2 * np.pi * (z / 0.14 + anatomy.ribs))  # processes come and go between vertebrae
@@ -258,7 +257,7 @@ def _spine(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
 
 
 def _chest_bones(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
-    """Sternum in front, shoulder blades behind at upper levels."""
+    """Draw the sternum in front, and shoulder blades behind at upper levels."""
     level = chest.level_of(anatomy, z)
     front = -(anatomy.depth * (0.85 + 0.15 * smooth_step(0.0, 0.5, level))) - 0.035
     Ellipse(0.0, front, 0.085 + 0.03 * (level < 0.3), 0.030).paint(image, on, 0.8 * anatomy.bone)

@@ -14,12 +14,11 @@ The marks are a corner marker, or the grain of the reconstruction kernel.
 
     with probability `strength` a patient carries its own class's mark, otherwise one drawn without looking at the class
 
-At strength 0 the mark says nothing about the class, at strength 1 it says all. Markers: a disc, a bar or a
-triangle, each in its own corner; a patient that is not tied has any of the three or none. Kernels: soft,
-medium, sharp; untied, every class has equally many of each (in blocks of three patients), which is also what
-a phantom without a shortcut has: a small study should not find a kernel tied to a class by accident.
-Malignant goes with the soft kernel, as in the public lung CT set in which this shortcut was found. A kernel
-covers the complete image, so it has no mask.
+At strength 0 the mark is independent of the class, at strength 1 it determines the class. Markers: a disc, a bar or a
+triangle, each in its own corner; a patient without its class's mark has any of the three or none. Kernels: soft, medium,
+sharp. Without a tied kernel, every class has equally many of each (in blocks of three patients). A phantom without a
+shortcut has this too, so that a small study does not find a kernel tied to a class by chance. Malignant goes with the soft
+kernel, as in the public lung CT set in which this shortcut was found. A kernel covers the complete image, so it has no mask.
 """
 
 from dataclasses import dataclass

@@ -2,23 +2,23 @@
 
 A reader is a file in this folder, and its stem is the reader's name. It has `Options`, `files`, `index` and `read`:
 
-    class Options(ReaderOptions): ...                       what its dataset YAML may say under `options:`
+    class Options(ReaderOptions): ...                       the keys that its dataset YAML may have under `options:`
     def files(raw, options) -> Mapping[str, Path]           every file that it reads, by its name below raw
     def index(raw, options) -> Iterator[Record]             one record per image; decodes nothing if possible
     def read(raw, options, record, part) -> DecodedImage    one decoded image, with every mask its dataset has
 
-`raw` is the folder the data lies in, None for a dataset that is computed. `part` is the image's part of the
-split ("train", "val", "test"; None before there is a split): only a reader that plants something in one part
-may look at it. A dataset that does not say which images share a patient leaves `group` empty: groups are then
-inferred from the pixels (data/grouping/infer.py), for all readers alike.
+`raw` is the folder of the data, None for a dataset that is computed. `part` is the image's part of the split ("train",
+"val", "test"; None before there is a split): only a reader that plants a mark in one part may use it. A dataset that does
+not state which images share a patient leaves `group` empty: groups are then inferred from the pixels
+(data/grouping/infer.py), for all readers alike.
 
-`map_images` reads in several threads, in order. Decoding releases the interpreter's lock, so threads are
-enough. The work on an image is done in its thread as well, so that the image can be dropped at once: memory
-is bounded by IMAGES_PER_THREAD images per thread, whatever the dataset's size.
+`map_images` reads in several threads, in order. Decoding releases the interpreter's lock, so threads are enough. The work on
+an image is done in its thread as well, so that the image can be freed at once: memory is bounded by IMAGES_PER_THREAD images
+per thread, for any size of dataset.
 
-`read_table` reads tables that people write by hand: UTF-8 text with a first line of column names, separated
-by tabs in `.tsv`, by commas elsewhere. Cells lose the blanks around them, empty lines are skipped, and every
-other irregularity is refused with the number of its line.
+`read_table` reads tables that users write: UTF-8 text with a first line of column names, separated by tabs in `.tsv`, by
+commas otherwise. Blanks around cells are removed, empty lines are skipped, and any other irregularity is refused with its
+line number.
 
 A patient's id may come from two systems in two spellings that look the same (an accent as one code point or two, a
 zero-width space from a spreadsheet). Counted as two people, one patient could be on both sides of the split, so every
@@ -69,9 +69,9 @@ class TableLine:
 
 
 def read_table(table: Path, columns: Sequence[str], why: str) -> list[TableLine]:
-    """Read the `columns` of a table; `why` says in error messages what they are for."""
+    """Read the `columns` of a table; `why` states in error messages what the columns are for."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's byte order mark is no column name
+        with table.open(newline="", encoding="utf-8-sig") as file:  # without a spreadsheet's byte order mark
             return list(
                 _table_lines(table, csv.reader(file, delimiter="\t" if table.suffix == ".tsv" else ","), columns, why)
             )
@@ -122,7 +122,7 @@ def _table_lines(table: Path, rows: Iterator[list[str]], columns: Sequence[str],
 
 
 def check_class_depth(root: Path, found: list[str]) -> None:
-    """Raise where the class folders lie one level deeper, below the parts of a split or below one folder."""
+    """Raise an error if the class folders are one level deeper, below the parts of a split or below one folder."""
     inner = {name: sorted(path.name for path in (root / name).iterdir() if path.is_dir()) for name in found}
     holds_images = any(path.suffix.lower() in IMAGE_SUFFIXES for name in found for path in (root / name).iterdir())
     if holds_images or not all(inner.values()):
@@ -161,7 +161,7 @@ class Record:
     image_id: str
     file: str
     label: str
-    group: str  # "": the dataset does not say; inferred later
+    group: str  # "": the dataset does not state it; inferred later
     group_kind: GroupKind
     evidence: EvidenceKind
     masks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # region -> file, relative to raw

@@ -1,8 +1,8 @@
 """Read the user's own images: one folder per class, evidence beside them, patients in a small table.
 
     raw/<class>/<name>.png|jpg|tif|bmp    the images
-    raw/masks/<class>/<name>.png          optional: non-zero where the evidence lies, as large as its image, no JPEG;
-                                          option `masks`: this folder lies elsewhere
+    raw/masks/<class>/<name>.png          optional: non-zero where the evidence is, as large as its image, not JPEG;
+                                          option `masks`: another folder for them
     raw/parts/<class>/<name>.png          optional, instead: grey, the value of a pixel is the number of its part, 0 none
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)

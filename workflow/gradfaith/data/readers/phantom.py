@@ -97,7 +97,7 @@ def slice_spec(options: Options, record: Record) -> ct_slices.SliceSpec:
     found = _FILE.fullmatch(record.file)
     if not found or int(found[2]) >= options.patients_per_class or int(found[3]) >= options.slices_per_patient:
         raise DatasetInvalid(
-            problem=f'"{record.file}" is no slice of this phantom.',
+            problem=f'"{record.file}" is not a slice of this phantom.',
             reason=f"It has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
             fix="Index the dataset again with the options it is read with.",
         )
