@@ -1,14 +1,14 @@
-"""Estimate paired contrasts: is a method better than a control, on the same images of the same models?
+"""Estimate paired contrasts of methods and controls, on the same images of the same models.
 
     value = mean over images of (method - control)          the interval is that of the differences (stats/intervals.py)
-    share_better: of the images where the method is better; ties count half
+    share_better: the share of images on which the method is better; ties count half
 
 Every method is compared with every control and with its own shuffled maps (`shuffled-<method>`). A control is compared
-with its own shuffled maps too, if they exist: what a control gains over them is the bias of the shuffling. Pairs share
-architecture, seed, metric, variant, target and image, and the layer if the control has that layer (else the control's
-layers are averaged, as its copies are). Both must be ok: n_lost counts the method's maps without a partner or a value.
+with its own shuffled maps too, if they exist: its gain over them is the bias of shuffling. Pairs share architecture, seed,
+metric, variant, target and image, and the layer if the control has that layer (otherwise the control's layers are averaged,
+like its copies). Both must be ok: n_lost counts the method's maps without a partner or a value.
 
-The primary contrast is named beforehand and read at its own p. All others are read at p_holm, Holm's step-down adjustment
+The primary contrast is fixed in advance and uses its own p. All others use p_holm, Holm's step-down adjustment
 over all contrasts in the table [holm1979]. Cost: 0.2 ms per contrast and cell.
 """
 
@@ -44,7 +44,7 @@ CONTRAST_COLUMNS = ("method", "against", *INTERVAL_COLUMNS, "n_lost", "share_bet
 
 @dataclass(frozen=True)
 class NamedContrast:
-    """The one contrast that is named beforehand."""
+    """The one contrast that is fixed in advance."""
 
     metric: str
     variant: str
@@ -97,7 +97,7 @@ def _estimate_part(
 
 
 def is_comparable(scores: pd.DataFrame) -> pd.Series:
-    """Tell which scores controls have too: not chance levels, and not agreement's reference, a part of its pairs.
+    """Return which scores controls have too: not chance levels, and not agreement's reference, a part of its pairs.
 
     Agreement across architectures is left out as well: it is shown beside its chance level and not tested, because every
     pair would add a family of contrasts and make each of the others harder to show.
@@ -133,7 +133,7 @@ class _PairedScores:
     rows: pd.DataFrame  # (rows): the context, layer, seeds, image, group and FIRST_ROW
     methods: list[str]
     values: FloatArray  # (rows, methods), copies averaged; NaN: no value
-    has_score: FlagArray  # (rows, methods): there is a score, whatever its status
+    has_score: FlagArray  # (rows, methods): there is a score, of any status
     layer_means: FloatArray  # (units, methods): the values averaged over layers
     unit: CodeArray  # (rows): the row of `layer_means`
 

@@ -5,8 +5,8 @@
 A cell is an architecture (or a pair), method, layer, target, metric and variant; with `by`, also a stratum of the images
 such as the label or a bin of lesion size, besides all images ("all"). The average is over the scores that are ok; the
 others are counted by status (n_* count scores, so the five copies of a shuffled map count five times). Copies of a
-control are averaged within an image first, so that five shuffled maps weigh as much as one other map and do not count
-as five images. Methods whose counts differ are averaged over different images: stats/contrasts.py compares them in pairs.
+control are averaged within an image first, so that five shuffled maps have the weight of one other map and do not count as
+five images. Methods whose counts differ are averaged over different images: stats/contrasts.py compares them in pairs.
 
 Scores come in parts, each with all rows of some cells, so that memory does not grow with the table. Contrasts, win rates
 and meta-evaluation share `intervals_by_cell`, for any table of values. `mean_curves` does the same for the points of
@@ -46,7 +46,7 @@ def estimate_scores(
 
     Each part has one row per map, metric and variant, and all rows of its cells; its index is each row's place among all
     scores. Besides all images, each stratum of each column in `by` has a row; scores without a stratum are left out there.
-    The parts are taken by `map`, which holds none while it reads the next.
+    `map` takes the parts, so that no part stays in memory while the next is read.
     """
     found: list[list[pd.DataFrame]] = list(map(partial(_estimate_part, keys=keys, by=by, rule=rule), parts))
     table = pd.concat([in_order_of_rows(tables) for tables in zip(*found, strict=True)], ignore_index=True)
@@ -103,7 +103,7 @@ def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRul
 
 
 def fill_empty_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Write of cells without a value that they have no images, groups and seeds; the reason is the caller's."""
+    """Set the counts of images, groups and seeds to 0 in cells without a value; the caller gives the reason."""
     counts = table[["n_images", "n_groups", "n_seeds"]].fillna(0).astype(np.int64)
     return table.assign(**{str(name): counts[name] for name in counts}).fillna({"seeds": "", "interval": ""})
 
@@ -136,9 +136,9 @@ def check_scores(scores: pd.DataFrame) -> None:
             else f"{empty.sum()} scores that are ok without a value"
         )
         raise BrokenTable(
-            problem=f"The scores hold {fault}.",
+            problem=f"The scores contain {fault}.",
             reason=f"A score is one of {', '.join(STATUSES)}, and has a finite value only if it is ok.",
-            fix="Remake the score tables; if this stays, the metric that wrote the row is at fault.",
+            fix="Delete scores/ in the study's folder of results and run again. If the error remains, report it with the metric's name.",
         )
 
 
@@ -165,14 +165,14 @@ def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     if "copy" not in ok or (np.bincount(combination_codes(ok, [*keys, *SEED_COLUMNS, "image_id", "copy"])) > 1).any():
         raise BrokenTable(
             problem="An image has two scores of one method, model and metric that are not copies.",
-            reason="It would count twice in every average.",
-            fix=f"Remake the score tables, or estimate by more than {', '.join(keys)}.",
+            reason="The image would count twice in every average.",
+            fix=f"Delete scores/ in the study's folder of results and run again, or estimate by more than {', '.join(keys)}.",
         )
     return ok.iloc[first].assign(value=np.bincount(code, values) / size)
 
 
 def intervals_by_cell(frame: pd.DataFrame, keys: Sequence[str], rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
-    """Return one row per cell of `keys`: the mean of the column `value`, its interval and what it rests on.
+    """Return one row per cell of `keys`: the mean of the column `value`, its interval, and its numbers of images, groups and seeds.
 
     `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS.
     """
@@ -248,7 +248,7 @@ def add_lesion_size(scores: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
     return scores.assign(lesion_size=scores["image_id"].map(sizes))
 
 
-SCORE_COLUMNS = (  # what statistics and figures read of scores
+SCORE_COLUMNS = (  # columns of scores that statistics and figures read
     "arch", "seed", "arch2", "seed2", "method", "copy", "layer", "target", "metric", "variant", "image_id", "group", "part", "label",
     "correct", "value", "status",
 )  # fmt: skip

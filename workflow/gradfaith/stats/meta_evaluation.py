@@ -1,4 +1,4 @@
-"""Evaluate the study's metrics: which of them rank methods as the evidence does, and which are fooled by controls.
+"""Evaluate the study's metrics: their rank agreement with the evidence, and the controls that score above methods.
 
 Rank agreement is computed in stats/rank_agreement.py. Here controls, whose maps ignore the model, are compared with the
 methods on every metric:                                                                                  [domeniconi2026]
@@ -7,11 +7,11 @@ methods on every metric:                                                        
     over the best     mean over images of (control - best method)        best: in the mean over images, by architecture
     beats             the share of images on which the control is above the median method, or the best; ties count half
 
-A metric is fooled by a control whose interval lies over the median method, and badly fooled by one over the best. The best
-method is chosen on the same images, so the latter verdict is cautious. Each interval has its own level: of forty controls
+A metric is fooled by a control whose interval is above the median method, and badly fooled by one above the best method. The
+best method is chosen on the same images, so the latter result is cautious. Each interval has its own level: of forty controls
 that are as good as the median method, one will seem better. Higher is better throughout. All shuffled maps are one control,
-"shuffled": their median is compared with the median method, the best method's own shuffled map with the best method. Images
-need no evidence here. A gain has the metric's own unit, and gains of the size of rounding count as 0; shares can be compared
+"shuffled": their median is compared with the median method, and the best method's own shuffled map with the best method. No
+evidence is needed here. A gain has the metric's own unit, and gains within rounding error count as 0; shares are comparable
 between metrics. n_undefined: images of a model on which one of the two has no value.
 
 `order_only` marks metrics that declare to read only the order of a map's values, so that any increasing change of the map
@@ -49,7 +49,7 @@ def evaluate_metrics(
     Args:
         parts: one row per map, metric and variant; the rows of a metric or an image can be in several parts.
         truth: metrics that measure how good a map is.
-        better: metric -> higher, lower or neither; other metrics are not judged.
+        better: metric -> higher, lower or neither; other metrics are not evaluated.
         controls: labels of the controls.
         against: the metric that every other is compared with; "": none.
         order_only: metrics that read only the order of a map's values.
@@ -57,7 +57,7 @@ def evaluate_metrics(
     """
     comparable = map(
         partial(_test_rows, better=better), parts
-    )  # unlike a loop, `map` holds no part while it reads the next
+    )  # unlike a loop, `map` keeps no part while it reads the next
     scores = scores_by_image(comparable, better)
     agreement = rank_agreement_with_truth(scores, truth, controls, against, rule)
     of_controls = controls_that_fool(scores, controls, rule).assign(truth="", n_wrong=0)
@@ -66,7 +66,7 @@ def evaluate_metrics(
 
 
 def _test_rows(part: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
-    """Return the scores of test images that metrics are judged by."""
+    """Return the scores of test images for the evaluation of metrics."""
     return part[(part["part"] == "test") & part["metric"].isin(better) & is_comparable(part)]
 
 

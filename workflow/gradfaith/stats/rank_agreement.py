@@ -1,4 +1,4 @@
-"""Correlate metrics with a truth: does a metric rank methods as a localization metric ranks them?         [domeniconi2026]
+"""Correlate metrics with a truth: the agreement of their ranking of methods with a localization metric.    [domeniconi2026]
 
     truth     a localization metric, which compares a map with the evidence it should show
     image     r over methods of (metric, truth) on one image of one model; then the mean over images
@@ -6,21 +6,21 @@
               c: a method on an architecture, with seed s;  i: images with both numbers
     r         Pearson of the values, and Spearman = Pearson of the ranks; ties share the mean of their ranks
 
-The paper shows the second view; the first is free of what makes images and models differ. Both are computed over the
-methods, over the controls, and over both together: a metric that separates methods from controls may still be unable to
-rank methods. Only images that the model classifies correctly count, as only there the evidence is what the model should
-have used, and metric and truth read the same map; n_wrong counts the others. A metric whose lower values are better is
-negated. With `against`, also each metric's r minus that metric's, image by image. A correlation is no proof: the truth
-says where the evidence is, not that the model used all of it.
+The paper shows the second view; the first is independent of differences between images and models. Both are computed over
+the methods, over the controls, and over both together: a metric that separates methods from controls may still be unable to
+rank methods. Only correctly classified images count, because only there the model should have used the evidence, and metric
+and truth read the same map; n_wrong counts the others. A metric whose lower values are better is negated. With `against`, the
+table also has each metric's r minus that metric's, image by image. A correlation is not a proof: the truth states where the
+evidence is, not that the model used all of it.
 
-Only places with both numbers count. Values nearer than winrates.TIE_TOLERANCE are tied: methods that are equal by algebra
-differ by rounding. With fewer than three places, or one side constant, there is no correlation (NaN); n_undefined counts
-such images of a model, and over cells the cells without an image with both numbers.
+Only places with both numbers count. Values that differ by less than winrates.TIE_TOLERANCE are tied, because methods that are
+algebraically equal differ by rounding. With fewer than three places, or one side constant, there is no correlation (NaN);
+n_undefined counts such images of a model, and over cells the cells without an image with both numbers.
 
-Intervals are over groups, or groups and seeds (stats/intervals.py), for the given methods and architectures: they hold
-for new patients, not for new methods. Over cells each group of images is left out of all means at once. Simulated coverage
-of 95 %, 8-24 cells and 12-48 groups: Pearson 93-96 %; Spearman 86-100 %, as ranks move in steps. Where noise in the means
-is as large as the differences of methods, r is drawn to 0, and covers as little as 76 %.
+Intervals are over groups, or groups and seeds (stats/intervals.py), for the given methods and architectures: they hold for
+new patients, not for new methods. Over cells, each group of images is left out of all means at once. Simulated coverage of
+95 %, 8-24 cells and 12-48 groups: Pearson 93-96 %; Spearman 86-100 %, because ranks change in steps. If the noise in the
+means is as large as the differences of methods, r is biased towards 0, and the coverage falls to 76 %.
 
 `arch` "" is the mean over architectures of images that all of them have (image), or all of their cells (cells). Cost: a
 third of a second per metric, variant and truth for six models, 20 methods and 100 images.
@@ -206,7 +206,7 @@ def rank_agreement_with_truth(
 
 
 def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Average over architectures by image and seed, so that none dominates; an image that one of them lacks has no value."""
+    """Average over architectures by image and seed, so that none dominates; an image missing in one of them has no value."""
     other = [key for key in keys if key != "arch"]
     archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
     cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
@@ -260,7 +260,7 @@ def _ranked_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, 
 def _coefficients_by_image(
     table: ScoresByImage, truth: MetricVariant, controls: Sequence[str], rival: MetricVariant
 ) -> Iterator[pd.DataFrame]:
-    """Yield the coefficients of every image, metric by metric; `rival`: whose are subtracted, or the truth: nobody's."""
+    """Yield the coefficients of every image, metric by metric; `rival`: the metric whose coefficients are subtracted; the truth itself: none."""
     for (who, columns), measure in product(_ranked_columns(table, controls).items(), COEFFICIENTS):
         other = _image_coefficients(table, rival, truth, columns, measure) if rival != truth else None
         for name in (name for name in table.values if name != truth):
@@ -268,14 +268,14 @@ def _coefficients_by_image(
             images = _image_coefficients(table, name, truth, columns, measure)
             yield images.assign(measure=measure, **keys)
             if other is not None and name[0] != rival[0]:
-                value = images["value"] - other["value"]  # by the image's place in the table
+                value = images["value"] - other["value"]  # by the image's position in the table
                 yield images.assign(value=value, measure=measure + MINUS + rival[0], **keys)
 
 
 def _image_coefficients(
     table: ScoresByImage, name: MetricVariant, truth: MetricVariant, columns: FlagArray, measure: str
 ) -> pd.DataFrame:
-    """Return the coefficient of every image of a model that has scores of the metric; NaN: it has none."""
+    """Return the coefficient of every image of a model with scores of the metric; NaN: no coefficient."""
     has_score = table.has_score[name][:, columns]
     value = COEFFICIENTS[measure](table.values[name][:, columns], table.values[truth][:, columns])
     return table.units.assign(value=value, n_methods=has_score.sum(axis=1))[np.asarray(has_score.any(axis=1))]

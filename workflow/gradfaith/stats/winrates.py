@@ -5,15 +5,15 @@
     rank       1 + the methods that are better + half of those that tie
 
 A rate is the mean of the wins over images, with the interval of any estimate (stats/intervals.py): over groups, or groups
-and seeds. Wins of a contest add up to 1. Scores nearer than TIE_TOLERANCE are tied: maps are single precision, so two
-methods that are equal by algebra differ by rounding. A contest counts if all members have a value; n_lost counts the
-others, n_ties those where the method shares the first place. Of the copies of a map only the first competes: an average
-of five copies is no map.
+and seeds. Wins of a contest add up to 1. Scores that differ by less than TIE_TOLERANCE are tied: maps are single precision,
+so methods that are algebraically equal differ by rounding. A contest counts if all members have a value; n_lost counts the
+others, n_ties those in which the method shares the first place. Of the copies of a map only the first competes, because an
+average of five copies is not a map.
 
 Controls compete `among` the methods or `beside` them. Beside them, each control competes alone with all methods, and the
-methods' own rates are among themselves. Where we differ: the paper gives a tie to its first column (Grad-CAM, also where
-no method hits anything), takes only images that the model classifies correctly, and gives the mean over seeds with their
-standard deviation. Cost: 0.5 ms per row of the result.
+methods compete with each other only. Where we differ: the paper gives a tie to its first column (Grad-CAM, even if no method
+hits anything), uses only correctly classified images, and reports the mean over seeds with their standard deviation. Cost:
+0.5 ms per row of the result.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ COUNTS = ("n_contests", "n_ties", "n_lost", "n_methods")
 WINRATE_COLUMNS = (
     *(*CONTEXT_KEYS, "method", "beside", "by", "stratum", "measure"), *INTERVAL_COLUMNS_WITHOUT_P, *COUNTS,
 )  # fmt: skip
-TIE_TOLERANCE = 1e-6  # scores nearer than this are tied
+TIE_TOLERANCE = 1e-6  # scores that differ by less are tied
 NO_OPPONENT = "only one method: there is no opponent"
 
 
@@ -177,7 +177,7 @@ def _pivot(scores: pd.DataFrame, sign: float) -> _ScoresByMethod:
 
 
 def _contests(names: Sequence[str], controls: Sequence[str], control_placement: ControlPlacement) -> Iterator[_Contest]:
-    """Yield who competes with whom."""
+    """Yield the contests: which methods compete."""
     control_names = [name for name in names if name in controls or name.startswith(SHUFFLED)]
     methods = [name for name in names if name not in control_names]
     if control_placement == "among":
