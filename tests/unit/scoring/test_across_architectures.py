@@ -132,7 +132,7 @@ def test_the_table_names_every_pair_its_chance_and_who_is_missing(found, predict
     assert "densenet and vit, 1 of densenet (guided)" in text
     assert "densenet and resnet, 1" not in text
     ensemble = {row[0].text: row for row in sheet.blocks[-1].rows}
-    place = list(sheet.blocks[-1].header).index("others")
+    place = list(sheet.blocks[-1].header).index("other models")
     assert ensemble["cam"][place].text == "5"
     assert ensemble["guided"][place].text == "3"
     assert set(sheet.data["arch2"]) == {"resnet", "vit", "ensemble"}
