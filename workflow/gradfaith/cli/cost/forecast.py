@@ -2,18 +2,17 @@
 
     seconds = start-up + rate * work,    rate = median over comparable finished jobs of seconds / work
 
-Snakemake says which jobs the study has, and which of them are left (cli/snakemake_process.py): a job is left if
-a run would do it, because its outputs are missing or stale. Finished jobs may be of any study
-(runtime/job_record.py); `work` is counted in dag/job_work.py.
+Snakemake lists the jobs of the study, and the remaining ones, whose outputs are missing or stale
+(cli/snakemake_process.py). Finished jobs may belong to any study (runtime/job_record.py); dag/job_work.py counts `work`.
 
-A finished job is comparable if it is of the same rule, of the same network or of one whose number of parameters
-differs by at most COMPARABLE_FACTOR, and if the pixels of its images differ by at most this factor (twice the
-side). The most similar of them are used: same network, image size and bundle; else same network and size; else
-same network; else similar networks. A job without a comparable finished job is unknown, in time and in size.
+A finished job is comparable if it has the same rule, the same network or one whose number of parameters differs by at most
+COMPARABLE_FACTOR, and images whose pixels differ by at most this factor (twice the side). The most similar ones are used:
+same network, image size and bundle; else same network and size; else same network; else similar networks. A job without a
+comparable finished job is unknown, in time and in size.
 
-Jobs that ran on a GPU are preferred to those on a CPU, and only they count as GPU-hours; jobs that share a GPU
-count each in full. Disk space is forecast in the same way, from file sizes. Weights grow with the parameters.
-The size of a map depends on the network's grid, so maps of another network are of unknown size.
+Jobs that ran on a GPU are preferred to those on a CPU, and only they count as GPU-hours; jobs that share a GPU count each in
+full. Disk space is forecast in the same way, from file sizes. Weights grow with the parameters. The size of a map depends on
+the network's grid, so maps of another network have an unknown size.
 """
 
 import contextlib

@@ -32,8 +32,8 @@ REQUIREMENTS = {
 }
 METHODS_FOOTER = (
     "Passes are what one map needs, in addition to one forward pass that all methods of a bundle share. These",
-    "methods also share backward passes. The head is the part of the network after the layer. A study lists its methods under",
-    "`bundles:`. Controls are in every study and need not be listed.",
+    "methods also share backward passes. The head is the part of the network after the layer. A study lists its",
+    "methods under `bundles:`. Controls are in every study and need not be listed.",
 )
 
 

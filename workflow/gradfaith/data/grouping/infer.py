@@ -13,9 +13,7 @@
 An inferred group is not a patient: several patients may be merged, and two scans of one patient without a common level are
 not joined. The thresholds are just above the values that images of different classes reach in IQ-OTH/NCCD; `spread` states
 how the number of groups changes with them. Cost: quadratic in the number of images, by matrix products over tiles, so that
-memory grows only with the images; benchmarks/groups.py measures both.
-
-`group_dataset` does all of this for a reader, and makes the tables that the study stores.
+memory grows only with the images; benchmarks/groups.py measures both. `group_dataset` does all of this for a reader.
 """
 
 import hashlib
