@@ -98,7 +98,7 @@ def test_the_users_own_images_run_through_the_data_rules(own_images: Workspace):
 def test_a_mask_of_another_size_is_refused(own_images: Workspace):
     Image.fromarray(np.zeros((63, 64), dtype=np.uint8)).save(own_images.folder / "raw/masks/round/p0-0.png")
     text = refusal(own_images, "results/tiny/data/manifest.parquet")
-    assert text.count('MaskSizeMismatch: mask of "p0-0.png" is 64 x 63, its image is 64 x 64.') == 1
+    assert text.count('MaskSizeMismatch: the mask of "p0-0.png" is 64 x 63 pixels, but its image is 64 x 64.') == 1
     assert not (own_images.folder / "results/tiny/data/manifest.parquet").exists()
 
 
