@@ -2,8 +2,7 @@
 
     1 order       neighbours in a class's numbering join if they correlate (best of small shifts), or show the same couch
     2 couch       runs of such neighbours up to `reach` apart join if any of their images show the same couch; adjacent runs
-                  join as well if no couch is visible and they have one image size or consist of one image. This is
-                  left out if no image of the dataset shows a couch: all images would be one group
+                  join as well if they show no couch, as others do, and have one image size or consist of one image
     3 duplicates  any two images, of any class, join if they correlate at 128 px, or share couch and outline
     4 lungs       any two images join if the boxes around their lungs correlate: one patient with another field of view
     5 must-link   pairs from a table of the user
