@@ -170,3 +170,12 @@ def test_a_private_dataset_keeps_its_names_and_gets_no_key(home: Path) -> None:
     assert "cannot be read" in said
     assert "p0_0" not in said
     assert not (home / "resources").exists()
+
+
+def test_pretrained_weights_that_are_not_there_yet_are_no_problem(home: Path) -> None:
+    write(home, architectures={"resnet18": {"weights": "pretrained"}})
+    assert problems(home) == []
+    assert found(home)["weights resnet18"].startswith("resources/weights/resnet18.safetensors is not there yet")
+    (home / "resources/weights").mkdir(parents=True)
+    (home / "resources/weights/resnet18.safetensors").touch()
+    assert found(home)["weights resnet18"] == "resources/weights/resnet18.safetensors"

@@ -71,6 +71,10 @@ def check_study(study: str, root: Path, *, fast: bool) -> StudyFindings:
     if dataset is not None:
         _check_data(dataset, plan, findings)
     _check_weight_files(document, findings)
+    for name in plan.pretrained_names if plan is not None else ():
+        weights = plan.paths.pretrained(name)
+        here = "" if Path(weights).is_file() else " is not there yet; rule weights downloads it, which needs a network"
+        findings.rows.append((f"weights {name}", f"{weights}{here}"))
     if not fast:
         _check_networks(plan, dataset, document, findings)
     return findings
