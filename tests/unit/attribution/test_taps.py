@@ -264,3 +264,31 @@ def test_windows_are_no_images() -> None:
     classifier = make("swin_tiny_patch4_window7_224", 112, embed_dim=24, depths=(1, 1, 1, 1))
     with pytest.raises(LayerUnusable, match="windows"):
         layer_grid(classifier, "layers.0.blocks.0.attn")
+
+
+@pytest.mark.parametrize(
+    ("pool", "layer", "tokens"), [("token", "auto", 1), ("token", "blocks.-1", 37), ("avg", "auto", 37)]
+)
+def test_the_last_mlp_runs_for_the_tokens_that_are_read(pool: str, layer: str, tokens: int) -> None:
+    """Only the class token reaches the logits; its MLP gives the same activation, gradient and score alone."""
+    options = {"depth": 3, "embed_dim": 64, "num_heads": 2, "global_pool": pool}
+    classifier = make("vit_tiny_patch16_224", 96, **options)
+    seen: list[int] = []
+    mlp = classifier.net.get_submodule("blocks.2.mlp")
+    hook = mlp.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    images, classes = noise(2, 96), torch.tensor([0, 1])
+    module = layers.default_layer(classifier.net) if layer == "auto" else layer
+    with tap_layers(classifier, module) as tap:
+        logits = tap.forward(images)
+        found = tap.backward(classes).tap(tap.layers[0])
+    assert seen == [tokens]
+    with torch.no_grad():
+        assert_close(logits, classifier(images), rtol=1e-5, atol=1e-6)
+    kept: list[Tensor] = []
+    keep = classifier.net.get_submodule(tap.layers[0]).register_forward_hook(lambda _, __, out: kept.append(out))
+    scores = classifier(images).gather(1, classes[:, None]).sum()
+    (gradient,) = torch.autograd.grad(scores, kept[0])
+    hook.remove()
+    keep.remove()
+    grid = gradient[:, 1:].reshape(2, 6, 6, -1).permute(0, 3, 1, 2)
+    assert_close(found.gradient, grid, rtol=1e-5, atol=1e-6)

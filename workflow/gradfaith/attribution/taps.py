@@ -14,11 +14,11 @@ changes neither. (The common hook that stores `output.detach()` later reads valu
 `curved` allows second derivatives: from the first layer on, attention runs in its plain form, because the fused kernels
 have no second derivative.
 
-A raw output becomes a grid by its shape. Square images give square grids, so the two equal axes are the grid. If that is
-ambiguous (7 channels on a 7 x 7 grid), a wider image is run, and the axis that grows is the width. Tokens beyond those
-of the grid are prefix tokens (class, distillation, registers). Inside the blocks of Hiera the tokens are ordered by mask
-unit, not row by row: timm's own `reroll` gives the cell of each token. timm's `forward_intermediates` is not used: for many
-families it returns the map of a side branch without a path to the logits.
+A raw output becomes a grid by its shape. Square images give square grids, so the two equal axes are the grid. If that
+is ambiguous (7 channels on a 7 x 7 grid), a wider image is run, and the axis that grows is the width. Tokens beyond
+those of the grid are prefix tokens (class, distillation, registers). Inside the blocks of Hiera the tokens are ordered
+by mask unit, not row by row: timm's own `reroll` gives the cell of each token. timm's `forward_intermediates` is not
+used: for many families it returns the map of a side branch without a path to the logits.
 """
 
 import math
@@ -35,7 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gradfaith.attribution.contract import Curvature, ImageRows, Tap, target_score
 from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier, freeze_temporarily
-from gradfaith.models.layers import resolve_layer
+from gradfaith.models.layers import resolve_layer, skip_unread_tokens
 from gradfaith.vocabulary import Score
 
 _MOST_PREFIX_TOKENS = 16
@@ -154,8 +154,9 @@ class TappedClassifier:
         self.clear()
         with ExitStack() as hooks:
             for layer in self.layers:
-                hook = self.classifier.net.get_submodule(layer).register_forward_hook(partial(self._keep, layer))
-                hooks.callback(hook.remove)
+                module = self.classifier.net.get_submodule(layer)
+                hooks.callback(module.register_forward_hook(partial(self._keep, layer)).remove)
+            hooks.enter_context(skip_unread_tokens(self.classifier.net, self.layers))
             self._attention_mode = hooks.enter_context(ExitStack())
             with torch.enable_grad():
                 self._logits = self.classifier(images.detach())
@@ -263,8 +264,7 @@ class TappedGradients:
 
     def _grid(self, layer: str, raw: Tensor) -> Tensor:  # (n, c, h, w), at least in single precision
         found = self.tapped.layout(layer).to_grid(raw)
-        if found.dtype in (torch.bfloat16, torch.float16):
-            found = found.float()
+        found = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
         return found if self.rows is None else found[self.rows]
 
 
