@@ -1,7 +1,5 @@
 """Turn scores and predictions into estimates, contrasts, ranks and classification tables with intervals."""
 
-from functools import partial
-
 import gradfaith.runtime.job
 
 gradfaith.runtime.job.begin()
@@ -10,7 +8,7 @@ from gradfaith.config.result_settings import EstimateSettings
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import CONTEXT_KEYS, NamedContrast, estimate_contrasts, is_comparable
-from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_size, estimate_scores, lesion_size
+from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_sizes, estimate_scores, lesion_size
 from gradfaith.stats.intervals import IntervalRule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
@@ -26,8 +24,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
     rule = IntervalRule(level=settings.level, min_groups=settings.min_groups)
-    with_sizes = map(partial(add_lesion_size, sizes=sizes), scores)
-    estimates = estimate_scores(with_sizes, by=("label", "lesion_size"), rule=rule)
+    estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
     comparable, primary = scores.select(is_comparable(scores.keys)), NamedContrast(**settings.primary.model_dump())
     controls, better = settings.controls, settings.better

@@ -243,8 +243,12 @@ def lesion_size(manifest: pd.DataFrame, image_ids: Iterable[str]) -> pd.Series:
     return pd.Series(np.array(LESION_SIZES)[np.searchsorted(bounds, share, side="left")], index=share.index)
 
 
-def add_lesion_size(scores: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
-    """Add the column lesion_size, from sizes by image_id; images without a lesion have none."""
+def add_lesion_sizes(parts: Iterable[pd.DataFrame], sizes: pd.Series) -> Iterator[pd.DataFrame]:
+    """Add the column lesion_size to every part, from sizes by image_id; images without a lesion have none."""
+    return map(partial(_add_lesion_size, sizes=sizes), parts)
+
+
+def _add_lesion_size(scores: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
     return scores.assign(lesion_size=scores["image_id"].map(sizes))
 
 
