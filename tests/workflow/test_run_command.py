@@ -120,6 +120,12 @@ def log_of(space: Workspace) -> str:
     return max(logs, key=lambda path: path.stat().st_mtime).read_text() if logs else ""
 
 
+def test_an_error_before_the_first_job_is_snakemake_s_and_promises_nothing(fresh: Workspace) -> None:
+    done = gradfaith(fresh, "run", TINY, "--", "nosuchtarget")
+    assert (done.returncode, done.stdout) == (1, "Snakemake ended with exit code 1 before its first job.\n")
+    assert "No rule to produce nosuchtarget" in done.stderr
+
+
 def test_arguments_that_make_no_run_are_snakemake_s_alone(fresh: Workspace) -> None:
     done = gradfaith(fresh, "run", TINY, "--", "-n", SPLIT)
     assert done.returncode == 0

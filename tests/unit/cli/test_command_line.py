@@ -93,6 +93,28 @@ def test_a_method_is_found_whatever_its_case_and_spelling(word: str, near: str) 
     assert registry.did_you_mean(word, registry.names("methods")) == f'; did you mean "{near}"?'
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "phantom", "--profile", "slrum"], 'UnknownName: there is no profile "slrum"; did you mean "slurm"?'),
+        (["run", "phantm"], 'StudyInvalid: there is no study "phantm" in config/; did you mean "phantom"?'),
+    ],
+)
+def test_a_run_of_what_is_not_there_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, root: Path, words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        ask(monkeypatch, root, *words)
+    assert str(end.value).startswith(said)
+
+
+@pytest.mark.parametrize("cores", ["0", "two", "-1"])
+def test_cores_are_a_number_or_all(monkeypatch: pytest.MonkeyPatch, root: Path, capsys: Any, cores: str) -> None:
+    with pytest.raises(SystemExit):
+        ask(monkeypatch, root, "run", f"--cores={cores}")
+    assert f"cores must be a whole number above 0, or all; found {cores}" in capsys.readouterr().err
+
+
 def test_a_name_like_no_other_has_no_suggestion() -> None:
     assert registry.did_you_mean("zzz", registry.names("methods")) == "."
 

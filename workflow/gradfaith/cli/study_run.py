@@ -181,8 +181,10 @@ def _describe_end(request: RunRequest, progress: RunProgress, code: int) -> Iter
     """Yield how the run ended and, if the study is complete, its tables and the paths of what it made."""
     took, paths = format_seconds(time.monotonic() - progress.started), request.plan.paths
     if code:
-        done = f"{progress.done} of {progress.total} jobs" if progress.total else "no job"
-        yield f"The run ended with exit code {code} after {took}: {done} finished."
+        if not progress.total:
+            yield f"Snakemake ended with exit code {code} before its first job."
+            return
+        yield f"The run ended with exit code {code} after {took}: {progress.done} of {progress.total} jobs finished."
         if progress.failed:
             yield f"Failed: {'; '.join(progress.failed.values())}."
             yield f"Logs: results/{request.plan.study.study}/logs/"
