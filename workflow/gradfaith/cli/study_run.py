@@ -193,7 +193,8 @@ def _describe_end(request: RunRequest, progress: RunProgress, code: int) -> Iter
         yield f"What is finished stays. `gradfaith run {shown}` continues."
         return
     yield f"{progress.done} jobs in {took}." if progress.total else "Nothing to do: all results are up to date."
-    tables = [Path(paths.table(table, "md")) for table in request.plan.tables]
+    headlines_first = sorted(request.plan.tables, key=lambda table: table != "summary")
+    tables = [Path(paths.table(table, "md")) for table in headlines_first]
     figures = [Path(paths.figure(figure, "svg")) for figure in request.plan.figures]
     if not all((request.root / path).is_file() for path in tables):
         return  # only some targets were asked for

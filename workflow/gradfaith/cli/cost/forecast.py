@@ -42,14 +42,7 @@ SIMILARITY_LEVELS: tuple[tuple[str, Callable[[JobWork, JobWork], bool]], ...] = 
     ("same network", lambda a, b: (a.network, a.side) == (b.network, b.side)),
     ("other image sizes", lambda a, b: (a.network, a.kind) == (b.network, b.kind) and _similar(a.side**2, b.side**2)),
     ("other image sizes", lambda a, b: a.network == b.network and _similar(a.side**2, b.side**2)),
-    (
-        "similar networks",
-        lambda a, b: (
-            min(a.parameters, b.parameters) > 0
-            and _similar(a.parameters, b.parameters)
-            and _similar(a.side**2, b.side**2)
-        ),
-    ),
+    ("similar networks", lambda a, b: _similar(a.parameters or -1, b.parameters) and _similar(a.side**2, b.side**2)),
 )
 SIMILAR_NETWORKS = len(SIMILARITY_LEVELS) - 1
 
