@@ -109,7 +109,7 @@ def test_a_signal_ends_the_run_and_its_jobs_within_seconds(spoilable: Workspace,
     assert time.monotonic() - begun < SECONDS
     if number != signal.SIGKILL:
         assert run.returncode == 1
-        assert f"{number.name}: the run ends" in text
+        assert f"{number.name}: the run and its jobs are ending" in text
         assert not [words for words in ("Traceback", "Error in rule", "FAILED") if words in text], text
         assert f"`gradfaith run {TINY}` continues." in text
 
