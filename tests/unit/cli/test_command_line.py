@@ -124,7 +124,7 @@ def test_outside_the_folder_a_command_says_which_folder_it_looked_at(
     monkeypatch: pytest.MonkeyPatch, root: Path, tmp_path: Path, command: str
 ) -> None:
     words = {
-        "compare": ["a", "b"], "cost": ["--study", "s"], "raw-name": ["s", "0"], "init": ["--images", "."],
+        "compare": ["a", "b"], "cost": ["--study", "s"], "export": ["--to", "mlflow"], "raw-name": ["s", "0"], "init": ["--images", "."],
         "explain": ["--image", "i", "--study", "s", "--arch", "a", "--seed", "0"],
     }  # fmt: skip
     with pytest.raises(SystemExit) as end:
