@@ -84,7 +84,7 @@ def test_what_does_not_exist_is_left_out() -> None:
 
 def test_a_study_that_is_not_finished_is_refused(tmp_path: Path, folder: Path) -> None:
     shutil.copytree(folder / "config", tmp_path / "config")
-    with pytest.raises(NotInStudy, match=r"there is no results/tracked/estimates.parquet"):
+    with pytest.raises(NotInStudy, match=r"there is no file results/tracked/estimates.parquet"):
         export.collect_runs(plan_of(folder, tmp_path), tmp_path)
 
 

@@ -47,7 +47,7 @@ def read_estimates(name_or_file: str, root: Path) -> pd.DataFrame:
         done = paths.studies_with_estimates(root)
         raise NotInStudy(
             problem=f"there is no file results/{study}/estimates.parquet.",
-            reason="`compare` reads the estimates of finished studies.",
+            reason="The command reads the estimates of finished studies.",
             fix=f"Run study {study} first, or name a finished one: {', '.join(done) or 'none is finished here'}.",
         )
     return parquet.read(path, parquet.ESTIMATES)

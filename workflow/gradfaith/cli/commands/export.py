@@ -144,7 +144,7 @@ class MLflowFiles:
         self._experiment = self._client.create_experiment(study, artifact_location=files)
 
     def write(self, run: TrackedRun) -> None:
-        """Write one run: settings as parameters, epochs as steps of metrics, and its files."""
+        """Write one run: settings as parameters, epochs as steps of metrics, and the files."""
         client, name = self._client, run.name
         number = client.create_run(self._experiment, run_name=name).info.run_id
         for key, value in run.settings.items():
