@@ -24,9 +24,9 @@ from gradfaith.storage import json_file, parquet
 
 COMMAND = Command(summary="write the metrics and figures of a finished study for MLflow or Weights & Biases")
 CARD_KEYS = ("arch", "seed", "best_epoch", "temperature", "weights_sha256")
-HOW_TO_SHOW = {
-    "mlflow": "mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
-    "wandb": "wandb sync {folder}/wandb/offline-run-*",
+NEXT_STEP = {
+    "mlflow": "Show them: mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
+    "wandb": "Upload them: wandb sync {folder}/wandb/offline-run-*",
 }
 
 
@@ -72,9 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     tracker = TRACKERS[arguments.to](folder, study)
     for one in runs:
         tracker.write(one)
-    print(
-        f"{len(runs)} runs of study {study} are in {folder}. Show them: {HOW_TO_SHOW[arguments.to].format(folder=folder)}"
-    )
+    print(f"{len(runs)} runs of study {study} are in {folder}. {NEXT_STEP[arguments.to].format(folder=folder)}")
 
 
 def collect_runs(plan: Plan, root: Path) -> list[TrackedRun]:
