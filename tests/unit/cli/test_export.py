@@ -17,6 +17,7 @@ from gradfaith.errors import MissingPackage, NotInStudy
 
 ROOT = Path(__file__).parents[3]
 STUDY = "tracked"
+WANDB_BLOCK = 32768  # bytes of a block of its log
 
 
 @pytest.fixture(scope="module")
@@ -136,5 +137,7 @@ def test_wandb_writes_offline_runs_and_sends_nothing(
     files = [file for run in written for file in (run / "files").rglob("*") if file.is_file()]
     assert {file.suffix for file in files} >= {".png", ".html"}
     text = b"".join(log.read_bytes() for run in written for log in run.glob("run-*.wandb"))
-    for said in (f"{ARCHS[0]}/gradcam/locacc", "val_balanced_accuracy", f"{ARCHS[1]}-seed-1"):
-        assert said.encode() in text
+    assert b"val_balanced_accuracy" in text
+    missing = [name for name in runs[-1].metrics if name.encode() not in text]
+    assert len(runs[-1].metrics) > 20
+    assert len(missing) <= len(text) // WANDB_BLOCK, "a name can be cut at the end of a block, and only there"
