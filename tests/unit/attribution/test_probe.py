@@ -162,7 +162,7 @@ def test_a_layer_whose_cells_stand_elsewhere_is_refused_and_the_one_before_it_na
     with pytest.raises(LayerUnusable, match="changes at the wrong cells when a patch of the image changes") as refusal:
         probe(places(ORDERS[order]), "order")
     assert "`layer: stem`, which works" in refusal.value.fix
-    assert "each cell belongs to its part of the image" in refusal.value.reason
+    assert "each cell must respond to the part of the image at its own place" in refusal.value.reason
 
 
 def test_a_class_token_behind_the_patches_is_found_by_the_shift_of_one() -> None:

@@ -109,7 +109,7 @@ def test_a_label_keeps_its_layer_options_and_score_and_is_asked_where_only_allow
         ({"images": ["results"]}, NotInStudy, "the folder results contains no image, only the folders tiny"),
         ({"images": ["x.png"], "window": (0.0, 9.0)}, ArgumentInvalid, "no image has more than 8 bits"),
         ({"images": ["x.png"], "window": (9.0, 0.0)}, ArgumentInvalid, "LOW must be below HIGH"),
-        ({"out": Path("results")}, CannotWrite, "results exists and is not an earlier explanation"),
+        ({"out": Path("results")}, CannotWrite, "results exists, but `gradfaith explain` did not write it"),
         ({"out": Path("x.png")}, CannotWrite, "x.png exists"),
     ],
 )

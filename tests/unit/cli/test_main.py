@@ -227,7 +227,7 @@ def test_raw_name_makes_no_key_where_there_is_none(
 ) -> None:
     """On another machine a new key would find nothing, and stand in the way of the right one."""
     private_study(tmp_path, tiny)
-    with pytest.raises(SystemExit, match=r"NotInStudy: there is no key resources/mine/private\.key") as refused:
+    with pytest.raises(SystemExit, match=r"NotInStudy: there is no key file resources/mine/private\.key") as refused:
         ask(monkeypatch, tmp_path, "raw-name", "config/studies/secret.yaml", "0" * private_names.DIGITS)
     assert "Run the command on the machine that has the key" in str(refused.value)
     assert not (tmp_path / "resources").exists()

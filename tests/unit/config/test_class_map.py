@@ -142,7 +142,7 @@ def test_models_that_are_not_there_or_are_not_what_the_file_says_are_refused(pla
     found = refusal(outside(tiny), place)
     assert "of study tiny there is no results/tiny/models/net-b/seed-1/card.json" in found
     put(place / "results/tiny/models/net-b/seed-1/card.json", "{")
-    assert "net-b/seed-1/card.json is not the card of a model" in refusal(outside(tiny), place)
+    assert "net-b/seed-1/card.json is not a model card of GradFaith" in refusal(outside(tiny), place)
     finish(place, CLASSES, size=96)
     assert "was trained with {'size': 96" in refusal(outside(tiny), place)
     finish(place, CLASSES, low_pass=2.0)

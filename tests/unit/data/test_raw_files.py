@@ -192,7 +192,7 @@ def test_the_key_is_made_once_for_its_owner_and_a_damaged_one_is_refused(tmp_pat
     assert read_or_make_key(tmp_path / "other/private.key") != key
     for damage in (b"", b"\xff", path.read_bytes()[:-2]):
         path.write_bytes(damage)
-        with pytest.raises(DatasetInvalid, match="does not contain a key"):
+        with pytest.raises(DatasetInvalid, match="does not contain a secret key"):
             read_or_make_key(path)
 
 

@@ -67,11 +67,11 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
         )
     raise LayerUnusable(
         problem=f'Layer "{path}" of {classifier.spec.timm} {fault}.',
-        reason="A map needs activations on a grid: each cell belongs to its part of the image, and the score "
-        "depends on every cell.",
+        reason="A map needs activations on a grid: each cell must respond to the part of the image at its own place, and the "
+        "class score must depend on every cell.",
         fix=f"Set `layer: {works}`, which works."
         if works
-        else "Set `layer:` to another, finer layer: no layer near this one works.",
+        else "Set `layer:` in the study to a layer further away, for example with a finer grid: no layer near this one works.",
     )
 
 
@@ -214,7 +214,7 @@ def _check_size(classifier: Classifier) -> None:
         raise ModelUnusable(
             problem=f"{classifier.spec.timm} cannot take images of {classifier.spec.size} px: {error}",
             reason="Some architectures are made for one size, or for multiples of their patches and windows.",
-            fix="Change the study's `size`, or pass what timm needs in the architecture's `options`.",
+            fix="Change `image.size` in the study, or pass what timm needs in the architecture's `options`.",
         ) from error
     finally:
         for module, mode in training.items():

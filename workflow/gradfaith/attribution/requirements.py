@@ -45,7 +45,7 @@ def require_traits(classifier: Classifier, layer: str, label: str, traits: Seque
         if missing:
             raise MethodUndefined(
                 problem=f'"{label}" is not defined for {classifier.spec.timm} at layer "{layer}": {missing}.',
-                reason="Its formula has no meaning there, or equals another method.",
+                reason="At this layer the formula of the method has no meaning, or gives the map of another method.",
                 fix=f"Remove {label} from the study, or list the other architectures under its `only:`.",
             )
 

@@ -134,7 +134,7 @@ def unusable_layer(layer: str, what: str) -> LayerUnusable:
     return LayerUnusable(
         problem=f'Layer "{layer}" {what}.',
         reason="A map needs one activation per image, on a grid, from which the logits are computed.",
-        fix="Set `layer:` to another layer, or remove it to use the architecture's default.",
+        fix="Set `layer:` in the study to another layer, or remove it to use the default layer of the architecture.",
     )
 
 

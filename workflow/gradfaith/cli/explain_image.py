@@ -94,7 +94,7 @@ def _check_model_fits_study(model: Classifier, resolved: ResolvedRequest) -> Non
             problem="the model was trained with {} px, {} channel(s) and {} classes, ".format(*trained)
             + "but the study has {}, {} and {}.".format(*expected),
             reason="The study was changed after this model was trained.",
-            fix="Run the study again: Snakemake trains stale models again.",
+            fix=f"Run `gradfaith run {resolved.request.study}`: it trains the models again whose settings have changed.",
         )
 
 

@@ -263,8 +263,8 @@ def _output_folders(request: ExplainRequest, plan: Plan, ids: Sequence[str]) -> 
     for out in outs:
         if out.exists() and not (out.is_dir() and ((out / MAPS_FILE).is_file() or not any(out.iterdir()))):
             raise CannotWrite(
-                problem=f"{out} exists and is not an earlier explanation.",
-                reason="Its contents would be replaced.",
+                problem=f"{out} exists, but `gradfaith explain` did not write it.",
+                reason="`explain` would replace its contents.",
                 fix="Choose another folder with --out.",
             )
     return dict(zip(ids, outs, strict=True))

@@ -96,7 +96,7 @@ def write_profile(root: Path) -> list[str]:
     if not cluster.partitions:
         raise ClusterUnknown(
             problem=f"SLURM names no partition ({'; '.join(cluster.unanswered) or 'sinfo lists none'}).",
-            reason="Partitions, GPUs and limits of the profile are those that SLURM reports.",
+            reason="The command writes the partitions, GPUs and limits that SLURM reports into the profile.",
             fix="Call this on a login node of the cluster, or edit profiles/slurm/config.yaml by hand.",
         )
     text = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -169,8 +169,8 @@ def _refused(arguments: Sequence[str], root: Path, output: str) -> SnakemakeFail
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return SnakemakeFailed(
         problem=f"Snakemake ended with an error at `{EXECUTABLE} {' '.join(arguments)}` in {root}: {' '.join(lines[-MAX_ERROR_LINES:])}",
-        reason="It reads the Snakefile, the study and the list of raw files before it plans a job.",
-        fix="Correct what the message names, until `snakemake -n` works with this study.",
+        reason="Snakemake reads the Snakefile, the study and the list of raw files before it plans a job.",
+        fix="Correct what Snakemake's message names, until `snakemake -n` works with this study.",
     )
 
 

@@ -165,8 +165,8 @@ def _check_weight_files(document: Mapping[str, Any], findings: StudyFindings) ->
         findings.add(
             ModelUnusable(
                 problem=f"architectures.{label}.weights: there is no file {path}{did_you_mean(path.name, beside)}",
-                reason="It is `pretrained`, `none`, or the path of a safetensors or torch file.",
-                fix="Correct the path; a relative one starts where `snakemake` is run.",
+                reason="`weights` is `pretrained`, `none`, or the path of a safetensors or torch file.",
+                fix="Correct the path; a relative path starts at the folder where you run `snakemake`.",
             )
         )
 

@@ -83,7 +83,7 @@ def _card(path: str, where: str) -> dict[str, Any]:
     except (BrokenDocument, KeyError, TypeError) as error:
         raise _inheritance_error(
             where,
-            f"external: {path} is not the card of a model ({type(error).__name__}: {error})",
+            f"external: {path} is not a model card of GradFaith ({type(error).__name__}: {error})",
             "The card states the classes and the image settings of the weights.",
             "Run that study again.",
         ) from error

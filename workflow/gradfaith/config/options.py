@@ -108,7 +108,7 @@ def _reading_text_of(group: str, name: str) -> Iterator[None]:
     except (SyntaxError, TypeError, ValueError) as error:
         raise BrokenPlugin(
             problem=f"{registry.entry(group, name).path.name}: an annotation or a limit of its options cannot be read: {error}.",
-            reason="They are read from the source, without running it.",
+            reason="GradFaith reads them from the source text, without running the file.",
             fix=f"Use the types {', '.join(ANNOTATION_NAMES)} and Literal; in limits numbers, options, size, seeds, + - *, "
             "comparisons, and, or, not.",
         ) from error

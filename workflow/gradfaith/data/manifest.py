@@ -128,7 +128,7 @@ def check_classes(records: Sequence[Record], classes: Sequence[str]) -> None:
     if twice.duplicated().any():
         raise DatasetInvalid(
             problem=f'the image id "{twice[twice.duplicated()].iloc[0]}" occurs twice.',
-            reason="Scores are joined by image id.",
+            reason="Every table refers to an image by its id.",
             fix="This is an error in the reader: please report it.",
         )
 

@@ -32,9 +32,10 @@ def check_key(path: Path) -> None:
     """Raise NotInStudy if a private dataset has no key: a new key would make other ids."""
     if not path.exists():
         raise NotInStudy(
-            problem=f"there is no key {path}.",
-            reason="Ids of a private dataset are hashes with this key, so without it no name can be matched with an id.",
-            fix="Run the command on the machine that has the key, or restore the key.",
+            problem=f"there is no key file {path}.",
+            reason="Image ids of a private dataset are hashes of the names with this secret key. "
+            "Without it no name can be matched with an id.",
+            fix="Run the command on the machine that has the key file, or restore the file.",
         )
 
 
@@ -48,9 +49,9 @@ def read_or_make_key(path: Path) -> bytes:
         if len(key := bytes.fromhex(path.read_text(encoding="ascii"))) == KEY_BYTES:
             return key
     raise DatasetInvalid(
-        problem=f"{path} does not contain a key.",
-        reason="Ids of a private dataset are hashes with this key; another key would rename every image.",
-        fix="Restore the original key. Only if no result uses it, move the file away: the next run makes a new key.",
+        problem=f"{path} does not contain a secret key ({2 * KEY_BYTES} hexadecimal digits).",
+        reason="Image ids of a private dataset are hashes of the names with this key. Another key would change every id.",
+        fix="Restore the original file. If the dataset has no results yet, move the file away: the next run makes a new key.",
     )
 
 
@@ -108,8 +109,9 @@ class PrivateReader:
         except Exception as error:
             raise DatasetInvalid(
                 problem=f"reading a private dataset ended with {type(error).__name__}.",
-                reason="The text of the error is not shown, because it may contain names.",
-                fix="Set `private: false` on your own machine to see it.",
+                reason="The text of the error may contain file names or names of patients, so GradFaith does not show it.",
+                fix="To see the text, set `private: false` in the dataset's file (config/datasets/) on a machine where names "
+                "may be shown, and run again.",
             ) from None
 
 

@@ -81,7 +81,7 @@ class PatientsInNames:
             raise DatasetInvalid(
                 problem=f"groups.pattern {self.pattern!r} finds no patient in {len(missed)} of {len(named)} file names: "
                 f"{name_some(missed)}.",
-                reason="Images of an unknown patient could be in two parts of the split.",
+                reason="All images of a patient must be in one part of the split (train, val or test), so every patient must be known.",
                 fix="Correct the pattern in the dataset's file, rename these files, or move them out of the raw folder.",
             )
         yield from named
@@ -203,8 +203,8 @@ def _digest_line(table: bytes) -> str:
 def _broken_listing(path: str, problem: str) -> BrokenDocument:
     return BrokenDocument(
         problem=f"{path} {problem}.",
-        reason="It was truncated, edited, or written by another version, so its digests of the images may be wrong.",
-        fix="Run again with `--forcerun list_raw`, which lists the raw files again.",
+        reason="The file was truncated, edited, or written by another version, so its digests of the images may be wrong.",
+        fix="Run `snakemake` again with `--forcerun list_raw`, which lists the raw files again.",
     )
 
 

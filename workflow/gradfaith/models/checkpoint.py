@@ -131,7 +131,7 @@ def load(weights: Path, card_path: Path) -> Classifier:
         raise ModelUnusable(
             problem=f'"{weights}" is not the file that its card describes: the SHA-256 differs.',
             reason="The weights were truncated or replaced after training.",
-            fix="Copy weights and card together from the original folder, or train this model again.",
+            fix="Copy weights.safetensors and card.json together from the original folder, or train this model again.",
         )
     classifier = build_classifier(ClassifierSpec.from_json(card["spec"]), seed=0)
     try:
@@ -168,14 +168,14 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ModelUnusable(
             problem=f'"{path}" cannot be read: {error.strerror}.',
-            reason="A model is a folder with its weights and its card.",
+            reason="A trained model is a folder with weights.safetensors and the model card, card.json.",
             fix="Train the model, or give the path of a weights.safetensors with a card.json in the same folder.",
         ) from error
 
 
 def _card_error(path: Path, reason: str) -> ModelUnusable:
     return ModelUnusable(
-        problem=f'"{path}" is not the card of a model: {reason}.',
-        reason="The card states the architecture, classes and recipe of the weights.",
-        fix="Give the folder of a trained model, or train again with this version of GradFaith.",
+        problem=f'"{path}" is not a model card of GradFaith: {reason}.',
+        reason="The model card (card.json) states the architecture, the classes and the training recipe of the weights.",
+        fix="Give the folder of a trained model (results/<study>/models/<arch>/seed-<s>/), or train the model again.",
     )

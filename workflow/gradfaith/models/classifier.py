@@ -218,7 +218,7 @@ def _check_every_weight_loaded(
         raise ModelUnusable(
             problem=f"{weights} lacks weights of the network: {name_some(missing)}{unknown}.",
             reason="These weights would stay random, and the network would only seem pretrained.",
-            fix="Set `weights` to a file of exactly this architecture.",
+            fix="Set the architecture's `weights` in the study to a file of exactly this timm architecture.",
         )
 
 

@@ -98,7 +98,8 @@ def _check_finite(name: str, net: nn.Module) -> None:
         raise ModelUnusable(
             problem=f"the pretrained weights of {name} contain NaN or infinity, in {', '.join(broken[:3])}.",
             reason="Training cannot repair such weights.",
-            fix="Fetch again. If the error remains, use other weights of this architecture (timm's name with another tag).",
+            fix="Run the study again: it downloads the weights again. If the error comes back, use other weights of this "
+            "architecture (timm's name with another tag).",
         )
 
 
@@ -168,9 +169,10 @@ def _read_torch_file(path: Path) -> dict[str, Any]:
                 path, f"{type(error).__name__} {str(error).partition(chr(10))[0]}".strip()
             ) from error
         raise ModelUnusable(
-            problem=f"{path} is not a safetensors file, and as a torch file it imports more than tensors: {unsafe}.",
-            reason="Such a file can run code when it is read, so GradFaith does not open it.",
-            fix="If you trust the file, load it yourself and save it with `safetensors.torch.save_file(model.state_dict(), ...)`.",
+            problem=f"{path} is not a safetensors file, and as a torch file it contains Python objects besides tensors: {unsafe}.",
+            reason="Such a file can run code when it is loaded, so GradFaith does not load it.",
+            fix="If you trust the file, load the model yourself in Python and save its weights with "
+            "`safetensors.torch.save_file(model.state_dict(), FILE)`.",
         ) from error
     if not isinstance(content, dict):
         raise _unreadable_error(path, f"it contains a {type(content).__name__} without names")

@@ -84,7 +84,7 @@ class FolderLock:
         raise LockLost(
             problem=f"{self.path.parent} was taken over by {who}; process {self._me['pid']} on {self._me['host']} held it before.",
             reason=f"This process did not run for {self._silence:g} s or more, or the lock was deleted. "
-            "Saving now would mix its files with those of the other process.",
+            "If it saved now, its files would be mixed with those of the other process.",
             fix="Let the other process finish: it has resumed from the last checkpoint. This process saved nothing.",
         )
 

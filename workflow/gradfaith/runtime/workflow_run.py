@@ -138,8 +138,8 @@ def _locked(workflow: Any) -> StillLocked:
     return StillLocked(
         problem=f"an earlier run in {here} is still running, or was killed and left its lock.",
         reason="Two runs that write the same files would mix their outputs.",
-        fix=f"`{' '.join(['make resume', *study])}` resumes if no process of that run is alive; otherwise it lists them. "
-        "`gradfaith unlock` checks in the same way and only removes the lock.",
+        fix=f"Call `{' '.join(['make resume', *study])}`. If a process of that run is still alive, it lists the process and stops. "
+        "If none is, it removes the lock and resumes the run. `gradfaith unlock` does the same without resuming.",
     )
 
 

@@ -136,9 +136,10 @@ def check_scores(scores: pd.DataFrame) -> None:
             else f"{empty.sum()} scores that are ok without a value"
         )
         raise BrokenTable(
-            problem=f"The scores contain {fault}.",
-            reason=f"A score is one of {', '.join(STATUSES)}, and has a finite value only if it is ok.",
-            fix="Delete scores/ in the study's folder of results and run again. If the error remains, report it with the metric's name.",
+            problem=f"The table of scores contains {fault}.",
+            reason=f"The status of a score is one of {', '.join(STATUSES)}. A score has a finite value if its status is ok.",
+            fix="Delete scores/ and scores.parquet in results/<study>/ and run the study again: it computes all scores again. "
+            "If the error comes back, the metric of these rows has an error.",
         )
 
 
@@ -164,9 +165,10 @@ def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     values = ok["value"].to_numpy(np.float64)
     if "copy" not in ok or (np.bincount(combination_codes(ok, [*keys, *SEED_COLUMNS, "image_id", "copy"])) > 1).any():
         raise BrokenTable(
-            problem="An image has two scores of one method, model and metric that are not copies.",
+            problem="An image has two scores of the same method, model and metric, and they are not shuffled copies of a map.",
             reason="The image would count twice in every average.",
-            fix=f"Delete scores/ in the study's folder of results and run again, or estimate by more than {', '.join(keys)}.",
+            fix="Delete scores/ and scores.parquet in results/<study>/ and run the study again: it computes all scores again. "
+            f"If you call this function yourself, give more columns than {', '.join(keys)}.",
         )
     return ok.iloc[first].assign(value=np.bincount(code, values) / size)
 

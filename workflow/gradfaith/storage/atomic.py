@@ -51,7 +51,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
             raise CannotWrite(
                 problem=f"{path} could not be written: {error.strerror or error}.",
                 reason="The disk or your quota is full. No partial file is left, because it would look like a result.",
-                fix="Free disk space (the study's `keep:` names the outputs that it may delete), then run again: finished jobs are not repeated.",
+                fix="Free disk space and run again: finished jobs are not repeated. With `keep: {maps: false}` in the study, "
+                "Snakemake deletes maps that no job needs any more.",
             ) from error
         raise
     finally:
@@ -73,7 +74,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise CannotWrite(
             problem=f"{path} could not be written: {error.strerror or error}.",
-            reason="Some of its files would look like a complete result, so none is left.",
+            reason="An incomplete folder would look like a result, so GradFaith has removed it.",
             fix="Free disk space, or name a folder that you can write to.",
         ) from error
     finally:
@@ -191,7 +192,7 @@ class ScratchRows:
     def _failed(self, what: str, problem: str) -> CannotWrite:
         return CannotWrite(
             problem=f"a temporary file in {gettempdir()} could not be {what}: {problem}.",
-            reason=f"It holds {len(self) * self._row_bytes / 1e6:.0f} MB that may not fit into memory.",
+            reason=f"The file holds {len(self) * self._row_bytes / 1e6:.0f} MB that may not fit into memory.",
             fix="Free disk space there, or set TMPDIR to a folder on a larger disk. Then run again.",
         )
 

@@ -170,8 +170,8 @@ def plain_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def incomplete_store(path: Path, problem: str) -> BrokenStore:
     return BrokenStore(
         problem=f"{path}: {problem}.",
-        reason="Missing rows would be read as zeros.",
-        fix="This is an error in GradFaith: please report it with the log.",
+        reason="Rows that were not written would be read as zeros.",
+        fix="This is an error in GradFaith: please report it with the log of this job (in results/<study>/logs/).",
     )
 
 

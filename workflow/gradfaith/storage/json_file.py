@@ -48,6 +48,6 @@ def _digest(content: Mapping[str, Any]) -> str:
 def _broken(path: Path | str, problem: str) -> BrokenDocument:
     return BrokenDocument(
         problem=f"{path} {problem}.",
-        reason="It was truncated, edited, or written by another version.",
+        reason="The file was truncated, edited, or written by another version.",
         fix=advise_replacement(path),
     )

@@ -43,8 +43,8 @@ def read_card_identity(path: Path | str) -> tuple[Identity, str]:
         return Identity("card", arch=str(card["arch"]), seed=int(card["seed"])), str(card["weights_sha256"])
     except (ValueError, LookupError, TypeError) as error:
         raise BrokenDocument(
-            problem=f"{path} is not the card of a model: {error}.",
-            reason="The card states the study, architecture and seed of the weights.",
+            problem=f"{path} is not a model card of GradFaith: {error}.",
+            reason="The model card (card.json) states the architecture and seed of the weights.",
             fix=advise_replacement(Path(path).parent),
         ) from error
 

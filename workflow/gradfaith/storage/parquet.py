@@ -110,7 +110,7 @@ class _RowGroups:
             raise BrokenTable(
                 problem=f"{self.path} cannot be written: columns {', '.join(missing)} are missing.",
                 reason="Readers of this table need these columns.",
-                fix="This is an error in GradFaith: please report it with the log.",
+                fix="This is an error in GradFaith: please report it with the log of this job (in results/<study>/logs/).",
             )
         self.waiting.append(frame)
         if sum(map(len, self.waiting)) >= ROWS_HELD:

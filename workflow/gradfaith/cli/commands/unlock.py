@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     if found:
         raise JobAlive(
             problem=f"an earlier run is still alive: {', '.join(found)}.",
-            reason="Without the lock a second run could write the same files at the same time.",
-            fix="Wait until it ends, or end it. Then call `make resume` again.",
+            reason="If its lock were removed now, a second run could write the same files at the same time.",
+            fix="Wait until these processes end, or end them (`kill <pid>`). Then call `make resume` again.",
         )
     study = ["--configfile", str(locate.study_file(arguments.study, here))] if arguments.study else []
     done = subprocess.run(

@@ -26,8 +26,8 @@ def check_leakage(audit: Mapping[str, Any], settings: LeakageCheckSettings) -> d
             f"images (balanced accuracy; chance {audit['leakage']['chance']:.3f}, split.leak_limit {limit:g}).",
             reason="A nearest neighbour learns no disease. Either both parts have images of the same patients, or each class has "
             "a scanner of its own, or the classes are very easy to tell apart.",
-            fix="Look at the figure `audit`. Correct the groups if patients are on both sides. If the classes are so easy, raise "
-            "split.leak_limit. Or set split.allow_leaky_split: true; every table then states it.",
+            fix="Look at the figure `audit`. Correct the groups if images of one patient are in both parts. "
+            "If the classes are really that easy, raise split.leak_limit. Or set split.allow_leaky_split: true; every table then carries a warning.",
         )
     said = (
         f"one nearest neighbour reaches {probe:.3f} from train to test"

@@ -201,7 +201,7 @@ def _disk_errors(draft: Path, display_name: str) -> Iterator[None]:
             raise CannotWrite(
                 problem=f"{draft.parent} could not be written: {error.strerror}.",
                 reason="The disk or your quota is full, so the dataset would be incomplete.",
-                fix="Free disk space and run again. Downloads are kept, and an older raw folder is unchanged.",
+                fix="Free disk space and run again. Files that were downloaded are kept, and so are the images of an earlier fetch.",
             ) from error
         raise _source_failed(f"{display_name}: {error.strerror or type(error).__name__}") from error
 
@@ -275,11 +275,15 @@ def _source_text(source: Source) -> str:
 
 
 def _source_failed(problem: str) -> FetchFailed:
-    return FetchFailed(problem=problem, reason="This source cannot serve now.", fix="The next one is tried.")
+    return FetchFailed(
+        problem=problem, reason="This source cannot provide the dataset now.", fix="GradFaith tries the next source."
+    )
 
 
 def _source_invalid(problem: str) -> SourceInvalid:
-    return SourceInvalid(problem=problem, reason="This source cannot serve.", fix="The next one is tried.")
+    return SourceInvalid(
+        problem=problem, reason="This source cannot provide the dataset.", fix="GradFaith tries the next source."
+    )
 
 
 def _cause_text(error: GradFaithError, source: Source) -> str:

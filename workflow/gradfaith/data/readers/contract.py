@@ -78,7 +78,7 @@ def read_table(table: Path, columns: Sequence[str], why: str) -> list[TableLine]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DatasetInvalid(
             problem=f"{table} cannot be read as a table: {error}.",
-            reason="It is read as UTF-8 text with one line per entry.",
+            reason="GradFaith reads a table as UTF-8 text with one line per entry.",
             fix='Save it again as "CSV UTF-8" from the spreadsheet.',
         ) from error
 

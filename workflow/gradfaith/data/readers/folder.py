@@ -123,7 +123,7 @@ def _raw_folder(raw: Path | None) -> Path:
         beside = [path.name for path in raw.parent.iterdir() if path.is_dir()] if raw and raw.parent.is_dir() else []
         raise DatasetInvalid(
             problem=f"the raw folder {raw} is not there{did_you_mean(raw.name, beside) if raw else '.'}",
-            reason="This reader reads images from <raw>/<class>/.",
+            reason="The reader `folder` takes the images of each class from <raw>/<class>/.",
             fix="Set `raw:` in the dataset's file to the folder that contains one folder per class. "
             "For a ZIP file, write `sources: [{local: FILE}]` instead of `raw:`.",
         )
@@ -187,8 +187,8 @@ def _place(root: Path, kind: str, options: Options) -> Path:
     if not Path(options.masks).is_dir():
         raise DatasetInvalid(
             problem=f"the folder of masks {options.masks} does not exist.",
-            reason="Without it no image would have evidence.",
-            fix="Correct option `masks` in the dataset's file; a relative path starts where `snakemake` is run.",
+            reason="The masks are the evidence that maps are compared with.",
+            fix="Correct `options: {masks: ...}` in the dataset's file; a relative path starts at the folder where you run `snakemake`.",
         )
     return Path(options.masks)
 
@@ -212,7 +212,8 @@ def _masks_by_image(place: Path, images: Mapping[str, str], kind: str) -> dict[s
             other = f', and "{masks[owners[0]]}" is its mask too' if len(owners) == 1 else ""
             raise DatasetInvalid(
                 problem=f'"{mask.removeprefix(kind + "/")}" in {place} is the mask of {" and ".join(owners) or "no image"}{other}.',
-                reason="A mask belongs to the one image that has its folder and its name up to the suffix.",
+                reason="Each mask must have exactly one image: in the folder of the same class, and with the same file name except "
+                "for the suffix.",
                 fix="Rename the mask or its image, or move the mask out of its folder.",
             )
         masks[owners[0]] = mask

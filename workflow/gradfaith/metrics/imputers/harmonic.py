@@ -119,9 +119,10 @@ class Solver:
                 return torch.cat([grid.filled() for grid in self.finest])
         missed = sum(int((~self.finest[number].done).sum()) for number in active)
         raise ImputationFailed(
-            problem=f"{missed} of {len(planes)} planes were not filled to the tolerance in {limit} iterations.",
+            problem=f"the removed pixels of {missed} of {len(planes)} image channels were not filled to a tolerance of {tolerance:g} "
+            f"in {limit} iterations.",
             reason="The default tolerance needs about ten iterations for most masks, so this tolerance is probably too small.",
-            fix="Set a larger `tolerance`: single precision allows about 1e-6 and above.",
+            fix="Set a larger `tolerance` of the imputer noisy_linear in the study: single precision allows about 1e-6 and above.",
         )
 
     def _set_coarse_systems(self) -> None:
@@ -172,8 +173,8 @@ def _require_finite(middle: Tensor) -> None:
     broken = int((~middle.isfinite()).sum())
     if broken:
         raise ImputationFailed(
-            problem=f"{broken} of {len(middle)} planes have kept pixels that are NaN or infinite.",
-            reason="A filled pixel is a mean of kept pixels, so it would not be finite either.",
+            problem=f"{broken} of {len(middle)} image channels contain NaN or infinity in pixels that are not removed.",
+            reason="A removed pixel is filled with a mean of the other pixels, so it would be NaN or infinite too.",
             fix="Remove NaN and infinity from the images.",
         )
 
@@ -183,8 +184,8 @@ def solve(images: Tensor, keep: Tensor, *, tolerance: float = 1e-4, limit: int =
     keep, channels = keep.bool(), images.shape[1]
     if not bool(keep.flatten(1).any(dim=1).all()):
         raise ImputationFailed(
-            problem="an image without any kept pixel cannot be filled.",
-            reason="Without a kept pixel the equations have no boundary, and every constant solves them.",
+            problem="an image cannot be filled if all of its pixels are removed.",
+            reason="Removed pixels are filled from the others; with none left, every constant solves the equations.",
             fix="Handle such images before calling `solve`; the imputer noisy_linear fills them with the dataset's mean.",
         )
     if channels > 1 and torch.equal(images, images[:, :1].expand_as(images)):

@@ -244,8 +244,9 @@ def require_one_mask(name: str, masks: Sequence[Tensor]) -> Tensor:  # (u, h, w)
     """Return the mask that all metrics use under this name; raise StudyInvalid if their masks differ."""
     if any(not torch.equal(masks[0], mask) for mask in masks[1:]):
         raise StudyInvalid(
-            problem=f'two metrics of one battery request different changes under the name "{name}".',
-            reason="A change is computed once per name, so equal names must have equal masks.",
-            fix="Put the two metrics into different batteries, or add the option that differs to the change's name.",
+            problem=f'two metrics of one battery remove different pixels, but call the modified images by the same name, "{name}".',
+            reason="Metrics of one battery share the modified images of a name, so they must remove the same pixels.",
+            fix="Put the two metrics into different batteries of the study. Or change the name in one metric's file: "
+            "add the option in which the two metrics differ.",
         )
     return masks[0]

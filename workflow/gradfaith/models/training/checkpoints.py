@@ -195,8 +195,8 @@ class CheckpointKeeper:
         """Return the error for a state in this folder from which training cannot resume."""
         return ForeignProgress(
             problem=problem,
-            reason="Weights that were trained with two different recipes belong to neither of them.",
-            fix=f"Delete {self.folder} to train from the beginning, or undo the change to resume.",
+            reason="If a training resumed from the state of another training, its weights would belong to neither of the two.",
+            fix=f"Delete {self.folder} to train from the beginning, or undo your change to the study to resume.",
         )
 
 
