@@ -73,22 +73,24 @@ CASES = {
 HEAD = """# Metrics tested on planted truth
 
 `python docs/verdicts.py` writes this page. A test runs it again and compares. It tests every metric on 24
-images where it is known what the model uses: one window of 8 x 8 pixels out of 32 x 32, and nothing else. The
-window contains a chequered pattern. Seven decoys contain the same pattern, so a map that redraws the image
-marks eight places, and only one is right. The mean of the pattern is zero: whatever replaces the window
-(black, a mean, a blur, its neighbours) removes the class. `docs/planted.py` has the complete definition.
+images where it is known what the model uses: one window of 8 x 8 pixels in an image of 32 x 32, and nothing
+else. The window contains a chequered pattern. Seven other windows, the decoys, contain the same pattern, so a
+map that only redraws the image marks eight places, and only one is right. The mean of the pattern is zero:
+whatever replaces the window (black, a mean, a blur, its neighbours) removes the class. `docs/planted.py` has
+the complete definition.
 
 The true map is 1 in the window and 0 elsewhere. It is compared with every control and with shuffled copies of
 itself, in the mean over the images, under every imputer. Numbers are for the imputer (or variant) in
 brackets.
 
-- *Fooled by* lists the controls that are as good as the true map or better, within 2 % of what the worst
-  control loses. The number in brackets counts the imputers (or variants), if there are several.
-- `lungs` is here an organ of nine to thirteen windows out of sixteen that contains them all. It covers what
-  the model uses, as anatomy does.
-- *Values only* is the largest change of the number when the values of a dense map are transformed (root,
-  square, fifth power) and their order stays. It is "none" for a metric of order, as it declares. A metric
-  that runs the method again is not tested with transformed maps, because no method makes them.
+- *Fooled by* lists the controls whose value is as good as that of the true map, or better. A difference of at
+  most 2 % of the worst control's difference counts as equal. "(1 of 5)" means: under one of five imputers or
+  variants.
+- `lungs` is here an organ that covers nine to thirteen of the sixteen possible windows, among them the window
+  and all decoys. So it contains what the model uses, as a real organ contains a lesion.
+- *Values only*: the values of a map without zeros are transformed (root, square, fifth power), so that their
+  order stays. The column has the largest change of the metric, or "none" if it uses only the order. A metric
+  that runs the method again is not tested in this way, because no method makes transformed maps.
 
 Some metrics need a new map: of a changed image, or of a model with random weights. No method makes the true
 map, so its new map is defined here: at each pixel, the part of the pattern that the model still finds in the
@@ -96,7 +98,8 @@ window of the changed image. For random weights it is the same in the window of 
 again. The new map of a shuffled copy is the new true map, shuffled in the same way.
 
 A metric can be undefined for a map. Such a map is left out of the mean, and a control is compared with the
-true map on the images where the metric is defined for both. The table states on how many images it is not.
+true map on the images where the metric is defined for both. "No number: lungs (24)" in the table means that
+the metric is undefined for 24 maps of `lungs`.
 
 | metric | better | true map | best control | fooled by | values only | the case |
 |---|---|---|---|---|---|---|"""

@@ -219,7 +219,8 @@ def _load_from_study(plan: Plan, names: Sequence[str], outs: Mapping[str, Path])
         return {}
     if not Path(plan.paths.images).is_file():
         raise NotInStudy(
-            problem=f'there is no file "{names[0]}"{_near_file(names[0])} There is no {plan.paths.images} to look it up in either.',
+            problem=f'there is no file "{names[0]}"{_near_file(names[0])} It is no image id either: '
+            f"the study has no images yet ({plan.paths.images} does not exist).",
             reason="An image is a file, or an image id of the study's images.",
             fix="Give the path of an image file, or run the study first.",
         )

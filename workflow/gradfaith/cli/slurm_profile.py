@@ -97,7 +97,7 @@ def write_profile(root: Path) -> list[str]:
         raise ClusterUnknown(
             problem=f"SLURM names no partition ({'; '.join(cluster.unanswered) or 'sinfo lists none'}).",
             reason="The command writes the partitions, GPUs and limits that SLURM reports into the profile.",
-            fix="Call this on a login node of the cluster, or edit profiles/slurm/config.yaml by hand.",
+            fix="Call `gradfaith init --profile slurm` on a login node of the cluster, or edit profiles/slurm/config.yaml by hand.",
         )
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     before, begin, rest = text.partition(BEGIN)
@@ -106,7 +106,7 @@ def write_profile(root: Path) -> list[str]:
         raise ClusterUnknown(
             problem=f'{PROFILE} has no lines "{BEGIN}" and "{END}".',
             reason="Only what is between these lines is written, so that your other edits stay.",
-            fix=f"git checkout {PROFILE}",
+            fix=f"Restore the file: `git checkout {PROFILE}`.",
         )
     rules = list((yaml.safe_load(old) or {}).get("set-resources") or {})
     choice = choose(cluster)

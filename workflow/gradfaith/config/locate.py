@@ -177,7 +177,7 @@ def read_document(path: Path, what: str = "a study") -> dict[str, Any]:
         raise StudyInvalid(
             problem=f"{path} cannot be read as {what}: {problem}.",
             reason=f"{what.capitalize()} is one YAML file of keys and values, in UTF-8.",
-            fix="Correct the file at this place, or name another. YAML indents with blanks, not with tabs.",
+            fix="Correct the file at this place, or name another file. YAML indents with blanks, not with tabs.",
         )
     return found
 

@@ -203,8 +203,9 @@ def _select_part(predictions: pd.DataFrame, classes: Sequence[str], part: str) -
         )
         raise BrokenTable(
             problem=f"The predictions contain {fault}; the classes are {', '.join(classes)}.",
-            reason="A rate is a share of the images of one part; each image counts once per model, under a class of the study.",
-            fix="Compute the predictions again: delete predictions/ in the study's folder of results, and run the study.",
+            reason="An accuracy is a share of the images of one part, so each image needs exactly one prediction per model, and a "
+            "class of the study.",
+            fix="Delete predictions/ in results/<study>/ and run the study again: it computes all predictions again.",
         )
     return table
 

@@ -176,7 +176,7 @@ def _unsafe_archive(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
         problem=f"{display_name}: {problem}.",
         reason="Unpacking it could write outside its folder, or write other files than it lists.",
-        fix="If you trust the archive, unpack it yourself and set the folder as a `local:` source.",
+        fix="If you trust the archive, unpack it yourself and write `sources: [{local: FOLDER}]` in the dataset's file.",
     )
 
 
@@ -184,7 +184,7 @@ def _archive_bomb(display_name: str, problem: str) -> UnsafeArchive:
     return UnsafeArchive(
         problem=f"{display_name}: {problem}, which exceeds the limits.",
         reason="A malicious archive can fill the disk when it is unpacked.",
-        fix="If you trust the archive, unpack it yourself and set the folder as a `local:` source.",
+        fix="If you trust the archive, unpack it yourself and write `sources: [{local: FOLDER}]` in the dataset's file.",
     )
 
 
@@ -192,5 +192,5 @@ def _broken_archive(display_name: str, problem: str) -> BrokenArchive:
     return BrokenArchive(
         problem=f"{display_name}: {problem}.",
         reason="The dataset's files would be damaged or incomplete.",
-        fix="Fetch or export the archive again, or unpack it yourself and set the folder as a `local:` source.",
+        fix="Fetch or export the archive again, or unpack it yourself and write `sources: [{local: FOLDER}]` in the dataset's file.",
     )

@@ -77,14 +77,14 @@ def _release_root(raw: Path) -> Path:
         raise DatasetInvalid(
             problem=f'there are no folders "Bengin cases", "Malignant cases", "Normal cases" in {raw}, or up to {SEARCH_DEPTH} levels below.',
             reason="The folder of a slice states its class.",
-            fix="Unpack the release there unchanged, with its folders.",
+            fix=f"Unpack the release into {raw} unchanged, with its folders.",
         )
     if len(found) > 1:
         places = ", ".join(f'"{one.relative_to(raw).as_posix()}"' for one in found)
         raise DatasetInvalid(
             problem=f"{len(found)} folders in {raw} contain class folders: {places}.",
             reason="With two copies of a release, one slice could be in two parts of the split.",
-            fix="Keep one of them in the raw folder, and move the others away.",
+            fix="Keep one of these folders in the raw folder, and move the others away.",
         )
     return found[0]
 
@@ -115,8 +115,8 @@ def _class_and_number(raw: Path, path: Path) -> tuple[str, int]:
     if label != where:
         raise DatasetInvalid(
             problem=f'"{path.relative_to(raw).as_posix()}" is named {label}, but is in the folder of {where}.',
-            reason="Its name and its folder state different classes, so one of them is wrong.",
-            fix="Move it to the folder where the release has it.",
+            reason="The name of the file and its folder state different classes, so one of the two is wrong.",
+            fix="Move the file to the folder in which the release has it.",
         )
     return label, int(match[2])
 

@@ -98,8 +98,8 @@ def slice_spec(options: Options, record: Record) -> ct_slices.SliceSpec:
     if not found or int(found[2]) >= options.patients_per_class or int(found[3]) >= options.slices_per_patient:
         raise DatasetInvalid(
             problem=f'"{record.file}" is not a slice of this phantom.',
-            reason=f"It has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
-            fix="Index the dataset again with the options it is read with.",
+            reason=f"The phantom has {options.patients_per_class} patients per class with {options.slices_per_patient} slices each.",
+            fix="Run `snakemake` with `--forcerun index`, which makes the manifest (the list of images) again with these options.",
         )
     label: scanner.PhantomClass = next(name for name in scanner.PHANTOM_CLASSES if name == found[1])
     return ct_slices.SliceSpec(
