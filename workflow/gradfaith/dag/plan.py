@@ -259,7 +259,7 @@ class Plan:
             raise BrokenPlugin(
                 problem=f"{plugin.path}: `needs` names {', '.join(unknown)}.",
                 reason=f"A plug-in of {group} can read {', '.join(offered)}.",
-                fix="Use these names only.",
+                fix="Correct `needs` in this file: use only these names.",
             )
         return {need: offered[need] for need in plugin.declared["needs"]}
 

@@ -94,7 +94,7 @@ class PatientsInNames:
             raise DatasetInvalid(
                 problem=f'the dataset\'s reader already knows the patient of "{known.file}", but `groups:` has a pattern too.',
                 reason="A table of patients, or `one_image_per_patient: true`, also states the patients, and could contradict the pattern.",
-                fix="Remove the pattern, the table groups.csv or the option.",
+                fix="Remove one of the two: `pattern` from `groups:`, or the table groups.csv or the option `one_image_per_patient`.",
             )
 
 

@@ -176,7 +176,9 @@ def _unknown_layer_error(net: nn.Module, path: str, parent: str) -> LayerUnusabl
     return LayerUnusable(
         problem=f'{type(net).__name__} has no layer "{path}".',
         reason=f"The modules inside {inside} are: {', '.join(children) or 'none'}.",
-        fix=f"Did you mean {', '.join(close)}?" if close else "Set `layer:` in the study to one of them.",
+        fix=f"Set `layer:` in the study to one of them. Did you mean {', '.join(close)}?"
+        if close
+        else "Set `layer:` in the study to one of them.",
     )
 
 

@@ -39,7 +39,8 @@ class ScoresByImage:
         raise NoComparableScores(
             problem=f"{metric!r} has no scores that metrics can be compared with; "
             f"there are scores of {name_some(sorted({name for name, _ in self.values})) or 'no metric'}.",
-            reason="Metrics are judged by scores of one model's maps of the test part, of metrics with a better end.",
+            reason="Metrics are compared by their scores of one model's maps of test images. A metric without a better direction "
+            "cannot be compared.",
             fix="Under `meta` of the study, name another metric as `truth` or `against`, or add this one to the study's metrics.",
         )
 

@@ -121,7 +121,7 @@ def _check_sha256(file: Path, sha256: str | None, display_name: str) -> None:
         raise BrokenArchive(
             problem=f"{display_name} has the sha256 {found}, not {sha256}.",
             reason="The file is damaged, or is another version than the requested one.",
-            fix="Fetch it again, or correct the source's `sha256:` in the dataset's file.",
+            fix="Fetch the file again, or correct the source's `sha256:` in the dataset's file.",
         )
 
 

@@ -200,7 +200,7 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
     counts = torch.bincount(labels, minlength=classes)
     if (counts == 0).any():
         raise ModelUnusable(
-            problem=f"class number {int((counts == 0).nonzero()[0])} has no training image.",
+            problem=f"class number {int((counts == 0).nonzero()[0])} of the dataset's `classes:` (counted from 0) has no training image.",
             reason="A class without training images cannot be learnt, and its weight would be infinite.",
             fix="Set a larger training part in the study's split, or remove the class from the dataset.",
         )

@@ -77,7 +77,7 @@ def _require_label(label: str, arch: str, stores: Mapping[str, MapStore]) -> str
     if label not in stores:
         raise StudyInvalid(
             problem=f'methods_side_by_side: there are no maps of "{label}" on "{arch}"{did_you_mean(label, stores)}',
-            reason="A figure shows maps that the study made.",
+            reason="The figure shows only maps that the study has made.",
             fix=f"Use labels of its bundles that this architecture has: {', '.join(stores) or 'none'}.",
         )
     return label
