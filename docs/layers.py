@@ -232,20 +232,20 @@ def line(module: str, verdict: NetworkVerdict) -> str:
 def _cell(one: LayerVerdict) -> str:
     if one.fault:
         return f"`{one.layer}` **refused**: {one.fault}"
-    place = f"{one.agreement:.2f}" if one.told else "not told"
+    place = f"{one.agreement:.2f}" if one.told else "unclear"
     return f"`{one.layer}` {one.grid[0]} x {one.grid[1]}, {place}"
 
 
 def page(found: Mapping[str, NetworkVerdict]) -> str:
     """Return the text of layers.md."""
     layers = [one for verdict in found.values() for one in verdict.layers]
-    counts = Counter("refused" if one.fault else "right" if one.told else "not told" for one in layers)
+    counts = Counter("refused" if one.fault else "right" if one.told else "unclear" for one in layers)
     first = Counter(
         "none" if not verdict.layers else "refused" if verdict.layers[0].fault else "accepted"
         for verdict in found.values()
     )
     return HEAD.format(
-        networks=len(found), layers=len(layers), right=counts["right"], alike=counts["not told"],
+        networks=len(found), layers=len(layers), right=counts["right"], alike=counts["unclear"],
         refused=counts["refused"], default=first["accepted"], default_refused=first["refused"], none=first["none"],
     ) + "".join(line(module, verdict) + "\n" for module, verdict in found.items())  # fmt: skip
 
@@ -253,23 +253,25 @@ def page(found: Mapping[str, NetworkVerdict]) -> str:
 HEAD = """# Which layers give maps
 
 `python docs/layers.py` writes this page. It has one network of each of the {networks} modules of timm that
-define networks, with random weights. The probe (`workflow/gradfaith/attribution/probe.py`) tests the default
-layer, and the other layers that RefineCAM combines. It refuses a layer if
+define networks, with random weights. A CAM method needs a layer whose output is a
+grid of cells that lie over the image. A test, called the probe (`workflow/gradfaith/attribution/probe.py`),
+examines the default layer of each network and the other layers that RefineCAM combines. It refuses a layer if
 
-- the layer has no grid,
-- the score does not depend on each of its cells, or
-- its cells are not where they seem to be: a patch of the image is changed, and the cells that change must lie
-  where the patch lies.
+- its output has no grid,
+- the class score does not depend on every cell, or
+- a cell does not belong to the part of the image at its own place. To find this, the probe changes a patch of
+  the image and compares where the patch lies with where cells change.
 
-The number is the agreement of both places on one image, 1 at most. A layer below 0.5 is measured on four
-images. It is refused if its cells do not change most for the patches near them there either. In a layer that
-is "not told" all cells change nearly alike with these random weights, so the probe cannot tell one order from
-another. It accepts such a layer. `tests/unit/attribution/test_every_module.py` tests the layers a second
-time, by the gradient of each cell with respect to the image.
+The number in the table says how well the two places agree on one image; 1 is best. The probe measures a layer
+below 0.5 again on four images, and refuses the layer if its cells do not change most for the patches nearest
+to them. In a layer that is "unclear", all cells change nearly alike with these random weights, so the probe
+cannot find where a cell belongs. It accepts such a layer. `tests/unit/attribution/test_every_module.py` tests
+the layers a second time, by the gradient of each cell with respect to the image.
 
-Of {layers} layers {right} pass the probe, {alike} are not told and {refused} are refused. The default layer
-is accepted on {default} networks and refused on {default_refused}; networks without one: {none}. The error
-for a refused layer names one that works, if there is one near. A study sets it with `layer:`.
+Of {layers} layers {right} pass the probe, {alike} are unclear and {refused} are refused. The probe accepts the
+default layer of {default} networks and refuses that of {default_refused}. Networks without a default layer: {none}.
+If a layer is refused and one near it works, the error names that layer. Set it with the architecture's
+key `layer:` in the study.
 
 | module | network | image | default layer | other layers of RefineCAM |
 |---|---|---|---|---|

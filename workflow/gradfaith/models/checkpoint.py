@@ -140,7 +140,7 @@ def load(weights: Path, card_path: Path) -> Classifier:
         raise ModelUnusable(
             problem=f'"{weights}" does not fit the architecture {card["spec"]["timm"]}: {str(error).splitlines()[0]}',
             reason="Every tensor of the architecture must be in the file, in its shape, in safetensors format.",
-            fix="Install the timm version that the card names, or train again.",
+            fix="Install the timm version that card.json names, or train the model again.",
         ) from error
     return classifier.eval()
 

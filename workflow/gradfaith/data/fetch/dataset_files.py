@@ -275,15 +275,11 @@ def _source_text(source: Source) -> str:
 
 
 def _source_failed(problem: str) -> FetchFailed:
-    return FetchFailed(
-        problem=problem, reason="This source cannot provide the dataset now.", fix="GradFaith tries the next source."
-    )
+    return FetchFailed(problem=problem, reason="The source may work later.", fix="GradFaith tries the next source.")
 
 
 def _source_invalid(problem: str) -> SourceInvalid:
-    return SourceInvalid(
-        problem=problem, reason="This source cannot provide the dataset.", fix="GradFaith tries the next source."
-    )
+    return SourceInvalid(problem=problem, reason="The source cannot work.", fix="GradFaith tries the next source.")
 
 
 def _cause_text(error: GradFaithError, source: Source) -> str:

@@ -212,8 +212,7 @@ def _masks_by_image(place: Path, images: Mapping[str, str], kind: str) -> dict[s
             other = f', and "{masks[owners[0]]}" is its mask too' if len(owners) == 1 else ""
             raise DatasetInvalid(
                 problem=f'"{mask.removeprefix(kind + "/")}" in {place} is the mask of {" and ".join(owners) or "no image"}{other}.',
-                reason="Each mask must have exactly one image: in the folder of the same class, and with the same file name except "
-                "for the suffix.",
+                reason="A mask needs exactly one image: in the folder of the same class, with the same name except the suffix.",
                 fix="Rename the mask or its image, or move the mask out of its folder.",
             )
         masks[owners[0]] = mask
