@@ -72,12 +72,12 @@ CASES = {
 }
 HEAD = """# Metrics tested on planted truth
 
-`python docs/verdicts.py` writes this page. A test runs it again and compares. It tests every metric on 24
-images where it is known what the model uses: one window of 8 x 8 pixels in an image of 32 x 32, and nothing
-else. The window contains a chequered pattern. Seven other windows, the decoys, contain the same pattern, so a
-map that only redraws the image marks eight places, and only one is right. The mean of the pattern is zero:
-whatever replaces the window (black, a mean, a blur, its neighbours) removes the class. `docs/planted.py` has
-the complete definition.
+`python docs/verdicts.py` writes this page, and a test compares the page with a new run of the script. The
+script tests every metric on 24 images where it is known what the model uses: one window of 8 x 8 pixels in an
+image of 32 x 32, and nothing else. The window contains a chequered pattern. Seven other windows, the decoys,
+contain the same pattern, so a map that only redraws the image marks eight places, and only one is right. The
+mean of the pattern is zero: whatever replaces the window (black, a mean, a blur, its neighbours) removes the
+class. `docs/planted.py` has the complete definition.
 
 The true map is 1 in the window and 0 elsewhere. It is compared with every control and with shuffled copies of
 itself, in the mean over the images, under every imputer. Numbers are for the imputer (or variant) in

@@ -222,7 +222,7 @@ def _check_precision(recipe: Recipe, device: torch.device) -> None:
         raise DeviceMissing(
             problem=f"training.precision is fp16, but the device is {device.type}.",
             reason="fp16 needs loss scaling, which torch has for CUDA devices; other devices lack fast fp16 kernels.",
-            fix="Set `precision: bf16` or `float32` in the recipe, or train on a CUDA device.",
+            fix="Set `training.precision` to `bf16` or `float32` in the study, or train on a CUDA device.",
         )
 
 

@@ -169,7 +169,7 @@ def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
             raise
         raise OutOfMemory(
             problem=f"training ran out of memory on {devices.device_name(device)}: {str(error).partition(chr(10))[0]}",
-            reason="The network, the optimiser, the passes of a batch and, with `images: device`, all images must fit into memory.",
+            reason="The network, the optimiser, the passes of a batch and, with `compute.images: device`, all images must fit into memory.",
             fix="Set a larger training.accumulate (more pieces per batch), a smaller training.batch, or `compute.images: stream`.",
         ) from error
 
