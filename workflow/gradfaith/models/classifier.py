@@ -175,7 +175,7 @@ def _build_error(spec: ClassifierSpec, weights: Path | None, error: Exception) -
         problem=f'timm cannot build "{spec.timm}"{source} from {given}: {type(error).__name__}: {error}',
         reason="This architecture must support the size and the options"
         + (", and the weights must belong to it." if weights else "."),
-        fix="Correct `size` or the architecture's `options` in the study"
+        fix="Correct `image.size` or the architecture's `options` in the study"
         + (", or its `weights` file." if weights else "."),
     )
 

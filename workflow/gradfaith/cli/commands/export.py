@@ -199,6 +199,6 @@ TRACKERS: Mapping[str, Callable[[Path, str], Tracker]] = {"mlflow": MLflowFiles,
 def _missing(tool: str, extra: str) -> MissingPackage:
     return MissingPackage(
         problem=f"{tool} is not installed.",
-        reason="It is no dependency of GradFaith: only this command needs it.",
+        reason="GradFaith does not install this package by default, because only `gradfaith export` needs it.",
         fix=f"pip install 'gradfaith[{extra}]'",
     )

@@ -40,7 +40,7 @@ def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: AR
         raise DatasetInvalid(
             problem=f"the raw folder {raw} is not there.",
             reason="This reader needs the release's three folders of JPEG files.",
-            fix="Unpack IQ-OTH/NCCD there, or set `raw:` in config/datasets/iqothnccd.yaml.",
+            fix=f"Unpack IQ-OTH/NCCD into {raw}, or set `raw:` in config/datasets/iqothnccd.yaml.",
         )
     folders = [one for one in _entries(_release_root(raw)) if one.is_dir() and CLASS_FOLDER.fullmatch(one.name)]
     slices = (one for folder in folders for one in _entries(folder) if one.suffix.lower() not in NOTE_SUFFIXES)

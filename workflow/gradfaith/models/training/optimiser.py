@@ -100,9 +100,9 @@ def _first_layer_groups(classifier: Classifier, count: int) -> set[str]:
     before_head = max(group_of.values(), default=0)
     if count > before_head:
         raise ModelUnusable(
-            problem=f"recipe.freeze is {count}, but {classifier.spec.timm} has {before_head} groups of layers before its head.",
+            problem=f"training.freeze is {count}, but {classifier.spec.timm} has {before_head} groups of layers before its head.",
             reason="Only groups before the head can be frozen: a network without trainable layers learns nothing.",
-            fix=f"Set `freeze` to at most {before_head}, or to `backbone`.",
+            fix=f"Set `training.freeze` in the study to at most {before_head}, or to `backbone`.",
         )
     return {name for name, group in group_of.items() if group < count}
 
