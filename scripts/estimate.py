@@ -9,7 +9,7 @@ from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.contrasts import CONTEXT_KEYS, NamedContrast, estimate_contrasts, is_comparable
 from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_sizes, estimate_scores, lesion_size
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.intervals import interval_rule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
@@ -23,16 +23,15 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
-    rule = IntervalRule(level=settings.level, min_groups=settings.min_groups)
+    rule = interval_rule(settings.level, settings.min_groups, settings.bounds)
     estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
     comparable, primary = scores.select(is_comparable(scores.keys)), NamedContrast(**settings.primary.model_dump())
     controls, better = settings.controls, settings.better
     contrasts = estimate_contrasts(comparable, comparable.distinct("method"), controls, better, primary, rule)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
-    ranks = estimate_winrates(
-        comparable, controls, better, control_placement=settings.rank_controls, only_correct=settings.rank_only_correct, rule=rule,
-    )  # fmt: skip
+    ranks = estimate_winrates(comparable, controls, better, control_placement=settings.rank_controls,
+                              only_correct=settings.rank_only_correct, rule=rule)  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, settings.classes, rule=rule)
     parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)

@@ -8,7 +8,7 @@ from gradfaith.config.result_settings import MetaSettings
 from gradfaith.dag import job_work
 from gradfaith.stats import meta_evaluation
 from gradfaith.stats.estimates import SCORE_COLUMNS
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.intervals import interval_rule
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
 
@@ -24,6 +24,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         settings.controls,
         against=settings.against,
         order_only=settings.order_only,
-        rule=IntervalRule(level=settings.level, min_groups=settings.min_groups),
+        rule=interval_rule(settings.level, settings.min_groups, settings.bounds),
     )
     parquet.write(job.output[0], table, parquet.META, origins)

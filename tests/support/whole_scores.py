@@ -7,16 +7,21 @@ import pandas as pd
 
 from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.image_scores import scores_by_image
+from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule
 from gradfaith.stats.meta_evaluation import controls_that_fool
 from gradfaith.stats.rank_agreement import rank_agreement_with_truth
 
 
 def contrasts_of(
-    scores: pd.DataFrame, controls: Sequence[str], better: Mapping[str, str], primary: Mapping[str, str] | None = None
+    scores: pd.DataFrame,
+    controls: Sequence[str],
+    better: Mapping[str, str],
+    primary: Mapping[str, Any] | None = None,
+    rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
     """Return the contrasts of all methods; a `primary` without a variant has the empty one."""
     named = NamedContrast(**{"variant": "", **primary}) if primary else None
-    return estimate_contrasts([scores], list(scores["method"].unique()), controls, better, named)
+    return estimate_contrasts([scores], list(scores["method"].unique()), controls, better, named, rule)
 
 
 def agreement_of(

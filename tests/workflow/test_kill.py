@@ -53,7 +53,11 @@ def wait_for(what, seconds: float) -> bool:
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
-    keys = [name for name in left if name not in {"value", "low", "high", "se", "df", "p", "p_holm"}]
+    keys = [
+        name
+        for name in left
+        if name not in {"value", "low", "high", "se", "df", "p", "low_family", "high_family", "p_family"}
+    ]
     order = [
         frame.sort_values([key for key in keys if frame[key].notna().any()]).reset_index(drop=True)
         for frame in (left, right)

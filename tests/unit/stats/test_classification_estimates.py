@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import stdtrit
+from scipy.special import betaincinv, expit, logit, stdtrit
 from sklearn import metrics
 
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
 from gradfaith.stats import classification as classification_stats
-from gradfaith.stats.classification import NO_SPREAD, confusion_table, estimate_classification
+from gradfaith.stats.classification import confusion_table, estimate_classification
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -80,7 +80,12 @@ def test_the_interval_is_that_of_leaving_every_patient_out():
         g = (left != whole).sum()  # a patient never called normal has no part in that precision
         se = np.sqrt((g - 1) / g * ((left - whole) ** 2).sum())
         assert found.loc[key, "se"] == pytest.approx(se, rel=1e-10)
-        assert found.loc[key, "high"] == pytest.approx(whole + stdtrit(found.loc[key, "df"], 0.975) * se, rel=1e-10)
+        row, t = found.loc[key], stdtrit(found.loc[key, "df"], 0.975)
+        high = expit(logit(whole) + t * se / (whole * (1 - whole)))
+        if row["interval"] == "beta over groups":  # fewer than five effective images are wrong
+            n = min(row["n_images"], whole * (1 - whole) / se**2 * (stdtrit(row["n_images"] - 1, 0.975) / t) ** 2)
+            high = betaincinv(n * whole + 1, n - n * whole, 0.975)
+        assert row["high"] == pytest.approx(high, rel=1e-9)
     assert found.loc[("accuracy", "macro"), "df"] == pytest.approx(14)
     assert found.loc[("f1", "macro"), "df"] < 13  # two fewer: three class means were estimated
 
@@ -114,11 +119,12 @@ def test_a_seed_without_a_value_is_counted_and_the_others_averaged():
     assert (row["status"], row["n_undefined"], row["n_seeds"], row["seeds"]) == ("ok", 1, 1, "0")
 
 
-def test_a_perfect_classifier_gets_no_interval_that_promises_perfection():
+def test_a_perfect_classifier_gets_an_interval_that_does_not_promise_perfection():
     found = estimate_classification(draw("perfect", skill=60), CLASSES)
     assert (found["value"] == 1).all()
-    assert found["low"].isna().all()
-    assert (found["reason"] == NO_SPREAD).all()
+    assert np.allclose(found["low"], 0.025 ** (1 / found["n_groups"]))  # as many groups without an error
+    assert (found["high"] == 1).all()
+    assert (found["interval"] == "beta over groups").all()
 
 
 def test_a_class_of_few_patients_keeps_its_number_and_loses_its_interval():

@@ -6,13 +6,16 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from mean_interval import mean_interval
 from whole_scores import contrasts_of
 
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.contrasts import holm_adjusted, is_comparable, method_pairs
+from gradfaith.stats.contrasts import is_comparable, method_pairs
 from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores
-from gradfaith.stats.intervals import IntervalRule, mean_interval
+from gradfaith.stats.interval_scales import Bounds
+from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 from gradfaith.storage.parquet import SCORES
@@ -130,9 +133,9 @@ def test_pairs_of_seeds_are_runs_and_their_seeds_are_counted_once():
     table = pd.DataFrame(rows, columns=["arch", "seed", "arch2", "seed2", "image_id", "group", "value", "status"])
     row = estimate_scores([table.assign(metric="consist", method="gradcam")]).iloc[0]
     assert (row["n_seeds"], row["seeds"], row["n_images"]) == (3, "0 1 2", 20)
-    assert row["interval"] == "cluster-t over groups and seeds"
+    assert row["interval"] == "t over groups and seeds"
     alone = estimate_scores([table[table["seed2"] == 1].assign(metric="consist", method="gradcam")]).iloc[0]
-    assert (alone["n_seeds"], alone["interval"]) == (2, "cluster-t over groups")  # given these two models
+    assert (alone["n_seeds"], alone["interval"]) == (2, "t over groups")  # given these two models
 
 
 def test_two_architectures_seed_by_seed_are_as_many_runs_as_there_are_seeds():
@@ -254,15 +257,10 @@ def test_the_primary_contrast_is_marked_and_the_family_adjusted():
     named = {"metric": "locacc", "method": "gradcam", "against": "random-grid"}
     found = contrasts_of(table, ["random-grid", "centre"], {}, named)
     assert found.loc[found["primary"], list(named)].to_dict("records") == [named]
-    assert (found["p_holm"] >= found["p"]).all()
+    others = found[~found["primary"]]
+    assert (others["low_family"] < others["low"]).all()
+    assert (others["p_family"] > 0).all()
     assert not contrasts_of(table, ["centre"], {})["primary"].any()
-
-
-def test_holm_by_hand():
-    """0.01 x 4, 0.02 x 3, then 0.03 x 2 may not fall below what came before; a missing test is no test."""
-    assert np.allclose(holm_adjusted([0.02, 0.01, 0.5, 0.03]), [0.06, 0.04, 0.5, 0.06])
-    assert np.allclose(holm_adjusted([0.02, np.nan, 0.01]), [0.02, np.nan, 0.02], equal_nan=True)
-    assert holm_adjusted([0.9, 0.8]).max() == 1
 
 
 @pytest.mark.slow
@@ -316,3 +314,57 @@ def test_texts_as_categories_give_the_same_tables_from_a_fifth_of_the_memory(tmp
     many = pd.concat([table.assign(image_id=f"patient-{n:04d}/slice-0001") for n in range(100)])
     texts, categories = as_read(many, tmp_path / "many.parquet")
     assert categories.memory_usage(deep=True).sum() < texts.memory_usage(deep=True).sum() / 4
+
+
+# families of contrasts
+def family_of(table: pd.DataFrame, **options: object) -> pd.DataFrame:
+    return contrasts_of(table, ["random-grid", "centre"], {"locacc": "higher", "faith": "higher"}, **options)
+
+
+def test_a_family_is_one_metric_of_one_architecture_and_its_intervals_hold_at_once():
+    """The twin pivots the differences by hand; all families have the same draws."""
+    table = scores("family", METHODS, archs=("a", "b"), metrics=("locacc", "faith"))
+    found = family_of(table)
+    own = found[(found["arch"] == "b") & (found["metric"] == "faith")]
+    rows = table[(table["arch"] == "b") & (table["metric"] == "faith")]
+    wide = rows.pivot_table(index=["group", "image_id", "seed"], columns="method", values="value")
+    values = [wide[row.method] - wide[row.against] for row in own.itertuples()]
+    groups = rows["group"].unique()
+    sums, counts = (
+        np.stack([getattr(one.groupby(["group", "seed"]), how)().unstack().loc[groups].to_numpy() for one in values])
+        for how in ("sum", "count")
+    )
+    seeds = [(str(seed),) for seed in sorted(rows["seed"].unique())]
+    twin = simultaneous_intervals(FamilySums(sums, counts.astype(float), seeds), rng.generator("family"), level=0.95)
+    assert np.allclose(own[["low_family", "high_family", "p_family"]], np.column_stack([twin.low, twin.high, twin.p]))
+    assert np.allclose(own["p_family"] < 0.05, (own["low_family"] > 0) | (own["high_family"] < 0))
+
+
+def test_a_contrast_that_cannot_be_won_is_in_no_family():
+    table = scores("unbeatable", METHODS, metrics=("locacc",))
+    table["value"] = table["value"].clip(0, 1)
+    table.loc[table["method"] == "centre", "value"] = 1.0
+    rule = IntervalRule(bounds={"locacc": Bounds(0, 1)})
+    found = family_of(table, rule=rule).set_index("against")
+    assert np.isnan(found.loc["centre", "p_family"])
+    assert found.loc["random-grid", "p_family"] > 0
+    alone = family_of(table[table["method"] != "centre"], rule=rule).set_index("against")
+    assert found.loc["random-grid", "low_family"] == alone.loc["random-grid", "low_family"]
+
+
+def test_the_primary_contrast_stands_alone_and_counts_the_architectures():
+    table = scores("primary", METHODS, metrics=("locacc",))
+    named = {"metric": "locacc", "variant": "", "method": "gradcam", "against": "random-grid"}
+    one, three = (family_of(table, primary={**named, "architectures": number}) for number in (1, 3))
+    first, third = (found[found["primary"]].iloc[0] for found in (one, three))
+    assert third["low_family"] < first["low_family"]
+    assert third["p_family"] == pytest.approx(min(1, 3 * first["p_family"]))
+    assert one.loc[~one["primary"], "low_family"].tolist() == three.loc[~three["primary"], "low_family"].tolist()
+
+
+def test_no_interval_of_a_family_leaves_the_range_of_differences():
+    table = scores("clip", METHODS, metrics=("locacc",), patients=8)
+    table["value"] = (table["value"] > table["value"].median()).astype(float)
+    found = family_of(table, rule=IntervalRule(bounds={"locacc": Bounds(0, 1)}))
+    for column in ("low", "high", "low_family", "high_family"):
+        assert found[column].dropna().between(-1, 1).all()

@@ -4,12 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from mean_interval import mean_interval
 from scipy import stats
 from scipy.special import stdtrit
 
 from gradfaith import rng
 from gradfaith.stats import intervals
-from gradfaith.stats.intervals import NO_WIDTH, mean_interval
+from gradfaith.stats.interval_scales import PROPORTION
+from gradfaith.stats.intervals import CONSTANT
 
 UNEQUAL = np.array([1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 14, 20])
 FORTY = np.round(np.exp(np.linspace(0, 3.4, 40))).astype(int)
@@ -45,7 +47,7 @@ def test_a_balanced_design_gives_the_components_of_the_two_way_analysis_of_varia
     assert ours.se == pytest.approx(np.sqrt(variance), rel=1e-12)
     assert ours.df == pytest.approx(df, rel=1e-9)
     assert ours.high == pytest.approx(total + stdtrit(df, 0.975) * np.sqrt(variance), rel=1e-9)
-    assert (ours.n_groups, ours.n_seeds, ours.interval) == (g, s, "cluster-t over groups and seeds")
+    assert (ours.n_groups, ours.n_seeds, ours.interval) == (g, s, "t over groups and seeds")
 
 
 def test_the_jackknife_is_that_of_leaving_each_group_and_each_seed_out():
@@ -123,25 +125,40 @@ def test_no_value_at_all_is_said_not_computed():
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
-def test_equal_values_give_an_interval_without_width_and_say_so(value):
+def test_equal_values_have_no_interval_and_the_reason_says_so(value):
     found = mean_interval([value] * 30, [i % 9 for i in range(30)], [i % 2 for i in range(30)])
-    assert found.low == found.high == found.mean == pytest.approx(value)
-    assert found.reason == NO_WIDTH
-    assert found.p == 1.0 if value == 0 else np.isnan(found.p)
+    assert found.mean == pytest.approx(value)
+    assert np.isnan([found.low, found.high, found.p]).all()
+    assert (found.interval, found.reason) == ("", CONSTANT)
 
 
-def test_seeds_that_disagree_widen_the_interval_and_seeds_that_agree_do_not():
+def test_equal_values_at_an_end_of_the_range_leave_another_value_possible():
+    found = mean_interval([1.0] * 30, [i % 10 for i in range(30)], bounds=PROPORTION)
+    assert (found.low, found.high) == (pytest.approx(0.025 ** (1 / 10)), 1.0)  # ten groups without a failure
+    assert found.interval == "beta over groups"
+
+
+def test_two_seeds_give_the_interval_of_these_two_models():
     noise = rng.generator("seeds")
-    group = np.arange(20)
-    patient = noise.normal(size=20)
-    value = np.concatenate([patient, patient])
-    seeds = np.repeat([0, 1], 20)
+    group, patient = np.arange(20), noise.normal(size=20)
+    value, seeds = np.concatenate([patient, patient]), np.repeat([0, 1], 20)
     alone = mean_interval(patient, group)
-    agree = mean_interval(value, np.tile(group, 2), seeds)
-    disagree = mean_interval(value + 2 * seeds, np.tile(group, 2), seeds)
+    for apart in (0, 2):
+        both = mean_interval(value + apart * seeds, np.tile(group, 2), seeds)
+        assert both.high - both.low == pytest.approx(alone.high - alone.low, rel=1e-9)
+        assert (both.interval, both.n_seeds) == ("t over groups", 2)
+
+
+def test_three_seeds_that_disagree_widen_the_interval_and_three_that_agree_do_not():
+    noise = rng.generator("seeds")
+    group, patient = np.tile(np.arange(20), 3), noise.normal(size=20)
+    value, seeds = np.tile(patient, 3), np.repeat([0, 1, 2], 20)
+    alone, agree = mean_interval(patient, range(20)), mean_interval(value, group, seeds)
+    disagree = mean_interval(value + 2 * seeds, group, seeds)
     assert agree.se == pytest.approx(alone.se, rel=1e-12)
     assert agree.df == pytest.approx(alone.df, rel=1e-12)
     assert disagree.high - disagree.low > 4 * (alone.high - alone.low)
+    assert disagree.interval == "t over groups and seeds"
 
 
 def test_pairs_of_seeds_leave_a_seed_out_with_all_its_pairs():
@@ -173,22 +190,17 @@ def test_the_interval_covers_with_one_seed(sizes, patients):
 
 
 @pytest.mark.parametrize("sizes", [UNEQUAL, FORTY], ids=["12 unequal", "40"])
-@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("between", [0.0, 0.2])
 def test_the_interval_covers_with_several_seeds(sizes, seeds, between):
     assert 0.93 <= coverage(sizes, 4000, seeds, between=between, both=0.3) <= 0.985
 
 
-def test_two_seeds_far_apart_cover_less_than_promised_and_the_docstring_says_how_much():
-    assert 0.86 <= coverage(FORTY, 4000, 2, between=0.6, both=0.3) <= 0.93
-    assert "87-92 %" in intervals.__doc__
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [np.array([1, 2, 3, 4, 6, 8, 12, 20]), UNEQUAL, FORTY], ids=["8", "12", "40"])
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("seeds", [1, 3, 5, 10])
 @pytest.mark.parametrize("between", [0.0, 0.1, 0.2, 0.5])
 @pytest.mark.parametrize("skewed", [False, True])
 def test_the_interval_covers_on_a_wide_grid(sizes, seeds, between, skewed):
     found = coverage(sizes, 20000, seeds, between=between if seeds > 1 else 0.0, both=0.2, skewed=skewed)
-    assert (0.86 if skewed or (seeds == 2 and between >= 0.2) else 0.925) <= found <= 0.992
+    assert (0.86 if skewed else 0.925) <= found <= 0.992

@@ -9,10 +9,11 @@ import scipy.stats
 import small_meta
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mean_interval import mean_interval
 from whole_scores import agreement_of, fooled_by
 from winrate_tables import score_rows
 
-from gradfaith.stats.intervals import mean_interval
+from gradfaith.stats.interval_scales import CORRELATION
 from gradfaith.stats.rank_agreement import COEFFICIENTS, pearson, spearman, tied_ranks
 
 METHODS, CONTROLS = "ABCD", ["centre", "uniform"]
@@ -172,7 +173,7 @@ def test_every_number_and_interval_is_the_slow_twins(drawn, metric, variant, sig
             else twin.groupby(["seed", "image_id", "group"], as_index=False)["value"].mean()
         )
         row = found(table, metric=metric, variant=variant, arch=arch)
-        slow = mean_interval(own["value"], list(own["group"]), list(own["seed"]))
+        slow = mean_interval(own["value"], list(own["group"]), list(own["seed"]), bounds=CORRELATION)
         assert row[["value", "low", "high"]].tolist() == pytest.approx([slow.mean, slow.low, slow.high])
         assert (row["n_images"], row["n_groups"], row["n_seeds"]) == (own["image_id"].nunique(), slow.n_groups, 2)
 
@@ -213,9 +214,8 @@ def control(table: pd.DataFrame, who: str, measure: str = "over the median", **w
 
 
 def test_a_control_over_the_median_and_the_best_by_hand():
-    values = np.column_stack(
-        [np.arange(9.0), np.arange(9.0) + 2, np.arange(9.0) + 4, np.arange(9.0) + 3, np.arange(9.0) + 5]
-    )
+    wobble = np.tile([-0.5, 0.0, 0.5], 3)  # gains that are all the same have no interval
+    values = np.column_stack([np.arange(9.0) + above for above in (0, 2, 4, 3 + wobble, 5 + wobble)])
     table = fooled_by(score_rows(values, ["A", "B", "C", "centre", "uniform"], metric="score"), BETTER, CONTROLS)
     centre, uniform = (control(table, who) for who in CONTROLS)
     assert (centre["value"], uniform["value"]) == (1, 3)

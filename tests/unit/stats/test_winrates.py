@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from mean_interval import mean_interval
 from winrate_tables import BETTER, EXPECTED_WIN_RATES, TABLE, score_rows, values_by_method
 
-from gradfaith.stats.intervals import mean_interval
+from gradfaith.stats.interval_scales import PROPORTION
 from gradfaith.stats.winrates import NO_OPPONENT, estimate_winrates, wins_and_ranks
 
 # Image 1: A alone. 2: A and B share. 3: all three. 4: B and C share.
@@ -129,7 +130,8 @@ def test_the_interval_is_that_of_the_wins_over_groups_and_seeds():
     )
     wide = frame.pivot(index=["seed", "image_id", "group"], columns="method", values="value")
     wins = wins_and_ranks(wide.to_numpy())[0][:, 1]
-    twin = mean_interval(wins, wide.index.get_level_values("group"), wide.index.get_level_values("seed"))
+    group, seed = (wide.index.get_level_values(name) for name in ("group", "seed"))
+    twin = mean_interval(wins, group, seed, bounds=PROPORTION)
     assert row[["value", "low", "high"]].tolist() == pytest.approx([twin.mean, twin.low, twin.high])
     assert (row["n_groups"], row["n_seeds"], row["n_contests"]) == (12, 2, 48)
     assert row["n_ties"] == ((wins > 0) & (wins < 1)).sum() > 0

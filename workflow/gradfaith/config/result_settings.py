@@ -24,6 +24,7 @@ class PrimaryVariant(PrimaryContrast):
     """The primary comparison, down to the variant of its metric."""
 
     variant: str
+    architectures: int = Field(description="how many it is tested on")
 
 
 class IntervalSettings(JobSettings):
@@ -35,6 +36,12 @@ class IntervalSettings(JobSettings):
     controls: list[str]
 
 
+class BoundedSettings(IntervalSettings):
+    """How estimates are kept inside the range of their metric."""
+
+    bounds: dict[str, tuple[float | None, float | None]] = Field(description="metric -> its range; none: unbounded")
+
+
 class RankSettings(StrictModel):
     """The methods and images for which win rates are computed."""
 
@@ -42,14 +49,14 @@ class RankSettings(StrictModel):
     rank_only_correct: bool
 
 
-class EstimateSettings(IntervalSettings, RankSettings):
+class EstimateSettings(BoundedSettings, RankSettings):
     """The settings for computing estimates, contrasts and win rates from scores."""
 
     primary: PrimaryVariant
     classes: list[str] = Field(description="in the order of the model's outputs")
 
 
-class MetaSettings(IntervalSettings):
+class MetaSettings(BoundedSettings):
     """The settings of the meta-evaluation."""
 
     truth: list[str] = Field(description="metrics that measure how good a map is; the first is the primary one")

@@ -19,11 +19,11 @@ from gradfaith.storage import paths
 from gradfaith.storage.paths import PROJECT
 from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY, SEED_PAIRS
 
+RANDOMISED_AGREEMENT = {"better": "lower", "bounds": (-1, 1)}  # a rank correlation
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if methods are run again
-NOT_IN_PROVENANCE = frozenset(
-    ["fetch", "list_raw", "weights", "adopt", "train", "figure", "table", "provenance"]
-)  # scripts that compute no scores
+# Scripts that compute no scores.
+NOT_IN_PROVENANCE = frozenset(["fetch", "list_raw", "weights", "adopt", "train", "figure", "table", "provenance"])
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
 
@@ -167,15 +167,16 @@ class RuleParams:
         return job_settings.AcrossSettings(seed=study.seed, metrics=study.agreement, across=study.across).params()
 
     def _intervals(self) -> dict[str, Any]:
-        statistics = self.plan.study.statistics
-        how = {"level": statistics.level, "min_groups": statistics.min_groups}
-        return how | {"better": self._better(), "controls": list(self.plan.bundles[CONTROLS])}
+        how = self.plan.study.statistics.model_dump(include={"level", "min_groups"})
+        return how | {"better": self._declared("better"), "controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
         study, classes = self.plan.study, self.plan.dataset.classes
         ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
-        primary = result_settings.PrimaryVariant(**study.primary.model_dump(), variant=self._primary_variant())
-        return result_settings.EstimateSettings(**self._intervals(), **ranks, primary=primary, classes=classes).params()
+        count = len(self.plan.architectures)
+        named = dict(study.primary.model_dump(), variant=self._primary_variant(), architectures=count)
+        how = self._intervals() | ranks | {"bounds": self._declared("bounds")}
+        return result_settings.EstimateSettings(**how, primary=named, classes=classes).params()
 
     def meta(self) -> dict[str, Any]:
         """Return the settings of the meta-evaluation; it leaves out metrics that compare models."""
@@ -185,7 +186,7 @@ class RuleParams:
                   if group != "agreement" for label, use in named.items()}  # fmt: skip
         better = {label: declared["better"] for label, declared in judged.items()}
         order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
-        how = self._intervals() | {"better": better, "order_only": order_only}
+        how = self._intervals() | {"better": better, "order_only": order_only, "bounds": self._declared("bounds")}
         return result_settings.MetaSettings(**how, **asked.model_dump()).params()
 
     def _primary_variant(self) -> str:
@@ -289,10 +290,11 @@ class RuleParams:
         inner = {("methods", use.options["of"]) for use in uses if "of" in use.options}
         return [*((use.group, use.use) for use in uses), *sorted(inner)]
 
-    def _better(self) -> dict[str, str]:
-        randomised = {RANDOMISATION: "lower"} if self.plan.randomised_bundles else {}
+    def _declared(self, word: str) -> dict[str, Any]:
+        """Return metric -> what it declares under this word; the agreement with randomised models is no plug-in."""
+        randomised = {RANDOMISATION: RANDOMISED_AGREEMENT[word]} if self.plan.randomised_bundles else {}
         return randomised | {
-            label: registry.entry(group, use.use).declared["better"]
+            label: registry.entry(group, use.use).declared[word]
             for group, named in self.plan.metrics.items()
             for label, use in named.items()
         }

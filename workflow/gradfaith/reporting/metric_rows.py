@@ -173,7 +173,21 @@ def intervals_phrase(rows: pd.DataFrame, level: float, noun: str = "group") -> s
     over, seeds = count_phrase(known["n_groups"], noun), known[known["interval"].str.contains("seeds")]
     if len(seeds):
         over += (" and " if len(seeds) == len(known) else ", some also over ") + count_phrase(seeds["n_seeds"], "seed")
+    elif (known["n_seeds"] > 1).any():
+        over += ", for these models"
     return f"{100 * level:g} % intervals over {over}"
+
+
+CANNOT_BE_WON = "not tested: its opponent has the best possible value on every image"
+
+
+def with_family_intervals(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Return contrasts whose interval and p-value are those of their family, which hold for all of its contrasts at once."""
+    if contrasts.empty:
+        return contrasts
+    without = contrasts["low"].notna() & contrasts["low_family"].isna()
+    family = {name: contrasts[f"{name}_family"] for name in ("low", "high", "p")}
+    return contrasts.assign(**family, reason=contrasts["reason"].mask(without, CANNOT_BE_WON))
 
 
 def count_phrase(numbers: pd.Series, noun: str) -> str:

@@ -6,10 +6,10 @@
 
 The paper's rows agree with these definitions (its sensitivity equals its recall; its F1 is a mean of the classes' F1). A
 value is computed per seed and averaged over seeds. These are ratios, so the interval comes from leaving each group out
-(stats/intervals.py): a cluster-robust t interval like that of the scores. A macro mean loses k - 1 degrees of freedom to its
+(stats/intervals.py): a cluster-robust interval like that of the scores. A macro mean loses k - 1 degrees of freedom to its
 k class means. A rate without a value (a class that is never predicted has no precision) is "undefined", never 0, and makes
-its macro mean undefined. The mean is then over the seeds with a value, and n_undefined counts the others. If every group
-gives the same value (all correct), there is no interval, because an interval without width would suggest certainty.
+its macro mean undefined. The mean is then over the seeds with a value, and n_undefined counts the others. If all
+images are classified correctly, the interval is that of as many correct groups: one without width would suggest certainty.
 
 Rows of a confusion matrix are true classes, columns predicted ones. Everything is exact and batched: a matrix without a
 group is the difference of two counts, and the AUROC's wins come from one sort and are then subtracted group by group.
@@ -18,7 +18,7 @@ O(n log n) per class, milliseconds per model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
 from gradfaith.stats.estimates import INTERVAL_COLUMNS_WITHOUT_P, interval_columns
+from gradfaith.stats.interval_scales import PROPORTION
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     CodeArray,
@@ -33,7 +34,8 @@ from gradfaith.stats.intervals import (
     IntervalRule,
     Jackknife,
     SeedRun,
-    interval_from_jackknife,
+    make_intervals,
+    measure_jackknife,
     no_interval,
 )
 from gradfaith.vocabulary import ALL_CLASSES
@@ -141,7 +143,6 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
         return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan))
 
 
-NO_SPREAD = "the same without any one group: no spread to build an interval on"
 CLASSIFICATION_COLUMNS = ("arch", "metric", "class", *INTERVAL_COLUMNS_WITHOUT_P, "status", "n_undefined")
 
 
@@ -275,11 +276,10 @@ def _estimate_row(metric: _ClassMetric, runs: list[SeedRun], rule: IntervalRule)
     if ok_runs:
         theta, weight = metric.theta[ok], metric.weight[:, ok]
         shares = (weight / weight.sum(axis=0)).mean(axis=1)
-        estimate = interval_from_jackknife(
+        cell = measure_jackknife(
             Jackknife(theta, metric.without[:, ok] - theta, shares), ok_runs, present=weight > 0,
             n_images=metric.n_images, lost_df=metric.lost_df, rule=rule,
         )  # fmt: skip
-        if estimate.se == 0:
-            estimate = replace(estimate, low=np.nan, high=np.nan, interval="", reason=NO_SPREAD)
+        estimate = make_intervals([cell], rule, PROPORTION)[0]
     row = interval_columns(estimate, [seed for (seed,) in ok_runs])
     return row | {"status": "ok" if ok_runs else "undefined", "n_undefined": int((~ok).sum())}

@@ -15,7 +15,7 @@ deletion and insertion curves: at each share removed, the mean over images of th
 Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become integers once per part.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -23,14 +23,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
+from gradfaith.stats.interval_scales import PROPORTION, UNBOUNDED, Bounds
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     NO_IMAGES,
     CodeArray,
     Interval,
     IntervalRule,
+    MeasuredCell,
     SeedRun,
-    interval_from_sums,
+    make_intervals,
+    measure_sums,
 )
 from gradfaith.vocabulary import STATUSES
 
@@ -96,9 +99,8 @@ def join_parts(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRule) -> pd.DataFrame:
-    table = _count_statuses(scores, keys).merge(
-        intervals_by_cell(average_copies(scores, keys), keys, rule), on=list(keys), how="left"
-    )
+    intervals = intervals_by_cell(average_copies(scores, keys), keys, rule, rule.bounds)
+    table = _count_statuses(scores, keys).merge(intervals, on=list(keys), how="left")
     return fill_empty_cells(table).fillna({"reason": NO_IMAGES})
 
 
@@ -173,10 +175,17 @@ def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return ok.iloc[first].assign(value=np.bincount(code, values) / size)
 
 
-def intervals_by_cell(frame: pd.DataFrame, keys: Sequence[str], rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
+def intervals_by_cell(
+    frame: pd.DataFrame,
+    keys: Sequence[str],
+    rule: IntervalRule = DEFAULT_RULE,
+    bounds: Bounds | Mapping[str, Bounds] = UNBOUNDED,
+    bounds_by: str = "metric",
+) -> pd.DataFrame:
     """Return one row per cell of `keys`: the mean of the column `value`, its interval, and its numbers of images, groups and seeds.
 
-    `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS.
+    `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS. `bounds` are
+    those of all values, or by the column `bounds_by`.
     """
     present = [key for key in keys if key in frame]
     cell, group, run = (
@@ -188,18 +197,32 @@ def intervals_by_cell(frame: pd.DataFrame, keys: Sequence[str], rule: IntervalRu
     runs = _seeds_of_runs(frame, run)
     order = np.argsort(cell, kind="stable")
     ends = np.cumsum(np.bincount(cell)) if len(frame) else np.empty(0, dtype=np.int64)
-    firsts, rows = [], []
+    firsts, cells, seeds = [], list[MeasuredCell](), list[list[object]]()
     for start, end in zip([0, *ends[:-1]], ends, strict=False):
         at = order[start:end]
         run_codes, run_index = np.unique(run[at], return_inverse=True)
         cell_runs = [runs[code] for code in run_codes]
         sums, counts = _sums_by_group_and_run(values[at], np.unique(group[at], return_inverse=True)[1], run_index)
-        interval = interval_from_sums(sums, counts, cell_runs, len(np.unique(image[at])), rule)
-        seeds = sorted({seed for run in cell_runs for seed in run}, key=str)
-        rows.append(tuple(interval_columns(interval, seeds).values()))
+        cells.append(measure_sums(sums, counts, cell_runs, len(np.unique(image[at])), rule))
+        seeds.append(sorted({seed for run in cell_runs for seed in run}, key=str))
         firsts.append(at[0])
     table = frame.iloc[firsts][present].reset_index(drop=True)
+    names = table[bounds_by].astype(str) if bounds_by in table else [""] * len(table)
+    own_bounds = [bounds if isinstance(bounds, Bounds) else bounds.get(name, UNBOUNDED) for name in names]
+    intervals = zip(_intervals_in_bounds(cells, rule, own_bounds), seeds, strict=True)
+    rows = [tuple(interval_columns(interval, own).values()) for interval, own in intervals]
     return table.join(pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS)))
+
+
+def _intervals_in_bounds(cells: Sequence[MeasuredCell], rule: IntervalRule, bounds: Sequence[Bounds]) -> list[Interval]:
+    """Return the interval of every cell; those of equal bounds are made together."""
+    places: dict[Bounds, list[int]] = {}
+    for place, own in enumerate(bounds):
+        places.setdefault(own, []).append(place)
+    found = dict[int, Interval]()
+    for own, at in places.items():
+        found |= zip(at, make_intervals([cells[place] for place in at], rule, own), strict=True)
+    return [found[place] for place in range(len(cells))]
 
 
 def _sums_by_group_and_run(
@@ -273,5 +296,5 @@ def mean_curves(parts: Iterable[pd.DataFrame], rule: IntervalRule = DEFAULT_RULE
 
 
 def _mean_curves_of_part(points: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
-    means = intervals_by_cell(points.assign(value=points["probability"]), CURVE_KEYS, rule)
+    means = intervals_by_cell(points.assign(value=points["probability"]), CURVE_KEYS, rule, PROPORTION)
     return means.astype(dict.fromkeys(CURVE_KEYS[:-1], "str"))

@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.errors import NoComparableScores, name_some
-from gradfaith.stats.estimates import SIGN_OF_BETTER, MetricVariant, check_scores, combination_codes
-from gradfaith.stats.intervals import CodeArray, FlagArray, FloatArray
+from gradfaith.stats.estimates import (
+    SIGN_OF_BETTER,
+    MetricVariant,
+    check_scores,
+    combination_codes,
+    fill_empty_cells,
+    intervals_by_cell,
+    join_parts,
+)
+from gradfaith.stats.interval_scales import Bounds
+from gradfaith.stats.intervals import CodeArray, FlagArray, FloatArray, IntervalRule
 from gradfaith.vocabulary import SHUFFLED
 
 UNIT_COLUMNS, METHOD_COLUMNS = ("arch", "seed", "image_id"), ("method", "layer")
@@ -103,3 +112,43 @@ class _Numbering:
                 self.codes_by_key[key] = len(self.rows)
                 self.rows.append(row)
         return np.array([self.codes_by_key[key] for key in keys], dtype=np.int64)[code]
+
+
+def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Average over architectures by image and seed, so that none dominates; an image missing in one of them has no value."""
+    other = [key for key in keys if key != "arch"]
+    archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
+    cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
+    means = cells.agg(
+        value=("value", "mean"), present=("value", "count"), archs=("archs", "max"), n_methods=("n_methods", "max")
+    ).reset_index()
+    return means.assign(value=means["value"].where(means["present"] == means["archs"]), arch="")
+
+
+def _estimate_means(
+    images: pd.DataFrame, keys: Sequence[str], reason: str, rule: IntervalRule, bounds: Mapping[str, Bounds]
+) -> pd.DataFrame:
+    by = list(keys)
+    cells = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
+    counts = cells.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
+    intervals = intervals_by_cell(images[images["value"].notna()], by, rule, bounds, "measure")
+    table = counts.merge(intervals, on=by, how="left")
+    return fill_empty_cells(table).fillna({"reason": reason})
+
+
+def estimate_by_architecture(
+    parts: Iterable[pd.DataFrame],
+    keys: Sequence[str],
+    reason: str,
+    rule: IntervalRule,
+    bounds: Mapping[str, Bounds],
+) -> pd.DataFrame:
+    """Return means over images, with intervals, of every architecture, then of all; no cell is in two parts.
+
+    `bounds`: measure -> the range of its values.
+    """
+    of_each, of_all = [], []
+    for images in join_parts(parts):
+        of_each.append(_estimate_means(images, keys, reason, rule, bounds))
+        of_all.append(_estimate_means(_average_over_architectures(images, keys), keys, reason, rule, bounds))
+    return pd.concat([*of_each, *of_all], ignore_index=True)

@@ -1,58 +1,79 @@
 """Compute an estimate with its confidence interval from images in groups and models in seeds, by the jackknife.
 
-    interval = theta -+ t(df) * sqrt(V)                          a cluster-robust t interval, 95 % by default
+    interval = theta -+ t(df) * sqrt(V)                          on the scale of the metric's range, 95 % by default
     theta    = mean over runs r of theta_r                       a run: one seed, or a pair of seeds
     d_gr     = theta_r without group g, minus theta_r
     V_groups = (G-1)/G sum_g (mean_r d_gr)^2                     the jackknife over groups, "CV3"     [mackinnon2023]
     V_seeds  = (S-1)/S sum_s (theta without s - their mean)^2    for single seeds: their variance over S
-    V_both   = the same seed jackknife of each d_g, added up     the part in both
+    V_both   = the same seed jackknife of each d_g, added up     what the two share
     V        = V_groups + max(0, V_seeds - V_both)               two-way clustering                   [cameron2011]
     df       = V^2 / (V_groups^2 / f + (V - V_groups)^2 / (S-1))                                     [satterthwaite1946]
 
-f is the Bell-McCaffrey number of degrees of freedom for groups of unequal size: G-1 if they are equal, fewer if a few contain
-most images [bell2002]. Where we differ: V is never below V_groups (two-way estimates can become negative), and df is matched
-to the two parts of V, so that it approaches f smoothly as the seeds agree. With V_seeds and V_both instead, df would fall to
-1, and t rise to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of seeds share seeds, so a seed is
-left out with every pair that contains it. A seed in all pairs (the reference) cannot be left out, and the interval is
-conditional on it.
+f is the Bell-McCaffrey number of degrees of freedom for groups of unequal size: G-1 when they are equal, fewer when a few
+hold most images [bell2002]. Where we differ: V is never below V_groups (two-way estimates can turn negative), and df is
+matched to the two parts that V is made of, so that it moves smoothly to f as the seeds agree. With V_seeds and V_both in
+their place, df would fall to 1, and t rise to 12.7, for one pair of seeds in five that differ by chance alone. Pairs of
+seeds share seeds, so a seed is left out with every pair it is in. A seed that is in all pairs (the reference) cannot be
+left out, and the interval is conditional on it.
 
-With one seed the interval is conditional on that model. With several, the mean is over seeds with equal weights, and the
-interval is over groups and seeds. With fewer than 8 groups there is no interval, only the value and the reason. The interval
-is not a percentile bootstrap over groups, which covers 78 % with 4 groups and about 90 % with 12-100 unequal ones. Ends are
-not clipped to a metric's range: an end outside it shows that the t approximation is poor. Equal values give an interval
-without width, and the reason states it.
+With one or two seeds the interval is over groups, conditional on these models: it holds for new patients, and two numbers
+hardly tell how far a third seed would fall. From three seeds on it is over groups and seeds: for new patients and new
+trainings of the recipe. Every seed counts alike in the mean. Below 8 groups there is no
+interval, only the number and the reason. The interval is not a percentile bootstrap over groups, which covers 78 % with 4
+groups and about 90 % with 12-100 unequal ones. `stats/interval_scales.py` makes the ends from mean, V and df, inside the range
+of the metric.
 
-Simulated coverage of the nominal 95 % interval, normal effects, groups equal or unequal (the largest 26 % of the images):
-one seed and 8-40 groups 94-97 %; 5 seeds 94-97 %; 3 seeds 91-97 %; 2 seeds 93-97 %, but only 87-92 % if seeds differ by
-several times the spread of the groups, because two values hardly determine a third: then train a third seed. Strongly skewed
-patients (exponential) cost 2-5 points. Cost: O(groups x runs); leading axes are batched.
+Cost: O(groups x runs); leading axes are batched.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from numpy.typing import NDArray
 
+from gradfaith.stats.interval_scales import UNBOUNDED, Bounds, Estimates, interval_ends, p_values
 from gradfaith.vocabulary import LEVEL, MIN_GROUPS
 
 FloatArray = NDArray[np.float64]
-CodeArray = NDArray[np.int64]  # whole numbers from 0 as codes of groups, seeds, images, ...
+CodeArray = NDArray[np.int64]  # whole numbers from 0 that stand for groups, seeds, images, ...
 FlagArray = NDArray[np.bool_]
 SeedRun = tuple[object, ...]  # the seeds behind one value of a map: one, two in a pair of models, or none
 
 
+MIN_SEEDS = 3  # from so many on an interval is over groups and seeds
+
+
 @dataclass(frozen=True)
 class EstimateSpread:
-    """An estimate with its variance and degrees of freedom, for every leading index."""
+    """An estimate and the two parts of its variance, for every leading index."""
 
     estimate: FloatArray  # (...)
-    variance: FloatArray  # (...)
-    df: FloatArray  # (...)
-    over_seeds: bool
+    over_groups: FloatArray  # (...): variance over groups
+    group_df: FloatArray  # (...)
+    extra: FloatArray  # (...): what seeds add to it
+    seed_df: int  # degrees of freedom of `extra`; 0: the seeds cannot be told apart
+
+    @property
+    def variance(self) -> FloatArray:
+        """The variance over groups and seeds."""
+        return self.over_groups + self.extra
+
+    @property
+    def df(self) -> FloatArray:
+        """The degrees of freedom of the variance over groups and seeds."""
+        if not self.seed_df:
+            return self.group_df
+        below = self.over_groups**2 / self.group_df + self.extra**2 / self.seed_df
+        with np.errstate(divide="ignore", invalid="ignore"):
+            matched = np.minimum(self.variance**2 / below, self.group_df)
+        return np.asarray(np.where(self.extra > 0, matched, self.group_df))
+
+    def given_these_models(self) -> "EstimateSpread":
+        """Return the spread over groups alone."""
+        return replace(self, extra=np.zeros_like(self.extra), seed_df=0)
 
 
 class Jackknife(NamedTuple):
@@ -74,10 +95,10 @@ def jackknife_of_means(sums: FloatArray, counts: FloatArray) -> Jackknife:
 
 
 def group_degrees_of_freedom(shares: FloatArray) -> FloatArray:  # (..., g) -> (...)
-    """Return the degrees of freedom of the jackknife over groups with these shares of the images.
+    """Return the degrees of freedom of the jackknife over groups that hold these shares of the images.
 
-    The variance is a quadratic form in the group sums. Its first two moments are matched to a chi-square distribution, for
-    independent images of one distribution. The double sum of the moments over groups separates, so this is O(groups).
+    The variance is a quadratic form in the group sums. It is matched to a chi-square by its first two moments, for
+    independent images of one distribution. The moments' double sum over groups separates, so this is O(groups).
     """
     weight = 1 / np.maximum(1 - shares, 1e-9) ** 2
     square = (weight * shares**2).sum(axis=-1)
@@ -96,9 +117,9 @@ def leave_one_seed_out(runs: Sequence[SeedRun]) -> FloatArray:  # (s, r)
 
 
 def combine_spread(jackknife: Jackknife, runs: Sequence[SeedRun], lost_df: int = 0) -> EstimateSpread:
-    """Combine the leave-one-out changes into a variance over groups and seeds.
+    """Combine the leave-one-out changes to a variance over groups and seeds.
 
-    `lost_df`: degrees of freedom that are lost to estimated means.
+    `lost_df` degrees of freedom are lost to means that were estimated on the way.
     """
     theta, change, shares = jackknife
     groups = (shares > 0).sum(axis=-1)
@@ -108,16 +129,12 @@ def combine_spread(jackknife: Jackknife, runs: Sequence[SeedRun], lost_df: int =
     estimate = theta.mean(axis=-1)
     rows = leave_one_seed_out(runs)
     if not len(rows):
-        return EstimateSpread(estimate, over_groups, freedom, over_seeds=False)
+        return EstimateSpread(estimate, over_groups, freedom, np.zeros_like(over_groups), seed_df=0)
     shrink = (len(rows) - 1) / len(rows)
     over_seeds = shrink * _sum_of_squares(theta @ rows.T)
     both = factor * shrink * _sum_of_squares(change @ rows.T).sum(axis=-1)
     extra = np.maximum(over_seeds - both, 0.0)
-    variance = over_groups + extra
-    below = over_groups**2 / freedom + extra**2 / (len(rows) - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        matched = np.where(extra > 0, np.minimum(variance**2 / below, freedom), freedom)
-    return EstimateSpread(estimate, variance, matched, over_seeds=True)
+    return EstimateSpread(estimate, over_groups, freedom, extra, seed_df=len(rows) - 1)
 
 
 def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
@@ -127,15 +144,31 @@ def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
 
 @dataclass(frozen=True)
 class IntervalRule:
-    """The nominal coverage of intervals, and the minimum number of groups."""
+    """How intervals are made: nominal coverage, groups below which there is none, and the range of each metric."""
 
     level: float = LEVEL
     min_groups: int = MIN_GROUPS
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)  # a metric that is not in it is unbounded
+
+    @property
+    def bounds_of_differences(self) -> Mapping[str, Bounds]:
+        """The ranges of differences between two values of each metric."""
+        return {metric: bounds.of_differences for metric, bounds in self.bounds.items()}
 
 
 DEFAULT_RULE = IntervalRule()
-NO_WIDTH = "every value is the same: the interval has no width"
+
+
+def interval_rule(
+    level: float, min_groups: int, declared: Mapping[str, tuple[float | None, float | None]]
+) -> IntervalRule:
+    """Return a rule from the ranges that metrics declare; None is unbounded on that side."""
+    return IntervalRule(level, min_groups, {metric: Bounds.of(own) for metric, own in declared.items()})
+
+
+CONSTANT = "constant: the same value without any one group"
 NO_IMAGES = "no image has a value"
+OVER_GROUPS, OVER_BOTH = "over groups", "over groups and seeds"
 
 
 @dataclass(frozen=True)
@@ -147,60 +180,42 @@ class Interval:
     high: float
     se: float
     df: float
+    p: float  # two-sided, of "the mean is zero"; NaN without an interval, or if zero is no inner point of the range
     n_images: int
     n_groups: int
     n_seeds: int
-    interval: str  # the kind of interval; "" if there is none
+    interval: str  # its scale and what it is over; "" if there is none
     reason: str
 
-    @property
-    def p(self) -> float:
-        """The two-sided p-value of "the mean is zero"; NaN without an interval, or without any spread."""
-        if np.isnan(self.low) or (self.se == 0 and self.mean != 0):
-            return nan
-        return 1.0 if self.se == 0 else 2 * float(stdtr(self.df, -abs(self.mean) / self.se))
+
+@dataclass(frozen=True)
+class MeasuredCell:
+    """An estimate with its spread, before an interval is made of it; no spread, and a reason, if there can be none."""
+
+    mean: float
+    spread: EstimateSpread | None
+    n_images: int
+    n_groups: int
+    n_seeds: int
+    reason: str = ""
 
 
-def mean_interval(
-    values: ArrayLike,
-    groups: Sequence[object] | NDArray[np.generic],
-    seeds: Sequence[object] | NDArray[np.generic] | None = None,
-    rule: IntervalRule = DEFAULT_RULE,
-) -> Interval:
-    """Return the mean with its interval, from one value per image, or per image and seed.
-
-    `groups` and `seeds` name the group and seed of each value; a seed may be a pair (tuple).
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    group = _codes(list(groups))
-    runs: list[SeedRun] = [()] * len(numbers)
-    if seeds is not None:
-        runs = [tuple(seed) if isinstance(seed, tuple | list) else (seed,) for seed in seeds]
-    run = _codes(runs)
-    shape = (int(group.max(initial=-1)) + 1, int(run.max(initial=-1)) + 1)
-    flat, cells = group * shape[1] + run, shape[0] * shape[1]
-    sums = np.bincount(flat, numbers, cells).astype(np.float64).reshape(shape)
-    counts = np.bincount(flat, minlength=cells).astype(np.float64).reshape(shape)
-    return interval_from_sums(sums, counts, list(dict.fromkeys(runs)), rule=rule)
-
-
-def interval_from_sums(
+def measure_sums(
     sums: FloatArray,  # (g, r)
     counts: FloatArray,  # (g, r)
     runs: Sequence[SeedRun],
     n_images: int | None = None,
     rule: IntervalRule = DEFAULT_RULE,
-) -> Interval:
-    """Return the mean with its interval, from the sum and the number of values of every group and run."""
+) -> MeasuredCell:
+    """Return the mean and its spread, from the sum and the number of values of every group and run."""
     if n_images is None:
         n_images = int(counts.sum(axis=0).max(initial=0))
     if not counts.any():
-        return no_interval(NO_IMAGES)
-    jackknife = jackknife_of_means(sums, counts)
-    return interval_from_jackknife(jackknife, runs, present=counts > 0, n_images=n_images, rule=rule)
+        return MeasuredCell(nan, None, 0, 0, 0, NO_IMAGES)
+    return measure_jackknife(jackknife_of_means(sums, counts), runs, present=counts > 0, n_images=n_images, rule=rule)
 
 
-def interval_from_jackknife(
+def measure_jackknife(
     jackknife: Jackknife,  # without leading axes
     runs: Sequence[SeedRun],
     *,
@@ -208,8 +223,8 @@ def interval_from_jackknife(
     n_images: int,
     lost_df: int = 0,
     rule: IntervalRule = DEFAULT_RULE,
-) -> Interval:
-    """Return any statistic with its interval, from its jackknife; `present`: the group has values in that run."""
+) -> MeasuredCell:
+    """Return any statistic with its spread, from its jackknife; `present`: the group has values in that run."""
     n_groups = int(present.any(axis=1).sum())
     n_seeds = len({seed for run in runs for seed in run}) or 1
     fewest = int(present.sum(axis=0).min())
@@ -219,23 +234,51 @@ def interval_from_jackknife(
         reason = f"{fewest} group{'' if fewest == 1 else 's'}{seeds}, an interval needs {rule.min_groups}"
     elif not np.isfinite(jackknife.change).all():
         reason = "without one of the groups the number has no value"
-    if reason:
-        return Interval(float(jackknife.theta.mean()), nan, nan, nan, nan, n_images, n_groups, n_seeds, "", reason)
-    spread = combine_spread(jackknife, runs, lost_df)
-    mean, se, df = float(spread.estimate), float(np.sqrt(spread.variance)), float(spread.df)
-    if se <= 1e-12 * max(1.0, abs(mean)):  # the rounding error of equal values
-        se, reason = 0.0, NO_WIDTH
-    half = float(stdtrit(df, 0.5 + rule.level / 2)) * se
-    name = "cluster-t over groups and seeds" if spread.over_seeds else "cluster-t over groups"
-    return Interval(mean, mean - half, mean + half, se, df, n_images, n_groups, n_seeds, name, reason)
+    spread = None if reason else combine_spread(jackknife, runs, lost_df)
+    return MeasuredCell(float(jackknife.theta.mean()), spread, n_images, n_groups, n_seeds, reason)
+
+
+def make_intervals(
+    cells: Sequence[MeasuredCell], rule: IntervalRule = DEFAULT_RULE, bounds: Bounds = UNBOUNDED
+) -> list[Interval]:
+    """Return the intervals of cells whose values have these bounds."""
+    spreads = [None if cell.spread is None else _spread_with_seeds(cell.spread) for cell in cells]
+    used = [(cell, spread) for cell, spread in zip(cells, spreads, strict=True) if spread is not None]
+    estimates = Estimates.of(
+        np.array([float(spread.estimate) for _, spread in used]),
+        np.sqrt([float(spread.variance) for _, spread in used]),
+        np.array([float(spread.df) for _, spread in used]),
+        np.array([cell.n_images for cell, _ in used]),
+        np.array([cell.n_groups for cell, _ in used]),
+    )
+    ends = interval_ends(estimates, bounds, rule.level)
+    p = p_values(estimates, bounds, rule.level, ends)
+    numbers = iter(zip(ends.low, ends.high, estimates.se, estimates.df, p, ends.scale, strict=True))
+    return [
+        _without_interval(cell) if spread is None else _interval(cell, spread, *next(numbers))
+        for cell, spread in zip(cells, spreads, strict=True)
+    ]
+
+
+def _spread_with_seeds(spread: EstimateSpread) -> EstimateSpread:
+    """Return the spread over groups and seeds, or over groups alone if there are too few seeds."""
+    return spread if spread.seed_df + 1 >= MIN_SEEDS else spread.given_these_models()
+
+
+def _interval(
+    cell: MeasuredCell, spread: EstimateSpread, low: float, high: float, se: float, df: float, p: float, scale: str
+) -> Interval:
+    name = f"{scale} {OVER_BOTH if spread.seed_df else OVER_GROUPS}" if scale else ""
+    return Interval(
+        cell.mean, float(low), float(high), float(se), float(df), float(p), cell.n_images, cell.n_groups, cell.n_seeds,
+        name, "" if scale else CONSTANT,
+    )  # fmt: skip
+
+
+def _without_interval(cell: MeasuredCell) -> Interval:
+    return Interval(cell.mean, nan, nan, nan, nan, nan, cell.n_images, cell.n_groups, cell.n_seeds, "", cell.reason)
 
 
 def no_interval(reason: str, n_images: int = 0) -> Interval:
-    """Return an estimate without a value, with the reason."""
-    return Interval(nan, nan, nan, nan, nan, n_images, 0, 0, "", reason)
-
-
-def _codes(names: Sequence[object]) -> CodeArray:
-    """Number distinct names from 0, in order of appearance."""
-    order = {name: code for code, name in enumerate(dict.fromkeys(names))}
-    return np.array([order[name] for name in names], dtype=np.int64)
+    """Return an estimate without a number, for a reason."""
+    return _without_interval(MeasuredCell(nan, None, n_images, 0, 0, reason))

@@ -27,9 +27,10 @@ import pandas as pd
 
 from gradfaith.stats.contrasts import is_comparable
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.stats.image_scores import ScoresByImage, scores_by_image
+from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture, scores_by_image
+from gradfaith.stats.interval_scales import PROPORTION
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule
-from gradfaith.stats.rank_agreement import estimate_by_architecture, rank_agreement_with_truth
+from gradfaith.stats.rank_agreement import rank_agreement_with_truth
 from gradfaith.stats.winrates import TIE_TOLERANCE
 from gradfaith.vocabulary import SHUFFLED
 
@@ -81,7 +82,8 @@ def controls_that_fool(
 ) -> pd.DataFrame:
     """Return one row per architecture ("": all), metric, variant, control and measure; `fooled` marks the gains above 0."""
     gains = chain.from_iterable(_control_gains(scores, name, controls) for name in scores.values)
-    means = estimate_by_architecture(gains, CONTROL_KEYS, NO_IMAGES, rule)
+    shares = dict.fromkeys(MEASURES[2:], PROPORTION)
+    means = estimate_by_architecture(gains, CONTROL_KEYS, NO_IMAGES, rule, shares)
     is_gain = means["measure"].isin(MEASURES[:2])
     return means.assign(fooled=is_gain & (means["low"] > 0))
 

@@ -26,7 +26,7 @@ means is as large as the differences of methods, r is biased towards 0, and the 
 third of a second per metric, variant and truth for six models, 20 methods and 100 images.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
@@ -38,12 +38,10 @@ from gradfaith.stats.estimates import (
     INTERVAL_COLUMNS_WITHOUT_P,
     MetricVariant,
     combination_codes,
-    fill_empty_cells,
     interval_columns,
-    intervals_by_cell,
-    join_parts,
 )
-from gradfaith.stats.image_scores import ScoresByImage
+from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture
+from gradfaith.stats.interval_scales import CORRELATION, Bounds
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     CodeArray,
@@ -52,7 +50,8 @@ from gradfaith.stats.intervals import (
     Interval,
     IntervalRule,
     Jackknife,
-    interval_from_jackknife,
+    make_intervals,
+    measure_jackknife,
     no_interval,
 )
 from gradfaith.stats.winrates import TIE_TOLERANCE
@@ -176,7 +175,8 @@ def _coefficient_interval(
     used_seeds = [seeds[place] for place in ok]
     runs = [(seed,) for seed in used_seeds]
     jackknife = Jackknife(theta, without - theta, shares)
-    return interval_from_jackknife(jackknife, runs, present=weight > 0, n_images=n_images, rule=rule), used_seeds
+    cell = measure_jackknife(jackknife, runs, present=weight > 0, n_images=n_images, rule=rule)
+    return make_intervals([cell], rule, CORRELATION)[0], used_seeds
 
 
 AGREEMENT_KEYS = ("view", "truth", "arch", "metric", "variant", "who", "measure")
@@ -205,36 +205,6 @@ def rank_agreement_with_truth(
     return pd.concat(chain.from_iterable(tables), ignore_index=True)[list(AGREEMENT_COLUMNS)]
 
 
-def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Average over architectures by image and seed, so that none dominates; an image missing in one of them has no value."""
-    other = [key for key in keys if key != "arch"]
-    archs = images.groupby(other, sort=False, observed=True)["arch"].transform("nunique")
-    cells = images.assign(archs=archs).groupby([*other, "seed", "image_id", "group"], sort=False, observed=True)
-    means = cells.agg(
-        value=("value", "mean"), present=("value", "count"), archs=("archs", "max"), n_methods=("n_methods", "max")
-    ).reset_index()
-    return means.assign(value=means["value"].where(means["present"] == means["archs"]), arch="")
-
-
-def _estimate_means(images: pd.DataFrame, keys: Sequence[str], reason: str, rule: IntervalRule) -> pd.DataFrame:
-    by = list(keys)
-    cells = images.assign(n_undefined=images["value"].isna()).groupby(by, sort=False, observed=True)
-    counts = cells.agg(n_undefined=("n_undefined", "sum"), n_methods=("n_methods", "max")).reset_index()
-    table = counts.merge(intervals_by_cell(images[images["value"].notna()], by, rule), on=by, how="left")
-    return fill_empty_cells(table).fillna({"reason": reason})
-
-
-def estimate_by_architecture(
-    parts: Iterable[pd.DataFrame], keys: Sequence[str], reason: str, rule: IntervalRule
-) -> pd.DataFrame:
-    """Return means over images, with intervals, of every architecture, then of all; no cell is in two parts."""
-    of_each, of_all = [], []
-    for images in join_parts(parts):
-        of_each.append(_estimate_means(images, keys, reason, rule))
-        of_all.append(_estimate_means(_average_over_architectures(images, keys), keys, reason, rule))
-    return pd.concat([*of_each, *of_all], ignore_index=True)
-
-
 def _agreement_with_truth(
     scores: ScoresByImage, truth: MetricVariant, controls: Sequence[str], rival: MetricVariant, rule: IntervalRule
 ) -> Iterator[pd.DataFrame]:
@@ -244,11 +214,18 @@ def _agreement_with_truth(
     n_wrong |= {"": sum(n_wrong.values())}  # of all architectures
     selected = scores.select(has_truth & correct)
     by_image = _coefficients_by_image(selected, truth, controls, rival)
+    keys = [key for key in AGREEMENT_KEYS if key != "truth"]
     for table in (
-        estimate_by_architecture(by_image, [key for key in AGREEMENT_KEYS if key != "truth"], TOO_FEW_METHODS, rule),
+        estimate_by_architecture(by_image, keys, TOO_FEW_METHODS, rule, _bounds_of_measures(rival)),
         _agreement_by_cell(selected, truth, controls, rule),
     ):
         yield table.assign(truth=truth[0], n_wrong=table["arch"].map(n_wrong).fillna(0).astype(np.int64))
+
+
+def _bounds_of_measures(rival: MetricVariant | None) -> dict[str, Bounds]:
+    """Return the range of every coefficient, and of its difference to the coefficient of another metric."""
+    bounds = dict.fromkeys(COEFFICIENTS, CORRELATION)
+    return bounds | ({name + MINUS + rival[0]: CORRELATION.of_differences for name in COEFFICIENTS} if rival else {})
 
 
 def _ranked_columns(table: ScoresByImage, controls: Sequence[str]) -> dict[str, FlagArray]:

@@ -38,6 +38,7 @@ from gradfaith.stats.estimates import (
     intervals_by_cell,
     join_parts,
 )
+from gradfaith.stats.interval_scales import PROPORTION, Bounds
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
 from gradfaith.vocabulary import SHUFFLED, ControlPlacement
 
@@ -197,7 +198,9 @@ def _estimate_measure(contests: pd.DataFrame, measure: str, by: str, rule: Inter
     cells = rows.groupby(keys, sort=False, observed=True)
     counts = cells.agg(n_contests=("complete", "sum"), n_ties=("tie", "sum"), n_lost=("lost", "sum")).reset_index()
     complete = rows[rows["complete"] & (rows["n_methods"] > 1)]
-    intervals = intervals_by_cell(complete.assign(value=complete[measure]), keys, rule)
+    ranks = {str(n): Bounds(1, n) for n in set(complete["n_methods"])}
+    bounds = PROPORTION if measure == WIN_RATE else ranks
+    intervals = intervals_by_cell(complete.assign(value=complete[measure]), keys, rule, bounds, "n_methods")
     table = fill_empty_cells(counts.merge(intervals, on=keys, how="left")).assign(measure=measure)
     reason = pd.Series(np.where(table["n_methods"] > 1, NO_IMAGES, NO_OPPONENT))
     return table.assign(reason=table["reason"].fillna(reason))

@@ -1,9 +1,10 @@
 """Compare every method with its controls, from the contrasts of a study, and describe the result in sentences.
 
 A method is better than a control if its gain (its paired difference, with the sign changed where lower is better) is above 0
-and its p, adjusted by Holm over all contrasts of the study, is below 1 - level. The comparison that the study names beforehand
-is read at its own p. Metrics of agreement are left out: a control that does not use the model agrees with itself perfectly.
-Where a dataset has no masks, metrics of localization are left out.
+and its p is below 1 - level. The p-values of one metric and imputer on one architecture hold for all of its comparisons at
+once (stats/simultaneous.py). The comparison that the study names beforehand stands alone. Metrics of agreement are left out:
+a control that does not use the model agrees with itself perfectly. Where a dataset has no masks, metrics of localization are
+left out.
 """
 
 from collections.abc import Sequence
@@ -34,12 +35,12 @@ class Comparison:
     @property
     def beaten(self) -> list[str]:
         """Return the controls that the method is better than."""
-        return [str(row["against"]) for row in self.rows if row["p_holm"] < self.alpha and row["gain"] > 0]
+        return [str(row["against"]) for row in self.rows if row["p"] < self.alpha and row["gain"] > 0]
 
     @property
     def better(self) -> list[str]:
         """Return the controls that are better than the method."""
-        return [str(row["against"]) for row in self.rows if row["p_holm"] < self.alpha and row["gain"] < 0]
+        return [str(row["against"]) for row in self.rows if row["p"] < self.alpha and row["gain"] < 0]
 
     @property
     def not_beaten(self) -> list[str]:
@@ -49,12 +50,12 @@ class Comparison:
     @property
     def tested(self) -> bool:
         """Return whether any of the contrasts has a p-value."""
-        return any(pd.notna(row["p_holm"]) for row in self.rows)
+        return any(pd.notna(row["p"]) for row in self.rows)
 
 
 def primary_sentences(contrasts: pd.DataFrame, about: StudyDescription) -> list[str]:
     """Return what the comparison that was named beforehand says, for every architecture, and how many were explored."""
-    asked, others = about.primary, int(contrasts["p"].notna().sum()) if len(contrasts) else 0
+    asked, others = about.primary, int(contrasts["p_family"].notna().sum()) if len(contrasts) else 0
     what = f"is {asked.method} better than {asked.against} in {display_label(asked.metric, about.metrics)}?"
     own = _with_gains(contrasts[contrasts["primary"].astype(bool)], about) if len(contrasts) else contrasts
     own = metric_rows.rows_of_metric(own, asked.metric) if len(own) else own
@@ -64,9 +65,9 @@ def primary_sentences(contrasts: pd.DataFrame, about: StudyDescription) -> list[
     found = [f"On {arch} {_verdict(rows[arch], about)}." for arch in about.architectures if arch in rows]
     tested = int(own["p"].notna().sum())
     explored = (
-        f"All other comparisons are exploratory ({others - tested} with a test). A method counts as better below if its "
-        f"gain is above 0 and p is below {1 - about.level:g} after Holm's adjustment over all {others}. The comparison that was named "
-        "beforehand can pass by its own p and fail this stricter test."
+        f"All other comparisons are exploratory ({others - tested} with a test). Below, a method is better than a control if "
+        f"its gain is above 0 and p is below {1 - about.level:g}. These p-values and intervals hold for all comparisons of "
+        "one metric on one architecture at once. Nothing adjusts for the number of metrics and architectures."
     )
     return [f"Named beforehand: {what} {' '.join(found)}", explored if others else "No comparison has a test."]
 
@@ -86,6 +87,7 @@ def _verdict(row: TableRow, about: StudyDescription) -> str:
 
 def _with_gains(contrasts: pd.DataFrame, about: StudyDescription) -> pd.DataFrame:
     """Return contrasts of metrics of which one end is better, with the difference turned so that above 0 is better."""
+    contrasts = metric_rows.with_family_intervals(contrasts)
     sign = contrasts["metric"].map(about.better).map(SIGN_OF_BETTER).astype(float)
     low, high = (
         contrasts["low"].where(sign > 0, -contrasts["high"]),

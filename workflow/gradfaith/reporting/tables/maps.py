@@ -50,14 +50,15 @@ class _Columns:
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
-    everything, contrasts = tables["estimates"], tables["contrasts"]
+    everything, contrasts = tables["estimates"], metric_rows.with_family_intervals(tables["contrasts"])
     estimates, without_evidence = metric_rows.rows_over_all_images(everything), about.evidence == "none"
     columns = _columns(estimates, contrasts, about.metrics, [LOCALIZED] if without_evidence else [])
     archs = [name for name in about.architectures if name in set(estimates["arch"])]
     blocks = [block for arch in archs for block in _blocks_of(arch, estimates, contrasts, columns, about)]
     lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about.notes)
     data = pd.concat(
-        [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), contrasts], ignore_index=True
+        [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), tables["contrasts"]],
+        ignore_index=True,
     )
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about.title}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]])
@@ -101,7 +102,11 @@ def _blocks_of(
     )
     pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
     compared = [[Cell(f"{a} minus {b}"), *_contrast_cells(against, a, b, columns.paired)] for a, b in pairs]
-    yield Block(f"{arch}: differences paired by image, p adjusted by Holm", ["difference", *paired], compared)
+    yield Block(
+        f"{arch}: differences paired by image; intervals and p hold for a family at once",
+        ["difference", *paired],
+        compared,
+    )
     if other:
         lines = [[Cell(name), *_estimate_cells(own[own["method"] == name], columns.other)] for name in methods]
         yield Block(f"{arch}: other variants", ["method", *other], lines)
@@ -145,7 +150,7 @@ def _contrast_cells(table: pd.DataFrame, method: str, against: str, columns: Seq
     for column in columns:
         here = metric_rows.rows_of_metric(own, *column)
         cell = estimate_cell(here, signed=True)
-        cells.append(Cell(cell.text + p_value_text(here["p_holm"].iloc[0]), cell.footnote) if len(here) else cell)
+        cells.append(Cell(cell.text + p_value_text(here["p"].iloc[0]), cell.footnote) if len(here) else cell)
     return cells
 
 

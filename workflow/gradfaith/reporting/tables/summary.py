@@ -136,7 +136,7 @@ def _comparison_line(one: Comparison) -> list[Cell]:
     ]
     return [
         *names,
-        Cell(gain.text + p_value_text(row["p_holm"]), gain.footnote),
+        Cell(gain.text + p_value_text(row["p"]), gain.footnote),
         Cell(", ".join(one.not_beaten) or "none"),
     ]
 

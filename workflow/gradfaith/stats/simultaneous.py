@@ -1,0 +1,141 @@
+"""Simultaneous intervals and p-values of a family of paired contrasts, by a cluster bootstrap-t.
+
+    theta_k    mean over runs of the ratio sum_g S_kgr / sum_g C_kgr           contrast k, group g, run r (a seed)
+    u_kg       mean over runs of (S_kgr - theta_kr C_kgr) / C_kr               the influence of a group
+    t_k        theta_k / sqrt(V_k),   V_k = V_groups + extra of stats/intervals.py
+    t*_k       the same for groups drawn with replacement, around theta_k      the same draw for all contrasts
+    c+, c-     the 97.5 % quantiles of max_k t*_k and of max_k -t*_k
+    interval   [theta_k - c+ sqrt(V_k), theta_k + c- sqrt(V_k)]
+    p_k        2 min(P(max_k t*_k >= t_k), P(max_k -t*_k >= -t_k))                       [hall1988, romano2005]
+
+All intervals of a family hold at once with the nominal coverage, and an interval excludes 0 exactly where p is below one
+minus the level. The bootstrap of t follows skewed and zero-inflated differences, on which Holm's adjustment of t tests has a
+family-wise error of up to 50 %. The two tails are taken apart, because such differences have one long tail.
+
+From three seeds on, seeds take part: each seed's deviation from the mean is multiplied by a normal number ("wild"), the same
+for all contrasts, because three seeds cannot be drawn with replacement. Where the images are the same for all seeds the draw
+of groups is exact; else it is that of their influences.
+
+Simulated family-wise error and power: tests/unit/stats/test_simultaneous.py. Cost: one matrix product of draws x groups x
+contrasts; 10 ms for 60 contrasts of 48 groups and 4,000 draws.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradfaith.stats.intervals import (
+    MIN_SEEDS,
+    CodeArray,
+    FlagArray,
+    FloatArray,
+    SeedRun,
+    combine_spread,
+    jackknife_of_means,
+)
+
+DRAWS = 4_000
+
+
+@dataclass(frozen=True)
+class FamilySums:
+    """Sums and counts of differences by contrast, group and run."""
+
+    sums: FloatArray  # (k, g, r)
+    counts: FloatArray  # (k, g, r)
+    runs: Sequence[SeedRun]  # (r)
+
+    def select(self, contrasts: CodeArray) -> "FamilySums":
+        """Return some of the contrasts, without the groups and runs that have no image in any of them."""
+        sums, counts = self.sums[contrasts], self.counts[contrasts]
+        groups, runs = np.asarray(counts.any(axis=(0, 2))), np.asarray(counts.any(axis=(0, 1)))
+        kept = [run for run, used in zip(self.runs, runs, strict=True) if used]
+        return FamilySums(sums[:, groups][:, :, runs], counts[:, groups][:, :, runs], kept)
+
+
+@dataclass(frozen=True)
+class Simultaneous:
+    """Simultaneous intervals and adjusted p-values of a family."""
+
+    low: FloatArray  # (k)
+    high: FloatArray  # (k)
+    p: FloatArray  # (k)
+
+
+def simultaneous_intervals(
+    family: FamilySums, noise: np.random.Generator, *, level: float, draws: int = DRAWS
+) -> Simultaneous:
+    """Return the intervals that hold at once, and p-values of "the mean difference is zero".
+
+    A contrast without spread takes no part and has NaN. `noise` draws groups and the multipliers of seeds.
+    """
+    jackknife = jackknife_of_means(family.sums, family.counts)
+    spread = combine_spread(jackknife, family.runs)
+    if spread.seed_df + 1 < MIN_SEEDS:
+        spread = spread.given_these_models()
+    se = np.sqrt(spread.variance)
+    tested = se > 1e-12 * np.maximum(1.0, np.abs(spread.estimate))
+    low, high, p = (np.full(len(se), np.nan) for _ in range(3))
+    if tested.any():
+        theta, se = spread.estimate[tested], se[tested]
+        t = _draw_t(_Influence.of(family, jackknife.theta, tested), spread.extra[tested], noise, draws)
+        above, below = t.max(axis=1), (-t).max(axis=1)  # (draws)
+        critical = [np.quantile(tail, 0.5 + level / 2, method="higher") for tail in (above, below)]
+        low[tested], high[tested] = theta - critical[0] * se, theta + critical[1] * se
+        exceeding = np.minimum(_count_from(above, theta / se), _count_from(below, -theta / se))
+        p[tested] = np.minimum(1.0, 2 * (1 + exceeding) / (1 + draws))
+    return Simultaneous(low, high, p)
+
+
+@dataclass(frozen=True)
+class _Influence:
+    """What a draw of groups and seeds does to the contrasts."""
+
+    u: FloatArray  # (k, g): sums to zero over groups
+    share: FloatArray  # (k, g): of the images; sums to one
+    deviation: FloatArray  # (k, r): of each run from the mean over runs
+
+    @classmethod
+    def of(cls, family: FamilySums, theta: FloatArray, tested: FlagArray) -> "_Influence":
+        sums, counts, theta = family.sums[tested], family.counts[tested], theta[tested]  # theta: (k, r)
+        total = counts.sum(axis=1, keepdims=True)
+        u = ((sums - theta[:, None] * counts) / total).mean(axis=2)
+        return cls(u, (counts / total).mean(axis=2), theta - theta.mean(axis=1, keepdims=True))
+
+
+def _count_from(tail: FloatArray, t: FloatArray) -> FloatArray:  # (draws), (k) -> (k)
+    """Count the draws that reach each t."""
+    return np.asarray(len(tail) - np.searchsorted(np.sort(tail), t, "left"), dtype=np.float64)
+
+
+def _draw_t(influence: _Influence, extra: FloatArray, noise: np.random.Generator, draws: int) -> FloatArray:
+    """Return t* of every draw and contrast (draws, k)."""
+    u, share = influence.u, influence.share
+    groups = u.shape[1]
+    times = noise.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)  # (draws, g)
+    weight = times @ share.T  # (draws, k)
+    change = times @ u.T / weight
+    squares = times @ (u**2).T - 2 * change * (times @ (u * share).T) + change**2 * (times @ (share**2).T)
+    variance = groups / (groups - 1) * np.maximum(squares, 0.0) / weight**2
+    if (extra > 0).any():
+        seed_change, seed_variance = _draw_seeds(influence.deviation, extra, noise, draws)
+        change, variance = change + seed_change, variance + seed_variance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = change / np.sqrt(variance)
+    return np.asarray(np.where(np.isnan(t), 0.0, t))
+
+
+def _draw_seeds(
+    deviation: FloatArray, extra: FloatArray, noise: np.random.Generator, draws: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return how drawn seeds change the contrasts (draws, k), and the variance that they show."""
+    n_runs = deviation.shape[1]
+    own = (deviation**2).sum(axis=1) / (n_runs * (n_runs - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(own > 0, np.sqrt(extra / own), 0.0)
+    multiplied = noise.standard_normal((draws, 1, n_runs)) * (scale[:, None] * deviation)  # (draws, k, r)
+    inflation = n_runs / (n_runs - 1)  # deviations from a mean are too small
+    change = multiplied.mean(axis=2) * np.sqrt(inflation)
+    variance = inflation * multiplied.var(axis=2, ddof=1) / n_runs
+    return change, variance
