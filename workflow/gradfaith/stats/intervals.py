@@ -54,7 +54,7 @@ class EstimateSpread:
     over_groups: FloatArray  # (...): variance over groups
     group_df: FloatArray  # (...)
     extra: FloatArray  # (...): what seeds add to it
-    seed_df: int  # degrees of freedom of `extra`; 0: the seeds cannot be told apart
+    seed_df: int  # degrees of freedom of `extra`; 0: no seed can be left out
 
     @property
     def variance(self) -> FloatArray:
