@@ -221,7 +221,7 @@ agreement: [consist] # compares the maps of the two seeds
 # The one comparison that is named before you see results.
 primary: {{metric: {metric}, method: gradcam, against: random-grid}}
 
-figures: [classification, confusion, panels, controls] # all are in docs/keys.md
+figures: [classification, confusion, training, panels, controls] # all are in docs/keys.md
 """
 
 
