@@ -5,11 +5,10 @@
     kagglehub   a Kaggle handle, if the package kagglehub is installed
     manual      instructions for the user; the last resort
 
-A source that fails is normal: the record stores the reason, and the next source is tried. If no source works, the job is
-retried only if one of them may work later (errors.py: FetchFailed, SourceInvalid). Files are collected in a hidden folder
-beside raw/, which is renamed to raw/ in one step. So after a kill there are the old files, the new files or none, never a
-mixture. ZIP files inside the ZIP file are unpacked too, one level deep. A damaged download is deleted. An unsafe one is
-renamed to <file>.refused, so that the next run fetches it again. The record has no time, and only the paths of the sources.
+If a source fails, the record stores the reason and the next source is tried. If none works, the job is retried only if one
+may work later (errors.py: FetchFailed, SourceInvalid). Files are collected in a hidden folder beside raw/, then renamed to
+raw/ in one step: a kill leaves the old files, the new files or none. ZIP files inside the ZIP file are unpacked too, one level
+deep. A damaged download is deleted; an unsafe one becomes <file>.refused, and is fetched again by the next run.
 """
 
 import hashlib
