@@ -79,9 +79,9 @@ contain the same pattern, so a map that only redraws the image marks eight place
 mean of the pattern is zero: whatever replaces the window (black, a mean, a blur, its neighbours) removes the
 class. `docs/planted.py` has the complete definition.
 
-The true map is 1 in the window and 0 elsewhere. It is compared with every control and with shuffled copies of
-itself, in the mean over the images, under every imputer. Numbers are for the imputer (or variant) in
-brackets.
+The true map is 1 in the window and 0 elsewhere. Each metric's mean over the images is compared between the
+true map, every control and shuffled copies of the true map, under every imputer (what replaces removed
+pixels). The numbers in the table are for the imputer, or the variant of the metric, in brackets.
 
 - *Fooled by* lists the controls whose value is as good as that of the true map, or better. A difference of at
   most 2 % of the worst control's difference counts as equal. "(1 of 5)" means: under one of five imputers or
