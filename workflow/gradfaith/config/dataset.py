@@ -160,8 +160,9 @@ def _placed(card: Dataset, source: str) -> Dataset:
     if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
         raise StudyInvalid(
             problem=f'dataset.source: "{source}" is neither a folder nor a ZIP file.',
-            reason="It replaces the dataset's own sources.",
-            fix="Set it to the folder of the images, or to their ZIP file; relative paths start where `snakemake` is run.",
+            reason="`dataset.source` replaces the dataset's own sources of images.",
+            fix="Set it to the folder of the images, or to their ZIP file; a relative path starts at the folder where you run "
+            "`snakemake`.",
         )
     if source and where.is_dir():
         return card.model_copy(update={"raw": source, "sources": []})

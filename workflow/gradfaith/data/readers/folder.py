@@ -295,5 +295,5 @@ def _check_consistency(
             raise DatasetInvalid(
                 problem=f'"{file}" has {" and ".join(said)}.',
                 reason="An image can have only one kind of evidence, because two could contradict each other.",
-                fix="Keep one of them, and move the other out of its folder.",
+                fix="Keep one kind of evidence, and move the file of the other out of its folder.",
             )
