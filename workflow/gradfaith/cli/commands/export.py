@@ -200,5 +200,5 @@ def _missing(tool: str, extra: str) -> MissingPackage:
     return MissingPackage(
         problem=f"{tool} is not installed.",
         reason="GradFaith does not install this package by default, because only `gradfaith export` needs it.",
-        fix=f"pip install 'gradfaith[{extra}]'",
+        fix=f"Run `pip install {extra}` in this environment.",
     )
