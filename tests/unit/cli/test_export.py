@@ -92,7 +92,7 @@ def test_a_study_that_is_not_finished_is_refused(tmp_path: Path, folder: Path) -
 @pytest.mark.parametrize("tool", ["mlflow", "wandb"])
 def test_a_missing_package_names_its_extra(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, tool, None)
-    with pytest.raises(MissingPackage, match=rf"pip install 'gradfaith\[{tool}\]'"):
+    with pytest.raises(MissingPackage, match=f"pip install {tool}"):
         export.TRACKERS[tool](tmp_path / "new", STUDY)
     assert not (tmp_path / "new").exists()
 

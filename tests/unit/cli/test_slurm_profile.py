@@ -102,7 +102,7 @@ def test_where_slurm_does_not_answer_nothing_is_written(login: Login) -> None:
     before = login.text
     with pytest.raises(ClusterUnknown, match=r"SLURM names no partition \(partitions: there is no sinfo; ") as error:
         slurm_profile.write_profile(login.folder)
-    assert error.value.fix.startswith("Call this on a login node")
+    assert error.value.fix.startswith("Call `gradfaith init --profile slurm` on a login node")
     assert login.text == before
 
 

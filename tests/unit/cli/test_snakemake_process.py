@@ -125,7 +125,7 @@ sys.stdout = open(sys.argv[sys.argv.index("--logger-gradfaith-file") + 1], "w")
 """)
     stand_in.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stand_in.with_name("python")))
-    with pytest.raises(SnakemakeFailed, match="in a form that this version of GradFaith does not know"):
+    with pytest.raises(SnakemakeFailed, match="cannot read Snakemake's answer"):
         snakemake_process.list_jobs(place)
 
 
