@@ -40,7 +40,7 @@ def test_localization_without_evidence_is_undefined_and_never_a_number(smoke: Wo
     own = table[table["metric"] == "locacc"]
     assert {"gradcam", "random-grid", "shuffled-gradcam"} <= set(own["method"])
     assert own["value"].isna().all()
-    assert own["reason"].str.startswith("undefined: no evidence").all()
+    assert own["reason"].str.startswith("undefined: the dataset has no masks").all()
     assert "undefined" in (smoke.folder / "results/paper/tables/maps.md").read_text()
 
 

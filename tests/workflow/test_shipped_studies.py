@@ -43,4 +43,4 @@ def test_it_is_planned_to_its_end_and_cost_counts_the_same_jobs(
     assert counted == {line.rule: line.jobs for line in lines} == Workspace(fresh.folder, path).planned()
     assert {"train", "predict", "explain"} <= {line.rule for line in lines if line.on_gpu}
     if study == "paper.yaml":
-        assert f"`{path}` is {sum(counted.values())} jobs" in (ROOT / "docs/cluster.md").read_text()
+        assert f"`{path}` has {sum(counted.values())} jobs" in (ROOT / "docs/cluster.md").read_text()

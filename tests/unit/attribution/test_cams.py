@@ -273,7 +273,7 @@ def test_refining_a_method_is_refused_at_any_layer_it_is_not_defined_at() -> Non
     }
     with pytest.raises(MethodUndefined, match='at layer "layer1"'):
         bind_methods(classifier, typed_methods({"fine": how}))
-    with pytest.raises(LayerUnusable, match='no stage after "layer4"'):
+    with pytest.raises(LayerUnusable, match='no stage after layer "layer4"'):
         bind_methods(classifier, typed_methods({"fine": how | {"layer": "layer4"}}))
     (use,) = bind_methods(classifier, typed_methods({"fine": how | {"layer": "layer3", "options": {"of": "hirescam"}}}))
     assert use.layers == ("layer3", "layer4")

@@ -92,7 +92,7 @@ def test_the_gate_opens_below_the_limit_and_warns_where_a_leak_is_allowed() -> N
     sliced = leakage_check.check_leakage(
         audit(0.1), asked.model_copy(update={"by": "slice", "allow_leaky_split": True})
     )
-    assert "both sides" in sliced["caution"]
+    assert "several parts" in sliced["caution"]
 
 
 def test_images_that_an_external_study_s_models_know_are_found_and_stop_the_study() -> None:

@@ -48,7 +48,7 @@ def test_a_transformer_is_frozen_by_its_own_groups() -> None:
 
 def test_more_groups_than_there_are_is_refused() -> None:
     with pytest.raises(
-        ModelUnusable, match=r"recipe\.freeze: 6, and test_resnet has 5 groups of layers before its head"
+        ModelUnusable, match=r"training\.freeze is 6, but test_resnet has 5 groups of layers before its head"
     ):
         run(recipe=replace(RECIPE, freeze=6))
 
@@ -162,7 +162,7 @@ def test_another_order_of_memory_only_rounds() -> None:
 
 def test_half_precision_is_refused_where_it_has_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     half = replace(RECIPE, precision="fp16", epochs=1)
-    with pytest.raises(DeviceMissing, match="fp16, and the device is cpu"):
+    with pytest.raises(DeviceMissing, match="fp16, but the device is cpu"):
         run(recipe=half)
     monkeypatch.setattr(
         training, "_check_precision", lambda *_: None

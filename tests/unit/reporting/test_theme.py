@@ -46,13 +46,11 @@ def basis_rows(interval: str) -> pd.DataFrame:
 
 
 def test_a_footer_says_in_words_what_the_intervals_cover() -> None:
-    said = theme.describe_basis(basis_rows("cluster-t over groups and seeds"), 0.95, "patient")
+    said = theme.describe_basis(basis_rows("t over groups and seeds"), 0.95, "patient")
     assert (
         said == "Bars: 95 % intervals over 48 patients and 3 seeds. Each number rests on 96 to 144 images and 3 seeds."
     )
-    alone = theme.describe_basis(basis_rows("cluster-t over groups"), 0.9, "patient", "Bands")
-    assert alone.startswith("Bands: 90 % intervals over 48 patients. ")
-    mixed = basis_rows("").assign(
-        interval=["cluster-t over groups", "cluster-t over groups and seeds"], n_groups=[40, 48]
-    )
+    alone = theme.describe_basis(basis_rows("t over groups"), 0.9, "patient", "Bands")
+    assert alone.startswith("Bands: 90 % intervals over 48 patients, for these models. ")
+    mixed = basis_rows("").assign(interval=["t over groups", "t over groups and seeds"], n_groups=[40, 48])
     assert "95 % intervals over 40 to 48 groups, some also over 3 seeds." in theme.describe_basis(mixed, 0.95)
