@@ -109,8 +109,8 @@ def _reading_text_of(group: str, name: str) -> Iterator[None]:
         raise BrokenPlugin(
             problem=f"{registry.entry(group, name).path.name}: an annotation or a limit of its options cannot be read: {error}.",
             reason="GradFaith reads them from the source text, without running the file.",
-            fix=f"Use the types {', '.join(ANNOTATION_NAMES)} and Literal; in limits numbers, options, size, seeds, + - *, "
-            "comparisons, and, or, not.",
+            fix=f"Use the types {', '.join(ANNOTATION_NAMES)} and Literal; a limit consists of numbers, names of options, "
+            "`size`, `seeds`, the signs + - *, comparisons, and the words `and`, `or`, `not`.",
         ) from error
 
 

@@ -83,7 +83,7 @@ def _count_outputs(weights: Path, name: str) -> int:
 def _missing_head_error(weights: Path, name: str, cause: str) -> ModelUnusable:
     return ModelUnusable(
         problem=f"{weights} is not a classifier of the architecture {name}: {cause}.",
-        reason="With a class map, the head in the weight file gives the number of outputs.",
+        reason="The study has `class_map`, so the head in the weight file gives the number of outputs.",
         fix="Set `weights` to a file of this architecture that includes the head.",
     )
 

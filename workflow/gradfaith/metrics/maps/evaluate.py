@@ -51,8 +51,8 @@ def evaluate(maps: Any, *, grid: Grid, signed: bool, size: tuple[int, int], read
         read = resize(read, size)
     elif tuple(read.shape[1:]) != tuple(size):
         raise BrokenStore(
-            problem=f"a map of grid input is {read.shape[1]} x {read.shape[2]} pixels, but its image {size[0]} x {size[1]}.",
-            reason="Such a map has one value per pixel of its image, and is never resized.",
+            problem=f"a map with a value per pixel is {read.shape[1]} x {read.shape[2]} pixels, but its image {size[0]} x {size[1]}.",
+            reason="Such a map is never resized.",
             fix="Compute the maps of this method again: the stored ones belong to images of another size.",
         )
     return _scale(read, broken)
