@@ -91,7 +91,7 @@ def test_what_is_said_of_it_is_said_of_models_that_were_trained_elsewhere(outsid
     assert audit["seen_before"] == {"study": "tiny", "images": 0, "list": []}
     assert json.loads((results / "data/leakage.json").read_text())["leaky"] is False
     page = (results / "figures/audit.svg").read_text()
-    assert "Not asked" in page
+    assert "Not measured" in page
     about = json.loads((results / "provenance.json").read_text())
     assert about["models"][0]["external"] == "tiny"
     assert about["splits"].keys() == {"test"}
