@@ -62,7 +62,7 @@ def expected_files(plan: Plan) -> list[str]:
     maps = [cell for arch in plan.architectures for cell in plan.map_stores(arch)] if study.keep.maps else []
     results = [paths.scores, paths.curves, paths.estimates, paths.contrasts, paths.ranks, paths.classification]
     shown = [paths.figure(figure, suffix) for figure in plan.figures for suffix in ("svg", "png")]
-    shown += [paths.table(table, suffix) for table in plan.tables for suffix in ("md", "csv", "tex")]
+    shown += [paths.table(table, suffix) for table in plan.tables for suffix in ("html", "md", "csv", "tex")]
     return [
         *data, *grouping, *(file for path in models for file in plan.per_model(path)), *maps, *plan.score_tables(),
         *plan.curve_tables(), *results, *([paths.meta] if study.meta else []), *shown, paths.provenance,
