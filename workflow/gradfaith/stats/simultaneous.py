@@ -16,8 +16,10 @@ From three seeds on, seeds take part: each seed's deviation from the mean is mul
 for all contrasts, because three seeds cannot be drawn with replacement. Where the images are the same for all seeds the draw
 of groups is exact; else it is that of their influences.
 
-Simulated family-wise error and power: tests/unit/stats/test_simultaneous.py. Cost: one matrix product of draws x groups x
-contrasts; 10 ms for 60 contrasts of 48 groups and 4,000 draws.
+Simulated family-wise error of 60 contrasts, nominal 5 %, at 12 to 48 groups (tests/unit/stats/test_simultaneous.py has one seed):
+one seed 0-5 %; five seeds that differ 0-4 %; three seeds that differ 0-5 % on skewed differences, but 11 % on Gaussian ones at
+48 groups, where three seeds hardly show how far a fourth would fall. Cost: one matrix product of draws x groups x contrasts;
+10 ms for 60 contrasts of 48 groups and 4,000 draws.
 """
 
 from collections.abc import Sequence
