@@ -12,7 +12,7 @@ like its copies). Both must be ok: n_lost counts the method's maps without a par
 opponents on one metric, imputer and architecture; `low_family`, `high_family` and `p_family` hold for all of a family at once
 (stats/simultaneous.py). A control against its own shuffled maps is in a family of such pairs. A contrast that cannot be won
 is in none: its opponent has the best possible value on every image. The primary contrast is named beforehand and stands
-alone: it is adjusted for the number of architectures only. Cost: 0.2 ms per contrast and cell, 10 ms per family.
+alone: it is adjusted for the number of architectures only. Cost: 0.2 ms per contrast and cell, about 18 ms per family.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -27,7 +27,6 @@ FloatArray = NDArray[np.float64]
 MIN_EVENTS = 5  # effective images on either side, below which the beta interval is taken
 ROUNDING = 1e-12  # relative error of a standard error that is zero
 T, LOGIT, BETA, LOG, NONE = "t", "logit t", "beta", "log t", ""
-SCALES = (T, LOGIT, BETA, LOG, NONE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Ends:
 
     low: FloatArray
     high: FloatArray
-    scale: NDArray[np.str_]  # of SCALES
+    scale: NDArray[np.str_]  # T, LOGIT, BETA, LOG or NONE
 
 
 def interval_ends(estimates: Estimates, bounds: Bounds, level: float) -> Ends:
