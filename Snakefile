@@ -10,13 +10,14 @@ min_version("9.20")
 HERE = Path(workflow.current_basedir)
 sys.path.insert(0, str(HERE / "workflow"))
 
+from gradfaith.config.architecture import TIMM_NAME  # noqa: E402
 from gradfaith.config.locate import read_document  # noqa: E402
-from gradfaith.config.sections import TIMM_NAME  # noqa: E402
 from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag import report_items as report_order  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
 from gradfaith.reporting.escaping import report_texts  # noqa: E402
+from gradfaith.runtime import own_code  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
 from gradfaith.runtime.workflow_run import WorkflowRun  # noqa: E402
 from gradfaith.storage import identity  # noqa: E402
@@ -34,6 +35,7 @@ for file in workflow.configfiles:
     read_document(
         Path(file)
     )  # for two equal keys Snakemake silently uses the last; this raises an error
+own_code.take_permission(config, workflow.config_settings.config)
 plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
 job_resources = JobResources(study.compute)

@@ -126,6 +126,10 @@ class ModelUnusable(GradFaithError):
     """A model cannot be built, loaded or trained with the study's settings."""
 
 
+class CodeNotTrusted(GradFaithError):
+    """A study names code outside GradFaith, without a permission on the command line."""
+
+
 class DeviceMissing(GradFaithError):
     """The study names a device that this machine does not have."""
 

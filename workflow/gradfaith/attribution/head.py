@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from gradfaith.models.classifier import Classifier, freeze_temporarily
+from gradfaith.models.classifier import Classifier
+from gradfaith.models.temporary_changes import freeze_temporarily
 
 
 class NetworkHead:

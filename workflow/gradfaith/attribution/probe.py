@@ -40,8 +40,9 @@ from torch import Tensor, nn
 from gradfaith.attribution.contract import Tap
 from gradfaith.attribution.taps import TappedClassifier, tap_layers
 from gradfaith.errors import LayerUnusable, ModelUnusable
-from gradfaith.models.classifier import PROBE_IMAGES, Classifier, probe_images, replace_zero_weights
+from gradfaith.models.classifier import PROBE_IMAGES, Classifier, probe_images
 from gradfaith.models.layers import default_layer, resolve_layer
+from gradfaith.models.temporary_changes import replace_zero_weights
 
 _MAX_NEIGHBOURS = 16
 # As shares of the image's side: the patches' centres (not in the middle, which a flip would not change), and their size.
@@ -66,7 +67,7 @@ def probe(classifier: Classifier, layer: str, *, minimum_grid: int = 2) -> tuple
             (name for name in _neighbours(classifier, path, coarse) if _works(classifier, name, minimum_grid)), None
         )
     raise LayerUnusable(
-        problem=f'Layer "{path}" of {classifier.spec.timm} {fault}.',
+        problem=f'Layer "{path}" of {classifier.spec.name} {fault}.',
         reason="A map needs activations on a grid: each cell must respond to the part of the image at its own place, and the "
         "class score must depend on every cell.",
         fix=f"Set `layer: {works}`, which works."
@@ -212,7 +213,7 @@ def _check_size(classifier: Classifier) -> None:
             classifier.eval()(probe_images(classifier)[:1])
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ModelUnusable(
-            problem=f"{classifier.spec.timm} cannot take images of {classifier.spec.size} px: {error}",
+            problem=f"{classifier.spec.name} cannot take images of {classifier.spec.size} px: {error}",
             reason="Some architectures are made for one size, or for multiples of their patches and windows.",
             fix="Change `image.size` in the study, or pass what timm needs in the architecture's `options`.",
         ) from error

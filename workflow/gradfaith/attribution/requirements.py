@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from gradfaith.attribution.contract import Trait, load_need
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
-from gradfaith.models.classifier import Classifier, freeze_temporarily, probe_images, replace_zero_weights
+from gradfaith.models.classifier import Classifier, probe_images
+from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
 
 TraitCheck = Callable[[Classifier, str], str | None]  # a network and a layer -> the missing property as text, or None
 CHAIN_LAYERS = (
@@ -44,7 +45,7 @@ def require_traits(classifier: Classifier, layer: str, label: str, traits: Seque
         missing = TRAIT_CHECKS[trait](classifier, layer)
         if missing:
             raise MethodUndefined(
-                problem=f'"{label}" is not defined for {classifier.spec.timm} at layer "{layer}": {missing}.',
+                problem=f'"{label}" is not defined for {classifier.spec.name} at layer "{layer}": {missing}.',
                 reason="At this layer the formula of the method has no meaning, or gives the map of another method.",
                 fix=f"Remove {label} from the study, or list the other architectures under its `only:`.",
             )

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from gradfaith.attribution import contract, taps
 from gradfaith.attribution.contract import BuildCopies, Curvature, ImageInputs, ImageRows, Tap
 from gradfaith.attribution.time_ledger import Account, SharedProperty, TimeLedger, clock
-from gradfaith.models import classifier as classifier_models
+from gradfaith.models import temporary_changes
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
@@ -196,7 +196,7 @@ def open_shared_passes(
     """
     ledger = ledger or TimeLedger(partial(clock, images.device))
     if not layers:
-        with classifier_models.freeze_temporarily(classifier):
+        with temporary_changes.freeze_temporarily(classifier):
             yield SharedPasses(classifier, images, chunk, ledger, None)
         return
     with taps.tap_layers(classifier, *layers, curved=curved) as tapped:

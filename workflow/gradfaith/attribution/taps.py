@@ -34,11 +34,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradfaith.attribution.contract import Curvature, ImageRows, Tap, target_score
 from gradfaith.errors import LayerUnusable
-from gradfaith.models.classifier import Classifier, freeze_temporarily
+from gradfaith.models.classifier import Classifier
 from gradfaith.models.layers import resolve_layer, skip_unread_tokens
+from gradfaith.models.temporary_changes import freeze_temporarily
 from gradfaith.vocabulary import Score
 
-_MOST_PREFIX_TOKENS = 16
+_MOST_PREFIX_TOKENS, _CLASS_TOKENS = 16, ("cls_token", "class_token")
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def _tokens(net: nn.Module, layer: str, count: int) -> GridLayout:
 
 
 def _class_tokens(net: nn.Module) -> set[int]:
-    """Return the number of tokens of each `cls_token`, because not every network states `num_prefix_tokens`."""
-    own = net.named_parameters(recurse=False)
-    return {parameter.shape[1] for name, parameter in own if name.startswith("cls_token") and parameter.ndim == 3}
+    """Return the number of tokens of each class token, because not every network states `num_prefix_tokens`."""
+    own = [one for name, one in net.named_parameters(recurse=False) if name.startswith(_CLASS_TOKENS)]
+    return {parameter.shape[1] for parameter in own if parameter.ndim == 3}
 
 
 def _token_order(net: nn.Module, layer: str, count: int) -> tuple[int, ...]:
@@ -229,8 +230,7 @@ class TappedClassifier:
 
     @staticmethod
     def _of_forward(found: Tensor | None) -> Tensor:
-        if found is None:
-            raise RuntimeError("ask a tap for anything only after its forward(), and inside its `with`")
+        assert found is not None, "ask a tap for anything only after its forward(), and inside its `with`"
         return found
 
 

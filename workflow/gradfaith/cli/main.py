@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gradfaith import __version__, registry
 from gradfaith.errors import GradFaithError, OutsideProject, UnknownName
+from gradfaith.runtime import own_code
 
 PROJECT_FILES = ("Snakefile", "config")  # what makes a folder the project's
 
@@ -17,6 +18,8 @@ def main() -> None:
     try:
         _check_command(words)
         arguments = build_parser().parse_args(words)
+        if arguments.trust_code:
+            own_code.allow()
         declared = registry.entry("commands", arguments.command).declared
         if not declared.get("anywhere"):
             check_project(Path.cwd())
@@ -34,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="gradfaith", description="Command-line tools for GradFaith studies.")
     parser.add_argument("--version", action="version", version=f"gradfaith {__version__}")
+    parser.add_argument(
+        "--trust-code", action="store_true", help="import the code that the study names as `module` of its networks"
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, entry in registry.entries("commands").items():
         summary = entry.declared["summary"]

@@ -11,8 +11,9 @@ from pathlib import Path
 from gradfaith import registry
 from gradfaith.attribution import bound_method
 from gradfaith.config import locate, options
+from gradfaith.config.architecture import Architecture
 from gradfaith.config.job_settings import MethodSettings
-from gradfaith.config.sections import Architecture, Image
+from gradfaith.config.sections import Image
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import GradFaithError
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
@@ -70,8 +71,11 @@ def _build_timm_model(name: str) -> Classifier:
 
 def build_untrained(label: str, spec: Architecture, image: Image, classes: int) -> Classifier:
     """Build the network of a study's architecture with random weights."""
+    name = "" if spec.module else spec.timm or label
     return build_classifier(
-        ClassifierSpec(spec.timm or label, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options)
+        ClassifierSpec(
+            name, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options, module=spec.module
+        )
     ).eval()
 
 

@@ -54,7 +54,7 @@ class JobSeconds:
         work, plan = StudyWork(self.plan, self._counts), self.plan
         cells = [(arch, bundle) for arch in plan.architectures for bundle in plan.bundles_of(arch)]
         jobs = [
-            {"arch": arch, "bundle": bundle, "battery": battery, "timm": plan.study.architectures[arch].timm or arch}
+            {"arch": arch, "bundle": bundle, "battery": battery, "timm": plan.study.architectures[arch].network(arch)}
             for arch, bundle in cells
             for battery in plan.study.batteries or [""]
         ]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gradfaith.config import locate
+from gradfaith.config.architecture import Architecture
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import DataSettings, MethodSettings
-from gradfaith.config.sections import Architecture, Image
+from gradfaith.config.sections import Image
 from gradfaith.config.study import DatasetUse
 from gradfaith.dag.plan import Plan
 from gradfaith.data.raw_summary import RawSummary, summarise_raw
@@ -195,7 +196,7 @@ def _check_networks(
         methods = {} if plan is None else plan.all_method_settings(label)
         refused = _probe_methods(label, classifier, methods, findings)
         works = f"; {len(methods) - refused} of {len(methods)} methods and controls have maps" if methods else ""
-        about = f"{spec.timm or label}, {millions:.1f} million weights, layer {layer}"
+        about = f"{spec.network(label)}, {millions:.1f} million weights, layer {layer}"
         findings.rows.append((f"network {label}", about + works))
 
 

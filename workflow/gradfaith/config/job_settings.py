@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_serializer
 
+from gradfaith.config.architecture import NetworkSettings
 from gradfaith.config.dataset import Source
 from gradfaith.config.grouping import Grouping
 from gradfaith.config.sections import Harmonise, Passes, Recipe, StrictModel
@@ -143,14 +144,6 @@ class LeakageCheckSettings(JobSettings):
 
 
 # Models
-
-
-class NetworkSettings(StrictModel):
-    """Which network is built."""
-
-    timm: str = Field(description="its name in timm")
-    in_chans: Literal[1, 3]
-    options: dict[str, Any] = Field(description="further arguments of timm.create_model")
 
 
 class NormalisationSettings(StrictModel):

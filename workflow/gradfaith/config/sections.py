@@ -16,10 +16,6 @@ from gradfaith.vocabulary import HIDDEN_CHARACTERS, CascadeOrder, Fit
 LABEL_PATTERN, LABEL_LENGTH = r"^[a-z0-9][a-z0-9_-]*$", 64
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=LABEL_LENGTH)]  # part of paths
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
-SET_BY_STUDY = (
-    "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "in_chans", "cache_dir",
-)  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float32", "bf16"]  # of passes that only answer
 KEYS_ADDED_LATER = frozenset(  # keys that came when models had been trained already
@@ -40,33 +36,6 @@ class StrictModel(BaseModel):
     """Unknown keys are refused; values do not change once read. Built when it is first used: a job uses few of all models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-
-class Architecture(StrictModel):
-    """One network: any timm name."""
-
-    timm: str = Field(
-        "", pattern=f"^({TIMM_NAME})?$", max_length=100, description="the timm name; empty: the key itself"
-    )
-    in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of timm.create_model, such as output_stride"
-    )
-    layer: str = Field("auto", description="the module whose maps are used; `auto`: the default of its family")
-    weights: str = Field(
-        "",
-        description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), or a safetensors or torch "
-        "file; empty: the value of training.weights",
-    )
-
-    @field_validator("options")
-    @classmethod
-    def _own_options_only(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if clash := [key for key in SET_BY_STUDY if key in options]:
-            raise ValueError(
-                f"{', '.join(clash)} is set by the study itself: use `weights`, `in_chans` or the dataset's classes"
-            )
-        return options
 
 
 class Training(StrictModel):

@@ -12,11 +12,11 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.architecture import Architecture
 from gradfaith.config.compute import Compute
 from gradfaith.config.sections import (
     LABEL_LENGTH,
     LABEL_PATTERN,
-    Architecture,
     Image,
     Inference,
     Label,

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from gradfaith.registry import PACKAGE, Entry
+from gradfaith.runtime import own_code
 from gradfaith.vocabulary import NEED_MODULES
 
 NUMERIC_ROOMS = frozenset(
@@ -51,6 +52,11 @@ def digest_code(*roots: Path) -> str:
     for path in sorted(numeric_files(*roots)):
         whole.update(f"{path.name}\0{_source(path).digest}\0".encode())
     return whole.hexdigest()[:16]
+
+
+def digest_own_code(code: str) -> str:
+    """Return the digest of the file of a user's own network, package.module:callable; "" for a network of timm."""
+    return digest_code(own_code.find_file(code)) if code else ""
 
 
 def module_file(module: str) -> Path:

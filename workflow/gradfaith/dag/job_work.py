@@ -145,7 +145,7 @@ class StudyWork:
         return replace(work, parameters=self.parameters.get(arch, 0)) if work.network else work
 
     def _network(self, arch: str) -> str:
-        return self.plan.study.architectures[arch].timm or arch
+        return self.plan.study.architectures[arch].network(arch)
 
     def _pixels(self, units: float, amount: float, arch: str = "", kind: str = "") -> JobWork:
         """Return the work of a job that reads every pixel of `units` images."""

@@ -175,7 +175,7 @@ class Plan:
     def pretrained_names(self) -> list[str]:
         """Return the timm names whose weights are fetched."""
         specs = self.study.architectures.items() if not self.study.external else ()
-        names = dict.fromkeys(spec.timm or arch for arch, spec in specs)
+        names = dict.fromkeys(spec.timm or arch for arch, spec in specs if not spec.module)
         started = {self.starting_weights(arch) for arch, _ in specs}
         return [name for name in names if self.paths.pretrained(name) in started]
 

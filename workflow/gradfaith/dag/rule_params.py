@@ -11,6 +11,7 @@ from typing import Any
 
 from gradfaith import registry
 from gradfaith.config import derived_metrics, job_settings, result_settings
+from gradfaith.config.architecture import NetworkSettings
 from gradfaith.config.sections import Recipe
 from gradfaith.dag import code_digest
 from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
@@ -99,11 +100,10 @@ class RuleParams:
         image = study.image.model_dump(include=set(job_settings.NormalisationSettings.model_fields))
         return job_settings.TrainSettings(
             class_map=self.plan.class_outputs,
-            spec=job_settings.NetworkSettings(timm=spec.timm or arch, in_chans=spec.in_chans, options=spec.options),
+            spec=NetworkSettings.of(arch, spec, code_digest.digest_own_code(spec.module)),
             image=job_settings.NormalisationSettings(**image),
             recipe=None if study.training == "none" else Recipe(**study.training.model_dump(exclude={"weights"})),
-            classes=self.plan.dataset.classes,
-        ).params()
+            classes=self.plan.dataset.classes).params()  # fmt: skip
 
     def adopt(self) -> dict[str, Any]:
         """Return which outputs of another study's models belong to which class."""

@@ -26,7 +26,7 @@ from safetensors.torch import save as serialise
 
 from gradfaith.config.job_settings import AdoptSettings
 from gradfaith.errors import BrokenDocument, ModelUnusable
-from gradfaith.models import weight_file
+from gradfaith.models import own_network, weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.timm_import import timm
 from gradfaith.storage import atomic, json_file
@@ -34,14 +34,24 @@ from gradfaith.storage.identity import CARD_FORMAT
 
 
 def spec_with_head_of_file(
-    spec: ClassifierSpec, weights: Path, class_map: Sequence[Sequence[int]], classes: Sequence[str]
+    spec: ClassifierSpec, weights: Path | None, class_map: Sequence[Sequence[int]], classes: Sequence[str]
 ) -> ClassifierSpec:
-    """Return the spec with the number of outputs of the file's head, mapped to `classes` (names) by `class_map`."""
-    n_outputs = _count_outputs(weights, spec.timm)
+    """Return the spec with the network's own number of outputs, mapped to `classes` (names) by `class_map`.
+
+    The head in the weight file gives the number, or the network itself if it is a user's own.
+    """
+    if spec.module:
+        n_outputs, source = (
+            own_network.count_outputs(spec.module, spec.options, own_network.InputShape(spec.in_chans, spec.size)),
+            spec.module,
+        )
+    else:
+        assert weights is not None  # the study refuses a class map for a trained network
+        n_outputs, source = _count_outputs(weights, spec.timm), str(weights)
     for name, outputs in zip(classes, class_map, strict=True):
         if max(outputs) >= n_outputs:
             raise ModelUnusable(
-                problem=f"class_map.{name}: output {max(outputs)} does not exist; the head in {weights} has outputs 0 to {n_outputs - 1}.",
+                problem=f"class_map.{name}: output {max(outputs)} does not exist; {source} has outputs 0 to {n_outputs - 1}.",
                 reason="A class map assigns existing outputs of the classifier to classes.",
                 fix="Correct class_map in the study; the classifier's training code or model card lists its outputs.",
             )
@@ -138,7 +148,7 @@ def load(weights: Path, card_path: Path) -> Classifier:
         classifier.load_state_dict(parse(content))
     except (SafetensorError, RuntimeError) as error:
         raise ModelUnusable(
-            problem=f'"{weights}" does not fit the architecture {card["spec"]["timm"]}: {str(error).splitlines()[0]}',
+            problem=f'"{weights}" does not fit the architecture {classifier.spec.name}: {str(error).splitlines()[0]}',
             reason="Every tensor of the architecture must be in the file, in its shape, in safetensors format.",
             fix="Install the timm version that card.json names, or train the model again.",
         ) from error

@@ -1,4 +1,4 @@
-"""Build a classifier from its specification: a timm network with a normalisation in front of it.
+"""Build a classifier from its specification: a network of timm, or a user's own, with a normalisation in front of it.
 
     logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
     logit of a class = logsumexp of the logits of its outputs, if a class map assigns outputs to classes
@@ -15,13 +15,11 @@ reshapes tensors, so the values decide what was loaded: the file is loaded twice
 changed, and whatever is equal both times (weights, biases, running statistics) did not come from the file. A fixed
 table that is also in the file is left to timm.
 
-Two context managers change a classifier temporarily and restore it: `freeze_temporarily` and `replace_zero_weights`.
 `probe_images` makes noise images for testing a network.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,8 @@ from torch import Tensor, nn
 
 from gradfaith import rng
 from gradfaith.errors import ModelUnusable, name_some
-from gradfaith.models import weight_file
+from gradfaith.models import own_network, weight_file
+from gradfaith.models.layers import head_names
 from gradfaith.models.timm_import import timm
 
 
@@ -48,6 +47,12 @@ class ClassifierSpec:
     std: float | tuple[float, ...]
     options: Mapping[str, Any] = field(default_factory=dict)  # passed to timm: drop_rate, output_stride, ...
     class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one output each, in order
+    module: str = ""  # package.module:callable of a user's own network; empty: `timm` names it
+
+    @property
+    def name(self) -> str:
+        """The network as messages name it."""
+        return self.module or self.timm
 
     @property
     def n_targets(self) -> int:
@@ -62,8 +67,9 @@ class ClassifierSpec:
         return replace(self, class_map=() if new_map == identity else new_map)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain values for a card."""
-        return asdict(self) | {"options": dict(self.options)}
+        """Return the plain values for a card; `module` only where there is one, so that older cards stay equal."""
+        values = asdict(self) | {"options": dict(self.options)}
+        return values if self.module else {key: value for key, value in values.items() if key != "module"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
@@ -92,7 +98,7 @@ class PassesUsed:
 
 
 class Classifier(nn.Module):
-    """A timm network with its normalisation: images (n, channels, h, w) in [0, 1] to logits (n, targets)."""
+    """A network with its normalisation: images (n, channels, h, w) in [0, 1] to logits (n, targets)."""
 
     mean: Tensor
     std: Tensor
@@ -107,7 +113,8 @@ class Classifier(nn.Module):
         x = (images - self.mean) / self.std
         if x.shape[1] == 1 < self.spec.in_chans:
             x = x.expand(-1, self.spec.in_chans, -1, -1)
-        return merge_outputs(self.net(x), self.spec.class_map)
+        logits = self.net(x)
+        return merge_outputs(own_network.two_logits(logits) if logits.shape[1] == 1 else logits, self.spec.class_map)
 
     def without_class_map(self) -> "Classifier":
         """Return the same network with its own outputs (n, classes); both share their weights."""
@@ -127,12 +134,30 @@ def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | Non
 
     `seed` decides the random weights; torch's global generator is not used.
     """
-    _check_spec(spec)
+    _check_channels(spec)
+    if spec.module:
+        return _build_own_classifier(spec, seed, weights)
+    _check_timm_name(spec)
     if weights is None:
         return Classifier(_create_network(spec, seed), spec)
     state = weight_file.read_weights(weights)
     net = _create_network(spec, seed, weights, state)
     _check_every_weight_loaded(net, _create_network(spec, seed, weights, _alter_every_number(state)), weights, state)
+    return Classifier(net, spec)
+
+
+def _build_own_classifier(spec: ClassifierSpec, seed: int, weights: Path | None) -> Classifier:
+    net = own_network.create_network(spec.module, spec.options, seed)
+    if not any(parameter.is_meta for parameter in net.parameters()):  # built only to count its weights
+        outputs = own_network.describe_network(net, spec.module, own_network.InputShape(spec.in_chans, spec.size))
+        if outputs != spec.classes and (outputs, spec.classes) != (1, 2):
+            raise ModelUnusable(
+                problem=f"{spec.module} has {outputs} output(s), but {spec.classes} are needed.",
+                reason="A network needs one output per class of the dataset (one for two classes), or a `class_map`.",
+                fix="Set the number of outputs in the architecture's `options`, by the name that the callable gives it.",
+            )
+    if weights is not None:
+        own_network.load_weights(net, spec.module, weight_file.read_weights(weights), weights)
     return Classifier(net, spec)
 
 
@@ -180,18 +205,21 @@ def _build_error(spec: ClassifierSpec, weights: Path | None, error: Exception) -
     )
 
 
-def _check_spec(spec: ClassifierSpec) -> None:
+def _check_timm_name(spec: ClassifierSpec) -> None:
     if not timm.is_model(spec.timm):
         close = difflib.get_close_matches(spec.timm, timm.list_models(), n=4, cutoff=0.5)
         raise ModelUnusable(
             problem=f'timm {timm.__version__} has no architecture named "{spec.timm}".',
             reason="The names of architectures are those of timm."
             + (f" Similar names: {', '.join(close)}." if close else ""),
-            fix="Use a name from timm.list_models() in the study.",
+            fix="Use a name from timm.list_models() in the study, or `module:` for a network of your own.",
         )
+
+
+def _check_channels(spec: ClassifierSpec) -> None:
     if spec.channels not in (1, spec.in_chans):
         raise ModelUnusable(
-            problem=f'"{spec.timm}" has in_chans {spec.in_chans}, but the images have {spec.channels} channel(s).',
+            problem=f'"{spec.name}" has in_chans {spec.in_chans}, but the images have {spec.channels} channel(s).',
             reason="Only one-channel images can be converted, by repeating the channel.",
             fix=f"Set the architecture's `in_chans` to {spec.channels}.",
         )
@@ -201,8 +229,7 @@ def _check_every_weight_loaded(
     loaded: nn.Module, altered: nn.Module, weights: Path, state: Mapping[str, Tensor]
 ) -> None:
     """Refuse tensors outside the head that do not change with the file, because they are not in it."""
-    heads = loaded.pretrained_cfg["classifier"]  # type: ignore[index]
-    heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
+    heads = head_names(loaded)
     parameters, altered_tensors = dict(loaded.named_parameters()), altered.state_dict()
     missing = [
         name
@@ -229,39 +256,3 @@ def probe_images(classifier: Classifier) -> Tensor:  # (n, channels, h, w)
     """Return PROBE_IMAGES images of uniform noise in [0, 1], the same at every call."""
     spec, generator = classifier.spec, torch.Generator().manual_seed(rng.seed("probe"))
     return torch.rand(PROBE_IMAGES, spec.channels, spec.size, spec.size, generator=generator).to(classifier.mean.device)
-
-
-@contextmanager
-def freeze_temporarily(classifier: Classifier) -> Iterator[None]:
-    """Put all modules in eval mode and stop gradients of all parameters; restore both on exit."""
-    training = {module for module in classifier.modules() if module.training}
-    trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    try:
-        if training:
-            classifier.eval()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        if training:
-            classifier.train()  # networks that cache tensors in eval mode drop them here
-            for module in classifier.modules():
-                module.training = module in training
-
-
-@contextmanager
-def replace_zero_weights(classifier: Classifier, *key: object) -> Iterator[None]:
-    """Replace parameters that are exactly zero by small noise, drawn from `key`; set them to zero on exit."""
-    zeros = [parameter for parameter in classifier.parameters() if not parameter.any()]
-    generator = torch.Generator(device=classifier.mean.device).manual_seed(rng.seed("probe", "zeros", *key))
-    with torch.no_grad():
-        for parameter in zeros:
-            parameter.normal_(std=0.02, generator=generator)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter in zeros:
-                parameter.zero_()

@@ -1,4 +1,4 @@
-"""Find the layer from which a network's maps are read, by timm's own names, with one line per family.
+"""Find the layer from which a network's maps are read, by timm's own names, with one line per family of timm.
 
 The default is the last layer that has a grid and whose every position reaches the score. For a network with a class token
 that is not the last block's output (its patch tokens have a gradient of exactly zero) but the block's first norm. A path
@@ -60,7 +60,7 @@ RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reach
 
 
 def default_layer(net: nn.Module) -> str:
-    """Return the default layer of a timm network, as a path without negative indices."""
+    """Return the default layer, as a path without negative indices; a user's own network has it in `feature_info`."""
     family = _family_in(net, DEFAULT_LAYERS)
     if not family:
         return _last_feature_layer(net)
@@ -71,9 +71,15 @@ def default_layer(net: nn.Module) -> str:
     return resolve_layer(net, last)
 
 
+def head_names(net: nn.Module) -> tuple[str, ...]:
+    """Return the names of the modules that compute the outputs, as timm or models/own_network.py states them."""
+    heads: Any = net.pretrained_cfg["classifier"]  # type: ignore[index]
+    return (heads,) if isinstance(heads, str) else tuple(heads or ())
+
+
 def _family_in(net: nn.Module, table: Container[str]) -> str:
-    """Return the first family of the network and its base classes that is in the table; "" if there is none."""
-    files = (cls.__module__.rpartition(".")[2] for cls in type(net).__mro__)
+    """Return the first family of timm among the network's class and its base classes that is in the table; "" if none is."""
+    files = (cls.__module__.rpartition(".")[2] for cls in type(net).__mro__ if cls.__module__.startswith("timm."))
     return next((name for name in files if name in table), "")
 
 

@@ -23,14 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradfaith.models.classifier import (
-    Classifier,
-    ClassifierSpec,
-    build_classifier,
-    freeze_temporarily,
-    probe_images,
-    replace_zero_weights,
-)
+from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier, probe_images
+from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
 from gradfaith.vocabulary import CascadeOrder
 
 

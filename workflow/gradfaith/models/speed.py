@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from gradfaith.config.sections import Passes
 from gradfaith.errors import ModelUnusable
-from gradfaith.models.classifier import Classifier, PassesUsed, freeze_temporarily, probe_images
+from gradfaith.models.classifier import Classifier, PassesUsed, probe_images
+from gradfaith.models.temporary_changes import freeze_temporarily
 
 LARGEST_LOGIT_CHANGE = 1e-5  # as a share of the largest logit
 LARGEST_REQUESTED_CHANGE = 1e-3  # the same, if a study sets the option itself
@@ -137,7 +138,7 @@ def _logit_change(before: Classifier, after: Classifier) -> float:
 
 def _answers_otherwise(classifier: Classifier, passes: PassesUsed, change: float) -> ModelUnusable:
     return ModelUnusable(
-        problem=f"with {passes}, the logits of {classifier.spec.timm} change by up to {change:.1e} of the largest logit.",
+        problem=f"with {passes}, the logits of {classifier.spec.name} change by up to {change:.1e} of the largest logit.",
         reason="This is more than rounding should change, so the maps would be those of another network.",
         fix="Set `inference.fold_batch_norm` and `inference.channels_last` to `auto` in the study.",
     )

@@ -260,7 +260,7 @@ def count_parameters(plan: Plan, records: Sequence[JobRecord]) -> dict[str, int]
     if not any(record.work.parameters for record in records):
         return known
     for arch, spec in plan.study.architectures.items():
-        if arch not in known and (spec.timm or arch) not in measured:
+        if arch not in known and spec.network(arch) not in measured:
             from gradfaith.cli import method_support
 
             with contextlib.suppress(GradFaithError):  # `check` reports it

@@ -83,7 +83,7 @@ class TrainingWatch:
         """Return the loss if it is finite; else record that this training failed, so that it is not repeated, and raise."""
         run = self.run
         if not math.isfinite(loss):
-            problem = f"the {which} loss of {run.classifier.spec.timm} became {loss} in epoch {run.epoch} (learning rate {run.learning_rate:.2g})."
+            problem = f"the {which} loss of {run.classifier.spec.name} became {loss} in epoch {run.epoch} (learning rate {run.learning_rate:.2g})."
             if self.keeper is not None:
                 self.keeper.give_up(problem)
             raise _divergence_error(problem, self.keeper)

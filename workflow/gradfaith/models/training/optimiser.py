@@ -32,6 +32,7 @@ from gradfaith import rng
 from gradfaith.config.sections import Recipe
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.layers import head_names
 from gradfaith.models.timm_import import timm
 
 
@@ -84,8 +85,7 @@ def freeze_layers(classifier: Classifier, groups: int | str) -> list[nn.Module]:
 
 def _backbone_parameters(classifier: Classifier) -> set[str]:
     """Return the names of all parameters outside the head."""
-    heads = classifier.net.pretrained_cfg["classifier"]  # type: ignore[index]
-    heads = (heads,) if isinstance(heads, str) else tuple(heads or ())
+    heads = head_names(classifier.net)
     names = {name for name, _ in classifier.net.named_parameters()}
     return {name for name in names if not name.startswith(tuple(f"{head}." for head in heads))}
 
@@ -100,7 +100,7 @@ def _first_layer_groups(classifier: Classifier, count: int) -> set[str]:
     before_head = max(group_of.values(), default=0)
     if count > before_head:
         raise ModelUnusable(
-            problem=f"training.freeze is {count}, but {classifier.spec.timm} has {before_head} groups of layers before its head.",
+            problem=f"training.freeze is {count}, but {classifier.spec.name} has {before_head} groups of layers before its head.",
             reason="Only groups before the head can be frozen: a network without trainable layers learns nothing.",
             fix=f"Set `training.freeze` in the study to at most {before_head}, or to `backbone`.",
         )

@@ -66,7 +66,6 @@ def train_model(
     """
     spec = _classifier_spec(settings, images)
     if settings.class_map:
-        assert weights is not None  # the study refuses a class map for a trained network
         spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
     probe(build_classifier(spec, seed=seed).to(device))  # a network only for the probe: training builds its own
     if settings.recipe is None:
@@ -142,6 +141,7 @@ def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierS
     network, image = settings.spec, settings.image
     return ClassifierSpec(
         timm=network.timm,
+        module=network.module,
         classes=len(settings.classes),
         channels=image.channels,
         in_chans=network.in_chans,
@@ -175,9 +175,10 @@ def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
 
 
 def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassifier:
-    """Use the weights of a file unchanged, including the head."""
-    assert weights is not None  # the study refuses `training: none` without weights
+    """Use the weights of a file unchanged, including the head; without a file, those that a user's callable gives."""
     classifier = build_classifier(spec, seed=0)
+    if weights is None:  # the study refuses this for a network of timm
+        return TrainedClassifier(classifier.eval(), (), 0)
     try:
         classifier.net.load_state_dict(weight_file.read_weights(weights))
     except (
@@ -186,7 +187,7 @@ def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassi
     ) as error:  # torch lists every surplus or missing key, and every different shape
         cause = error.problem if isinstance(error, ModelUnusable) else str(error)
         raise ModelUnusable(
-            problem=f"{weights} is not a classifier of {spec.classes} classes for {spec.timm}: {cause}",
+            problem=f"{weights} is not a classifier of {spec.classes} classes for {spec.name}: {cause}",
             reason="With `training: none`, the file must contain every tensor, including the head.",
             fix="Set `weights` to a file of this architecture with this number of classes.",
         ) from error

@@ -1,0 +1,91 @@
+"""Define the architectures of a study: networks of timm, or a user's own, and what a training job receives of them."""
+
+from typing import Any, Literal
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from gradfaith.config.sections import StrictModel
+from gradfaith.runtime import own_code
+
+TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
+SET_BY_STUDY = (
+    "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "in_chans", "cache_dir",
+)  # fmt: skip
+
+
+class Architecture(StrictModel):
+    """One network: any timm name, or a user's own."""
+
+    timm: str = Field(
+        "", pattern=f"^({TIMM_NAME})?$", max_length=100, description="the timm name; empty: the key itself"
+    )
+    module: str = Field(
+        "",
+        pattern=f"^({own_code.PATTERN})?$",
+        max_length=200,
+        description="instead of timm: a callable that returns a torch network, as package.module:callable. It needs "
+        "`--config trust_code=1`",
+    )
+    in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further arguments of timm.create_model, such as output_stride, or all arguments of `module`",
+    )
+    layer: str = Field("auto", description="the module whose maps are used; `auto`: the default of its family")
+    weights: str = Field(
+        "",
+        description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), or a safetensors or torch "
+        "file; empty: the value of training.weights",
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _own_options_only(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        clash = [key for key in SET_BY_STUDY if key in options and not info.data.get("module")]
+        if clash:
+            raise ValueError(
+                f"{', '.join(clash)} is set by the study itself: use `weights`, `in_chans` or the dataset's classes"
+            )
+        return options
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Architecture":
+        if self.module and self.timm:
+            raise ValueError("timm and module both name a network; remove one of them")
+        if self.module and self.weights == "pretrained":
+            raise ValueError("weights: `pretrained` weights are timm's; give a file, or let the callable load its own")
+        return self
+
+    def network(self, label: str) -> str:
+        """Return the network as messages name it; `label`: the architecture's key."""
+        return self.module or self.timm or label
+
+
+class NetworkSettings(StrictModel):
+    """Which network is built."""
+
+    timm: str = Field("", description="its name in timm")
+    in_chans: Literal[1, 3]
+    options: dict[str, Any] = Field(description="further arguments of timm.create_model, or all arguments of `module`")
+    module: str = Field("", description="package.module:callable, instead of timm")
+    code: str = Field("", description="digest of the file of `module`")
+
+    @model_serializer(mode="wrap")
+    def _without_other_source(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what this kind of network does not have, so that models trained before `module` came are not stale."""
+        own = ("module", "code")
+        return {key: value for key, value in dump(self).items() if (key not in own if self.timm else key != "timm")}
+
+    @classmethod
+    def of(cls, label: str, architecture: Architecture, code: str) -> "NetworkSettings":
+        """Return the settings of a study's architecture; `code`: the digest of its `module`."""
+        timm = "" if architecture.module else architecture.timm or label
+        given = architecture.model_dump(include={"in_chans", "options", "module"})
+        return cls(timm=timm, code=code, **given)

@@ -1,0 +1,204 @@
+"""Build a network from a user's callable, and describe it in the terms in which timm describes its networks.
+
+    feature_info                   one module per resolution, shallow to deep; the last one is the default layer
+    pretrained_cfg["classifier"]   the module that computes the outputs
+
+Everything else in GradFaith reads only these two. They are found by one forward and one backward of a noise image: a
+module is a candidate if it contains parameters, returns one grid or one row of tokens per image, and every position of its
+output has a gradient. (The last block of a transformer with a class token has none at its patches.) The last candidate to
+finish is the default layer: a stage, not its last convolution. Whether its cells are at their places is checked later, as
+for every layer (attribution/probe.py).
+
+A network with one output decides between two classes: the sigmoid of its output z is the softmax of (-z/2, z/2).
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gradfaith import rng
+from gradfaith.errors import ModelUnusable, name_some
+from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.runtime import own_code
+
+MIN_GRID = 2  # cells across
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """The images of a network."""
+
+    channels: int
+    size: int
+
+
+class _Stage(NamedTuple):
+    """A module that returns a grid; `place`: when it finishes."""
+
+    name: str
+    grid: tuple[int, ...]
+    channels: int
+    place: int
+
+
+def create_network(code: str, options: Mapping[str, Any], seed: int) -> nn.Module:
+    """Call the user's callable; `seed` decides its random weights."""
+    build = own_code.load(code)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            net = build(**options)
+        except Exception as error:  # a user's callable can raise anything
+            raise _build_error(code, options, f"raises {type(error).__name__}: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise _build_error(code, options, f"returns a {type(net).__name__}, not a torch.nn.Module")
+    return net
+
+
+def describe_network(net: nn.Module, code: str, shape: InputShape) -> int:
+    """Add timm's description to a network that has none, and return the number of its outputs."""
+    described: Any = net
+    with freeze_temporarily(net), replace_zero_weights(net):
+        passes = _Passes.run(net, code, shape)
+    if not hasattr(net, "feature_info"):
+        described.feature_info = _feature_info(passes, shape.size)
+    if not hasattr(net, "pretrained_cfg"):
+        described.pretrained_cfg = {"classifier": passes.head}
+    return passes.logits.shape[1]
+
+
+def count_outputs(code: str, options: Mapping[str, Any], shape: InputShape) -> int:
+    """Return the number of outputs of a user's network."""
+    return describe_network(create_network(code, options, seed=0), code, shape)
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """What one forward and one backward of a noise image show."""
+
+    logits: Tensor  # (1, outputs)
+    gradients: Mapping[
+        str, tuple[Tensor, Tensor | None]
+    ]  # module -> its output and the gradient, in the order of finishing
+    head: str  # the last module without children that has parameters
+
+    @classmethod
+    def run(cls, net: nn.Module, code: str, shape: InputShape) -> "_Passes":
+        outputs: dict[str, Tensor] = {}
+        finished: list[str] = []
+        generator = torch.Generator().manual_seed(rng.seed("probe"))
+        image = torch.rand(1, shape.channels, shape.size, shape.size, generator=generator).requires_grad_()
+        with ExitStack() as hooks, torch.enable_grad():
+            for name, module in net.named_modules():
+                if name and next(module.parameters(), None) is not None:
+                    hooks.callback(module.register_forward_hook(partial(_keep, outputs, finished, name)).remove)
+            logits = _logits(net, code, shape, image)
+            found = torch.autograd.grad(logits[0, 0], list(outputs.values()), allow_unused=True) if outputs else ()
+        leaves = [name for name in finished if not any(net.get_submodule(name).children())]
+        pairs: Mapping[str, tuple[Tensor, Tensor | None]] = {
+            name: (output.detach(), gradient)
+            for (name, output), gradient in zip(outputs.items(), found, strict=True)
+            if finished.count(name) == 1  # a module that runs twice has several outputs
+        }
+        return cls(logits.detach(), pairs, leaves[-1] if leaves else "")
+
+
+def _keep(
+    outputs: dict[str, Tensor], finished: list[str], name: str, _module: nn.Module, _inputs: object, output: object
+) -> Tensor | None:
+    finished.append(name)
+    if not (isinstance(output, Tensor) and output.ndim in (3, 4) and len(output) == 1 and output.requires_grad):
+        return None
+    outputs[name] = output
+    return output.clone()  # a later module may change its input in place
+
+
+def _logits(net: nn.Module, code: str, shape: InputShape, image: Tensor) -> Tensor:
+    try:
+        logits: Any = net(image)
+    except Exception as error:  # a user's network can raise anything
+        cause = f"{type(error).__name__}: {error}"
+        raise ModelUnusable(
+            problem=f"{code} cannot take an image of {shape.channels} x {shape.size} x {shape.size}: {cause}",
+            reason="GradFaith calls the network with normalised images (n, channels, height, width).",
+            fix="Correct `image.size`, or the architecture's `in_chans` or `options`, in the study.",
+        ) from error
+    if not (isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == 1 and logits.requires_grad):
+        what = f"a tensor of {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ModelUnusable(
+            problem=f"{code} returns {what} for one image.",
+            reason="GradFaith explains classifiers: one row of logits per image, (n, outputs), differentiable by the image.",
+            fix="Name a callable whose network returns only its logits, for example through a wrapper module.",
+        )
+    return logits
+
+
+def _feature_info(passes: _Passes, size: int) -> list[dict[str, Any]]:
+    """Return timm's entries: the last usable module, and before it the outermost usable module of every other resolution."""
+    usable = [
+        _Stage(name, grid, channels, place)
+        for place, (name, (output, gradient)) in enumerate(passes.gradients.items())
+        for grid, channels in [_grid(output)]
+        if min(grid) >= MIN_GRID and gradient is not None and _reaches(gradient, grid)
+    ]
+    stages = {stage.grid: stage for stage in usable[-1:]}
+    for stage in sorted(usable, key=lambda stage: (stage.name.count("."), -stage.place)):
+        stages.setdefault(stage.grid, stage)
+    return [
+        {"module": stage.name, "num_chs": stage.channels, "reduction": max(1, round(size / stage.grid[0]))}
+        for stage in sorted(stages.values(), key=lambda stage: stage.place)
+    ]
+
+
+def _grid(output: Tensor) -> tuple[tuple[int, ...], int]:
+    """Return the grid and the channels of one image's output: (c, h, w), (h, w, c) or tokens."""
+    _, *sides = output.shape
+    if len(sides) == 2:  # tokens; those beyond a square are prefix tokens
+        return (math.isqrt(sides[0]),) * 2, sides[1]
+    first, middle, last = sides
+    return ((first, middle), last) if first == middle != last else ((middle, last), first)
+
+
+def _reaches(gradient: Tensor, grid: tuple[int, ...]) -> bool:
+    """Return whether the gradient is zero nowhere, except at prefix tokens."""
+    if gradient.ndim == 3:
+        missed = int((gradient.abs().amax(dim=2) == 0).sum())
+        return missed <= gradient.shape[1] - math.prod(grid)
+    axis = 1 if tuple(gradient.shape[2:]) == grid else 3
+    return bool((gradient.abs().amax(dim=axis) > 0).all())
+
+
+def load_weights(net: nn.Module, code: str, state: dict[str, Tensor], file: object) -> None:
+    """Load the weights of a file; only the head may be missing or have another shape, and stays random then."""
+    own, head = net.state_dict(), str(net.pretrained_cfg["classifier"])  # type: ignore[index]
+    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    lacking = [name for name in own if name not in fitting and not name.startswith(f"{head}.")]
+    if lacking:
+        surplus = sorted(set(state) - set(own))
+        raise ModelUnusable(
+            problem=f"{file} lacks weights of {code}, or has them in another shape: {name_some(lacking)}"
+            + (f"; it has others: {name_some(surplus)}." if surplus else "."),
+            reason="These weights would stay random, and the network would only seem pretrained.",
+            fix="Set the architecture's `weights` in the study to a file of exactly this network.",
+        )
+    net.load_state_dict(fitting, strict=False)
+
+
+def two_logits(output: Tensor) -> Tensor:  # (n, 1) -> (n, 2)
+    """Return the logits of two classes whose softmax is the sigmoid of a single output."""
+    return torch.cat([-output / 2, output / 2], dim=1)
+
+
+def _build_error(code: str, options: Mapping[str, Any], what: str) -> ModelUnusable:
+    given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    return ModelUnusable(
+        problem=f"{code}({given}) {what}.",
+        reason="An architecture's `module` is called with the study's `options` and must return the network.",
+        fix="Correct `module` or `options` of this architecture in the study.",
+    )
