@@ -41,6 +41,8 @@ SEED_PAIRS, REFERENCE = (
 )  # variants of agreement: every pair of seeds, the first seed with each other
 BETWEEN_IMAGES, BY_AREA = "between-images", "by-area"  # variants that are chance levels, not scores of a method
 CHANCE_VARIANTS = (BETWEEN_IMAGES, BY_AREA)
+# Of contrasts: a method with a control, and other pairs (stats/contrasts.py).
+CONTROL_COMPARISON = "control"
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # Needs of methods -> the module that only methods with this need load, so other maps do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}

@@ -52,6 +52,7 @@ def contrast(against: str, value: float, p: float, **other: object) -> dict[str,
     ends = {"low": value - 0.1, "high": value + 0.1} if pd.notna(p) else {"low": np.nan, "high": np.nan}
     family = {"p_family": p} | {f"{end}_family": number for end, number in ends.items()}
     blank = {"variant": "", "reason": "", "primary": False, "arch": ARCHS[0], "method": "gradcam", "metric": "locacc"}
+    blank |= {"comparison": "control", "label": ""}
     return {**blank, "against": against, "value": value, **ends, "p": p, **family, **other}
 
 

@@ -261,6 +261,8 @@ def test_the_primary_contrast_is_marked_and_the_family_adjusted():
     assert (others["low_family"] < others["low"]).all()
     assert (others["p_family"] > 0).all()
     assert not contrasts_of(table, ["centre"], {})["primary"].any()
+    assert set(found["comparison"]) == {"control"}
+    assert set(found["label"]) == {""}  # all images
 
 
 @pytest.mark.slow

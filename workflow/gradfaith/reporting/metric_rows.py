@@ -178,6 +178,11 @@ def intervals_phrase(rows: pd.DataFrame, level: float, noun: str = "group") -> s
     return f"{100 * level:g} % intervals over {over}"
 
 
+def contrasts_with_controls(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Return the contrasts of a method with a control, or with its own shuffled maps."""
+    return contrasts[contrasts["comparison"] == vocabulary.CONTROL_COMPARISON]
+
+
 CANNOT_BE_WON = "not tested: its opponent has the best possible value on every image"
 
 

@@ -38,13 +38,15 @@ from gradfaith.stats.estimates import (
 from gradfaith.stats.interval_scales import UNBOUNDED
 from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule, SeedRun
 from gradfaith.stats.simultaneous import FamilySums, Simultaneous, simultaneous_intervals
-from gradfaith.vocabulary import CHANCE_VARIANTS, RANDOMISATION, REFERENCE, SHUFFLED
+from gradfaith.vocabulary import CHANCE_VARIANTS, CONTROL_COMPARISON, RANDOMISATION, REFERENCE, SHUFFLED
 
 CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
 PAIR = "pair"  # the number of a method and its opponent
 FAMILY_COLUMNS = ("low_family", "high_family", "p_family")  # of all contrasts of a family at once
-CONTRAST_COLUMNS = ("method", "against", *INTERVAL_COLUMNS, "n_lost", "share_better", *FAMILY_COLUMNS, "primary")
+CONTRAST_COLUMNS = (
+    "method", "against", "comparison", "label", *INTERVAL_COLUMNS, "n_lost", "share_better", *FAMILY_COLUMNS, "primary",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class _ContrastPlan:
         table = table.assign(
             method=[self.pairs[number][0] for number in table[PAIR]],
             against=[self.pairs[number][1] for number in table[PAIR]],
+            comparison=CONTROL_COMPARISON,
+            label="",
         )
         values, counts = (np.concatenate([own[place] for own in sums]) for place in (1, 2))
         return [self._add_families(table, FamilySums(values, counts, numbering.runs)).drop(columns="place")]

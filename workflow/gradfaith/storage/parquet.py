@@ -54,7 +54,7 @@ ESTIMATES: Schema = {
     "high": "float64",
 }
 CLASSIFICATION: Schema = {"arch": "str", "metric": "str", "value": "float64", "low": "float64", "high": "float64"}
-CONTRASTS: Schema = {**ESTIMATES, "against": "str"}
+CONTRASTS: Schema = {**ESTIMATES, "against": "str", "comparison": "str", "label": "str"}
 META: Schema = {
     "view": "str", "truth": "str", "arch": "str", "metric": "str", "variant": "str", "who": "str", "measure": "str", "value": "float64",
     "low": "float64", "high": "float64", "n_methods": "int64", "n_undefined": "int64", "n_wrong": "int64", "order_only": "bool",

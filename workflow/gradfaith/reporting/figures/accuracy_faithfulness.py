@@ -28,7 +28,8 @@ FIGURE = Figure(
 
 def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool = True) -> theme.Page:
     method, archs = method or inputs.primary.method, list(inputs.architectures)
-    table = metric_rows.rows_over_all_images(inputs.tables["contrasts" if gain else "estimates"])
+    contrasts = metric_rows.contrasts_with_controls(inputs.tables["contrasts"])
+    table = metric_rows.rows_over_all_images(contrasts if gain else inputs.tables["estimates"])
     table = table[table["method"] == method]
     metric = metric or _first_label(table, inputs.metrics)
     table = metric_rows.rows_of_metric(table, metric)

@@ -55,6 +55,7 @@ class Comparison:
 
 def primary_sentences(contrasts: pd.DataFrame, about: StudyDescription) -> list[str]:
     """Return what the comparison that was named beforehand says, for every architecture, and how many were explored."""
+    contrasts = metric_rows.contrasts_with_controls(contrasts)
     asked, others = about.primary, int(contrasts["p_family"].notna().sum()) if len(contrasts) else 0
     what = f"is {asked.method} better than {asked.against} in {display_label(asked.metric, about.metrics)}?"
     own = _with_gains(contrasts[contrasts["primary"].astype(bool)], about) if len(contrasts) else contrasts
@@ -99,6 +100,7 @@ def _with_gains(contrasts: pd.DataFrame, about: StudyDescription) -> pd.DataFram
 
 def compare_with_controls(contrasts: pd.DataFrame, about: StudyDescription) -> list[Comparison]:
     """Return every method against its controls, on the metrics that are shown first, architecture by architecture."""
+    contrasts = metric_rows.contrasts_with_controls(contrasts)
     if contrasts.empty:
         return []
     hidden = {*registry.names("agreement"), *(registry.names("localization") if about.evidence == "none" else ())}

@@ -28,6 +28,7 @@ from gradfaith.reporting.metric_rows import intervals_phrase
 from gradfaith.vocabulary import NOT_OK
 
 ESTIMATE_COLUMNS = (
+    "comparison", "label",
     "arch", "arch2", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p",
     "low_family", "high_family", "p_family", "share_better", "n_images", "n_groups", "n_seeds", "seeds",
     *(f"n_{status}" for status in NOT_OK), "n_lost", "interval", "reason", "primary",

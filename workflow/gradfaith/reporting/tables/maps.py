@@ -50,7 +50,10 @@ class _Columns:
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
-    everything, contrasts = tables["estimates"], metric_rows.with_family_intervals(tables["contrasts"])
+    everything, contrasts = (
+        tables["estimates"],
+        metric_rows.with_family_intervals(metric_rows.contrasts_with_controls(tables["contrasts"])),
+    )
     estimates, without_evidence = metric_rows.rows_over_all_images(everything), about.evidence == "none"
     columns = _columns(estimates, contrasts, about.metrics, [LOCALIZED] if without_evidence else [])
     archs = [name for name in about.architectures if name in set(estimates["arch"])]
