@@ -179,6 +179,23 @@ def test_ctrl_c_while_a_job_imports_ends_it_without_a_traceback() -> None:
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
+def test_garbage_is_not_collected_while_a_job_imports(log: Path) -> None:
+    script = f"""
+import gc
+from gradfaith.runtime import job
+job.begin()
+assert not gc.isenabled()
+imported = [[number] for number in range(1000)]
+with job.running({str(log)!r}):
+    assert gc.isenabled() and gc.get_freeze_count() > 1000
+    kept = gc.get_freeze_count()
+with job.running({str(log)!r}):
+    assert gc.get_freeze_count() <= kept, "only what was there before the work stays out"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr + log.read_text()
+
+
 def test_a_log_begins_anew_and_output_goes_there(log: Path) -> None:
     script = (
         f"from gradfaith.runtime.job import running\nwith running({str(log)!r}):\n    print('said')\nprint('outside')\n"

@@ -28,7 +28,7 @@ SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
 class Source(BaseModel):
     """One place a dataset's files may come from: exactly one of local, url, kagglehub and manual."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     local: str | None = Field(
         None, description="a folder or ZIP file; relative paths start at the repository", min_length=1

@@ -21,7 +21,7 @@ VERSION = 2  # of the algorithm: raised when another version may join other imag
 class Grouping(BaseModel):
     """What joins two images. The defaults are calibrated to IQ-OTH/NCCD, on its own files, and validated on no other."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     cues: list[Cue] = Field(
         default=["order", "couch", "duplicates", "lungs"],
@@ -59,7 +59,7 @@ MOST_STEPS = 4 * 10**8  # of a match; measured: at most 5 s for the most unfavou
 class PatientPattern(BaseModel):
     """The part of a file name that is the patient."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     pattern: str = Field(
         max_length=200,

@@ -14,6 +14,7 @@ three lines; any other has its traceback. If a retry would fail in the same way,
 
 import contextlib
 import fcntl
+import gc
 import glob
 import os
 import signal
@@ -60,8 +61,10 @@ def prepare_environment(package: Path) -> None:
 def begin() -> None:
     """End this process when the Snakemake that started it is gone; at once if it is gone already.
 
-    Before `running`, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet.
+    Before `running`, Ctrl-C ends the process without a traceback, because there is nothing to clean up yet. Python's
+    garbage collector pauses until then: imports make millions of objects that stay, and it would search them many times.
     """
+    gc.disable()
     _end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -79,6 +82,7 @@ def running(log: str, record: Callable[[], None] | None = None) -> Iterator[None
         sys.exit(str(error))  # to Snakemake's own output: there is no log to write to
     usual, sys.stdout = sys.stdout, file
     attempt_log = _link_attempt_log(Path(log))
+    _resume_garbage_collection()
     try:
         with _interruptible():
             yield
@@ -119,6 +123,13 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _resume_garbage_collection() -> None:
+    """Collect garbage again after `begin`, but leave out what was imported: it stays to the end of the process."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _end(file: IO[str], words: str, code: int = 1) -> NoReturn:

@@ -9,19 +9,21 @@ loaded (a CUDA build, a matching CPU build) nothing is declared.
 
 writes a copy of this file and a start-up line into the environment, so that a plain Python and a notebook import timm, too.
 The copy is a module of its own: a Python that starts must not import gradfaith, or another checkout on its path would be
-ignored. It costs each start of Python below a millisecond: torch is not imported before torchvision is.
+ignored. It costs each start of Python about a millisecond: torch is not imported before torchvision is.
 """
 
-import importlib.machinery
-import importlib.util
-import subprocess
+# Every start of Python imports the copy. So it imports neither `importlib.abc` nor `typing`, and `main` imports the rest.
+from __future__ import annotations
+
 import sys
-import sysconfig
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from importlib.machinery import ModuleSpec, PathFinder
+
+TYPE_CHECKING = False  # type checkers take it for the one of `typing`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib._abc import Loader
+    from types import ModuleType
+    from typing import Any
 
 REGISTERING_MODULE = "torchvision._meta_registrations"
 COPY, STARTUP_FILE = "torchvision_operator_schemas.py", "torchvision_operator_schemas.pth"
@@ -31,28 +33,28 @@ OPERATORS = ("nms", "qnms")
 _libraries: list[Any] = []  # a library's schemas last only as long as the object
 
 
-class SchemaFinder(MetaPathFinder):
+class SchemaFinder:
     """Finds the module of torchvision that needs the schemas, and leaves all others to the finders after it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         """Return the module's own spec, with a loader that declares the schemas first."""
         if fullname != REGISTERING_MODULE:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = SchemaLoader(spec.loader)
+            spec.loader = SchemaLoader(spec.loader)  # type: ignore[assignment]  # it has what Python calls of a loader
         return spec
 
 
-class SchemaLoader(Loader):
+class SchemaLoader:
     """Declares the schemas that are missing, then loads the module as its own loader does."""
 
     def __init__(self, own: Loader) -> None:
         self.own = own
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Create the module as its own loader does."""
         return self.own.create_module(spec)
 
@@ -82,10 +84,16 @@ def declare_schemas() -> None:
 
 def main() -> None:
     """Write the copy and the start-up file into the environment of this Python if a plain `import timm` fails there."""
-    if _timm_can_be_imported():
-        return
+    import sysconfig
+    from pathlib import Path
+
+    own = Path(__file__).read_text(encoding="utf-8")
     copy, startup = (Path(sysconfig.get_path("purelib")) / name for name in (COPY, STARTUP_FILE))
-    copy.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    if _timm_can_be_imported():
+        if copy.is_file():  # perhaps of an older version of GradFaith
+            copy.write_text(own, encoding="utf-8")
+        return
+    copy.write_text(own, encoding="utf-8")
     startup.write_text(STARTUP_LINE, encoding="utf-8")
     if not _timm_can_be_imported():
         startup.unlink()
@@ -97,6 +105,8 @@ def main() -> None:
 
 
 def _timm_can_be_imported() -> bool:
+    import subprocess
+
     return not subprocess.run([sys.executable, "-c", "import timm"], capture_output=True, check=False).returncode
 
 

@@ -20,8 +20,8 @@ Simulated coverage of the nominal 95 % interval: tests/unit/stats/test_interval_
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which imports `special` at its first use: most figures and tables compute no interval
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaincinv, expit, logit, stdtr, stdtrit
 
 FloatArray = NDArray[np.float64]
 MIN_EVENTS = 5  # effective images on either side, below which the beta interval is taken
@@ -89,7 +89,7 @@ def interval_ends(estimates: Estimates, bounds: Bounds, level: float) -> Ends:
     """Return the intervals of estimates of a metric with these bounds, at a nominal coverage."""
     if bounds.both:
         return _ends_in_range(estimates, bounds, level)
-    quantile = stdtrit(estimates.df, 0.5 + level / 2)
+    quantile = scipy.special.stdtrit(estimates.df, 0.5 + level / 2)
     if not (np.isfinite(bounds.low) or np.isfinite(bounds.high)):
         half = quantile * estimates.se
         return _without_constants(estimates, estimates.mean - half, estimates.mean + half, T)
@@ -111,16 +111,16 @@ def p_values(estimates: Estimates, bounds: Bounds, level: float, ends: Ends, nul
         return np.full(estimates.mean.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         if not bounds.both:
-            p = 2 * stdtr(estimates.df, -np.abs(estimates.mean - null) / estimates.se)
+            p = 2 * scipy.special.stdtr(estimates.df, -np.abs(estimates.mean - null) / estimates.se)
         else:
             share, error = _as_shares(estimates, bounds)
             at = (null - bounds.low) / (bounds.high - bounds.low)
-            z = (logit(share) - logit(at)) * share * (1 - share) / error
+            z = (scipy.special.logit(share) - scipy.special.logit(at)) * share * (1 - share) / error
             n = _beta_size(estimates, share, error, level)
-            below = betainc(np.maximum(n * share, ROUNDING), n - n * share + 1, at)
-            above = 1 - betainc(n * share + 1, np.maximum(n - n * share, ROUNDING), at)
+            below = scipy.special.betainc(np.maximum(n * share, ROUNDING), n - n * share + 1, at)
+            above = 1 - scipy.special.betainc(n * share + 1, np.maximum(n - n * share, ROUNDING), at)
             p_beta = np.minimum(1.0, 2 * np.where(share > at, below, above))
-            p = np.where(ends.scale == BETA, p_beta, 2 * stdtr(estimates.df, -np.abs(z)))
+            p = np.where(ends.scale == BETA, p_beta, 2 * scipy.special.stdtr(estimates.df, -np.abs(z)))
     return np.asarray(np.where(np.isfinite(ends.low), p, np.nan))
 
 
@@ -131,11 +131,18 @@ def _ends_in_range(estimates: Estimates, bounds: Bounds, level: float) -> Ends:
     with np.errstate(divide="ignore", invalid="ignore"):
         effective = inner / error**2
         on_logit = (error > 0) & (effective * np.minimum(share, 1 - share) >= MIN_EVENTS)
-        half = stdtrit(estimates.df, 0.5 + level / 2) * error / inner
-        logit_low, logit_high = expit(logit(share) - half), expit(logit(share) + half)
+        half = scipy.special.stdtrit(estimates.df, 0.5 + level / 2) * error / inner
+        logit_low, logit_high = (
+            scipy.special.expit(scipy.special.logit(share) - half),
+            scipy.special.expit(scipy.special.logit(share) + half),
+        )
     n, tail = _beta_size(estimates, share, error, level), (1 - level) / 2
-    beta_low = np.where(share > 0, betaincinv(np.maximum(n * share, ROUNDING), n - n * share + 1, tail), 0.0)
-    beta_high = np.where(share < 1, betaincinv(n * share + 1, np.maximum(n - n * share, ROUNDING), 1 - tail), 1.0)
+    beta_low = np.where(
+        share > 0, scipy.special.betaincinv(np.maximum(n * share, ROUNDING), n - n * share + 1, tail), 0.0
+    )
+    beta_high = np.where(
+        share < 1, scipy.special.betaincinv(n * share + 1, np.maximum(n - n * share, ROUNDING), 1 - tail), 1.0
+    )
     low, high = np.where(on_logit, logit_low, beta_low), np.where(on_logit, logit_high, beta_high)
     scale = np.where(on_logit, LOGIT, BETA)
     constant = (error == 0) & (inner > 0)
@@ -155,8 +162,8 @@ def _beta_size(estimates: Estimates, share: FloatArray, error: FloatArray, level
     """Return the number of independent images that the beta interval stands for."""
     quantile, inner = 0.5 + level / 2, share * (1 - share)
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_images = stdtrit(np.maximum(estimates.n_images - 1, 1), quantile)
-        n = inner / error**2 * (of_images / stdtrit(estimates.df, quantile)) ** 2
+        of_images = scipy.special.stdtrit(np.maximum(estimates.n_images - 1, 1), quantile)
+        n = inner / error**2 * (of_images / scipy.special.stdtrit(estimates.df, quantile)) ** 2
     no_spread = (error == 0) | (inner == 0)
     return np.asarray(np.where(no_spread, estimates.n_groups, np.minimum(n, estimates.n_images)))
 

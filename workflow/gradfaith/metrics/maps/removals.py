@@ -32,7 +32,6 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from torch import Tensor
 
 from gradfaith.errors import StudyInvalid
@@ -183,8 +182,8 @@ def number_regions(
         return regions
     regions[shortcut] = SHORTCUT
     regions[evidence] = EVIDENCE
-    window = find_objects(evidence.astype(np.uint8))[0]
-    shape = evidence[window]
+    rows, columns = (np.flatnonzero(evidence.any(axis=axis)) for axis in (1, 0))
+    shape = evidence[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     free = (body if body.any() else np.ones_like(evidence)) & (regions == 0)
     placed = 0
     for top, left in _places(free, shape, stream):
