@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gradfaith.data.phantom import chest, lesions, organs, scanner
+from gradfaith.data.phantom import chest, lesions, lung_trees, scanner
 from gradfaith.data.readers import phantom
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import DatasetInvalid
@@ -17,7 +17,7 @@ def marked(kind: str, strength: float, where: str = "both") -> phantom.Options:
 
 
 def forget() -> None:
-    for remembered in (chest.draw_anatomy, chest.draw_waves, organs.grow_vessels, lesions.draw_nodule):
+    for remembered in (chest.draw_anatomy, chest.draw_waves, lung_trees.grow_trees, lesions.draw_nodule):
         remembered.cache_clear()
 
 

@@ -1,17 +1,18 @@
 """Draw a patient's anatomy, and outline the chest in one axial section.
 
-Anatomy is the difference between patients: about thirty numbers with the same distributions for every class. Each is
+Anatomy is the difference between patients: about forty numbers with the same distributions for every class. Each is
 uniform in its range below. The stream depends only on the study's seed and the patient's number, so a class differs only
-in its nodule. Lengths are in half fields of view (about 19 cm), materials in Hounsfield units. `level` runs from 0 at the
-lung apex to 1 at the diaphragm; the lungs are HEIGHT tall.
+in its lesions. Lengths are in half fields of view (about 19 cm), materials in Hounsfield units. `level` runs from 0 at the
+lung apex to 1 at the diaphragm; the lungs are HEIGHT tall. The arms are raised, as for a chest CT.
 
-The outlines of one axial section: body, muscle, chest cavity, mediastinum, and the lungs, which fill the rest.
+The outlines of one axial section: skin, chest cavity, mediastinum, and the lungs, which fill the rest.
 
     cavity(angle): a super-ellipse, irregular by a few waves, smaller towards the apex
-    muscle = cavity + wall,  body = muscle + fat, flattened where the patient lies on the couch
-    lungs = cavity minus a smooth union of ellipses (spine, great vessels, heart, hila, liver dome)
+    skin = cavity + wall + fat + shoulder + breast, flattened where the patient lies on the couch
+    lungs = cavity minus a smooth union of ellipses (spine, great vessels, hila), heart and domes of the diaphragm
 
-All vary smoothly with z, the height below the patient's own level in half fields of view.
+The beating heart and the breathing domes have borders SOFT wide, as in a scan without a trigger: 4 mm. All shapes vary
+smoothly with z, the height below the patient's own level in half fields of view.
 """
 
 from dataclasses import dataclass, fields
@@ -26,13 +27,17 @@ from gradfaith.data.phantom.geometry import (
     Ellipse,
     Field,
     Frame,
+    Waves,
     angle_bins,
     distance_to,
     pixel_coverage,
     smooth_step,
+    warp,
 )
 
 HEIGHT = 1.3
+SOFT = 0.022  # width of a border that moves
+SKIN = 0.010  # thickness
 
 
 @dataclass(frozen=True)
@@ -69,39 +74,47 @@ class Anatomy:
     emptiness: float  # fat in the mediastinum
     vessels: float
     calibre: float
+    wing: float  # muscles between raised arms and chest
+    breast: float  # negative: none
+    couch: float  # below one half: a double shell, above: a closed shell on a foot
+    blanket: float  # height of the cloth over the patient; negative: none
 
 
 _RANGES: dict[str, tuple[float, float]] = {
     "level": (0.24, 0.84),
     "centre_x": (-0.04, 0.04),
-    "centre_y": (-0.10, -0.02),
+    "centre_y": (-0.12, 0.0),
     "tilt": (-0.07, 0.07),
     "width": (0.58, 0.69),
     "depth": (0.40, 0.47),
-    "squareness": (2.1, 2.7),
+    "squareness": (1.95, 2.4),
     "lean": (-0.03, 0.03),
-    "muscle": (0.075, 0.115),
-    "fat": (0.025, 0.10),
+    "muscle": (0.09, 0.14),
+    "fat": (0.025, 0.13),
     "couch_gap": (0.0, 0.03),
-    "couch_curve": (0.06, 0.16),
+    "couch_curve": (0.06, 0.20),
     "ribs": (0.0, 1.0),
-    "rib_gap": (0.40, 0.52),
-    "bone": (380, 620),
+    "rib_gap": (0.118, 0.140),
+    "bone": (380, 700),
     "soft": (30, 60),
     "adipose": (-120, -90),
     "blood": (40, 190),
-    "lung": (-890, -800),
-    "gravity": (10, 90),
-    "mottle": (4, 16),
+    "lung": (-885, -820),
+    "gravity": (30, 110),
+    "mottle": (10, 24),
     "heart": (0.85, 1.15),
     "heart_shift": (-0.03, 0.05),
     "aorta": (0.050, 0.075),
     "hilum": (0.85, 1.15),
-    "thymus": (0.04, 0.09),
+    "thymus": (0.02, 0.09),
     "liver": (0.74, 1.05),
-    "emptiness": (-70, 0),
+    "emptiness": (-105, -60),
     "vessels": (0.75, 1.25),
     "calibre": (0.85, 1.2),
+    "wing": (0.12, 0.24),
+    "breast": (-0.12, 0.16),
+    "couch": (0.0, 1.0),
+    "blanket": (-0.05, 0.10),
 }
 
 
@@ -121,17 +134,17 @@ def draw_waves(seed: int, patient: int, count: int = 4) -> tuple[tuple[float, fl
 
 
 _UNION_WIDTH = 0.05  # width over which ellipses are joined smoothly
-Waves = tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True)
 class Section:
     """One axial section: coverages, and signed distances that are negative inside. All (h, w)."""
 
+    on: Frame  # bent by the patient's irregularities; shapes are drawn on it
     entry: AngleBins  # of the angle, into tables over it
     outside: Field  # distance from the rim of the cavity
+    skin: Field  # distance from the skin
     body: Field
-    muscle: Field
     lungs: Field
     cavity: Field
     depth: Field  # distance to the rim of the lungs
@@ -151,31 +164,44 @@ def cavity_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES
     radius = ((cos / width) ** power + (sin / depth) ** power) ** (-1 / power)
     wobble = sum(a * np.cos((2 + i) * ANGLE + phase + u * z) for i, (a, u, _, phase) in enumerate(waves))
     front = np.exp(-(((ANGLE + np.pi / 2) / 0.3) ** 2))  # the sternum presses in a little
-    inner: Field = (radius * (1 + anatomy.lean * np.cos(ANGLE) + 0.012 * wobble) - 0.02 * front).astype(np.float32)
+    wider = 0.07 * np.sin(ANGLE) * np.abs(np.cos(ANGLE)) + anatomy.lean * np.cos(ANGLE)  # at the back
+    inner: Field = (radius * (1 + wider + 0.010 * wobble) - 0.02 * front).astype(np.float32)
     return inner
 
 
 @lru_cache(maxsize=64)
-def wall_radii(anatomy: Anatomy, waves: Waves, z: float) -> tuple[Field, Field]:  # (ANGLES,), (ANGLES,)
-    """Return the radii of muscle and of skin over the angle."""
-    level, side = level_of(anatomy, z), np.abs(np.cos(ANGLE))
-    back, front = np.clip(np.sin(ANGLE), 0, 1), np.clip(-np.sin(ANGLE), 0, 1)
-    shoulder = 0.16 * (1 - smooth_step(0.15, 0.5, level)) * side**2
-    pectoral = 0.05 * (1 - smooth_step(0.3, 0.7, level)) * np.exp(-(((np.abs(ANGLE + np.pi / 2) - 0.75) / 0.3) ** 2))
-    erector = 0.05 * np.exp(-(((np.abs(ANGLE - np.pi / 2) - 0.45) / 0.35) ** 2))
-    muscle = cavity_radius(anatomy, waves, z) + anatomy.muscle + shoulder + pectoral + erector + 0.02 * back
+def skin_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES,)
+    """Return the radius of the skin over the angle."""
+    level, back, front = level_of(anatomy, z), np.clip(np.sin(ANGLE), 0, 1), np.clip(-np.sin(ANGLE), 0, 1)
+    aside = side_angle()
+    upper = 1 - smooth_step(0.22, 0.66, level)
+    lateral = 0.05 * np.exp(-(((aside - 1.75) / 0.45) ** 2))
+    wing = anatomy.wing * upper * np.exp(-(((aside - 1.95) / 0.50) ** 2))
+    pectoral = 0.05 * (1 - smooth_step(0.35, 0.75, level)) * np.exp(-(((aside - 0.75) / 0.33) ** 2))
+    breast = (
+        max(anatomy.breast, 0.0) * np.exp(-(((level - 0.60) / 0.22) ** 2)) * np.exp(-(((aside - 0.80) / 0.27) ** 2))
+    )
+    erector = 0.05 * np.exp(-(((aside - 2.72) / 0.33) ** 2)) - 0.035 * np.exp(-(((aside - np.pi) / 0.09) ** 2))
     wobble = sum(a * np.cos((1 + i) * ANGLE + 2 * phase + v * z) for i, (a, _, v, phase) in enumerate(waves))
-    fat = anatomy.fat * (1 + 0.25 * wobble / len(waves) + 0.4 * front - 0.2 * back)
-    body = np.minimum(muscle + fat, 0.955)
+    fat = anatomy.fat * (1 + 0.25 * wobble / len(waves) + 0.3 * front)
+    wall = anatomy.muscle + 0.02 * back + fat + lateral + wing + pectoral + breast + erector
+    body = np.minimum(cavity_radius(anatomy, waves, z) + wall, 0.965)
     couch = 0.96 * float((body * back).max()) / np.maximum(back, 0.05)
-    flat = (body**-16 + couch**-16) ** (-1 / 16)
-    return np.minimum(muscle, flat - 0.015).astype(np.float32), flat.astype(np.float32)
+    flat: Field = ((body**-16 + couch**-16) ** (-1 / 16)).astype(np.float32)
+    return flat
+
+
+@lru_cache(maxsize=1)
+def side_angle() -> Field:  # (ANGLES,)
+    """Return the angle from the front, 0 to pi on both sides."""
+    aside: Field = np.abs(np.mod(ANGLE + np.float32(1.5 * np.pi), np.float32(2 * np.pi)) - np.float32(np.pi))
+    return aside
 
 
 def spine(anatomy: Anatomy, z: float) -> Ellipse:
     """Return the outline of the vertebral body."""
     lift = 0.02 * smooth_step(0.0, 0.4, level_of(anatomy, z))
-    return Ellipse(0.0, 0.60 * anatomy.depth + lift, 0.110, 0.088)
+    return Ellipse(0.0, 0.52 * anatomy.depth + lift, 0.096, 0.078)
 
 
 def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
@@ -187,26 +213,31 @@ def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
     return Ellipse(0.02 + 0.09 * grow + anatomy.heart_shift, -0.34 * anatomy.depth, 0.27 * size, 0.20 * size, 0.5)
 
 
-def liver(anatomy: Anatomy, z: float) -> Ellipse | None:
-    """Return the dome of the liver in the base of the right lung (on the image's left); None above it."""
-    rise = level_of(anatomy, z) - anatomy.liver
-    if rise <= 0:
-        return None
-    radius = min(0.6 * rise**0.5, 0.30)
-    return Ellipse(-0.56 * anatomy.width, -0.02, radius, 0.85 * radius)
+def domes(anatomy: Anatomy, z: float) -> list[Ellipse]:
+    """Return the domes of the diaphragm in the lung bases: the liver on the image's left, lower the spleen and stomach."""
+    parts = []
+    for hand, later in ((-1, 0.0), (1, 0.07)):
+        rise = level_of(anatomy, z) - anatomy.liver - later
+        if rise > 0:
+            radius = min(0.62 * rise**0.5, 0.31)
+            parts.append(Ellipse(hand * 0.54 * anatomy.width, 0.02 + 0.05 * hand, radius, 0.85 * radius, -0.3 * hand))
+    return parts
 
 
 def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
     """Return the organs between the lungs, as ellipses that are then joined smoothly."""
     level, bone = level_of(anatomy, z), spine(anatomy, z)
+    upper = 1 - smooth_step(0.40, 0.60, level)
     narrow = 0.75 + 0.25 * smooth_step(0.1, 0.35, level)
     hila = np.exp(-(((level - 0.50) / 0.13) ** 2)) * anatomy.hilum
     arch = np.exp(-(((level - 0.32) / 0.07) ** 2))
-    parts = [
-        Ellipse(0.0, bone.y, 0.130, 0.112),
-        Ellipse(0.0, bone.y + 0.17, 0.15, 0.13),
-        Ellipse(0.0, 0.0, 0.130 * narrow, 0.21),
-        Ellipse(0.01, -0.75 * anatomy.depth, anatomy.thymus, 0.20),
+    return [
+        Ellipse(0.0, bone.y, 0.108, 0.092),
+        Ellipse(0.0, bone.y + 0.16, 0.15, 0.13),
+        Ellipse(0.0, 0.0, 0.120 * narrow, 0.21),
+        Ellipse(0.01, -0.78 * anatomy.depth, 0.02 + 0.5 * anatomy.thymus * upper, 0.20, 0.12),
+        Ellipse(0.05, -0.66 * anatomy.depth, 0.02 + 0.11 * (1 - upper), 0.11, 0.3),  # fat in front of the heart
+        Ellipse(0.01, -0.55 * anatomy.depth, 0.03 + anatomy.thymus * upper, 0.16),
         Ellipse(0.03, -0.12, 0.14 * narrow, 0.12),
         Ellipse(
             0.115,
@@ -217,14 +248,13 @@ def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
         Ellipse(-0.155, 0.0, 0.02 + 0.055 * hila, 0.02 + 0.07 * hila),
         Ellipse(0.155, -0.01, 0.02 + 0.05 * hila, 0.02 + 0.07 * hila),
     ]
-    return parts + [part for part in (heart(anatomy, z),) if part]
 
 
 def _smooth_union(parts: list[Ellipse], on: Frame, reach: float) -> Field:  # (h, w)
     """Return the distance to a smooth union (polynomial minimum), exact within `reach` of each part."""
     union = np.full_like(on.x, reach)
     for part in parts:
-        window = on.window(part.x, part.y, max(part.across, part.down) + reach)
+        window = part.window(on, reach)
         mine, other = union[window], part.distance(on.x[window], on.y[window])
         near = np.maximum(np.float32(_UNION_WIDTH) - np.abs(mine - other), 0)
         union[window] = np.minimum(mine, other) - near * near * np.float32(1 / (4 * _UNION_WIDTH))
@@ -240,20 +270,26 @@ def _polar(on: Frame) -> tuple[Field, AngleBins]:
 
 def chest_section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: float = 2 * _UNION_WIDTH) -> Section:
     """Outline everything at one z; the depth is exact up to `reach` from the mediastinum."""
+    on = warp(on, waves)
     distance, entry = _polar(on)
-    muscle, body = wall_radii(anatomy, waves, z)
+    skin = distance_to(skin_radius(anatomy, waves, z), distance, entry)
     outside = distance_to(cavity_radius(anatomy, waves, z), distance, entry)
     between = _smooth_union(_mediastinum(anatomy, z), on, reach)
-    if dome := liver(anatomy, z):
-        window = dome.window(on)
-        between[window] = np.minimum(between[window], dome.distance(on.x[window], on.y[window]))
     cavity = pixel_coverage(outside, on.pixel)
+    lungs = cavity * (1 - pixel_coverage(between, on.pixel))
+    for part in (*domes(anatomy, z), heart(anatomy, z)):
+        if part:
+            window = part.window(on, SOFT + reach)
+            far = part.distance(on.x[window], on.y[window])
+            lungs[window] *= 1 - pixel_coverage(far, max(SOFT, on.pixel))
+            between[window] = np.minimum(between[window], far)
     return Section(
+        on=on,
         entry=entry,
         outside=outside,
-        body=pixel_coverage(distance_to(body, distance, entry), on.pixel),
-        muscle=pixel_coverage(distance_to(muscle, distance, entry), on.pixel),
-        lungs=cavity * (1 - pixel_coverage(between, on.pixel)),
+        skin=skin,
+        body=pixel_coverage(skin, on.pixel),
+        lungs=lungs,
         cavity=cavity,
         depth=np.maximum(outside, -between),
     )

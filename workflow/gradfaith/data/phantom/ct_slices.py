@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith import rng
-from gradfaith.data.phantom import chest, lesions, organs, scanner
-from gradfaith.data.phantom.geometry import Field, blend, patient_frame
+from gradfaith.data.phantom import chest, lesions, lung_trees, organs, scanner
+from gradfaith.data.phantom.geometry import Field, patient_frame, smooth_step
 from gradfaith.data.phantom.scanner import PhantomClass
 
 _SLICE_SPACING = 0.025  # between slices, in half fields of view: about 5 mm
@@ -51,9 +51,8 @@ def draw_slice(cut: SliceSpec, *, nodule: bool = True) -> SliceTruth:
     patient, irregular = chest.draw_anatomy(cut.seed, cut.patient), chest.draw_waves(cut.seed, cut.patient)
     on = patient_frame(cut.size, (patient.centre_x, patient.centre_y), patient.tilt)
     at = chest.chest_section(patient, irregular, cut.z, on)
-    image = organs.paint_body(patient, irregular, cut.z, at, on)
-    tree = organs.grow_vessels(cut.seed, cut.patient, cut.difficulty)
-    blend(image, organs.vessel_section(tree, cut.z, on) * at.lungs, patient.blood - 20)
+    trees = lung_trees.grow_trees(cut.seed, cut.patient, cut.difficulty)
+    image = organs.paint_anatomy(patient, irregular, trees, cut.z, at, on)
     evidence = None
     if nodule and cut.label != "normal":
         item = lesions.draw_nodule(cut.seed, cut.patient, cut.label, cut.difficulty)
@@ -61,8 +60,12 @@ def draw_slice(cut: SliceSpec, *, nodule: bool = True) -> SliceTruth:
     return SliceTruth(image, at.body >= 0.5, at.lungs >= 0.5, evidence)
 
 
-def scan_slice(cut: SliceSpec, truth: SliceTruth, kernel: scanner.Kernel) -> NDArray[np.uint8]:  # (h, w)
-    """Scan a slice with noise and export it as grey values."""
+def scan_slice(
+    cut: SliceSpec, truth: SliceTruth, kernel: scanner.Kernel, window: scanner.Window = "lung"
+) -> NDArray[np.uint8]:  # (h, w)
+    """Scan a slice with blur, streaks and noise, and export it as grey values."""
     stream = rng.generator(cut.seed, "phantom", cut.patient, "noise", cut.slice)
-    how = scanner.draw_scan_settings(cut.seed, cut.patient, kernel)
-    return scanner.export_grey(truth.hounsfield + scanner.scan_noise(cut.size, how, stream))
+    patient, how = chest.draw_anatomy(cut.seed, cut.patient), scanner.draw_scan_settings(cut.seed, cut.patient, kernel)
+    shoulders = 1 - smooth_step(0.24, 0.50, chest.level_of(patient, cut.z))
+    seen = scanner.scan(truth.hounsfield, how, shoulders, (patient.centre_x, patient.centre_y), stream)
+    return scanner.export_grey(seen, window)

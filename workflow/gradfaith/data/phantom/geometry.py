@@ -13,17 +13,29 @@ Closed outlines are given as a radius over the angle: a table, looked up per pix
 The division by the slope makes d the true distance to first order, so that an edge is one pixel wide however
 steeply the outline runs. ANGLES entries are a sixteenth of a pixel apart on the rim of a nodule 20 pixels in
 radius.
+
+Organs are not ellipses. `warp` bends a patient's coordinates by a few waves, once per patient, so every shape drawn on
+them is irregular and stays smooth from slice to slice.
+
+    texture(z) = cos(phase + rate z) A + sin(phase + rate z) B
+
+A and B are fixed Gaussian fields with the power spectrum of a kind of tissue, cut out at a place that the patient draws.
+The sum has the same spectrum at any z, and two slices are as alike as cos(rate dz).
 """
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
+
+from gradfaith import rng
 
 Field = NDArray[np.float32]
+Waves = tuple[tuple[float, float, float, float], ...]  # amplitude, two frequencies, phase
 PixelWindow = tuple[slice, slice]
 
 
@@ -36,12 +48,14 @@ class Frame:
     pixel: float
     centre: tuple[float, float]
     tilt: float
+    bend: float = 0.0  # largest shift of a warped point
 
-    def window(self, x: float, y: float, reach: float) -> PixelWindow:
-        """Return the part of the image within `reach` of a point of the patient."""
-        (column, row), margin = self.pixels(x, y), reach / self.pixel + 1
-        top, bottom = math.floor(row - margin), math.ceil(row + margin) + 1
-        left, right = math.floor(column - margin), math.ceil(column + margin) + 1
+    def window(self, x: float, y: float, reach: float, down: float | None = None) -> PixelWindow:
+        """Return the part of the image within `reach` of a point of the patient (and `down` of its row, if given)."""
+        column, row = self.pixels(x, y)
+        wide, high = ((most + self.bend) / self.pixel + 1 for most in (reach, reach if down is None else down))
+        top, bottom = math.floor(row - high), math.ceil(row + high) + 1
+        left, right = math.floor(column - wide), math.ceil(column + wide) + 1
         return slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
 
     def pixels(self, x: Any, y: Any) -> tuple[Any, Any]:
@@ -74,8 +88,23 @@ def patient_frame(size: int, centre: tuple[float, float] = (0.0, 0.0), tilt: flo
     return Frame(x, y, 2 / size, centre, tilt)
 
 
+@lru_cache(maxsize=8)
+def warp(on: Frame, waves: Waves, bend: float = 0.016) -> Frame:
+    """Return the frame bent by a patient's irregularities."""
+    pairs = [
+        tuple(
+            np.float32(bend / 2) * on.wave(1.6 * u + 4, 1.6 * v, phase + turn)
+            for u, v, phase in ((u, v, p), (-v, u, 2 * p))
+        )
+        for (_, u, v, p), turn in zip(waves[:2], (0.0, 1.3), strict=True)
+    ]
+    x, y = on.x + pairs[0][0] + pairs[1][0], on.y + pairs[0][1] + pairs[1][1]
+    x.flags.writeable = y.flags.writeable = False
+    return Frame(x, y, on.pixel, on.centre, on.tilt, bend)
+
+
 def pixel_coverage(distance: Field, pixel: float) -> Field:
-    """Return the share of each pixel inside an edge; `distance` is negative inside, `pixel` its size."""
+    """Return the share of each pixel inside an edge; `distance` is negative inside, `pixel` the width of the edge."""
     coverage: Field = np.clip(np.float32(0.5) - distance * np.float32(1 / pixel), 0, 1)
     return coverage
 
@@ -107,13 +136,17 @@ class Ellipse:
         distance /= np.sqrt(u * u + v * v) + np.float32(1e-6)
         return distance
 
-    def window(self, on: Frame) -> PixelWindow:
-        return on.window(self.x, self.y, max(self.across, self.down) + on.pixel)
+    def window(self, on: Frame, margin: float = 0.0) -> PixelWindow:
+        """Return the smallest upright window that contains the ellipse and a margin."""
+        cos, sin = math.cos(self.turn + on.tilt), math.sin(self.turn + on.tilt)
+        wide, high = math.hypot(self.across * cos, self.down * sin), math.hypot(self.across * sin, self.down * cos)
+        return on.window(self.x, self.y, wide + on.pixel + margin, high + on.pixel + margin)
 
-    def paint(self, image: Field, on: Frame, value: float) -> None:
-        """Fill the ellipse with a material, in place."""
-        window = self.window(on)
-        blend(image[window], pixel_coverage(self.distance(on.x[window], on.y[window]), on.pixel), value)
+    def paint(self, image: Field, on: Frame, value: float | Field, soft: float = 0.0) -> None:
+        """Fill the ellipse with a material, in place; its edge is one pixel wide, or `soft` if that is more."""
+        window = self.window(on, soft)
+        coverage = pixel_coverage(self.distance(on.x[window], on.y[window]), max(on.pixel, soft))
+        blend(image[window], coverage, value if isinstance(value, float | int) else value[window])
 
 
 def smooth_step(low: float, high: float, value: float) -> float:
@@ -139,3 +172,42 @@ def distance_to(radius: Field, distance: Field, entry: AngleBins) -> Field:
     straight = 1 / np.sqrt(1 + (slope / radius) ** 2)
     signed: Field = distance * straight.take(entry) - (radius * straight).take(entry)
     return signed
+
+
+Tissue = Literal["lung", "lobule", "fat"]
+_SPECTRA: dict[
+    Tissue, tuple[float, float, float, float]
+] = {  # corner and cut (cycles per field of view), power, turn per z
+    "lung": (5.0, 60.0, 1.5, 9.0),
+    "lobule": (45.0, 75.0, 0.5, 30.0),
+    "fat": (10.0, 70.0, 1.3, 10.0),
+}
+_MASTER = 512  # pixels; any smaller size keeps the low frequencies, as averaging over its pixels would
+
+
+@lru_cache(maxsize=12)
+def _tiles(tissue: Tissue, size: int) -> Field:  # (2, 2 size, 2 size)
+    """Return the two fields of a tissue, each laid out twice per side so that any cut-out is a view."""
+    corner, cut, power, _ = _SPECTRA[tissue]
+    stream, half = rng.generator("phantom", "texture", tissue), size // 2
+    white = stream.standard_normal((2, _MASTER, _MASTER // 2 + 1, 2), np.float32).view(np.complex64)[..., 0]
+    rows = fft.fftfreq(_MASTER, 1 / _MASTER)[:, None]
+    frequency = np.hypot(rows if tissue != "fat" else 1.6 * rows, np.arange(_MASTER // 2 + 1)[None, :])
+    shape = (1 + (frequency / corner) ** 2) ** (-power / 2) * np.exp(-((frequency / cut) ** 2))
+    shape[0, 0] = 0
+    shape *= size**2 / math.sqrt(4 * float((shape**2).sum()))
+    low = [*range(size - half), *range(-half, 0)]
+    kept = (white * shape.astype(np.float32))[:, low, : half + 1]
+    fields = fft.irfft2(kept, s=(size, size))
+    tiles: Field = np.tile(fields, (1, 2, 2)).astype(np.float32)
+    return tiles
+
+
+def texture(tissue: Tissue, size: int, waves: Waves, z: float) -> Field:  # (size, size)
+    """Return a tissue's texture in one section of the patient with these irregularities: mean 0, deviation 1."""
+    tiles, (_, u, v, phase) = _tiles(tissue, size), waves[0]
+    across, down = (int(size * (value * 7 % 1)) for value in (u, v))
+    turn = phase + _SPECTRA[tissue][3] * z
+    one, two = tiles[:, down : down + size, across : across + size]
+    field: Field = one * np.float32(math.cos(turn)) + two * np.float32(math.sin(turn))
+    return field

@@ -50,6 +50,10 @@ class Options(ReaderOptions):
         description="0: large, bright nodules and few vessels; 1: small, often faint ones and many vessels",
     )
     seed: int = Field(0, ge=0, description="which phantom population is drawn")
+    window: scanner.Window = Field(
+        "lung",
+        description="display window in Hounsfield units: `lung` -1250 to 250, `wide` -1050 to 550 (bone), `mediastinum` -160 to 240",
+    )
     shortcut: Shortcut = Field(Shortcut(), description="a class-correlated mark that is not disease")
 
 
@@ -79,7 +83,9 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     truth = ct_slices.draw_slice(cut)
     mark, seen = options.shortcut, options.shortcut.where == "both" or part != "test"
     tie = mark.strength if seen and mark.kind == "kernel" else 0.0
-    pixels = ct_slices.scan_slice(cut, truth, scanner.draw_kernel(cut.seed, cut.patient, cut.label, tie))
+    pixels = ct_slices.scan_slice(
+        cut, truth, scanner.draw_kernel(cut.seed, cut.patient, cut.label, tie), options.window
+    )
     masks = {"lungs": truth.lungs, "body": truth.body}
     if truth.evidence is not None:
         masks["evidence"] = truth.evidence
