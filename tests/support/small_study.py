@@ -60,6 +60,11 @@ def manifest(groups: int = 12) -> pd.DataFrame:
         bytes=0,
         status="ok",
         reason="",
+        lesions=0,
+        lesion_mm=float("nan"),
+        **dict.fromkeys(
+            ("lesion_kind", "lesion_density", "lesion_outline", "lesion_calcification", "lesion_contact"), ""
+        ),
     )
 
 

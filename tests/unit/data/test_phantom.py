@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gradfaith.data.phantom import chest, lesions, lung_trees, scanner
+from gradfaith.data.phantom import burnt_in_text, chest, decoys, lesion_paint, lesions, lung_trees, scanner
 from gradfaith.data.readers import phantom
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import DatasetInvalid
@@ -17,7 +17,15 @@ def marked(kind: str, strength: float, where: str = "both") -> phantom.Options:
 
 
 def forget() -> None:
-    for remembered in (chest.draw_anatomy, chest.draw_waves, lung_trees.grow_trees, lesions.draw_nodule):
+    drawn = (
+        chest.draw_anatomy,
+        chest.draw_waves,
+        lung_trees.grow_trees,
+        lesions.draw_lesions,
+        lesion_paint.grow,
+        decoys.draw_decoys,
+    )
+    for remembered in drawn:
         remembered.cache_clear()
 
 
@@ -59,7 +67,7 @@ def test_another_seed_and_another_slice_are_other_pictures():
     assert (base != phantom.read(None, other, first, None).pixels).mean() > 0.3
 
 
-@pytest.mark.parametrize("kind", ["marker", "kernel"])
+@pytest.mark.parametrize("kind", ["marker", "kernel", "burnt_in_text"])
 def test_a_shortcut_for_training_never_reaches_the_test_part(kind):
     record = next(record for record in phantom.index(None, SMALL) if record.label == "malignant")
     training, everywhere = marked(kind, 1.0, "train"), marked(kind, 1.0, "both")
@@ -71,8 +79,9 @@ def test_a_shortcut_for_training_never_reaches_the_test_part(kind):
     np.testing.assert_array_equal(clean.pixels, phantom.read(None, SMALL, record, "test").pixels)
 
 
-def test_a_marker_mask_holds_exactly_the_pixels_of_the_marker():
-    options = marked("marker", 1.0)
+@pytest.mark.parametrize("kind", ["marker", "burnt_in_text"])
+def test_a_shortcut_mask_holds_exactly_the_pixels_of_the_mark(kind):
+    options = marked(kind, 1.0)
     for record in phantom.index(None, options):
         plain, with_mark = phantom.read(None, SMALL, record, None), phantom.read(None, options, record, None)
         np.testing.assert_array_equal(plain.pixels != with_mark.pixels, with_mark.masks["shortcut"])
@@ -88,7 +97,18 @@ def test_at_strength_one_a_marker_names_the_class_and_classes_differ():
     assert not any((masks[one] & masks[two]).any() for one, two in (("normal", "benign"), ("benign", "malignant")))
 
 
-@pytest.mark.parametrize("drawn", [scanner.draw_marker, scanner.draw_kernel])
+def test_a_text_is_in_one_corner_for_all_classes_and_only_its_letters_differ():
+    masks = {}
+    for record in phantom.index(None, marked("burnt_in_text", 1.0)):
+        found = phantom.read(None, marked("burnt_in_text", 1.0), record, None).masks["shortcut"]
+        assert (masks.setdefault(record.label, found) == found).all()
+        assert not found[24:].any()
+        assert not found[:, 24:].any()
+    shapes = {name: mask.tobytes() for name, mask in masks.items()}
+    assert len(set(shapes.values())) == 3
+
+
+@pytest.mark.parametrize("drawn", [scanner.draw_marker, scanner.draw_kernel, burnt_in_text.draw_text])
 def test_at_strength_zero_the_class_is_not_looked_at(drawn):
     found = [{drawn(0, patient, label, 0.0) for label in scanner.PHANTOM_CLASSES} for patient in range(60)]
     assert all(len(one) == 1 for one in found)
@@ -114,6 +134,7 @@ def test_a_kernel_has_no_mask_and_leaves_the_truth_alone():
         {"size": 31},
         {"size": 513},
         {"difficulty": 1.1},
+        {"view": "head"},
         {"patients_per_class": 0},
         {"slices_per_patient": 0},
         {"sise": 96},
@@ -133,3 +154,19 @@ def test_a_slice_the_phantom_does_not_have_is_refused(file):
     record = Record("x", file, "benign", "g", "patient", "mask")
     with pytest.raises(DatasetInvalid, match="not a slice of this phantom"):
         phantom.read(None, SMALL, record, None)
+
+
+def test_a_smaller_field_of_view_shows_the_lungs_enlarged_with_their_masks():
+    whole = SMALL.model_copy(update={"size": 76})
+    lungs, lung = (
+        SMALL.model_copy(update={"size": size, "view": view}) for size, view in ((56, "lungs"), (40, "lung"))
+    )
+    for record in phantom.index(None, SMALL):
+        full, both, one = (phantom.read(None, options, record, None) for options in (whole, lungs, lung))
+        assert (both.pixels.shape, one.pixels.shape) == ((56, 56), (40, 40))
+        assert (
+            both.masks["lungs"].sum() == full.masks["lungs"].sum()
+        )  # the same millimetres per pixel; no lung is cut off
+        assert 0.4 < one.masks["lungs"].sum() / full.masks["lungs"].sum() < 0.75
+        if len(record.lesions) == 1:
+            assert one.masks["evidence"].sum() == both.masks["evidence"].sum() == full.masks["evidence"].sum()

@@ -1,13 +1,16 @@
 """Build the manifest of a dataset: one row per image, with its hash, its size and its lesion.
 
 pixel_hash = BLAKE2 over shape and pixels: equal for exact duplicates, whatever their files are called
-lesion_px, lesion_share: pixels of evidence, and their share of the image status: "ok", or "unreadable" with
-the reason; such an image has no hash and is in no part, and the audit counts it
+lesion_px, lesion_share: pixels of evidence, and their share of the image
+lesions: how many lesions the dataset states for the image (0: none, or not stated)
+lesion_kind, _mm, _density, _outline, _calcification, _contact: what it states of the one that decides the label
+status: "ok", or "unreadable" with the reason; such an image has no hash and is in no part, and the audit counts it
 
 Groups that the dataset does not know come from a table, which data/grouping/infer.py makes.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.data.raw_files import ListedFile
-from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
+from gradfaith.data.readers.contract import DecodedImage, LesionProperties, Reader, Record, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
 
 MAX_NAMED = 10  # unreadable files that an error names
@@ -107,7 +110,22 @@ def _manifest_row(
         "group": record.group or groups.get(record.image_id, ""),
         "group_kind": record.group_kind,
         "evidence": record.evidence if measured["lesion_px"] or record.evidence == "none" else "none",
+        **_lesion_columns(record),
         **measured,
+    }
+
+
+def _lesion_columns(record: Record) -> ManifestRow:
+    """Return what the dataset states of the image's lesions; empty text and NaN if it states nothing."""
+    first = record.lesions[0] if record.lesions else LesionProperties("", math.nan, "", "", "", "")
+    return {
+        "lesions": len(record.lesions),
+        "lesion_kind": first.kind,
+        "lesion_mm": first.diameter_mm,
+        "lesion_density": first.density,
+        "lesion_outline": first.outline,
+        "lesion_calcification": first.calcification,
+        "lesion_contact": first.contact,
     }
 
 

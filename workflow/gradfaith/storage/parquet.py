@@ -26,7 +26,8 @@ Schema = Mapping[str, str]
 MANIFEST: Schema = {
     "image_id": "str", "file": "str", "sha256": "str", "pixel_hash": "str", "label": "str", "group": "str", "group_kind": "str",
     "evidence": "str", "lesion_px": "int64", "lesion_share": "float64", "width": "int64", "height": "int64",
-    "bytes": "int64", "status": "str", "reason": "str",
+    "bytes": "int64", "status": "str", "reason": "str", "lesions": "int64", "lesion_kind": "str", "lesion_mm": "float64",
+    "lesion_density": "str", "lesion_outline": "str", "lesion_calcification": "str", "lesion_contact": "str",
 }  # fmt: skip
 GROUPS: Schema = {"image_id": "str", "group": "str", "version": "int64"}
 LINKS: Schema = {"a": "str", "b": "str", "cue": "str", "value": "float64"}

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfaith import rng
-from gradfaith.data.phantom import chest, lesions, lung_trees, organs, scanner
+from gradfaith.data.phantom import chest, decoys, lesion_paint, lesions, lung_trees, organs, scanner
 from gradfaith.data.phantom.geometry import Field, patient_frame, smooth_step
 from gradfaith.data.phantom.scanner import PhantomClass
 
-_SLICE_SPACING = 0.025  # between slices, in half fields of view: about 5 mm
+_SLICE_SPACING = 2.5 * lesions.MM  # between slices
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,19 @@ class SliceTruth:
     evidence: NDArray[np.bool_] | None
 
 
-def draw_slice(cut: SliceSpec, *, nodule: bool = True) -> SliceTruth:
-    """Draw the slice without noise; `nodule=False` leaves out the nodule and nothing else."""
+def draw_slice(cut: SliceSpec, *, lesion: bool = True) -> SliceTruth:
+    """Draw the slice without noise; `lesion=False` leaves out the lesions and nothing else."""
     patient, irregular = chest.draw_anatomy(cut.seed, cut.patient), chest.draw_waves(cut.seed, cut.patient)
     on = patient_frame(cut.size, (patient.centre_x, patient.centre_y), patient.tilt)
     at = chest.chest_section(patient, irregular, cut.z, on)
     trees = lung_trees.grow_trees(cut.seed, cut.patient, cut.difficulty)
     image = organs.paint_anatomy(patient, irregular, trees, cut.z, at, on)
+    decoys.paint_decoys(image, decoys.draw_decoys(cut.seed, cut.patient), cut.z, at, on)
     evidence = None
-    if nodule and cut.label != "normal":
-        item = lesions.draw_nodule(cut.seed, cut.patient, cut.label, cut.difficulty)
-        evidence = lesions.paint_nodule(image, item, cut.z, at.lungs, on)
+    if lesion and cut.label != "normal":
+        found = lesions.draw_lesions(cut.seed, cut.patient, cut.label, cut.difficulty)
+        parts = [lesion_paint.paint_lesion(image, item, cut.z, at.lungs, on) for item in found]
+        evidence = np.logical_or.reduce(parts)
     return SliceTruth(image, at.body >= 0.5, at.lungs >= 0.5, evidence)
 
 

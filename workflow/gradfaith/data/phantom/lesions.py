@@ -1,14 +1,19 @@
-"""Draw nodules: benign ones small, smooth, sometimes calcified; malignant ones larger, lobed and spiculated.
+"""Draw a patient's lesions: their kind, size, outline, density, calcification, contact and place.
 
-    radius(angle, z) = R sqrt(1 - (z / H)^2) * (1 + lobes(angle, z) + spicules(angle))
-    coverage = clip(1/2 - d / pixel, 0, 1) * lung coverage,      evidence = coverage >= 1/2
+A lesion is drawn in this order, each step from its own distribution (KINDS):
 
-The evidence is the set of pixels that the nodule fills by at least half; outside it, only its direct neighbours change, for
-the soft edge. A nodule is anywhere in both lungs: a benign one completely inside, a malignant one may touch the pleura and
-is cut there. A share of both is hard: faint (ground glass, part solid) and smaller. Every slice of a patient contains the
-nodule, which is largest at its own centre. Measured as discs at the default difficulty and 96 pixels, benign radii are 3 to
-5.3 and malignant 5 to 9 pixels: larger than in a screening programme, so that a map of 6 x 6 cells can resolve them. Cost:
-about 1 ms once per patient, and 1 ms for a section of 224 pixels.
+    kind | class  ->  diameter | class  ->  outline, density, calcification | kind  ->  contact | class  ->  place
+
+    diameter = clip(median * exp(0.38 * normal), 5, 40) mm,   median = (13.0 benign, 13.8 malignant) * (1.5 - d)
+
+d is the difficulty. The two distributions overlap: the best threshold separates them in about 60 of 100 lesions. Outline,
+density, calcification and contact overlap as well: every value occurs in both classes except popcorn calcification (benign)
+and necrotic cavities (malignant). Only their combination tells the class: a spiculated lesion is often malignant, but not if
+it is calcified throughout; a solid lesion with a smooth outline is often benign, but a metastasis has one as well.
+
+One patient in five with a lesion has one or two more. Those of a benign patient are benign. Those of a malignant patient are
+benign or malignant. The label is the worst. Lengths are in half fields of view (HALF_FIELD_MM), materials in Hounsfield
+units. The values and their sources are in docs/phantom.md. Cost: about 3 ms once per patient, for the place.
 """
 
 import math
@@ -18,137 +23,209 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from gradfaith import rng
-from gradfaith.data.phantom import chest
-from gradfaith.data.phantom.chest import draw_anatomy, draw_waves
-from gradfaith.data.phantom.geometry import (
-    ANGLE,
-    Field,
-    Frame,
-    angle_bins,
-    blend,
-    distance_to,
-    patient_frame,
-    pixel_coverage,
-)
+from gradfaith.data.phantom import chest, lung_trees
+from gradfaith.data.phantom.geometry import Field, Frame, patient_frame
+from gradfaith.data.readers.contract import LesionProperties
 
-NoduleKind = Literal["benign", "malignant"]
-SPAN = 0.075  # z from a patient's first to last slice, at most
-_RADII = {"benign": (0.0625, 0.104), "malignant": (0.108, 0.180)}  # half fields of view, at difficulty 1/2
-_PLACING = 64  # pixels of the coarse section on which a nodule is placed, for any image size
+LesionClass = Literal["benign", "malignant"]
+Outline = Literal["smooth", "lobulated", "spiculated"]
+Density = Literal["solid", "part-solid", "ground-glass"]
+Calcification = Literal["none", "central", "laminated", "popcorn", "diffuse", "eccentric"]
+Contact = Literal["none", "vessel", "pleura", "pleural-tag"]
+
+HALF_FIELD_MM = 190.0
+MM = 1 / HALF_FIELD_MM
+SPAN = 7.5 * MM  # z from a patient's first to last slice, at most
+SMALLEST_MM, LARGEST_MM = 5.0, 40.0
+_MEDIAN_MM: dict[LesionClass, float] = {"benign": 13.0, "malignant": 13.8}  # at difficulty 1/2
+_SPREAD = 0.38  # of the logarithm of the diameter
+_MORE = (0.8, 0.13, 0.07)  # chance of none, one and two further lesions
+_PLACING = 64  # pixels of the coarse section on which a lesion is placed, for any image size
+Chances = dict[str, float]
+
+
+def examined_side(seed: int, patient: int) -> int:
+    """Return the side of the image, -1 or 1, with the lung that is examined; drawn without looking at the class."""
+    return int(rng.generator(seed, "phantom", patient, "side").choice((-1, 1)))
 
 
 @dataclass(frozen=True)
-class Nodule:
-    """One nodule; lengths in half fields of view, materials in Hounsfield units."""
+class LesionKind:
+    """One kind of lesion: its share of the class, and the chances of its properties."""
 
+    share: float
+    outline: Chances
+    density: Chances
+    calcification: Chances
+    cavity: float = 0.0
+
+
+_SOLID: Chances = {"solid": 1.0}
+_NONE: Chances = {"none": 1.0}
+KINDS: dict[LesionClass, dict[str, LesionKind]] = {
+    "benign": {
+        "granuloma": LesionKind(
+            0.50, {"smooth": 0.85, "lobulated": 0.15}, _SOLID,
+            {"none": 0.32, "central": 0.26, "laminated": 0.14, "diffuse": 0.28},
+        ),
+        "hamartoma": LesionKind(0.22, {"smooth": 0.3, "lobulated": 0.7}, _SOLID, {"none": 0.25, "popcorn": 0.75}),
+        "inflammation": LesionKind(
+            0.13, {"spiculated": 0.6, "lobulated": 0.4}, _SOLID, {"none": 0.3, "diffuse": 0.5, "eccentric": 0.2}
+        ),
+        "focal-haze": LesionKind(
+            0.15, {"smooth": 0.8, "lobulated": 0.2}, {"ground-glass": 0.85, "part-solid": 0.15}, _NONE
+        ),
+    },
+    "malignant": {
+        "adenocarcinoma": LesionKind(
+            0.62, {"spiculated": 0.72, "lobulated": 0.23, "smooth": 0.05},
+            {"solid": 0.5, "part-solid": 0.38, "ground-glass": 0.12}, {"none": 0.94, "eccentric": 0.06}, 0.02,
+        ),
+        "squamous-carcinoma": LesionKind(
+            0.18, {"spiculated": 0.5, "lobulated": 0.5}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.25
+        ),
+        "small-cell-carcinoma": LesionKind(0.10, {"lobulated": 0.8, "smooth": 0.2}, _SOLID, _NONE),
+        "metastasis": LesionKind(0.10, {"smooth": 0.6, "lobulated": 0.4}, _SOLID, _NONE, 0.03),
+    },
+}  # fmt: skip
+CONTACTS: dict[LesionClass, Chances] = {
+    "benign": {"none": 0.60, "vessel": 0.15, "pleura": 0.17, "pleural-tag": 0.08},
+    "malignant": {"none": 0.40, "vessel": 0.20, "pleura": 0.20, "pleural-tag": 0.20},
+}
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion; lengths in half fields of view."""
+
+    about: LesionProperties
+    label: LesionClass
     x: float
     y: float
     z: float
     radius: float
     height: float  # half its extent along z
-    lobes: tuple[tuple[float, float, float], ...]  # amplitude, phase, drift along z; of 2, 3, ... waves round the rim
-    spicules: tuple[tuple[float, float, float], ...]  # angle, length in radii, width in radians
-    rim: float
-    core: float
-    core_share: float  # of the radius
+    stretch: float  # long axis by short axis, in plane
+    turn: float  # of the long axis
+    cavity: float  # radius of the air inside, as a share of the lesion's
+    solid: float  # Hounsfield units of solid tissue, and of ground glass
+    haze: float
+    core: float  # share of the radius that is solid, if part-solid
+    to_pleura: tuple[float, float, float]  # direction and distance to the nearest pleura
+    key: tuple[object, ...]  # of its random stream: outline, texture and spicules
 
 
 @lru_cache(maxsize=256)
-def draw_nodule(seed: int, patient: int, kind: NoduleKind, difficulty: float) -> Nodule:
-    """Draw a patient's nodule, from its own stream."""
-    stream = rng.generator(seed, "phantom", patient, "nodule")
-    hard = stream.random() < 0.5 * difficulty
-    radius = float(stream.uniform(*_RADII[kind])) * (1.3 - 0.6 * difficulty) * (0.9 if hard else 1.0)
-    x, y, radius = _place_nodule(seed, patient, kind, radius, stream)
-    many = int(stream.integers(14, 25)) if kind == "malignant" else 0
-    lobes, lobe = stream.uniform([0.3, 0, -6], [1, 2 * math.pi, 6], (5 if many else 2, 3)), 0.13 if many else 0.05
-    turn = stream.uniform(0, 2 * math.pi)
-    spicules = [
-        (
-            turn + 2 * math.pi * (i + stream.uniform(-0.5, 0.5)) / many,
-            stream.gamma(2.0, 0.13),
-            stream.uniform(0.05, 0.11),
-        )
-        for i in range(many)
-    ]
-    rim, core, share = _material(kind, hard, stream)
-    return Nodule(
-        x=x,
-        y=y,
-        z=float(stream.uniform(-0.006, 0.006)),
-        radius=radius * (0.88 if kind == "malignant" else 1.0),
-        height=max(radius, 0.84 * SPAN),
-        lobes=tuple((lobe * a, phase, drift) for a, phase, drift in lobes.tolist()),
-        spicules=tuple(spicules),
-        rim=rim,
-        core=core,
-        core_share=share,
-    )
+def draw_lesions(seed: int, patient: int, label: LesionClass, difficulty: float) -> tuple[Lesion, ...]:
+    """Draw a patient's lesions, from their own streams; the first one gives the patient's label."""
+    stream = rng.generator(seed, "phantom", patient, "lesions", label)
+    more = int(stream.choice(3, p=_MORE))
+    found: list[Lesion] = []
+    for number in range(1 + more):
+        own: LesionClass = "benign" if number and stream.random() < 0.5 else label
+        found.append(_draw_lesion((seed, "phantom", patient, "lesion", label, number), own, difficulty, found))
+    return tuple(found)
 
 
-def _material(kind: NoduleKind, hard: bool, stream: np.random.Generator) -> tuple[float, float, float]:
-    """Draw the attenuation of rim and core, and the core's share of the radius."""
-    chance, solid = stream.random(), float(stream.uniform(10, 70))
-    if kind == "benign" and hard:  # ground glass
-        return (faint := float(stream.uniform(-480, -220))), faint, 0.0
-    if kind == "benign" and chance < 0.3:  # calcified
-        return solid, float(stream.uniform(250, 550)), float(stream.uniform(0.35, 0.7))
-    if kind == "malignant" and hard:  # part solid
-        return float(stream.uniform(-500, -350)), solid - 60, float(stream.uniform(0.35, 0.6))
-    if kind == "malignant" and chance < 0.1:  # cavitated
-        return solid, -930.0, float(stream.uniform(0.2, 0.4))
-    return solid, solid, 0.0
+def _draw_lesion(key: tuple[object, ...], label: LesionClass, difficulty: float, others: list[Lesion]) -> Lesion:
+    stream = rng.generator(*key)
+    kind = _pick({name: item.share for name, item in KINDS[label].items()}, stream)
+    chances = KINDS[label][kind]
+    outline, calcification = _pick(chances.outline, stream), _pick(chances.calcification, stream)
+    faint = {name: share * (1.0 if name == "solid" else 0.5 + difficulty) for name, share in chances.density.items()}
+    density = _pick(faint, stream)
+    median = _MEDIAN_MM[label] * (1.5 - difficulty) * (0.75 if others else 1.0)
+    diameter = float(np.clip(median * math.exp(_SPREAD * stream.standard_normal()), SMALLEST_MM, LARGEST_MM))
+    wanted = _pick(CONTACTS[label], stream)
+    place = _Placing(int(str(key[0])), int(str(key[2])), difficulty, stream).choose(wanted, diameter / 2 * MM, others)
+    cavity = float(stream.uniform(0.3, 0.6)) if stream.random() < chances.cavity and density == "solid" else 0.0
+    shape = stream.uniform([1.0, 0.0, 0.85, -1.0], [1.3, math.pi, 1.15, 1.0])
+    return Lesion(
+        about=LesionProperties(
+            kind, round(2 * place.radius * HALF_FIELD_MM, 1), density, outline,
+            calcification if density == "solid" and not cavity else "none", place.contact,
+        ),
+        label=label, x=place.x, y=place.y, z=float(shape[3]) * MM, radius=place.radius,
+        height=max(place.radius * float(shape[2]), 0.8 * SPAN),
+        stretch=float(shape[0]), turn=float(shape[1]), cavity=cavity,
+        solid=float(stream.uniform(-10, 60)), haze=float(stream.uniform(-600, -350)) - 80 * difficulty,
+        core=float(stream.uniform(0.3, 0.6)), to_pleura=place.to_pleura, key=key,
+    )  # fmt: skip
 
 
-def _place_nodule(
-    seed: int, patient: int, kind: NoduleKind, radius: float, stream: np.random.Generator
-) -> tuple[float, float, float]:
-    """Choose a point of the lungs for the nodule, and its radius, smaller where no point has room for it."""
-    on = patient_frame(_PLACING)
-    depth = -chest.chest_section(draw_anatomy(seed, patient), draw_waves(seed, patient), 0.0, on, reach=0.3).depth
-    room = float(stream.uniform(0.4, 1.1)) if kind == "malignant" else 1.15
-    radius = min(radius, 0.98 * float(depth.max()) / room)
-    row, column = np.nonzero(depth >= room * radius)
-    chosen = int(stream.integers(len(row)))
-    jitter = stream.uniform(-0.5, 0.5, 2) * on.pixel * 0.2
-    at = row[chosen], column[chosen]
-    return float(on.x[at] + jitter[0]), float(on.y[at] + jitter[1]), radius
+def _pick(chances: Chances, stream: np.random.Generator) -> str:
+    """Draw one name by its chance."""
+    names, shares = list(chances), np.array(list(chances.values()))
+    return names[int(stream.choice(len(names), p=shares / shares.sum()))]
 
 
-def _outline(item: Nodule, z: float) -> Field:  # (ANGLES,)
-    """Return the nodule's radius over the angle in a section at z; zero beyond its ends."""
-    share = 1 - ((z - item.z) / item.height) ** 2
-    if share <= 0:
-        return np.zeros_like(ANGLE)
-    shape = np.ones_like(ANGLE)
-    for index, (amplitude, phase, drift) in enumerate(item.lobes):
-        shape += np.float32(amplitude) * np.cos((2 + index) * ANGLE + np.float32(phase + drift * z))
-    for angle, length, width in item.spicules:
-        away = np.abs(
-            np.mod(ANGLE - np.float32(angle) + np.float32(math.pi), np.float32(2 * math.pi)) - np.float32(math.pi)
-        )
-        shape += np.float32(length) * np.exp(-((away / np.float32(width)) ** 2))
-    return (np.float32(item.radius * math.sqrt(share)) * shape).astype(np.float32)
+@dataclass(frozen=True)
+class _Place:
+    x: float
+    y: float
+    radius: float
+    contact: Contact
+    to_pleura: tuple[float, float, float]
 
 
-def paint_nodule(image: Field, item: Nodule, z: float, lungs: Field, on: Frame) -> NDArray[np.bool_]:  # (h, w)
-    """Draw a nodule into a section, in place, and return its evidence."""
-    evidence, radius = np.zeros(image.shape, np.bool_), _outline(item, z)
-    if not radius.any():
-        return evidence
-    window = on.window(item.x, item.y, float(radius.max()))
-    dx, dy = on.x[window] - np.float32(item.x), on.y[window] - np.float32(item.y)
-    away, entry = np.hypot(dx, dy), angle_bins(dx, dy)
-    coverage = pixel_coverage(distance_to(radius, away, entry), on.pixel) * lungs[window]
-    filled = coverage >= 0.5
-    coverage *= binary_dilation(filled, np.ones((3, 3)))  # no trace of a spicule too thin to be evidence
-    material = np.full_like(away, item.rim)
-    if item.core_share:
-        core = pixel_coverage(away - np.float32(item.core_share * np.median(radius)), on.pixel)
-        blend(material, core, item.core)
-    blend(image[window], coverage, material)
-    evidence[window] = filled
-    return evidence
+@dataclass(frozen=True)
+class _Placing:
+    """Finds points of a patient's lungs, on a coarse section at the patient's own level."""
+
+    seed: int
+    patient: int
+    difficulty: float
+    stream: np.random.Generator
+
+    def choose(self, wanted: str, radius: float, others: list[Lesion]) -> _Place:
+        """Choose a place with the contact that is wanted, or with none; the radius shrinks where no point has room."""
+        on, depth = self._depth()
+        for item in others:  # no two lesions overlap
+            depth = np.minimum(depth, np.hypot(on.x - item.x, on.y - item.y) - np.float32(item.radius + 4 * MM))
+        radius = min(radius, 0.85 * float(depth.max()))
+        if wanted == "vessel" and (found := self._beside_vessel(on, depth, radius)):
+            return found
+        least, most = {
+            "pleura": (0.35 * radius, 0.75 * radius),
+            "pleural-tag": (radius + 3 * MM, radius + 18 * MM),
+        }.get(wanted, (1.1 * radius, np.inf))
+        rows, columns = np.nonzero((depth >= least) & (depth <= most))
+        if not len(rows):
+            wanted, (rows, columns) = "none", np.nonzero(depth >= 1.1 * radius)
+        chosen = int(self.stream.integers(len(rows)))
+        at = int(rows[chosen]), int(columns[chosen])
+        contact: Contact = "pleura" if wanted == "pleura" else "pleural-tag" if wanted == "pleural-tag" else "none"
+        jitter = self.stream.uniform(-0.2, 0.2, 2) * on.pixel
+        x, y = float(on.x[at] + jitter[0]), float(on.y[at] + jitter[1])
+        return _Place(x, y, radius, contact, _to_pleura(depth, at))
+
+    def _depth(self) -> tuple[Frame, Field]:
+        """Return the coarse frame, and the depth of its pixels below the surface of the lung; only of the side that is examined."""
+        on = patient_frame(_PLACING)
+        anatomy, waves = chest.draw_anatomy(self.seed, self.patient), chest.draw_waves(self.seed, self.patient)
+        depth = -chest.chest_section(anatomy, waves, 0.0, on, reach=0.3).depth
+        other = on.x * examined_side(self.seed, self.patient) < 0
+        return on, np.where(other, np.minimum(depth, np.float32(-0.1)), depth)
+
+    def _beside_vessel(self, on: Frame, depth: Field, radius: float) -> _Place | None:
+        """Return a place on the surface of a vessel, if one with room is found in a few trials."""
+        tree = lung_trees.grow_trees(self.seed, self.patient, self.difficulty).vessels
+        near = np.flatnonzero((np.abs(tree.z) < 2 * MM) & (tree.radius > 1.2 * MM))
+        for _ in range(12 if len(near) else 0):
+            ball, angle = near[int(self.stream.integers(len(near)))], self.stream.uniform(0, 2 * math.pi)
+            x, y = float(tree.x[ball] + radius * math.cos(angle)), float(tree.y[ball] + radius * math.sin(angle))
+            at = tuple(int(np.clip((value + 1) / on.pixel, 0, _PLACING - 1)) for value in (y, x))
+            if depth[at] >= 1.05 * radius:
+                return _Place(x, y, radius, "vessel", _to_pleura(depth, (at[0], at[1])))
+        return None
+
+
+def _to_pleura(depth: NDArray[np.float32], at: tuple[int, int]) -> tuple[float, float, float]:
+    """Return the direction in which the depth falls, and the depth."""
+    row, column = (min(max(value, 1), _PLACING - 2) for value in at)
+    across = float(depth[row, column - 1] - depth[row, column + 1])
+    down = float(depth[row - 1, column] - depth[row + 1, column])
+    length = math.hypot(across, down) or 1.0
+    return across / length, down / length, float(depth[at])

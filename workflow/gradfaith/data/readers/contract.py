@@ -155,6 +155,18 @@ class ReaderOptions(BaseModel):
 
 
 @dataclass(frozen=True)
+class LesionProperties:
+    """What a dataset states of one lesion, in its own words; the diameter in millimetres."""
+
+    kind: str
+    diameter_mm: float
+    density: str
+    outline: str
+    calcification: str
+    contact: str
+
+
+@dataclass(frozen=True)
 class Record:
     """One image before it is decoded; `file` is relative to the raw folder, or names what is computed."""
 
@@ -165,6 +177,7 @@ class Record:
     group_kind: GroupKind
     evidence: EvidenceKind
     masks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # region -> file, relative to raw
+    lesions: tuple[LesionProperties, ...] = ()  # if the dataset states them; the first one decides the label
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", canonical_id(self.group))

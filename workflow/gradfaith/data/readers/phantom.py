@@ -1,22 +1,26 @@
 """Compute the embedded phantom: lung-CT-like patients with known evidence, so that a study runs anywhere.
 
-Classes: normal (no nodule), benign, malignant. A patient is a group; each has several neighbouring slices,
-and every slice of a patient with a nodule shows it. Masks: "evidence" (the nodule), "lungs", "body" (without
-the couch) and, where a marker is planted, "shortcut". It is a phantom, not a patient: what is right on it may
-be wrong in a clinic. Deterministic per (options, slice); about 10 ms per slice of 224 pixels.
+Classes: normal (no lesion), benign, malignant. A patient is a group; each has several neighbouring slices,
+and every slice of a patient with lesions shows the first of them, which decides the label. Masks: "evidence" (all
+lesions), "lungs", "body" (without the couch) and, where a marker or a text is planted, "shortcut". A record states
+the properties of every lesion. It is a phantom, not a patient: what is right on it may be wrong in a clinic.
+Deterministic per (options, slice); about 10 ms per slice of 224 pixels.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gradfaith.data.phantom import ct_slices, scanner
-from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
+from gradfaith.data.phantom import burnt_in_text, chest, ct_slices, lesions, scanner
+from gradfaith.data.readers.contract import DecodedImage, LesionProperties, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 
+View = Literal["chest", "lungs", "lung"]
+_FIELD_MM: dict[View, int] = {"chest": round(2 * lesions.HALF_FIELD_MM), "lungs": 280, "lung": 200}
+_LUNG = 0.42  # x of the middle of a lung, in half fields of view
 _FILE = re.compile(r"phantom/(normal|benign|malignant)-(\d{3,})/(\d+)")
 
 
@@ -25,8 +29,9 @@ class Shortcut(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["none", "marker", "kernel"] = Field(
-        "none", description="what is planted: a corner marker (with its own mask) or a reconstruction kernel (without)"
+    kind: Literal["none", "marker", "kernel", "burnt_in_text"] = Field(
+        "none",
+        description="what is planted: a corner marker or a text (each with its own mask), or a reconstruction kernel (without)",
     )
     strength: float = Field(
         0.0,
@@ -41,6 +46,11 @@ class Options(ReaderOptions):
     """The phantom population: its size, its difficulty and its planted shortcut."""
 
     size: int = Field(96, ge=32, le=512, description="width and height in pixels")
+    view: View = Field(
+        "chest",
+        description="field of view: `chest` 380 mm, with the couch; `lungs` 280 mm around both lungs; "
+        "`lung` 200 mm around the lung that is examined, as a targeted reconstruction",
+    )
     patients_per_class: int = Field(40, ge=1, le=9999, description="patients of each of the three classes")
     slices_per_patient: int = Field(4, ge=1, le=64, description="neighbouring slices of each patient")
     difficulty: float = Field(
@@ -66,6 +76,7 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
     """Yield one record per slice, patient by patient."""
     for label in scanner.PHANTOM_CLASSES:
         for patient in range(options.patients_per_class):
+            about = _lesion_properties(options, label, patient)
             for number in range(options.slices_per_patient):
                 yield Record(
                     image_id=f"{label}-{patient:03d}-{number}",
@@ -74,6 +85,7 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
                     group=f"{label}-{patient:03d}",
                     group_kind="patient",
                     evidence="none" if label == "normal" else "mask",
+                    lesions=about,
                 )
 
 
@@ -83,19 +95,39 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     truth = ct_slices.draw_slice(cut)
     mark, seen = options.shortcut, options.shortcut.where == "both" or part != "test"
     tie = mark.strength if seen and mark.kind == "kernel" else 0.0
-    pixels = ct_slices.scan_slice(
-        cut, truth, scanner.draw_kernel(cut.seed, cut.patient, cut.label, tie), options.window
-    )
-    masks = {"lungs": truth.lungs, "body": truth.body}
+    view, kernel = _view(options, cut), scanner.draw_kernel(cut.seed, cut.patient, cut.label, tie)
+    pixels = ct_slices.scan_slice(cut, truth, kernel, options.window)[view].copy()
+    masks = {"lungs": truth.lungs[view], "body": truth.body[view]}
     if truth.evidence is not None:
-        masks["evidence"] = truth.evidence
-    if (
-        seen
-        and mark.kind == "marker"
-        and (whose := scanner.draw_marker(cut.seed, cut.patient, cut.label, mark.strength))
-    ):
-        masks["shortcut"] = scanner.stamp_marker(pixels, whose)
+        masks["evidence"] = truth.evidence[view]
+    if seen and mark.kind in _MARKS:
+        draw, stamp = _MARKS[mark.kind]
+        if whose := draw(cut.seed, cut.patient, cut.label, mark.strength):
+            masks["shortcut"] = stamp(pixels, whose)
     return DecodedImage(pixels, masks)
+
+
+_MARKS: dict[str, tuple[Any, Any]] = {  # kind -> draws the class whose mark an image carries; stamps it
+    "marker": (scanner.draw_marker, scanner.stamp_marker),
+    "burnt_in_text": (burnt_in_text.draw_text, burnt_in_text.burn_text),
+}
+
+
+def _view(options: Options, cut: ct_slices.SliceSpec) -> tuple[slice, slice]:
+    """Return the square of the drawn slice that is reconstructed, around the lungs or around the one that is examined."""
+    patient, free = chest.draw_anatomy(cut.seed, cut.patient), cut.size - options.size
+    aside = _LUNG * lesions.examined_side(cut.seed, cut.patient) if options.view == "lung" else 0.0
+    middle = [(1 + centre) * cut.size / 2 for centre in (patient.centre_y, patient.centre_x + aside)]
+    first = [min(max(round(at - options.size / 2), 0), free) for at in middle]
+    return slice(first[0], first[0] + options.size), slice(first[1], first[1] + options.size)
+
+
+def _lesion_properties(options: Options, label: scanner.PhantomClass, patient: int) -> tuple[LesionProperties, ...]:
+    """Return what is true of a patient's lesions; the first one decides the label."""
+    if label == "normal":
+        return ()
+    number = len(scanner.PHANTOM_CLASSES) * patient + scanner.PHANTOM_CLASSES.index(label)
+    return tuple(item.about for item in lesions.draw_lesions(options.seed, number, label, options.difficulty))
 
 
 def slice_spec(options: Options, record: Record) -> ct_slices.SliceSpec:
@@ -114,6 +146,6 @@ def slice_spec(options: Options, record: Record) -> ct_slices.SliceSpec:
         label=label,
         slice=int(found[3]),
         slices=options.slices_per_patient,
-        size=options.size,
+        size=round(options.size * _FIELD_MM["chest"] / _FIELD_MM[options.view]),
         difficulty=options.difficulty,
     )
