@@ -126,15 +126,21 @@ class Ellipse:
 
     def distance(self, x: Field, y: Field) -> Field:
         """Return the signed distance to the rim, to first order; exact on the rim and for circles."""
-        cos, sin = np.float32(math.cos(self.turn)), np.float32(math.sin(self.turn))
-        dx, dy = x - np.float32(self.x), y - np.float32(self.y)
-        u, v = (dx * cos + dy * sin) / np.float32(self.across), (dy * cos - dx * sin) / np.float32(self.down)
-        level: Field = np.sqrt(u * u + v * v) + np.float32(1e-6)
-        u /= np.float32(self.across)
-        v /= np.float32(self.down)
-        distance: Field = level * (level - np.float32(1))
-        distance /= np.sqrt(u * u + v * v) + np.float32(1e-6)
-        return distance
+        cos, sin, a, b = math.cos(self.turn), math.sin(self.turn), self.across, self.down
+        u = x * np.float32(cos / a) + y * np.float32(sin / a)
+        u -= np.float32((self.x * cos + self.y * sin) / a)
+        v = y * np.float32(cos / b) - x * np.float32(sin / b)
+        v -= np.float32((self.y * cos - self.x * sin) / b)
+        u *= u
+        v *= v
+        square: Field = u + v
+        u *= np.float32(1 / (a * a))
+        v *= np.float32(1 / (b * b))
+        u += v
+        u += np.float32(1e-9)
+        square -= np.sqrt(square)
+        square /= np.sqrt(u, out=u)
+        return square
 
     def window(self, on: Frame, margin: float = 0.0) -> PixelWindow:
         """Return the smallest upright window that contains the ellipse and a margin."""

@@ -18,6 +18,7 @@ per patient, and 1.5 ms for a section of 224 pixels.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,10 @@ class LungTrees:
 class _Branches:
     """Branches of one generation, before they fork."""
 
-    start: NDArray[np.float64]  # (n, 3)
-    heading: NDArray[np.float64]  # (n, 3)
-    length: NDArray[np.float64]  # (n,)
-    radius: NDArray[np.float64]  # (n,)
+    start: Field  # (3, n)
+    heading: Field  # (3, n)
+    length: Field  # (n,)
+    radius: Field  # (n,)
     artery: NDArray[np.bool_]  # (n,)
 
 
@@ -70,93 +71,105 @@ def grow_trees(seed: int, patient: int, difficulty: float) -> LungTrees:
     branches = _joined(_stems(stream, anatomy, round(60 * density)), _distal(stream, anatomy, round(220 * density)))
     vessels, bronchi = [], []
     for generation in range(_GENERATIONS):
-        balls, beside = _chains(stream, branches, anatomy, max(16 - 2 * generation, 5))
-        vessels.append(balls)
+        balls = max(16 - 2 * generation, 5)
+        chains = _chains(stream, branches, anatomy, balls, 1.0 if generation else 0.3)
+        vessels.append(_near(chains))
         if generation < _WITH_BRONCHUS:
-            bronchi.append(beside)
+            bronchi.append(_near(_beside(branches, chains)))
         branches = _fork(stream, branches)
-    return LungTrees(_kept(vessels), _kept(bronchi))
+    return LungTrees(Balls(*np.concatenate(vessels, axis=1)), Balls(*np.concatenate(bronchi, axis=1)))
 
 
-def _kept(chains: list[NDArray[np.float64]]) -> Balls:
-    found = np.concatenate(chains)
-    found = found[np.abs(found[:, 2]) < _NEAR]
-    return Balls(*found.astype(np.float32).T.copy())
+def _near(chains: Field) -> Field:  # (4, n, balls) -> (4, m)
+    return chains[:, np.abs(chains[2]) < _NEAR]
 
 
 def _stems(stream: np.random.Generator, anatomy: Anatomy, count: int) -> _Branches:
     """Draw the first branches of both lungs: from the hilum into all directions."""
     middle, hand = (_HILUM - anatomy.level) * HEIGHT, np.where(np.arange(count) % 2, 1.0, -1.0)
     place = stream.uniform([0.10, -0.07, -0.34], [0.18, 0.11, 0.42], (count, 3))
-    start = np.stack([hand * place[:, 0], place[:, 1], middle + place[:, 2]], 1)
+    start = np.stack([hand * place[:, 0], place[:, 1], middle + place[:, 2]])
     azimuth, rise = stream.uniform(-1.45, 1.5, count), stream.uniform(-0.45, 0.45, count)
     rise += 1.5 * place[:, 2]  # upper stems run upwards, lower ones downwards
-    heading = np.stack([hand * np.cos(azimuth) * np.cos(rise), np.sin(azimuth) * np.cos(rise), np.sin(rise)], 1)
+    heading = np.stack([hand * np.cos(azimuth) * np.cos(rise), np.sin(azimuth) * np.cos(rise), np.sin(rise)])
     length, radius = stream.uniform(0.10, 0.18, count), anatomy.calibre * (0.006 + stream.gamma(2.0, 0.0028, count))
-    return _Branches(start, heading, length, np.minimum(radius, 0.019), stream.random(count) < 0.65)
+    return _branches(start, heading, length, np.minimum(radius, 0.019), stream.random(count) < 0.65)
 
 
 def _distal(stream: np.random.Generator, anatomy: Anatomy, count: int) -> _Branches:
     """Draw branches that reach the slices from elsewhere: anywhere in a lung, away from its hilum, thinner outside."""
     hand = np.where(np.arange(count) % 2, 1.0, -1.0)
     reach, angle = np.sqrt(stream.uniform(0.05, 1, count)), stream.uniform(-1.5, 1.5, count)
-    start = np.stack(
-        [
-            hand * (0.10 + (anatomy.width - 0.13) * reach * np.cos(angle)),
-            0.95 * anatomy.depth * reach * np.sin(angle),
-            stream.uniform(-0.10, 0.10, count),
-        ],
-        1,
-    )
-    hilum = np.stack([hand * 0.12, np.full(count, 0.02), np.full(count, 0.7 * (_HILUM - anatomy.level) * HEIGHT)], 1)
+    across, down = 0.10 + (anatomy.width - 0.13) * reach * np.cos(angle), 0.95 * anatomy.depth * reach * np.sin(angle)
+    start = np.stack([hand * across, down, stream.uniform(-0.10, 0.10, count)])
+    hilum = np.stack([hand * 0.12, np.full(count, 0.02), np.full(count, 0.7 * (_HILUM - anatomy.level) * HEIGHT)])
     heading = start - hilum
-    heading /= np.sqrt((heading * heading).sum(axis=1, keepdims=True)) + 1e-9
-    heading += stream.normal(0, (0.35, 0.35, 0.25), heading.shape)
-    heading /= np.sqrt((heading * heading).sum(axis=1, keepdims=True)) + 1e-9
+    heading /= np.sqrt((heading * heading).sum(axis=0)) + 1e-9
+    heading += stream.normal(0, 1, heading.shape) * np.array([[0.35], [0.35], [0.25]])
+    heading /= np.sqrt((heading * heading).sum(axis=0)) + 1e-9
     radius = anatomy.calibre * (0.0028 + stream.gamma(1.5, 0.0016, count)) * (1.5 - 0.75 * reach)
-    return _Branches(start, heading, stream.uniform(0.06, 0.15, count), radius, stream.random(count) < 0.35)
+    return _branches(start, heading, stream.uniform(0.06, 0.15, count), radius, stream.random(count) < 0.35)
+
+
+def _branches(
+    start: NDArray[Any], heading: NDArray[Any], length: NDArray[Any], radius: NDArray[Any], artery: NDArray[np.bool_]
+) -> _Branches:
+    single = np.float32
+    return _Branches(start.astype(single), heading.astype(single), length.astype(single), radius.astype(single), artery)
 
 
 def _joined(one: _Branches, other: _Branches) -> _Branches:
     pairs = zip(vars(one).values(), vars(other).values(), strict=True)
-    return _Branches(*(np.concatenate(pair) for pair in pairs))
+    return _Branches(*(np.concatenate(pair, axis=-1) for pair in pairs))
 
 
 def _chains(
-    stream: np.random.Generator, at: _Branches, anatomy: Anatomy, balls: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # (n, 4), (n, 4)
-    """Return the balls of the branches that meet a slice, and those of the bronchi beside arteries."""
-    end = at.start + at.heading * at.length[:, None]
-    bend = stream.normal(0, 0.35, at.start.shape) * at.length[:, None]
-    met = (np.minimum(at.start[:, 2], end[:, 2]) < _NEAR) & (np.maximum(at.start[:, 2], end[:, 2]) > -_NEAR)
-    along = np.linspace(0, 1, balls)[:, None]
-    line = at.start[met, None] + along * (end - at.start)[met, None] + along * (1 - along) * bend[met, None]
-    rim = np.hypot(line[..., 0] / anatomy.width, line[..., 1] / anatomy.depth)
-    width = at.radius[met, None] * (1 - 0.14 * along[:, 0]) * np.clip((1.15 - rim) / 0.5, 0.25, 1)
-    chain = np.concatenate([line, width[..., None]], axis=2)
-    across = np.cross(at.heading[met], [0.3, 0.1, 1.0])
-    across /= np.sqrt((across * across).sum(axis=1, keepdims=True)) + 1e-9
-    beside = chain.copy()
-    beside[..., :3] += across[:, None] * (1 + 1.35 * _LUMEN) * width[..., None]
-    beside[..., 3] *= _LUMEN
-    return chain.reshape(-1, 4), beside[at.artery[met] & (at.radius[met] > _THINNEST)].reshape(-1, 4)
+    stream: np.random.Generator, at: _Branches, anatomy: Anatomy, balls: int, begin: float
+) -> Field:  # (4, n, balls): x, y, z, radius
+    """Return the balls of slightly bent branches.
+
+    `begin` is the share of the radius with which a branch starts: the first ones come out of the hilum or another slice.
+    """
+    along = np.linspace(0, 1, balls, dtype=np.float32)
+    bow = stream.standard_normal((3, len(at.radius), 1), np.float32) * (np.float32(0.35) * at.length[:, None])
+    chains = np.empty((4, len(at.radius), balls), np.float32)
+    chains[:3] = at.start[..., None] + along * (at.heading * at.length)[..., None] + (along * (1 - along)) * bow
+    rim = np.hypot(chains[0] * np.float32(1 / anatomy.width), chains[1] * np.float32(1 / anatomy.depth))
+    taper = (1 - np.float32(0.14) * along) * np.minimum(np.float32(begin) + 3 * along, 1)
+    chains[3] = at.radius[:, None] * taper * np.clip((np.float32(1.15) - rim) * 2, 0.25, 1)
+    return chains
+
+
+def _beside(at: _Branches, chains: Field) -> Field:  # (4, n, balls) -> (4, m, balls)
+    """Return the lumens of the bronchi that accompany the thicker arteries."""
+    chosen = at.artery & (at.radius > _THINNEST)
+    x, y, z = at.heading[:, chosen]
+    across = np.stack([y - 0.1 * z, 0.3 * z - x, 0.1 * x - 0.3 * y])  # heading x (0.3, 0.1, 1): at right angles to it
+    across /= np.sqrt((across * across).sum(axis=0)) + np.float32(1e-9)
+    lumens = chains[:, chosen].copy()
+    lumens[:3] += across[..., None] * (np.float32(1 + 1.35 * _LUMEN) * lumens[3])
+    lumens[3] *= np.float32(_LUMEN)
+    return lumens
 
 
 def _fork(stream: np.random.Generator, at: _Branches) -> _Branches:
     """Return two branches per branch, turned apart in a random plane, without those that cannot meet a slice."""
-    across = stream.normal(size=at.heading.shape)
-    across -= at.heading * (across * at.heading).sum(axis=1, keepdims=True)
-    across /= np.sqrt((across * across).sum(axis=1, keepdims=True)) + 1e-9
-    turn = np.tan(stream.uniform([0.17, 0.60], [0.44, 1.13], (len(at.heading), 2)))
-    heading = np.stack([at.heading + across * turn[:, :1], at.heading - across * turn[:, 1:]], 1).reshape(-1, 3)
-    heading /= np.sqrt((heading * heading).sum(axis=1, keepdims=True))
-    start = np.repeat(at.start + at.heading * at.length[:, None], 2, axis=0)
-    length = (at.length[:, None] * (0.87, 0.68)).reshape(-1) * stream.uniform(0.8, 1.2, len(start))
-    radius = (at.radius[:, None] * (0.88, 0.70)).reshape(-1)
-    ahead, reach = start[:, 2] + 5 * heading[:, 2] * length, _NEAR + 1.5 * length
-    kept = (np.minimum(start[:, 2], ahead) < reach) & (np.maximum(start[:, 2], ahead) > -reach)  # may meet a slice
-    kept &= (np.abs(start[:, 0]) < 0.7) & (np.abs(start[:, 1]) < 0.5) & (radius > 0.0024)
-    return _Branches(start[kept], heading[kept], length[kept], radius[kept], np.repeat(at.artery, 2)[kept])
+    across = stream.standard_normal(at.heading.shape, np.float32)
+    across -= at.heading * (across * at.heading).sum(axis=0)
+    across /= np.sqrt((across * across).sum(axis=0)) + np.float32(1e-9)
+    end = at.start + at.heading * at.length
+    children = []
+    for side, (least, most), shorter, thinner in ((1, (0.17, 0.44), 0.87, 0.88), (-1, (0.60, 1.13), 0.68, 0.70)):
+        turn = np.tan(stream.uniform(least, most, len(at.radius))).astype(np.float32)
+        heading = at.heading + across * (side * turn)
+        heading *= 1 / np.sqrt(1 + turn * turn)
+        length = at.length * (shorter * stream.uniform(0.8, 1.2, len(at.radius))).astype(np.float32)
+        children.append(_Branches(end, heading, length, at.radius * np.float32(thinner), at.artery))
+    both = _joined(*children)
+    ahead, reach = both.start[2] + 5 * both.heading[2] * both.length, np.float32(_NEAR) + np.float32(1.5) * both.length
+    kept = (np.minimum(both.start[2], ahead) < reach) & (np.maximum(both.start[2], ahead) > -reach)  # may meet a slice
+    kept &= (np.abs(both.start[0]) < 0.7) & (np.abs(both.start[1]) < 0.5) & (both.radius > 0.0024)
+    return _Branches(*(part[..., kept] for part in vars(both).values()))
 
 
 def vessel_section(trees: LungTrees, z: float, on: Frame) -> Field:  # (h, w), how much of each pixel is vessel

@@ -3,7 +3,7 @@
 Painting order is from outside to inside, in Hounsfield units. Mediastinal organs have blurred borders in fat: the great
 vessels FIRM wide, the heart and its chambers `chest.SOFT`, as pulsation leaves them. Aerated lung is
 
-    HU = lung + gravity y + mottle (lung texture) + LOBULE (g + 0.35 (g^2 - 1)),      g: lobular texture
+    HU = lung + gravity y + mottle (lung texture) + LOBULE (g + SKEW (g^2 - 1)),      g: lobular texture
 
 denser at the back, where a lying patient's lung is compressed; the square makes the fine texture skewed to dense, as
 interstitium and vessels below a pixel do.
@@ -28,7 +28,8 @@ from gradfaith.data.phantom.lung_trees import LungTrees, bronchus_section, vesse
 
 AIR = -1000.0
 FIRM = 0.012  # width of the border of a great vessel
-_LOBULE = 17.0  # Hounsfield units
+_LOBULE = 24.0  # Hounsfield units
+_SKEW = 0.4
 
 
 def paint_anatomy(
@@ -145,9 +146,9 @@ def _heart(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
 
 def _parenchyma(anatomy: Anatomy, waves: Waves, z: float, on: Frame, grain: Field) -> Field:
     """Return aerated lung: denser at the back, mottled at several scales."""
-    tissue = grain * (np.float32(0.35 * _LOBULE) * grain + np.float32(_LOBULE))
+    tissue = grain * (np.float32(_SKEW * _LOBULE) * grain + np.float32(_LOBULE))
     tissue += np.float32(anatomy.mottle) * texture("lung", len(grain), waves, z)
-    tissue += np.float32(anatomy.gravity) * on.y + np.float32(anatomy.lung - 0.35 * _LOBULE)
+    tissue += np.float32(anatomy.gravity) * on.y + np.float32(anatomy.lung - _SKEW * _LOBULE)
     return tissue
 
 

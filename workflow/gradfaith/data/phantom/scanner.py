@@ -72,9 +72,9 @@ def draw_scan_settings(seed: int, patient: int, kernel: Kernel) -> ScanSettings:
     dose, cut = stream.uniform(0.85, 1.18), stream.uniform(0.94, 1.06)
     circular, streaks = bool(stream.random() < 0.7), float(stream.uniform(0, 1))
     base_cut, ramp, noise, spread = {
-        "soft": (0.19, 0.3, 20.0, 0.12),
-        "medium": (0.27, 0.4, 31.0, 0.05),
-        "sharp": (0.50, 0.6, 48.0, -0.05),
+        "soft": (0.21, 0.3, 23.0, 0.12),
+        "medium": (0.31, 0.4, 36.0, 0.05),
+        "sharp": (0.50, 0.6, 52.0, -0.05),
     }[kernel]
     return ScanSettings(base_cut * cut, ramp, noise * dose, spread, circular, streaks)
 
@@ -99,13 +99,18 @@ def scan_noise(size: int, settings: ScanSettings, stream: np.random.Generator) -
     return grain
 
 
+_ALONG = ((np.s_[1:], np.s_[:-1], np.s_[:1], np.s_[-1:]), (np.s_[:, 1:], np.s_[:, :-1], np.s_[:, :1], np.s_[:, -1:]))
+
+
 def blur(section: Field, spread: float) -> Field:  # (h, w)
     """Return the section as the kernel's point spread shows it."""
     seen = section
-    for ahead, behind in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+    for ahead, behind, first, last in _ALONG:
         beside, seen = seen * np.float32(spread), seen * np.float32(1 - 2 * spread)
         seen[ahead] += beside[behind]
         seen[behind] += beside[ahead]
+        for rim in (first, last):  # the image's rim is repeated outwards
+            seen[rim] += beside[rim]
     return seen
 
 

@@ -12,6 +12,7 @@ continues as cartilage. Cost: 2 ms for a section of 224 pixels.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,9 +54,14 @@ def paint_wall(image: Field, anatomy: Anatomy, waves: Waves, z: float, at: Secti
 def _layer(anatomy: Anatomy, z: float) -> Field:  # (ANGLES,)
     """Return how far the inner layer of muscle reaches over the angle: broader at the side (serratus, latissimus)."""
     lower = smooth_step(0.25, 0.55, chest.level_of(anatomy, z))
-    broad = np.exp(-(((side_angle() - 1.95) / 0.42) ** 4))
-    reach: Field = (_LAYER + (0.012 + 0.030 * lower) * anatomy.muscle / 0.115 * broad).astype(np.float32)
+    reach: Field = np.float32((0.015 + 0.042 * lower) * anatomy.muscle / 0.090) * _side() + np.float32(_LAYER)
     return reach
+
+
+@lru_cache(maxsize=1)
+def _side() -> Field:  # (ANGLES,)
+    side: Field = np.exp(-(((side_angle() - 1.95) / 0.42) ** 4)).astype(np.float32)
+    return side
 
 
 def _beside(
@@ -74,22 +80,22 @@ def _beside(
 def _muscles(anatomy: Anatomy, waves: Waves, z: float) -> list[Ellipse]:
     """Return the muscles outside the ribs that exist at this level."""
     level, radius = chest.level_of(anatomy, z), chest.cavity_radius(anatomy, waves, z)
-    thick, upper = anatomy.muscle / 0.115, 1 - smooth_step(0.30, 0.66, level)
+    thick, upper = anatomy.muscle / 0.090, 1 - smooth_step(0.30, 0.66, level)
     high, back = 1 - smooth_step(0.38, 0.70, level), chest.spine(anatomy, z)
     parts = []
     for hand in (-1, 1):
         parts += [
-            Ellipse(hand * 0.105, back.y + 0.205, 0.085, 0.062 * thick, hand * 0.12),  # erector spinae
-            _beside(radius, 2.65, hand, 0.080, 0.15, 0.018 * thick),  # trapezius, rhomboid
+            Ellipse(hand * 0.105, back.y + 0.205, 0.095, 0.070 * thick, hand * 0.12),  # erector spinae
+            _beside(radius, 2.65, hand, 0.082, 0.17, 0.024 * thick),  # trapezius, rhomboid
         ]
         if high > 0.05:
-            parts += [_beside(radius, 0.62, hand, 0.095, 0.20, 0.036 * thick * high)]  # pectoralis major
+            parts += [_beside(radius, 0.62, hand, 0.092, 0.22, 0.044 * thick * high)]  # pectoralis major
         if upper > 0.1:
             parts += [
                 _beside(radius, 0.95, hand, 0.068, 0.12, 0.022 * thick * upper),  # pectoralis minor
-                _beside(radius, 2.10, hand, 0.090, 0.19 * upper, 0.038 * thick),  # subscapularis
-                _beside(radius, 2.24, hand, 0.175, 0.20 * upper, 0.046 * thick),  # infraspinatus
-                _beside(radius, 1.72, hand, 0.140, 0.12 * upper, 0.070 * thick, 0.5),  # teres, latissimus
+                _beside(radius, 2.10, hand, 0.090, 0.19 * upper, 0.042 * thick),  # subscapularis
+                _beside(radius, 2.24, hand, 0.175, 0.22 * upper, 0.054 * thick),  # infraspinatus
+                _beside(radius, 1.72, hand, 0.135, 0.13 * upper, 0.080 * thick * upper, 0.5),  # teres, latissimus
             ]
     return parts
 
@@ -107,7 +113,8 @@ def _ribs(image: Field, anatomy: Anatomy, z: float, at: Section) -> None:
         half = np.float32(_RIB_THICKNESS) * np.sqrt(np.maximum(1 - (away / np.float32(_RIB_HEIGHT)) ** 2, 0))
         thickness += half * (np.cos(ANGLE) * hand > 0) * (from_spine > 0.16)
     front = np.clip((from_spine - 2.15) * 6, 0, 1)  # cartilage
-    wall = np.flatnonzero((at.outside > 0) & (at.outside < 0.06) & (thickness > 0.006)[at.entry])
+    wall = np.flatnonzero((at.outside > 0) & (at.outside < _LAYER))
+    wall = wall[(thickness > 0.006)[at.entry.ravel()[wall]]]
     entry, strip = at.entry.ravel()[wall], image.reshape(-1)[wall]
     bare = np.abs(at.outside.ravel()[wall] - np.float32(_RIB_MIDDLE)) - thickness[entry]
     softer = front[entry]
