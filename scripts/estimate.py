@@ -7,8 +7,10 @@ gradfaith.runtime.job.begin()
 from gradfaith.config.result_settings import EstimateSettings
 from gradfaith.dag import job_work
 from gradfaith.stats.classification import estimate_classification
-from gradfaith.stats.contrasts import CONTEXT_KEYS, NamedContrast, estimate_contrasts, is_comparable
+from gradfaith.stats.comparisons import Comparisons, is_comparable, is_compared
+from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_sizes, estimate_scores, lesion_size
+from gradfaith.stats.image_scores import CONTEXT_KEYS
 from gradfaith.stats.intervals import interval_rule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
@@ -19,19 +21,19 @@ job = snakemake
 
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = EstimateSettings.of_params(job.params.settings)
-    origins = check_inputs(job.input)
+    origins, controls, better = check_inputs(job.input), settings.controls, settings.better
     scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
     rule = interval_rule(settings.level, settings.min_groups, settings.bounds)
     estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
-    comparable, primary = scores.select(is_comparable(scores.keys)), NamedContrast(**settings.primary.model_dump())
-    controls, better = settings.controls, settings.better
-    contrasts = estimate_contrasts(comparable, comparable.distinct("method"), controls, better, primary, rule)
+    asked = Comparisons(scores.distinct("method"), controls, better, **settings.comparisons.model_dump())
+    primary = NamedContrast(**settings.primary.model_dump())
+    contrasts = estimate_contrasts(scores.select(is_compared(scores.keys)), asked, primary, rule)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
-    ranks = estimate_winrates(comparable, controls, better, control_placement=settings.rank_controls,
-                              only_correct=settings.rank_only_correct, rule=rule)  # fmt: skip
+    ranks = estimate_winrates(scores.select(is_comparable(scores.keys)), controls, better, rule=rule,
+                              control_placement=settings.rank_controls, only_correct=settings.rank_only_correct)  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
     classification = estimate_classification(predictions, settings.classes, rule=rule)
     parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from gradfaith import rng
 from gradfaith.stats.interval_scales import PROPORTION, UNBOUNDED, Bounds, Estimates, interval_ends
-from gradfaith.stats.intervals import MIN_SEEDS, EstimateSpread, combine_spread, jackknife_of_means
+from gradfaith.stats.spread import MIN_SEEDS, EstimateSpread, combine_spread, jackknife_of_means
 
 CHUNK = 250  # studies drawn at a time
 

@@ -6,15 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradfaith.stats.interval_scales import UNBOUNDED, Bounds
-from gradfaith.stats.intervals import (
-    DEFAULT_RULE,
-    CodeArray,
-    Interval,
-    IntervalRule,
-    SeedRun,
-    make_intervals,
-    measure_sums,
-)
+from gradfaith.stats.intervals import DEFAULT_RULE, Interval, IntervalRule, make_intervals, measure_sums
+from gradfaith.stats.spread import CodeArray, SeedRun
 
 
 def mean_interval(

@@ -13,7 +13,7 @@ from whole_scores import contrasts_of
 from gradfaith import registry
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.stats.classification import estimate_classification
-from gradfaith.stats.contrasts import is_comparable
+from gradfaith.stats.comparisons import is_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
 from gradfaith.storage import hdf5, json_file, map_info, parquet
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradfaith.stats.comparisons import Comparisons
 from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.image_scores import scores_by_image
 from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule
@@ -18,10 +19,12 @@ def contrasts_of(
     better: Mapping[str, str],
     primary: Mapping[str, Any] | None = None,
     rule: IntervalRule = DEFAULT_RULE,
+    **how: Any,
 ) -> pd.DataFrame:
     """Return the contrasts of all methods; a `primary` without a variant has the empty one."""
     named = NamedContrast(**{"variant": "", **primary}) if primary else None
-    return estimate_contrasts([scores], list(scores["method"].unique()), controls, better, named, rule)
+    asked = Comparisons(list(scores["method"].unique()), controls, better, **how)
+    return estimate_contrasts([scores], asked, named, rule)
 
 
 def agreement_of(

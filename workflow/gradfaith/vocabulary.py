@@ -41,8 +41,14 @@ SEED_PAIRS, REFERENCE = (
 )  # variants of agreement: every pair of seeds, the first seed with each other
 BETWEEN_IMAGES, BY_AREA = "between-images", "by-area"  # variants that are chance levels, not scores of a method
 CHANCE_VARIANTS = (BETWEEN_IMAGES, BY_AREA)
-# Of contrasts: a method with a control, and other pairs (stats/contrasts.py).
-CONTROL_COMPARISON = "control"
+# Of contrasts: a method with a control, another method, its base, the same method on another architecture or with another
+# imputer, and agreement with its chance level (stats/comparisons.py).
+CompareWith = Literal["control", "method", "base", "architecture", "imputer", "chance"]
+COMPARISONS: tuple[CompareWith, ...] = get_args(CompareWith)
+CONTROL_COMPARISON: CompareWith = "control"
+COMMON_GRID = (
+    "common-grid"  # the variant of localization whose maps were averaged to the coarsest grid of all architectures
+)
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # Needs of methods -> the module that only methods with this need load, so other maps do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}

@@ -11,7 +11,7 @@ from whole_scores import contrasts_of
 
 from gradfaith import rng
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.contrasts import is_comparable, method_pairs
+from gradfaith.stats.comparisons import is_comparable, method_pairs
 from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores
 from gradfaith.stats.interval_scales import Bounds
 from gradfaith.stats.intervals import IntervalRule

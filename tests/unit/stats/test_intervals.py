@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import stdtrit
 
 from gradfaith import rng
-from gradfaith.stats import intervals
+from gradfaith.stats import spread
 from gradfaith.stats.interval_scales import PROPORTION
 from gradfaith.stats.intervals import CONSTANT
 
@@ -83,7 +83,7 @@ def test_the_degrees_of_freedom_are_those_of_the_quadratic_form():
     form = np.stack([centre[images == g].sum(axis=0) / (1 - shares[g]) for g in range(12)])
     gram = form @ form.T
     df = np.trace(gram) ** 2 / np.trace(gram @ gram)
-    assert intervals.group_degrees_of_freedom(shares) == pytest.approx(df, rel=1e-10)
+    assert spread.group_degrees_of_freedom(shares) == pytest.approx(df, rel=1e-10)
     assert df < 8  # 12 groups, but a few hold most images
 
 
@@ -164,10 +164,10 @@ def test_three_seeds_that_disagree_widen_the_interval_and_three_that_agree_do_no
 def test_pairs_of_seeds_leave_a_seed_out_with_all_its_pairs():
     """Three seeds, three pairs: without seed s the one pair of the other two remains."""
     pairs = list(itertools.combinations(range(3), 2))
-    rows = intervals.leave_one_seed_out(pairs)
+    rows = spread.leave_one_seed_out(pairs)
     assert rows.tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
-    assert intervals.leave_one_seed_out([(0, 1), (0, 2), (0, 3)]).shape == (3, 3)  # the reference stays
-    assert not len(intervals.leave_one_seed_out([(0, 1)]))  # one pair: conditional on its two models
+    assert spread.leave_one_seed_out([(0, 1), (0, 2), (0, 3)]).shape == (3, 3)  # the reference stays
+    assert not len(spread.leave_one_seed_out([(0, 1)]))  # one pair: conditional on its two models
 
 
 def coverage(sizes, reps, seeds=1, *, patients=0.7, between=0.0, both=0.0, skewed=False):
@@ -179,7 +179,7 @@ def coverage(sizes, reps, seeds=1, *, patients=0.7, between=0.0, both=0.0, skewe
     mean = patients * effect + np.sqrt(1 - patients**2) * images
     mean = mean + between * noise.standard_normal((reps, 1, seeds)) + both * noise.standard_normal((reps, g, seeds))
     counts = np.broadcast_to(sizes[:, None].astype(float), mean.shape)
-    found = intervals.combine_spread(intervals.jackknife_of_means(mean * counts, counts), [(s,) for s in range(seeds)])
+    found = spread.combine_spread(spread.jackknife_of_means(mean * counts, counts), [(s,) for s in range(seeds)])
     return (np.abs(found.estimate) <= stdtrit(found.df, 0.975) * np.sqrt(found.variance)).mean()
 
 

@@ -10,8 +10,10 @@ import pytest
 import small_meta
 
 from gradfaith.errors import NoComparableScores
-from gradfaith.stats.contrasts import CONTEXT_KEYS, NamedContrast, estimate_contrasts, is_comparable
+from gradfaith.stats.comparisons import Comparisons, is_comparable, is_compared
+from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores
+from gradfaith.stats.image_scores import CONTEXT_KEYS
 from gradfaith.stats.meta_evaluation import evaluate_metrics
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet, table_parts
@@ -43,8 +45,8 @@ def estimates(parts: TableParts) -> pd.DataFrame:
 
 
 def contrasts(parts: TableParts) -> pd.DataFrame:
-    own = parts.select(is_comparable(parts.keys))
-    return estimate_contrasts(own, own.distinct("method"), CONTROLS, BETTER, PRIMARY)
+    own = parts.select(is_compared(parts.keys))
+    return estimate_contrasts(own, Comparisons(own.distinct("method"), CONTROLS, BETTER), PRIMARY)
 
 
 def winrates(parts: TableParts) -> pd.DataFrame:
@@ -55,7 +57,9 @@ ESTIMATES: dict[str, tuple[Callable[[TableParts], pd.DataFrame], Callable[[pd.Da
     "estimates": (estimates, lambda scores: estimate_scores([scores], by=("label",))),
     "contrasts": (
         contrasts,
-        lambda scores: estimate_contrasts([scores], list(scores["method"].unique()), CONTROLS, BETTER, PRIMARY),
+        lambda scores: estimate_contrasts(
+            [scores], Comparisons(list(scores["method"].unique()), CONTROLS, BETTER), PRIMARY
+        ),
     ),
     "win rates": (winrates, lambda scores: estimate_winrates([scores], CONTROLS, BETTER)),
 }
@@ -132,7 +136,7 @@ def test_no_part_is_in_memory_when_the_next_is_read(tmp_path: Path, name: str, m
     if name == "estimates":
         found = estimate_scores(watched)
     elif name == "contrasts":
-        found = estimate_contrasts(watched, parts.distinct("method"), CONTROLS, BETTER)
+        found = estimate_contrasts(watched, Comparisons(parts.distinct("method"), CONTROLS, BETTER))
     else:
         found = estimate_winrates(watched, CONTROLS, BETTER)
     assert len(found) > 50

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import stdtr
 
 from gradfaith import rng
-from gradfaith.stats.intervals import combine_spread, jackknife_of_means
 from gradfaith.stats.simultaneous import FamilySums, Simultaneous, simultaneous_intervals
+from gradfaith.stats.spread import combine_spread, jackknife_of_means
 
 LEVEL = 0.95
 

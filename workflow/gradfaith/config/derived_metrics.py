@@ -16,6 +16,7 @@ from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import CompositePart, CompositeSettings
 from gradfaith.config.study import Battery, PluginUse, Study
 from gradfaith.registry import did_you_mean, entry
+from gradfaith.vocabulary import SEED_PAIRS
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,22 @@ def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list
 def composite_problems(study: Study) -> list[str]:
     """Return the problems of the composites, each as `key: what and why`."""
     return [line for label in study.composite for line in composite_sources(study, label)[1]]
+
+
+def primary_variant(study: Study) -> str:
+    """Return the primary variant of the primary metric: its battery's first imputer, all pairs, or the first threshold."""
+    metric = study.primary.metric
+    if metric in study.localization:
+        use = study.localization[metric]
+        option = registry.entry("localization", use.use).declared.get("variants")
+        return str(use.options[option][0]) if option else ""
+    if metric in study.composite:
+        return composite_sources(study, metric)[0].variants[0]
+    for battery in study.batteries.values():
+        if metric in battery.metrics:
+            declared = registry.entry("faithfulness", battery.metrics[metric].use).declared
+            return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
+    return SEED_PAIRS if metric in study.agreement else ""
 
 
 def _part(study: Study, name: str) -> MeasuredMetric | str:

@@ -62,6 +62,18 @@ def method_problems(study: Study) -> list[str]:
     return lines
 
 
+def refined_methods(study: Study) -> dict[str, str]:
+    """Return each method that combines another one's maps, with the study's label of that other one, if it has one."""
+    uses = {label: use for bundle in study.bundles.values() for label, use in bundle.methods.items()}
+    return {
+        label: base
+        for label, use in uses.items()
+        for base, other in uses.items()
+        if other.use == use.options.get("of") and not other.layer
+        and other.options == options.complete("methods", other.use, use.options.get("of_options", {}))
+    }  # fmt: skip
+
+
 def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:
     """Return problems of a method that combines maps: it must name a method that reads a layer, with valid options."""
     if "of" not in given:

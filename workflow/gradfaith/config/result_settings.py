@@ -49,10 +49,20 @@ class RankSettings(StrictModel):
     rank_only_correct: bool
 
 
+class ComparisonSettings(StrictModel):
+    """What contrasts compare, beside methods with controls."""
+
+    bases: dict[str, str] = Field(description="refined method -> the method that it refines")
+    imputed: list[str] = Field(description="metrics whose variants are imputers")
+    not_across: list[str] = Field(description="metrics that are not compared across architectures")
+    on_common_grid: list[str] = Field(description="metrics compared across architectures on a common grid only")
+
+
 class EstimateSettings(BoundedSettings, RankSettings):
     """The settings for computing estimates, contrasts and win rates from scores."""
 
     primary: PrimaryVariant
+    comparisons: ComparisonSettings
     classes: list[str] = Field(description="in the order of the model's outputs")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
-from gradfaith.config import derived_metrics, job_settings, result_settings
+from gradfaith.config import derived_metrics, job_settings, method_uses, result_settings
 from gradfaith.config.architecture import NetworkSettings
 from gradfaith.config.sections import Recipe
 from gradfaith.dag import code_digest
@@ -18,7 +18,7 @@ from gradfaith.dag.plan import AUDIT, CONTROLS, Plan
 from gradfaith.data import raw_files
 from gradfaith.storage import paths
 from gradfaith.storage.paths import PROJECT
-from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY, SEED_PAIRS
+from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 
 RANDOMISED_AGREEMENT = {"better": "lower", "bounds": (-1, 1)}  # a rank correlation
 SCRIPTS = PROJECT / "scripts"
@@ -174,9 +174,22 @@ class RuleParams:
         study, classes = self.plan.study, self.plan.dataset.classes
         ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
         count = len(self.plan.architectures)
-        named = dict(study.primary.model_dump(), variant=self._primary_variant(), architectures=count)
+        named = dict(study.primary.model_dump(), variant=derived_metrics.primary_variant(study), architectures=count)
         how = self._intervals() | ranks | {"bounds": self._declared("bounds")}
-        return result_settings.EstimateSettings(**how, primary=named, classes=classes).params()
+        return result_settings.EstimateSettings(
+            **how, primary=named, classes=classes, comparisons=self._comparisons()
+        ).params()
+
+    def _comparisons(self) -> dict[str, Any]:
+        study = self.plan.study
+        own_scale = [label for label, is_own in self._declared("own_scale", False).items() if is_own]
+        imputed = [label for group in ("faithfulness", "composite") for label in self.plan.metrics.get(group, ())]
+        return {
+            "bases": method_uses.refined_methods(study),
+            "imputed": imputed,
+            "not_across": own_scale,
+            "on_common_grid": list(study.localization),
+        }
 
     def meta(self) -> dict[str, Any]:
         """Return the settings of the meta-evaluation; it leaves out metrics that compare models."""
@@ -188,21 +201,6 @@ class RuleParams:
         order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
         how = self._intervals() | {"better": better, "order_only": order_only, "bounds": self._declared("bounds")}
         return result_settings.MetaSettings(**how, **asked.model_dump()).params()
-
-    def _primary_variant(self) -> str:
-        """Return the primary variant of the primary metric: its battery's first imputer, all pairs, or the first threshold."""
-        study = self.plan.study
-        if study.primary.metric in study.localization:
-            use = study.localization[study.primary.metric]
-            option = registry.entry("localization", use.use).declared.get("variants")
-            return str(use.options[option][0]) if option else ""
-        if study.primary.metric in study.composite:
-            return self._composites[study.primary.metric].variants[0]
-        for battery in study.batteries.values():
-            if study.primary.metric in battery.metrics:
-                declared = registry.entry("faithfulness", battery.metrics[study.primary.metric].use).declared
-                return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
-        return SEED_PAIRS if study.primary.metric in study.agreement else ""
 
     def figure(self, figure: str) -> dict[str, Any]:
         return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()
@@ -290,11 +288,11 @@ class RuleParams:
         inner = {("methods", use.options["of"]) for use in uses if "of" in use.options}
         return [*((use.group, use.use) for use in uses), *sorted(inner)]
 
-    def _declared(self, word: str) -> dict[str, Any]:
+    def _declared(self, word: str, default: Any = None) -> dict[str, Any]:
         """Return metric -> what it declares under this word; the agreement with randomised models is no plug-in."""
-        randomised = {RANDOMISATION: RANDOMISED_AGREEMENT[word]} if self.plan.randomised_bundles else {}
+        randomised = {RANDOMISATION: RANDOMISED_AGREEMENT.get(word, default)} if self.plan.randomised_bundles else {}
         return randomised | {
-            label: registry.entry(group, use.use).declared[word]
+            label: registry.entry(group, use.use).declared.get(word, default)
             for group, named in self.plan.metrics.items()
             for label, use in named.items()
         }

@@ -64,6 +64,7 @@ class Metric:
     regional: bool = False  # faithfulness: removes the regions of an image, one at a time (metrics/maps/removals.py)
     rival: bool = False  # faithfulness: also reads the map of a second class of the image
     forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
+    own_scale: bool = False  # on each network's own scale, so it is not compared across architectures
     invariances: tuple[str, ...] = ()  # "scale": map times k; "monotone": any increasing function; "flip": all mirrored
     fooled_by: tuple[str, ...] = ()  # controls that score well without evidence
     chance: Chance = ""  # the average value of a map of independent random pixels; "": no closed form

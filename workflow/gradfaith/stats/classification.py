@@ -27,17 +27,8 @@ from numpy.typing import NDArray
 from gradfaith.errors import BrokenTable
 from gradfaith.stats.estimates import INTERVAL_COLUMNS_WITHOUT_P, interval_columns
 from gradfaith.stats.interval_scales import PROPORTION
-from gradfaith.stats.intervals import (
-    DEFAULT_RULE,
-    CodeArray,
-    FloatArray,
-    IntervalRule,
-    Jackknife,
-    SeedRun,
-    make_intervals,
-    measure_jackknife,
-    no_interval,
-)
+from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule, make_intervals, measure_jackknife, no_interval
+from gradfaith.stats.spread import CodeArray, FloatArray, Jackknife, SeedRun
 from gradfaith.vocabulary import ALL_CLASSES
 
 

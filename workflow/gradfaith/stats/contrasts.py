@@ -1,48 +1,40 @@
-"""Estimate paired contrasts of methods and controls, on the same images of the same models.
+"""Estimate paired contrasts: differences of scores of the same images and models, with their intervals.
 
-    value = mean over images of (method - control)          the interval is that of the differences (stats/intervals.py)
+    value = mean over images of (method - against)          the interval is that of the differences (stats/intervals.py)
     share_better: the share of images on which the method is better; ties count half
 
-Every method is compared with every control and with its own shuffled maps (`shuffled-<method>`). A control is compared
-with its own shuffled maps too, if they exist: its gain over them is the bias of shuffling. Pairs share architecture, seed,
-metric, variant, target and image, and the layer if the control has that layer (otherwise the control's layers are averaged,
-like its copies). Both must be ok: n_lost counts the method's maps without a partner or a value.
+stats/comparisons.py says which pairs are compared: the column `comparison`. Both scores of a pair must be ok: n_lost counts
+the maps without a partner or a value.
 
-`low` and `high` are the interval of one difference, `p` its test, neither adjusted. A family is all methods against their
-opponents on one metric, imputer and architecture; `low_family`, `high_family` and `p_family` hold for all of a family at once
-(stats/simultaneous.py). A control against its own shuffled maps is in a family of such pairs. A contrast that cannot be won
-is in none: its opponent has the best possible value on every image. The primary contrast is named beforehand and stands
-alone: it is adjusted for the number of architectures only. Cost: 0.2 ms per contrast and cell, about 18 ms per family.
+`low` and `high` are the interval of one difference, `p` its test, neither adjusted. A family is all pairs of one kind of
+comparison in one context: a metric, imputer, target and architecture. `low_family`, `high_family` and `p_family` hold for
+all of a family at once (stats/simultaneous.py). Two architectures are one family, with all methods; so are two imputers. A
+control against its own shuffled maps is in a family of such pairs. A contrast that cannot be won is in none: its opponent
+has the best possible value on every image. The primary contrast is named beforehand and stands alone: it is adjusted for
+the number of architectures only.
+
+Scores become one table per context, then all pairs of a context are one matrix of differences. Cost: 14 s on one core for 5
+architectures, 5 seeds, 12 methods, 20 metrics and 200 images, most of it for the families.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from gradfaith import rng
-from gradfaith.stats.estimates import (
-    FIRST_ROW,
-    INTERVAL_COLUMNS,
-    SEED_COLUMNS,
-    SIGN_OF_BETTER,
-    check_scores,
-    combination_codes,
-    fill_empty_cells,
-    in_order_of_rows,
-    intervals_by_cell,
-    join_parts,
-)
+from gradfaith.stats.comparisons import Comparisons, Differences, Pair, differences, in_order
+from gradfaith.stats.estimates import INTERVAL_COLUMNS, SIGN_OF_BETTER, interval_columns
+from gradfaith.stats.image_scores import CONTEXT_KEYS, ContextScores, Numbering, scores_by_context, unit_numbering
 from gradfaith.stats.interval_scales import UNBOUNDED
-from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, CodeArray, FlagArray, FloatArray, IntervalRule, SeedRun
-from gradfaith.stats.simultaneous import FamilySums, Simultaneous, simultaneous_intervals
-from gradfaith.vocabulary import CHANCE_VARIANTS, CONTROL_COMPARISON, RANDOMISATION, REFERENCE, SHUFFLED
+from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule, MeasuredCell, make_intervals, measure_many
+from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, SeedRun
 
-CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
-PAIR = "pair"  # the number of a method and its opponent
 FAMILY_COLUMNS = ("low_family", "high_family", "p_family")  # of all contrasts of a family at once
 CONTRAST_COLUMNS = (
     "method", "against", "comparison", "label", *INTERVAL_COLUMNS, "n_lost", "share_better", *FAMILY_COLUMNS, "primary",
@@ -59,212 +51,160 @@ class NamedContrast:
     against: str
     architectures: int = 1  # how many there are
 
+    def is_of(self, pair: Pair) -> bool:
+        """Return whether a pair is this contrast."""
+        names = (pair.value_of("metric"), pair.value_of("variant"), pair.method, pair.against)
+        return pair.comparison == "control" and names == (self.metric, self.variant, self.method, self.against)
+
 
 def estimate_contrasts(
     parts: Iterable[pd.DataFrame],
-    methods: Sequence[str],
-    controls: Sequence[str],
-    better: Mapping[str, str],
+    asked: Comparisons,
     primary: NamedContrast | None = None,
     rule: IntervalRule = DEFAULT_RULE,
 ) -> pd.DataFrame:
-    """Return one row per cell, method and opponent.
-
-    `parts` are those of `estimate_scores`; `methods`: all methods and controls in them. `better`: metric -> higher, lower
-    or neither.
-    """
-    plan = _ContrastPlan(list(methods), list(method_pairs(methods, controls)), controls, better, primary, rule)
-    tables = list(chain.from_iterable(map(plan.estimate_part, parts)))
-    if not tables:
+    """Return one row per pair; `parts` are those of `estimate_scores`, with all scores that `is_compared` selects."""
+    numbering = unit_numbering()
+    contexts = list(chain.from_iterable(map(partial(scores_by_context, units=numbering), parts)))
+    units = _Units.of(numbering)
+    tables = [_Contrasts(units, asked, primary, rule).of_metric(own) for own in _by_metric(contexts)]
+    pairs = [pair for own, _ in tables for pair in own]
+    if not pairs:
         return pd.DataFrame(columns=[*CONTRAST_KEYS, *CONTRAST_COLUMNS])
-    table = in_order_of_rows(tables).sort_values(PAIR, kind="stable", ignore_index=True)
-    return table[[*(key for key in CONTRAST_KEYS if key in table), *CONTRAST_COLUMNS]]
+    table = pd.concat([rows for _, rows in tables if len(rows)], ignore_index=True)
+    return table.iloc[in_order(pairs)].reset_index(drop=True)[[*CONTRAST_KEYS, *CONTRAST_COLUMNS]]
+
+
+def _by_metric(contexts: Sequence[ContextScores]) -> Iterator[list[ContextScores]]:
+    """Yield the contexts of every target and metric together; comparisons are within them."""
+    together: dict[tuple[str, ...], list[ContextScores]] = {}
+    for own in contexts:
+        together.setdefault(own.context[2:4], []).append(own)
+    yield from together.values()
 
 
 @dataclass(frozen=True)
-class _ContrastPlan:
-    """Which pairs are compared, and how."""
+class _Units:
+    """The group, run and image of every unit, by its number."""
 
-    methods: Sequence[str]
-    pairs: Sequence[tuple[str, str]]
-    controls: Sequence[str]
-    better: Mapping[str, str]
+    group: CodeArray
+    run: CodeArray
+    image: CodeArray
+    runs: Sequence[SeedRun]
+    of_label: Mapping[str, FlagArray]  # class -> whether the image is of it
+
+    @classmethod
+    def of(cls, numbering: Numbering) -> "_Units":
+        rows = pd.DataFrame(numbering.rows, columns=list(numbering.kept), dtype="str")
+        group, image = (pd.factorize(rows[name])[0].astype(np.int64) for name in ("group", "image_id"))
+        run, pairs = pd.factorize(pd.MultiIndex.from_frame(rows[["seed", "seed2"]]))
+        runs: list[SeedRun] = [tuple(seed for seed in pair if seed) for pair in pairs]
+        labels = {str(name): rows["label"].to_numpy() == name for name in sorted(set(rows["label"]) - {""})}
+        return cls(group, run.astype(np.int64), image, runs, labels)
+
+    def sums_by_group(self, unit: CodeArray, value: FloatArray) -> tuple[FamilySums, FloatArray]:
+        """Return sums and counts of differences (n, k) by group and run, and the number of images of each pair (k)."""
+        group, run = (np.unique(own[unit], return_inverse=True) for own in (self.group, self.run))
+        shape = (len(group[0]), len(run[0]))
+        order = np.argsort(group[1] * shape[1] + run[1], kind="stable")
+        cell, starts = np.unique((group[1] * shape[1] + run[1])[order], return_index=True)
+        ok = np.isfinite(value)
+        sums, counts = (np.zeros((value.shape[1], shape[0] * shape[1])) for _ in range(2))
+        sums[:, cell] = np.add.reduceat(np.where(ok, value, 0.0)[order], starts, axis=0).T
+        counts[:, cell] = np.add.reduceat(ok[order].astype(np.float64), starts, axis=0).T
+        by_image = np.argsort(self.image[unit], kind="stable")
+        _, firsts = np.unique(self.image[unit][by_image], return_index=True)
+        images = np.logical_or.reduceat(ok[by_image], firsts, axis=0).sum(axis=0)
+        three = (value.shape[1], *shape)
+        return FamilySums(sums.reshape(three), counts.reshape(three), [self.runs[code] for code in run[0]]), images
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Pairs of one context with what their contrasts are made of."""
+
+    pairs: Sequence[Pair]
+    sums: FamilySums
+    cells: Sequence[MeasuredCell]
+    columns: Mapping[str, FloatArray]  # n_lost and share_better
+    can_be_won: FlagArray
+
+
+@dataclass(frozen=True)
+class _Contrasts:
+    """How the contrasts of one table of scores are made."""
+
+    units: _Units
+    asked: Comparisons
     primary: NamedContrast | None
     rule: IntervalRule
 
-    def estimate_part(self, scores: pd.DataFrame) -> list[pd.DataFrame]:
-        """Return the contrasts of some cells, those of all pairs."""
-        check_scores(scores)
-        paired = _PairedScores.of(scores, self.methods)
-        differences = (self._differences(paired, pair, number) for number, pair in enumerate(self.pairs))
-        frames = [frame for frame in join_parts(differences) if len(frame)]
-        if not frames:
-            return []
-        numbering = _FamilyNumbering.of(paired.rows)
-        table = pd.concat([_estimate_pairs(frame, self.rule) for frame in frames], ignore_index=True)
-        keys = [name for name in (PAIR, *CONTRAST_KEYS) if name in table]
-        sums = [numbering.sums_by_cell(frame, keys) for frame in frames]
-        cells = pd.concat([index for index, _, _ in sums], ignore_index=True)
-        cells["place"] = np.arange(len(cells))
-        table = table.merge(cells, on=keys, how="left")
-        table = table.assign(
-            method=[self.pairs[number][0] for number in table[PAIR]],
-            against=[self.pairs[number][1] for number in table[PAIR]],
-            comparison=CONTROL_COMPARISON,
-            label="",
-        )
-        values, counts = (np.concatenate([own[place] for own in sums]) for place in (1, 2))
-        return [self._add_families(table, FamilySums(values, counts, numbering.runs)).drop(columns="place")]
+    def of_metric(self, contexts: Sequence[ContextScores]) -> tuple[list[Pair], pd.DataFrame]:
+        """Return the pairs of one metric, and a row for each."""
+        found = [self._measure(own) for own in differences(contexts, self.units.of_label, self.asked)]
+        if not found:
+            return [], pd.DataFrame()
+        metric, cells = contexts[0].context[3], [cell for own in found for cell in own.cells]
+        intervals = make_intervals(cells, self.rule, self.rule.bounds_of_differences.get(metric, UNBOUNDED))
+        seeds = [text for own in found for text in _seeds(own.sums)]
+        pairs = [pair for own in found for pair in own.pairs]
+        rows = [
+            interval_columns(interval, [text] if text else []) for interval, text in zip(intervals, seeds, strict=True)
+        ]
+        table = _names(pairs).join(pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS)))
+        for name in ("n_lost", "share_better"):
+            table[name] = np.concatenate([own.columns[name] for own in found])
+        table["primary"] = [self.primary is not None and self.primary.is_of(pair) for pair in pairs]
+        has_interval = np.split(table["low"].notna().to_numpy(), np.cumsum([len(own.pairs) for own in found])[:-1])
+        families = [self._families(own, has) for own, has in zip(found, has_interval, strict=True)]
+        return pairs, table.assign(**dict(zip(FAMILY_COLUMNS, np.concatenate(families).T, strict=True)))
 
-    def _differences(self, paired: "_PairedScores", pair: tuple[str, str], number: int) -> pd.DataFrame:
-        """Return one row per map of the method: its value minus its partner's, which is better, and whether it is lost."""
-        at = np.flatnonzero(paired.has_score[:, paired.methods.index(pair[0])])
-        value, opponent_value = paired.values_of_pair(at, *pair)
-        rows = paired.rows.iloc[at].reset_index(drop=True)
-        sign = rows["metric"].map(self.better).map(SIGN_OF_BETTER).to_numpy(np.float64)
-        difference = value - opponent_value
-        best = np.array([self._best_value(str(metric)) for metric in rows["metric"]])
-        return rows.assign(
-            value=difference, better=(1 + np.sign(sign * difference)) / 2, lost=np.isnan(difference),
-            unbeatable=np.isnan(difference) | (opponent_value == best), pair=number,
-        )  # fmt: skip
+    def _measure(self, own: Differences) -> _Measured:
+        """Return the contrasts of some differences before their intervals are made."""
+        sums, n_images = self.units.sums_by_group(own.unit, np.where(own.asked, own.value, np.nan))
+        metric = own.pairs[0].value_of("metric")
+        bounds, better = self.rule.bounds.get(metric, UNBOUNDED), self.asked.better.get(metric, "")
+        sign = SIGN_OF_BETTER.get(better, np.nan)
+        best = {"higher": bounds.high, "lower": bounds.low}.get(better, np.nan)
+        lost = own.asked & np.isnan(own.value)
+        compared = own.asked & ~lost
+        wins = np.where(compared, (1 + np.sign(sign * own.value)) / 2, 0.0).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns = {"n_lost": lost.sum(axis=0), "share_better": wins / compared.sum(axis=0)}
+        unbeatable = (~compared | (own.opponent == best)).all(axis=0)
+        cells = measure_many(sums.sums, sums.counts, sums.runs, n_images.tolist(), self.rule)
+        return _Measured(own.pairs, sums, cells, columns, ~unbeatable)
 
-    def _best_value(self, metric: str) -> float:
-        """Return the best value that a metric can have; NaN if there is none."""
-        bounds = self.rule.bounds.get(metric, UNBOUNDED)
-        return {"higher": bounds.high, "lower": bounds.low}.get(self.better.get(metric, ""), np.nan)
-
-    def _add_families(self, table: pd.DataFrame, sums: FamilySums) -> pd.DataFrame:
-        """Add what holds for all contrasts of a family at once, and which contrast is the primary one."""
-        is_primary = np.full(len(table), self.primary is not None)
-        for column in ("metric", "variant", "method", "against") if self.primary else ():
-            is_primary &= table[column].to_numpy() == getattr(self.primary, column)
-        within = table["low"].notna().to_numpy() & ~table.pop("unbeatable").to_numpy(bool)
-        of_control = table["method"].isin(self.controls).to_numpy()
-        kind = np.where(is_primary, "primary", np.where(of_control, "control", "method"))
-        found = pd.DataFrame(np.nan, index=table.index, columns=list(FAMILY_COLUMNS))
-        context = [name for name in CONTEXT_KEYS if name in table]
-        for names, rows in table[within].groupby([*context, kind[within]], sort=False, dropna=False, observed=True):
-            networks = self.primary.architectures if self.primary and names[-1] == "primary" else 1
-            family = sums.select(rows["place"].to_numpy(np.int64))
+    def _families(self, own: _Measured, has_interval: FlagArray) -> FloatArray:  # (k) -> (k, 3)
+        """Return what holds for all contrasts of a family at once."""
+        found, tested = np.full((len(own.pairs), len(FAMILY_COLUMNS)), np.nan), has_interval & own.can_be_won
+        kinds = np.array([self._family_of(pair) for pair in own.pairs])
+        for kind in dict.fromkeys(kinds[tested]):
+            at = np.flatnonzero(tested & (kinds == kind))
+            networks = self.primary.architectures if self.primary and kind == "primary" else 1
             level = 1 - (1 - self.rule.level) / networks
-            holds = simultaneous_intervals(family, rng.generator("family"), level=level)  # whatever its labels are
-            p = np.minimum(1, networks * holds.p)
-            found.loc[rows.index] = np.column_stack([*self._clipped(str(rows["metric"].iloc[0]), holds), p])
-        return table.join(found).assign(primary=is_primary)
+            holds = simultaneous_intervals(own.sums.select(at), rng.generator("family"), level=level)
+            bounds = self.rule.bounds_of_differences.get(own.pairs[0].value_of("metric"), UNBOUNDED)
+            ends = np.maximum(holds.low, bounds.low), np.minimum(holds.high, bounds.high)
+            found[at] = np.column_stack([*ends, np.minimum(1, networks * holds.p)])
+        return found
 
-    def _clipped(self, metric: str, holds: Simultaneous) -> tuple[FloatArray, FloatArray]:
-        """Return intervals inside the range of differences of the metric."""
-        bounds = self.rule.bounds_of_differences.get(metric, UNBOUNDED)
-        return np.maximum(holds.low, bounds.low), np.minimum(holds.high, bounds.high)
-
-
-@dataclass(frozen=True)
-class _FamilyNumbering:
-    """The groups and runs of some scores, numbered alike for all pairs."""
-
-    groups: pd.Index
-    run_keys: pd.MultiIndex
-    runs: list[SeedRun]
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame) -> "_FamilyNumbering":
-        run_keys = pd.MultiIndex.from_frame(rows[_seed_columns(rows)].astype(str).drop_duplicates())
-        seeds: list[SeedRun] = [tuple(seed for seed in key if seed not in {"", "nan"}) for key in run_keys]
-        return cls(pd.Index(rows["group"].unique()), run_keys, seeds)
-
-    def sums_by_cell(self, frame: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, FloatArray, FloatArray]:
-        """Return the cells of differences, and their sums and counts by group and run (k, g, r)."""
-        ok = frame[~frame["lost"]]
-        cell = combination_codes(ok, keys)
-        first = np.unique(cell, return_index=True)[1]
-        shape = (len(first), len(self.groups), len(self.run_keys))
-        group = self.groups.get_indexer(pd.Index(ok["group"]))
-        run = self.run_keys.get_indexer(pd.MultiIndex.from_frame(ok[_seed_columns(ok)].astype(str)))
-        flat, size = (cell * shape[1] + group) * shape[2] + run, int(np.prod(shape))
-        sums = np.bincount(flat, ok["value"].to_numpy(np.float64), size).astype(np.float64)
-        counts = np.bincount(flat, minlength=size).astype(np.float64)
-        return ok.iloc[first][list(keys)].reset_index(drop=True), sums.reshape(shape), counts.reshape(shape)
+    def _family_of(self, pair: Pair) -> str:
+        if self.primary is not None and self.primary.is_of(pair):
+            return "primary"
+        return "control on control" if pair.method in self.asked.controls else pair.comparison
 
 
-def _seed_columns(rows: pd.DataFrame) -> list[str]:
-    return [name for name in SEED_COLUMNS if name in rows]
+def _names(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return the columns that name each pair."""
+    names = [(*pair.context, pair.layer, pair.method, pair.against, pair.comparison, pair.label) for pair in pairs]
+    return pd.DataFrame(names, columns=[*CONTRAST_KEYS, "method", "against", "comparison", "label"], dtype="str")
 
 
-def is_comparable(scores: pd.DataFrame) -> pd.Series:
-    """Return which scores controls have too: not chance levels, and not agreement's reference, a part of its pairs.
-
-    Agreement across architectures is left out as well: it is shown beside its chance level and not tested, because every
-    pair would add a family of contrasts and make each of the others harder to show.
-    """
-    without_control = scores["variant"].isin([*CHANCE_VARIANTS, REFERENCE]) | (scores["metric"] == RANDOMISATION)
-    across = ~(scores["arch2"].isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str")))
-    return ~(without_control | across)
-
-
-def method_pairs(methods: Sequence[str], controls: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs (method, opponent) that are compared."""
-    for method in methods:
-        if method.startswith(SHUFFLED):
-            continue
-        opponents = [] if method in controls else [control for control in controls if control in methods]
-        shuffled = SHUFFLED + method
-        yield from ((method, opponent) for opponent in [*opponents, *([shuffled] if shuffled in methods else [])])
-
-
-@dataclass(frozen=True)
-class _PairedScores:
-    """Scores side by side: a row per image, model, metric and layer, a column per method."""
-
-    rows: pd.DataFrame  # (rows): the context, layer, seeds, image, group and FIRST_ROW
-    methods: list[str]
-    values: FloatArray  # (rows, methods), copies averaged; NaN: no value
-    has_score: FlagArray  # (rows, methods): there is a score, of any status
-    layer_means: FloatArray  # (units, methods): the values averaged over layers
-    unit: CodeArray  # (rows): the row of `layer_means`
-
-    @classmethod
-    def of(cls, scores: pd.DataFrame, methods: Sequence[str]) -> "_PairedScores":
-        unit_keys = [*CONTEXT_KEYS, *SEED_COLUMNS, "image_id"]
-        row = combination_codes(scores, [*unit_keys, "layer"])
-        columns = [name for name in (*unit_keys, "layer", "group") if name in scores]
-        rows = scores.iloc[np.unique(row, return_index=True)[1]][columns]
-        column = pd.Index(methods).get_indexer(pd.Index(scores["method"].astype("str"))).astype(np.int64)
-        value = np.where(scores["status"].to_numpy() == "ok", scores["value"].to_numpy(np.float64), np.nan)
-        values, has_score = _pivot(row, column, value, (len(rows), len(methods)))
-        unit = combination_codes(rows, unit_keys)
-        at, method = np.nonzero(has_score)
-        layer_means, _ = _pivot(unit[at], method, values[at, method], (int(unit.max(initial=-1)) + 1, len(methods)))
-        rows = rows.assign(**{FIRST_ROW: rows.index}).reset_index(drop=True)
-        return cls(rows, list(methods), values, has_score, layer_means, unit)
-
-    def values_of_pair(self, rows: CodeArray, method: str, against: str) -> tuple[FloatArray, FloatArray]:
-        """Return the values of a method and of its opponent in these rows."""
-        column, opponent = self.methods.index(method), self.methods.index(against)
-        opponent_values = np.where(
-            self.has_score[rows, opponent], self.values[rows, opponent], self.layer_means[self.unit[rows], opponent]
-        )
-        return self.values[rows, column], opponent_values
-
-
-def _pivot(
-    row: CodeArray, column: CodeArray, value: FloatArray, shape: tuple[int, int]
-) -> tuple[FloatArray, FlagArray]:
-    """Return the mean value of every row and column, and whether it has any entry, finite or not."""
-    flat, size, ok = row * shape[1] + column, shape[0] * shape[1], np.isfinite(value)
-    n = np.bincount(flat[ok], minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(flat[ok], value[ok], size) / n
-    return means.reshape(shape), (np.bincount(flat, minlength=size) > 0).reshape(shape)
-
-
-def _estimate_pairs(frame: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
-    """Return one row per cell and pair, from the differences of some pairs."""
-    keys = [PAIR, *(key for key in CONTRAST_KEYS if key in frame)]
-    cells = frame.groupby(keys, dropna=False, sort=False, observed=True)
-    counts = {"n_lost": ("lost", "sum"), "share_better": ("better", "mean"), FIRST_ROW: (FIRST_ROW, "first"),
-              "unbeatable": ("unbeatable", "all")}  # fmt: skip
-    table: pd.DataFrame = cells.agg(**counts).reset_index()
-    intervals = intervals_by_cell(frame[~frame["lost"]], keys, rule, rule.bounds_of_differences)
-    table = table.merge(intervals, on=keys, how="left")
-    return fill_empty_cells(table).fillna({"reason": NO_IMAGES})
+def _seeds(sums: FamilySums) -> list[str]:
+    """Return the seeds behind every pair, joined by spaces."""
+    present, texts = np.asarray(sums.counts.any(axis=1)), dict[bytes, str]()
+    for used in present:
+        runs = [run for run, has in zip(sums.runs, used, strict=True) if has]
+        texts.setdefault(used.tobytes(), " ".join(sorted({str(seed) for run in runs for seed in run})))
+    return [texts[used.tobytes()] for used in present]

@@ -27,14 +27,13 @@ from gradfaith.stats.interval_scales import PROPORTION, UNBOUNDED, Bounds
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
     NO_IMAGES,
-    CodeArray,
     Interval,
     IntervalRule,
     MeasuredCell,
-    SeedRun,
     make_intervals,
     measure_sums,
 )
+from gradfaith.stats.spread import CodeArray, SeedRun
 from gradfaith.vocabulary import STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")

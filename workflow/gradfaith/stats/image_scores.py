@@ -1,7 +1,9 @@
 """Put scores side by side: for each metric a table with a row per image and model, and a column per method.
 
-Scores are read part by part, in any division: of each score that counts only its place and its number are kept, about
-16 bytes. Rows and columns are in the order in which the scores name them.
+`scores_by_image` makes one table per metric and variant, for the meta-evaluation. `ContextScores` is the table of one
+context (an architecture, target, metric and variant), for paired comparisons; its layers have a column each. Scores are
+read part by part, in any division: of each score only its place and its number are kept, about 16 bytes. Rows and columns
+are in the order in which the scores name them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +23,12 @@ from gradfaith.stats.estimates import (
     join_parts,
 )
 from gradfaith.stats.interval_scales import Bounds
-from gradfaith.stats.intervals import CodeArray, FlagArray, FloatArray, IntervalRule
+from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
 from gradfaith.vocabulary import SHUFFLED
 
 UNIT_COLUMNS, METHOD_COLUMNS = ("arch", "seed", "image_id"), ("method", "layer")
+CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class ScoresByImage:
 
 def scores_by_image(parts: Iterable[pd.DataFrame], better: Mapping[str, str]) -> ScoresByImage:
     """Pivot scores of single models. `better`: metric -> higher, lower or neither; those with neither are left out."""
-    units = _Numbering(UNIT_COLUMNS, kept=(*UNIT_COLUMNS, "group", "correct"))
-    columns = _Numbering(METHOD_COLUMNS, kept=("method",))
+    units = Numbering(UNIT_COLUMNS, kept=(*UNIT_COLUMNS, "group", "correct"))
+    columns = Numbering(METHOD_COLUMNS, kept=("method",))
     found: dict[MetricVariant, list[tuple[CodeArray, CodeArray, FloatArray]]] = {}
     for scores in parts:
         check_scores(scores)
@@ -94,7 +98,7 @@ UNIT_TYPES = {"arch": "category", "image_id": "category", "group": "category", "
 
 
 @dataclass
-class _Numbering:
+class Numbering:
     """Number the distinct combinations of some columns of many tables, from 0, in order of appearance."""
 
     columns: Sequence[str]
@@ -112,6 +116,75 @@ class _Numbering:
                 self.codes_by_key[key] = len(self.rows)
                 self.rows.append(row)
         return np.array([self.codes_by_key[key] for key in keys], dtype=np.int64)[code]
+
+
+@dataclass(frozen=True)
+class ContextScores:
+    """The scores of one context: a row per image and run, a column per method and layer; copies of a map are averaged."""
+
+    context: tuple[str, ...]  # the values of CONTEXT_KEYS
+    unit: CodeArray  # (n): the number of each row's image and run, rising
+    columns: Sequence[tuple[str, str]]  # (c): method and layer
+    first_row: CodeArray  # (c): the place of the column's first score among all scores
+    values: FloatArray  # (n, c); NaN: no value
+    has_score: FlagArray  # (n, c): there is a score, whatever its status
+
+    def layers_of(self, method: str) -> list[int]:
+        """Return the columns of a method."""
+        return [place for place, (name, _) in enumerate(self.columns) if name == method]
+
+    def over_layers(self, method: str) -> tuple[FloatArray, FlagArray]:  # (n), (n)
+        """Return a method's values, averaged over its layers, and where it has a score."""
+        at = self.layers_of(method)
+        if len(at) == 1:
+            return self.values[:, at[0]], self.has_score[:, at[0]]
+        values = self.values[:, at]
+        n = np.isfinite(values).sum(axis=1)
+        means = np.where(n > 0, np.nansum(values, axis=1) / np.maximum(n, 1), np.nan)
+        return means, np.asarray(self.has_score[:, at].any(axis=1))
+
+    def at_layer(self, method: str, layer: str) -> FloatArray:  # (n)
+        """Return a method's values at a layer; where it has no score there, those averaged over its layers."""
+        means, _ = self.over_layers(method)
+        if (method, layer) not in self.columns:
+            return means
+        place = self.columns.index((method, layer))
+        return np.where(self.has_score[:, place], self.values[:, place], means)
+
+
+def unit_numbering() -> Numbering:
+    """Return a numbering of images and runs, for the contexts of one table of scores."""
+    return Numbering(("seed", "seed2", "image_id"), kept=("seed", "seed2", "image_id", "group", "label"))
+
+
+def scores_by_context(scores: pd.DataFrame, units: Numbering) -> list[ContextScores]:
+    """Return the contexts of some scores; `units` numbers images and runs alike for all parts of a table."""
+    check_scores(scores)
+    seeds, seeds2 = (scores[name].astype("str").where(scores[name].notna(), "") for name in ("seed", "seed2"))
+    rows = scores.assign(seed=seeds, seed2=seeds2, label=scores.get("label", ""))
+    unit, context = units.codes(rows), combination_codes(rows, CONTEXT_KEYS)
+    value = np.where(rows["status"].to_numpy() == "ok", rows["value"].to_numpy(np.float64), np.nan)
+    order = np.argsort(context, kind="stable")
+    found = []
+    for at in np.split(order, np.cumsum(np.bincount(context))[:-1]) if len(rows) else []:
+        own = rows.iloc[at]
+        column = combination_codes(own, METHOD_COLUMNS)
+        first = np.unique(column, return_index=True)[1]
+        names = [(str(method), str(layer)) for method, layer in own.iloc[first][list(METHOD_COLUMNS)].to_numpy()]
+        numbers, row = np.unique(unit[at], return_inverse=True)
+        table = pivot(row.astype(np.int64), column, value[at], (len(numbers), len(names)))
+        context_names = tuple(str(own[name].iloc[0]) for name in CONTEXT_KEYS)
+        found.append(ContextScores(context_names, numbers, names, own.index.to_numpy()[first], *table))
+    return found
+
+
+def pivot(row: CodeArray, column: CodeArray, value: FloatArray, shape: tuple[int, int]) -> tuple[FloatArray, FlagArray]:
+    """Return the mean value of every row and column, and whether it has any entry, finite or not."""
+    flat, size, ok = row * shape[1] + column, shape[0] * shape[1], np.isfinite(value)
+    n = np.bincount(flat[ok], minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(flat[ok], value[ok], size) / n
+    return means.reshape(shape), (np.bincount(flat, minlength=size) > 0).reshape(shape)
 
 
 def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

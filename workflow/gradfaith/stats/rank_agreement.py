@@ -44,16 +44,13 @@ from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture
 from gradfaith.stats.interval_scales import CORRELATION, Bounds
 from gradfaith.stats.intervals import (
     DEFAULT_RULE,
-    CodeArray,
-    FlagArray,
-    FloatArray,
     Interval,
     IntervalRule,
-    Jackknife,
     make_intervals,
     measure_jackknife,
     no_interval,
 )
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, Jackknife
 from gradfaith.stats.winrates import TIE_TOLERANCE
 
 MIN_PAIRS = 3  # fewer pairs of numbers have no correlation

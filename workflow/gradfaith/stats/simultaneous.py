@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradfaith.stats.intervals import (
+from gradfaith.stats.spread import (
     MIN_SEEDS,
     CodeArray,
     FlagArray,

@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradfaith.stats.contrasts import CONTEXT_KEYS
 from gradfaith.stats.estimates import (
     ALL_IMAGES,
     FIRST_ROW,
@@ -38,8 +37,10 @@ from gradfaith.stats.estimates import (
     intervals_by_cell,
     join_parts,
 )
+from gradfaith.stats.image_scores import CONTEXT_KEYS
 from gradfaith.stats.interval_scales import PROPORTION, Bounds
-from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, FloatArray, IntervalRule
+from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, IntervalRule
+from gradfaith.stats.spread import FloatArray
 from gradfaith.vocabulary import SHUFFLED, ControlPlacement
 
 WIN_RATE, MEAN_RANK = "win_rate", "mean_rank"

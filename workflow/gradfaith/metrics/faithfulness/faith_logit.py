@@ -18,6 +18,7 @@ METRIC = Metric(
     better="higher",
     battery="masking",
     forwards=1,
+    own_scale=True,
     invariances=("scale",),
     fooled_by=("uniform",),
     cite="panboonyuen2026",

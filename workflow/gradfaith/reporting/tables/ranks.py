@@ -12,7 +12,7 @@ from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
-from gradfaith.stats.contrasts import CONTEXT_KEYS
+from gradfaith.stats.image_scores import CONTEXT_KEYS
 from gradfaith.stats.winrates import MEASURES, WIN_RATE
 
 TABLE = Table(
