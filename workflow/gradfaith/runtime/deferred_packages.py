@@ -6,7 +6,7 @@
 
 Python runs the `__init__` of every package above a module. The `__init__` of timm's models imports about 80 files, that of
 torchvision its datasets, transforms and models. `defer` puts the package into `sys.modules` and postpones its `__init__`
-until a name is asked for that the package does not have yet. So all other code sees the whole package, at the price of its
+until a name is asked for that the package does not have yet. So other code sees the complete package, at the price of its
 import at that moment.
 """
 
