@@ -182,5 +182,5 @@ def test_anatomy_fills_its_ranges():
         [[getattr(chest.draw_anatomy(0, i), name) for name in ("level", "width", "fat")] for i in range(200)]
     )
     low, high = drawn.min(axis=0), drawn.max(axis=0)
-    assert (low < [0.28, 0.59, 0.024]).all()
-    assert (high > [0.80, 0.68, 0.086]).all()
+    assert (low < [0.28, 0.59, 0.016]).all()
+    assert (high > [0.80, 0.68, 0.076]).all()

@@ -90,7 +90,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "squareness": (1.95, 2.4),
     "lean": (-0.03, 0.03),
     "muscle": (0.08, 0.125),
-    "fat": (0.02, 0.09),
+    "fat": (0.012, 0.08),
     "couch_gap": (0.0, 0.03),
     "couch_curve": (0.06, 0.20),
     "ribs": (0.0, 1.0),

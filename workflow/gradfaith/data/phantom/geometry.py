@@ -105,13 +105,17 @@ def warp(on: Frame, waves: Waves, bend: float = 0.016) -> Frame:
 
 def pixel_coverage(distance: Field, pixel: float) -> Field:
     """Return the share of each pixel inside an edge; `distance` is negative inside, `pixel` the width of the edge."""
-    coverage: Field = np.clip(np.float32(0.5) - distance * np.float32(1 / pixel), 0, 1)
-    return coverage
+    coverage: Field = distance * np.float32(-1 / pixel)
+    coverage += np.float32(0.5)
+    np.maximum(coverage, np.float32(0), out=coverage)
+    return np.minimum(coverage, np.float32(1), out=coverage)
 
 
 def blend(image: Field, coverage: Field, value: float | Field) -> None:
     """Lay a material over an image, in place."""
-    image += coverage * (value - image)
+    step = value - image
+    step *= coverage
+    image += step
 
 
 @dataclass(frozen=True)

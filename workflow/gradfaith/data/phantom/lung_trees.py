@@ -207,9 +207,11 @@ def _paint_discs(drawn: Field, column: Field, row: Field, radius: Field, share: 
     left, top = np.rint(column).astype(np.int32), np.rint(row).astype(np.int32)
     across = steps[None, :] + left[:, None]  # (n, k)
     down = steps[None, :] + top[:, None]
-    far = np.sqrt((across - column[:, None])[:, None, :] ** 2 + (down - row[:, None])[:, :, None] ** 2)  # (n, k, k)
-    cover = np.clip(radius[:, None, None] + 0.5 - far, 0, 1) * (share * np.minimum(1, 2 * radius))[:, None, None]
+    beside, below = ((at - middle[:, None]).astype(np.float32) for at, middle in ((across, column), (down, row)))
+    far = np.sqrt((beside * beside)[:, None, :] + (below * below)[:, :, None])  # (n, k, k)
+    cover = np.minimum(radius[:, None, None] + np.float32(0.5) - far, np.float32(1))  # negative: outside
+    cover *= (share * np.minimum(1, 2 * radius))[:, None, None]
     size = drawn.shape[0]
     inside = ((down >= 0) & (down < size))[:, :, None] & ((across >= 0) & (across < size))[:, None, :] & (cover > 0.02)
     where = down[:, :, None] * size + across[:, None, :]
-    np.maximum.at(drawn.reshape(-1), where[inside], cover[inside].astype(np.float32))
+    np.maximum.at(drawn.reshape(-1), where[inside], cover[inside])

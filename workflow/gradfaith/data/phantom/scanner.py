@@ -13,7 +13,7 @@ with a lesion differs from the same image without it one pixel further than thei
 
 Filtered back-projection leaves noise whose power rises with the frequency f (the ramp) until the kernel cuts
 it off: soft kernels leave coarse, weak grain, sharp ones fine, strong grain. The grain is that of the image's
-own pixels at any size. It is half as strong in air as in the middle of the body, where fewer photons arrive. Where
+own pixels at any size. It is a third as strong in air as in the middle of the body, where fewer photons arrive. Where
 both shoulders absorb them, rows are streaked, and a dark band joins the shoulder blades (beam hardening). Some scanners
 export nothing outside their circular field of view.
 
@@ -132,7 +132,7 @@ def scan(
     )
     wide, high = np.exp(-(across**4)), np.exp(-(down**4))
     grain = scan_noise(size, settings, stream)
-    seen += grain * (np.float32(0.45) + np.float32(0.55) * wide * high[:, None])
+    seen += grain * (np.float32(0.3) + np.float32(0.7) * wide * high[:, None])
     rows = np.convolve(stream.standard_normal(size + 2, np.float32), (0.25, 0.5, 0.25), "valid").astype(np.float32)
     shade = settings.streaks * shoulders
     if shade > 0.02:

@@ -54,7 +54,7 @@ def paint_wall(image: Field, anatomy: Anatomy, waves: Waves, z: float, at: Secti
 def _layer(anatomy: Anatomy, z: float) -> Field:  # (ANGLES,)
     """Return how far the inner layer of muscle reaches over the angle: broader at the side (serratus, latissimus)."""
     lower = smooth_step(0.25, 0.55, chest.level_of(anatomy, z))
-    reach: Field = np.float32((0.015 + 0.042 * lower) * anatomy.muscle / 0.090) * _side() + np.float32(_LAYER)
+    reach: Field = np.float32((0.018 + 0.050 * lower) * anatomy.muscle / 0.080) * _side() + np.float32(_LAYER)
     return reach
 
 
@@ -80,7 +80,7 @@ def _beside(
 def _muscles(anatomy: Anatomy, waves: Waves, z: float) -> list[Ellipse]:
     """Return the muscles outside the ribs that exist at this level."""
     level, radius = chest.level_of(anatomy, z), chest.cavity_radius(anatomy, waves, z)
-    thick, upper = anatomy.muscle / 0.090, 1 - smooth_step(0.30, 0.66, level)
+    thick, upper = anatomy.muscle / 0.080, 1 - smooth_step(0.30, 0.66, level)
     high, back = 1 - smooth_step(0.38, 0.70, level), chest.spine(anatomy, z)
     parts = []
     for hand in (-1, 1):
