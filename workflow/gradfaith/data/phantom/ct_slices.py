@@ -1,7 +1,7 @@
-"""Draw and scan one slice of one patient: anatomy, vessels, nodule, then the scanner.
+"""Draw and scan one slice of one patient: anatomy, decoys, lesions, then the scanner.
 
-A slice is a pure function of (seed, patient, slice) and the options. Anatomy, vessels, dose and noise come from streams that
-do not depend on the class: two patients with the same number differ only in their nodule.
+A slice is a pure function of (seed, patient, slice) and the options. Anatomy, decoys, dose and noise come from streams that
+do not depend on the class: two patients with the same number differ only in their lesions.
 """
 
 from dataclasses import dataclass

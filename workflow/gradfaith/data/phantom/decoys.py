@@ -51,6 +51,14 @@ class Dot:
         blend(image[window], pixel_coverage(far, 1.4 * on.pixel) * strength * lungs[window], self.value)
 
 
+def _strip(half: Field, across: Field, pixel: float) -> Field:
+    """Return the share of each pixel that a line of some half width fills, at a distance `across` from its middle."""
+    edge = np.float32(pixel / 2)
+    inside = np.minimum(half, across + edge) - np.maximum(-half, across - edge)
+    filled: Field = np.clip(inside * np.float32(1 / pixel), 0, 1)
+    return filled
+
+
 @dataclass(frozen=True)
 class Band:
     """A bent line that tapers at both ends, through all slices."""
@@ -72,10 +80,7 @@ class Band:
         along = (dx * cos + dy * sin) * np.float32(1 / self.length)
         across = dy * cos - dx * sin - np.float32(self.bend * self.length) * along * along - np.float32(self.drift * z)
         half = np.float32(self.width) * np.sqrt(np.maximum(1 - along * along, 0))
-        inside = np.minimum(half, across + np.float32(on.pixel / 2)) - np.maximum(
-            -half, across - np.float32(on.pixel / 2)
-        )
-        filled = np.clip(inside * np.float32(1 / on.pixel), 0, 1)
+        filled = _strip(half, across, on.pixel)
         blend(image[window], filled * lungs[window], self.value)
 
 
@@ -102,10 +107,7 @@ class Fissure:
         half = np.float32(self.width) + np.float32(self.thick) * np.exp(
             -(((x - np.float32(self.where)) / np.float32(8 * MM)) ** 2)
         )
-        inside = np.minimum(half, across + np.float32(on.pixel / 2)) - np.maximum(
-            -half, across - np.float32(on.pixel / 2)
-        )
-        filled = np.clip(inside * np.float32(1 / on.pixel), 0, 1) * (x > 0.05)
+        filled = _strip(half, across, on.pixel) * (x > 0.05)
         blend(image[window], filled * lungs[window], self.value)
 
 
@@ -168,14 +170,17 @@ def _small_dot(place: tuple[float, float], stream: np.random.Generator) -> Dot:
 
 
 def _crossing(place: tuple[float, float], blood: float, stream: np.random.Generator) -> list[Band]:
-    """Return two vessels that cross."""
+    """Return two bent vessels that cross beside their middles."""
     first = float(stream.uniform(0, math.pi))
-    second = first + float(stream.uniform(0.6, 1.6))
-    drawn = stream.uniform([9, 0.7, -0.25, -1.0], [17, 1.5, 0.25, 1.0], (2, 4))
+    second = first + float(stream.uniform(0.5, 1.3))
+    drawn = stream.uniform([7, 0.5, -0.6, -1.0, -3, -3], [15, 1.3, 0.6, 1.0, 3, 3], (2, 6))
     return [
-        Band(*place, angle, float(length) * MM, float(width) * MM, float(bend), float(drift), blood)
-        for angle, (length, width, bend, drift) in zip((first, second), drawn, strict=True)
-    ]
+        Band(
+            place[0] + float(dx) * MM, place[1] + float(dy) * MM, angle, float(length) * MM, float(width) * MM,
+            float(bend), float(drift), blood - 60,
+        )
+        for angle, (length, width, bend, drift, dx, dy) in zip((first, second), drawn, strict=True)
+    ]  # fmt: skip
 
 
 def _scar(place: tuple[float, float], stream: np.random.Generator) -> Band:
@@ -185,10 +190,10 @@ def _scar(place: tuple[float, float], stream: np.random.Generator) -> Band:
 
 
 def _fissure(hand: int, stream: np.random.Generator) -> Fissure:
-    drawn = stream.uniform([-0.05, -0.35, -0.35, 0.5, 0.25, 0.15], [0.20, 0.10, 0.25, 1.0, 0.55, 0.55])
+    drawn = stream.uniform([-0.05, -0.45, -0.5, 0.5, 0.2, 0.15], [0.22, 0.10, 0.5, 1.0, 0.45, 0.55])
     front, slope, curve, rise, width, where = map(float, drawn)
     thick = float(stream.uniform(0.6, 1.6)) * MM if stream.random() < 0.3 else 0.0
-    return Fissure(hand, front, slope, curve, rise, width * MM, thick, where, float(stream.uniform(-350, -50)))
+    return Fissure(hand, front, slope, curve, rise, width * MM, thick, where, float(stream.uniform(-450, -150)))
 
 
 def paint_decoys(image: Field, decoys: Decoys, z: float, at: chest.Section, on: Frame) -> None:

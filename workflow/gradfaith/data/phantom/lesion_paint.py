@@ -234,12 +234,16 @@ def _calcium(item: Lesion, growth: Growth, centre: Field, at: tuple[Field, Field
     if pattern == "central":
         return within(0.5)
     if pattern == "laminated":
-        return np.maximum(within(0.3), within(0.85) - within(0.62))
+        shells: Field = np.maximum(within(0.3), within(0.85) - within(0.62))
+        return shells
     if pattern in ("diffuse", "popcorn"):
         clouds = growth.parts.at(*at)
         if pattern == "diffuse":
-            return _ramp(np.float32(0.75) + np.float32(0.2) * clouds) * within(0.88)
-        return within(0.85) * _step((clouds + np.float32(0.15)) / (np.float32(0.4) + edge))
+            share, most = np.float32(0.75) + np.float32(0.2) * clouds, within(0.88)
+        else:
+            share, most = (clouds + np.float32(0.15)) / (np.float32(0.4) + edge), within(0.85)
+        most *= _ramp(share)
+        return most
     dx, dy, dz = at
     found: Field = np.zeros_like(centre)
     for x, y, z, radius in growth.dots * np.float32(item.radius):

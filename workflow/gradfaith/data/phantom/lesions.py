@@ -41,6 +41,7 @@ SPAN = 7.5 * MM  # z from a patient's first to last slice, at most
 SMALLEST_MM, LARGEST_MM = 5.0, 40.0
 _MEDIAN_MM: dict[LesionClass, float] = {"benign": 13.0, "malignant": 13.8}  # at difficulty 1/2
 _SPREAD = 0.38  # of the logarithm of the diameter
+_FURTHER = 0.75  # the median diameter of a further lesion, by that of the first
 _MORE = (0.8, 0.13, 0.07)  # chance of none, one and two further lesions
 _PLACING = 64  # pixels of the coarse section on which a lesion is placed, for any image size
 Chances = dict[str, float]
@@ -67,12 +68,12 @@ _NONE: Chances = {"none": 1.0}
 KINDS: dict[LesionClass, dict[str, LesionKind]] = {
     "benign": {
         "granuloma": LesionKind(
-            0.50, {"smooth": 0.85, "lobulated": 0.15}, _SOLID,
-            {"none": 0.32, "central": 0.26, "laminated": 0.14, "diffuse": 0.28},
+            0.50, {"smooth": 0.88, "lobulated": 0.12}, _SOLID,
+            {"none": 0.35, "central": 0.25, "laminated": 0.12, "diffuse": 0.28},
         ),
-        "hamartoma": LesionKind(0.22, {"smooth": 0.3, "lobulated": 0.7}, _SOLID, {"none": 0.25, "popcorn": 0.75}),
+        "hamartoma": LesionKind(0.22, {"smooth": 0.3, "lobulated": 0.7}, _SOLID, {"none": 0.12, "popcorn": 0.88}),
         "inflammation": LesionKind(
-            0.13, {"spiculated": 0.6, "lobulated": 0.4}, _SOLID, {"none": 0.3, "diffuse": 0.5, "eccentric": 0.2}
+            0.13, {"spiculated": 0.65, "lobulated": 0.35}, _SOLID, {"none": 0.12, "diffuse": 0.68, "eccentric": 0.20}
         ),
         "focal-haze": LesionKind(
             0.15, {"smooth": 0.8, "lobulated": 0.2}, {"ground-glass": 0.85, "part-solid": 0.15}, _NONE
@@ -80,14 +81,14 @@ KINDS: dict[LesionClass, dict[str, LesionKind]] = {
     },
     "malignant": {
         "adenocarcinoma": LesionKind(
-            0.62, {"spiculated": 0.72, "lobulated": 0.23, "smooth": 0.05},
+            0.66, {"spiculated": 0.74, "lobulated": 0.23, "smooth": 0.03},
             {"solid": 0.5, "part-solid": 0.38, "ground-glass": 0.12}, {"none": 0.94, "eccentric": 0.06}, 0.02,
         ),
         "squamous-carcinoma": LesionKind(
             0.18, {"spiculated": 0.5, "lobulated": 0.5}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.25
         ),
-        "small-cell-carcinoma": LesionKind(0.10, {"lobulated": 0.8, "smooth": 0.2}, _SOLID, _NONE),
-        "metastasis": LesionKind(0.10, {"smooth": 0.6, "lobulated": 0.4}, _SOLID, _NONE, 0.03),
+        "small-cell-carcinoma": LesionKind(0.10, {"lobulated": 0.9, "smooth": 0.1}, _SOLID, _NONE),
+        "metastasis": LesionKind(0.06, {"smooth": 0.7, "lobulated": 0.3}, _SOLID, _NONE, 0.03),
     },
 }  # fmt: skip
 CONTACTS: dict[LesionClass, Chances] = {
@@ -121,25 +122,27 @@ class Lesion:
 def draw_lesions(seed: int, patient: int, label: LesionClass, difficulty: float) -> tuple[Lesion, ...]:
     """Draw a patient's lesions, from their own streams; the first one gives the patient's label."""
     stream = rng.generator(seed, "phantom", patient, "lesions", label)
-    more = int(stream.choice(3, p=_MORE))
+    more = int(stream.choice(len(_MORE), p=_MORE))
+    placing = _Placing.of_patient(seed, patient, difficulty)
     found: list[Lesion] = []
     for number in range(1 + more):
         own: LesionClass = "benign" if number and stream.random() < 0.5 else label
-        found.append(_draw_lesion((seed, "phantom", patient, "lesion", label, number), own, difficulty, found))
+        key = (seed, "phantom", patient, "lesion", label, number)
+        found.append(_draw_lesion(key, own, difficulty, placing, found))
     return tuple(found)
 
 
-def _draw_lesion(key: tuple[object, ...], label: LesionClass, difficulty: float, others: list[Lesion]) -> Lesion:
+def _draw_lesion(
+    key: tuple[object, ...], label: LesionClass, difficulty: float, placing: "_Placing", others: list[Lesion]
+) -> Lesion:
     stream = rng.generator(*key)
     kind = _pick({name: item.share for name, item in KINDS[label].items()}, stream)
     chances = KINDS[label][kind]
     outline, calcification = _pick(chances.outline, stream), _pick(chances.calcification, stream)
-    faint = {name: share * (1.0 if name == "solid" else 0.5 + difficulty) for name, share in chances.density.items()}
-    density = _pick(faint, stream)
-    median = _MEDIAN_MM[label] * (1.5 - difficulty) * (0.75 if others else 1.0)
+    density = _pick(_fainter(chances.density, difficulty), stream)
+    median = _MEDIAN_MM[label] * (1.5 - difficulty) * (_FURTHER if others else 1.0)
     diameter = float(np.clip(median * math.exp(_SPREAD * stream.standard_normal()), SMALLEST_MM, LARGEST_MM))
-    wanted = _pick(CONTACTS[label], stream)
-    place = _Placing(int(str(key[0])), int(str(key[2])), difficulty, stream).choose(wanted, diameter / 2 * MM, others)
+    place = placing.choose(_pick(CONTACTS[label], stream), diameter / 2 * MM, others, stream)
     cavity = float(stream.uniform(0.3, 0.6)) if stream.random() < chances.cavity and density == "solid" else 0.0
     shape = stream.uniform([1.0, 0.0, 0.85, -1.0], [1.3, math.pi, 1.15, 1.0])
     return Lesion(
@@ -153,6 +156,11 @@ def _draw_lesion(key: tuple[object, ...], label: LesionClass, difficulty: float,
         solid=float(stream.uniform(-10, 60)), haze=float(stream.uniform(-600, -350)) - 80 * difficulty,
         core=float(stream.uniform(0.3, 0.6)), to_pleura=place.to_pleura, key=key,
     )  # fmt: skip
+
+
+def _fainter(density: Chances, difficulty: float) -> Chances:
+    """Return the chances of the densities: a harder phantom has more ground glass."""
+    return {name: share * (1.0 if name == "solid" else 0.5 + difficulty) for name, share in density.items()}
 
 
 def _pick(chances: Chances, stream: np.random.Generator) -> str:
@@ -170,55 +178,53 @@ class _Place:
     to_pleura: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Placing:
-    """Finds points of a patient's lungs, on a coarse section at the patient's own level."""
+    """Finds points of the examined lung, on a coarse section at the patient's own level."""
 
-    seed: int
-    patient: int
-    difficulty: float
-    stream: np.random.Generator
+    on: Frame
+    depth: Field  # below the surface of the examined lung, negative outside
+    vessels: Field  # (n, 2) points of vessels that a lesion can touch
 
-    def choose(self, wanted: str, radius: float, others: list[Lesion]) -> _Place:
+    @staticmethod
+    def of_patient(seed: int, patient: int, difficulty: float) -> "_Placing":
+        on = patient_frame(_PLACING)
+        anatomy, waves = chest.draw_anatomy(seed, patient), chest.draw_waves(seed, patient)
+        depth = -chest.chest_section(anatomy, waves, 0.0, on, reach=0.3).depth
+        other = on.x * examined_side(seed, patient) < 0
+        tree = lung_trees.grow_trees(seed, patient, difficulty).vessels
+        near = (np.abs(tree.z) < 2 * MM) & (tree.radius > 1.2 * MM)
+        vessels = np.stack([tree.x[near], tree.y[near]], 1)
+        return _Placing(on, np.where(other, np.minimum(depth, np.float32(-0.1)), depth), vessels)
+
+    def choose(self, wanted: str, radius: float, others: list[Lesion], stream: np.random.Generator) -> _Place:
         """Choose a place with the contact that is wanted, or with none; the radius shrinks where no point has room."""
-        on, depth = self._depth()
+        on, depth = self.on, self.depth
         for item in others:  # no two lesions overlap
             depth = np.minimum(depth, np.hypot(on.x - item.x, on.y - item.y) - np.float32(item.radius + 4 * MM))
         radius = min(radius, 0.85 * float(depth.max()))
-        if wanted == "vessel" and (found := self._beside_vessel(on, depth, radius)):
+        if wanted == "vessel" and (found := self._beside_vessel(depth, radius, stream)):
             return found
-        least, most = {
-            "pleura": (0.35 * radius, 0.75 * radius),
-            "pleural-tag": (radius + 3 * MM, radius + 18 * MM),
-        }.get(wanted, (1.1 * radius, np.inf))
+        ranges = {"pleura": (0.35 * radius, 0.75 * radius), "pleural-tag": (radius + 3 * MM, radius + 18 * MM)}
+        least, most = ranges.get(wanted, (1.1 * radius, np.inf))
         rows, columns = np.nonzero((depth >= least) & (depth <= most))
-        if not len(rows):
-            wanted, (rows, columns) = "none", np.nonzero(depth >= 1.1 * radius)
-        chosen = int(self.stream.integers(len(rows)))
-        at = int(rows[chosen]), int(columns[chosen])
         contact: Contact = "pleura" if wanted == "pleura" else "pleural-tag" if wanted == "pleural-tag" else "none"
-        jitter = self.stream.uniform(-0.2, 0.2, 2) * on.pixel
+        if not len(rows):
+            contact, (rows, columns) = "none", np.nonzero(depth >= min(1.1 * radius, float(depth.max())))
+        chosen = int(stream.integers(len(rows)))
+        at = int(rows[chosen]), int(columns[chosen])
+        jitter = stream.uniform(-0.2, 0.2, 2) * on.pixel
         x, y = float(on.x[at] + jitter[0]), float(on.y[at] + jitter[1])
         return _Place(x, y, radius, contact, _to_pleura(depth, at))
 
-    def _depth(self) -> tuple[Frame, Field]:
-        """Return the coarse frame, and the depth of its pixels below the surface of the lung; only of the side that is examined."""
-        on = patient_frame(_PLACING)
-        anatomy, waves = chest.draw_anatomy(self.seed, self.patient), chest.draw_waves(self.seed, self.patient)
-        depth = -chest.chest_section(anatomy, waves, 0.0, on, reach=0.3).depth
-        other = on.x * examined_side(self.seed, self.patient) < 0
-        return on, np.where(other, np.minimum(depth, np.float32(-0.1)), depth)
-
-    def _beside_vessel(self, on: Frame, depth: Field, radius: float) -> _Place | None:
+    def _beside_vessel(self, depth: Field, radius: float, stream: np.random.Generator) -> _Place | None:
         """Return a place on the surface of a vessel, if one with room is found in a few trials."""
-        tree = lung_trees.grow_trees(self.seed, self.patient, self.difficulty).vessels
-        near = np.flatnonzero((np.abs(tree.z) < 2 * MM) & (tree.radius > 1.2 * MM))
-        for _ in range(12 if len(near) else 0):
-            ball, angle = near[int(self.stream.integers(len(near)))], self.stream.uniform(0, 2 * math.pi)
-            x, y = float(tree.x[ball] + radius * math.cos(angle)), float(tree.y[ball] + radius * math.sin(angle))
-            at = tuple(int(np.clip((value + 1) / on.pixel, 0, _PLACING - 1)) for value in (y, x))
-            if depth[at] >= 1.05 * radius:
-                return _Place(x, y, radius, "vessel", _to_pleura(depth, (at[0], at[1])))
+        for _ in range(12 if len(self.vessels) else 0):
+            (vx, vy), angle = self.vessels[int(stream.integers(len(self.vessels)))], stream.uniform(0, 2 * math.pi)
+            x, y = float(vx + radius * math.cos(angle)), float(vy + radius * math.sin(angle))
+            row, column = (int(np.clip((value + 1) / self.on.pixel, 0, _PLACING - 1)) for value in (y, x))
+            if depth[row, column] >= 1.05 * radius:
+                return _Place(x, y, radius, "vessel", _to_pleura(depth, (row, column)))
         return None
 
 
