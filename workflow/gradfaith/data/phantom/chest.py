@@ -81,7 +81,7 @@ class Anatomy:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "level": (0.24, 0.84),
+    "level": (0.22, 0.88),
     "centre_x": (-0.04, 0.04),
     "centre_y": (-0.12, 0.0),
     "tilt": (-0.10, 0.10),
@@ -107,7 +107,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "aorta": (0.050, 0.075),
     "hilum": (0.85, 1.15),
     "thymus": (0.02, 0.09),
-    "liver": (0.74, 1.05),
+    "liver": (0.70, 1.02),
     "emptiness": (-95, -10),
     "vessels": (0.75, 1.25),
     "calibre": (0.85, 1.2),
@@ -235,9 +235,9 @@ def _mediastinum(anatomy: Anatomy, z: float) -> list[Ellipse]:
         Ellipse(0.0, bone.y, 0.108, 0.092),
         Ellipse(0.0, bone.y + 0.16, 0.15, 0.13),
         Ellipse(0.0, 0.0, 0.120 * narrow, 0.21),
-        Ellipse(0.01, -0.78 * anatomy.depth, 0.02 + 0.5 * anatomy.thymus * upper, 0.20, 0.12),
+        Ellipse(0.01, -0.86 * anatomy.depth, 0.018 + 0.2 * anatomy.thymus * upper, 0.16, 0.12),
         Ellipse(0.03, -0.58 * anatomy.depth, 0.04 + 0.08 * (1 - upper), 0.17, 0.2),  # fat in front of the heart
-        Ellipse(0.01, -0.55 * anatomy.depth, 0.03 + anatomy.thymus * upper, 0.16),
+        Ellipse(0.01, -0.44 * anatomy.depth, 0.04 + 1.1 * anatomy.thymus * upper, 0.14),
         Ellipse(0.03, -0.12, 0.14 * narrow, 0.12),
         Ellipse(
             0.115,
@@ -277,12 +277,14 @@ def chest_section(anatomy: Anatomy, waves: Waves, z: float, on: Frame, reach: fl
     between = _smooth_union(_mediastinum(anatomy, z), on, reach)
     cavity = pixel_coverage(outside, on.pixel)
     lungs = cavity * (1 - pixel_coverage(between, on.pixel))
-    for part in (*domes(anatomy, z), heart(anatomy, z)):
-        if part:
-            window = part.window(on, SOFT + reach)
-            far = part.distance(on.x[window], on.y[window])
-            lungs[window] *= 1 - pixel_coverage(far, max(SOFT, on.pixel))
-            between[window] = np.minimum(between[window], far)
+    moving = [(dome, 2 * SOFT) for dome in domes(anatomy, z)]  # a dome is cut at a shallow angle
+    if muscle := heart(anatomy, z):
+        moving.append((muscle, SOFT))
+    for part, soft in moving:
+        window = part.window(on, soft + reach)
+        far = part.distance(on.x[window], on.y[window])
+        lungs[window] *= 1 - pixel_coverage(far, max(soft, on.pixel))
+        between[window] = np.minimum(between[window], far)
     return Section(
         on=on,
         entry=entry,

@@ -71,7 +71,9 @@ def _couch(image: Field, anatomy: Anatomy, waves: Waves, on: Frame) -> None:
         shown = pixel_coverage((np.abs(shell) - np.float32(0.007)) / slope, pixel) * np.float32(min(1.0, 0.014 / pixel))
         blend(image[rows], shown * (deep > -0.01), 40.0)
     if closed:
-        foot = np.abs(axis)[None, :] - np.float32(0.15) - np.float32(1.3) * (np.float32(0.16) - top)
+        foot = (
+            np.abs(axis)[None, :] - np.float32(0.32 * anatomy.couch - 0.08) - np.float32(1.3) * (np.float32(0.16) - top)
+        )
         slot = np.maximum(np.abs(axis)[None, :] - np.float32(0.06), np.abs(top - np.float32(0.105)) - np.float32(0.012))
         inside = np.maximum(np.maximum(foot, np.float32(0.055) - top), np.float32(0.006) - slot)
         blend(image[rows], pixel_coverage(inside, pixel) * (top < 0.16), 60.0)
@@ -122,7 +124,7 @@ def _mediastinum(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
         part.paint(image, on, value, FIRM)
     _heart(image, anatomy, z, on)
     for dome in chest.domes(anatomy, z):
-        dome.paint(image, on, anatomy.soft + 20, chest.SOFT)
+        dome.paint(image, on, anatomy.soft + 20, 2 * chest.SOFT)
 
 
 def _heart(image: Field, anatomy: Anatomy, z: float, on: Frame) -> None:
