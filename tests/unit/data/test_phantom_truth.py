@@ -26,9 +26,9 @@ def test_evidence_is_what_the_lesions_change(kind, patient, size):
     touched = lesion_paint.halo(truth.evidence)
     assert change[~touched].max() == 0
     assert np.median(change[touched & ~truth.evidence]) < 0.25 * np.median(change[truth.evidence])
-    assert change[touched & ~truth.evidence].max() < 0.26 * 1700  # from air to calcium
+    assert change[touched & ~truth.evidence].max() < 0.5 * 1000  # at the pleura, half a pixel of lung may be filled
     assert np.median(change[truth.evidence]) > 60  # ground glass of a few pixels
-    assert (change[truth.evidence] > 60).mean() > 0.7  # the rest was vessel before
+    assert (change[truth.evidence] > 30).mean() > 0.7  # the rest was vessel before
 
 
 @pytest.mark.parametrize(("kind", "patient"), LESIONS)
