@@ -100,7 +100,8 @@ def main(folder: str, patients: int = 30) -> None:
     )
     for name in sets[0][0]:
         quartiles = [np.nanpercentile([slice_[name] for slice_ in chosen], [50, 25, 75]) for chosen in sets]
-        print(f"| {name} | " + " | ".join("{:.3g} ({:.3g} to {:.3g})".format(*q) for q in quartiles) + " |")
+        form = "{:.0f} ({:.0f} to {:.0f})" if "HU" in name else "{:.2f} ({:.2f} to {:.2f})"
+        print(f"| {name} | " + " | ".join(form.format(*values) for values in quartiles) + " |")
 
 
 if __name__ == "__main__":

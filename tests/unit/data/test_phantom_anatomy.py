@@ -141,3 +141,15 @@ def test_a_circular_field_of_view_shows_nothing_outside():
 def test_a_window_maps_hounsfield_units_to_grey(window, greys):
     tissues = np.array([[-1000, -850, -100, 50, 300]], np.float32)
     assert scanner.export_grey(tissues, window).tolist() == [greys]
+
+
+def test_no_slice_cuts_only_the_tip_of_a_dome():
+    """It would look like a lesion that is no evidence."""
+    found = 0
+    for patient in range(300):
+        anatomy = chest.draw_anatomy(0, patient)
+        for z in (-0.02, 0.0, 0.02):
+            for dome in chest.domes(anatomy, z):
+                assert dome.across > 0.1
+                found += 1
+    assert found > 30

@@ -3,7 +3,7 @@
     with probability `strength` a patient carries its own class's text, otherwise one drawn without looking at the class
 
 All texts stand in the same corner, at the top left, in the same grey. Only their letters differ, so a network must read at
-least one of them. A patient without its class's text has any of the three or none. The letters are 3 x 5 pixels, or whole
+least one of them. A patient without its class's text has any of the three or none. The letters are 3 x 5 pixels, or complete
 multiples of that on larger images.
 """
 

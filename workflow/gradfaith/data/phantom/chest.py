@@ -107,7 +107,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "aorta": (0.050, 0.075),
     "hilum": (0.85, 1.15),
     "thymus": (0.02, 0.09),
-    "liver": (0.70, 1.02),
+    "liver": (0.66, 0.98),
     "emptiness": (-95, -10),
     "vessels": (0.75, 1.25),
     "calibre": (0.85, 1.2),
@@ -214,10 +214,13 @@ def heart(anatomy: Anatomy, z: float) -> Ellipse | None:
 
 
 def domes(anatomy: Anatomy, z: float) -> list[Ellipse]:
-    """Return the domes of the diaphragm in the lung bases: the liver on the image's left, lower the spleen and stomach."""
+    """Return the domes of the diaphragm in the lung bases: the liver on the image's left, lower the spleen and stomach.
+
+    The tip of a dome looks like a lesion. So where the patient's slices would cut only the tip, the dome lies below them.
+    """
     parts = []
-    for hand, later in ((-1, 0.0), (1, 0.07)):
-        rise = level_of(anatomy, z) - anatomy.liver - later
+    for hand, tip in ((-1, anatomy.liver), (1, anatomy.liver + 0.07)):
+        rise = level_of(anatomy, z) - (anatomy.level + 0.04 if abs(anatomy.level - tip) < 0.05 else tip)
         if rise > 0:
             radius = min(0.62 * rise**0.5, 0.31)
             parts.append(Ellipse(hand * 0.54 * anatomy.width, 0.02 + 0.05 * hand, radius, 0.85 * radius, -0.3 * hand))
