@@ -11,7 +11,7 @@ from gradfaith.stats.comparisons import Comparisons, is_comparable, is_compared
 from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_sizes, estimate_scores, lesion_size
 from gradfaith.stats.image_scores import CONTEXT_KEYS
-from gradfaith.stats.intervals import interval_rule
+from gradfaith.stats.interval_scales import interval_rule
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs

@@ -8,7 +8,7 @@ from gradfaith.config.result_settings import MetaSettings
 from gradfaith.dag import job_work
 from gradfaith.stats import meta_evaluation
 from gradfaith.stats.estimates import SCORE_COLUMNS
-from gradfaith.stats.intervals import interval_rule
+from gradfaith.stats.interval_scales import interval_rule
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradfaith.stats.interval_scales import UNBOUNDED, Bounds
-from gradfaith.stats.intervals import DEFAULT_RULE, Interval, IntervalRule, make_intervals, measure_sums
-from gradfaith.stats.spread import CodeArray, SeedRun
+from gradfaith.stats.interval_scales import DEFAULT_RULE, UNBOUNDED, Bounds, IntervalRule
+from gradfaith.stats.intervals import Interval, make_intervals
+from gradfaith.stats.spread import CodeArray, SeedRun, measure_sums
 
 
 def mean_interval(

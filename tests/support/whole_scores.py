@@ -8,7 +8,7 @@ import pandas as pd
 from gradfaith.stats.comparisons import Comparisons
 from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.image_scores import scores_by_image
-from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule
+from gradfaith.stats.interval_scales import DEFAULT_RULE, IntervalRule
 from gradfaith.stats.meta_evaluation import controls_that_fool
 from gradfaith.stats.rank_agreement import rank_agreement_with_truth
 

@@ -12,8 +12,7 @@ from whole_scores import contrasts_of
 from gradfaith import rng
 from gradfaith.stats.comparisons import Comparisons, is_compared
 from gradfaith.stats.contrasts import estimate_contrasts
-from gradfaith.stats.interval_scales import Bounds
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.interval_scales import Bounds, IntervalRule
 
 CONTROLS, BETTER = (
     ["centre", "random"],

@@ -13,8 +13,7 @@ from gradfaith import rng
 from gradfaith.errors import BrokenTable
 from gradfaith.stats.comparisons import is_comparable, method_pairs
 from gradfaith.stats.estimates import SCORE_COLUMNS, estimate_scores
-from gradfaith.stats.interval_scales import Bounds
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.interval_scales import Bounds, IntervalRule
 from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet

@@ -25,10 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.estimates import INTERVAL_COLUMNS_WITHOUT_P, interval_columns
-from gradfaith.stats.interval_scales import PROPORTION
-from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule, make_intervals, measure_jackknife, no_interval
-from gradfaith.stats.spread import CodeArray, FloatArray, Jackknife, SeedRun
+from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, IntervalRule
+from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P, interval_columns, make_intervals, no_interval
+from gradfaith.stats.spread import CodeArray, FloatArray, Jackknife, SeedRun, measure_jackknife
 from gradfaith.vocabulary import ALL_CLASSES
 
 

@@ -27,12 +27,12 @@ import pandas as pd
 
 from gradfaith import rng
 from gradfaith.stats.comparisons import Comparisons, Differences, Pair, differences, in_order
-from gradfaith.stats.estimates import INTERVAL_COLUMNS, SIGN_OF_BETTER, interval_columns
+from gradfaith.stats.estimates import SIGN_OF_BETTER
 from gradfaith.stats.image_scores import CONTEXT_KEYS, ContextScores, Numbering, scores_by_context, unit_numbering
-from gradfaith.stats.interval_scales import UNBOUNDED
-from gradfaith.stats.intervals import DEFAULT_RULE, IntervalRule, MeasuredCell, make_intervals, measure_many
+from gradfaith.stats.interval_scales import DEFAULT_RULE, UNBOUNDED, IntervalRule
+from gradfaith.stats.intervals import INTERVAL_COLUMNS, interval_columns, make_intervals
 from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
-from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, SeedRun
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, MeasuredCell, SeedRun, measure_many, pool_seeds
 
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
 FAMILY_COLUMNS = ("low_family", "high_family", "p_family")  # of all contrasts of a family at once
@@ -144,10 +144,12 @@ class _Contrasts:
         found = [self._measure(own) for own in differences(contexts, self.units.of_label, self.asked)]
         if not found:
             return [], pd.DataFrame()
-        metric, cells = contexts[0].context[3], [cell for own in found for cell in own.cells]
+        pairs, cells = [pair for own in found for pair in own.pairs], [cell for own in found for cell in own.cells]
+        metric = contexts[0].context[3]
+        if self.rule.pooled:
+            cells = pool_seeds(cells, _codes_without_architecture(pairs))
         intervals = make_intervals(cells, self.rule, self.rule.bounds_of_differences.get(metric, UNBOUNDED))
         seeds = [text for own in found for text in _seeds(own.sums)]
-        pairs = [pair for own in found for pair in own.pairs]
         rows = [
             interval_columns(interval, [text] if text else []) for interval, text in zip(intervals, seeds, strict=True)
         ]
@@ -155,8 +157,10 @@ class _Contrasts:
         for name in ("n_lost", "share_better"):
             table[name] = np.concatenate([own.columns[name] for own in found])
         table["primary"] = [self.primary is not None and self.primary.is_of(pair) for pair in pairs]
-        has_interval = np.split(table["low"].notna().to_numpy(), np.cumsum([len(own.pairs) for own in found])[:-1])
-        families = [self._families(own, has) for own, has in zip(found, has_interval, strict=True)]
+        ends, families = np.cumsum([len(own.pairs) for own in found]), []
+        for own, end in zip(found, ends, strict=True):
+            here = slice(end - len(own.pairs), end)
+            families.append(self._families(own, table["low"].iloc[here].notna().to_numpy(), cells[here]))
         return pairs, table.assign(**dict(zip(FAMILY_COLUMNS, np.concatenate(families).T, strict=True)))
 
     def _measure(self, own: Differences) -> _Measured:
@@ -175,7 +179,7 @@ class _Contrasts:
         cells = measure_many(sums.sums, sums.counts, sums.runs, n_images.tolist(), self.rule)
         return _Measured(own.pairs, sums, cells, columns, ~unbeatable)
 
-    def _families(self, own: _Measured, has_interval: FlagArray) -> FloatArray:  # (k) -> (k, 3)
+    def _families(self, own: _Measured, has_interval: FlagArray, cells: Sequence[MeasuredCell]) -> FloatArray:  # (k, 3)
         """Return what holds for all contrasts of a family at once."""
         found, tested = np.full((len(own.pairs), len(FAMILY_COLUMNS)), np.nan), has_interval & own.can_be_won
         kinds = np.array([self._family_of(pair) for pair in own.pairs])
@@ -183,7 +187,12 @@ class _Contrasts:
             at = np.flatnonzero(tested & (kinds == kind))
             networks = self.primary.architectures if self.primary and kind == "primary" else 1
             level = 1 - (1 - self.rule.level) / networks
-            holds = simultaneous_intervals(own.sums.select(at), rng.generator("family"), level=level)
+            pooled = (
+                [spread for place in at.tolist() if (spread := cells[place].spread) is not None]
+                if self.rule.pooled
+                else None
+            )
+            holds = simultaneous_intervals(own.sums.select(at), rng.generator("family"), level=level, pooled=pooled)
             bounds = self.rule.bounds_of_differences.get(own.pairs[0].value_of("metric"), UNBOUNDED)
             ends = np.maximum(holds.low, bounds.low), np.minimum(holds.high, bounds.high)
             found[at] = np.column_stack([*ends, np.minimum(1, networks * holds.p)])
@@ -193,6 +202,21 @@ class _Contrasts:
         if self.primary is not None and self.primary.is_of(pair):
             return "primary"
         return "control on control" if pair.method in self.asked.controls else pair.comparison
+
+
+def _codes_without_architecture(pairs: Sequence[Pair]) -> CodeArray:
+    """Number the pairs that differ only in their architectures."""
+    names = [
+        (
+            pair.comparison,
+            *pair.context[2:],
+            pair.method,
+            pair.against if pair.comparison != "architecture" else "",
+            pair.label,
+        )
+        for pair in pairs
+    ]
+    return pd.factorize(pd.MultiIndex.from_tuples(names))[0].astype(np.int64)
 
 
 def _names(pairs: Sequence[Pair]) -> pd.DataFrame:

@@ -15,25 +15,23 @@ deletion and insertion curves: at each share removed, the mean over images of th
 Cost: 0.2 ms per cell and stratum, about 1 s for 300,000 scores. Strings become integers once per part.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.interval_scales import PROPORTION, UNBOUNDED, Bounds
+from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, IntervalRule
 from gradfaith.stats.intervals import (
-    DEFAULT_RULE,
-    NO_IMAGES,
-    Interval,
-    IntervalRule,
-    MeasuredCell,
-    make_intervals,
-    measure_sums,
+    INTERVAL_COLUMNS,
+    SEED_COLUMNS,
+    add_intervals,
+    combination_codes,
+    intervals_by_cell,
+    measure_by_cell,
 )
-from gradfaith.stats.spread import CodeArray, SeedRun
+from gradfaith.stats.spread import NO_IMAGES
 from gradfaith.vocabulary import STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
@@ -52,6 +50,7 @@ def estimate_scores(
     """
     found: list[list[pd.DataFrame]] = list(map(partial(_estimate_part, keys=keys, by=by, rule=rule), parts))
     table = pd.concat([in_order_of_rows(tables) for tables in zip(*found, strict=True)], ignore_index=True)
+    table = fill_empty_cells(add_intervals(table, rule, rule.bounds)).fillna({"reason": NO_IMAGES})
     counts = [f"n_{status}" for status in STATUSES]
     return table[[*(key for key in keys if key in table), "by", "stratum", *INTERVAL_COLUMNS, *counts]]
 
@@ -98,9 +97,8 @@ def join_parts(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRule) -> pd.DataFrame:
-    intervals = intervals_by_cell(average_copies(scores, keys), keys, rule, rule.bounds)
-    table = _count_statuses(scores, keys).merge(intervals, on=list(keys), how="left")
-    return fill_empty_cells(table).fillna({"reason": NO_IMAGES})
+    cells = measure_by_cell(average_copies(scores, keys), keys, rule)
+    return _count_statuses(scores, keys).merge(cells, on=list(keys), how="left")
 
 
 def fill_empty_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,13 +115,6 @@ def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     for status in STATUSES:
         table[f"n_{status}"] = np.bincount(cell[scores["status"].to_numpy() == status], minlength=n)
     return table
-
-
-SEED_COLUMNS = ("seed", "seed2")
-INTERVAL_COLUMNS = (
-    "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason",
-)  # fmt: skip
-INTERVAL_COLUMNS_WITHOUT_P = tuple(name for name in INTERVAL_COLUMNS if name != "p")
 
 
 def check_scores(scores: pd.DataFrame) -> None:
@@ -144,16 +135,6 @@ def check_scores(scores: pd.DataFrame) -> None:
         )
 
 
-def combination_codes(frame: pd.DataFrame, columns: Sequence[str]) -> CodeArray:  # (n)
-    """Number the distinct combinations of the columns that exist, from 0, in order of appearance; one code per row."""
-    code = np.zeros(len(frame), dtype=np.int64)
-    for column in columns:
-        if column in frame:
-            column_code = pd.factorize(frame[column], use_na_sentinel=False)[0].astype(np.int64)
-            code = pd.factorize(code * (column_code.max(initial=0) + 1) + column_code)[0].astype(np.int64)
-    return code
-
-
 def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the rows that are ok, with the copies of a map averaged to one row."""
     ok = scores[scores["status"] == "ok"].reset_index(drop=True)
@@ -172,80 +153,6 @@ def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
             f"If you call this function yourself, give more columns than {', '.join(keys)}.",
         )
     return ok.iloc[first].assign(value=np.bincount(code, values) / size)
-
-
-def intervals_by_cell(
-    frame: pd.DataFrame,
-    keys: Sequence[str],
-    rule: IntervalRule = DEFAULT_RULE,
-    bounds: Bounds | Mapping[str, Bounds] = UNBOUNDED,
-    bounds_by: str = "metric",
-) -> pd.DataFrame:
-    """Return one row per cell of `keys`: the mean of the column `value`, its interval, and its numbers of images, groups and seeds.
-
-    `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS. `bounds` are
-    those of all values, or by the column `bounds_by`.
-    """
-    present = [key for key in keys if key in frame]
-    cell, group, run = (
-        combination_codes(frame, keys),
-        combination_codes(frame, ["group"]),
-        combination_codes(frame, SEED_COLUMNS),
-    )
-    image, values = combination_codes(frame, ["image_id"]), frame["value"].to_numpy(np.float64)
-    runs = _seeds_of_runs(frame, run)
-    order = np.argsort(cell, kind="stable")
-    ends = np.cumsum(np.bincount(cell)) if len(frame) else np.empty(0, dtype=np.int64)
-    firsts, cells, seeds = [], list[MeasuredCell](), list[list[object]]()
-    for start, end in zip([0, *ends[:-1]], ends, strict=False):
-        at = order[start:end]
-        run_codes, run_index = np.unique(run[at], return_inverse=True)
-        cell_runs = [runs[code] for code in run_codes]
-        sums, counts = _sums_by_group_and_run(values[at], np.unique(group[at], return_inverse=True)[1], run_index)
-        cells.append(measure_sums(sums, counts, cell_runs, len(np.unique(image[at])), rule))
-        seeds.append(sorted({seed for run in cell_runs for seed in run}, key=str))
-        firsts.append(at[0])
-    table = frame.iloc[firsts][present].reset_index(drop=True)
-    names = table[bounds_by].astype(str) if bounds_by in table else [""] * len(table)
-    own_bounds = [bounds if isinstance(bounds, Bounds) else bounds.get(name, UNBOUNDED) for name in names]
-    intervals = zip(_intervals_in_bounds(cells, rule, own_bounds), seeds, strict=True)
-    rows = [tuple(interval_columns(interval, own).values()) for interval, own in intervals]
-    return table.join(pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS)))
-
-
-def _intervals_in_bounds(cells: Sequence[MeasuredCell], rule: IntervalRule, bounds: Sequence[Bounds]) -> list[Interval]:
-    """Return the interval of every cell; those of equal bounds are made together."""
-    places: dict[Bounds, list[int]] = {}
-    for place, own in enumerate(bounds):
-        places.setdefault(own, []).append(place)
-    found = dict[int, Interval]()
-    for own, at in places.items():
-        found |= zip(at, make_intervals([cells[place] for place in at], rule, own), strict=True)
-    return [found[place] for place in range(len(cells))]
-
-
-def _sums_by_group_and_run(
-    values: NDArray[np.float64], group: CodeArray, run: CodeArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return sums and counts (g, r) of the values of one cell."""
-    shape = (int(group.max()) + 1, int(run.max()) + 1)
-    flat = group * shape[1] + run
-    sums, counts = np.bincount(flat, values, shape[0] * shape[1]), np.bincount(flat, minlength=shape[0] * shape[1])
-    return sums.astype(np.float64).reshape(shape), counts.astype(np.float64).reshape(shape)
-
-
-def interval_columns(interval: Interval, seeds: Iterable[object]) -> dict[str, object]:
-    """Return an interval by the names of INTERVAL_COLUMNS; the seeds are joined by spaces."""
-    values = {name: getattr(interval, "mean" if name == "value" else name, "") for name in INTERVAL_COLUMNS}
-    return values | {"seeds": " ".join(map(str, seeds))}
-
-
-def _seeds_of_runs(frame: pd.DataFrame, run: CodeArray) -> list[SeedRun]:
-    """Return the seeds of every run code: one, or two in a pair."""
-    first = np.unique(run, return_index=True)[1]
-    present = [column for column in SEED_COLUMNS if column in frame]
-    rows = frame.iloc[first][present].itertuples(index=False, name=None)
-    return [tuple(seed for seed in row if not (pd.isna(seed) or seed == "")) for row in rows]
 
 
 SIGN_OF_BETTER = {"higher": 1.0, "lower": -1.0}

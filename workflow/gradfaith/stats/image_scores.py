@@ -13,17 +13,9 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.errors import NoComparableScores, name_some
-from gradfaith.stats.estimates import (
-    SIGN_OF_BETTER,
-    MetricVariant,
-    check_scores,
-    combination_codes,
-    fill_empty_cells,
-    intervals_by_cell,
-    join_parts,
-)
-from gradfaith.stats.interval_scales import Bounds
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.estimates import SIGN_OF_BETTER, MetricVariant, check_scores, fill_empty_cells, join_parts
+from gradfaith.stats.interval_scales import Bounds, IntervalRule
+from gradfaith.stats.intervals import combination_codes, intervals_by_cell
 from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
 from gradfaith.vocabulary import SHUFFLED
 

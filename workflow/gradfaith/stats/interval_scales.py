@@ -17,11 +17,14 @@ interval. Equal values at an end of the range are not: 48 successes of 48 leave 
 Simulated coverage of the nominal 95 % interval: tests/unit/stats/test_interval_coverage.py. Cost: arrays, no loop.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy  # which imports `special` at its first use: most figures and tables compute no interval
 from numpy.typing import ArrayLike, NDArray
+
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS
 
 FloatArray = NDArray[np.float64]
 MIN_EVENTS = 5  # effective images on either side, below which the beta interval is taken
@@ -175,3 +178,28 @@ def _without_constants(
     without = (estimates.se == 0) | constant
     low, high = (np.where(without, np.nan, end) for end in (low, high))
     return Ends(low, high, np.where(without, NONE, scale))
+
+
+@dataclass(frozen=True)
+class IntervalRule:
+    """How intervals are made: nominal coverage, groups below which there is none, and the range of each metric."""
+
+    level: float = LEVEL
+    min_groups: int = MIN_GROUPS
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)  # a metric that is not in it is unbounded
+    pooled: bool = False  # the variance between seeds is pooled over architectures
+
+    @property
+    def bounds_of_differences(self) -> Mapping[str, Bounds]:
+        """The ranges of differences between two values of each metric."""
+        return {metric: bounds.of_differences for metric, bounds in self.bounds.items()}
+
+
+DEFAULT_RULE = IntervalRule()
+
+
+def interval_rule(
+    level: float, min_groups: int, declared: Mapping[str, tuple[float | None, float | None]]
+) -> IntervalRule:
+    """Return a rule from the ranges that metrics declare; None is unbounded on that side."""
+    return IntervalRule(level, min_groups, {metric: Bounds.of(own) for metric, own in declared.items()})

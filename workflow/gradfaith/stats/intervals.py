@@ -10,52 +10,34 @@ groups and about 90 % with 12-100 unequal ones. `stats/interval_scales.py` makes
 of the metric.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
+import pandas as pd
 
-from gradfaith.stats.interval_scales import UNBOUNDED, Bounds, Estimates, interval_ends, p_values
+from gradfaith.stats.interval_scales import (
+    DEFAULT_RULE,
+    UNBOUNDED,
+    Bounds,
+    Estimates,
+    IntervalRule,
+    interval_ends,
+    p_values,
+)
 from gradfaith.stats.spread import (
     MIN_SEEDS,
+    CodeArray,
     EstimateSpread,
-    FlagArray,
     FloatArray,
-    Jackknife,
+    MeasuredCell,
     SeedRun,
-    combine_spread,
-    jackknife_of_means,
+    measure_sums,
+    pool_seeds,
 )
-from gradfaith.vocabulary import LEVEL, MIN_GROUPS
-
-
-@dataclass(frozen=True)
-class IntervalRule:
-    """How intervals are made: nominal coverage, groups below which there is none, and the range of each metric."""
-
-    level: float = LEVEL
-    min_groups: int = MIN_GROUPS
-    bounds: Mapping[str, Bounds] = field(default_factory=dict)  # a metric that is not in it is unbounded
-
-    @property
-    def bounds_of_differences(self) -> Mapping[str, Bounds]:
-        """The ranges of differences between two values of each metric."""
-        return {metric: bounds.of_differences for metric, bounds in self.bounds.items()}
-
-
-DEFAULT_RULE = IntervalRule()
-
-
-def interval_rule(
-    level: float, min_groups: int, declared: Mapping[str, tuple[float | None, float | None]]
-) -> IntervalRule:
-    """Return a rule from the ranges that metrics declare; None is unbounded on that side."""
-    return IntervalRule(level, min_groups, {metric: Bounds.of(own) for metric, own in declared.items()})
-
 
 CONSTANT = "constant: the same value without any one group"
-NO_IMAGES = "no image has a value"
 OVER_GROUPS, OVER_BOTH = "over groups", "over groups and seeds"
 
 
@@ -74,89 +56,6 @@ class Interval:
     n_seeds: int
     interval: str  # its scale and what it is over; "" if there is none
     reason: str
-
-
-@dataclass(frozen=True)
-class MeasuredCell:
-    """An estimate with its spread, before an interval is made of it; no spread, and a reason, if there can be none."""
-
-    mean: float
-    spread: EstimateSpread | None
-    n_images: int
-    n_groups: int
-    n_seeds: int
-    reason: str = ""
-
-
-def measure_sums(
-    sums: FloatArray,  # (g, r)
-    counts: FloatArray,  # (g, r)
-    runs: Sequence[SeedRun],
-    n_images: int | None = None,
-    rule: IntervalRule = DEFAULT_RULE,
-) -> MeasuredCell:
-    """Return the mean and its spread, from the sum and the number of values of every group and run."""
-    if n_images is None:
-        n_images = int(counts.sum(axis=0).max(initial=0))
-    if not counts.any():
-        return MeasuredCell(nan, None, 0, 0, 0, NO_IMAGES)
-    return measure_jackknife(jackknife_of_means(sums, counts), runs, present=counts > 0, n_images=n_images, rule=rule)
-
-
-def measure_jackknife(
-    jackknife: Jackknife,  # without leading axes
-    runs: Sequence[SeedRun],
-    *,
-    present: FlagArray,  # (g, r)
-    n_images: int,
-    lost_df: int = 0,
-    rule: IntervalRule = DEFAULT_RULE,
-) -> MeasuredCell:
-    """Return any statistic with its spread, from its jackknife; `present`: the group has values in that run."""
-    n_groups = int(present.any(axis=1).sum())
-    n_seeds = len({seed for run in runs for seed in run}) or 1
-    reason = _no_spread(int(present.sum(axis=0).min()), n_groups, bool(np.isfinite(jackknife.change).all()), rule)
-    spread = None if reason else combine_spread(jackknife, runs, lost_df)
-    return MeasuredCell(float(jackknife.theta.mean()), spread, n_images, n_groups, n_seeds, reason)
-
-
-def _no_spread(fewest: int, n_groups: int, is_finite: bool, rule: IntervalRule) -> str:
-    """Return why an estimate has no spread; "" if it has one. `fewest`: the groups of the seed with the fewest."""
-    if fewest < rule.min_groups:
-        seeds = "" if fewest == n_groups else " in one of the seeds"
-        return f"{fewest} group{'' if fewest == 1 else 's'}{seeds}, an interval needs {rule.min_groups}"
-    return "" if is_finite else "without one of the groups the number has no value"
-
-
-def measure_many(
-    sums: FloatArray,  # (k, g, r)
-    counts: FloatArray,  # (k, g, r)
-    runs: Sequence[SeedRun],
-    n_images: Sequence[int],  # (k)
-    rule: IntervalRule = DEFAULT_RULE,
-) -> list[MeasuredCell]:
-    """Return what `measure_sums` returns of every row; rows with values of the same runs are computed together."""
-    cells = [MeasuredCell(nan, None, 0, 0, 0, NO_IMAGES)] * len(sums)
-    present: FlagArray = np.asarray(counts > 0)
-    patterns, of_row = np.unique(present.any(axis=1), axis=0, return_inverse=True)
-    for number, used in enumerate(patterns):
-        at, own = np.flatnonzero(of_row == number), [run for run, has in zip(runs, used, strict=True) if has]
-        if not own:
-            continue
-        jackknife = jackknife_of_means(sums[at][:, :, used], counts[at][:, :, used])
-        spread, n_seeds = combine_spread(jackknife, own), len({seed for run in own for seed in run}) or 1
-        n_groups, fewest = (
-            np.asarray(present[at].any(axis=2)).sum(axis=1),
-            present[at][:, :, used].sum(axis=1).min(axis=1),
-        )
-        is_finite = np.asarray(np.isfinite(jackknife.change).all(axis=(1, 2)))
-        means = jackknife.theta.mean(axis=1)
-        for place, row in enumerate(at.tolist()):
-            reason = _no_spread(int(fewest[place]), int(n_groups[place]), bool(is_finite[place]), rule)
-            cells[row] = MeasuredCell(
-                float(means[place]), None if reason else spread.at(place), int(n_images[row]), int(n_groups[place]), n_seeds, reason
-            )  # fmt: skip
-    return cells
 
 
 def make_intervals(
@@ -203,3 +102,122 @@ def _without_interval(cell: MeasuredCell) -> Interval:
 def no_interval(reason: str, n_images: int = 0) -> Interval:
     """Return an estimate without a number, for a reason."""
     return _without_interval(MeasuredCell(nan, None, n_images, 0, 0, reason))
+
+
+SEED_COLUMNS = ("seed", "seed2")
+INTERVAL_COLUMNS = (
+    "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason",
+)  # fmt: skip
+INTERVAL_COLUMNS_WITHOUT_P = tuple(name for name in INTERVAL_COLUMNS if name != "p")
+CELL = "cell"  # a column: the mean and spread of a cell
+
+
+def combination_codes(frame: pd.DataFrame, columns: Sequence[str]) -> CodeArray:  # (n)
+    """Number the distinct combinations of the columns that exist, from 0, in order of appearance; one code per row."""
+    code = np.zeros(len(frame), dtype=np.int64)
+    for column in columns:
+        if column in frame:
+            column_code = pd.factorize(frame[column], use_na_sentinel=False)[0].astype(np.int64)
+            code = pd.factorize(code * (column_code.max(initial=0) + 1) + column_code)[0].astype(np.int64)
+    return code
+
+
+def intervals_by_cell(
+    frame: pd.DataFrame,
+    keys: Sequence[str],
+    rule: IntervalRule = DEFAULT_RULE,
+    bounds: Bounds | Mapping[str, Bounds] = UNBOUNDED,
+    bounds_by: str = "metric",
+) -> pd.DataFrame:
+    """Return one row per cell of `keys`: the mean of the column `value`, its interval, and its numbers of images, groups and seeds.
+
+    `frame` and `bounds` are those of `measure_by_cell` and `add_intervals`.
+    """
+    return add_intervals(measure_by_cell(frame, keys, rule), rule, bounds, bounds_by)
+
+
+def measure_by_cell(frame: pd.DataFrame, keys: Sequence[str], rule: IntervalRule = DEFAULT_RULE) -> pd.DataFrame:
+    """Return one row per cell of `keys`, with its mean and spread in the column CELL, and its seeds.
+
+    `frame` has one row per image and run with the columns value, group, image_id and those of SEED_COLUMNS.
+    """
+    present = [key for key in keys if key in frame]
+    cell, group, run = (
+        combination_codes(frame, keys),
+        combination_codes(frame, ["group"]),
+        combination_codes(frame, SEED_COLUMNS),
+    )
+    image, values = combination_codes(frame, ["image_id"]), frame["value"].to_numpy(np.float64)
+    runs = _seeds_of_runs(frame, run)
+    order = np.argsort(cell, kind="stable")
+    ends = np.cumsum(np.bincount(cell)) if len(frame) else np.empty(0, dtype=np.int64)
+    firsts, cells, seeds = [], list[MeasuredCell](), list[list[object]]()
+    for start, end in zip([0, *ends[:-1]], ends, strict=False):
+        at = order[start:end]
+        run_codes, run_index = np.unique(run[at], return_inverse=True)
+        cell_runs = [runs[code] for code in run_codes]
+        sums, counts = _sums_by_group_and_run(values[at], np.unique(group[at], return_inverse=True)[1], run_index)
+        cells.append(measure_sums(sums, counts, cell_runs, len(np.unique(image[at])), rule))
+        seeds.append(sorted({seed for run in cell_runs for seed in run}, key=str))
+        firsts.append(at[0])
+    table = frame.iloc[firsts][present].reset_index(drop=True)
+    texts = [" ".join(map(str, own)) for own in seeds]
+    return table.join(pd.DataFrame({CELL: pd.Series(cells, dtype=object), "seeds": pd.Series(texts, dtype="str")}))
+
+
+def add_intervals(
+    table: pd.DataFrame,
+    rule: IntervalRule = DEFAULT_RULE,
+    bounds: Bounds | Mapping[str, Bounds] = UNBOUNDED,
+    bounds_by: str = "metric",
+) -> pd.DataFrame:
+    """Return the table of `measure_by_cell` with the intervals of its cells; rows without a cell get none.
+
+    `bounds` are those of all values, or by the column `bounds_by`. If the rule pools the variance between seeds, it is
+    pooled over the architectures of otherwise equal rows.
+    """
+    at = np.flatnonzero(table[CELL].notna())
+    own, cells = table.iloc[at], list(table[CELL].iloc[at])
+    names = own[bounds_by].astype(str) if bounds_by in own else [""] * len(own)
+    if rule.pooled:
+        cells = pool_seeds(cells, _codes_without_architecture(own))
+    places = dict[Bounds, list[int]]()
+    for place, name in enumerate(names):
+        within = bounds if isinstance(bounds, Bounds) else bounds.get(name, UNBOUNDED)
+        places.setdefault(within, []).append(place)
+    rows = np.empty(len(own), dtype=object)
+    for within, here in places.items():
+        for place, interval in zip(here, make_intervals([cells[place] for place in here], rule, within), strict=True):
+            rows[place] = tuple(interval_columns(interval, []).values())
+    found = pd.DataFrame(list(rows), columns=list(INTERVAL_COLUMNS), index=own.index).drop(columns="seeds")
+    return table.drop(columns=CELL).join(found)
+
+
+def _codes_without_architecture(table: pd.DataFrame) -> CodeArray:
+    """Number the rows that differ only in their architecture, and so in its layer."""
+    names = map(str, table.columns)
+    own = {CELL, "seeds", "arch", "arch2", "layer"}
+    others = [name for name in names if name not in own and not name.startswith("n_")]
+    return combination_codes(table, others)
+
+
+def _sums_by_group_and_run(values: FloatArray, group: CodeArray, run: CodeArray) -> tuple[FloatArray, FloatArray]:
+    """Return sums and counts (g, r) of the values of one cell."""
+    shape = (int(group.max()) + 1, int(run.max()) + 1)
+    flat = group * shape[1] + run
+    sums, counts = np.bincount(flat, values, shape[0] * shape[1]), np.bincount(flat, minlength=shape[0] * shape[1])
+    return sums.astype(np.float64).reshape(shape), counts.astype(np.float64).reshape(shape)
+
+
+def interval_columns(interval: Interval, seeds: Iterable[object]) -> dict[str, object]:
+    """Return an interval by the names of INTERVAL_COLUMNS; the seeds are joined by spaces."""
+    values = {name: getattr(interval, "mean" if name == "value" else name, "") for name in INTERVAL_COLUMNS}
+    return values | {"seeds": " ".join(map(str, seeds))}
+
+
+def _seeds_of_runs(frame: pd.DataFrame, run: CodeArray) -> list[SeedRun]:
+    """Return the seeds of every run code: one, or two in a pair."""
+    first = np.unique(run, return_index=True)[1]
+    present = [column for column in SEED_COLUMNS if column in frame]
+    rows = frame.iloc[first][present].itertuples(index=False, name=None)
+    return [tuple(seed for seed in row if not (pd.isna(seed) or seed == "")) for row in rows]

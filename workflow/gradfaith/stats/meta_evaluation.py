@@ -28,10 +28,9 @@ import pandas as pd
 from gradfaith.stats.comparisons import is_comparable
 from gradfaith.stats.estimates import MetricVariant
 from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture, scores_by_image
-from gradfaith.stats.interval_scales import PROPORTION
-from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, IntervalRule
+from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, IntervalRule
 from gradfaith.stats.rank_agreement import rank_agreement_with_truth
-from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
+from gradfaith.stats.spread import NO_IMAGES, CodeArray, FlagArray, FloatArray
 from gradfaith.stats.winrates import TIE_TOLERANCE
 from gradfaith.vocabulary import SHUFFLED
 

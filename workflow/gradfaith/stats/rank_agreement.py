@@ -34,23 +34,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradfaith.stats.estimates import (
+from gradfaith.stats.estimates import MetricVariant
+from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture
+from gradfaith.stats.interval_scales import CORRELATION, DEFAULT_RULE, Bounds, IntervalRule
+from gradfaith.stats.intervals import (
     INTERVAL_COLUMNS_WITHOUT_P,
-    MetricVariant,
+    Interval,
     combination_codes,
     interval_columns,
-)
-from gradfaith.stats.image_scores import ScoresByImage, estimate_by_architecture
-from gradfaith.stats.interval_scales import CORRELATION, Bounds
-from gradfaith.stats.intervals import (
-    DEFAULT_RULE,
-    Interval,
-    IntervalRule,
     make_intervals,
-    measure_jackknife,
     no_interval,
 )
-from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, Jackknife
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, Jackknife, measure_jackknife
 from gradfaith.stats.winrates import TIE_TOLERANCE
 
 MIN_PAIRS = 3  # fewer pairs of numbers have no correlation

@@ -23,13 +23,14 @@ one seed 0-5 %; five seeds that differ 0-4 %; three seeds that differ 0-5 % on s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gradfaith.stats.spread import (
     MIN_SEEDS,
     CodeArray,
+    EstimateSpread,
     FlagArray,
     FloatArray,
     SeedRun,
@@ -66,14 +67,23 @@ class Simultaneous:
 
 
 def simultaneous_intervals(
-    family: FamilySums, noise: np.random.Generator, *, level: float, draws: int = DRAWS
+    family: FamilySums,
+    noise: np.random.Generator,
+    *,
+    level: float,
+    draws: int = DRAWS,
+    pooled: Sequence[EstimateSpread] | None = None,
 ) -> Simultaneous:
     """Return the intervals that hold at once, and p-values of "the mean difference is zero".
 
-    A contrast without spread takes no part and has NaN. `noise` draws groups and the multipliers of seeds.
+    A contrast without spread takes no part and has NaN. `noise` draws groups and the multipliers of seeds. `pooled`: the
+    spread of each contrast, if what seeds add to it is pooled over architectures.
     """
     jackknife = jackknife_of_means(family.sums, family.counts)
     spread = combine_spread(jackknife, family.runs)
+    if pooled is not None:
+        excess, seed_df = np.array([float(one.excess) for one in pooled]), max(one.seed_df for one in pooled)
+        spread = replace(spread, excess=excess, seed_df=seed_df)
     if spread.seed_df + 1 < MIN_SEEDS:
         spread = spread.given_these_models()
     se = np.sqrt(spread.variance)
@@ -81,7 +91,8 @@ def simultaneous_intervals(
     low, high, p = (np.full(len(se), np.nan) for _ in range(3))
     if tested.any():
         theta, se = spread.estimate[tested], se[tested]
-        t = _draw_t(_Influence.of(family, jackknife.theta, tested), spread.extra[tested], noise, draws)
+        seed_df = spread.seed_df if pooled is not None else 0
+        t = _draw_t(_Influence.of(family, jackknife.theta, tested), spread.extra[tested], noise, draws, seed_df)
         above, below = t.max(axis=1), (-t).max(axis=1)  # (draws)
         critical = [np.quantile(tail, 0.5 + level / 2, method="higher") for tail in (above, below)]
         low[tested], high[tested] = theta - critical[0] * se, theta + critical[1] * se
@@ -111,7 +122,9 @@ def _count_from(tail: FloatArray, t: FloatArray) -> FloatArray:  # (draws), (k) 
     return np.asarray(len(tail) - np.searchsorted(np.sort(tail), t, "left"), dtype=np.float64)
 
 
-def _draw_t(influence: _Influence, extra: FloatArray, noise: np.random.Generator, draws: int) -> FloatArray:
+def _draw_t(
+    influence: _Influence, extra: FloatArray, noise: np.random.Generator, draws: int, pooled_df: int
+) -> FloatArray:
     """Return t* of every draw and contrast (draws, k)."""
     u, share = influence.u, influence.share
     groups = u.shape[1]
@@ -121,7 +134,11 @@ def _draw_t(influence: _Influence, extra: FloatArray, noise: np.random.Generator
     squares = times @ (u**2).T - 2 * change * (times @ (u * share).T) + change**2 * (times @ (share**2).T)
     variance = groups / (groups - 1) * np.maximum(squares, 0.0) / weight**2
     if (extra > 0).any():
-        seed_change, seed_variance = _draw_seeds(influence.deviation, extra, noise, draws)
+        seed_change, seed_variance = (
+            _draw_pooled_seeds(extra, pooled_df, noise, draws)
+            if pooled_df
+            else _draw_seeds(influence.deviation, extra, noise, draws)
+        )
         change, variance = change + seed_change, variance + seed_variance
     with np.errstate(divide="ignore", invalid="ignore"):
         t = change / np.sqrt(variance)
@@ -141,3 +158,11 @@ def _draw_seeds(
     change = multiplied.mean(axis=2) * np.sqrt(inflation)
     variance = inflation * multiplied.var(axis=2, ddof=1) / n_runs
     return change, variance
+
+
+def _draw_pooled_seeds(
+    extra: FloatArray, freedom: int, noise: np.random.Generator, draws: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return what `_draw_seeds` returns, if `extra` is pooled and has these degrees of freedom; contrasts are independent."""
+    change = noise.standard_normal((draws, len(extra))) * np.sqrt(extra)
+    return change, noise.chisquare(freedom, (draws, len(extra))) / freedom * extra

@@ -20,10 +20,13 @@ Cost: O(groups x runs); leading axes are batched.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gradfaith.stats.interval_scales import DEFAULT_RULE, IntervalRule
 
 FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int64]  # whole numbers from 0 that stand for groups, seeds, images, ...
@@ -139,3 +142,113 @@ def combine_spread(jackknife: Jackknife, runs: Sequence[SeedRun], lost_df: int =
 def _sum_of_squares(values: FloatArray) -> FloatArray:  # (..., s) -> (...)
     centred = values - values.mean(axis=-1, keepdims=True)
     return np.asarray((centred**2).sum(axis=-1))
+
+
+def pool_spreads(spreads: Sequence[EstimateSpread]) -> list[EstimateSpread]:
+    """Return spreads that share what seeds add: the mean of their estimates of it, by degrees of freedom   [smyth2004]
+
+    Three architectures with two seeds each have three degrees of freedom together. This holds if seeds change every
+    architecture's value alike; the most variable architecture of three then has too narrow an interval.
+    """
+    freedom = sum(spread.seed_df for spread in spreads)
+    if not freedom:
+        return list(spreads)
+    excess = sum(spread.seed_df * spread.excess for spread in spreads) / freedom
+    return [replace(spread, excess=np.asarray(excess), seed_df=freedom) for spread in spreads]
+
+
+NO_IMAGES = "no image has a value"
+
+
+@dataclass(frozen=True)
+class MeasuredCell:
+    """An estimate with its spread, before an interval is made of it; no spread, and a reason, if there can be none."""
+
+    mean: float
+    spread: EstimateSpread | None
+    n_images: int
+    n_groups: int
+    n_seeds: int
+    reason: str = ""
+
+
+def measure_sums(
+    sums: FloatArray,  # (g, r)
+    counts: FloatArray,  # (g, r)
+    runs: Sequence[SeedRun],
+    n_images: int | None = None,
+    rule: IntervalRule = DEFAULT_RULE,
+) -> MeasuredCell:
+    """Return the mean and its spread, from the sum and the number of values of every group and run."""
+    if n_images is None:
+        n_images = int(counts.sum(axis=0).max(initial=0))
+    if not counts.any():
+        return MeasuredCell(nan, None, 0, 0, 0, NO_IMAGES)
+    return measure_jackknife(jackknife_of_means(sums, counts), runs, present=counts > 0, n_images=n_images, rule=rule)
+
+
+def measure_jackknife(
+    jackknife: Jackknife,  # without leading axes
+    runs: Sequence[SeedRun],
+    *,
+    present: FlagArray,  # (g, r)
+    n_images: int,
+    lost_df: int = 0,
+    rule: IntervalRule = DEFAULT_RULE,
+) -> MeasuredCell:
+    """Return any statistic with its spread, from its jackknife; `present`: the group has values in that run."""
+    n_groups = int(present.any(axis=1).sum())
+    n_seeds = len({seed for run in runs for seed in run}) or 1
+    reason = _no_spread(int(present.sum(axis=0).min()), n_groups, bool(np.isfinite(jackknife.change).all()), rule)
+    spread = None if reason else combine_spread(jackknife, runs, lost_df)
+    return MeasuredCell(float(jackknife.theta.mean()), spread, n_images, n_groups, n_seeds, reason)
+
+
+def _no_spread(fewest: int, n_groups: int, is_finite: bool, rule: IntervalRule) -> str:
+    """Return why an estimate has no spread; "" if it has one. `fewest`: the groups of the seed with the fewest."""
+    if fewest < rule.min_groups:
+        seeds = "" if fewest == n_groups else " in one of the seeds"
+        return f"{fewest} group{'' if fewest == 1 else 's'}{seeds}, an interval needs {rule.min_groups}"
+    return "" if is_finite else "without one of the groups the number has no value"
+
+
+def measure_many(
+    sums: FloatArray,  # (k, g, r)
+    counts: FloatArray,  # (k, g, r)
+    runs: Sequence[SeedRun],
+    n_images: Sequence[int],  # (k)
+    rule: IntervalRule = DEFAULT_RULE,
+) -> list[MeasuredCell]:
+    """Return what `measure_sums` returns of every row; rows with values of the same runs are computed together."""
+    cells = [MeasuredCell(nan, None, 0, 0, 0, NO_IMAGES)] * len(sums)
+    present: FlagArray = np.asarray(counts > 0)
+    patterns, of_row = np.unique(present.any(axis=1), axis=0, return_inverse=True)
+    for number, used in enumerate(patterns):
+        at, own = np.flatnonzero(of_row == number), [run for run, has in zip(runs, used, strict=True) if has]
+        if not own:
+            continue
+        jackknife = jackknife_of_means(sums[at][:, :, used], counts[at][:, :, used])
+        spread, n_seeds = combine_spread(jackknife, own), len({seed for run in own for seed in run}) or 1
+        n_groups, fewest = (
+            np.asarray(present[at].any(axis=2)).sum(axis=1),
+            present[at][:, :, used].sum(axis=1).min(axis=1),
+        )
+        is_finite = np.asarray(np.isfinite(jackknife.change).all(axis=(1, 2)))
+        means = jackknife.theta.mean(axis=1)
+        for place, row in enumerate(at.tolist()):
+            reason = _no_spread(int(fewest[place]), int(n_groups[place]), bool(is_finite[place]), rule)
+            cells[row] = MeasuredCell(
+                float(means[place]), None if reason else spread.at(place), int(n_images[row]), int(n_groups[place]), n_seeds, reason
+            )  # fmt: skip
+    return cells
+
+
+def pool_seeds(cells: Sequence[MeasuredCell], code: CodeArray) -> list[MeasuredCell]:
+    """Return cells in which those of one code share what seeds add to their variance."""
+    found = list(cells)
+    for number in np.unique(code):
+        at = [place for place in np.flatnonzero(code == number).tolist() if cells[place].spread is not None]
+        pooled = pool_spreads([spread for place in at if (spread := cells[place].spread) is not None])
+        for place, spread in zip(at, pooled, strict=True):
+            found[place] = replace(cells[place], spread=spread)
+    return found

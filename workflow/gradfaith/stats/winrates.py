@@ -27,20 +27,16 @@ import pandas as pd
 from gradfaith.stats.estimates import (
     ALL_IMAGES,
     FIRST_ROW,
-    INTERVAL_COLUMNS_WITHOUT_P,
-    SEED_COLUMNS,
     SIGN_OF_BETTER,
     check_scores,
-    combination_codes,
     fill_empty_cells,
     in_order_of_rows,
-    intervals_by_cell,
     join_parts,
 )
 from gradfaith.stats.image_scores import CONTEXT_KEYS
-from gradfaith.stats.interval_scales import PROPORTION, Bounds
-from gradfaith.stats.intervals import DEFAULT_RULE, NO_IMAGES, IntervalRule
-from gradfaith.stats.spread import FloatArray
+from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, Bounds, IntervalRule
+from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P, SEED_COLUMNS, combination_codes, intervals_by_cell
+from gradfaith.stats.spread import NO_IMAGES, FloatArray
 from gradfaith.vocabulary import SHUFFLED, ControlPlacement
 
 WIN_RATE, MEAN_RANK = "win_rate", "mean_rank"

@@ -20,7 +20,7 @@ from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.estimates import mean_curves
 from gradfaith.stats.image_scores import UNIT_COLUMNS
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.interval_scales import IntervalRule
 
 FIGURE = Figure(
     needs=("curves", "manifest"),
