@@ -25,7 +25,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
     predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
-    rule = interval_rule(settings.level, settings.min_groups, settings.bounds)
+    rule = interval_rule(settings.level, settings.min_groups, settings.bounds, settings.seed_variance)
     estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
     asked = Comparisons(scores.distinct("method"), controls, better, **settings.comparisons.model_dump())

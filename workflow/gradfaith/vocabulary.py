@@ -16,6 +16,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 ControlPlacement = Literal[
     "beside", "among"
 ]  # in the meta-evaluation: controls compete one by one, or among the methods
+SeedVariance = Literal["own", "pooled"]  # of an architecture alone, or pooled over all of them
 Reading = Literal["positive", "absolute"]  # the part of a signed map that metrics and figures read
 
 PARTS: tuple[str, ...] = get_args(Part)

@@ -17,8 +17,7 @@ from gradfaith.config import locate
 from gradfaith.config.architecture import Architecture
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import DataSettings, MethodSettings
-from gradfaith.config.sections import Image
-from gradfaith.config.study import DatasetUse
+from gradfaith.config.sections import DatasetUse, Image
 from gradfaith.dag.plan import Plan
 from gradfaith.data.raw_summary import RawSummary, summarise_raw
 from gradfaith.data.split import split

@@ -31,7 +31,7 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     """
     checks = (
         _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts,
-        _randomisation, _meta, _privacy,
+        _randomisation, _meta, _privacy, _margins,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -150,6 +150,15 @@ def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[st
 
 def _composite(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     return derived_metrics.composite_problems(study)
+
+
+def _margins(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
+    known = _metrics(study)
+    return [
+        f"statistics.equivalence_margin: {label} is not one of {', '.join(known)}{did_you_mean(label, known)}"
+        for label in study.statistics.equivalence_margin
+        if label not in known
+    ]
 
 
 def _metrics(study: Study) -> list[str]:

@@ -15,8 +15,7 @@ from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.grouping import Grouping, GroupsKey, PatientPattern
 from gradfaith.config.locate import read_document
-from gradfaith.config.sections import Line, StrictModel
-from gradfaith.config.study import DatasetUse
+from gradfaith.config.sections import DatasetUse, Line, StrictModel
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths

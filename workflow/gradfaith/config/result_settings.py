@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gradfaith.config.job_settings import JobSettings
 from gradfaith.config.sections import StrictModel
-from gradfaith.vocabulary import ControlPlacement, EvidenceKind
+from gradfaith.vocabulary import ControlPlacement, EvidenceKind, SeedVariance
 
 
 class PrimaryContrast(StrictModel):
@@ -56,6 +56,7 @@ class ComparisonSettings(StrictModel):
     imputed: list[str] = Field(description="metrics whose variants are imputers")
     not_across: list[str] = Field(description="metrics that are not compared across architectures")
     on_common_grid: list[str] = Field(description="metrics compared across architectures on a common grid only")
+    margins: dict[str, float] = Field(description="metric -> the largest difference that counts as none")
 
 
 class EstimateSettings(BoundedSettings, RankSettings):
@@ -63,6 +64,7 @@ class EstimateSettings(BoundedSettings, RankSettings):
 
     primary: PrimaryVariant
     comparisons: ComparisonSettings
+    seed_variance: SeedVariance = Field(description="whether the variance between seeds is pooled over architectures")
     classes: list[str] = Field(description="in the order of the model's outputs")
 
 

@@ -38,6 +38,19 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
+class DatasetUse(StrictModel):
+    """Which dataset, and what this study changes of its options."""
+
+    name: Label = Field(description="a file in config/datasets/, without `.yaml`")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
+    source: str = Field(
+        "", description="a folder (read in place) or a ZIP file with the images, instead of the dataset's own sources"
+    )
+    max_bad_files: int = Field(
+        0, ge=0, le=1_000_000_000, description="unreadable images that are left out and listed; more stop the study"
+    )
+
+
 class Training(StrictModel):
     """The recipe: all that decides the weights, with the architecture and the seed."""
 

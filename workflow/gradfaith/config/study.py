@@ -17,6 +17,7 @@ from gradfaith.config.compute import Compute
 from gradfaith.config.sections import (
     LABEL_LENGTH,
     LABEL_PATTERN,
+    DatasetUse,
     Image,
     Inference,
     Label,
@@ -30,7 +31,7 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
-from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score, SeedVariance
 
 Output = Annotated[int, Field(ge=0)] | str
 SplitUnit = Literal["group", "slice"]  # what is never divided
@@ -65,19 +66,6 @@ def _completed(group: str, named: Mapping[str, PluginUse]) -> dict[str, PluginUs
         for label, use in named.items()
         if (name := use.use or label)
     }
-
-
-class DatasetUse(StrictModel):
-    """Which dataset, and what this study changes of its options."""
-
-    name: Label = Field(description="a file in config/datasets/, without `.yaml`")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
-    source: str = Field(
-        "", description="a folder (read in place) or a ZIP file with the images, instead of the dataset's own sources"
-    )
-    max_bad_files: int = Field(
-        0, ge=0, le=1_000_000_000, description="unreadable images that are left out and listed; more stop the study"
-    )
 
 
 class Split(StrictModel):
@@ -199,6 +187,14 @@ class Statistics(StrictModel):
 
     level: float = Field(LEVEL, gt=0.5, lt=1, description="coverage of the intervals")
     min_groups: int = Field(MIN_GROUPS, ge=2, le=1_000_000, description="smallest number of groups for an interval")
+    seed_variance: SeedVariance = Field(
+        "own",
+        description="estimates and contrasts: the variance between seeds of each architecture alone, or `pooled` over architectures, "
+        "which gives intervals for new trainings with two seeds, too",
+    )
+    equivalence_margin: dict[Label, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="metric -> largest difference that counts as none, for tests of equivalence"
+    )
     rank_controls: ControlPlacement = Field(
         "beside", description="win rates. `beside`: one control at a time with the methods; `among`: all together"
     )

@@ -176,20 +176,18 @@ class RuleParams:
         count = len(self.plan.architectures)
         named = dict(study.primary.model_dump(), variant=derived_metrics.primary_variant(study), architectures=count)
         how = self._intervals() | ranks | {"bounds": self._declared("bounds")}
-        return result_settings.EstimateSettings(
-            **how, primary=named, classes=classes, comparisons=self._comparisons()
-        ).params()
+        how |= {"comparisons": self._comparisons(), "seed_variance": study.statistics.seed_variance}
+        return result_settings.EstimateSettings(**how, primary=named, classes=classes).params()
 
-    def _comparisons(self) -> dict[str, Any]:
+    def _comparisons(self) -> result_settings.ComparisonSettings:
         study = self.plan.study
-        own_scale = [label for label, is_own in self._declared("own_scale", False).items() if is_own]
-        imputed = [label for group in ("faithfulness", "composite") for label in self.plan.metrics.get(group, ())]
-        return {
-            "bases": method_uses.refined_methods(study),
-            "imputed": imputed,
-            "not_across": own_scale,
-            "on_common_grid": list(study.localization),
-        }
+        return result_settings.ComparisonSettings(
+            bases=method_uses.refined_methods(study),
+            imputed=[label for group in ("faithfulness", "composite") for label in self.plan.metrics[group]],
+            not_across=[label for label, is_own in self._declared("own_scale", False).items() if is_own],
+            on_common_grid=list(study.localization),
+            margins=study.statistics.equivalence_margin,
+        )
 
     def meta(self) -> dict[str, Any]:
         """Return the settings of the meta-evaluation; it leaves out metrics that compare models."""

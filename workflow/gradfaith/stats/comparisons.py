@@ -51,6 +51,7 @@ class Comparisons:
     imputed: Collection[str] = ()  # metrics whose variants are imputers
     not_across: Collection[str] = ()  # metrics that are not compared across architectures
     on_common_grid: Collection[str] = ()  # metrics that are compared across architectures on a common grid only
+    margins: Mapping[str, float] = field(default_factory=dict)  # metric -> the largest difference that counts as none
 
     @property
     def of_model(self) -> list[str]:

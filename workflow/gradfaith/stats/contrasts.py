@@ -29,7 +29,14 @@ from gradfaith import rng
 from gradfaith.stats.comparisons import Comparisons, Differences, Pair, differences, in_order
 from gradfaith.stats.estimates import SIGN_OF_BETTER
 from gradfaith.stats.image_scores import CONTEXT_KEYS, ContextScores, Numbering, scores_by_context, unit_numbering
-from gradfaith.stats.interval_scales import DEFAULT_RULE, UNBOUNDED, IntervalRule
+from gradfaith.stats.interval_scales import (
+    DEFAULT_RULE,
+    UNBOUNDED,
+    Estimates,
+    IntervalRule,
+    equivalence_p_values,
+    interval_ends,
+)
 from gradfaith.stats.intervals import INTERVAL_COLUMNS, interval_columns, make_intervals
 from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
 from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, MeasuredCell, SeedRun, measure_many, pool_seeds
@@ -37,7 +44,8 @@ from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, MeasuredCel
 CONTRAST_KEYS = (*CONTEXT_KEYS, "layer")
 FAMILY_COLUMNS = ("low_family", "high_family", "p_family")  # of all contrasts of a family at once
 CONTRAST_COLUMNS = (
-    "method", "against", "comparison", "label", *INTERVAL_COLUMNS, "n_lost", "share_better", *FAMILY_COLUMNS, "primary",
+    "method", "against", "comparison", "label", *INTERVAL_COLUMNS, "n_lost", "share_better", *FAMILY_COLUMNS, "primary", "margin",
+    "p_equivalent",
 )  # fmt: skip
 
 
@@ -156,12 +164,23 @@ class _Contrasts:
         table = _names(pairs).join(pd.DataFrame(rows, columns=list(INTERVAL_COLUMNS)))
         for name in ("n_lost", "share_better"):
             table[name] = np.concatenate([own.columns[name] for own in found])
+        table["margin"], table["p_equivalent"] = self._equivalence(metric, table)
         table["primary"] = [self.primary is not None and self.primary.is_of(pair) for pair in pairs]
         ends, families = np.cumsum([len(own.pairs) for own in found]), []
         for own, end in zip(found, ends, strict=True):
             here = slice(end - len(own.pairs), end)
             families.append(self._families(own, table["low"].iloc[here].notna().to_numpy(), cells[here]))
         return pairs, table.assign(**dict(zip(FAMILY_COLUMNS, np.concatenate(families).T, strict=True)))
+
+    def _equivalence(self, metric: str, table: pd.DataFrame) -> tuple[float, FloatArray]:
+        """Return the margin of a metric, and the p-values of equivalence within it; NaN without a margin."""
+        margin, bounds = self.asked.margins.get(metric, np.nan), self.rule.bounds_of_differences.get(metric, UNBOUNDED)
+        if np.isnan(margin):
+            return margin, np.full(len(table), np.nan)
+        made_of = (table[name].to_numpy() for name in ("value", "se", "df", "n_images", "n_groups"))
+        estimates = Estimates.of(*made_of)
+        ends = interval_ends(estimates, bounds, self.rule.level)
+        return margin, equivalence_p_values(estimates, bounds, self.rule.level, ends, margin)
 
     def _measure(self, own: Differences) -> _Measured:
         """Return the contrasts of some differences before their intervals are made."""

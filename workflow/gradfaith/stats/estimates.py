@@ -104,7 +104,9 @@ def _estimate_cells(scores: pd.DataFrame, keys: Sequence[str], rule: IntervalRul
 def fill_empty_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Set the counts of images, groups and seeds to 0 in cells without a value; the caller gives the reason."""
     counts = table[["n_images", "n_groups", "n_seeds"]].fillna(0).astype(np.int64)
-    return table.assign(**{str(name): counts[name] for name in counts}).fillna({"seeds": "", "interval": ""})
+    return table.assign(**{str(name): counts[name] for name in counts}).fillna(
+        {"seeds": "", "seed_values": "", "interval": ""}
+    )
 
 
 def _count_statuses(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ import numpy as np
 import scipy  # which imports `special` at its first use: most figures and tables compute no interval
 from numpy.typing import ArrayLike, NDArray
 
-from gradfaith.vocabulary import LEVEL, MIN_GROUPS
+from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SeedVariance
 
 FloatArray = NDArray[np.float64]
 MIN_EVENTS = 5  # effective images on either side, below which the beta interval is taken
@@ -127,6 +127,19 @@ def p_values(estimates: Estimates, bounds: Bounds, level: float, ends: Ends, nul
     return np.asarray(np.where(np.isfinite(ends.low), p, np.nan))
 
 
+def equivalence_p_values(estimates: Estimates, bounds: Bounds, level: float, ends: Ends, margin: float) -> FloatArray:
+    """Return p-values of two one-sided tests that the mean lies within -margin and +margin.      [schuirmann1987]
+
+    Below 1 - level, the interval with twice the error lies inside the margin, and the two are called equivalent. Each
+    one-sided p-value is half of the two-sided one, on the side of the estimate.
+    """
+    one_sided = []
+    for null, beyond in ((-margin, estimates.mean > -margin), (margin, estimates.mean < margin)):
+        half = p_values(estimates, bounds, level, ends, null) / 2
+        one_sided.append(np.where(beyond, half, 1 - half))
+    return np.asarray(np.maximum(*one_sided))
+
+
 def _ends_in_range(estimates: Estimates, bounds: Bounds, level: float) -> Ends:
     width = bounds.high - bounds.low
     share, error = _as_shares(estimates, bounds)
@@ -199,7 +212,11 @@ DEFAULT_RULE = IntervalRule()
 
 
 def interval_rule(
-    level: float, min_groups: int, declared: Mapping[str, tuple[float | None, float | None]]
+    level: float,
+    min_groups: int,
+    declared: Mapping[str, tuple[float | None, float | None]],
+    seed_variance: SeedVariance = "own",
 ) -> IntervalRule:
     """Return a rule from the ranges that metrics declare; None is unbounded on that side."""
-    return IntervalRule(level, min_groups, {metric: Bounds.of(own) for metric, own in declared.items()})
+    bounds = {metric: Bounds.of(own) for metric, own in declared.items()}
+    return IntervalRule(level, min_groups, bounds, pooled=seed_variance == "pooled")

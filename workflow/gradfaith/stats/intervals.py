@@ -56,6 +56,8 @@ class Interval:
     n_seeds: int
     interval: str  # its scale and what it is over; "" if there is none
     reason: str
+    sd_seeds: float  # the standard deviation of the seeds' means, as papers print it; NaN with one seed, or for pairs of seeds
+    seed_values: str  # the mean of every seed, in the order of `seeds`; "" for pairs of seeds
 
 
 def make_intervals(
@@ -91,12 +93,20 @@ def _interval(
     name = f"{scale} {OVER_BOTH if spread.seed_df else OVER_GROUPS}" if scale else ""
     return Interval(
         cell.mean, float(low), float(high), float(se), float(df), float(p), cell.n_images, cell.n_groups, cell.n_seeds,
-        name, "" if scale else CONSTANT,
+        name, "" if scale else CONSTANT, *_over_seeds(cell),
     )  # fmt: skip
 
 
 def _without_interval(cell: MeasuredCell) -> Interval:
-    return Interval(cell.mean, nan, nan, nan, nan, nan, cell.n_images, cell.n_groups, cell.n_seeds, "", cell.reason)
+    return Interval(
+        cell.mean, nan, nan, nan, nan, nan, cell.n_images, cell.n_groups, cell.n_seeds, "", cell.reason, *_over_seeds(cell),
+    )  # fmt: skip
+
+
+def _over_seeds(cell: MeasuredCell) -> tuple[float, str]:
+    """Return the standard deviation of the seeds' means, and these means as text."""
+    deviation = float(np.std(cell.of_seeds, ddof=1)) if len(cell.of_seeds) > 1 else nan
+    return deviation, " ".join(f"{value:.4g}" for value in cell.of_seeds)
 
 
 def no_interval(reason: str, n_images: int = 0) -> Interval:
@@ -106,7 +116,7 @@ def no_interval(reason: str, n_images: int = 0) -> Interval:
 
 SEED_COLUMNS = ("seed", "seed2")
 INTERVAL_COLUMNS = (
-    "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "interval", "reason",
+    "value", "low", "high", "se", "df", "p", "n_images", "n_groups", "n_seeds", "seeds", "sd_seeds", "seed_values", "interval", "reason",
 )  # fmt: skip
 INTERVAL_COLUMNS_WITHOUT_P = tuple(name for name in INTERVAL_COLUMNS if name != "p")
 CELL = "cell"  # a column: the mean and spread of a cell

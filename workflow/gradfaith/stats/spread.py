@@ -170,6 +170,7 @@ class MeasuredCell:
     n_groups: int
     n_seeds: int
     reason: str = ""
+    of_seeds: tuple[float, ...] = ()  # the mean of every seed, in the order of their names; empty: pairs of seeds
 
 
 def measure_sums(
@@ -201,7 +202,15 @@ def measure_jackknife(
     n_seeds = len({seed for run in runs for seed in run}) or 1
     reason = _no_spread(int(present.sum(axis=0).min()), n_groups, bool(np.isfinite(jackknife.change).all()), rule)
     spread = None if reason else combine_spread(jackknife, runs, lost_df)
-    return MeasuredCell(float(jackknife.theta.mean()), spread, n_images, n_groups, n_seeds, reason)
+    of_seeds = _of_seeds(jackknife.theta, runs)
+    return MeasuredCell(float(jackknife.theta.mean()), spread, n_images, n_groups, n_seeds, reason, of_seeds)
+
+
+def _of_seeds(theta: FloatArray, runs: Sequence[SeedRun]) -> tuple[float, ...]:  # (r)
+    """Return the values of single seeds, in the order of their names."""
+    if any(len(run) != 1 for run in runs):
+        return ()
+    return tuple(float(theta[place]) for place in sorted(range(len(runs)), key=lambda place: str(runs[place][0])))
 
 
 def _no_spread(fewest: int, n_groups: int, is_finite: bool, rule: IntervalRule) -> str:
@@ -238,7 +247,8 @@ def measure_many(
         for place, row in enumerate(at.tolist()):
             reason = _no_spread(int(fewest[place]), int(n_groups[place]), bool(is_finite[place]), rule)
             cells[row] = MeasuredCell(
-                float(means[place]), None if reason else spread.at(place), int(n_images[row]), int(n_groups[place]), n_seeds, reason
+                float(means[place]), None if reason else spread.at(place), int(n_images[row]), int(n_groups[place]), n_seeds, reason,
+                _of_seeds(jackknife.theta[place], own),
             )  # fmt: skip
     return cells
 
