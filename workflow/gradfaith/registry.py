@@ -19,6 +19,7 @@ from typing import Any
 from gradfaith.errors import BrokenPlugin, UnknownName
 
 PACKAGE = Path(__file__).parent
+PLAIN_NAME = re.compile(r"[a-z0-9_-]+")  # lower case: some file systems take `GradCAM.py` for `gradcam.py`
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def names(group: str) -> tuple[str, ...]:
 
 def entry(group: str, name: str) -> Entry:
     """Return one plug-in; raise UnknownName with the nearest name if there is none."""
+    if (only := _read_by_name(group, name)) is not None:
+        return only
     known = entries(group)
     if name not in known:
         about = PLUGIN_GROUPS[group]
@@ -94,6 +97,17 @@ def entry(group: str, name: str) -> Entry:
             fix=f"Use one of: {', '.join(known) or 'none yet'}.",
         )
     return known[name]
+
+
+@cache
+def _read_by_name(group: str, name: str) -> Entry | None:
+    """Read the file that a name stands for and no other; None if it is no plug-in, or named in an unusual way."""
+    about = PLUGIN_GROUPS[group]
+    path = PACKAGE / about.folder / f"{name.replace('-', '_')}.py"
+    if not PLAIN_NAME.fullmatch(name) or not path.is_file():
+        return None
+    found = _entry(path, about)
+    return found if found is not None and found.name == name else None
 
 
 def load(group: str, name: str) -> ModuleType:

@@ -42,6 +42,18 @@ def test_nothing_that_builds_the_dag_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_reading_a_study_imports_nothing_that_draws_or_decodes_images(root: Path) -> None:
+    """Every job reads its study once more to record its work."""
+    script = (
+        "import sys; from pathlib import Path; from gradfaith.config.locate import read_document; "
+        "from gradfaith.dag.plan import Plan; root = Path(sys.argv[1]); "
+        "Plan.read(read_document(root / 'config/config.yaml'), root); "
+        "found = {'scipy.ndimage', 'scipy.fft', 'scipy.special', 'matplotlib', 'PIL', 'torch'} & set(sys.modules); "
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", script, str(root)], check=True, timeout=60)
+
+
 def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Path, tmp_path: Path) -> None:
     document = yaml.safe_load((root / "config/studies/paper.yaml").read_text())
     plan = Plan.read(document, root)

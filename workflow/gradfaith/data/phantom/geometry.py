@@ -29,8 +29,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # which imports `fft` at its first use: a job that only checks a study draws nothing
 from numpy.typing import NDArray
-from scipy import fft
 
 from gradfaith import rng
 
@@ -201,14 +201,14 @@ def _tiles(tissue: Tissue, size: int) -> Field:  # (2, 2 size, 2 size)
     corner, cut, power, _ = _SPECTRA[tissue]
     stream, half = rng.generator("phantom", "texture", tissue), size // 2
     white = stream.standard_normal((2, _MASTER, _MASTER // 2 + 1, 2), np.float32).view(np.complex64)[..., 0]
-    rows = fft.fftfreq(_MASTER, 1 / _MASTER)[:, None]
+    rows = scipy.fft.fftfreq(_MASTER, 1 / _MASTER)[:, None]
     frequency = np.hypot(rows if tissue != "fat" else 1.6 * rows, np.arange(_MASTER // 2 + 1)[None, :])
     shape = (1 + (frequency / corner) ** 2) ** (-power / 2) * np.exp(-((frequency / cut) ** 2))
     shape[0, 0] = 0
     shape *= size**2 / math.sqrt(4 * float((shape**2).sum()))
     low = [*range(size - half), *range(-half, 0)]
     kept = (white * shape.astype(np.float32))[:, low, : half + 1]
-    fields = fft.irfft2(kept, s=(size, size))
+    fields = scipy.fft.irfft2(kept, s=(size, size))
     tiles: Field = np.tile(fields, (1, 2, 2)).astype(np.float32)
     return tiles
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # as in scanner.py
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
 from gradfaith import rng
 from gradfaith.data.phantom.geometry import Field, Frame, blend
@@ -163,7 +163,7 @@ def paint_lesion(image: Field, item: Lesion, z: float, lungs: Field, on: Frame) 
     opacity = np.maximum(opacity, growth.strands.opacity(dx + bend, dy - bend, dz, on.pixel))
     opacity *= np.minimum(4 * lungs[window], 1)  # no seam of air where a lesion meets the pleura
     filled = (opacity >= EVIDENCE) & (lungs[window] >= 0.5)
-    opacity *= maximum_filter(filled, 2 * HALO + 1)
+    opacity *= scipy.ndimage.maximum_filter(filled, 2 * HALO + 1)
     blend(image[window], opacity, _material(image[window], item, growth, depth, (dx, dy, dz), on.pixel))
     evidence[window] = filled
     return evidence
@@ -254,5 +254,5 @@ def _calcium(item: Lesion, growth: Growth, centre: Field, at: tuple[Field, Field
 
 def halo(evidence: NDArray[np.bool_]) -> NDArray[np.bool_]:  # (h, w)
     """Return the evidence and the pixels around it that a lesion may change."""
-    grown: NDArray[np.bool_] = maximum_filter(evidence, 2 * HALO + 1)
+    grown: NDArray[np.bool_] = scipy.ndimage.maximum_filter(evidence, 2 * HALO + 1)
     return grown

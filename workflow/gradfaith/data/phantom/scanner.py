@@ -36,8 +36,8 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # which imports `fft` at its first use: a job that only checks a study draws nothing
 from numpy.typing import NDArray
-from scipy import fft
 
 from gradfaith import rng
 from gradfaith.data.phantom.geometry import Field
@@ -82,7 +82,7 @@ def draw_scan_settings(seed: int, patient: int, kernel: Kernel) -> ScanSettings:
 @lru_cache(maxsize=16)
 def _filter(size: int, ramp: float, cut: float) -> Field:  # (size, size // 2 + 1)
     """Return the filter that turns white noise into grain of unit standard deviation."""
-    frequency = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :])
+    frequency = np.hypot(scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size)[None, :])
     shape = frequency**ramp * np.exp(-((frequency / cut) ** 2))
     power = 2 * 2 * float((shape**2).sum())  # a real and an imaginary part, and the half plane that is not stored
     scaled: Field = (shape * size**2 / np.sqrt(power)).astype(np.float32)
@@ -94,7 +94,7 @@ def scan_noise(size: int, settings: ScanSettings, stream: np.random.Generator) -
     shape = _filter(size, settings.ramp, settings.cut)
     white = stream.standard_normal((*shape.shape, 2), np.float32).view(np.complex64)[..., 0]
     white *= shape
-    grain: Field = fft.irfft2(white, s=(size, size), overwrite_x=True)
+    grain: Field = scipy.fft.irfft2(white, s=(size, size), overwrite_x=True)
     grain *= np.float32(settings.noise)
     return grain
 
