@@ -35,7 +35,7 @@ from turns import line, take
 
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.bound_method import BoundMethod, MethodCall
-from gradfaith.attribution.support.surrogate import cut_superpixels
+from gradfaith.attribution.support.superpixels import cut_superpixels
 from gradfaith.models import layers
 from gradfaith.models.classifier import Classifier
 from gradfaith.runtime.device import AdaptiveBatch

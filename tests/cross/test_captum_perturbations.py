@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith.attribution.methods import kernel_shap, lime, occlusion
-from gradfaith.attribution.support.surrogate import cut_superpixels
+from gradfaith.attribution.support.superpixels import cut_superpixels
 
 IMAGES = interpolate(noise(3, 1, 6, 6), (24, 24), mode="bicubic").clamp(0, 1)
 GREY = torch.full_like(IMAGES[:1], 0.5)

@@ -53,6 +53,16 @@ def test_captum_forgets_its_rule_for_a_pool_that_reads_a_relu_and_we_do_not() ->
     assert_close(found.maps, compute_maps(deeplift, pooled(Apart), IMAGES, TARGET, how={}).maps)
 
 
+def test_captum_loses_what_a_pixel_gives_to_the_other_of_two_overlapping_windows_and_we_do_not() -> None:
+    """The minimal case of methods/deeplift.py, where each module reads a tensor of its own."""
+    net = relu_network(Apart(), nn.MaxPool2d(3, 2, 1))
+    whole = (net(IMAGES) - net(torch.zeros_like(IMAGES))).gather(1, TARGET[:, None])[:, 0].detach()
+    missing = (theirs(net).sum(dim=(1, 2)) - whole).abs() / whole.abs()
+    found = compute_maps(deeplift, net, IMAGES, TARGET, how={})
+    assert missing.max() > 0.02
+    assert (found.diagnostics["delta"] < 1e-10).all()
+
+
 def relevance(net: nn.Sequential, gamma: float) -> Tensor:
     """captum's, with rules set by hand for what it has none for; they go with the network, which is thrown away."""
     for layer in net:

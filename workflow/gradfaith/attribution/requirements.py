@@ -5,6 +5,7 @@
     relu           every nonlinearity is a ReLU: with others, guided backpropagation equals the gradient
     rescale        covered by DeepLIFT's rescale rule: ReLUs, each a separate module, and no norm that divides by its
                    input's own statistics
+    single_use     every module for which captum has a rule runs once in a forward pass: its hooks read the last run
     chain          a sequence of modules without joining branches: relevance has one way back
     attention      every block attends among the same tokens; the head reads the class token or the patches' mean
 
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradfaith.attribution.contract import Trait, load_need
+from gradfaith.attribution.contract import RULED_MODULES, Trait, load_need
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, probe_images
@@ -81,10 +82,19 @@ def check_rescale(classifier: Classifier, layer: str) -> str | None:
     dividing = {type(module).__name__ for module in classifier.net.modules() if _is_normalising(module)}
     if dividing:
         return f"{', '.join(sorted(dividing))} divides by statistics of its own input"
+    return _find_reused(classifier, _is_nonlinear)
+
+
+def check_single_use(classifier: Classifier, _layer: str) -> str | None:
+    """Return which module with a rule of captum's runs more than once, or None."""
+    return _find_reused(classifier, lambda module: isinstance(module, RULED_MODULES))
+
+
+def _find_reused(classifier: Classifier, counts: Callable[[nn.Module], bool]) -> str | None:
     times_run: dict[nn.Module, int] = {}
     for run in _run_leaves(classifier):
         times_run[run.module] = times_run.get(run.module, 0) + 1
-    twice = [type(module).__name__ for module, times in times_run.items() if times > 1 and _is_nonlinear(module)]
+    twice = [type(module).__name__ for module, times in times_run.items() if times > 1 and counts(module)]
     return f"one {twice[0]} module is used in several places" if twice else None
 
 
@@ -134,6 +144,7 @@ def _run_leaves(
 
 
 TRAIT_CHECKS: Mapping[Trait, TraitCheck] = {
-    "linear_head": check_linear_head, "relu": check_relu, "rescale": check_rescale, "chain": check_chain,
+    "linear_head": check_linear_head, "relu": check_relu, "rescale": check_rescale, "single_use": check_single_use,
+    "chain": check_chain,
     "attention": lambda classifier, _layer: load_need("attention").check_attention(classifier),
 }  # fmt: skip

@@ -100,7 +100,7 @@ class MethodInputs:
         return ImageInputs(
             self.images, self._target, generators, self._scores, self._gradients, lambda: self._image_gradient,
             ClassScores(self._shared.classifier, self._kind), self._shared.classifier.mean,
-            per_image=partial(self._shared.per_image, self._row_numbers),
+            per_image=partial(self._shared.per_image, self._row_numbers), rows_at_once=self._shared.chunk.rows,
         )  # fmt: skip
 
     # Each is computed on first use and freed with this object: a graph in a reference cycle would wait for garbage collection.

@@ -8,10 +8,12 @@
 
 and the plain gradient where z = z'. Over all pixels the map sums to the score minus that of the baseline, if every
 nonlinearity is such a module. The diagnostic `delta` is the missing share of that difference. Above `MAX_DELTA` an image has
-no map, and its status is "failed". Signed; channels are summed. captum agrees, except for pools whose windows overlap or
-that read a ReLU, as in VGGs and ResNets: its ReLU takes the gradient before the pool's rule has changed it, and a part of the
-difference is lost (2 % to 90 % on small random networks). It has no rule for global maximum pools. Cost: a forward and a
-backward of the image and of the baseline.
+no map, and its status is "failed". Signed; channels are summed. Cost: a forward and a backward of the image and of the baseline.
+
+This is our own, because captum's DeepLift is wrong where maximum pools overlap. Minimal case: ReLU, then MaxPool2d(3, 2, 1), as
+in the stem of every ResNet (tests/cross/test_captum_rules.py). A pixel can be the maximum of several windows, and captum's
+max_unpool2d keeps the share of one of them. It also reads the gradient of a ReLU before the rule of the pool that follows,
+and has no rule for global maximum pools. Elsewhere both agree.
 """
 
 from collections.abc import Callable

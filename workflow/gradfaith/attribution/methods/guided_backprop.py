@@ -4,17 +4,13 @@
 
 It shows fine detail, but hardly depends on the class or on the upper layers [adebayo2018]. It is included so that it can be
 compared with its controls. On networks with other nonlinearities than ReLU modules it would equal the gradient, so it is
-refused there. Signed; channels are summed. Cost: a forward and a backward.
+refused there. Signed; channels are summed. Computed by captum's GuidedBackprop. Cost: a forward and a backward.
 """
 
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.autograd import Function
+from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, Method
-from gradfaith.attribution.support.pixel_methods import replace_forwards
+from gradfaith.attribution.support.captum_adapter import on_network
 
 METHOD = Method(
     needs=("image",), grid="input", signed=True, requires=("relu",), forwards=1, backwards=1, cite="springenberg2015"
@@ -22,23 +18,6 @@ METHOD = Method(
 
 
 def attribute(inputs: ImageInputs) -> Tensor:  # (n, h, w)
-    with replace_forwards(inputs.network, {nn.ReLU: lambda _relu: _BothWays.apply}), torch.enable_grad():
-        images = inputs.images.detach().requires_grad_()
-        scores = inputs.network(images).gather(1, inputs.target[:, None])
-        (gradient,) = torch.autograd.grad(scores.sum(), images)
+    with on_network("GuidedBackprop", inputs) as method:
+        gradient: Tensor = method.attribute(inputs.images.detach().requires_grad_(), inputs.target)
     return gradient.sum(dim=1)
-
-
-class _BothWays(Function):
-    """A ReLU in the forward pass, and another one in the backward pass."""
-
-    @staticmethod
-    def forward(context: Any, entering: Tensor) -> Tensor:
-        context.save_for_backward(entering > 0)
-        return entering.relu()
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        (passed,) = context.saved_tensors
-        stopped: Tensor = gradients[0].relu() * passed
-        return stopped

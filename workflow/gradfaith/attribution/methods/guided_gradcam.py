@@ -4,14 +4,15 @@
 
 Grad-CAM is enlarged bilinearly, as all maps here; captum's default takes the nearest cell, which leaves the grid visible.
 Signed, by the first factor. The class enters almost only through the second factor. It is refused where guided
-backpropagation is. Cost: the cost of both.
+backpropagation is. Computed by captum's GuidedGradCam, which receives the Grad-CAM of the bundle's shared pass.
+Cost: the cost of both.
 """
 
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, Method, Tap
-from gradfaith.attribution.methods import gradcam, guided_backprop
-from gradfaith.metrics.maps.evaluate import resize
+from gradfaith.attribution.methods import gradcam
+from gradfaith.attribution.support.captum_adapter import guided_gradcam
 
 METHOD = Method(
     needs=("layer", "image"),
@@ -25,6 +26,4 @@ METHOD = Method(
 
 
 def attribute(tap: Tap, inputs: ImageInputs) -> Tensor:  # (n, h, w)
-    height, width = inputs.images.shape[2:]
-    where: Tensor = resize(gradcam.attribute(tap), (height, width))
-    return guided_backprop.attribute(inputs) * where
+    return guided_gradcam(inputs, gradcam.attribute(tap))

@@ -7,7 +7,8 @@ The constraint holds exactly: w = (S_all - S_none) / M + v, and only v, which su
 probability p and have equal weights. Each is followed by its complement, which adds no equation but reduces the variance
 [covert2021]; so at least two samples per superpixel are needed to determine the weights. If there are at most as many
 subsets as samples, each subset is used once with weight p: this gives the exact Shapley values. A removed superpixel is
-filled with its own mean, or with mid grey, so the values depend on the fill. Signed.
+filled with its own mean, or with mid grey, so the values depend on the fill. Signed. Computed by captum's KernelShap with
+these copies and this fit; its own has two samples of weight 1e6 in place of the constraint.
 Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
 """
 
@@ -19,11 +20,12 @@ import torch
 from torch import Generator
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.superpixels import superpixel_labels
 from gradfaith.attribution.support.surrogate import (
     FloatArray,
     SuperpixelCopies,
     explain_by_surrogate,
-    superpixel_labels,
+    require_samples,
 )
 
 METHOD = Method(
@@ -41,8 +43,11 @@ def attribute(
     fill: Literal["mean", "grey"] = "mean",
     allow_underdetermined: bool = False,
 ) -> MapsWithDiagnostics:
-    labels = superpixel_labels(inputs, segments, samples, allow_underdetermined)
-    return explain_by_surrogate(inputs, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined)
+    require_samples(segments, samples, allow_underdetermined)
+    labels = superpixel_labels(inputs, segments)
+    return explain_by_surrogate(
+        "KernelShap", inputs, labels, samples, fill, _copies, _fit, underdetermined=allow_underdetermined
+    )
 
 
 def _copies(count: int, samples: int, generator: Generator) -> SuperpixelCopies:

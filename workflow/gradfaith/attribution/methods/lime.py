@@ -6,6 +6,7 @@
 Every superpixel is kept with probability 1/2, so nearly all copies lack about half of the image, and the kernel weights them
 almost equally. The authors' package does the same, but explains a probability and selects features first; we explain the
 study's score with all superpixels. A removed superpixel is filled with its own mean, or with mid grey. Signed.
+Computed by captum's Lime with these copies, weights and this fit; its own weigh copies by the cosine of their pixels.
 Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward per sample, and one.
 """
 
@@ -17,11 +18,12 @@ import torch
 from torch import Generator
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.superpixels import superpixel_labels
 from gradfaith.attribution.support.surrogate import (
     FloatArray,
     SuperpixelCopies,
     explain_by_surrogate,
-    superpixel_labels,
+    require_samples,
 )
 
 METHOD = Method(
@@ -41,16 +43,10 @@ def attribute(
     ridge: float = 1.0,
     allow_underdetermined: bool = False,
 ) -> MapsWithDiagnostics:
-    labels = superpixel_labels(inputs, segments, samples, allow_underdetermined)
-    return explain_by_surrogate(
-        inputs,
-        labels,
-        samples,
-        fill,
-        partial(_copies, width=width),
-        partial(_fit, ridge=ridge),
-        underdetermined=allow_underdetermined,
-    )
+    require_samples(segments, samples, allow_underdetermined)
+    labels = superpixel_labels(inputs, segments)
+    draw, fit = partial(_copies, width=width), partial(_fit, ridge=ridge)
+    return explain_by_surrogate("Lime", inputs, labels, samples, fill, draw, fit, underdetermined=allow_underdetermined)
 
 
 def _copies(count: int, samples: int, generator: Generator, *, width: float) -> SuperpixelCopies:

@@ -26,11 +26,12 @@ from gradfaith.attribution.contract import ImageInputs
 from gradfaith.metrics.contract import Context
 from gradfaith.metrics.imputers import black, blur, mean
 
-BASELINE_FILLS = {"black": black.fill, "mean": mean.fill, "blur": blur.fill}
+Baseline = Literal["black", "mean", "blur"]
+BASELINE_FILLS: Mapping[Baseline, Callable[..., Tensor]] = {"black": black.fill, "mean": mean.fill, "blur": blur.fill}
 ForwardRule = Callable[[Tensor], Tensor]
 
 
-def baseline_images(inputs: ImageInputs, kind: Literal["black", "mean", "blur"]) -> Tensor:  # (n, c, h, w)
+def baseline_images(inputs: ImageInputs, kind: Baseline) -> Tensor:  # (n, c, h, w)
     """Return the baseline of every image."""
     return BASELINE_FILLS[kind](inputs.images, Context(keep=None, mean=inputs.mean))
 

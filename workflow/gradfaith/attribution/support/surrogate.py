@@ -2,13 +2,11 @@
 
     S( x with the superpixels z kept )  ~  b + sum_j z_j w_j,       map = w_j on superpixel j
 
-S(x with the superpixels z kept) is the score of a copy of the image without the other superpixels.
-SLIC cuts the image [achanta2012] with compactness 10 after a blur of 1 px, as in the papers; a grey image is treated as
-a colour image with equal channels. SLIC may return fewer or more superpixels than requested, so every map records their
-number. On a square image it makes one if two are requested, and four if three are; three is the minimum that a study may
-request. A fit with fewer than two samples per superpixel is an error unless the study allows it, because its weights are
-mostly chance. If SLIC leaves an image in one piece (a blank one), there is nothing to compare: no copies are made, the map
-is zero everywhere, and its status is "degenerate".
+S(x with the superpixels z kept) is the score of a copy of the image without the other superpixels
+(attribution/support/superpixels.py). captum's Lime and KernelShap build the copies and ask for their scores, one image at a
+time; which copies and which fit are the method's own. captum hands scores on in single precision; fits are done in double
+precision on the CPU. A fit with fewer than two samples per superpixel is an error unless the study allows it, because its
+weights are mostly chance.
 
     superpixels     their number
     fit             R2 of the linear model on its own weighted samples
@@ -16,28 +14,25 @@ is zero everywhere, and its status is "degenerate".
                     half of all: the expected agreement of two seeds with m samples. NaN if samples are not random.
                     Both are NaN for one superpixel.
 
-Cost: a forward for each sample, batched over all images. An image is cut once for all methods of a bundle with the
-same number of superpixels. Fits are done in double precision on the CPU.
+Cost: a forward for each sample.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from skimage.segmentation import slic
 from torch import Generator, Tensor
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics
+from gradfaith.attribution.support.captum_adapter import on_scores, rows_of
+from gradfaith.attribution.support.superpixels import Fill, fill_superpixels
 from gradfaith.errors import MethodUndefined
 
 FloatArray = NDArray[np.float64]
-Fill = Literal["mean", "grey"]
-COMPACTNESS, BLUR, GREY = 10, 1, 0.5
 MIN_SAMPLES_PER_SUPERPIXEL = 2
 
 
@@ -64,6 +59,7 @@ FitWeights = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 
 
 def explain_by_surrogate(
+    engine: Literal["Lime", "KernelShap"],
     inputs: ImageInputs,
     labels: Sequence[Tensor],
     samples: int,
@@ -73,37 +69,28 @@ def explain_by_surrogate(
     *,
     underdetermined: bool,
 ) -> MapsWithDiagnostics:
-    """Return maps and diagnostics of a linear surrogate model.
+    """Return maps and diagnostics of a linear surrogate model, computed by one of captum's classes.
 
     A map is NaN if there are too few samples per superpixel, and zero if there is one superpixel.
 
     `labels`: the superpixel of every pixel (h, w), per image. `draw` draws the copies, `fit` fits their scores.
     """
-    all_copies = [
-        draw(count, samples, generator) if (count := int(label.max()) + 1) > 1 else NO_COPIES
-        for label, generator in zip(labels, inputs.generators, strict=True)
-    ]
-    maps, rows = [], []
-    all_scores = _scores_of_copies(inputs, labels, all_copies, fill)
-    for label, copies, scores in zip(labels, all_copies, all_scores, strict=True):
-        weights = fit(copies.kept, scores, copies.weights) if len(scores) else np.zeros(2)
-        enough = underdetermined or samples >= MIN_SAMPLES_PER_SUPERPIXEL * copies.kept.shape[1]
-        maps.append(torch.from_numpy(weights[1:] if enough else np.full_like(weights[1:], np.nan))[label])
-        rows.append(
-            {"superpixels": float(copies.kept.shape[1]), "fit": _weighted_r2(weights, copies, scores)}
-            | {
-                f"agreement_{m}": _split_half_agreement(copies, scores, fit, m)
-                for m in (samples // 8, samples // 4, samples // 2)
-            }
-        )
+    maps, rows, filled = [], [], fill_superpixels(inputs.images, labels, fill)
+    for row, (label, generator) in enumerate(zip(labels, inputs.generators, strict=True)):
+        count = int(label.max()) + 1
+        model = _LinearModel(draw(count, samples, generator) if count > 1 else NO_COPIES, fit)
+        if count > 1:
+            _run_captum(on_scores(engine, inputs), model, inputs, row, filled[[row]], label)
+        enough = underdetermined or samples >= MIN_SAMPLES_PER_SUPERPIXEL * count
+        weights = model.found[1:] if enough else np.full(count, np.nan)
+        maps.append(torch.from_numpy(weights)[label])
+        rows.append(model.diagnostics(samples))
     diagnostics = {name: torch.tensor([row[name] for row in rows], device=inputs.images.device) for name in rows[0]}
     return MapsWithDiagnostics(torch.stack(maps).to(inputs.images), diagnostics)
 
 
-def superpixel_labels(
-    inputs: ImageInputs, segments: int, samples: int, underdetermined: bool
-) -> list[Tensor]:  # each (h, w)
-    """Return the superpixel of every pixel of each image; raise an error if there are too few samples for a fit."""
+def require_samples(segments: int, samples: int, underdetermined: bool) -> None:
+    """Raise an error if there are too few samples for a fit."""
     if samples < MIN_SAMPLES_PER_SUPERPIXEL * segments and not underdetermined:
         raise MethodUndefined(
             problem=f"samples is {samples}, for images with about {segments} superpixels.",
@@ -111,49 +98,44 @@ def superpixel_labels(
             fix=f"Set `samples` to at least {MIN_SAMPLES_PER_SUPERPIXEL * segments}, or set fewer `segments`, "
             "or set `allow_underdetermined: true`.",
         )
-    return inputs.per_image(("superpixels", segments), partial(cut_superpixels, segments=segments))
 
 
-def cut_superpixels(image: Tensor, segments: int) -> Tensor:  # (c, h, w) -> (h, w)
-    """Cut one image into superpixels, on the CPU."""
-    image = image.detach().cpu().double()
-    colours = image.expand(3, -1, -1) if len(image) == 1 else image
-    found = slic(colours.permute(1, 2, 0).numpy(), segments, COMPACTNESS, sigma=BLUR, start_label=0)
-    _, flat = np.unique(found, return_inverse=True)  # consecutive numbers, even if a superpixel lost all its pixels
-    return torch.from_numpy(flat.reshape(found.shape).astype(np.int64))
+class _LinearModel:
+    """The interpretable model that captum fits: the method's own fit of the method's own copies."""
+
+    def __init__(self, copies: SuperpixelCopies, fit: FitWeights) -> None:
+        self.copies, self._fit = copies, fit
+        self.scores, self.found = np.empty(0), np.zeros(2)  # the constant, then one weight per superpixel
+
+    def fit(self, samples: Any, **_words: object) -> None:
+        """Fit the scores of captum's data set of copies, scores and weights; only the scores are new to us."""
+        self.scores = samples.dataset.tensors[1].cpu().double().numpy()
+        self.found = self._fit(self.copies.kept, self.scores, self.copies.weights)
+
+    def representation(self) -> Tensor:
+        return torch.from_numpy(self.found[1:])
+
+    def diagnostics(self, samples: int) -> dict[str, float]:
+        sizes = (samples // 8, samples // 4, samples // 2)
+        agreements = {f"agreement_{m}": _split_half_agreement(self.copies, self.scores, self._fit, m) for m in sizes}
+        fit = _weighted_r2(self.found, self.copies, self.scores)
+        return {"superpixels": float(self.copies.kept.shape[1]), "fit": fit} | agreements
 
 
-def _scores_of_copies(
-    inputs: ImageInputs, labels: Sequence[Tensor], copies: Sequence[SuperpixelCopies], fill: Fill
-) -> list[FloatArray]:
-    """Return the scores of all copies of each image."""
-    device, lengths = inputs.images.device, [len(own.kept) for own in copies]
-    widest = max(own.kept.shape[1] for own in copies)
-    table = np.concatenate([np.pad(own.kept, ((0, 0), (0, widest - own.kept.shape[1]))) for own in copies])
-    kept = torch.from_numpy(table.astype(bool)).to(device)  # (m, widest)
-    rows = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
-    places = torch.stack(list(labels)).to(device)  # (n, h, w)
-    without = _fill_superpixels(inputs.images, labels, fill)
+def _run_captum(method: Any, model: _LinearModel, inputs: ImageInputs, row: int, filled: Tensor, label: Tensor) -> None:
+    """Fit the model with captum's Lime or KernelShap, whose own draws, weights and fit are replaced."""
+    kept = torch.from_numpy(model.copies.kept.astype(bool)).to(filled.device)[:, None]
+    weights = iter(model.copies.weights.tolist())
 
-    def changed(some: slice) -> Tensor:  # (m, c, h, w)
-        own = rows[some]
-        keep = kept[some].gather(1, places[own].flatten(1)).reshape(len(own), 1, *places.shape[1:])
-        return torch.where(keep, inputs.images[own], without[own])
+    def draw(_image: Tensor, **_words: object) -> Iterator[Tensor]:  # captum requires a generator function
+        yield from kept
 
-    scores = inputs.scores(changed, rows).cpu().double().numpy() if len(rows) else np.empty(0)
-    return np.split(scores, np.cumsum(lengths)[:-1])
-
-
-def _fill_superpixels(images: Tensor, labels: Sequence[Tensor], fill: Fill) -> Tensor:  # (n, c, h, w)
-    """Return the images with every superpixel filled."""
-    if fill == "grey":
-        return torch.full_like(images, GREY)
-    found = []
-    for image, own in zip(images.detach().cpu().double(), labels, strict=True):
-        number, flat = int(own.max()) + 1, own.flatten()
-        sums = torch.zeros(len(image), number, dtype=torch.float64).index_add_(1, flat, image.flatten(1))
-        found.append((sums / flat.bincount(minlength=number))[:, own])
-    return torch.stack(found).to(images)
+    method.interpretable_model, method.perturb_func = model, draw
+    method.similarity_func = lambda *_given, **_words: next(weights)
+    method.attribute(
+        inputs.images[[row]], filled, feature_mask=label[None, None].to(filled.device), n_samples=len(kept),
+        perturbations_per_eval=inputs.rows_at_once, return_input_shape=False, **rows_of(inputs, row),
+    )  # fmt: skip
 
 
 def _weighted_r2(found: FloatArray, copies: SuperpixelCopies, scores: FloatArray) -> float:

@@ -27,6 +27,7 @@ REQUIREMENTS = {
     "linear_head": "one linear layer follows",
     "relu": "ReLUs alone",
     "rescale": "ReLUs alone, no layer norm",
+    "single_use": "no activation used twice",
     "chain": "no branches",
     "attention": "attention in all blocks",
 }
@@ -105,13 +106,17 @@ def format_passes(declared: Mapping[str, Any]) -> str:
 
 
 def _format_count(count: int | str, word: str) -> str:
-    """Return a count in words: 2 -> "2 forwards"; "channels" -> "a forward per channel"; "steps + 2" -> "a forward per step and 2 more"."""
+    """Return a count in words: 2 -> "2 forwards"; "channels" -> "a forward per channel"; "steps + 2" -> "a forward per step and 2 more".
+
+    "orders * superpixels + 1" -> "a forward per order and superpixel and 1 more".
+    """
     if isinstance(count, int):
         return f"{count} {word}" if count == 1 else f"{count} {word.replace('ward', 'wards', 1)}"
-    match = re.fullmatch(r"(\w+?)s?(?: \+ (\d+))?", count)
+    match = re.fullmatch(r"(\w+?)s?(?: \* (\w+?)s?)?(?: \+ (\d+))?", count)
     if match is None:
         return f"{count} {word.replace('ward', 'wards', 1)}"
-    return f"a {word} per {match[1].replace('_', ' ')}" + (f" and {match[2]} more" if match[2] else "")
+    units = " and ".join(unit.replace("_", " ") for unit in match.groups()[:2] if unit)
+    return f"a {word} per {units}" + (f" and {match[3]} more" if match[3] else "")
 
 
 def format_options(entry: Entry, *, code: bool = False) -> str:
