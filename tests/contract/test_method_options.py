@@ -28,12 +28,16 @@ def test_it_explains_every_score_it_says_it_can(name: str) -> None:
 
 # As little as the limits of its options let anybody ask for.
 LEAST: dict[str, dict[str, Any]] = {
+    "feature_ablation": {"segments": 3},
+    "gradient_shap": {"samples": 1, "noise": 0.0},
     "integrated_gradients": {"steps": 1},
     "kernel_shap": {"segments": 3, "samples": 6},
     "lime": {"segments": 3, "samples": 6, "ridge": 0.0},
     "lrp": {"epsilon": 0.0, "gamma": 0.0},
     "occlusion": {"window": 0.25, "stride": 0.25},
+    "rise": {"masks": 1, "grid": 2, "keep": 0.5},
     "scorecam": {"channels": 1},
+    "shapley_sampling": {"segments": 3, "orders": 1},
     "smoothgrad": {"samples": 1, "noise": 0.0},
 }
 

@@ -18,6 +18,7 @@ from gradfaith.attribution import bound_method, shared_passes
 from gradfaith.attribution.bound_method import BoundMethod
 from gradfaith.attribution.contract import MapsWithDiagnostics, Method
 from gradfaith.attribution.methods.occlusion import window_corners
+from gradfaith.attribution.support.superpixels import cut_superpixels
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier
@@ -35,6 +36,10 @@ FEW = {
     "occlusion": {"window": 0.5, "stride": 0.25},
     "lime": {"segments": 6, "samples": 32},
     "kernel_shap": {"segments": 9, "samples": 60},
+    "feature_ablation": {"segments": 6},
+    "shapley_sampling": {"segments": 6, "orders": 2},
+    "gradient_shap": {"samples": 2},
+    "rise": {"masks": 9, "grid": 4},
 }
 CHAINS = {name for name in registry.names("methods") if "chain" in registry.load("methods", name).METHOD.requires}
 every_file = pytest.mark.parametrize(("room", "name"), FILES, ids=[name for _, name in FILES])
@@ -225,6 +230,9 @@ def test_it_costs_what_it_declares(name: str) -> None:
         if name == "occlusion"
         else {}
     )
+    if "superpixels" in str(declared.forwards):
+        counts = [int(cut_superpixels(image, words["segments"]).max()) + 1 for image in images]
+        words["superpixels"] = sum(counts) / COUNT
     if use.layers:
         words["channels"] = words.get("channels") or channels_of(classifier, use.layer)
 

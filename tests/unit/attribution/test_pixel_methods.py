@@ -24,8 +24,14 @@ HOW: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 4, "stride": 3},
     "lime": {"segments": 6, "samples": 30},
     "kernel_shap": {"segments": 12, "samples": 30},
+    "feature_ablation": {"segments": 6},
+    "shapley_sampling": {"segments": 6, "orders": 3},
+    "gradient_shap": {"samples": 6, "noise": 0.1},
+    "deeplift_shap": {},
+    "deeplift_literature": {},
+    "rise": {"masks": 20, "grid": 3},
 }
-SEEDED = ["smoothgrad", "lime", "kernel_shap"]
+SEEDED = ["smoothgrad", "lime", "kernel_shap", "shapley_sampling", "gradient_shap", "deeplift_literature", "rise"]
 every = pytest.mark.parametrize("name", HOW)
 images = noise(3, 1, 16, 16)
 

@@ -14,6 +14,7 @@ from gradfaith.cli.reference import plugin_tables
         ({"forwards": 2, "backwards": 2}, "2 forwards, 2 backwards"),
         ({"forwards": 1, "head_passes": "channels"}, "1 forward, a forward of the head per channel"),
         ({"head_passes": 2}, "2 forwards of the head"),
+        ({"forwards": "orders * superpixels + 1"}, "a forward per order and superpixel and 1 more"),
         ({"forwards": "steps + 2", "backwards": "steps"}, "a forward per step and 2 more, a backward per step"),
     ],
 )

@@ -16,6 +16,7 @@ pixels. They are compared within one rule only. Scripts record the count of a fi
 import contextlib
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -238,14 +239,19 @@ def _passes_per_map(use: MethodSettings) -> float:
 
 
 def _resolve_count(declared: int | str, options: Mapping[str, Any]) -> float:
-    """Return a number of passes from its declaration: a number, "windows" (occlusion), or an option as in "steps + 2"."""
+    """Return a number of passes from its declaration: a number, or words as in "steps + 2" (attribution/contract.py)."""
     if isinstance(declared, int):
         return declared
-    word, _, more = re.sub(r"\s", "", declared).partition("+")
+    words, _, more = re.sub(r"\s", "", declared).partition("+")
+    return math.prod(_resolve_word(word, options) for word in words.split("*")) + int(more or 0)
+
+
+def _resolve_word(word: str, options: Mapping[str, Any]) -> float:
+    """Return the number behind a word: the windows of occlusion, about as many superpixels as segments, or an option."""
     if word == "windows":
-        steps = (1 - float(options["window"])) / float(options["stride"]) + 1
-        return steps * steps + int(more or 0)
-    return float(options.get(word) or DEFAULT_PASSES) + int(more or 0)
+        steps: float = (1 - float(options["window"])) / float(options["stride"]) + 1
+        return steps * steps
+    return float(options.get("segments" if word == "superpixels" else word) or DEFAULT_PASSES)
 
 
 def _forwards_per_map(metric: str) -> int:
