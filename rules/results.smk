@@ -74,6 +74,7 @@ for figure, use in plan.figures.items():
                 labels=report_items["figures", figure].labels,
             ),
             png=paths.figure(figure, "png"),
+            pdf=paths.figure(figure, "pdf"),
         log:
             paths.log(f"figure_{figure}"),
         benchmark:

@@ -1,4 +1,4 @@
-"""Draw one figure, as SVG and as PNG."""
+"""Draw one figure, as SVG, PNG and PDF."""
 
 from contextlib import ExitStack
 
@@ -23,4 +23,4 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), ExitStac
     figure = registry.load("figures", settings.use).draw(inputs, **settings.options)
     if job.input.get("leakage_check"):
         theme.add_caution(figure, json_file.read(job.input.leakage_check)["caution"])
-    theme.save(figure, job.output.svg, job.output.png)
+    theme.save(figure, job.output.svg, job.output.png, job.output.pdf)

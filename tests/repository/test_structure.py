@@ -13,7 +13,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 170, 300, 8, 5, 15, 64
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 171, 300, 8, 5, 15, 64
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_parts
+from drawn_panels import intervals, points
 from jinja2 import Environment, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
-from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, METHODS, SmallStudy, manifest, predictions, scores
+from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, SmallStudy, manifest, predictions, scores
 from typed import primary_contrast
 
 from gradfaith import registry
 from gradfaith.reporting import image_examples, metric_rows
 from gradfaith.reporting.escaping import report_texts
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import marks, theme
+from gradfaith.reporting.figures.controls import COPIES_MARK
 from gradfaith.storage import json_file, parquet
 
 PRIMARY = primary_contrast(ABOUT["primary"])
@@ -47,7 +51,7 @@ def drawn(
     folder = tmp_path_factory.mktemp(request.param)
     with theme.use_theme():
         figure = world.draw(request.param)
-        theme.save(figure, folder / "a.svg", folder / "a.png")
+        theme.save(figure, folder / "a.svg", folder / "a.pdf")
     return request.param, figure, folder
 
 
@@ -56,13 +60,33 @@ def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(
 ) -> None:
     name, _, folder = drawn
     with theme.use_theme():
-        theme.save(world.draw(name), folder / "b.svg", folder / "b.png")
-    svg = (folder / "a.svg").read_text()
+        theme.save(world.draw(name), folder / "b.svg", folder / "b.pdf")
+    svg, pdf = (folder / "a.svg").read_text(), (folder / "a.pdf").read_bytes()
     assert svg == (folder / "b.svg").read_text()
-    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+    assert pdf == (folder / "b.pdf").read_bytes()
     assert "<text" in svg
     assert "<dc:date>" not in svg
-    assert Image.open(folder / "a.png").width <= theme.PAGE_WIDTH * theme.DPI + 1
+    assert b"CreationDate" not in pdf
+    assert b"/CIDFontType2" in pdf  # TrueType fonts, embedded
+    assert b"/Type3" not in pdf
+
+
+def test_an_image_has_300_dots_per_inch_and_is_the_same_file_each_time(world: SmallStudy, tmp_path: Path) -> None:
+    with theme.use_theme():
+        for name in ("a", "b"):
+            theme.save(world.draw("classification"), tmp_path / f"{name}.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert Image.open(tmp_path / "a.png").width == round(180 / 25.4 * 300)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("figures") if "width" in registry.entry("figures", name).options]
+)
+def test_a_figure_for_one_column_is_as_wide_as_a_column_and_no_text_overlaps(world: SmallStudy, name: str) -> None:
+    with theme.use_theme():
+        figure = world.draw(name, width="single")
+        assert collisions(figure) == []
+    assert figure.get_size_inches()[0] <= 88 / 25.4 + 0.01
 
 
 def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: tuple[str, theme.Page, Path]) -> None:
@@ -107,41 +131,54 @@ def test_below_eight_groups_points_are_hollow_and_the_reason_is_given(few: Small
     with theme.use_theme():
         figure = few.draw(name)
         said = " ".join(texts(figure))
-    points = [
-        line
-        for axes in figure.axes
-        for line in axes.lines
-        if line.get_marker() in theme.MARKERS and len(line.get_xdata()) == 1
-    ]
-    assert points
+    faces = {point.face for axes in figure.axes for point in points(axes)}
     assert "an interval needs 8" in said
-    if name != "accuracy_faithfulness":
-        assert {line.get_markerfacecolor() for line in points} == {"white"}
+    assert faces == {"#ffffff"}
+
+
+def row_of(axes: Axes, name: str) -> int:
+    return [label.get_text() for label in axes.get_yticklabels()].index(name)
 
 
 def test_controls_are_grey_and_methods_are_not(world: SmallStudy) -> None:
     with theme.use_theme():
-        figure = world.draw("controls", metrics=("locacc",))
-    axes = figure.axes[0]
+        axes = world.draw("controls", metrics=("locacc",)).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    colour = {names[round(line.get_ydata()[0])]: line.get_color() for line in axes.lines if line.get_marker() == "o"}
-    assert colour.pop("gradcam") == theme.COLOURS[0]
-    assert set(colour) == set(METHODS) - {"gradcam", "shuffled-gradcam"}
-    assert set(colour.values()) == {theme.GREY}
+    colours = {
+        name: {point.edge for point in points(axes) if round(point.y) == place} for place, name in enumerate(names)
+    }
+    assert colours.pop("gradcam") == {colour.lower() for colour in theme.COLOURS[: len(ARCHS)]}
+    assert set(colours) == set(CONTROLS)
+    assert set().union(*colours.values()) == {theme.GREY}
+
+
+def test_methods_come_before_controls_and_both_best_first(world: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.read_parquet(world.inputs["estimates"]).query("metric == 'locacc' and by == '' and arch2 == ''")
+    means = table.groupby("method")["value"].mean()
+    for better, falling in (("higher", True), ("lower", False)):
+        monkeypatch.setitem(ABOUT, "better", ABOUT["better"] | {"locacc": better})
+        with theme.use_theme():
+            axes = world.draw("controls", metrics=("locacc",)).axes[0]
+        first, *controls = [label.get_text() for label in axes.get_yticklabels()]
+        assert first == "gradcam"
+        assert controls == sorted(CONTROLS, key=means.get, reverse=falling)
+        assert axes.get_xlabel() == "LocAcc\n" + ("better \u2192" if falling else "\u2190 better")
 
 
 def test_shuffled_copies_are_a_cross_on_their_method_s_line(world: SmallStudy) -> None:
     table = pd.read_parquet(world.inputs["estimates"])
-    wanted = "arch == 'resnet10t' and method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
-    row = table.query(wanted).iloc[0]
+    wanted = "method == 'shuffled-gradcam' and metric == 'locacc' and stratum == 'all'"
     with theme.use_theme():
         figure = world.draw("controls", metrics=("locacc",))
         said = texts(figure)
     axes = figure.axes[0]
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
-    assert names[cross.get_ydata()[0]] == "gradcam"
-    assert cross.get_xdata()[0] == row["value"]
+    crosses = {
+        (round(y), x)
+        for marks in axes.collections
+        if isinstance(marks, PathCollection) and marks.get_zorder() == COPIES_MARK["zorder"]
+        for x, y in np.asarray(marks.get_offsets()).tolist()
+    }
+    assert crosses == {(row_of(axes, "gradcam"), value) for value in table.query(wanted)["value"]}
     assert "the same maps, shuffled" in said
 
 
@@ -169,9 +206,24 @@ def test_a_point_stands_where_the_table_says(world: SmallStudy) -> None:
     ).iloc[0]
     with theme.use_theme():
         axes = world.draw("controls", metrics=("faith",)).axes[0]
-    place = [label.get_text() for label in axes.get_yticklabels()].index("centre")
-    drawn = [line.get_xdata() for line in axes.lines if set(line.get_ydata()) == {place}]
-    assert [list(ends) for ends in drawn] == [[row["low"], row["high"]], [row["value"]]]
+    (at,) = [point.y for point in points(axes) if point.x == row["value"]]
+    assert round(at) == row_of(axes, "centre")
+    assert [[row["low"], at], [row["high"], at]] in intervals(axes)
+
+
+def test_an_axis_ends_where_the_range_of_its_metric_ends(world: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and intervals outside the range are an error of the table; the intervals are cut, the values are shown."""
+    table = pd.DataFrame({"value": [0.02, 0.97], "low": [-0.1, 0.9], "high": [0.1, 1.2]})
+    assert theme.axis_range(table, bounds=(0.0, 1.0)) == (0.0, 1.0)
+    assert theme.axis_range(table, bounds=(0.0, np.inf))[1] > 1.2
+    assert theme.axis_range(table[:1].assign(low=0.01, high=0.03), bounds=(0.0, 1.0)) == pytest.approx((0.0088, 0.0312))
+    monkeypatch.setitem(ABOUT, "bounds", {"locacc": (-0.1, 0.5), "randomisation": (-1, 1)})
+    with theme.use_theme():
+        low, high = world.draw("controls", metrics=("locacc",)).axes[0].get_xlim()
+        free = world.draw("controls", metrics=("faith",)).axes[0].get_xlim()
+    assert low >= -0.1
+    assert high <= 0.5
+    assert free[1] > free[0]
 
 
 @pytest.mark.parametrize("name", ["controls", "lesion_size", "accuracy_faithfulness"])
@@ -191,10 +243,10 @@ def test_a_study_s_labels_change_no_panel(
             monkeypatch.setitem(world.inputs, table, str(tmp_path / table))
         monkeypatch.setitem(ABOUT, "metrics", swapped)
         renamed = world.draw(name)
-    assert sum(len(axes.lines) for axes in usual.axes) > 5
+    assert sum(len(points(axes)) for axes in usual.axes) > 1
     for axes, other in zip(usual.axes, renamed.axes, strict=True):
-        pairs = zip(axes.lines, other.lines, strict=True)
-        assert all(np.array_equal(a.get_xydata(), b.get_xydata(), equal_nan=True) for a, b in pairs)
+        assert points(axes) == points(other)
+        assert intervals(axes) == intervals(other)
     said = texts(renamed)
     assert any(text.startswith("locacc") for text in said) is (name != "lesion_size")  # the label of Faith
     assert "LocAcc" not in said
@@ -209,8 +261,8 @@ def test_an_interval_wider_than_everything_else_ends_in_an_arrow_and_squeezes_no
     assert not theme.any_interval_beyond(table[:1], (low, high))
     with theme.use_theme():
         axes = theme.new_page(2).subplots()
-        for at, row in enumerate(table.to_dict("records")):
-            theme.draw_estimate(axes, row, at, theme.ACCENT, shown=(low, high))
+        rows = table.assign(at=range(len(table)), name="net", control=False)
+        marks.draw_estimates(axes, rows, marks.Marks({"net": (theme.ACCENT, "o")}, shown=(low, high)))
     arrows = [
         (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
         for line in axes.lines
@@ -257,8 +309,8 @@ def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(w
         figure = world.draw("randomisation")
     (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "gradcam"]
     curves = iter([line for line in axes.lines if len(line.get_xdata()) == 3])
-    ends = [list(line.get_ydata()) for line in axes.lines if line.get_alpha() and len(line.get_xdata()) == 2]
-    expected = []
+    ends = sorted([low[1], high[1]] for low, high in intervals(axes))
+    expected: list[list[float]] = []
     for arch in ARCHS:
         for order in ("top_down", "bottom_up"):
             own = table[(table["arch"] == arch) & table["variant"].str.startswith(order)].sort_values("variant")
@@ -267,9 +319,10 @@ def test_curves_of_a_forgetting_model_begin_at_one_and_go_where_the_table_says(w
             np.testing.assert_allclose(curve.get_ydata(), [1, *own["value"]])
             assert (curve.get_linestyle() == "-") is (order == "top_down")
             expected += own[["low", "high"]].to_numpy().tolist()
-    assert (ends, list(curves)) == (expected, [])
+    assert (ends, list(curves)) == (sorted(expected), [])
     assert [0, 0] in [list(line.get_ydata()) for line in axes.lines], "a zero line"
-    assert axes.get_ylim()[0] >= -1.1
+    assert axes.get_ylim()[0] >= -1
+    assert axes.get_ylim()[1] == 1
 
 
 def test_confusion_counts_are_those_of_a_slow_count(world: SmallStudy) -> None:
@@ -279,8 +332,9 @@ def test_confusion_counts_are_those_of_a_slow_count(world: SmallStudy) -> None:
     expected = [[pairs.count((true, said)) for said in CLASSES] for true in CLASSES]
     with theme.use_theme():
         figure = world.draw("confusion")
-    drawn = [int(text.get_text()) for text in figure.axes[1].texts]
-    assert drawn == [count for row in expected for count in row]
+    shown = [text.get_text().split("\n") for text in figure.axes[1].texts]
+    assert [int(count) for _, count in shown] == [count for row in expected for count in row]
+    assert [share for share, _ in shown] == [f"{100 * count / sum(row):.0f} %" for row in expected for count in row]
 
 
 def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: SmallStudy) -> None:
@@ -289,6 +343,17 @@ def test_panels_show_every_class_and_say_what_is_wrong_or_missing(world: SmallSt
     assert {f"true: {name}" for name in CLASSES} <= set(said)
     assert sum(text.startswith("true: ") for text in said) == 5
     assert said.count("no map:\nit is constant") == len(ARCHS)  # the one normal image, and normal maps are constant
+
+
+def test_panels_end_with_a_control_that_has_maps(world: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    with theme.use_theme():
+        assert "control:\nlime" not in texts(world.draw("panels", images=3))
+        monkeypatch.setitem(ABOUT, "controls", [*CONTROLS, "lime"])
+        figure = world.draw("panels", images=3)
+        titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+        assert collisions(figure) == []
+    assert titles == ["image", *ARCHS, "control:\nlime"]
+    assert "3 images of 3 patients" in figure.get_supxlabel()
 
 
 def test_typical_images_are_nearest_to_the_median_and_of_different_groups() -> None:

@@ -61,8 +61,9 @@ def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Itera
     scores = pd.DataFrame(columns=["method", "metric", "variant", "seed", "status", "image_id", "value"])
     with hdf5.ImageStore(images_file) as images:
         yield FigureInputs(
-            "t", CLASSES, ["net-a", "net-b"], [0, 1], ["centre"], primary_contrast(ABOUT["primary"]), {}, 0.95, 8,
-            {"predictions": table, "scores": scores}, images, maps,
+            title="t", classes=CLASSES, architectures=["net-a", "net-b"], seeds=[0, 1], controls=["centre"],
+            primary=primary_contrast(ABOUT["primary"]), metrics={}, level=0.95, min_groups=8,
+            tables={"predictions": table, "scores": scores, "manifest": pd.DataFrame()}, images=images, maps=maps,
         )  # fmt: skip
     for one in maps.values():
         one.__exit__()
@@ -76,7 +77,7 @@ def test_every_method_stands_side_by_side_in_readable_words(given: FigureInputs)
     wanted = {label for label in METHODS + LONG if label not in {"centre", "shuffled-gradcam"}}
     assert wanted <= set(said)
     assert not {"centre", "shuffled-gradcam"} & set(said)
-    blocks = -(-len(wanted) // methods_side_by_side.MAX_METHODS_PER_LINE)
+    blocks = -(-len(wanted) // methods_side_by_side.MAX_METHODS_PER_LINE["double"])
     assert said.count("image") == blocks > 1
     assert sum(text.startswith("true: ") for text in said) == 3 * blocks
     assert figure.get_size_inches()[0] <= theme.PAGE_WIDTH + 0.01

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_meta
+from drawn_panels import points
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 from small_study import ABOUT, ARCHS, SmallStudy
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import curves, theme
 from gradfaith.stats.estimates import mean_curves
 from gradfaith.storage import parquet, table_parts
 
@@ -47,12 +48,8 @@ def test_a_metric_s_points_stand_where_the_table_says(judged: theme.Page, table:
         own.query("view == @view and who == @who")["value"].iloc[0]
         for view, who in (("image", "methods"), ("cells", "methods"), ("image", "together"))
     ]
-    points = sorted(
-        (line.get_ydata()[0], line.get_xdata()[0])
-        for line in axes.lines
-        if line.get_marker() in "osD" and abs(line.get_ydata()[0] - place) < 0.4
-    )
-    assert [x for _, x in points] == pytest.approx(expected)
+    found = sorted((point.y, point.x) for point in points(axes) if abs(point.y - place) < 0.4)
+    assert [x for _, x in found] == pytest.approx(expected)
 
 
 def test_metrics_are_ordered_by_how_they_rank_and_the_truth_comes_last(judged: theme.Page, table: pd.DataFrame) -> None:
@@ -67,19 +64,20 @@ def test_metrics_are_ordered_by_how_they_rank_and_the_truth_comes_last(judged: t
 def test_a_fooled_metric_is_framed_and_no_other(judged: theme.Page) -> None:
     axes = judged.axes[1]
     names = [label.get_text() for label in axes.get_xticklabels()]
-    frames = {(round(p.get_x() + 0.46), round(p.get_y() + 0.44)) for p in axes.patches if isinstance(p, Rectangle)}
+    frames = {(int(p.get_x()), int(p.get_y())) for p in axes.patches if isinstance(p, Rectangle)}
     assert frames == {(names.index("uniform"), labels(judged.axes[0]).index("Average drop (black)"))}
-    assert axes.images[0].get_array()[labels(judged.axes[0]).index("Average drop (black)"), names.index("uniform")] == 1
+    shares = axes.collections[0].get_array()
+    assert shares[labels(judged.axes[0]).index("Average drop (black)"), names.index("uniform")] == 1
 
 
 def test_another_truth_and_one_architecture_may_be_drawn(world: SmallStudy, table: pd.DataFrame) -> None:
     with theme.use_theme():
         axes = world.draw("meta", truth="cosine", arch=ARCHS[0], coefficient="pearson").axes[0]
-    assert axes.get_xlabel() == "Pearson with Cosine"
+    assert axes.get_xlabel() == "Pearson with Cosine\nbetter \u2192"
     row = table.query(
         "arch == @ARCHS[0] and truth == 'cosine' and view == 'image' and who == 'methods' and measure == 'pearson' and metric == 'saliency_score'"
     ).iloc[0]
-    assert row["value"] in [line.get_xdata()[0] for line in axes.lines]
+    assert row["value"] in [point.x for point in points(axes)]
 
 
 # removal curves
@@ -152,8 +150,16 @@ def test_a_study_without_curves_draws_none_and_says_so(
     monkeypatch.setitem(world.inputs, "curves", str(tmp_path / "curves.parquet"))
     with theme.use_theme():
         figure = world.draw("curves")
-    assert not [line for axes in figure.axes for line in axes.lines]
-    assert "No value could be estimated" in figure._supxlabel.get_text()
+    assert not figure.axes
+    assert [text.get_text() for text in figure.texts] == [curves.NO_CURVE]
+
+
+def test_of_many_methods_those_with_the_widest_gap_are_in_colour_in_the_study_s_order() -> None:
+    gaps = {f"m{number}": gap for number, gap in enumerate((0.1, 0.9, 0.2, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3))}
+    rows = [(name, "most", 0.0) for name in gaps] + [(name, "least", gap) for name, gap in gaps.items()]
+    table = pd.DataFrame(rows, columns=["method", "order", "value"])
+    assert curves.methods_in_colour(table, list(gaps)) == ["m1", "m3", "m4", "m5", "m6", "m7", "m8"]
+    assert curves.methods_in_colour(table, ["m0", "m2"]) == ["m0", "m2"]
 
 
 def test_too_few_groups_leave_lines_without_bands_and_say_why(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_panels import intervals, points
 from matplotlib.text import Text
 from small_study import SmallStudy
 
@@ -28,11 +29,11 @@ def test_a_point_is_the_median_over_the_images_of_all_seeds(world: SmallStudy) -
     for path in stores(world, "efficientvit_b0"):
         with MapStore(path) as maps:
             noted += [maps.notes("lime")["agreement_250"]]
-    (line,) = [line for line in panel.lines if line.get_marker() == "s"]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["125", "250", "500"]
-    assert line.get_ydata()[1] == pytest.approx(np.median(np.concatenate(noted)))
-    bars = [bar.get_ydata() for bar in panel.lines if len(bar.get_ydata()) == 2 and bar.get_color() == line.get_color()]
-    assert any(np.allclose(ends, np.quantile(np.concatenate(noted), [0.25, 0.75])) for ends in bars)
+    (point,) = [point for point in points(panel) if point.edge == theme.COLOURS[1].lower() and round(point.x) == 1]
+    assert point.y == pytest.approx(np.median(np.concatenate(noted)))
+    bars = [[low[1], high[1]] for low, high in intervals(panel) if low[0] == point.x]
+    assert bars == [pytest.approx(np.quantile(np.concatenate(noted), [0.25, 0.75]))]
 
 
 def test_only_maps_of_the_predicted_class_count_and_those_without_a_value_do_not(world: SmallStudy) -> None:

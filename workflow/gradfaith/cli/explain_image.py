@@ -244,7 +244,7 @@ def _draw_figures(
     maps = [overlay.LabelledMap(chunk.label, chunk.info, shown[chunk.label]) for chunk in chunks]
     with theme.use_theme():
         for one in maps:
-            theme.save_png(overlay.draw_single_map(explained, one), folder / f"{one.label}.png")
+            theme.save(overlay.draw_single_map(explained, one), folder / f"{one.label}.png")
         page = overlay.draw_maps_side_by_side(explained, maps)
         theme.save(page, folder / "side-by-side.svg", folder / "side-by-side.png")
 

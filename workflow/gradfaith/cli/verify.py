@@ -61,7 +61,7 @@ def expected_files(plan: Plan) -> list[str]:
     grouping = [paths.groups, paths.links, paths.groups_report] if plan.dataset.groups else []
     maps = [cell for arch in plan.architectures for cell in plan.map_stores(arch)] if study.keep.maps else []
     results = [paths.scores, paths.curves, paths.estimates, paths.contrasts, paths.ranks, paths.classification]
-    shown = [paths.figure(figure, suffix) for figure in plan.figures for suffix in ("svg", "png")]
+    shown = [paths.figure(figure, suffix) for figure in plan.figures for suffix in ("svg", "png", "pdf")]
     shown += [paths.table(table, suffix) for table in plan.tables for suffix in ("html", "md", "csv", "tex")]
     return [
         *data, *grouping, *(file for path in models for file in plan.per_model(path)), *maps, *plan.score_tables(),
@@ -113,7 +113,13 @@ def _check_svg(path: Path) -> None:
     ElementTree.parse(path)
 
 
+def _check_pdf(path: Path) -> None:
+    content = path.read_bytes()
+    if not content.startswith(b"%PDF-") or not content.rstrip().endswith(b"%%EOF"):
+        raise ValueError("it has not the first or the last line of a PDF")
+
+
 CHECKS: Mapping[str, Callable[[Path], object]] = {
     ".parquet": _check_table, ".h5": hdf5_file.read_all, ".safetensors": _check_weights, ".json": json_file.read,
-    ".png": _check_image, ".svg": _check_svg, ".md": _check_text, ".html": _check_text, ".csv": _check_text, ".tex": _check_text,
+    ".png": _check_image, ".svg": _check_svg, ".pdf": _check_pdf, ".md": _check_text, ".html": _check_text, ".csv": _check_text, ".tex": _check_text,
 }  # fmt: skip

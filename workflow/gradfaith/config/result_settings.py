@@ -34,11 +34,6 @@ class IntervalSettings(JobSettings):
     min_groups: int = Field(description="with fewer groups, no interval is printed")
     better: dict[str, str] = Field(description="metric -> higher, lower or neither")
     controls: list[str]
-
-
-class BoundedSettings(IntervalSettings):
-    """How estimates are kept inside the range of their metric."""
-
     bounds: dict[str, tuple[float | None, float | None]] = Field(description="metric -> its range; none: unbounded")
 
 
@@ -59,7 +54,7 @@ class ComparisonSettings(StrictModel):
     margins: dict[str, float] = Field(description="metric -> the largest difference that counts as none")
 
 
-class EstimateSettings(BoundedSettings, RankSettings):
+class EstimateSettings(IntervalSettings, RankSettings):
     """The settings for computing estimates, contrasts and win rates from scores."""
 
     primary: PrimaryVariant
@@ -68,7 +63,7 @@ class EstimateSettings(BoundedSettings, RankSettings):
     classes: list[str] = Field(description="in the order of the model's outputs")
 
 
-class MetaSettings(BoundedSettings):
+class MetaSettings(IntervalSettings):
     """The settings of the meta-evaluation."""
 
     truth: list[str] = Field(description="metrics that measure how good a map is; the first is the primary one")
@@ -109,6 +104,7 @@ class StudyDescription(IntervalSettings):
             "seeds": [],
             "controls": [],
             "metrics": {},
+            "bounds": {},
             "better": {},
             "notes": [],
         }

@@ -168,14 +168,15 @@ class RuleParams:
 
     def _intervals(self) -> dict[str, Any]:
         how = self.plan.study.statistics.model_dump(include={"level", "min_groups"})
-        return how | {"better": self._declared("better"), "controls": list(self.plan.bundles[CONTROLS])}
+        declared = {word: self._declared(word) for word in ("better", "bounds")}
+        return how | declared | {"controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
         study, classes = self.plan.study, self.plan.dataset.classes
         ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
         count = len(self.plan.architectures)
         named = dict(study.primary.model_dump(), variant=derived_metrics.primary_variant(study), architectures=count)
-        how = self._intervals() | ranks | {"bounds": self._declared("bounds")}
+        how = self._intervals() | ranks
         how |= {"comparisons": self._comparisons(), "seed_variance": study.statistics.seed_variance}
         return result_settings.EstimateSettings(**how, primary=named, classes=classes).params()
 
@@ -197,7 +198,7 @@ class RuleParams:
                   if group != "agreement" for label, use in named.items()}  # fmt: skip
         better = {label: declared["better"] for label, declared in judged.items()}
         order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
-        how = self._intervals() | {"better": better, "order_only": order_only, "bounds": self._declared("bounds")}
+        how = self._intervals() | {"better": better, "order_only": order_only}
         return result_settings.MetaSettings(**how, **asked.model_dump()).params()
 
     def figure(self, figure: str) -> dict[str, Any]:

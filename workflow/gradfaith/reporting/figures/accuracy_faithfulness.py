@@ -9,12 +9,13 @@ architectures: with a handful, no correlation is computed, drawn or claimed.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.vocabulary import SHUFFLED
 
@@ -25,8 +26,17 @@ FIGURE = Figure(
     title="Accuracy against faithfulness",
 )
 
+FEW_NOTE = "Dotted: chance. {count} architectures: too few for a correlation."
 
-def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool = True) -> theme.Page:
+
+def draw(
+    inputs: FigureInputs,
+    *,
+    metric: str = "",
+    method: str = "",
+    gain: bool = True,
+    width: Literal["single", "double"] = "double",
+) -> theme.Page:
     method, archs = method or inputs.primary.method, list(inputs.architectures)
     contrasts = metric_rows.contrasts_with_controls(inputs.tables["contrasts"])
     table = metric_rows.rows_over_all_images(contrasts if gain else inputs.tables["estimates"])
@@ -36,35 +46,28 @@ def draw(inputs: FigureInputs, *, metric: str = "", method: str = "", gain: bool
     faith = table[table["against"] == SHUFFLED + method] if gain else table
     classed = metric_rows.macro_average_rows(inputs.tables["classification"])
     accuracy = classed[(classed["metric"] == "balanced_accuracy") & classed["arch"].isin(archs)]
-    across, up = metric_rows.index_rows(accuracy, "arch"), metric_rows.index_rows(faith, "arch")
-    figure, look = theme.new_page(3.2, 5.2), theme.palette(archs)
-    axes = figure.subplots()
-    chance = 1 / len(inputs.classes), 0.0
-    part = theme.axis_range(accuracy, chance[0]), theme.axis_range(faith, chance[1])
-    for arch in archs:
-        if arch in across and arch in up:
-            _draw_cross(axes, across[arch], up[arch], look[arch], part)
-    axes.axhline(chance[1], color=theme.GREY, linestyle=":", linewidth=1)
-    axes.axvline(chance[0], color=theme.GREY, linestyle=":", linewidth=1)
+    figure = theme.new_page(3.3, min(theme.WIDTHS[width], 5.2))
+    axes, chance, look = figure.subplots(), (1 / len(inputs.classes), 0.0), theme.palette(archs)
+    low, high = inputs.range_of(metric)
+    part = (
+        theme.axis_range(accuracy, chance[0], bounds=(0, 1)),
+        theme.axis_range(faith, chance[1], bounds=(low - high, high - low) if gain else (low, high)),
+    )
+    for line, place in ((axes.axvline, chance[0]), (axes.axhline, chance[1])):
+        line(place, color=theme.GREY, linestyle=":", linewidth=1)
+    _draw_crosses(axes, accuracy, faith, look, part)
     axes.grid()
-    variant = next(iter(table["variant"]), "")
-    over = f"gain over shuffled maps\n({method}, {variant})" if gain else f"({method}, {variant})"
+    name = f"{metric_rows.display_label(metric, inputs.metrics)}: {'gain over shuffled maps' + chr(10) if gain else ''}"
+    name += f"({method}, {next(iter(table['variant']), '')})"
     axes.set(
-        xlim=part[0],
-        ylim=part[1],
-        xlabel="Balanced accuracy",
-        ylabel=f"{metric_rows.display_label(metric, inputs.metrics)}: {over}",
-    )
-    figure.legend(handles=[theme.legend_entry(arch, *look[arch]) for arch in archs], loc="outside right upper")
-    lines = theme.describe_basis(
-        pd.concat([accuracy, faith]), inputs.level, metric_rows.group_noun(inputs.tables["manifest"])
-    )
-    arrows = (
-        theme.ARROW_NOTE
-        if theme.any_interval_beyond(accuracy, part[0]) or theme.any_interval_beyond(faith, part[1])
-        else ""
-    )
-    theme.add_note(figure, lines, f"Dotted: chance. {len(archs)} architectures: too few for a correlation.", arrows)
+        xlim=part[0], ylim=part[1], xlabel=theme.metric_axis_label("Balanced accuracy", "higher"),
+        ylabel=theme.metric_axis_label(name, inputs.better.get(metric, ""), upright=True),
+    )  # fmt: skip
+    theme.add_legend(figure, marks.architecture_entries(look))
+    both = pd.concat([accuracy, faith])
+    lines = theme.describe_basis(both, inputs.level, metric_rows.group_noun(inputs.tables["manifest"]))
+    cut = theme.any_interval_beyond(accuracy, part[0]) or theme.any_interval_beyond(faith, part[1])
+    theme.add_note(figure, lines, FEW_NOTE.format(count=len(archs)), theme.ARROW_NOTE if cut else "")
     return figure
 
 
@@ -74,14 +77,21 @@ def _first_label(table: pd.DataFrame, metrics: Mapping[str, str]) -> str:
     return labels[0] if labels else ""
 
 
-def _draw_cross(
+def _draw_crosses(
     axes: Axes,
-    across: metric_rows.TableRow,
-    up: metric_rows.TableRow,
-    look: tuple[str, str],
+    accuracy: pd.DataFrame,
+    faith: pd.DataFrame,
+    look: theme.Marks,
     part: tuple[theme.AxisRange, theme.AxisRange],
 ) -> None:
-    """Draw both intervals; the point is hollow if one of them is missing."""
-    lines = [(across, float(up["value"]), False, part[0]), (up, float(across["value"]), True, part[1])]
-    for row, at, upright, shown in sorted(lines, key=lambda line: bool(pd.isna(line[0]["low"]))):
-        theme.draw_estimate(axes, row, at, *look, upright=upright, shown=shown)
+    """Draw both intervals of every architecture; the point is hollow if one of them is missing."""
+    columns = ["arch", "value", "low", "high"]
+    both = accuracy[columns].merge(faith[columns], on="arch", suffixes=("_across", "_up"))
+    lost = both["low_across"].isna() | both["low_up"].isna()
+    for side, other, upright, shown in (("across", "up", False, part[0]), ("up", "across", True, part[1])):
+        rows = pd.DataFrame({"name": both["arch"], "at": both[f"value_{other}"], "control": False})
+        rows[["value", "low", "high"]] = both[[f"{name}_{side}" for name in ("value", "low", "high")]]
+        marks.draw_estimates(axes, rows.dropna(subset=["at"]), marks.Marks(look, upright, shown))
+    axes.collections[-1].set_facecolor(
+        ["white" if empty else look[arch][0] for arch, empty in zip(both["arch"], lost, strict=True)]
+    )

@@ -5,10 +5,14 @@ classifier that ignores the image: macro sensitivity 1/k and specificity 1 - 1/k
 gives one class.
 """
 
+from math import ceil
+from typing import Any, Literal
+
 import pandas as pd
+from matplotlib.axes import Axes
 
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
 FIGURE = Figure(
@@ -23,44 +27,59 @@ CHANCE_LEVELS = {
     "specificity": lambda k: 1 - 1 / k,
     "balanced_accuracy": lambda k: 1 / k,
 }
-LABEL_BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+RATE_RANGE = 0.0, 1.0  # every rate of stats/classification.py; of all of them more is better
+ROW_INCHES = 0.34
+ABREAST = {"single": 1, "double": 4}  # panels side by side, at most
 
 
-def draw(inputs: FigureInputs, *, metrics: tuple[str, ...] = ("sensitivity", "specificity", "f1")) -> theme.Page:
+def draw(
+    inputs: FigureInputs,
+    *,
+    metrics: tuple[str, ...] = ("sensitivity", "specificity", "f1"),
+    width: Literal["single", "double"] = "double",
+) -> theme.Page:
     table, archs = inputs.tables["classification"], list(inputs.architectures)
     table = metric_rows.macro_average_rows(table)
     table = table[table["metric"].isin(metrics) & table["arch"].isin(archs)]
-    figure, look = theme.new_page(0.95 + 0.36 * len(archs)), theme.palette(archs)
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    low, high = theme.axis_range(table)
-    part = min(-0.02, max(low, -0.2)), max(1.02, min(high, 1.2))  # an end beyond 1 is to be seen
-    for axes, metric in zip(panels, metrics, strict=True):
-        rows = metric_rows.index_rows(table[table["metric"] == metric], "arch")
-        axes.set(title=metric_rows.display_name(metric), xlim=part, xticks=(0, 0.25, 0.5, 0.75, 1))
-        axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
-        axes.grid(axis="x")
+    look, abreast = theme.palette(archs), min(ABREAST[width], len(metrics))
+    down = ceil(len(metrics) / abreast)
+    figure = theme.new_page(0.5 + down * (0.55 + ROW_INCHES * len(archs)), theme.WIDTHS[width])
+    panels = figure.subplots(down, abreast, sharey=True, squeeze=False)
+    how = marks.Marks(look, shown=RATE_RANGE)
+    for axes, metric in zip(panels.flat, metrics, strict=False):
+        rows = table[table["metric"] == metric]
+        at = rows["arch"].map({arch: float(place) for place, arch in enumerate(archs)})
         if metric in CHANCE_LEVELS:
             axes.axvline(CHANCE_LEVELS[metric](len(inputs.classes)), color=theme.GREY, linestyle=":", linewidth=1)
-        for place, arch in enumerate(archs):
-            if arch in rows:
-                theme.draw_estimate(axes, rows[arch], place, *look[arch], shown=part)
-                axes.text(
-                    1.01,
-                    place - 0.3,
-                    _format_estimate(rows[arch]),
-                    ha="right",
-                    va="center",
-                    fontsize=6.5,
-                    bbox=LABEL_BOX,
-                )
-    panels[0].set(yticks=range(len(archs)), yticklabels=archs, ylim=(len(archs) - 0.5, -0.65))
+        marks.draw_estimates(axes, rows.assign(at=at, name=rows["arch"], control=False), how)
+        _write_estimates(axes, rows.assign(at=at))
+        label = theme.metric_axis_label(metric_rows.display_name(metric), "higher")
+        axes.set(xlabel=label, xlim=RATE_RANGE, xticks=(0, 0.25, 0.5, 0.75, 1))
+        axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
+        axes.grid(axis="x")
+    for axes in panels.flat[len(metrics) :]:
+        axes.set_visible(False)
+    panels[0, 0].set(ylim=(len(archs) - 0.5, -0.65))
+    for axes in panels[:, 0]:
+        axes.set_yticks(range(len(archs)), archs)
+    noun = metric_rows.group_noun(inputs.tables["manifest"])
     theme.add_note(
-        figure,
-        theme.describe_basis(table, inputs.level, metric_rows.group_noun(inputs.tables["manifest"])),
-        "Dotted: a classifier that ignores the image."
-        + (" Arrow: the interval is longer than the panel." if theme.any_interval_beyond(table, part) else ""),
+        figure, theme.describe_basis(table, inputs.level, noun), "Dotted: a classifier that ignores the image."
     )
     return figure
+
+
+def _write_estimates(axes: Axes, rows: pd.DataFrame) -> None:
+    """Write each estimate above its point, where the panel has room: at the left of the points above one half."""
+    look: dict[str, Any] = {
+        "va": "center",
+        "fontsize": 6.3,
+        "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    }
+    for row in metric_rows.records(rows):
+        left = pd.notna(row["value"]) and row["value"] < 0.5
+        place, side = (0.02, "left") if left else (0.98, "right")
+        axes.text(place, row["at"] - 0.33, _format_estimate(row), ha=side, **look)
 
 
 def _format_estimate(row: metric_rows.TableRow) -> str:

@@ -12,6 +12,7 @@ No other module of figures/ opens files. Each map store states its model itself.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.storage import hdf5, json_file, parquet
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.table_parts import TableParts
+
+MetricBounds = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,19 @@ class FigureInputs:
     metrics: Mapping[str, str]  # label -> name of the plug-in
     level: float  # of intervals
     min_groups: int  # below so many there is no interval
+    better: Mapping[str, str] = field(default_factory=dict)  # label -> higher, lower or neither
+    bounds: Mapping[str, MetricBounds] = field(default_factory=dict)  # label -> the declared range; None: unbounded
     # predictions and histories: with columns arch and seed; audit: one row, a column per key of audit.json
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     images: ImageStore | None = None
     maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)  # audit.json
     curves: TableParts | None = None  # of the test part, by the columns of CURVE
+
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """Return the range of a metric, which its axis does not leave; infinite where it is unbounded."""
+        low, high = self.bounds.get(metric, (None, None))
+        return -inf if low is None else low, inf if high is None else high
 
 
 SCHEMAS: Mapping[str, parquet.Schema] = {
@@ -105,6 +115,8 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         metrics=about.metrics,
         level=about.level,
         min_groups=about.min_groups,
+        better=about.better,
+        bounds=about.bounds,
         tables=tables,
         images=stack.enter_context(hdf5.ImageStore(inputs["images"])) if "images" in inputs else None,
         maps={key_of_store(store): store for store in map_stores},

@@ -3,17 +3,19 @@
 LIME and KernelSHAP note with each map Spearman's correlation of two fits on disjoint samples
 (attribution/support/surrogate.py), so the figure costs no forward pass. One panel per method, one line per
 architecture: the median over images, with bars over the middle half of the images. These are quartiles of
-images, not intervals of an estimate. If the line of a method does not come near 1 at its right end, the map
+images, not intervals of an estimate, and drawn as such. If the line of a method does not come near 1 at its right end, the map
 is mostly chance: another seed would rank its superpixels differently.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import marks, overlay, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs, MapStoreKey
 from gradfaith.storage.hdf5 import MapStore
 
@@ -27,28 +29,28 @@ NOTE_PREFIX = "agreement_"
 NO_SURROGATE = "No method of this study fits a surrogate, so there is nothing to converge."
 
 
-def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ()) -> theme.Page:
+def draw(
+    inputs: FigureInputs, *, methods: tuple[str, ...] = (), width: Literal["single", "double"] = "double"
+) -> theme.Page:
     table = collect_agreements(inputs.maps)
     shown = [name for name in dict.fromkeys(table["method"]) if not methods or name in methods]
     archs = [name for name in inputs.architectures if name in set(table["arch"])]
-    figure, look = (
-        theme.new_page(2.7 if shown else 0.6, min(theme.PAGE_WIDTH, 1.0 + 3.1 * max(len(shown), 1))),
-        theme.palette(archs),
-    )
     if not shown:
-        theme.add_note(figure, NO_SURROGATE)
-        return figure
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        return theme.sentence_page(NO_SURROGATE)
+    figure = theme.new_page(2.7, min(theme.WIDTHS[width], 1.0 + 3.1 * len(shown)))
+    panels, look = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], theme.palette(archs)
     for axes, method in zip(panels, shown, strict=True):
         _draw_panel(axes, table[table["method"] == method], look)
         axes.set_title(method, fontweight="bold")
-    panels[0].set_ylabel("rank correlation of two seeds")
-    theme.add_legend(figure, [theme.legend_entry(arch, *look[arch]) for arch in archs])
+    panels[0].set_ylim(top=1.0)
+    panels[0].set_ylabel(theme.metric_axis_label("Rank correlation of two seeds", "higher", upright=True))
+    theme.add_legend(figure, marks.architecture_entries(look))
     counts = table.groupby(["method", "arch", "samples"])["value"].count()
     few, many = int(counts.min()), int(counts.max())
     theme.add_note(
         figure,
-        f"Points: medians over {few if few == many else f'{few} to {many}'} maps of the predicted class; bars: their middle half.",
+        f"Points: medians over {few if few == many else f'{few} to {many}'} maps of the predicted class, of {overlay.describe_stores(inputs)}; "
+        "bars: their middle half.",
         "Each seed draws half as many samples as the maps were made of, or fewer.",
     )
     return figure
@@ -68,15 +70,25 @@ def collect_agreements(stores: Mapping[MapStoreKey, MapStore]) -> pd.DataFrame:
     return pd.concat([part for part in rows if len(part)] or rows, ignore_index=True)
 
 
-def _draw_panel(axes: Axes, agreements: pd.DataFrame, look: Mapping[str, tuple[str, str]]) -> None:
+def _draw_panel(axes: Axes, agreements: pd.DataFrame, look: theme.Marks) -> None:
     """Draw medians with the middle half of the images, a line per architecture, side by side at each step."""
     sizes = sorted(set(agreements["samples"].astype(int)))
-    seaborn.pointplot(
-        agreements.astype({"samples": int}), x="samples", y="value", order=sizes, hue="arch", hue_order=list(look),
-        palette=[colour for colour, _ in look.values()], markers=[marker for _, marker in look.values()],
-        estimator="median", errorbar=("pi", 50), dodge=min(0.16, 0.6 / len(look)) * (len(look) - 1), linewidth=0.7, markersize=4,
-        markeredgewidth=1, err_kws={"linewidth": 1.3}, legend=False, ax=axes,
+    of_each = agreements.groupby(["arch", "samples"])["value"]
+    rows = (
+        of_each.quantile(np.array([0.25, 0.5, 0.75]))
+        .unstack()
+        .rename(columns={0.25: "low", 0.5: "value", 0.75: "high"})
+        .reset_index()
+    )
+    offset = marks.spread_offsets(list(look), min(0.16, 0.6 / len(look)))
+    rows["at"] = rows["samples"].astype(int).map({size: float(place) for place, size in enumerate(sizes)})
+    rows = rows.assign(at=rows["at"] + rows["arch"].map(offset), name=rows["arch"], control=False)
+    seaborn.lineplot(
+        rows, x="at", y="value", hue="arch", hue_order=list(look), palette=[colour for colour, _ in look.values()],
+        linewidth=0.7, errorbar=None, estimator=None, legend=False, ax=axes,
     )  # fmt: skip
+    marks.draw_estimates(axes, rows, marks.Marks(look, upright=True))
     axes.axhline(1, color=theme.GREY, linewidth=0.6, linestyle=":")
     axes.grid(axis="y")
     axes.set(xlim=(-0.5, len(sizes) - 0.5), xlabel="samples of each seed", ylabel="")
+    axes.set_xticks(range(len(sizes)), map(str, sizes))

@@ -46,7 +46,7 @@ def draw(inputs: FigureInputs, *, examples: int = 4) -> theme.Page:
     table = count_lost_maps(inputs)
     lost = table[table["lost"] > 0]
     if lost.empty:
-        return _page_without_losses(table)
+        return theme.sentence_page(NONE_LOST.format(maps=table["maps"].sum(), methods=table["method"].nunique()))
     methods = [
         name for name in metric_rows.methods_in_display_order(table, inputs.controls) if name in set(lost["method"])
     ]
@@ -59,7 +59,7 @@ def draw(inputs: FigureInputs, *, examples: int = 4) -> theme.Page:
     panels = grid[1].subgridspec(1, max(4, len(worst)))
     for place, row in enumerate(worst.to_dict("records")):
         _draw_example(figure.add_subplot(panels[place]), inputs, row["method"], row["arch"])
-    theme.add_note(figure, *_count_notes(table, len(methods)))
+    theme.add_note(figure, *_count_notes(table, len(methods), inputs))
     return figure
 
 
@@ -78,20 +78,14 @@ def count_lost_maps(inputs: FigureInputs) -> pd.DataFrame:
     return table.assign(share=table["lost"] / table["maps"])
 
 
-def _count_notes(table: pd.DataFrame, listed: int) -> tuple[str, ...]:
+def _count_notes(table: pd.DataFrame, listed: int, inputs: FigureInputs) -> tuple[str, ...]:
     small = " On a second line: maps that are not finite." if table["failed"].any() else ""
     others = table["method"].nunique() - listed
     return (
-        f"Counted over at most {table['maps'].max()} maps per cell: every image, class and seed.{small}",
+        f"Counted over at most {table['maps'].max()} maps per cell: {overlay.describe_stores(inputs)}, every class.{small}",
         f"None among the other {others} methods and controls." if others else "",
         "Shuffled copies are left out.",
     )
-
-
-def _page_without_losses(table: pd.DataFrame) -> theme.Page:
-    figure = theme.new_page(0.5)
-    figure.text(0.012, 0.5, NONE_LOST.format(maps=table["maps"].sum(), methods=table["method"].nunique()), va="center")
-    return figure
 
 
 def _draw_counts(axes: Axes, table: pd.DataFrame, methods: Sequence[str], archs: Sequence[str]) -> None:

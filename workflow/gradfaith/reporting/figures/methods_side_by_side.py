@@ -23,13 +23,14 @@ from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.vocabulary import SHUFFLED
 
 FIGURE = Figure(
-    needs=("predictions", "scores", "images", "maps"),
+    needs=("predictions", "scores", "images", "maps", "manifest"),
     limits=("images >= 1", "0 <= seed_rank < seeds"),
     section="Example images",
     place=2,
     title="Methods side by side",
 )
-MAX_METHODS_PER_LINE, MARGIN_INCHES = 8, 1.12  # methods on a line at most; inches for the words beside a row
+MAX_METHODS_PER_LINE = {"single": 3, "double": 8}  # methods on a line at most
+MARGIN_INCHES = 1.12  # for the words beside a row
 MIN_WIDTH = 5.8  # inches; the note needs them
 
 
@@ -42,6 +43,7 @@ def draw(
     methods: tuple[str, ...] = (),
     controls: bool = False,
     choice: Literal["median", "random"] = "median",
+    width: Literal["single", "double"] = "double",
 ) -> theme.Page:
     assert inputs.images is not None
     arch, seed = arch or inputs.architectures[0], sorted(inputs.seeds)[seed_rank]
@@ -53,7 +55,7 @@ def draw(
     explained = set.intersection(*(set(stores[label].rows["image_id"]) for label in labels))
     table = table[(table["arch"] == arch) & (table["seed"] == seed) & table["image_id"].isin(explained)]
     shown = choose_images(table, inputs.tables["scores"], inputs.primary, inputs.classes, count=images, choice=choice)
-    figure, blocks = _lay_out_blocks(labels, len(shown))
+    figure, blocks = _lay_out_blocks(labels, len(shown), width)
     answers = metric_rows.index_rows(table, "image_id")
     for panels, block in blocks:
         for line, image in zip(panels, shown, strict=True):
@@ -83,13 +85,16 @@ def _require_label(label: str, arch: str, stores: Mapping[str, MapStore]) -> str
     return label
 
 
-def _lay_out_blocks(labels: Sequence[str], images: int) -> tuple[theme.Page, list[tuple[Any, Sequence[str]]]]:
+def _lay_out_blocks(
+    labels: Sequence[str], images: int, width: theme.Width
+) -> tuple[theme.Page, list[tuple[Any, Sequence[str]]]]:
     """Return the page, and per block of methods its panels (images, 1 + methods) and its labels."""
-    many = ceil(len(labels) / MAX_METHODS_PER_LINE)
+    many = ceil(len(labels) / MAX_METHODS_PER_LINE[width])
     across = ceil(len(labels) / many)
-    side = min(1.3, (theme.PAGE_WIDTH - MARGIN_INCHES) / (across + 1) - 0.05)
+    side = min(1.3, (theme.WIDTHS[width] - MARGIN_INCHES) / (across + 1) - 0.05)
     figure = theme.new_page(
-        0.45 + many * (images * (side + 0.05) + 0.42), max(MIN_WIDTH, (across + 1) * (side + 0.05) + MARGIN_INCHES)
+        0.45 + many * (images * (side + 0.05) + 0.42),
+        max(min(MIN_WIDTH, theme.WIDTHS[width]), (across + 1) * (side + 0.05) + MARGIN_INCHES),
     )
     parts = [labels[start : start + across] for start in range(0, len(labels), across)]
     grid = figure.subplots(many * images, across + 1, squeeze=False)

@@ -139,6 +139,13 @@ def font_size_to_fit(names: list[str], side: float, largest: float) -> float:
     return min(largest, 72 * side / (0.62 * longest))
 
 
+def describe_stores(inputs: FigureInputs) -> str:
+    """Return on how many images, and of how many seeds, the maps of a figure are: "144 images, 2 seeds"."""
+    images = len({image for maps in inputs.maps.values() for image in maps.rows["image_id"]})
+    seeds = len({seed for _, seed, _ in inputs.maps})
+    return f"{images} images, {seeds} seed{'s'[: seeds != 1]}"
+
+
 def describe_shown_images(shown: Sequence[str], inputs: FigureInputs, choice: SelectionRule) -> str:
     """Return the note under a figure: how its images were chosen, and what the outline is if one is drawn."""
     assert inputs.images is not None
@@ -148,7 +155,10 @@ def describe_shown_images(shown: Sequence[str], inputs: FigureInputs, choice: Se
         "random": "drawn at random",
     }
     legend = evidence_legend(inputs.images.mask("evidence", shown)[0])
-    return f"images {rule[choice]}, never chosen by eye. {legend}".rstrip()
+    table, noun = inputs.tables["predictions"], metric_rows.group_noun(inputs.tables["manifest"])
+    groups = table.loc[table["image_id"].isin(shown), "group"].nunique()
+    counted = f"{len(shown)} images of {groups} {noun}{'s'[: groups != 1]}"
+    return f"{counted}, {rule[choice]}, never chosen by eye. {legend}".rstrip()
 
 
 def draw_single_map(image: ExplainedImage, shown: LabelledMap) -> theme.Page:

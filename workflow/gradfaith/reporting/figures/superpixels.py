@@ -22,13 +22,15 @@ from gradfaith.reporting.image_examples import choose_images
 from gradfaith.storage.hdf5 import MapStore
 
 FIGURE = Figure(
-    needs=("predictions", "scores", "images", "maps"),
+    needs=("predictions", "scores", "images", "maps", "manifest"),
     limits=("images >= 1", "strongest >= 1", "0 <= seed_rank < seeds"),
     section="Example images",
     place=3,
     title="The strongest superpixels",
 )
 RAISES_SCORE, LOWERS_SCORE = (theme.RAISES, "+++"), (theme.LOWERS, "---")
+STRENGTH_NOTE = "At most {strongest} superpixels, the largest weights of either sign."
+AGREEMENT_NOTE = "Below each: superpixels in all, and the rank correlation of two seeds of half the samples."
 NO_SURROGATE = "No method of this study fits a surrogate on superpixels."
 
 
@@ -40,18 +42,19 @@ def draw(
     images: int = 3,
     strongest: int = 8,
     choice: Literal["median", "random"] = "median",
+    width: Literal["single", "double"] = "double",
 ) -> theme.Page:
     assert inputs.images is not None
     model = (arch or inputs.architectures[0], sorted(inputs.seeds)[seed_rank])
     found = _stores_by_surrogate(inputs, model)
     if not found:
-        figure = theme.new_page(0.6)
-        theme.add_note(figure, NO_SURROGATE)
-        return figure
-    table = panels.predictions_with_maps(inputs.tables["predictions"], model[1], {model[0]: next(iter(found.values()))})
+        return theme.sentence_page(NO_SURROGATE)
+    table = panels.predictions_with_maps(inputs.tables["predictions"], model[1], [model[0]], found.values())
     shown = choose_images(table, inputs.tables["scores"], inputs.primary, inputs.classes, count=images, choice=choice)
-    side = min(1.9, theme.PAGE_WIDTH / (len(found) + 1) - 0.06)
-    figure = theme.new_page(0.8 + len(shown) * (side + 0.25), (len(found) + 1) * (side + 0.06) + 0.6)
+    side = min(1.9, theme.WIDTHS[width] / (len(found) + 1) - 0.12)
+    figure = theme.new_page(
+        0.8 + len(shown) * (side + 0.25), min(theme.WIDTHS[width], (len(found) + 1) * (side + 0.12) + 0.5)
+    )
     axes = figure.subplots(len(shown), len(found) + 1, squeeze=False)
     answers = table.set_index("image_id").to_dict("index")
     for line, image in zip(axes, shown, strict=True):
@@ -63,14 +66,10 @@ def draw(
             place.set_xlabel(_fill_superpixels(place, maps, method, image, strongest), labelpad=3)
     for place, name in zip(axes[0], ("image", *found), strict=True):
         place.set_title(name, loc="center")
-    theme.add_legend(
-        figure, [_legend_entry("raises the score", *RAISES_SCORE), _legend_entry("lowers it", *LOWERS_SCORE)]
-    )
-    theme.add_note(
-        figure,
-        f"{model[0]}, seed {model[1]}: at most {strongest} superpixels, the largest weights of either sign.",
-        "Below each: superpixels in all, and the rank correlation of two seeds of half the samples.",
-    )
+    signs = {"raises the score": RAISES_SCORE, "lowers it": LOWERS_SCORE}
+    theme.add_legend(figure, [_legend_entry(words, *look) for words, look in signs.items()])
+    chosen = f"{model[0]}, seed {model[1]}; {overlay.describe_shown_images(shown, inputs, choice)}"
+    theme.add_note(figure, chosen, STRENGTH_NOTE.format(strongest=strongest), AGREEMENT_NOTE)
     return figure
 
 

@@ -1,10 +1,14 @@
-"""Define how all figures look, and draw the parts that they share: pages, estimates with intervals, legends, notes.
+"""Define how all figures look, and draw the parts that they share: pages, axes, legends, notes.
 
-Pages are white, with one typeface and grey axes. Each architecture or method has a colour and a marker, from
-a palette that is safe under every common colour blindness [wong2011]. Controls are always grey and hollow,
-their intervals dashed. An estimate without an interval is hollow too, and the note under the figure states why
-it has none. If an interval would squeeze all values together, an arrow at the edge of the panel replaces
-its end. A figure that is drawn again gives the same SVG, byte for byte: no date, a fixed salt, text as text.
+The theme is seaborn's "ticks" style in its "paper" context, with the settings in STYLE. Pages are white and as wide as a
+column (88 mm) or as the text (180 mm) of a journal. Each architecture or method has a colour and a marker, from a palette
+that is safe under every common colour blindness [wong2011]. marks.py draws estimates with their intervals.
+
+An axis ends where the range of its metric ends. If an interval would squeeze all values together, an arrow at the edge of
+the panel replaces its end. The label of a metric's axis says which way is better.
+
+A figure that is drawn again gives the same files, byte for byte: no date and a fixed salt. Text in the SVG is text; the PDF
+embeds its fonts as TrueType. Seaborn's FacetGrid is not used: it opens its page in pyplot's global state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +17,18 @@ from itertools import cycle, pairwise
 from math import inf
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from gradfaith.reporting.metric_rows import count_phrase, intervals_phrase
 from gradfaith.storage.atomic import replacing
@@ -30,26 +36,35 @@ from gradfaith.storage.atomic import replacing
 Page = Figure
 Marks = Mapping[str, tuple[str, str]]  # colour and marker of each method or architecture
 AxisRange = tuple[float, float]  # the part of an axis that is shown
+Width = Literal["single", "double"]  # columns of a journal's page
 ARROW_NOTE = "Arrow: the interval is longer than the panel; maps.csv has its ends."
-PAGE_WIDTH = 7.2  # inches, the text width of a two-column paper
-DPI = 150
+MM = 1 / 25.4  # inches
+WIDTHS: Mapping[str, float] = {"single": 88 * MM, "double": 180 * MM}
+PAGE_WIDTH = WIDTHS["double"]
+DPI = 300
+METADATA: Mapping[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": "GradFaith"},
+    "png": {"Software": "GradFaith"},
+    "pdf": {"CreationDate": None, "Creator": "GradFaith", "Producer": "GradFaith"},
+}
 INK, GREY, PALE = "#222222", "#767676", "#dcdcdc"
 ACCENT, WRONG = "#0072B2", "#B3400A"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
 RAISES, LOWERS = COLOURS[2], "#DD3C14"  # the score of a class
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+BETTER_WORDS = {"higher": ("better \u2192", "better \u2191"), "lower": ("\u2190 better", "better \u2193")}
 SHARE_COLOURS = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", ACCENT, "#003a5d"])
 DASHED: Any = (0, (2, 1.4))
 HEAT_MAP: dict[str, Any] = {"cmap": SHARE_COLOURS, "vmin": 0, "cbar": False, "linewidths": 1, "linecolor": "white"}
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 8,
-    "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5,
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"], "font.size": 7.5,
+    "axes.titlesize": 8, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 0.6, "axes.titleweight": "normal",
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.titlelocation": "left",
     "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6,
-    "grid.color": PALE, "grid.linewidth": 0.5, "legend.frameon": False, "figure.facecolor": "white",
-    "savefig.facecolor": "white", "figure.dpi": DPI, "savefig.dpi": DPI, "lines.linewidth": 1.2,
+    "grid.color": PALE, "grid.linewidth": 0.5, "legend.frameon": False, "patch.force_edgecolor": False,
+    "savefig.facecolor": "white", "figure.dpi": 150, "savefig.dpi": DPI, "lines.linewidth": 1.2, "pdf.fonttype": 42,
     "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "gradfaith", "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -59,28 +74,43 @@ def use_theme() -> Iterator[None]:
     """Apply this theme inside a `with` block, without the machine's own matplotlib settings."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        seaborn.set_theme(context="paper", style="ticks", palette=COLOURS, color_codes=False, rc=STYLE)
         yield
 
 
 def new_page(height: float, width: float = PAGE_WIDTH) -> Figure:
     """Return an empty figure, in inches, that lays itself out; it belongs to no window and to no global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06)
+    )  # room for a point at an axis's end
     FigureCanvasAgg(figure)
     return figure
 
 
-def save(figure: Figure, svg: Path | str, png: Path | str) -> None:
-    """Write the SVG and the PNG; each file is complete or missing."""
-    with replacing(svg) as draft:
-        figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": "GradFaith"})
-    save_png(figure, png)
+def sentence_page(text: str) -> Figure:
+    """Return a page that holds one sentence: why there is nothing to draw."""
+    figure = new_page(0.5)
+    figure.text(0.012, 0.5, text, va="center")
+    return figure
 
 
-def save_png(figure: Figure, png: Path | str) -> None:
-    """Write the PNG alone."""
-    with replacing(png) as draft:
-        figure.savefig(draft, format="png", dpi=DPI, metadata={"Software": "GradFaith"})
+def save(figure: Figure, *files: Path | str) -> None:
+    """Write the figure to files in the formats of their suffixes; each file is complete or missing."""
+    _fix_layout(figure)
+    for file in files:
+        kind = Path(file).suffix.removeprefix(".")
+        with replacing(file) as draft:
+            figure.savefig(draft, format=kind, dpi=DPI, metadata=METADATA[kind])
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lay the page out once for all formats, and round where its parts are: the solver's last digits vary between runs."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.p0, part.bbox_relative.p1 = (np.round(end, 6) for end in part.bbox_relative.get_points())
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 6)), which="original")
 
 
 def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -89,19 +119,19 @@ def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(names, zip(cycle(COLOURS), markers, strict=False), strict=False))
 
 
-def axis_range(table: pd.DataFrame, *also: float) -> AxisRange:
+def axis_range(table: pd.DataFrame, *also: float, bounds: AxisRange = (-inf, inf)) -> AxisRange:
     """Return the part of an axis to show: all values, and their intervals up to half the values' span on each side.
 
-    `also`: further values to show. Two seeds can give an interval a hundred times wider than all differences between
-    values; on its scale nothing could be read.
+    `also`: further values to show; `bounds`: the range of the metric, which the axis does not leave. Two seeds can give an
+    interval a hundred times wider than all differences between values; on its scale nothing could be read.
     """
     values = [value for value in (*table["value"], *also) if pd.notna(value)] or [0.0]
-    low, high = float(min(values)), float(max(values))
-    pad = (high - low) / 2 or abs(high) / 2 or 0.5
-    lowest, highest = min([low, *table["low"].dropna()]), max([high, *table["high"].dropna()])
-    low, high = max(lowest, low - pad), min(highest, high + pad)
+    least, most = float(min(values)), float(max(values))
+    pad = (most - least) / 2 or abs(most) / 2 or 0.5
+    low = max(min([least, *table["low"].dropna()]), least - pad)
+    high = min(max([most, *table["high"].dropna()]), most + pad)
     margin = 0.06 * (high - low) or 0.05
-    return low - margin, high + margin
+    return max(low - margin, min(least, bounds[0])), min(high + margin, max(most, bounds[1]))
 
 
 def any_interval_beyond(table: pd.DataFrame, shown: AxisRange) -> bool:
@@ -109,46 +139,14 @@ def any_interval_beyond(table: pd.DataFrame, shown: AxisRange) -> bool:
     return bool((table["low"] < shown[0]).any() or (table["high"] > shown[1]).any())
 
 
-def draw_estimate(
-    axes: Axes,
-    row: Mapping[Any, Any],
-    at: float,
-    colour: str,
-    marker: str = "o",
-    *,
-    control: bool = False,
-    upright: bool = False,
-    shown: AxisRange = (-inf, inf),
-) -> None:
-    """Draw an estimate (value, low, high of `row`) at place `at` of the other axis, with an arrow where it leaves `shown`.
-
-    Values lie on the horizontal axis, or on the vertical one if `upright`. NaN as `low`: there is no interval.
-    """
-    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    has_interval, dash = pd.notna(low), DASHED if control else "-"
-    if has_interval:
-        ends, place = [low, high], [at, at]
-        axes.plot(*((place, ends) if upright else (ends, place)), color=colour, linestyle=dash, linewidth=1.3, zorder=3)
-    for end, leaves, head in ((shown[0], low < shown[0], "v<"), (shown[1], high > shown[1], "^>")):
-        if leaves:
-            tip = (at, end) if upright else (end, at)
-            axes.plot(
-                *tip, marker=head[not upright], color=colour, markersize=4, markeredgewidth=0, clip_on=False, zorder=4
-            )
-    face = "white" if control or not has_interval else colour
-    point = (at, value) if upright else (value, at)
-    size = 4.2 if marker == "o" else 3.8
-    axes.plot(*point, marker=marker, color=colour, markerfacecolor=face, markersize=size, markeredgewidth=1.0, zorder=4)
+def better_words(better: str, *, upright: bool = False) -> str:
+    """Return which way of a metric's axis is better, with an arrow; "" if neither is."""
+    return BETTER_WORDS[better][upright] if better in BETTER_WORDS else ""
 
 
-def legend_entry(label: str, colour: str, marker: str = "o", *, control: bool = False, hollow: bool = False) -> Line2D:
-    """Return an entry of a legend that looks like `draw_estimate`."""
-    face = "white" if control or hollow else colour
-    dash: Any = DASHED if control else "-"
-    return Line2D(
-        [], [], color=colour, marker=marker, markerfacecolor=face, markersize=4.2, markeredgewidth=1.0,
-        linewidth=0 if hollow else 1.3, linestyle=dash, label=label,
-    )  # fmt: skip
+def metric_axis_label(name: str, better: str, *, upright: bool = False) -> str:
+    """Return the label of a metric's axis: its name, and on a second line which way is better."""
+    return "\n".join(filter(None, (name, better_words(better, upright=upright))))
 
 
 def add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
