@@ -1,4 +1,4 @@
-"""Draw the sheets of phantom.md that show anatomy and scanner: levels, neighbouring slices, kernels, windows.
+"""Draw the sheets of phantom.md that show anatomy and scanner: levels, kernels, windows.
 
     python docs/phantom_anatomy.py [folder of the images, by default docs/images]
 
@@ -31,15 +31,6 @@ def levels():
     return [scanned(replace(CUT, patient=patient, size=176)) for patient in patients]
 
 
-def slices():
-    """Return five neighbouring slices of a benign and of a malignant patient."""
-    return [
-        scanned(replace(CUT, patient=patient, label=label, slice=number, slices=5))
-        for patient, label in ((1, "benign"), (2, "malignant"))
-        for number in range(5)
-    ]
-
-
 def kernels():
     """Return two patients with each kernel, the middle of the image enlarged below."""
     rows = [[scanned(replace(CUT, patient=patient), kernel) for kernel in scanner.KERNELS] for patient in (3, 6)]
@@ -60,10 +51,5 @@ def save(path, images, columns):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images"
-    for name, drawn, columns in (
-        ("levels", levels, 6),
-        ("slices", slices, 5),
-        ("kernel", kernels, 3),
-        ("windows", windows, 3),
-    ):
+    for name, drawn, columns in (("levels", levels, 6), ("kernels", kernels, 3), ("windows", windows, 3)):
         save(folder / f"phantom-{name}.png", drawn(), columns)
