@@ -86,7 +86,10 @@ class Band:
 
 @dataclass(frozen=True)
 class Fissure:
-    """The interlobar fissure of one lung: y = front + slope * |x| + curve * x^2, moving forward with z."""
+    """The interlobar fissure of one lung: y = front + slope |x| + curve x^2 + a small wave, moving forward with z.
+
+    It fades in and out along x, because the slice meets it at a changing angle.
+    """
 
     hand: int
     front: float
@@ -96,18 +99,22 @@ class Fissure:
     width: float  # half
     thick: float  # additional half width where it is thickened
     where: float  # |x| of the thickening
+    phase: float  # of the wave and of its fading
     value: float
 
     def paint(self, image: Field, z: float, lungs: Field, on: Frame) -> None:
         """Draw the line, in place."""
         window = on.window(self.hand * 0.37, self.front + 0.37 * self.slope - self.rise * z, 0.34)
         x, y = self.hand * on.x[window], on.y[window]
+        wave = np.sin(np.float32(11) * x + np.float32(self.phase + 8 * z))
         line = np.float32(self.front - self.rise * z) + np.float32(self.slope) * x + np.float32(self.curve) * x * x
+        line += np.float32(0.012) * wave
         across = (y - line) * np.float32(1 / math.hypot(1, self.slope))
         half = np.float32(self.width) + np.float32(self.thick) * np.exp(
             -(((x - np.float32(self.where)) / np.float32(8 * MM)) ** 2)
         )
         filled = _strip(half, across, on.pixel) * (x > 0.05)
+        filled *= np.float32(0.6) + np.float32(0.4) * np.sin(np.float32(7) * x + np.float32(2 * self.phase))
         blend(image[window], filled * lungs[window], self.value)
 
 
@@ -190,10 +197,11 @@ def _scar(place: tuple[float, float], stream: np.random.Generator) -> Band:
 
 
 def _fissure(hand: int, stream: np.random.Generator) -> Fissure:
-    drawn = stream.uniform([-0.05, -0.45, -0.5, 0.5, 0.2, 0.15], [0.22, 0.10, 0.5, 1.0, 0.45, 0.55])
+    drawn = stream.uniform([-0.05, -0.45, -0.5, 0.5, 0.2, 0.15], [0.22, 0.10, 0.5, 1.0, 0.5, 0.55])
     front, slope, curve, rise, width, where = map(float, drawn)
     thick = float(stream.uniform(0.6, 1.6)) * MM if stream.random() < 0.3 else 0.0
-    return Fissure(hand, front, slope, curve, rise, width * MM, thick, where, float(stream.uniform(-450, -150)))
+    phase = float(stream.uniform(0, 2 * math.pi))
+    return Fissure(hand, front, slope, curve, rise, width * MM, thick, where, phase, float(stream.uniform(-400, -100)))
 
 
 def paint_decoys(image: Field, decoys: Decoys, z: float, at: chest.Section, on: Frame) -> None:

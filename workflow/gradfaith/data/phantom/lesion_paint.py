@@ -30,11 +30,11 @@ from gradfaith.data.phantom.lesions import MM, Lesion
 EVIDENCE = 0.25  # least opacity of a pixel of evidence
 HALO = 2  # pixels around the evidence that the lesion may change
 _SLAB = 2.0 * MM  # thickness of a slice
-_BLUR = 1.3 * MM  # least width of an edge: the scanner's resolution
+_BLUR, _FADE = 1.3 * MM, 3.5 * MM  # least width of an edge: the scanner's resolution; ground glass fades into the lung
 _ROUGH = {"smooth": (0.05, 0.02, 0.01), "lobulated": (0.10, 0.03, 0.015), "spiculated": (0.13, 0.09, 0.06)}
 _SCALES = (1.7, 0.8, 0.35)  # wavelengths of the outline's noise, in radii
 _LOBES = 0.30  # amplitude of |noise|: round lobes with notches between them
-_WAVES = 8  # of each scale
+_WAVES = 10  # of each scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,10 @@ class Strands:
         high = max(abs(dz) - _SLAB / 2, 0.0)  # the slice's thickness meets strands above and below
         aside = np.sqrt(np.maximum(dx * dx + dy * dy + np.float32(high * high) - t * t, 0))
         share = np.clip((t - self.start[:, None, None]) / self.length[:, None, None], 0, 1)
-        half = self.width[:, None, None] * (1 - share) ** np.float32(0.6)
-        half += self.flare[:, None, None] * np.maximum(share - np.float32(0.7), 0) * np.float32(3.3)
+        half = self.width[:, None, None] * np.where(
+            self.flare[:, None, None] > 0, np.float32(0.8), (1 - share) ** np.float32(0.6)
+        )
+        half += self.flare[:, None, None] * np.maximum(share - np.float32(0.6), 0) ** 2 * np.float32(6)
         inside = np.minimum(half, aside + np.float32(pixel / 2)) - np.maximum(-half, aside - np.float32(pixel / 2))
         filled = np.clip(inside * np.float32(1 / pixel), 0, 1)
         filled *= (t > 0) & (t < (self.start + self.length)[:, None, None])
@@ -124,7 +126,7 @@ def grow(item: Lesion) -> Growth:
         outline=WaveNoise.draw(stream, scales, _ROUGH[item.about.outline]),
         lobes=WaveNoise.draw(stream, (2.2 * radius,), (1.0,)),
         bend=WaveNoise.draw(stream, (4.5 * radius,), (1.0,)),
-        texture=WaveNoise.draw(stream, (5 * MM, 2.5 * MM), (0.7, 0.7)),
+        texture=WaveNoise.draw(stream, (9 * MM, 5 * MM, 3 * MM, 2 * MM), (0.6, 0.5, 0.5, 0.4)),
         parts=WaveNoise.draw(stream, (0.9 * radius, 0.5 * radius), (0.7, 0.7)),
         strands=_grow_strands(item, stream),
         dots=dots.astype(np.float32),
@@ -138,14 +140,14 @@ def _grow_strands(item: Lesion, stream: np.random.Generator) -> Strands:
     angle = (np.arange(many) + stream.uniform(-0.45, 0.45, many)) * (2 * math.pi / max(many, 1))
     tilt = stream.normal(0, 0.25, many)
     heading = np.stack([np.cos(angle) * np.cos(tilt), np.sin(angle) * np.cos(tilt), np.sin(tilt)], 1)
-    length = np.minimum(stream.gamma(2.5, 0.26, many) * item.radius + stream.uniform(1, 4, many) * MM, 20 * MM)
-    width, flare = stream.uniform(0.6, 1.5, many) * MM, np.zeros(many)
+    length = np.minimum(stream.gamma(1.3, 0.5, many) * item.radius + stream.uniform(1, 4, many) * MM, 22 * MM)
+    width, flare = stream.uniform(0.4, 1.4, many) * MM, np.zeros(many)
     start = np.full(many, 0.8 * item.radius)
     if tagged:
         ux, uy, far = item.to_pleura
         heading = np.concatenate([heading, [(ux, uy, 0.0)]])
         start, length = np.append(start, 0.8 * item.radius), np.append(length, far - 0.8 * item.radius + 2 * MM)
-        width, flare = np.append(width, stream.uniform(1.0, 1.5) * MM), np.append(flare, stream.uniform(1.5, 3) * MM)
+        width, flare = np.append(width, stream.uniform(0.5, 1.0) * MM), np.append(flare, stream.uniform(1, 2.5) * MM)
     return Strands(*(part.astype(np.float32) for part in (heading, start, length, width, flare)))
 
 
@@ -198,7 +200,8 @@ def _soft(level: Field, item: Lesion, dz: float, pixel: float) -> Field:
     down, across = np.gradient(level, np.float32(pixel))
     steep = np.maximum(np.sqrt(down * down + across * across), np.float32(0.4 / item.radius))
     slant = np.float32(_SLAB * abs(dz) / item.height**2) / steep
-    width = np.sqrt(np.float32(max(1.6 * pixel, _BLUR) ** 2) + slant * slant)
+    blur = _BLUR if item.about.density == "solid" else _FADE
+    width = np.sqrt(np.float32(max(1.6 * pixel, blur) ** 2) + slant * slant)
     return _step(np.float32(0.5) - level / (steep * width))
 
 
