@@ -3,6 +3,7 @@
 Each term has one definition, so a configuration, a metric and a store mean the same by it.
 """
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Part = Literal["train", "val", "test"]  # of a split
@@ -53,3 +54,15 @@ COMMON_GRID = (
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # Needs of methods -> the module that only methods with this need load, so other maps do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}
+
+
+@dataclass(frozen=True)
+class LesionProperties:
+    """What a dataset states of one lesion, in its own words; the diameter in millimetres."""
+
+    kind: str
+    diameter_mm: float
+    density: str
+    outline: str
+    calcification: str
+    contact: str

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.data.raw_files import ListedFile
-from gradfaith.data.readers.contract import DecodedImage, LesionProperties, Reader, Record, map_images
+from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
 from gradfaith.errors import DatasetInvalid, UnreadableImage
+from gradfaith.vocabulary import LesionProperties
 
 MAX_NAMED = 10  # unreadable files that an error names
 ManifestRow = dict[str, Any]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from gradfaith import rng
 from gradfaith.data.phantom import chest, lung_trees
 from gradfaith.data.phantom.geometry import Field, Frame, patient_frame
-from gradfaith.data.readers.contract import LesionProperties
+from gradfaith.vocabulary import LesionProperties
 
 LesionClass = Literal["benign", "malignant"]
 Outline = Literal["smooth", "lobulated", "spiculated"]

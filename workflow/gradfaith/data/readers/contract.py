@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from gradfaith.errors import DatasetInvalid, UnreadableImage
-from gradfaith.vocabulary import EvidenceKind
+from gradfaith.vocabulary import EvidenceKind, LesionProperties
 
 NOTE_SUFFIXES = {
     ".txt",
@@ -152,18 +152,6 @@ class ReaderOptions(BaseModel):
     """The base class of every reader's options: unknown keys are rejected, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class LesionProperties:
-    """What a dataset states of one lesion, in its own words; the diameter in millimetres."""
-
-    kind: str
-    diameter_mm: float
-    density: str
-    outline: str
-    calcification: str
-    contact: str
 
 
 @dataclass(frozen=True)

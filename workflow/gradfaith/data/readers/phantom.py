@@ -15,8 +15,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gradfaith.data.phantom import burnt_in_text, chest, ct_slices, lesions, scanner
-from gradfaith.data.readers.contract import DecodedImage, LesionProperties, ReaderOptions, Record
+from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
+from gradfaith.vocabulary import LesionProperties
 
 View = Literal["chest", "lungs", "lung"]
 _FIELD_MM: dict[View, int] = {"chest": round(2 * lesions.HALF_FIELD_MM), "lungs": 280, "lung": 200}
