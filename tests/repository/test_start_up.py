@@ -22,6 +22,7 @@ USED = {  # by script; a plug-in's own packages come later, if the study uses it
     "group": IMAGES, "index": STORES, "leakage_check": TABLES, "list_raw": TABLES, "localization": STORES | {"scipy.special", "scipy.ndimage"},
     "merge_scores": STORES, "meta": STORES, "pack_images": IMAGES, "predict": NETWORK | {"scipy.special", "scipy.optimize"},
     "provenance": STORES, "randomise": NETWORK, "split": STORES, "table": STORES, "train": NETWORK, "weights": NETWORK - STORES,
+    "packaged_weights": NETWORK - STORES,
 }  # fmt: skip
 PROBE = """
 import ast, json, os, sys

@@ -312,8 +312,8 @@ def test_a_read_only_resources_folder_is_well_when_everything_is_there(
     place: Path, tiny: dict[str, Any], read_only: Callable[[Path], None]
 ) -> None:
     plan = Plan.read(pretrained_study(tiny), place)
-    for name in plan.pretrained_names:
-        path = place / plan.paths.pretrained(name)
+    for weights in plan.fetched_weights:
+        path = place / weights
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"kept")
     read_only(place / "resources")

@@ -25,7 +25,7 @@ STUDIES = sorted(
     [ROOT / "config/config.yaml", *(ROOT / "config/studies").glob("*.yaml"), ROOT / "tests/workflow/tiny.yaml"]
 )
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-WITHOUT_SETTINGS = {"weights"}
+WITHOUT_SETTINGS = {"weights", "packaged_weights"}
 MODELS = {name: model for module in (job_settings, result_settings) for name, model in vars(module).items()
           if isinstance(model, type) and issubclass(model, JobSettings) and model is not JobSettings}  # fmt: skip
 

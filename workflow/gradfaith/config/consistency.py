@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from gradfaith.config import derived_metrics, method_uses
+from gradfaith.config.architecture import PACKAGED_WEIGHTS, PYPI
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.sections import LABEL_PATTERN
 from gradfaith.config.study import Study
@@ -30,8 +31,8 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     `methods` are all labels that a map can have: methods, controls and shuffled copies.
     """
     checks = (
-        _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _training, _parts,
-        _randomisation, _meta, _privacy, _margins,
+        _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _packages,
+        _training, _parts, _randomisation, _meta, _privacy, _margins,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -226,6 +227,19 @@ def _weights(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[s
             f"seeds: with `training: none`, the {len(study.seeds)} seeds {study.seeds} would have the same weights"
         )
     return lines
+
+
+def _packages(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
+    packages = {
+        label: PACKAGED_WEIGHTS[spec.weights.removeprefix(PYPI)].timm
+        for label, spec in study.architectures.items()
+        if spec.weights.startswith(PYPI)
+    }
+    return [
+        f"architectures.{label}.weights: this package has weights of {timm}, not of {network}"
+        for label, timm in packages.items()
+        if (network := study.architectures[label].network(label)) != timm
+    ]
 
 
 def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:

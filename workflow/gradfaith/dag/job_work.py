@@ -121,6 +121,7 @@ class StudyWork:
         counted: dict[str, Callable[[], JobWork]] = {
             "fetch": lambda: JobWork(n, n, kind=self.plan.dataset.name),
             "weights": lambda: replace(UNCOUNTED, network=wildcards["timm"]),
+            "packaged_weights": lambda: replace(UNCOUNTED, network=wildcards["package"]),
             "list_raw": lambda: JobWork(n, n, kind=self.plan.dataset.name),
             "group": lambda: JobWork(n, n),
             "index": lambda: JobWork(n, n),

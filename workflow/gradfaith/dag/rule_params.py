@@ -24,7 +24,9 @@ RANDOMISED_AGREEMENT = {"better": "lower", "bounds": (-1, 1)}  # a rank correlat
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if methods are run again
 # Scripts that compute no scores.
-NOT_IN_PROVENANCE = frozenset(["fetch", "list_raw", "weights", "adopt", "train", "figure", "table", "provenance"])
+NOT_IN_PROVENANCE = frozenset(
+    ["fetch", "list_raw", "weights", "packaged_weights", "adopt", "train", "figure", "table", "provenance"]
+)
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
 
 

@@ -202,6 +202,7 @@ def count_phrase(numbers: pd.Series, noun: str) -> str:
 
 
 def group_noun(manifest: pd.DataFrame) -> str:
-    """Return what the groups are, in the singular: "patient" only if the manifest knows patients."""
+    """Return what the groups are, in the singular: such as "patient" if the manifest states patients."""
     kinds = set(manifest.get("group_kind", ()))
-    return "patient" if kinds == {"patient"} else "inferred group" if kinds == {"inferred"} else "group"
+    kind = str(kinds.pop()) if len(kinds) == 1 else "group"
+    return "inferred group" if kind == "inferred" else kind

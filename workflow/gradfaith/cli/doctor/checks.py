@@ -142,7 +142,7 @@ def check_folders(plan: Plan | None, root: Path) -> Iterator[Finding]:
     """Check that files can be made where jobs put them: in resources/ only if something is still to be fetched."""
     folders = {root / paths.RESULTS, root / ".snakemake"}
     to_fetch = [plan.paths.fetched(plan.dataset.name)] if plan and plan.dataset.fetched else []
-    to_fetch += [plan.paths.pretrained(name) for name in plan.pretrained_names] if plan else []
+    to_fetch += plan.fetched_weights if plan else []
     folders |= {(root / path).parent for path in to_fetch if not (root / path).is_file()}
     refused = []
     for folder in sorted(folders):
@@ -231,7 +231,7 @@ def check_weights(plan: Plan | None, study_file: str) -> Iterator[Finding]:
     if plan is None or plan.study.external:
         return
     files = {path: arch for arch in plan.architectures if (path := plan.starting_weights(arch))}
-    fetched = {plan.paths.pretrained(name) for name in plan.pretrained_names}
+    fetched = set(plan.fetched_weights)
     missing = [path for path in files if not Path(path).is_file()]
     if own := [path for path in missing if path not in fetched]:
         yield Finding(
