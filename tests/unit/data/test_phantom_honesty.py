@@ -1,8 +1,10 @@
-"""Nothing but the nodule tells the class: probes that see everything else stay at chance on unseen patients.
+"""Nothing but the lesions tells the class: probes that see everything else stay at chance on unseen patients.
 
 Under chance a patient is right with probability 1/3, and slices of one patient stand and fall together, so the balanced
 accuracy of G patients has a standard error of sqrt(2 / 9 / G). The bound is chance plus three of them.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
+from gradfaith.data.phantom import lesion_paint, lesions
+from gradfaith.data.phantom.geometry import patient_frame
 from gradfaith.data.readers import phantom
 
 PATIENTS = 60
@@ -21,8 +25,14 @@ BOUND = 1 / 3 + 3 * np.sqrt(2 / 9 / (3 * PATIENTS))
 def population(**options):
     settings = phantom.Options(patients_per_class=PATIENTS, slices_per_patient=2, **options)
     records = list(phantom.index(None, settings))
-    pixels = np.stack([phantom.read(None, settings, record, None).pixels for record in records]).astype(np.float32)
-    return pixels, [record.label for record in records], [record.group for record in records]
+    images = [phantom.read(None, settings, record, None) for record in records]
+    pixels = np.stack([image.pixels for image in images]).astype(np.float32)
+    about = [record.label for record in records], [record.group for record in records]
+    return (
+        pixels,
+        *about,
+        np.array([[image.masks["evidence"].sum() if "evidence" in image.masks else 0] for image in images]),
+    )
 
 
 def grouped(model, features, labels, groups):
@@ -84,6 +94,34 @@ def test_the_noise_probe_is_at_chance(plain):
 def test_a_shallow_tree_on_means_areas_and_intensities_learns_little(plain):
     pixels, labels, groups = plain
     assert grouped(shallow(), intensities(pixels), labels, groups) < 0.6
+
+
+def test_the_true_size_of_the_lesion_tells_little_of_its_class():
+    """Size 0 is normal, so a tree that separates benign from malignant by chance has 2/3; perfect separation has 1.
+
+    One population of 60 patients per class scatters by 0.03, so this test takes the mean of three.
+    """
+    found = []
+    for seed in range(3):
+        sizes, labels, groups = lesion_sizes(seed)
+        found.append([grouped(shallow(), sizes[:, [column]], labels, groups) for column in range(2)])
+    assert (np.mean(found, axis=0) > 0.6).all()
+    assert (np.mean(found, axis=0) < 0.75).all()
+
+
+def lesion_sizes(seed):
+    """Area of the evidence at 96 pixels, and largest diameter, for two slices of each patient of a population."""
+    on, lungs, rows, labels, groups = patient_frame(96), np.ones((96, 96), np.float32), [], [], []
+    for patient, label in itertools.product(range(PATIENTS), ("normal", "benign", "malignant")):
+        number = 3 * patient + ("normal", "benign", "malignant").index(label)
+        items = lesions.draw_lesions(seed, number, label, 0.35) if label != "normal" else ()
+        for z in (-1.25 * lesions.MM, 1.25 * lesions.MM):
+            parts = [lesion_paint.paint_lesion(np.full_like(lungs, -850), item, z, lungs, on) for item in items]
+            area = np.logical_or.reduce(parts).sum() if parts else 0
+            rows.append((area, max((item.about.diameter_mm for item in items), default=0)))
+            labels.append(label)
+            groups.append(f"{label}-{patient}")
+    return np.array(rows), labels, groups
 
 
 def test_the_noise_probe_finds_a_kernel_tied_to_the_class():

@@ -140,8 +140,8 @@ def _grow_strands(item: Lesion, stream: np.random.Generator) -> Strands:
     angle = (np.arange(many) + stream.uniform(-0.45, 0.45, many)) * (2 * math.pi / max(many, 1))
     tilt = stream.normal(0, 0.25, many)
     heading = np.stack([np.cos(angle) * np.cos(tilt), np.sin(angle) * np.cos(tilt), np.sin(tilt)], 1)
-    length = np.minimum(stream.gamma(1.3, 0.5, many) * item.radius + stream.uniform(1, 4, many) * MM, 22 * MM)
-    width, flare = stream.uniform(0.4, 1.4, many) * MM, np.zeros(many)
+    length = np.minimum(stream.gamma(1.6, 0.5, many) * item.radius + stream.uniform(1, 4, many) * MM, 22 * MM)
+    width, flare = stream.uniform(0.5, 1.7, many) * MM, np.zeros(many)
     start = np.full(many, 0.8 * item.radius)
     if tagged:
         ux, uy, far = item.to_pleura

@@ -4,7 +4,7 @@ A lesion is drawn in this order, each step from its own distribution (KINDS):
 
     kind | class  ->  diameter | class  ->  outline, density, calcification | kind  ->  contact | class  ->  place
 
-    diameter = clip(median * exp(0.38 * normal), 5, 40) mm,   median = (13.0 benign, 13.8 malignant) * (1.5 - d)
+    diameter = clip(median * exp(0.38 * normal), 5, 40) mm,   median = (13.0 benign, 13.2 malignant) * (1.5 - d)
 
 d is the difficulty. The two distributions overlap: the best threshold separates them in about 60 of 100 lesions. Outline,
 density, calcification and contact overlap as well: every value occurs in both classes except popcorn calcification (benign)
@@ -39,7 +39,7 @@ HALF_FIELD_MM = 190.0
 MM = 1 / HALF_FIELD_MM
 SPAN = 7.5 * MM  # z from a patient's first to last slice, at most
 SMALLEST_MM, LARGEST_MM = 5.0, 40.0
-_MEDIAN_MM: dict[LesionClass, float] = {"benign": 13.0, "malignant": 13.8}  # at difficulty 1/2
+_MEDIAN_MM: dict[LesionClass, float] = {"benign": 13.0, "malignant": 13.2}  # at difficulty 1/2
 _SPREAD = 0.38  # of the logarithm of the diameter
 _FURTHER = 0.75  # the median diameter of a further lesion, by that of the first
 _MORE = (0.8, 0.13, 0.07)  # chance of none, one and two further lesions
@@ -68,26 +68,28 @@ _NONE: Chances = {"none": 1.0}
 KINDS: dict[LesionClass, dict[str, LesionKind]] = {
     "benign": {
         "granuloma": LesionKind(
-            0.50, {"smooth": 0.88, "lobulated": 0.12}, _SOLID,
-            {"none": 0.35, "central": 0.25, "laminated": 0.12, "diffuse": 0.28},
+            0.52, {"smooth": 0.9, "lobulated": 0.1}, _SOLID,
+            {"none": 0.22, "central": 0.30, "laminated": 0.14, "diffuse": 0.34},
         ),
-        "hamartoma": LesionKind(0.22, {"smooth": 0.3, "lobulated": 0.7}, _SOLID, {"none": 0.12, "popcorn": 0.88}),
+        "hamartoma": LesionKind(0.20, {"smooth": 0.3, "lobulated": 0.7}, _SOLID, {"none": 0.12, "popcorn": 0.88}),
         "inflammation": LesionKind(
-            0.13, {"spiculated": 0.65, "lobulated": 0.35}, _SOLID, {"none": 0.12, "diffuse": 0.68, "eccentric": 0.20}
+            0.14, {"spiculated": 0.8, "lobulated": 0.2}, _SOLID, {"none": 0.10, "diffuse": 0.75, "eccentric": 0.15}
         ),
         "focal-haze": LesionKind(
-            0.15, {"smooth": 0.8, "lobulated": 0.2}, {"ground-glass": 0.85, "part-solid": 0.15}, _NONE
+            0.14, {"smooth": 0.8, "lobulated": 0.2}, {"ground-glass": 0.85, "part-solid": 0.15}, _NONE
         ),
     },
     "malignant": {
         "adenocarcinoma": LesionKind(
-            0.66, {"spiculated": 0.74, "lobulated": 0.23, "smooth": 0.03},
-            {"solid": 0.5, "part-solid": 0.38, "ground-glass": 0.12}, {"none": 0.94, "eccentric": 0.06}, 0.02,
+            0.70, {"spiculated": 0.82, "lobulated": 0.14, "smooth": 0.04},
+            {"solid": 0.48, "part-solid": 0.42, "ground-glass": 0.10}, {"none": 0.94, "eccentric": 0.06}, 0.02,
         ),
         "squamous-carcinoma": LesionKind(
-            0.18, {"spiculated": 0.5, "lobulated": 0.5}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.25
+            0.16, {"spiculated": 0.7, "lobulated": 0.3}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.25
         ),
-        "small-cell-carcinoma": LesionKind(0.10, {"lobulated": 0.9, "smooth": 0.1}, _SOLID, _NONE),
+        "small-cell-carcinoma": LesionKind(
+            0.08, {"lobulated": 0.7, "spiculated": 0.2, "smooth": 0.1}, _SOLID, _NONE
+        ),
         "metastasis": LesionKind(0.06, {"smooth": 0.7, "lobulated": 0.3}, _SOLID, _NONE, 0.03),
     },
 }  # fmt: skip
@@ -153,7 +155,7 @@ def _draw_lesion(
         label=label, x=place.x, y=place.y, z=float(shape[3]) * MM, radius=place.radius,
         height=max(place.radius * float(shape[2]), 0.8 * SPAN),
         stretch=float(shape[0]), turn=float(shape[1]), cavity=cavity,
-        solid=float(stream.uniform(-10, 60)), haze=float(stream.uniform(-600, -350)) - 80 * difficulty,
+        solid=float(stream.uniform(-10, 60)), haze=float(stream.uniform(-530, -300)) - 150 * difficulty,
         core=float(stream.uniform(0.3, 0.6)), to_pleura=place.to_pleura, key=key,
     )  # fmt: skip
 
