@@ -31,6 +31,7 @@ from gradfaith.data.phantom.geometry import (
     angle_bins,
     distance_to,
     pixel_coverage,
+    smooth_least,
     smooth_step,
     warp,
 )
@@ -187,8 +188,7 @@ def skin_radius(anatomy: Anatomy, waves: Waves, z: float) -> Field:  # (ANGLES,)
     wall = anatomy.muscle + 0.02 * back + fat + lateral + wing + pectoral + breast + erector
     body = np.minimum(cavity_radius(anatomy, waves, z) + wall, 0.965)
     couch = 0.96 * float((body * back).max()) / np.maximum(back, 0.05)
-    flat: Field = ((body**-16 + couch**-16) ** (-1 / 16)).astype(np.float32)
-    return flat
+    return smooth_least(body, couch)
 
 
 @lru_cache(maxsize=1)

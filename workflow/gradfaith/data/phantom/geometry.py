@@ -53,10 +53,10 @@ class Frame:
     def window(self, x: float, y: float, reach: float, down: float | None = None) -> PixelWindow:
         """Return the part of the image within `reach` of a point of the patient (and `down` of its row, if given)."""
         column, row = self.pixels(x, y)
-        wide, high = ((most + self.bend) / self.pixel + 1 for most in (reach, reach if down is None else down))
-        top, bottom = math.floor(row - high), math.ceil(row + high) + 1
-        left, right = math.floor(column - wide), math.ceil(column + wide) + 1
-        return slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
+        wide = (reach + self.bend) / self.pixel + 1
+        high = wide if down is None else (down + self.bend) / self.pixel + 1
+        rows = slice(max(math.floor(row - high), 0), max(math.ceil(row + high) + 1, 0))
+        return rows, slice(max(math.floor(column - wide), 0), max(math.ceil(column + wide) + 1, 0))
 
     def pixels(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return column and row, in pixels, of a point of the patient or of arrays of points."""
@@ -157,6 +157,13 @@ class Ellipse:
         window = self.window(on, soft)
         coverage = pixel_coverage(self.distance(on.x[window], on.y[window]), max(on.pixel, soft))
         blend(image[window], coverage, value if isinstance(value, float | int) else value[window])
+
+
+def smooth_least(one: NDArray[Any], other: NDArray[Any]) -> Field:
+    """Return (one^-16 + other^-16)^(-1/16), a smooth minimum of positive numbers; square roots are faster than powers."""
+    powers = [1 / np.square(np.square(np.square(np.square(value)))) for value in (one, other)]
+    least: Field = (1 / np.sqrt(np.sqrt(np.sqrt(np.sqrt(powers[0] + powers[1]))))).astype(np.float32)
+    return least
 
 
 def smooth_step(low: float, high: float, value: float) -> float:
