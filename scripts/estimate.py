@@ -12,6 +12,7 @@ from gradfaith.stats.contrasts import NamedContrast, estimate_contrasts
 from gradfaith.stats.estimates import SCORE_COLUMNS, add_lesion_sizes, estimate_scores, lesion_size
 from gradfaith.stats.image_scores import CONTEXT_KEYS
 from gradfaith.stats.interval_scales import interval_rule
+from gradfaith.stats.intervals import ESTIMAND
 from gradfaith.stats.winrates import estimate_winrates
 from gradfaith.storage import parquet
 from gradfaith.storage.origins import check_inputs
@@ -27,13 +28,13 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
     rule = interval_rule(settings.level, settings.min_groups, settings.bounds, settings.seed_variance)
     estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
-    parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins)
+    parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins, ESTIMAND)
     asked = Comparisons(scores.distinct("method"), controls, better, **settings.comparisons.model_dump())
     primary = NamedContrast(**settings.primary.model_dump())
     contrasts = estimate_contrasts(scores.select(is_compared(scores.keys)), asked, primary, rule)
-    parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins)
+    parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins, ESTIMAND)
     ranks = estimate_winrates(scores.select(is_comparable(scores.keys)), controls, better, rule=rule,
                               control_placement=settings.rank_controls, only_correct=settings.rank_only_correct)  # fmt: skip
-    parquet.write(job.output.ranks, ranks, parquet.RANKS, origins)
+    parquet.write(job.output.ranks, ranks, parquet.RANKS, origins, ESTIMAND)
     classification = estimate_classification(predictions, settings.classes, rule=rule)
-    parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins)
+    parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins, ESTIMAND)

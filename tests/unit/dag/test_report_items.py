@@ -57,5 +57,5 @@ def test_a_figure_under_a_label_of_the_study_carries_it(document: dict[str, Any]
     assert names == sorted(names)
     assert names[0] == "01. Images, maps and evidence: panels a"
     assert set(found) == {("figures", label) for label in ("audit", *labels)} | {
-        ("tables", name) for name in ("classification", "maps", "ranks", "summary")
+        ("tables", name) for name in ("classification", "maps", "pairs", "ranks", "summary")
     }

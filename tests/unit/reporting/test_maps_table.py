@@ -47,8 +47,8 @@ def scores(groups: int) -> pd.DataFrame:
     return frame.assign(seed=0, arch2="", seed2="", copy=0, layer="", target="predicted", reason="")
 
 
-def maps(groups: int = 10) -> tuple[pd.DataFrame, Sheet]:
-    raw = scores(groups)
+def maps(groups: int = 10, raw: pd.DataFrame | None = None) -> tuple[pd.DataFrame, Sheet]:
+    raw = scores(groups) if raw is None else raw
     found = estimate_scores([raw])
     return found, maps_tables.tabulate(
         {"estimates": found, "contrasts": contrasts_of(raw, ["centre"], BETTER, PRIMARY)}, described(ABOUT)
@@ -69,7 +69,8 @@ def predictions(groups: int = 10) -> pd.DataFrame:
 
 def pipes(text: str, after: str) -> list[dict[str, str]]:
     """The rows of the first Markdown table under a heading."""
-    lines = text.split(f"## {after}\n", 1)[1].strip().split("\n\n")[0].split("\n")
+    parts = text.split(f"## {after}\n", 1)[1].strip().split("\n\n")
+    lines = next(part for part in parts if part.startswith("|")).split("\n")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
 
@@ -89,7 +90,20 @@ def test_the_gain_over_shuffled_is_the_contrast_of_the_primary_variant() -> None
     )
     gain = (wide["gradcam"] - wide["shuffled-gradcam"]).mean()
     line = pipes(sheet_tables.markdown(maps()[1]), "net_a: estimates")[0]
-    assert line[f"Faith, {maps_tables.GAIN}"].startswith(f"{gain:.3f} [")
+    assert line[f"Faith (black), {maps_tables.GAIN}"].startswith(f"{gain:.3f} [")
+    assert f"Faith (mean), {maps_tables.GAIN}" in line
+
+
+def test_the_sign_of_the_gain_is_that_under_all_imputers() -> None:
+    raw = scores(16)
+    of_faith = raw["metric"] == "faith"
+    ours = raw["method"] == "gradcam"
+    for variant, gain, expected in (("mean", 0.6, "above 0"), ("mean", -0.6, "not shown")):
+        shifted = raw.assign(value=raw["value"] + 0.6 * (of_faith & ours))
+        changed = of_faith & ours & (raw["variant"] == variant)
+        shifted.loc[changed, "value"] += gain - 0.6
+        line = pipes(sheet_tables.markdown(maps(raw=shifted)[1]), "net_a: estimates")[0]
+        assert line[maps_tables.SIGN] == expected
 
 
 def test_a_study_s_labels_change_no_column() -> None:
@@ -104,7 +118,9 @@ def test_a_study_s_labels_change_no_column() -> None:
     renamed, usual = maps_tables.tabulate(tables, described(about)), maps()[1]
     for block, other in zip(renamed.blocks, usual.blocks, strict=True):
         names = {"LocAcc": "faith", "Faith (black)": "drop (black)", "Faith (mean)": "drop (mean)"}
-        names |= {f"Faith, {maps_tables.GAIN}": f"drop, {maps_tables.GAIN}"}
+        names |= {
+            f"Faith ({name}), {maps_tables.GAIN}": f"drop ({name}), {maps_tables.GAIN}" for name in ("black", "mean")
+        }
         assert list(block.header) == [names.get(head, head) for head in other.header]
         assert block.rows == other.rows
     assert "gradcam minus centre in faith: net_a" in renamed.lead[0]

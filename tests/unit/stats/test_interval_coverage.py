@@ -10,7 +10,16 @@ import pytest
 from interval_simulation import POPULATIONS, Design, coverage
 
 GROUPS = (8, 12, 25, 100)
-SEEDS = [(1, "none"), (2, "none"), (2, "moderate"), (2, "large"), (3, "none"), (3, "moderate"), (5, "moderate")]
+SEEDS = [
+    (1, "none"),
+    (2, "none"),
+    (2, "moderate"),
+    (2, "large"),
+    (3, "none"),
+    (3, "moderate"),
+    (5, "none"),
+    (5, "moderate"),
+]
 DESIGNS = [Design(population, groups, *seeds) for population, groups, seeds in product(POPULATIONS, GROUPS, SEEDS)]
 STRONG_SEEDS = [
     Design(population, groups, seeds, "large") for population, groups, seeds in product(POPULATIONS, GROUPS, (3, 5))

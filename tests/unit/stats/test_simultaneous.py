@@ -22,23 +22,32 @@ def unequal(seed: str, contrasts: int = 5, groups: int = 13, runs: int = 2) -> F
     return FamilySums((means + 0.4) * counts, counts, [(run,) for run in range(runs)])
 
 
-def test_the_interval_is_that_of_a_plain_loop_over_draws() -> None:
-    """The twin draws the same groups, and computes every mean and variance from the drawn groups' images."""
-    drawn, draws = unequal("twin"), 300
+@pytest.mark.parametrize("runs", [2, 3])
+def test_the_interval_is_that_of_a_plain_loop_over_draws(runs: int) -> None:
+    """The twin draws the same groups and seeds, and computes every mean and variance from the drawn groups' images."""
+    drawn, draws = unequal("twin", runs=runs), 300
     found = simultaneous_intervals(drawn, rng.generator("draws"), level=LEVEL, draws=draws)
     sums, counts = drawn.sums.mean(axis=2), drawn.counts[:, :, 0]  # the runs share their images
     contrasts, groups = sums.shape
-    theta = sums.sum(axis=1) / counts.sum(axis=1)
-    se = np.sqrt(combine_spread(jackknife_of_means(drawn.sums, drawn.counts), drawn.runs).over_groups)
-    times = rng.generator("draws").multinomial(groups, np.full(groups, 1 / groups), size=draws)
+    theta, noise = sums.sum(axis=1) / counts.sum(axis=1), rng.generator("draws")
+    spread = combine_spread(jackknife_of_means(drawn.sums, drawn.counts), drawn.runs)
+    extra = spread.extra if runs > 2 else np.zeros(contrasts)  # two seeds: these models
+    se = np.sqrt(spread.over_groups + extra)
+    times = noise.multinomial(groups, np.full(groups, 1 / groups), size=draws)
+    moved, shown = np.zeros((draws, contrasts)), np.zeros((draws, contrasts))
+    if runs > 2:
+        assert (extra > 0).any()
+        moved = noise.standard_normal((draws, contrasts)) * np.sqrt(extra)
+        shown = noise.chisquare(runs - 1, (draws, contrasts)) / (runs - 1) * extra
     highest, lowest = [], []
-    for row in times:
+    for draw, row in enumerate(times):
         t = []
         for k in range(contrasts):
             total = sum(n * c for n, c in zip(row, counts[k], strict=True))
             mean = sum(n * s for n, s in zip(row, sums[k], strict=True)) / total
             variance = sum(n * (s - mean * c) ** 2 for n, s, c in zip(row, sums[k], counts[k], strict=True)) / total**2
-            t.append((mean - theta[k]) / np.sqrt(variance * groups / (groups - 1)))
+            variance = variance * groups / (groups - 1) + shown[draw, k]
+            t.append((mean - theta[k] + moved[draw, k]) / np.sqrt(variance))
         highest.append(max(t))
         lowest.append(max(-value for value in t))
     above, below = (np.sort(tail)[int(np.ceil(0.975 * (draws - 1)))] for tail in (highest, lowest))
@@ -137,6 +146,19 @@ def test_the_family_wise_error_is_held_with_one_seed(kind: str, groups: int) -> 
 @pytest.mark.parametrize("groups", [12, 24, 48])
 def test_the_family_wise_error_is_at_most_six_percent(kind: str, groups: int) -> None:
     assert family_wise_error(kind, groups, 1, studies=2000) <= 0.06
+
+
+def test_the_family_wise_error_is_held_with_three_seeds_that_differ() -> None:
+    """Seeds that move each contrast on its own; multiplying the three seeds' deviations had an error of 23 % here."""
+    assert family_wise_error("zero-inflated", 48, 3, studies=100) <= 0.06 + 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("groups", [12, 48])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_family_wise_error_is_held_with_several_seeds(kind: str, groups: int, seeds: int) -> None:
+    assert family_wise_error(kind, groups, seeds, studies=500) <= 0.06 + 0.02  # two standard errors
 
 
 @pytest.mark.slow

@@ -37,6 +37,14 @@ def refused(path: Path, schema: parquet.Schema = SCHEMA) -> str:
     return refusal.value.problem
 
 
+def test_the_file_says_what_its_numbers_are(tmp_path: Path, frame: pd.DataFrame) -> None:
+    parquet.write(tmp_path / "table.parquet", frame, SCHEMA, about="Means over test images.")
+    assert pq.read_metadata(tmp_path / "table.parquet").metadata[b"about"] == b"Means over test images."
+    assert len(parquet.read(tmp_path / "table.parquet", SCHEMA)) == 2
+    parquet.write(tmp_path / "table.parquet", frame, SCHEMA)
+    assert b"about" not in pq.read_metadata(tmp_path / "table.parquet").metadata
+
+
 def test_a_table_comes_back_with_its_types_and_its_further_columns(tmp_path: Path, frame: pd.DataFrame) -> None:
     parquet.write(tmp_path / "t.parquet", frame, SCHEMA)
     back = parquet.read(tmp_path / "t.parquet", SCHEMA)

@@ -38,6 +38,10 @@ from gradfaith.stats.spread import (
 )
 
 CONSTANT = "constant: the same value without any one group"
+ESTIMAND = (
+    "A mean is over the test images that have a value, and over seeds. Its interval holds for new groups of this population and "
+    "these models; if it is also over seeds, for new trainings of this recipe too. Architecture, method and imputer are fixed."
+)
 OVER_GROUPS, OVER_BOTH = "over groups", "over groups and seeds"
 
 

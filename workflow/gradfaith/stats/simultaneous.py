@@ -12,14 +12,15 @@ All intervals of a family hold at once. An interval excludes 0 where p is below 
 draws. The bootstrap of t follows skewed and zero-inflated differences, on which Holm's adjustment of t tests has a
 family-wise error of up to 50 %. The two tails are taken apart, because such differences have one long tail.
 
-From three seeds on, seeds take part: each seed's deviation from the mean is multiplied by a normal number ("wild"), the same
-for all contrasts, because three seeds cannot be drawn with replacement. Where the images are the same for all seeds the draw
-of groups is exact; else it is that of their influences.
+From three seeds on, seeds take part: t* has what drawn seeds add, normal with the variance `extra`, and divides by a drawn
+estimate of it, with the degrees of freedom of the seeds. Each contrast has its own draw, because three seeds do not show how
+contrasts move together. Contrasts that share a method do, so the intervals are then a little too wide. (Multiplying the
+seeds' deviations by normal numbers, the same for all contrasts, has a family-wise error of 12-23 % with three seeds at 48
+groups.) Where the images are the same for all seeds the draw of groups is exact; else it is that of their influences.
 
-Simulated family-wise error of 60 contrasts, nominal 5 %, at 12 to 48 groups (tests/unit/stats/test_simultaneous.py has one seed):
-one seed 0-5 %; five seeds that differ 0-4 %; three seeds that differ 0-5 % on skewed differences, but 11 % on Gaussian ones at
-48 groups, where three seeds hardly show how far a fourth would fall. Cost: one matrix product of draws x groups x contrasts;
-18 ms for 60 contrasts of 48 groups and 4,000 draws.
+Simulated family-wise error of 60 contrasts, nominal 5 %, at 12 to 48 groups: tests/unit/stats/test_simultaneous.py has one,
+three and five seeds. Cost: one matrix product of draws x groups x contrasts; 18 ms for 60 contrasts of 48 groups and 4,000
+draws, and twice that with seeds.
 """
 
 from collections.abc import Sequence
@@ -91,8 +92,7 @@ def simultaneous_intervals(
     low, high, p = (np.full(len(se), np.nan) for _ in range(3))
     if tested.any():
         theta, se = spread.estimate[tested], se[tested]
-        seed_df = spread.seed_df if pooled is not None else 0
-        t = _draw_t(_Influence.of(family, jackknife.theta, tested), spread.extra[tested], noise, draws, seed_df)
+        t = _draw_t(_Influence.of(family, jackknife.theta, tested), spread.extra[tested], noise, draws, spread.seed_df)
         above, below = t.max(axis=1), (-t).max(axis=1)  # (draws)
         critical = [np.quantile(tail, 0.5 + level / 2, method="higher") for tail in (above, below)]
         low[tested], high[tested] = theta - critical[0] * se, theta + critical[1] * se
@@ -103,18 +103,17 @@ def simultaneous_intervals(
 
 @dataclass(frozen=True)
 class _Influence:
-    """What a draw of groups and seeds does to the contrasts."""
+    """What a draw of groups does to the contrasts."""
 
     u: FloatArray  # (k, g): sums to zero over groups
     share: FloatArray  # (k, g): of the images; sums to one
-    deviation: FloatArray  # (k, r): of each run from the mean over runs
 
     @classmethod
     def of(cls, family: FamilySums, theta: FloatArray, tested: FlagArray) -> "_Influence":
         sums, counts, theta = family.sums[tested], family.counts[tested], theta[tested]  # theta: (k, r)
         total = counts.sum(axis=1, keepdims=True)
         u = ((sums - theta[:, None] * counts) / total).mean(axis=2)
-        return cls(u, (counts / total).mean(axis=2), theta - theta.mean(axis=1, keepdims=True))
+        return cls(u, (counts / total).mean(axis=2))
 
 
 def _count_from(tail: FloatArray, t: FloatArray) -> FloatArray:  # (draws), (k) -> (k)
@@ -123,7 +122,7 @@ def _count_from(tail: FloatArray, t: FloatArray) -> FloatArray:  # (draws), (k) 
 
 
 def _draw_t(
-    influence: _Influence, extra: FloatArray, noise: np.random.Generator, draws: int, pooled_df: int
+    influence: _Influence, extra: FloatArray, noise: np.random.Generator, draws: int, seed_df: int
 ) -> FloatArray:
     """Return t* of every draw and contrast (draws, k)."""
     u, share = influence.u, influence.share
@@ -134,11 +133,7 @@ def _draw_t(
     squares = times @ (u**2).T - 2 * change * (times @ (u * share).T) + change**2 * (times @ (share**2).T)
     variance = groups / (groups - 1) * np.maximum(squares, 0.0) / weight**2
     if (extra > 0).any():
-        seed_change, seed_variance = (
-            _draw_pooled_seeds(extra, pooled_df, noise, draws)
-            if pooled_df
-            else _draw_seeds(influence.deviation, extra, noise, draws)
-        )
+        seed_change, seed_variance = _draw_seeds(extra, seed_df, noise, draws)
         change, variance = change + seed_change, variance + seed_variance
     with np.errstate(divide="ignore", invalid="ignore"):
         t = change / np.sqrt(variance)
@@ -146,23 +141,11 @@ def _draw_t(
 
 
 def _draw_seeds(
-    deviation: FloatArray, extra: FloatArray, noise: np.random.Generator, draws: int
-) -> tuple[FloatArray, FloatArray]:
-    """Return how drawn seeds change the contrasts (draws, k), and the variance that they show."""
-    n_runs = deviation.shape[1]
-    own = (deviation**2).sum(axis=1) / (n_runs * (n_runs - 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.where(own > 0, np.sqrt(extra / own), 0.0)
-    multiplied = noise.standard_normal((draws, 1, n_runs)) * (scale[:, None] * deviation)  # (draws, k, r)
-    inflation = n_runs / (n_runs - 1)  # deviations from a mean are too small
-    change = multiplied.mean(axis=2) * np.sqrt(inflation)
-    variance = inflation * multiplied.var(axis=2, ddof=1) / n_runs
-    return change, variance
-
-
-def _draw_pooled_seeds(
     extra: FloatArray, freedom: int, noise: np.random.Generator, draws: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return what `_draw_seeds` returns, if `extra` is pooled and has these degrees of freedom; contrasts are independent."""
+    """Return how drawn seeds change the contrasts (draws, k), and the variance that they show.
+
+    `extra` (k): what seeds add to the variance, with these degrees of freedom.
+    """
     change = noise.standard_normal((draws, len(extra))) * np.sqrt(extra)
     return change, noise.chisquare(freedom, (draws, len(extra))) / freedom * extra

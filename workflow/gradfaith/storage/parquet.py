@@ -21,6 +21,7 @@ from gradfaith.storage.atomic import replacing
 from gradfaith.storage.identity import TABLE_FORMAT, Identity, advise_replacement
 
 VERSION_KEY, IDENTITY_KEY, SHAPE_KEY = b"gradfaith_format", b"gradfaith_identity", b"gradfaith_shape"
+ABOUT_KEY = b"about"
 Schema = Mapping[str, str]
 
 MANIFEST: Schema = {
@@ -64,18 +65,21 @@ META: Schema = {
 RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 
 
-def write(path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapping[str, str] | None = None) -> None:
+def write(
+    path: Path | str, frame: pd.DataFrame, schema: Schema, made_from: Mapping[str, str] | None = None, about: str = ""
+) -> None:
     """Write a table completely or not at all, its schema's columns first and of their types.
 
-    `made_from`: path -> digest of the files that it was computed from, as `origins.check_inputs` returns them.
+    `made_from`: path -> digest of the files that it was computed from, as `origins.check_inputs` returns them. `about`: what
+    the numbers are, in a sentence for the file's metadata (key `about`).
     """
-    with writing(path, schema, made_from) as add:
+    with writing(path, schema, made_from, about) as add:
         add(frame)
 
 
 @contextmanager
 def writing(
-    path: Path | str, schema: Schema, made_from: Mapping[str, str] | None = None
+    path: Path | str, schema: Schema, made_from: Mapping[str, str] | None = None, about: str = ""
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yield a function that adds rows to a table. Rows are written in groups, so that few are in memory at once.
 
@@ -83,7 +87,7 @@ def writing(
     """
     identity = replace(Identity.of_place(path), made_from=dict(made_from or {}))
     with replacing(path) as draft, ExitStack() as stack:
-        groups = _RowGroups(Path(path), draft, schema, identity, stack)
+        groups = _RowGroups(Path(path), draft, schema, identity, stack, about)
         yield groups.add
         groups.close()
 
@@ -100,6 +104,7 @@ class _RowGroups:
     schema: Schema
     identity: Identity
     closes: ExitStack
+    about: str = ""
     waiting: list[pd.DataFrame] = field(default_factory=list)
     file: pq.ParquetWriter | None = None
     first: pa.Schema | None = None  # the schema of the first group, and so of the file
@@ -125,6 +130,7 @@ class _RowGroups:
         assert self.first is not None
         own = {VERSION_KEY: str(TABLE_FORMAT), IDENTITY_KEY: self.identity.to_json()}
         own[SHAPE_KEY] = _shape(self.rows, self.first.empty_table().to_pandas())
+        own |= {ABOUT_KEY: self.about} if self.about else {}
         self.file.add_key_value_metadata({key: text.encode() for key, text in own.items()})
 
     def _write(self) -> None:

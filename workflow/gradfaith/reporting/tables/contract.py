@@ -25,12 +25,14 @@ from gradfaith.reporting.escaping import html as text_of
 from gradfaith.reporting.escaping import latex as tex
 from gradfaith.reporting.escaping import markdown as md
 from gradfaith.reporting.metric_rows import intervals_phrase
+from gradfaith.stats.intervals import ESTIMAND
 from gradfaith.vocabulary import NOT_OK
 
 ESTIMATE_COLUMNS = (
     "comparison", "label",
-    "arch", "arch2", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "p",
-    "low_family", "high_family", "p_family", "share_better", "n_images", "n_groups", "n_seeds", "seeds",
+    "arch", "arch2", "method", "against", "metric", "variant", "layer", "target", "by", "stratum", "value", "low", "high", "se", "df", "p",
+    "low_family", "high_family", "p_family", "share_better", "margin", "p_equivalent", "n_images", "n_groups",
+    "n_seeds", "seeds", "sd_seeds", "seed_values",
     *(f"n_{status}" for status in NOT_OK), "n_lost", "interval", "reason", "primary",
 )  # fmt: skip
 
@@ -150,7 +152,10 @@ def interval_sentence(table: pd.DataFrame, about: StudyDescription) -> str:
         return "No value could be estimated."
     intervals = intervals_phrase(table, about.level)
     brackets = f"Brackets hold {intervals}" if table["low"].notna().any() else "No number has an interval"
-    return f"{brackets}. The numbers rest on {count_range(table['n_images'])} images of {count_range(table['n_groups'])} groups."
+    known = table["df"].dropna() if "df" in table else table["value"][:0]
+    low, high = (f"{end:.1f}" for end in (known.min(), known.max()))
+    freedom = f", with {low if low == high else f'{low} to {high}'} degrees of freedom" if len(known) else ""
+    return f"{brackets}{freedom}. The numbers rest on {count_range(table['n_images'])} images of {count_range(table['n_groups'])} groups. {ESTIMAND}"
 
 
 def add_caution(sheet: Sheet, caution: str) -> Sheet:

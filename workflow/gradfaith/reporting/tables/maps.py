@@ -16,6 +16,7 @@ from gradfaith.reporting.tables.contract import (
     Sheet,
     Table,
     count_cells,
+    count_range,
     estimate_cell,
     interval_sentence,
     p_value_text,
@@ -32,6 +33,7 @@ TABLE = Table(
 LOCALIZED = "locacc"
 NO_EVIDENCE = "undefined: the dataset has no masks, so it is not known where the evidence lies"
 GAINING, GAIN = "faith", "gain over shuffled"  # the plug-in whose gain is shown; its head
+SIGN = "sign of the gain under all imputers"
 COUNTED = (
     "The last columns count scores without a value, over all metrics of the row; shuffled maps count once per copy."
 )
@@ -50,18 +52,15 @@ class _Columns:
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
-    everything, contrasts = (
-        tables["estimates"],
-        metric_rows.with_family_intervals(metric_rows.contrasts_with_controls(tables["contrasts"])),
-    )
+    everything, compared = tables["estimates"], metric_rows.contrasts_with_controls(tables["contrasts"])
+    contrasts = metric_rows.with_family_intervals(compared)
     estimates, without_evidence = metric_rows.rows_over_all_images(everything), about.evidence == "none"
     columns = _columns(estimates, contrasts, about.metrics, [LOCALIZED] if without_evidence else [])
     archs = [name for name in about.architectures if name in set(estimates["arch"])]
     blocks = [block for arch in archs for block in _blocks_of(arch, estimates, contrasts, columns, about)]
     lead = (_primary_sentence(contrasts, about), interval_sentence(estimates, about), COUNTED, *about.notes)
     data = pd.concat(
-        [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), tables["contrasts"]],
-        ignore_index=True,
+        [everything, *([_rows_without_evidence(estimates)] if without_evidence else []), compared], ignore_index=True
     )
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about.title}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]])
@@ -83,7 +82,7 @@ def _columns(
         paired=[
             column for column in primary if column[0] in set(contrasts["metric"]) and column[1] not in CHANCE_VARIANTS
         ],
-        gains=[column for column in primary if column[0] in gaining],
+        gains=[column for column in columns if column[0] in gaining],
         undefined=undefined,
     )
 
@@ -98,11 +97,14 @@ def _blocks_of(
         [metric_rows.display_column(column, about.metrics) for column in part]
         for part in (columns.main, columns.paired, columns.other)
     )
-    gains = [f"{display_label(label, about.metrics)}, {GAIN}" for label, _ in columns.gains]
-    head = [*map(display_name, columns.undefined), *main, *gains, *COUNT_HEADS]
-    yield Block(
-        f"{arch}: estimates", ["method", *head], [_estimate_line(own, against, name, columns) for name in methods]
-    )
+    gains = [f"{metric_rows.display_column(column, about.metrics)}, {GAIN}" for column in columns.gains]
+    signs = [SIGN] if len(columns.gains) > 1 else []
+    head = [*map(display_name, columns.undefined), *main, *gains, *signs, *COUNT_HEADS]
+    lines = [_estimate_line(own, against, name, columns) for name in methods]
+    yield Block(f"{arch}: estimates", ["method", *head], lines, _images_and_classes(own, columns.main, about))
+    if own["seed_values"].str.contains(" ").any():
+        seeds = [[Cell(name), *_seed_cells(own[own["method"] == name], columns.main)] for name in methods]
+        yield Block(f"{arch}: mean of each seed, and their standard deviation", ["method", *main], seeds)
     pairs = against[["method", "against"]].drop_duplicates().itertuples(index=False, name=None)
     compared = [[Cell(f"{a} minus {b}"), *_contrast_cells(against, a, b, columns.paired)] for a, b in pairs]
     yield Block(
@@ -120,7 +122,44 @@ def _estimate_line(own: pd.DataFrame, against: pd.DataFrame, method: str, column
     gain = against[(against["method"] == method) & (against["against"] == SHUFFLED + method)]
     undefined = [Cell("undefined", NO_EVIDENCE) for _ in columns.undefined]
     cells = [*_estimate_cells(here, columns.main), *_estimate_cells(gain, columns.gains)]
+    cells += [_sign_cell(gain, columns.gains)] if len(columns.gains) > 1 else []
     return [Cell(method), *undefined, *cells, *count_cells(here)]
+
+
+def _images_and_classes(
+    own: pd.DataFrame, columns: Sequence[MetricVariant], about: StudyDescription
+) -> tuple[str, ...]:
+    """Return over how many images each column is, and the maps of which class it reads."""
+    sentences = []
+    for column in columns:
+        rows = metric_rows.rows_of_metric(own, *column)
+        classes = " or ".join(f"the {name} class" for name in dict.fromkeys(rows["target"])) if "target" in rows else ""
+        maps_of = f", maps of {classes}" if classes else ""
+        sentences.append(
+            f"{metric_rows.display_column(column, about.metrics)}: {count_range(rows['n_images'])} images{maps_of}."
+        )
+    return tuple(sentences)
+
+
+def _seed_cells(own: pd.DataFrame, columns: Sequence[MetricVariant]) -> list[Cell]:
+    """Return the mean of every seed and their standard deviation, as papers print it."""
+    cells = []
+    for column in columns:
+        rows = metric_rows.rows_of_metric(own, *column)
+        values = [] if rows.empty else [float(text) for text in str(rows["seed_values"].iloc[0]).split()]
+        text = ", ".join(f"{value:.3f}" for value in values) or "-"
+        cells.append(Cell(f"{text} (sd {rows['sd_seeds'].iloc[0]:.3f})" if len(values) > 1 else text))
+    return cells
+
+
+def _sign_cell(gain: pd.DataFrame, columns: Sequence[MetricVariant]) -> Cell:
+    """Return whether a method's gains have one sign under all imputers, by the intervals of their families."""
+    rows = [metric_rows.rows_of_metric(gain, *column) for column in columns]
+    if any(row.empty or row["low"].isna().all() for row in rows):
+        return Cell("-")
+    ends = [(float(row["low"].iloc[0]), float(row["high"].iloc[0])) for row in rows]
+    above, below = all(low > 0 for low, _ in ends), all(high < 0 for _, high in ends)
+    return Cell("above 0" if above else "below 0" if below else "not shown")
 
 
 def _rows_without_evidence(estimates: pd.DataFrame) -> pd.DataFrame:
