@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from gradfaith.metrics.contract import BatteryMaps, MethodMaps, Scores
-from gradfaith.metrics.faithfulness import faith, faith_logit
+from gradfaith.metrics.faithfulness import faith, faith_area_matched, faith_calibrated, faith_logit
 from gradfaith.metrics.imputers import black, mean
 from gradfaith.metrics.runners.masking import run_battery
 
@@ -41,6 +41,26 @@ def test_faith_by_hand():
     found = faith_of(torch.tensor([[[1.0, 0.5], [0.0, 0.0]]]))
     assert found["faith_logit", "black"].value == pytest.approx([1.0])
     assert found["faith", "black"].value == pytest.approx([sigmoid(2) - sigmoid(1)])
+
+
+def test_calibrated_faith_by_hand():
+    """At temperature 4 the logit falls from 2 / 4 to 1 / 4; at 1 it is Faith."""
+    image, map_ = torch.tensor([[[[0.8, 0.4], [0.6, 0.2]]]]), torch.tensor([[[1.0, 0.5], [0.0, 0.0]]])
+    metrics = {"faith": (faith, {}), "faith_calibrated": (faith_calibrated, {})}
+    for temperature in (4.0, 1.0):
+        found = run_battery(summing, image, {"a": stored(map_)}, metrics, BLACK, temperature=temperature).by_method["a"]
+        drop = sigmoid(2 / temperature) - sigmoid(1 / temperature)
+        assert found["faith_calibrated", "black"].value == pytest.approx([drop])
+        assert found["faith", "black"].value == pytest.approx([sigmoid(2) - sigmoid(1)])
+
+
+def test_area_matched_faith_by_hand():
+    """Half of four pixels, those with .8 and .4, whatever the map's scale, offset or hot pixel."""
+    image = torch.tensor([[[[0.8, 0.4], [0.6, 0.2]]]])
+    metrics = {"faith_area_matched": (faith_area_matched, {"share": 0.5})}
+    for map_ in ([[1.0, 0.5], [0.0, 0.1]], [[900.0, 0.5], [0.2, 0.3]], [[6.0, 5.5], [5.0, 5.1]]):
+        found = run_battery(summing, image, {"a": stored(torch.tensor([map_]))}, metrics, BLACK).by_method["a"]
+        assert found["faith_area_matched", "black"].value == pytest.approx([sigmoid(2) - sigmoid(0.8)])
 
 
 def test_faith_of_the_other_class_is_the_opposite():

@@ -194,6 +194,7 @@ class Scores:
     mass: Any = None  # (m,) the share of the map's mass that the change removed
     area: Any = None  # (m,) the share of the image that the change removed
     rival: "Scores | None" = None  # the same for the other class and its map; its mass is NaN if there is none
+    calibrated: Any = None  # (m,) the probability at the model's temperature
 
 
 @dataclass(frozen=True)

@@ -48,22 +48,27 @@ def score_faithfulness(
 
     `cell`: columns arch and seed; `seed`: of the random streams; `explain`: for the battery "rerun", None for the others.
     """
-    by_image = index_by_image(predictions)
+    by_image, temperature = index_by_image(predictions), _temperature(predictions)
     for target in ("predicted", "true"):
         wanted = {label: plugin for label, plugin in metrics.items() if plugin[0].METRIC.target == target}
         rows = rows_of_target(maps.rows, target)
         if wanted and len(rows) and maps.methods:  # a bundle may have no method for this architecture
             ids, columns = maps.rows["image_id"].to_numpy()[rows], {**cell, "target": target}
-            for results in _run_battery(model, explain, images, maps, rows, wanted, imputers, seed, chunk):
+            for results in _run_battery(model, explain, images, maps, rows, wanted, imputers, seed, chunk, temperature):
                 scored = by_image.loc[ids[results.rows]]
                 yield FaithfulnessTables(
                     _score_table(results, maps, scored, columns), _curve_table(results, maps, scored, columns)
                 )
 
 
+def _temperature(predictions: pd.DataFrame) -> float:
+    """Return the temperature of a model's calibrated probabilities; 1 if its predictions state none."""
+    return float(predictions["temperature"].iloc[0]) if "temperature" in predictions else 1.0
+
+
 def _run_battery(
     model: Classifier, explain: ExplainFunction | None, images: ImageStore, maps: MapStore, rows: NDArray[np.int64],
-    metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit,
+    metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit, temperature: float,
 ) -> Iterator[BatteryResults]:  # fmt: skip
     """Run the battery on some rows of a store, yield results for some images at a time, and log the passes saved by sharing."""
     device = next(model.parameters()).device
@@ -83,6 +88,7 @@ def _run_battery(
         decoys = [options["decoys"] for module, options in metrics.values() if module.METRIC.regional]
         if decoys:
             settings["regions"] = StoredRegions(images, pixels.ids, max(decoys), seed)
+        settings["temperature"] = temperature
         words = "{} forwards, {} if nothing were shared"
         chunks = masking.run_in_chunks(model, pixels, by_method, metrics, imputers, **settings)
     run = requested = 0

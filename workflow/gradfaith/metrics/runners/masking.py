@@ -79,9 +79,11 @@ def run_in_chunks(
     key: tuple[object, ...] = (),
     chunk: BatchLimit = "auto",
     regions: TensorRows | None = None,  # (n, h, w), for regional metrics
+    temperature: float = 1.0,  # of the model's calibrated probabilities
 ) -> Iterator[BatteryResults]:
     """Compute every metric with every imputer for the maps of every method; yield the results of each chunk of images."""
-    batched, battery = BatchedModel(model, chunk, device), BatterySetup(metrics, imputers, mean, image_ids, key)
+    batched = BatchedModel(model, chunk, device)
+    battery = BatterySetup(metrics, imputers, mean, image_ids, key, temperature)
     image_of = torch.as_tensor(next(iter(maps.values())).image_of, dtype=torch.long).cpu()
     per_image = max(1.0, len(image_of) * len(maps) / max(1, len(images)))  # maps
     start, prints = 0, None

@@ -57,6 +57,7 @@ class BatterySetup:
     mean: Tensor | None  # (c,) of the training images
     image_ids: Sequence[str]
     key: tuple[object, ...]  # of the random streams
+    temperature: float = 1.0  # of the model's calibrated probabilities
 
     @property
     def pairs(self) -> list[MetricImputer]:
@@ -89,14 +90,16 @@ class MapClasses:
 
     target: Tensor  # (u,)
     against: Tensor | None = None  # (u,)
+    temperature: float = 1.0
 
     def scores(self, logits: Tensor, removed: Removed | None) -> Scores:  # (u, k)
         """Return the scores of the classes; `removed`: None if no metric reads it."""
-        probabilities = logits.softmax(dim=1)
+        kinds = (logits, logits.softmax(dim=1), (logits / self.temperature).softmax(dim=1))
 
         def of(target: Tensor, mass: Tensor | None) -> Scores:
-            logit, probability = (values.gather(1, target[:, None])[:, 0] for values in (logits, probabilities))
-            return Scores(logit, probability, mass, None if removed is None else removed.area)
+            logit, probability, calibrated = (values.gather(1, target[:, None])[:, 0] for values in kinds)
+            area = None if removed is None else removed.area
+            return Scores(logit, probability, mass, area, calibrated=calibrated)
 
         own = of(self.target, None if removed is None else removed.mass)
         if self.against is None:
@@ -130,7 +133,7 @@ class MapBlock:
         rows = torch.tensor(list(first.values()), device=self.unit.device)
         block = replace(
             self, unit=self.unit[rows], image_of=self.image_of[rows], images=self.images[rows], rival=None,
-            classes=MapClasses(self.classes.target[rows]), random_numbers={},
+            classes=MapClasses(self.classes.target[rows], temperature=self.battery.temperature), random_numbers={},
             regions=None if self.regions is None else self.regions[rows],
         )  # fmt: skip
         return block, torch.tensor([place[image] for image in images], device=self.unit.device)
@@ -203,7 +206,7 @@ class ImageChunk:
                 MapBlock(
                     unit=unit[usable],
                     image_of=image_of,
-                    classes=MapClasses(self._classes(parts, "target")[usable], against),
+                    classes=MapClasses(self._classes(parts, "target")[usable], against, battery.temperature),
                     images=self.images[place],
                     battery=battery,
                     regions=None if self.regions is None else self.regions[place],
