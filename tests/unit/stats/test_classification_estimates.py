@@ -101,6 +101,41 @@ def test_the_auroc_without_a_group_is_scikit_learns_without_its_rows(ties):
     assert np.allclose(left, theirs, atol=1e-12)
 
 
+def clustered_variance(score: np.ndarray, positive: np.ndarray, group: np.ndarray) -> float:
+    """Return Obuchowski's variance of an AUROC of clustered images (Biometrics 1997), by plain loops over pairs."""
+
+    def wins(value: float, others: np.ndarray, sign: int) -> float:
+        return float(np.mean([(sign * (value - other) > 0) + (value == other) / 2 for other in others]))
+
+    area, names = metrics.roc_auc_score(positive, score), np.unique(group)
+    parts = {name: np.zeros(2) for name in names}  # of positives and negatives: the sum of wins above the area
+    for kind, sign in ((0, 1), (1, -1)):
+        others = score[positive if kind else ~positive]
+        for value, name in zip(
+            score[~positive if kind else positive], group[~positive if kind else positive], strict=True
+        ):
+            parts[name][kind] += wins(value, others, sign) - area
+    counts = np.array([positive.sum(), (~positive).sum()])
+    with_kind = [sum(((group == name) & (~positive if kind else positive)).any() for name in names) for kind in (0, 1)]
+    own = [
+        with_kind[kind] / (with_kind[kind] - 1) * sum(parts[name][kind] ** 2 for name in names) / counts[kind] ** 2
+        for kind in (0, 1)
+    ]
+    crossed = len(names) / (len(names) - 1) * sum(parts[name].prod() for name in names)
+    return float(own[0] + own[1] + 2 * crossed / counts.prod())
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_standard_error_of_the_auroc_is_that_of_the_clustered_method(mixed):
+    """With and without patients that have images of both kinds; the jackknife differs by less than 4 %."""
+    table = draw("clustered", patients=40, seeds=(0,), skill=0.7, mixed=mixed)
+    positive = (table["label"] == "malignant").to_numpy()
+    score = table["probability_malignant"].to_numpy()
+    row = estimate_classification(table, CLASSES).set_index(["metric", "class"]).loc[("auroc", "malignant")]
+    theirs = clustered_variance(score, positive, table["group"].to_numpy())
+    assert row["se"] == pytest.approx(np.sqrt(theirs), rel=0.04)
+
+
 def test_a_class_never_predicted_has_no_precision_but_an_f1_of_zero():
     table = draw("never", seeds=(0,))
     table.loc[table["predicted"] == "benign", "predicted"] = "normal"
