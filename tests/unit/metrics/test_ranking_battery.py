@@ -78,6 +78,20 @@ def test_ties_are_broken_alike_for_all_maps_of_an_image_and_by_its_own_numbers()
     assert torch.equal(same[0].flatten().argsort(), ties.flatten().argsort())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pixels_are_sorted_by_value_and_then_by_the_number_of_their_image(dtype: torch.dtype) -> None:
+    """Against NumPy's sort by two columns; the double values differ by less than single precision resolves."""
+    close = 1e-9 if dtype == torch.float64 else 0.1
+    unit = ((numbers(6, *SIZE) * 5).round().to(dtype) * close).neg().add(1) * (numbers(6, *SIZE, seed=4) > 0.3)
+    unit[0, 0, 0] = -0.0
+    ties, image = numbers(2, *SIZE, seed=5), torch.tensor([0, 1, 1, 0, 0, 1])
+    found = rank_pixels(unit, ties, image)
+    for values, number, pixels, rank in zip(unit, ties[image], found.pixels, found.rank, strict=True):
+        expected = np.lexsort((number.flatten().numpy(), -values.flatten().numpy()))
+        assert pixels.tolist() == expected.tolist()
+        assert rank.flatten()[pixels].tolist() == list(range(PIXELS))
+
+
 def test_any_increasing_change_of_the_map_is_the_same_order() -> None:
     unit, ties = numbers(3, *SIZE), numbers(3, *SIZE, seed=3)
     assert torch.equal(rank_pixels(unit, ties).rank, rank_pixels(unit**3 + 1, ties).rank)

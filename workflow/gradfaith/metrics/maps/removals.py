@@ -63,27 +63,37 @@ def rank_pixels(unit: Tensor, ties: Tensor, image: Tensor | None = None) -> Pixe
 
     `ties`: (m, h, w) for the maps, or (k, h, w) for k images and `image` (m,) the row of each map's image.
     """
-    lot = _argsort(ties.flatten(1), descending=False)
-    lot = lot if image is None else lot[image]
-    order = lot.gather(1, _argsort(unit.flatten(1).gather(1, lot), descending=True))
-    place = torch.arange(order.shape[1], device=order.device, dtype=torch.int32).expand_as(order)
-    rank = torch.empty_like(place).scatter_(1, order, place)
+    place = torch.arange(ties[0].numel(), device=unit.device, dtype=torch.int32)
+    lot = _sort_keys(_keys(ties.flatten(1), descending=False).bitwise_or_(place))  # pixels, by their random numbers
+    drawn = torch.empty_like(lot, dtype=torch.int32).scatter_(1, lot, place.expand_as(lot))  # and the numbers' ranks
+    keys, rows = _keys(unit.flatten(1), descending=True), list(range(len(unit))) if image is None else image.tolist()
+    for key, row in zip(keys, rows, strict=True):
+        key.bitwise_or_(drawn[row])
+    order = _sort_keys(keys)
+    for one, row in zip(order, rows, strict=True):
+        one.copy_(lot[row].index_select(0, one))
+    rank = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, place.expand_as(order))
     return PixelOrder(order, rank.reshape(unit.shape))
 
 
-def _argsort(values: Tensor, *, descending: bool) -> Tensor:  # (m, n) in [0, 1] -> (m, n)
-    """Sort rows; equal values stay in their order.
+def _keys(values: Tensor, *, descending: bool) -> Tensor:  # (m, n) in [0, 1] -> (m, n)
+    """Return integers that sort like the values, and whose lower 32 bits are 0, for a second criterion.
 
-    The bits of a float of at least 0 sort like the float. With the position in the bits below, they are one integer,
-    and numpy sorts integers eight times as fast as torch sorts values with positions on a CPU.
+    The bits of a single-precision float of at least 0 sort like the float. With a rank in the bits below, they are one integer, and numpy
+    sorts integers eight times as fast as torch sorts values with positions on a CPU.
     """
-    if values.dtype != torch.float32:
-        return values.argsort(dim=1, descending=descending, stable=True)
-    bits = (values + 0.0).view(torch.int32).long()  # adding 0 turns -0 into 0
-    keys = (~bits if descending else bits) << 32
-    keys |= torch.arange(values.shape[1], device=bits.device)
-    ordered = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.is_cpu else keys.sort(dim=1).values
-    return ordered & 0xFFFFFFFF
+    single = values.dtype == torch.float32  # adding 0 turns -0 into 0
+    bits = (values + 0.0).view(torch.int32) if single else torch.unique(values, return_inverse=True)[1].int()
+    return (bits.bitwise_not_() if descending else bits).long().bitwise_left_shift_(32)
+
+
+def _sort_keys(keys: Tensor) -> Tensor:  # (m, n) -> (m, n)
+    """Sort rows in place, and return the lower 32 bits."""
+    if keys.is_cpu:
+        keys.numpy().sort(axis=1)
+    else:
+        keys = keys.sort(dim=1).values
+    return keys.bitwise_and_(0xFFFFFFFF)
 
 
 def kth_smallest(values: Tensor, k: int) -> Tensor:  # (m, n) -> (m,)
