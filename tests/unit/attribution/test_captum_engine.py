@@ -19,11 +19,20 @@ from torch.testing import assert_close
 
 from gradfaith import registry
 from gradfaith.attribution import shared_passes
-from gradfaith.attribution.methods import deeplift_literature, gradient_shap, guided_backprop, shapley_sampling
+from gradfaith.attribution.methods import (
+    deeplift_literature,
+    gradient_shap,
+    guided_backprop,
+    guided_gradcam_literature,
+    occlusion,
+    saliency,
+    shapley_sampling,
+)
 from gradfaith.attribution.support.captum_adapter import seeded_by
 from gradfaith.models import layers
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch
+from gradfaith.vocabulary import SCORES, Score
 
 # Method, its options, and the classes of captum that must compute it.
 CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -114,6 +123,27 @@ def test_global_generators_are_as_they_were_and_only_the_image_s_own_draws_count
     assert torch.equal(torch.get_rng_state(), states[0]), "restored after an error"
 
 
+@pytest.mark.parametrize("kind", SCORES)
+def test_the_study_s_score_is_explained(kind: Score) -> None:
+    """Written out from the probabilities: a window over the complete image, and the gradient."""
+    net, places = relu_network(), torch.arange(3)
+
+    def written_out(images: Tensor) -> Tensor:
+        logits = net(images)
+        p = logits.softmax(dim=1)[places, TARGET]
+        others = logits.masked_fill(nn.functional.one_hot(TARGET, 3).bool(), -torch.inf).amax(dim=1)
+        own = logits[places, TARGET]
+        return {"logit": own, "log_odds": (p / (1 - p)).log(), "margin": own - others, "probability": p}[kind]
+
+    whole = {"window": 32, "stride": 32}
+    found = compute_maps(occlusion, net, IMAGES, TARGET, how=whole, kind=kind).maps
+    drop = (written_out(IMAGES) - written_out(IMAGES * 0)).detach()
+    assert_close(found, drop[:, None, None].expand_as(found), rtol=1e-6, atol=1e-8)
+    images = IMAGES.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(written_out(images).sum(), images)
+    assert_close(compute_maps(saliency, net, IMAGES, TARGET, how={}, kind=kind).maps, slope[:, 0].abs())
+
+
 class Joined(nn.Module):
     """A ReLU and a shortcut read the same tensor; captum alone would also clip the shortcut's gradient."""
 
@@ -174,7 +204,10 @@ def test_where_principled_methods_are_refused_the_literature_s_are_gradients(tim
     with shared_passes.open_shared_passes(classifier, images, [layer], chunk=AdaptiveBatch(8, images.device)) as shared:
         inputs = shared.for_target(TARGET, torch.arange(3), "logit")
         tap, given = inputs.tap(layer), inputs.image([torch.Generator().manual_seed(row) for row in range(3)])
-        guided = registry.load("methods", "guided_gradcam_literature").attribute(tap, given, enlarge="nearest")
+        guided, own_axes = (guided_gradcam_literature.attribute(tap, given, axes=axes) for axes in ("grid", "captum"))
+        published = captum.attr.GuidedGradCam(given.network, classifier.net.get_submodule(layer)).attribute(
+            images.clone().requires_grad_(), TARGET
+        )
         deep = deeplift_literature.attribute(given, baseline="black")
         rows = [(images[[row]].requires_grad_(), images[[row]] * 0, TARGET[[row]]) for row in range(3)]
         peer = torch.cat([captum.attr.DeepLift(given.network).attribute(*row) for row in rows]).detach().sum(dim=1)
@@ -182,6 +215,8 @@ def test_where_principled_methods_are_refused_the_literature_s_are_gradients(tim
     enlarged = interpolate(coarse[:, None], (64, 64), mode="nearest")[:, 0]
     assert enlarged.any()
     assert_close(guided, gradient.sum(dim=1) * enlarged, rtol=1e-9, atol=1e-12)
+    assert_close(own_axes, published.detach().sum(dim=1), rtol=1e-9, atol=1e-12)
+    assert torch.equal(own_axes, guided) == timm.startswith("convnext"), "captum takes Swin's height for channels"
     assert torch.equal(deep.maps, peer)
     assert torch.allclose(peer, (images * gradient).sum(dim=1), rtol=1e-9, atol=1e-12) == timm.startswith("convnext")
     assert (deep.diagnostics["delta"] > 0.05).all(), "which `deeplift` would not accept"

@@ -75,6 +75,7 @@ class Tap:
     activation: Tensor  # (n, c, h, w)
     gradient: Tensor  # (n, c, h, w), of the target's score with respect to the activation
     score: Tensor  # (n,)
+    channels_last: bool = False  # whether the layer itself returns (n, h, w, c)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ class MapsWithDiagnostics:
 
 
 def target_score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, k), (n,) -> (n,)
-    """Return the explained score: the target's logit, log-odds, or margin over the best other class."""
+    """Return the explained score: the target's logit, log-odds, margin over the best other class, or probability."""
+    if kind == "probability":
+        return logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
     target_logit = logits.gather(1, target[:, None])[:, 0]
     if kind == "logit":
         return target_logit

@@ -167,7 +167,7 @@ class MethodInputsSubset(MethodInputs):
 
     def tap(self, layer: str) -> Tap:
         tap, rows = self._all_inputs.tap(layer), self._subset_rows
-        return Tap(tap.activation[rows], tap.gradient[rows], tap.score[rows])
+        return replace(tap, activation=tap.activation[rows], gradient=tap.gradient[rows], score=tap.score[rows])
 
 
 class ClassScores(nn.Module):

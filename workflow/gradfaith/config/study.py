@@ -106,7 +106,7 @@ class MethodUse(PluginUse):
     )
     score: Score = Field(
         "logit",
-        description="what is explained: the class's logit, its log-odds, or its margin over the best other class",
+        description="what is explained: the class's logit, log-odds, margin over the best other class, or probability",
     )
     reading: Reading = Field(
         "positive", description="what metrics and figures use of signed maps: the positive part, or absolute values"

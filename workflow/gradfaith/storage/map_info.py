@@ -34,7 +34,7 @@ class MapInfo:
     grid: Grid
     signed: bool
     copies: int
-    score: str = ""  # the explained output of the class: logit, log-odds or margin; empty for controls
+    score: str = ""  # the explained output of the class: logit, log-odds, margin or probability; empty for controls
     reading: Reading = "positive"  # the part of signed maps that metrics and figures read
 
 
