@@ -3,6 +3,8 @@
 A method that is not listed here is our own; its file says why.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -94,6 +96,16 @@ def test_captum_s_class_computes_the_method(name: str) -> None:
     assert set(calls) == {engine}
     assert found.isfinite().all()
     assert found.any()
+
+
+def test_captum_is_imported_when_a_map_is_computed_and_not_before() -> None:
+    """It takes half a second, which jobs that compute no map should not pay."""
+    program = (
+        "import sys; from gradfaith import registry; [registry.load('methods', name) for name in registry.names('methods')];"
+        "print('captum' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", ["saliency", "input_x_gradient"])

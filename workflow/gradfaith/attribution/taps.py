@@ -245,8 +245,8 @@ class TappedGradients:
     rows: ImageRows | None
 
     def tap(self, layer: str) -> Tap:
-        grids = (self._grid(layer, found[layer].detach()) for found in (self.outputs, self.gradients))
-        return Tap(*grids, self.scores, channels_last=self.tapped.layout(layer).kind == "nhwc")
+        activation, gradient = (self._grid(layer, found[layer].detach()) for found in (self.outputs, self.gradients))
+        return Tap(activation, gradient, self.scores, self.tapped.layout(layer).kind == "nhwc")
 
     def curvature(self, layer: str) -> Curvature:
         return Curvature(partial(self._hessian_product, layer))
