@@ -14,7 +14,7 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from asked import TARGET, compute_maps, noise, open_image_inputs, relu_network
+from asked import TARGET, compute_maps, linear_network, noise, open_image_inputs, relu_network
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.testing import assert_close
@@ -23,6 +23,7 @@ from gradfaith import registry
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.methods import (
     deeplift_literature,
+    deeplift_shap,
     gradient_shap,
     guided_backprop,
     guided_gradcam_literature,
@@ -31,6 +32,8 @@ from gradfaith.attribution.methods import (
     shapley_sampling,
 )
 from gradfaith.attribution.support.captum_adapter import seeded_by
+from gradfaith.attribution.support.pixel_methods import baseline_images
+from gradfaith.attribution.support.superpixels import cut_superpixels
 from gradfaith.models import layers
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch
@@ -185,6 +188,27 @@ def test_guided_backprop_leaves_the_gradient_of_a_shortcut_beside_a_relu_alone()
     assert_close(found, expected, rtol=1e-9, atol=1e-12)
     alone = captum.attr.GuidedBackprop(net).attribute(IMAGES.clone().requires_grad_(), TARGET)[:, 0]
     assert (alone - expected).abs().max() > 0.1 * expected.abs().max(), "captum by itself"
+
+
+@pytest.mark.parametrize("name", ["feature_ablation", "shapley_sampling"])
+def test_of_a_linear_network_a_superpixel_is_worth_what_it_adds(name: str) -> None:
+    net, weight = linear_network(32)
+    found = compute_maps(registry.load("methods", name), net, IMAGES, TARGET, how={"segments": 9, "fill": "grey"})
+    for row, labels in enumerate([cut_superpixels(image, 9) for image in IMAGES]):
+        parts = (weight[row, 0] * (IMAGES[row, 0] - 0.5)).flatten()
+        own = torch.zeros(int(labels.max()) + 1).double().index_add_(0, labels.flatten(), parts)
+        assert_close(found.maps[row], own[labels], rtol=1e-5, atol=1e-6)
+        assert found.diagnostics["superpixels"][row] == len(own)
+
+
+def test_deeplift_shap_gives_back_the_difference_to_its_baselines_mean_score() -> None:
+    net, pool = relu_network(nn.MaxPool2d(3, 2, 1)), {"mean": 0.5, "std": 0.25}
+    found = compute_maps(deeplift_shap, net, IMAGES, TARGET, how={}, **pool)
+    with open_image_inputs(net, IMAGES, TARGET, **pool) as given:
+        starts = [baseline_images(given, kind) for kind in ("black", "mean", "blur")]
+        scores = torch.stack([given.network(one)[torch.arange(3), TARGET] for one in (IMAGES, *starts)]).detach()
+    assert_close(found.maps.sum(dim=(1, 2)), scores[0] - scores[1:].mean(dim=0), rtol=1e-9, atol=1e-12)
+    assert (found.diagnostics["delta"] < 1e-10).all()
 
 
 def test_orders_add_up_to_what_all_superpixels_add() -> None:

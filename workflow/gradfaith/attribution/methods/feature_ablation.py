@@ -13,8 +13,8 @@ from typing import Literal
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.captum_adapter import on_scores, rows_of
-from gradfaith.attribution.support.superpixels import attribute_superpixels
+from gradfaith.attribution.support.captum_adapter import captum_class
+from gradfaith.attribution.support.superpixels import ScoreKept, attribute_superpixels
 
 METHOD = Method(
     needs=("image",),
@@ -30,13 +30,9 @@ METHOD = Method(
 def attribute(
     inputs: ImageInputs, *, segments: int = 50, fill: Literal["mean", "grey"] = "mean"
 ) -> MapsWithDiagnostics:
-    method = on_scores("FeatureAblation", inputs)
-
-    def ablate(row: int, filled: Tensor, labels: Tensor) -> Tensor:  # (1, c, h, w)
-        found: Tensor = method.attribute(
-            inputs.images[[row]], filled, feature_mask=labels, perturbations_per_eval=inputs.rows_at_once,
-            **rows_of(inputs, row),
-        )  # fmt: skip
+    def ablate(_row: int, scores: ScoreKept, full: Tensor) -> Tensor:  # (1, superpixels)
+        method = captum_class("FeatureAblation")(scores)
+        found: Tensor = method.attribute(full, perturbations_per_eval=inputs.rows_at_once)
         return found
 
     return attribute_superpixels(inputs, segments, fill, ablate)

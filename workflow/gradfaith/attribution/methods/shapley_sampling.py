@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.captum_adapter import on_scores, rows_of
-from gradfaith.attribution.support.superpixels import attribute_superpixels
+from gradfaith.attribution.support.captum_adapter import captum_class
+from gradfaith.attribution.support.superpixels import ScoreKept, attribute_superpixels
 
 METHOD = Method(
     needs=("image",),
@@ -33,18 +33,14 @@ METHOD = Method(
 def attribute(
     inputs: ImageInputs, *, segments: int = 50, orders: int = 20, fill: Literal["mean", "grey"] = "mean"
 ) -> MapsWithDiagnostics:
-    method = on_scores("ShapleyValueSampling", inputs)
-
-    def sample(row: int, filled: Tensor, labels: Tensor) -> Tensor:  # (1, c, h, w)
+    def sample(row: int, scores: ScoreKept, full: Tensor) -> Tensor:  # (1, superpixels)
         def draw_orders(superpixels: int, count: int) -> Iterator[list[int]]:
             for _ in range(count):
                 yield torch.randperm(superpixels, generator=inputs.generators[row]).tolist()
 
+        method = captum_class("ShapleyValueSampling")(scores)
         method.permutation_generator = draw_orders  # captum's draws from torch's global generator
-        found: Tensor = method.attribute(
-            inputs.images[[row]], filled, feature_mask=labels, n_samples=orders,
-            perturbations_per_eval=inputs.rows_at_once, **rows_of(inputs, row),
-        )  # fmt: skip
+        found: Tensor = method.attribute(full, n_samples=orders, perturbations_per_eval=inputs.rows_at_once)
         return found
 
     return attribute_superpixels(inputs, segments, fill, sample)

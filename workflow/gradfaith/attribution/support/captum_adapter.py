@@ -46,14 +46,14 @@ def on_scores(name: str, inputs: ImageInputs) -> Any:
         (images,), (rows,) = inputs, additional_forward_args
         return (own_gradients(lambda some: images[some], rows),)
 
-    own_gradients, method = inputs.gradients, _captum(name)(scores)
+    own_gradients, method = inputs.gradients, captum_class(name)(scores)
     method.gradient_func = gradients  # of classes that use gradients; others never read it
     return method
 
 
 def on_image_gradient(name: str, inputs: ImageInputs, **options: object) -> Tensor:  # (n, c, h, w)
     """Return the attribution by captum's class `name` to the unchanged images, from the gradient that methods share."""
-    method = _captum(name)(inputs.network)
+    method = captum_class(name)(inputs.network)
     method.gradient_func = lambda *_given: (inputs.image_gradient(),)
     found: Tensor = method.attribute(inputs.images.detach().requires_grad_(), target=inputs.target, **options)
     return found.detach()
@@ -67,7 +67,7 @@ def on_network(name: str, inputs: ImageInputs, *construction: object, own_views:
         for module in inputs.network.modules() if own_views else ():
             if isinstance(module, RULED_MODULES):
                 hooks.callback(module.register_forward_pre_hook(_own_view).remove)
-        yield _captum(name)(inputs.network, *construction)
+        yield captum_class(name)(inputs.network, *construction)
 
 
 def guided_gradcam(
@@ -97,7 +97,7 @@ def rows_of(inputs: ImageInputs, row: int | None = None) -> dict[str, tuple[Tens
 
 def noise_tunnel(method: Any, draw: Callable[[int], Tensor]) -> Any:
     """Return captum's NoiseTunnel around a method; `draw(m)` returns the next m noise images (m, c, h, w) of unit variance."""
-    tunnel = _captum("NoiseTunnel")(method)
+    tunnel = captum_class("NoiseTunnel")(method)
 
     def add_noise(count: int, images: tuple[Tensor], deviation: float) -> tuple[Tensor]:
         return ((images[0] + deviation * draw(count).to(images[0])).requires_grad_(),)
@@ -120,7 +120,8 @@ def seeded_by(generator: Generator, device: torch.device) -> Iterator[None]:
             np.random.set_state(before)  # noqa: NPY002
 
 
-def _captum(name: str) -> Any:
+def captum_class(name: str) -> Any:
+    """Return one of captum's attribution classes."""
     return getattr(import_module("captum.attr"), name)
 
 

@@ -21,19 +21,30 @@ from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics
 
 Fill = Literal["mean", "grey"]
 COMPACTNESS, BLUR, GREY = 10, 1, 0.5
-# The row of an image, it with all superpixels filled (1, c, h, w), its labels (1, 1, h, w) -> its attribution (1, c, h, w).
-Attribute = Callable[[int, Tensor, Tensor], Tensor]
+ScoreKept = Callable[[Tensor], Tensor]  # which superpixels copies of one image keep (m, superpixels) -> scores (m,)
+# The row of an image, the scores of its copies, the full copy (1, superpixels) -> the superpixels' values (1, superpixels).
+Attribute = Callable[[int, ScoreKept, Tensor], Tensor]
 
 
 def attribute_superpixels(inputs: ImageInputs, segments: int, fill: Fill, attribute: Attribute) -> MapsWithDiagnostics:
-    """Return the maps of a function that attributes to the superpixels of one image, the same for all channels."""
-    labels = superpixel_labels(inputs, segments)
-    filled, maps = fill_superpixels(inputs.images, labels, fill), []
+    """Return the maps of a function that attributes the score of one image to its superpixels."""
+    labels = [own.to(inputs.images.device) for own in superpixel_labels(inputs, segments)]
+    filled, maps, counts = fill_superpixels(inputs.images, [own.cpu() for own in labels], fill), [], []
     for row, own in enumerate(labels):
-        found = attribute(row, filled[[row]], own[None, None].to(filled.device)) if own.any() else filled[[row]] * 0
-        maps.append(found[0, 0])
-    counts = torch.tensor([float(own.max()) + 1 for own in labels], device=filled.device)
-    return MapsWithDiagnostics(torch.stack(maps).to(inputs.images.dtype), {"superpixels": counts})
+        full = inputs.images.new_ones(1, int(own.max()) + 1)
+        scores = partial(_score_kept, inputs, row, filled[row], own)
+        found = attribute(row, scores, full) if full.shape[1] > 1 else full * 0
+        maps.append(found[0][own])
+        counts.append(float(full.shape[1]))
+    diagnostics = {"superpixels": torch.tensor(counts, device=inputs.images.device)}
+    return MapsWithDiagnostics(torch.stack(maps).to(inputs.images.dtype), diagnostics)
+
+
+def _score_kept(inputs: ImageInputs, row: int, filled: Tensor, labels: Tensor, kept: Tensor) -> Tensor:  # (m,)
+    def build(some: slice) -> Tensor:  # (m, c, h, w)
+        return torch.where(kept[some].bool()[:, None, labels], inputs.images[row], filled)
+
+    return inputs.scores(build, torch.full((len(kept),), row, device=kept.device))
 
 
 def superpixel_labels(inputs: ImageInputs, segments: int) -> list[Tensor]:  # each (h, w)
