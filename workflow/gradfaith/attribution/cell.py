@@ -76,7 +76,7 @@ def sample_evenly(selected: pd.DataFrame, max_images: int | None, seed: int) -> 
 ReadPixels = Callable[[Sequence[str]], NDArray[np.uint8]]  # image ids -> (n, c, h, w)
 ReadOrgan = Callable[[Sequence[str]], NDArray[np.bool_]]  # image ids -> (n, h, w)
 MIN_PASS_ROWS = 8  # rows of a method's own pass; if fewer fit beside several images, the batch of images is halved
-STAMPED_PACKAGES = ("torch", "timm", "numpy", "h5py")
+STAMPED_PACKAGES = ("torch", "timm", "captum", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
