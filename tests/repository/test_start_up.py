@@ -16,9 +16,19 @@ SLOW = (
 )  # fmt: skip
 TABLES, STORES, NETWORK = set[str](), {"h5py"}, {"torch", "safetensors", "h5py"}
 IMAGES = {"h5py", "PIL", "scipy.special", "scipy.ndimage"}
+FIGURES = {
+    "matplotlib",
+    "matplotlib.pyplot",
+    "PIL",
+    "seaborn",
+    "scipy.stats",
+    "scipy.special",
+    "scipy.ndimage",
+    "scipy.optimize",
+}
 USED = {  # by script; a plug-in's own packages come later, if the study uses it, and timm's with the network
     "across": STORES, "adopt": NETWORK, "agreement": STORES, "audit": IMAGES | {"scipy.optimize", "scipy.stats", "sklearn"},
-    "estimate": STORES, "explain": NETWORK, "faithfulness": NETWORK, "fetch": TABLES, "figure": STORES | {"matplotlib", "PIL"},
+    "estimate": STORES, "explain": NETWORK, "faithfulness": NETWORK, "fetch": TABLES, "figure": STORES | FIGURES,
     "group": IMAGES, "index": STORES, "leakage_check": TABLES, "list_raw": TABLES, "localization": STORES | {"scipy.special", "scipy.ndimage"},
     "merge_scores": STORES, "meta": STORES, "pack_images": IMAGES, "predict": NETWORK | {"scipy.special", "scipy.optimize"},
     "provenance": STORES, "randomise": NETWORK, "split": STORES, "table": STORES, "train": NETWORK, "weights": NETWORK - STORES,

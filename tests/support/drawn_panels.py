@@ -1,11 +1,34 @@
 """Read back what a panel shows: points with their colours, intervals, and lines."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
+
+SEABORN_DRAWS = {
+    "scatterplot", "lineplot", "heatmap", "swarmplot", "stripplot", "pointplot", "boxplot", "barplot", "histplot", "kdeplot",
+}  # fmt: skip
+
+
+@contextmanager
+def calls_of_seaborn() -> Iterator[list[str]]:
+    """The names of seaborn's functions that draw while the block runs; they draw as ever."""
+    called: list[str] = []
+
+    def counted(name: str) -> Any:
+        own = getattr(seaborn, name)
+        return lambda *given, **more: called.append(name) or own(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SEABORN_DRAWS:
+            patch.setattr(seaborn, name, counted(name))
+        yield called
 
 
 class Point(NamedTuple):

@@ -44,6 +44,7 @@ SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
     ("data/images.h5", flip, "damaged"),
     ("models/net-a/seed-0/weights.safetensors", flip, "damaged"),
     ("figures/panels.png", flip, "damaged"),
+    ("figures/panels.pdf", flip, "damaged"),
     ("predictions/net-b/seed-0.parquet", exchange, "damaged"),
 ]
 

@@ -1,5 +1,6 @@
 """Figures: drawn from small synthetic tables, and read back from what was drawn."""
 
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_parts
-from drawn_panels import intervals, points
+from drawn_panels import calls_of_seaborn, intervals, points
 from jinja2 import Environment, StrictUndefined
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
@@ -43,27 +45,41 @@ def texts(figure: theme.Page) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
+MAPS_OVER_IMAGES = {"panels", "methods_side_by_side", "superpixels"}  # seaborn has no mark for an image
+ONE_COLUMN = [name for name in registry.names("figures") if "width" in registry.entry("figures", name).options]
+DRAWN_FAST = {"confusion", "controls", "lesion_size"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its default options, the folder it was saved in, and seaborn's functions that drew it."""
+
+    name: str
+    figure: theme.Page
+    folder: Path
+    by_seaborn: tuple[str, ...]
+
+
 @pytest.fixture(scope="module", params=registry.names("figures"))
-def drawn(
-    request: pytest.FixtureRequest, world: SmallStudy, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, theme.Page, Path]:
-    """Each figure with its default options: its name, itself, and the folder it was saved in."""
+def drawn(request: pytest.FixtureRequest, world: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     folder = tmp_path_factory.mktemp(request.param)
-    with theme.use_theme():
+    with theme.use_theme(), calls_of_seaborn() as called:
         figure = world.draw(request.param)
         theme.save(figure, folder / "a.svg", folder / "a.pdf")
-    return request.param, figure, folder
+    return Drawn(request.param, figure, folder, tuple(called))
 
 
-def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(
-    drawn: tuple[str, theme.Page, Path], world: SmallStudy
-) -> None:
-    name, _, folder = drawn
+def test_every_figure_but_those_of_maps_is_drawn_by_seaborn_on_a_page_of_its_own(drawn: Drawn) -> None:
+    assert bool(drawn.by_seaborn) == (drawn.name not in MAPS_OVER_IMAGES)
+    assert not pyplot.get_fignums(), "no page in the global state"
+
+
+def test_a_figure_is_the_same_file_whenever_it_is_drawn_again(drawn: Drawn, world: SmallStudy) -> None:
     with theme.use_theme():
-        theme.save(world.draw(name), folder / "b.svg", folder / "b.pdf")
-    svg, pdf = (folder / "a.svg").read_text(), (folder / "a.pdf").read_bytes()
-    assert svg == (folder / "b.svg").read_text()
-    assert pdf == (folder / "b.pdf").read_bytes()
+        theme.save(world.draw(drawn.name), drawn.folder / "b.svg", drawn.folder / "b.pdf")
+    svg, pdf = (drawn.folder / "a.svg").read_text(), (drawn.folder / "a.pdf").read_bytes()
+    assert svg == (drawn.folder / "b.svg").read_text()
+    assert pdf == (drawn.folder / "b.pdf").read_bytes()
     assert "<text" in svg
     assert "<dc:date>" not in svg
     assert b"CreationDate" not in pdf
@@ -76,11 +92,11 @@ def test_an_image_has_300_dots_per_inch_and_is_the_same_file_each_time(world: Sm
         for name in ("a", "b"):
             theme.save(world.draw("classification"), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert Image.open(tmp_path / "a.png").width == round(180 / 25.4 * 300)
+    assert Image.open(tmp_path / "a.png").width == int(180 / 25.4 * 300)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in registry.names("figures") if "width" in registry.entry("figures", name).options]
+    "name", [pytest.param(name, marks=[] if name in DRAWN_FAST else pytest.mark.slow) for name in ONE_COLUMN]
 )
 def test_a_figure_for_one_column_is_as_wide_as_a_column_and_no_text_overlaps(world: SmallStudy, name: str) -> None:
     with theme.use_theme():
@@ -89,9 +105,9 @@ def test_a_figure_for_one_column_is_as_wide_as_a_column_and_no_text_overlaps(wor
     assert figure.get_size_inches()[0] <= 88 / 25.4 + 0.01
 
 
-def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: tuple[str, theme.Page, Path]) -> None:
-    assert len(drawn[1].findobj(Text)) > 5
-    assert collisions(drawn[1]) == []
+def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: Drawn) -> None:
+    assert len(drawn.figure.findobj(Text)) > 5
+    assert collisions(drawn.figure) == []
 
 
 def collisions(figure: theme.Page) -> list[tuple[str, ...]]:

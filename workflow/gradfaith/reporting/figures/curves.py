@@ -33,6 +33,7 @@ FIGURE = Figure(
 REMOVAL_ORDERS = {"most": ("the most relevant first", "lower"), "least": ("the least relevant first", "higher")}
 
 
+BETWEEN = {"single": "\n", "double": " "}  # the words of a title
 NO_CURVE = "No metric of this study removes pixels step by step, so there is no curve."
 PALE_NOTE = "Pale: {count} methods with a narrower gap between their two curves."
 
@@ -60,11 +61,11 @@ def draw(
     named = methods_in_colour(curves, shown)
     look = {name: (theme.PALE, "") for name in shown if name not in named} | theme.palette(named)
     look |= {control: (theme.GREY, "o")} if control in set(keys["method"]) else {}
-    archs = [name for name in inputs.architectures if name in set(curves["arch"])] or [""]
+    archs = [name for name in inputs.architectures if name in set(curves["arch"])]
     figure = theme.new_page(1.2 + 1.9 * len(archs), theme.WIDTHS[width])
     panels = figure.subplots(len(archs), len(REMOVAL_ORDERS), sharex=True, sharey=True, squeeze=False)
     for line, arch in zip(panels, archs, strict=True):
-        _draw_architecture(line, curves[curves["arch"] == arch], arch, look, control)
+        _draw_architecture(line, curves[curves["arch"] == arch], (arch, BETWEEN[width]), look, control)
     for axes in panels[-1]:
         axes.set_xlabel(f"Pixels removed ({imputer})")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -105,11 +106,14 @@ def _maps_with_a_curve(points: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _draw_architecture(line: Sequence[Axes], rows: pd.DataFrame, arch: str, look: theme.Marks, control: str) -> None:
-    """Draw one architecture: a panel per order of removal."""
+def _draw_architecture(
+    line: Sequence[Axes], rows: pd.DataFrame, title: tuple[str, str], look: theme.Marks, control: str
+) -> None:
+    """Draw one architecture: a panel per order of removal. `title`: its name, and what separates the parts of a title."""
+    arch, between = title
     for axes, (order, (words, better)) in zip(line, REMOVAL_ORDERS.items(), strict=True):
         _draw_panel(axes, rows[rows["order"] == order], look, control)
-        axes.set_title("\n".join(filter(None, (arch, f"{words}: {theme.better_words(better, upright=True)}"))))
+        axes.set_title(f"{arch}\n{words}:{between}{theme.better_words(better, upright=True)}")
     line[0].set_ylabel("Mean probability")
 
 
