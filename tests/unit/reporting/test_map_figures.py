@@ -58,12 +58,13 @@ def given(images_file: Path, predictions: pd.DataFrame, tmp_path: Path) -> Itera
     }
     answers = [predictions.assign(arch=arch, seed=0) for arch in ("net-a", "net-b")]
     table = pd.concat(answers).assign(**{f"calibrated_{name}": 1 / 3 for name in CLASSES})
+    about = predictions[["image_id", "group"]].assign(group_kind="patient")
     scores = pd.DataFrame(columns=["method", "metric", "variant", "seed", "status", "image_id", "value"])
     with hdf5.ImageStore(images_file) as images:
         yield FigureInputs(
             title="t", classes=CLASSES, architectures=["net-a", "net-b"], seeds=[0, 1], controls=["centre"],
             primary=primary_contrast(ABOUT["primary"]), metrics={}, level=0.95, min_groups=8,
-            tables={"predictions": table, "scores": scores, "manifest": pd.DataFrame()}, images=images, maps=maps,
+            tables={"predictions": table, "scores": scores, "manifest": about}, images=images, maps=maps,
         )  # fmt: skip
     for one in maps.values():
         one.__exit__()
@@ -134,6 +135,8 @@ def test_the_table_names_what_is_lost_and_shows_the_first_image_of_the_worst(giv
     assert figure.axes[2].get_xlabel() == "image-09, seed 0\nwhy malignant?\nall 4 x 5 cells are 1"
     others = len(METHODS) + len(LONG) - 3
     assert f"None among the other {others} methods and controls." in said[-1]
+    patients = len(set(given.tables["manifest"]["group"][:10]))
+    assert f"10 images of {patients} patient" in said[-1]
 
 
 def test_a_method_that_is_not_asked_of_an_architecture_is_no_zero(given: FigureInputs, tmp_path: Path) -> None:

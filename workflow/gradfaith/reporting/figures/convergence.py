@@ -20,7 +20,7 @@ from gradfaith.reporting.figures.contract import Figure, FigureInputs, MapStoreK
 from gradfaith.storage.hdf5 import MapStore
 
 FIGURE = Figure(
-    needs=("maps",),
+    needs=("maps", "manifest"),
     section="Methods and controls",
     place=8,
     title="Convergence of surrogates",

@@ -23,7 +23,7 @@ from gradfaith.storage.hdf5 import MapStore
 from gradfaith.vocabulary import SHUFFLED
 
 FIGURE = Figure(
-    needs=("images", "maps"),
+    needs=("images", "maps", "manifest"),
     limits=("examples >= 0",),
     section="Methods and controls",
     place=7,

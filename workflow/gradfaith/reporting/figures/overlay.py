@@ -32,7 +32,7 @@ from gradfaith.storage.map_info import MapInfo
 
 MAP_ALPHA, MAP_COLOURS, EVIDENCE_COLOUR = 0.5, "inferno", "#3be8ff"
 TEXT_HALO = [patheffects.withStroke(linewidth=1.6, foreground="black")]
-SCALING_NOTE = f"Each map scaled to its own maximum, laid over the image at {100 * MAP_ALPHA:.0f} % opacity."
+SCALING_NOTE = f"Each map scaled to its own maximum, laid over the image at {100 * MAP_ALPHA:.0f}\u00a0% opacity."
 NO_MAP_TEXT = {"degenerate": "no map:\nit is constant", "failed": "no map:\nit is not finite"}
 MAX_COLUMNS, PANEL_INCHES, SINGLE_MAP_INCHES = 5, 1.3, 4.2  # panels side by side; inches
 ImageArray = NDArray[Any]  # (h, w) or (h, w, 3)
@@ -140,10 +140,15 @@ def font_size_to_fit(names: list[str], side: float, largest: float) -> float:
 
 
 def describe_stores(inputs: FigureInputs) -> str:
-    """Return on how many images, and of how many seeds, the maps of a figure are: "144 images, 2 seeds"."""
-    images = len({image for maps in inputs.maps.values() for image in maps.rows["image_id"]})
+    """Return on what the maps of a figure are: "144 images of 72 patients, 2 seeds"."""
+    images, manifest = (
+        {image for maps in inputs.maps.values() for image in maps.rows["image_id"]},
+        inputs.tables["manifest"],
+    )
+    groups = manifest.loc[manifest["image_id"].isin(images), "group"].nunique()
     seeds = len({seed for _, seed, _ in inputs.maps})
-    return f"{images} images, {seeds} seed{'s'[: seeds != 1]}"
+    noun = metric_rows.group_noun(manifest)
+    return f"{len(images)} images of {groups} {noun}{'s'[: groups != 1]}, {seeds} seed{'s'[: seeds != 1]}"
 
 
 def describe_shown_images(shown: Sequence[str], inputs: FigureInputs, choice: SelectionRule) -> str:
