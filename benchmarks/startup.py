@@ -47,15 +47,15 @@ def imports_of(script: Path) -> str:
     return "\n".join(lines[: lines.index("job = snakemake")])
 
 
-def share_of_our_modules(code: str, tree: Path) -> float:
-    """Return the part of the import time that our own modules take."""
+def profile_imports(code: str, tree: Path) -> tuple[float, bool]:
+    """Return the part of the import time that our own modules take, and whether torch is imported."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "workflow"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-X", "importtime", "-c", code]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
-    seconds: Counter[bool] = Counter()
+    seconds: Counter[str] = Counter()
     for microseconds, module in IMPORT.findall(lines):
-        seconds[module.split(".")[0] == "gradfaith"] += int(microseconds)
-    return seconds[True] / max(1, seconds.total())
+        seconds[module.split(".")[0]] += int(microseconds)
+    return seconds["gradfaith"] / max(1, seconds.total()), "torch" in seconds
 
 
 class Measured:
@@ -64,8 +64,8 @@ class Measured:
     def __init__(self, script: str, tree: Path, log: str) -> None:
         self.tree, code = tree, SNAKEMAKE + imports_of(tree / "scripts" / f"{script}.py")
         self.code = code + WORK.format(log=log)
-        self.with_network = code + NETWORK + WORK.format(log=log) if "gradfaith.models" in code else ""
-        self.ours = share_of_our_modules(code, tree)
+        self.ours, network = profile_imports(code, tree)
+        self.with_network = code + NETWORK + WORK.format(log=log) if network else ""
         self.rounds: list[tuple[float, float]] = []
 
     def measure(self) -> None:

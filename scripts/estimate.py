@@ -24,7 +24,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = EstimateSettings.of_params(job.params.settings)
     origins, controls, better = check_inputs(job.input), settings.controls, settings.better
     scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
-    predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     sizes = lesion_size(parquet.read(job.input.manifest, parquet.MANIFEST), scores.distinct("image_id"))
     rule = interval_rule(settings.level, settings.min_groups, settings.bounds, settings.seed_variance)
     estimates = estimate_scores(add_lesion_sizes(scores, sizes), by=("label", "lesion_size"), rule=rule)
@@ -36,5 +35,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     ranks = estimate_winrates(scores.select(is_comparable(scores.keys)), controls, better, rule=rule,
                               control_placement=settings.rank_controls, only_correct=settings.rank_only_correct)  # fmt: skip
     parquet.write(job.output.ranks, ranks, parquet.RANKS, origins, ESTIMAND)
+    predictions = parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS)
     classification = estimate_classification(predictions, settings.classes, rule=rule)
     parquet.write(job.output.classification, classification, parquet.CLASSIFICATION, origins, ESTIMAND)
