@@ -183,14 +183,14 @@ class Structure:
             ("rooms", len(self.rooms), "12"),
             ("files", len(self.trees), ""),
             ("plug-ins", len(self.plugins), ""),
-            ("other modules", len(self.others), "171"),
+            ("other modules", len(self.others), "177"),
             ("median of their lines", median(sizes), "80 to 200"),
             ("longest file", f"{self.lines(longest)} ({longest})", "300"),
             ("import levels between rooms", self.levels, "8"),
             ("cycles", len(circles), "0"),
             ("class names defined more than once", f"{len(self.doubled_classes)} {doubled}".strip(), "5"),
             ("files in tests/unit outside a room", len(self.homeless_tests), "0"),
-            ("modules that reach rule explain", len(self.reached_by_rule("explain")), "64"),
+            ("modules that reach rule explain", len(self.reached_by_rule("explain")), "66"),
             ("files that decide a Grad-CAM map", len(files_of_gradcam()), "15"),
         ]
 

@@ -56,6 +56,34 @@ if study.meta:
             "../scripts/meta.py"
 
 
+if study.claims:
+
+    rule claims:
+        input:
+            scores=paths.scores,
+            predictions=plan.per_model(paths.predictions),
+            classification=paths.classification,
+        output:
+            paths.claims,
+        log:
+            paths.log("claims"),
+        benchmark:
+            paths.benchmark("claims")
+        conda:
+            "../envs/cpu.yaml"
+        threads: study.compute.threads
+        resources:
+            **job_resources.cpu(),
+        params:
+            settings=rule_params.claims(),
+            code=rule_params.code_digest("claims"),
+            format=identity.TABLE_FORMAT,
+        message:
+            "claims of papers, tested on this study"
+        script:
+            "../scripts/claims.py"
+
+
 # A caption's path allows no wildcards, so every figure and table has its own rule: `snakemake figure_panels`.
 # Snakemake writes the params of these rules into the report's page unchanged: `report_texts` escapes them.
 for figure, use in plan.figures.items():

@@ -13,7 +13,7 @@ import pytest
 
 from gradfaith import registry
 
-ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 171, 300, 8, 5, 15, 64
+ROOMS, OTHERS, LONGEST, LEVELS, DOUBLED, GRADCAM, EXPLAIN = 12, 177, 300, 8, 5, 15, 66
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ def test_no_text_is_run(structure) -> None:
 
 ONE_WORD_TWO_MEANINGS = {
     "['parts']": {"data.pack", "data.readers.folder"},  # a region of a store, and a folder of the user's
+    "['controls']": {"config.claims", "dag.plan"},  # opponents in a claim, and a bundle
     "['all']": {
         "cli.run_progress",
         "metrics.contract",

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import claim_scores
 import numpy as np
 import pandas as pd
 import small_meta
@@ -145,7 +146,7 @@ class SmallStudy:
         raw["lesion_size"] = raw["image_id"].map(lesion_size(about, raw["image_id"]))
         self.inputs: dict[str, object] = {
             name: str(folder / f"{name}.parquet")
-            for name in ("manifest", "scores", "estimates", "contrasts", "classification", "meta", "curves")
+            for name in ("manifest", "scores", "estimates", "contrasts", "classification", "meta", "claims", "curves")
         }
         parquet.write(self.inputs["manifest"], about, parquet.MANIFEST)
         parquet.write(self.inputs["scores"], raw, parquet.SCORES)
@@ -158,6 +159,7 @@ class SmallStudy:
         parquet.write(self.inputs["classification"], estimate_classification(answers, CLASSES), parquet.CLASSIFICATION)
         judged = small_meta.judged(small_meta.scores(about, ARCHS, SEEDS))
         parquet.write(self.inputs["meta"], judged, parquet.META)
+        parquet.write(self.inputs["claims"], claim_scores.small_claims(), parquet.CLAIMS)
         parquet.write(self.inputs["curves"], small_meta.curves(about, ARCHS, SEEDS), parquet.CURVES)
         self.inputs["predictions"] = [
             self._predictions(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS

@@ -42,7 +42,7 @@ def join_estimates(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 def read_estimates(name_or_file: str, root: Path) -> pd.DataFrame:
     """Read the estimates of a finished study, by its name or its YAML file."""
     study = locate.study_name(name_or_file)
-    path = paths.estimates_file(root, study)
+    path = root / paths.StudyPaths(study, study, study).estimates
     if not path.is_file():
         done = paths.studies_with_estimates(root)
         raise NotInStudy(

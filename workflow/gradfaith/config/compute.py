@@ -1,4 +1,4 @@
-"""The `compute` section of a study: how the machine is used. Nothing here changes a number beyond rounding."""
+"""The sections of a study that change no number beyond rounding: how the machine is used, and which outputs are kept."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -57,3 +57,9 @@ class Compute(StrictModel):
     def of_config(cls, config: Mapping[str, Any]) -> "Compute":
         """Return the machine settings of a study's document, as a job receives it."""
         return cls.model_validate(config.get("compute") or {})
+
+
+class Keep(StrictModel):
+    """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
+
+    maps: bool = Field(True, description="keep the map stores, some kilobytes per image")

@@ -65,22 +65,6 @@ def composite_problems(study: Study) -> list[str]:
     return [line for label in study.composite for line in composite_sources(study, label)[1]]
 
 
-def primary_variant(study: Study) -> str:
-    """Return the primary variant of the primary metric: its battery's first imputer, all pairs, or the first threshold."""
-    metric = study.primary.metric
-    if metric in study.localization:
-        use = study.localization[metric]
-        option = registry.entry("localization", use.use).declared.get("variants")
-        return str(use.options[option][0]) if option else ""
-    if metric in study.composite:
-        return composite_sources(study, metric)[0].variants[0]
-    for battery in study.batteries.values():
-        if metric in battery.metrics:
-            declared = registry.entry("faithfulness", battery.metrics[metric].use).declared
-            return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
-    return SEED_PAIRS if metric in study.agreement else ""
-
-
 def _part(study: Study, name: str) -> MeasuredMetric | str:
     """Return the metric of the study for a part, or why there is none."""
     measured = [
@@ -164,3 +148,24 @@ def _drawn(study: Study, truths: list[str]) -> Iterator[str]:
             asked = figure.options[option]
             if asked and asked not in known:
                 yield f"figures.{label}.options.{option}: {asked} is not one of {', '.join(known)}"
+
+
+def primary_variant(study: Study, label: str) -> str:
+    """Return the primary variant of a metric: its battery's first imputer, all pairs, or the first threshold."""
+    if label in study.localization:
+        use = study.localization[label]
+        option = entry("localization", use.use).declared.get("variants")
+        return str(use.options[option][0]) if option else ""
+    if label in study.composite:
+        return composite_sources(study, label)[0].variants[0]
+    for battery in study.batteries.values():
+        if label in battery.metrics:
+            declared = entry("faithfulness", battery.metrics[label].use).declared
+            return next(iter(battery.imputers)) if declared.get("imputed", True) else ""
+    return SEED_PAIRS if label in study.agreement else ""
+
+
+def primary_contrast(study: Study) -> dict[str, Any]:
+    """Return the comparison that is named beforehand, with its variant and the number of architectures."""
+    variant = primary_variant(study, study.primary.metric)
+    return dict(study.primary.model_dump(), variant=variant, architectures=len(study.architectures))

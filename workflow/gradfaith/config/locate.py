@@ -5,6 +5,10 @@
 
 A study's name is its key `study:`. GradFaith looks for the name in config/studies/<name>.yaml, in config/config.yaml, then in
 every other file of config/studies/. An unreadable file there is skipped, and is listed in the error if nothing was found.
+
+    claims: [name, ...]              claims of config/claims.yaml
+    claims: path/to/claims.yaml      all claims of a file inside the project
+    claims: {name: , own: {...}}     claims of config/claims.yaml, and the user's own
 """
 
 from collections.abc import Mapping
@@ -20,6 +24,7 @@ from gradfaith.storage import json_file
 from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
+SHIPPED_CLAIMS = "config/claims.yaml"
 ALL_TEST = {"train": 0, "val": 0, "test": 1}
 MAX_NAMED_FILES = 3  # missing files that an error names
 REASONS = {
@@ -44,6 +49,36 @@ def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[s
         taken = _taken(own, "external", str(external), (*TAKEN_FROM_EXTERNAL, "split"), root, where)
         return taken | dict(own) | {"split": ALL_TEST}
     return dict(own)
+
+
+def add_claims(document: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+    """Return the document with its claims written out, each under its name."""
+    given = document.get("claims")
+    if isinstance(given, str):
+        return {**document, "claims": _claims_of_file(given, root, where)}
+    named = dict.fromkeys(map(str, given)) if isinstance(given, list) else given
+    if not isinstance(named, Mapping) or None not in named.values():
+        return dict(document)
+    shipped = read_document(root / SHIPPED_CLAIMS, "a file of claims")
+    for name in (name for name, claim in named.items() if claim is None and name not in shipped):
+        raise StudyInvalid(
+            problem=f"{where}: claims.{name}: {SHIPPED_CLAIMS} has no such claim{did_you_mean(name, shipped)}",
+            reason="A name without keys is a claim of that file.",
+            fix=f"Use one of {', '.join(shipped)}, or write the claim itself under this name; docs/claims.md shows how.",
+        )
+    return {**document, "claims": {name: shipped[name] if claim is None else claim for name, claim in named.items()}}
+
+
+def _claims_of_file(name: str, root: Path, where: str) -> dict[str, Any]:
+    """Return the claims of a file; it must be inside the project."""
+    path = (root / name.replace("\0", "")).resolve()  # the file system refuses a zero byte in a name
+    if not path.is_relative_to(root.resolve()):
+        raise StudyInvalid(
+            problem=f"{where}: claims: the file {name} is outside the project.",
+            reason="A study is made from the files of its project only, so that a copy of the project gives the same results.",
+            fix=f"Copy the file into config/, and write its path from there, such as `claims: {SHIPPED_CLAIMS}`.",
+        )
+    return read_document(path, "a file of claims")
 
 
 def trained_classes(study: Study, paths: StudyPaths, where: str) -> list[str]:

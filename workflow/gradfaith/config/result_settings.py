@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from gradfaith.config.claims import Images, Over, Quantity, Side
 from gradfaith.config.job_settings import JobSettings
 from gradfaith.config.sections import StrictModel
 from gradfaith.vocabulary import ControlPlacement, EvidenceKind, SeedVariance
@@ -69,6 +70,51 @@ class MetaSettings(IntervalSettings):
     truth: list[str] = Field(description="metrics that measure how good a map is; the first is the primary one")
     against: str = Field(description="the metric that every other is compared with; empty: none")
     order_only: list[str] = Field(description="metrics that read only the order of a map's values")
+
+
+class TermSettings(StrictModel):
+    """One mean in a number of a claim."""
+
+    weight: float
+    arch: str
+    method: str = Field(description="its label; empty: the number needs no method")
+    variant: str = Field(description="of the metric; empty: that of the test")
+
+
+class TestSettings(StrictModel):
+    """One number of a claim, by the labels of the study."""
+
+    case: str = Field(description="the claim must hold in all, most or any of its cases")
+    condition: str = Field(description="what the number is; in a case all conditions must hold")
+    quantity: Quantity
+    metric: str
+    variant: str
+    terms: list[TermSettings]
+    rivals: list[str] = Field(description="methods that compete, or classes that are confused")
+    against_metric: str = Field(description="whose correlation with the truth is subtracted")
+    truth: str
+    by_class: bool
+    images: Images
+    margin: float
+    side: Side
+
+
+class ResolvedClaim(StrictModel):
+    """A claim with its tests on the study, or why there is none."""
+
+    name: str
+    says: str
+    paper: str
+    over: Over
+    tests: list[TestSettings]
+    missing: str = Field(description="why the study cannot test it; empty: it can")
+
+
+class ClaimsSettings(BoundedSettings):
+    """The claims that a study tests."""
+
+    claims: list[ResolvedClaim]
+    classes: list[str] = Field(description="in the order of the model's outputs")
 
 
 class FigureSettings(JobSettings):

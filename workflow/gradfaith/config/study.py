@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.architecture import Architecture
-from gradfaith.config.compute import Compute
+from gradfaith.config.claims import DeclaredClaim
+from gradfaith.config.compute import Compute, Keep
 from gradfaith.config.sections import (
     LABEL_LENGTH,
     LABEL_PATTERN,
@@ -201,12 +202,6 @@ class Statistics(StrictModel):
     rank_only_correct: bool = Field(False, description="win rates: only images that the model classifies correctly")
 
 
-class Keep(StrictModel):
-    """What stays when the study is done; what does not must be computed again before a figure that shows it can change."""
-
-    maps: bool = Field(True, description="keep the map stores, some kilobytes per image")
-
-
 class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
@@ -253,6 +248,14 @@ class Study(StrictModel):
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     meta: Meta | None = Field(None, description="tests of the metrics where evidence is known; empty: not done")
     primary: Primary = Field(description="the one comparison that is named before the run")
+    claims: dict[Label, DeclaredClaim] = Field(
+        default_factory=dict,
+        description="sentences to test: a list of names in config/claims.yaml, the path of such a file, or a mapping with claims "
+        "of your own",
+    )
+    roles: dict[Label, list[Label]] = Field(
+        default_factory=dict, description="role in `claims` -> architectures; empty: by the module of timm"
+    )
     statistics: Statistics = Field(default_factory=Statistics, description="intervals and win rates")
     figures: NamedPlugins = Field(default_factory=dict, description="figures and their options")
     compute: Compute = Field(default_factory=Compute, description="how the machine is used")
@@ -286,9 +289,3 @@ class Study(StrictModel):
     def map_passes(self) -> Passes:
         """Return how networks are explained."""
         return self.passes.model_copy(update={"precision": self.explain.precision})
-
-    @model_validator(mode="after")
-    def _known_resource_factors(self) -> "Study":
-        if strange := sorted(set(self.compute.resource_factors) - set(self.architectures)):
-            raise ValueError(f"compute.resource_factors: {', '.join(strange)} is not an architecture of the study")
-        return self

@@ -140,6 +140,7 @@ class StudyWork:
             "merge_scores": self._rows_of_scores,
             "estimate": self._rows_of_scores,
             "meta": self._rows_of_scores,
+            "claims": self._rows_of_scores,
             "figure": lambda: replace(UNCOUNTED, kind=rule),
             "table": lambda: replace(UNCOUNTED, kind=rule),
         }

@@ -20,7 +20,7 @@ from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import MethodGroup, MethodSettings
-from gradfaith.config.locate import add_inherited_keys, trained_classes
+from gradfaith.config.locate import add_claims, add_inherited_keys, trained_classes
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.config.study import MethodUse, PluginUse, Study
 from gradfaith.config.validation_errors import invalid_study
@@ -56,7 +56,7 @@ class Plan:
             root: the folder that holds `config/`.
             where: the name of the document in error messages.
         """
-        completed = add_inherited_keys(document, root, where)
+        completed = add_claims(add_inherited_keys(document, root, where), root, where)
         try:
             study = Study.model_validate(completed)
             dataset = Dataset.read(study.dataset, root)
@@ -256,6 +256,7 @@ class Plan:
             "classification": paths.classification, "predictions": self.per_model(paths.predictions), "scores": paths.scores,
             "curves": paths.curves, "manifest": paths.manifest, "splits": paths.splits, "audit": paths.audit,
             "histories": self.per_model(paths.history), "cards": self.per_model(paths.card),
+            "claims": paths.claims,
         }  # fmt: skip
         if group == "figures":
             offered |= {"images": paths.images, "maps": maps}

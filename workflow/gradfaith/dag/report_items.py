@@ -16,6 +16,7 @@ SECTIONS = (
     "Classification",
     "Example images",
     "Methods and controls",
+    "Claims",
     "Evaluation of the metrics",
     "Data and training",
     OTHER,

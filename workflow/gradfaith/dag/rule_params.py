@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradfaith import registry
-from gradfaith.config import derived_metrics, job_settings, method_uses, result_settings
+from gradfaith.config import claim_tests, derived_metrics, job_settings, method_uses, result_settings
 from gradfaith.config.architecture import NetworkSettings
 from gradfaith.config.sections import Recipe
 from gradfaith.dag import code_digest
@@ -27,7 +27,7 @@ RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if m
 NOT_IN_PROVENANCE = frozenset(
     ["fetch", "list_raw", "weights", "packaged_weights", "adopt", "train", "figure", "table", "provenance"]
 )
-PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta"}  # several digests, or only in some studies
+PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta", "claims"}  # several digests, or only in some studies
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,11 @@ class RuleParams:
         return how | declared | {"controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
-        study, classes = self.plan.study, self.plan.dataset.classes
+        study, named = self.plan.study, derived_metrics.primary_contrast(self.plan.study)
         ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
-        count = len(self.plan.architectures)
-        named = dict(study.primary.model_dump(), variant=derived_metrics.primary_variant(study), architectures=count)
         how = self._intervals() | ranks
         how |= {"comparisons": self._comparisons(), "seed_variance": study.statistics.seed_variance}
-        return result_settings.EstimateSettings(**how, primary=named, classes=classes).params()
+        return result_settings.EstimateSettings(**how, primary=named, classes=self.plan.dataset.classes).params()
 
     def _comparisons(self) -> result_settings.ComparisonSettings:
         study = self.plan.study
@@ -202,6 +200,12 @@ class RuleParams:
         order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
         how = self._intervals() | {"better": better, "order_only": order_only}
         return result_settings.MetaSettings(**how, **asked.model_dump()).params()
+
+    def claims(self) -> dict[str, Any]:
+        """Return the claims, with the architectures, methods and metrics that play the roles in them."""
+        how = self._intervals() | {"classes": self.plan.dataset.classes}
+        claims = claim_tests.tested_claims(self.plan.study, how["controls"])
+        return result_settings.ClaimsSettings(**how, claims=claims).params()
 
     def figure(self, figure: str) -> dict[str, Any]:
         return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()
@@ -254,7 +258,7 @@ class RuleParams:
         cells |= {
             f"randomise {name}": self.code_digest("randomise", bundle=name) for name in self.plan.randomised_bundles
         }
-        cells |= {"meta": self.code_digest("meta")} if study.meta else {}
+        cells |= {rule: self.code_digest(rule) for rule in ("meta", "claims") if getattr(study, rule)}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 

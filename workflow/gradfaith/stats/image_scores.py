@@ -4,10 +4,12 @@
 context (an architecture, target, metric and variant), for paired comparisons; its layers have a column each. Scores are
 read part by part, in any division: of each score only its place and its number are kept, about 16 bytes. Rows and columns
 are in the order in which the scores name them.
+`MetricSideBySide` is the table of one metric on all architectures, with a row per image and run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,9 @@ import pandas as pd
 from gradfaith.errors import NoComparableScores, name_some
 from gradfaith.stats.estimates import SIGN_OF_BETTER, MetricVariant, check_scores, fill_empty_cells, join_parts
 from gradfaith.stats.interval_scales import Bounds, IntervalRule
-from gradfaith.stats.intervals import combination_codes, intervals_by_cell
+from gradfaith.stats.intervals import SEED_COLUMNS, combination_codes, intervals_by_cell
 from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
-from gradfaith.vocabulary import SHUFFLED
+from gradfaith.vocabulary import CHANCE_VARIANTS, COMMON_GRID, REFERENCE, SHUFFLED
 
 UNIT_COLUMNS, METHOD_COLUMNS = ("arch", "seed", "image_id"), ("method", "layer")
 CONTEXT_KEYS = ("arch", "arch2", "target", "metric", "variant")
@@ -177,6 +179,67 @@ def pivot(row: CodeArray, column: CodeArray, value: FloatArray, shape: tuple[int
     with np.errstate(invalid="ignore"):
         means = np.bincount(flat[ok], value[ok], size) / n
     return means.reshape(shape), (np.bincount(flat, minlength=size) > 0).reshape(shape)
+
+
+ROW_COLUMNS = ("seed", "seed2", "image_id", "group", "label")
+
+
+@dataclass(frozen=True)
+class MetricSideBySide:
+    """The scores of a metric: a row per image and run, a column per architecture, method, layer and variant."""
+
+    rows: pd.DataFrame  # ROW_COLUMNS
+    columns: pd.DataFrame  # arch, method, layer, variant
+    values: FloatArray  # (rows, columns), copies averaged; NaN: no value
+    wrong: Mapping[str, FlagArray]  # architecture -> (rows): its model classifies the image wrongly
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame) -> "MetricSideBySide":
+        own = scores["arch2"].astype("str").isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str"))
+        scores = scores[own].reset_index(drop=True)
+        row = combination_codes(scores, [*SEED_COLUMNS, "image_id"])
+        names = ["arch", "method", "layer", "variant"]
+        column = combination_codes(scores, names)
+        shape = int(row.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1
+        value = np.where(scores["status"].to_numpy() == "ok", scores["value"].to_numpy(np.float64), np.nan)
+        values, _ = pivot(row, column, value, shape)
+        units = scores.iloc[np.unique(row, return_index=True)[1]][list(ROW_COLUMNS)].reset_index(drop=True)
+        correct = scores["correct"].fillna(False).to_numpy(bool)
+        archs = scores["arch"].astype("str").to_numpy()
+        wrong = {arch: np.bincount(row, (archs == arch) & ~correct, shape[0]) > 0 for arch in dict.fromkeys(archs)}
+        columns = scores.iloc[np.unique(column, return_index=True)[1]][names].astype("str").reset_index(drop=True)
+        return cls(units, columns, values, wrong)
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """The variants that are scores of a method, the primary one first."""
+        left_out = (*CHANCE_VARIANTS, REFERENCE)
+        names = [name for name in dict.fromkeys(self.columns["variant"]) if name not in left_out]
+        return [name for name in names if not name.startswith(COMMON_GRID)]
+
+    def asked(self, variant: str, *, across: bool) -> list[str]:
+        """Return the variants that a test names; `across` architectures those on a common grid, if there are such."""
+        if variant not in ("all", "each", "first"):
+            return [variant]
+        common = [name for name in dict.fromkeys(self.columns["variant"]) if name.startswith(COMMON_GRID)]
+        names = common if across and common else self.variants
+        return names[:1] if variant == "first" else names
+
+    def of_method(self, arch: str, method: str, variant: str, layers: Sequence[str]) -> FloatArray:
+        """Return the values of a method on an architecture; of a control, those at one of `layers` if it has such."""
+        own = self.columns
+        for name, value in {"arch": arch, "method": method, "variant": variant}.items():
+            own = own[own[name] == value]
+        own = own[own["layer"].isin(layers)] if own["layer"].isin(layers).any() else own
+        values = self.values[:, own.index]
+        count = np.isfinite(values).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.nansum(values, axis=1) / count)
+
+    def layers(self, arch: str, method: str) -> list[str]:
+        """Return the layers of a method on an architecture."""
+        own = self.columns[(self.columns["arch"] == arch) & (self.columns["method"] == method)]
+        return list(dict.fromkeys(own["layer"]))
 
 
 def _average_over_architectures(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ CARD_FORMAT = 2  # of a model's card.json
 KINDS = (  # as StudyPaths calls them
     "manifest", "groups", "links", "splits", "images", "card", "predictions", "maps", "faithfulness",
     "faithfulness_curves", "localization", "agreement", "across", "randomisation", "scores", "curves", "estimates",
-    "contrasts", "ranks", "meta", "classification",
+    "contrasts", "ranks", "meta", "classification", "claims",
 )  # fmt: skip
 
 

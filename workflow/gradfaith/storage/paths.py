@@ -67,11 +67,6 @@ def raw_digests(dataset: str) -> Path:
     return Path(RESOURCES, dataset, ".digests.json")
 
 
-def estimates_file(root: Path, study: str) -> Path:
-    """Return the estimates of a study, by its name."""
-    return root / RESULTS / study / "estimates.parquet"
-
-
 def studies_with_estimates(root: Path) -> list[str]:
     """List the names of the studies that have estimates, sorted."""
     return sorted(path.parent.name for path in (root / RESULTS).glob("*/estimates.parquet"))
@@ -265,6 +260,10 @@ class StudyPaths:
     @property
     def classification(self) -> str:
         return self._own("classification.parquet")
+
+    @property
+    def claims(self) -> str:
+        return self._own("claims.parquet")
 
     @property
     def provenance(self) -> str:

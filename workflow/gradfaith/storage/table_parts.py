@@ -63,6 +63,12 @@ class TableParts:
         pairs = zip(self.row_counts.items(), is_selected, strict=True)
         return replace(self, row_counts={key: counts for (key, counts), selected in pairs if selected})
 
+    def joined(self) -> pd.DataFrame:
+        """Return all rows as one table."""
+        parts = list(self)
+        texts = {name: "str" for name, kind in parts[0].dtypes.items() if len(parts) > 1 and kind == "category"}
+        return pd.concat([part.astype(texts) for part in parts])
+
     def distinct(self, column: str) -> list[Any]:
         """Return the values of one column, in order of appearance."""
         needed, found = list(dict.fromkeys([column, *self.by, *self.where])), dict[Any, None]()

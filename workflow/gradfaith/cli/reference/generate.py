@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from gradfaith import registry
 from gradfaith.cli.reference import plugin_tables
+from gradfaith.config.claims import ClaimPart, DeclaredClaim
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.options import options_model
 from gradfaith.config.study import Battery, Bundle, MethodUse, PluginUse, Study
@@ -25,7 +26,7 @@ KEYS = Path("docs/keys.md")
 METHODS = Path("docs/methods.md")
 METRICS = Path("docs/metrics.md")
 COMMANDS = Path("docs/commands.md")
-SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery"}
+SINGULAR = {"architectures": "architecture", "bundles": "bundle", "batteries": "battery", "claims": "claim"}
 KEYS_HEAD = """# Keys of a study
 
 `gradfaith schema` writes this page from the models in `workflow/gradfaith/config/` and from what the plug-ins
@@ -88,7 +89,20 @@ def study_schema() -> str:
     battery = schema["$defs"][Battery.__name__]["properties"]
     battery["metrics"] = _names_or_mapping(registry.names("faithfulness"), battery["metrics"])
     battery["imputers"] = _names_or_mapping(registry.names("imputers"), battery["imputers"])
+    schema["properties"]["claims"] = _claims_schema(schema["$defs"], schema["properties"]["claims"])
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _claims_schema(models: dict[str, Any], mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of `claims`: names, a path, or a mapping; the keys of a single part may stand in the claim itself."""
+    claim, part = models[DeclaredClaim.__name__], models[ClaimPart.__name__]
+    claim["properties"] |= part["properties"]
+    claim["required"] = ["says"]
+    del part["required"]
+    one = {"anyOf": [{"$ref": f"#/$defs/{DeclaredClaim.__name__}"}, {"type": "null"}]}
+    names = {"type": "array", "items": {"type": "string"}}
+    kinds = [names, {"type": "string"}, {"type": "object", "additionalProperties": one}]
+    return {"description": mapping["description"], "anyOf": kinds}
 
 
 def keys_page() -> str:

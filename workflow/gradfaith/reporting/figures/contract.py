@@ -84,6 +84,7 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "ranks": parquet.RANKS,
     "classification": parquet.CLASSIFICATION,
     "meta": parquet.META,
+    "claims": parquet.CLAIMS,
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
