@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from claim_scores import small_claims
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from small_study import ABOUT
 from test_maps_table import pipes
@@ -60,12 +61,12 @@ def test_the_figure_places_each_number_on_its_side_of_the_margin(found: pd.DataF
     with theme.use_theme():
         axes = claims_figure.draw(replace(NO_TABLES, tables={"claims": found})).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
-    shown = {names[round(line.get_ydata()[0])]: line for line in points}
-    assert set(shown) == set(VERDICTS)
-    for name, line in shown.items():
-        row = found[(found["claim"] == name) & found["decides"]].iloc[0]
-        assert line.get_xdata()[0] == pytest.approx(row["value"] - row["margin"])
-        assert to_hex(line.get_color()) == to_hex(claims_figure.COLOURS[VERDICTS[name]])
+    drawn = [points for points in axes.collections if isinstance(points, PathCollection)]
+    places, colours = drawn[-1].get_offsets(), drawn[-1].get_facecolor()
+    assert {names[round(at)] for _, at in places} == set(VERDICTS)
+    for (x, at), colour in zip(places, colours, strict=True):
+        row = found[(found["claim"] == names[round(at)]) & found["decides"]].iloc[0]
+        assert x == pytest.approx(row["value"] - row["margin"])
+        assert to_hex(colour) == to_hex(claims_figure.LOOK[VERDICTS[names[round(at)]]][0])
     (reason,) = [text.get_text() for text in axes.texts]
     assert reason == "not testable: the study has no metric iou"

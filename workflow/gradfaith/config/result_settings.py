@@ -110,7 +110,7 @@ class ResolvedClaim(StrictModel):
     missing: str = Field(description="why the study cannot test it; empty: it can")
 
 
-class ClaimsSettings(BoundedSettings):
+class ClaimsSettings(IntervalSettings):
     """The claims that a study tests."""
 
     claims: list[ResolvedClaim]

@@ -175,19 +175,18 @@ class RuleParams:
 
     def estimate(self) -> dict[str, Any]:
         study, named = self.plan.study, derived_metrics.primary_contrast(self.plan.study)
-        ranks = study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
-        how = self._intervals() | ranks
-        how |= {"comparisons": self._comparisons(), "seed_variance": study.statistics.seed_variance}
-        return result_settings.EstimateSettings(**how, primary=named, classes=self.plan.dataset.classes).params()
+        kept = {*result_settings.RankSettings.model_fields, "seed_variance"}
+        how = self._intervals() | study.statistics.model_dump(include=kept)
+        how |= {"comparisons": self._comparisons(), "classes": self.plan.dataset.classes}
+        return result_settings.EstimateSettings(**how, primary=named).params()
 
     def _comparisons(self) -> result_settings.ComparisonSettings:
-        study = self.plan.study
         return result_settings.ComparisonSettings(
-            bases=method_uses.refined_methods(study),
+            bases=method_uses.refined_methods(self.plan.study),
             imputed=[label for group in ("faithfulness", "composite") for label in self.plan.metrics[group]],
             not_across=[label for label, is_own in self._declared("own_scale", False).items() if is_own],
-            on_common_grid=list(study.localization),
-            margins=study.statistics.equivalence_margin,
+            on_common_grid=list(self.plan.study.localization),
+            margins=self.plan.study.statistics.equivalence_margin,
         )
 
     def meta(self) -> dict[str, Any]:
@@ -203,9 +202,9 @@ class RuleParams:
 
     def claims(self) -> dict[str, Any]:
         """Return the claims, with the architectures, methods and metrics that play the roles in them."""
-        how = self._intervals() | {"classes": self.plan.dataset.classes}
-        claims = claim_tests.tested_claims(self.plan.study, how["controls"])
-        return result_settings.ClaimsSettings(**how, claims=claims).params()
+        study, classes = self.plan.study, self.plan.dataset.classes
+        claims = claim_tests.tested_claims(study, list(self.plan.bundles[CONTROLS]))
+        return result_settings.ClaimsSettings(**self._intervals(), claims=claims, classes=classes).params()
 
     def figure(self, figure: str) -> dict[str, Any]:
         return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()

@@ -9,33 +9,38 @@ A claim that is not testable has no point, and its row gives the reason.
 from textwrap import shorten
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.reporting.metric_rows import records
 from gradfaith.stats.claims import NOT_TESTABLE, REFUTED, SUPPORTED, UNDECIDED
 
 FIGURE = Figure(needs=("claims",), section="Claims", place=1, title="Claims against their margins")
-COLOURS = {SUPPORTED: theme.COLOURS[2], REFUTED: theme.COLOURS[1], UNDECIDED: theme.INK, NOT_TESTABLE: theme.GREY}
+LOOK = {SUPPORTED: (theme.COLOURS[2], "o"), REFUTED: (theme.COLOURS[1], "s"), UNDECIDED: (theme.INK, "D")}
 LETTERS = 62  # of a reason
 
 
 def draw(inputs: FigureInputs) -> theme.Page:
     table = inputs.tables["claims"]
     firsts = table.drop_duplicates("claim").reset_index(drop=True)
-    numbers = _against_margin(table[table["decides"].astype(bool)]).set_index("claim")
-    figure = theme.new_page(0.9 + 0.22 * len(firsts))
+    deciding = _against_margin(table[table["decides"].astype(bool) & (table["verdict"] != NOT_TESTABLE)])
+    place = {name: number for number, name in enumerate(firsts["claim"])}
+    rows = deciding.assign(at=deciding["claim"].map(place), name=deciding["verdict"], control=False)
+    figure = theme.new_page(0.9 + 0.2 * len(firsts))
     axes = figure.subplots()
-    shown = theme.axis_range(numbers, 0.0)
+    shown = theme.axis_range(rows, 0.0)
     axes.axvline(0, color=theme.INK, linewidth=0.8)
-    for place, row in firsts.iterrows():
-        _draw_claim(axes, row, numbers, int(place), shown)  # type: ignore[call-overload]
+    marks.draw_estimates(axes, rows, marks.Marks(LOOK, shown=shown))
+    for row in records(firsts[firsts["verdict"] == NOT_TESTABLE]):
+        text = shorten(f"{NOT_TESTABLE}: {row['why']}", LETTERS, placeholder=" ...")
+        start = shown[0] + 0.01 * (shown[1] - shown[0])
+        axes.text(start, place[row["claim"]], text, fontsize=6.5, color=theme.GREY, va="center")
     axes.set(yticks=range(len(firsts)), yticklabels=firsts["claim"], ylim=(len(firsts) - 0.4, -0.6), xlim=shown)
     axes.set_xlabel("number minus margin; right of 0: as the claim says")
     axes.grid(axis="x")
-    used = [verdict for verdict in COLOURS if verdict in set(firsts["verdict"]) and verdict != NOT_TESTABLE]
-    theme.add_legend(figure, [theme.legend_entry(verdict, COLOURS[verdict]) for verdict in used])
-    arrows = "Arrow: the interval is longer than the panel." if theme.any_interval_beyond(numbers, shown) else ""
+    used = [verdict for verdict in LOOK if verdict in set(rows["verdict"])]
+    theme.add_legend(figure, [marks.legend_entry(verdict, *LOOK[verdict]) for verdict in used])
+    arrows = "Arrow: the interval is longer than the panel." if theme.any_interval_beyond(rows, shown) else ""
     theme.add_note(
         figure,
         "Each row: the number that the verdict depends on, with its interval. Rows have different units.",
@@ -53,11 +58,3 @@ def _against_margin(table: pd.DataFrame) -> pd.DataFrame:
         low=ends["low"].where(above, -ends["high"]),
         high=ends["high"].where(above, -ends["low"]),
     )
-
-
-def _draw_claim(axes: Axes, row: pd.Series, numbers: pd.DataFrame, place: int, shown: theme.AxisRange) -> None:
-    if row["claim"] in numbers.index and row["verdict"] != NOT_TESTABLE:
-        theme.draw_estimate(axes, numbers.loc[row["claim"]].to_dict(), place, COLOURS[row["verdict"]], shown=shown)
-        return
-    text = shorten(f"{row['verdict']}: {row['why']}", LETTERS, placeholder=" ...")
-    axes.text(shown[0] + 0.01 * (shown[1] - shown[0]), place, text, fontsize=6.5, color=theme.GREY, va="center")
