@@ -63,6 +63,7 @@ if study.claims:
             scores=paths.scores,
             predictions=plan.per_model(paths.predictions),
             classification=paths.classification,
+            manifest=paths.manifest,
         output:
             paths.claims,
         log:

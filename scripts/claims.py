@@ -21,6 +21,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = ClaimsSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     scores = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
+    manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
     data = ClaimData(
         scores=lambda metrics: scores.select(scores.keys["metric"].isin(metrics)).joined(),
         predictions=parquet.read_per_model(job.input.predictions, parquet.PREDICTIONS),
@@ -29,6 +30,7 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         controls=settings.controls,
         classes=settings.classes,
         rule=interval_rule(settings.level, settings.min_groups, settings.bounds),
+        several=set(manifest.loc[manifest["lesions"] > 1, "image_id"]),
     )
     claims = [Claim.of(claim.model_dump()) for claim in settings.claims]
     parquet.write(job.output[0], evaluate_claims(claims, data), parquet.CLAIMS, origins)

@@ -136,7 +136,6 @@ def test_methods_are_found_by_plugin_options_and_layer(tiny: dict[str, Any], roo
         ({"metric": "locacc", "method": "saliency"}, "the study has no method saliency"),
         ({"metric": "locacc", "min_seeds": 3}, "it needs 3 seeds, and the study has 2"),
         ({"quantity": "studies"}, "it compares two studies"),
-        ({"metric": "locacc", "images": "several"}, "the manifest does not count the objects in an image"),
         ({"quantity": "fooled", "method": "gradcam", "metric": "faith"}, "the study has no control gradcam"),
         ({"quantity": "correlation", "metric": "faith"}, "a correlation needs three methods"),
     ],

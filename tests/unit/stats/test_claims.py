@@ -151,6 +151,16 @@ def test_only_correct_images_count_where_the_claim_says_so(data: ClaimData) -> N
     assert row["value"] == pytest.approx(rows.groupby("seed")["value"].mean().mean())
 
 
+def test_images_with_several_objects_are_those_of_the_manifest(data: ClaimData) -> None:
+    test = claim_test([(1.0, "net-a", "gradcam")], images="several")
+    several = {f"i{number}-0" for number in range(1, 30)}
+    row = one(replace(data, several=several), test).iloc[0]
+    rows = data.scores(["saliency_score"]).query("arch == 'net-a' and method == 'gradcam'")
+    rows = rows[rows["image_id"].isin(several)]
+    assert row["value"] == pytest.approx(rows.groupby("seed")["value"].mean().mean())
+    assert one(data, test)["why"].tolist() == ["the study has no scores for it"]
+
+
 def test_agreement_is_compared_with_its_chance_level(data: ClaimData) -> None:
     terms = [ClaimTerm(1.0, "net-a", "gradcam", "pairs"), ClaimTerm(-1.0, "net-a", "gradcam", "between-images")]
     test = replace(claim_test([], metric="consist", margin=0.4, side="below", by_class=True), terms=terms)

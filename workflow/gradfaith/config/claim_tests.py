@@ -31,7 +31,6 @@ from gradfaith.vocabulary import BETWEEN_IMAGES, SEED_PAIRS, SHUFFLED
 RATES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "auroc")
 METRIC_GROUPS = tuple(name for name, group in registry.PLUGIN_GROUPS.items() if group.declaration == "METRIC")
 TWO_STUDIES = "it compares two studies, and one study has one split; docs/claims.md shows how to compare them"
-ONE_OBJECT = "the manifest does not count the objects in an image"
 
 
 class _NotTestable(Exception):
@@ -107,8 +106,6 @@ class _PartOfStudy:
         """Yield the tests of the part; raise _NotTestable if the study lacks something."""
         if self.part.quantity == "studies":
             raise _NotTestable(TWO_STUDIES)
-        if self.part.images == "several":
-            raise _NotTestable(ONE_OBJECT)
         kinds = {"correlation": self._correlations, "fooled": self._fooled, "error_share": self._errors}
         return kinds.get(self.part.quantity, self._by_architecture)()
 

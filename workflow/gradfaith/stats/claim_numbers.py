@@ -15,7 +15,7 @@ out. Layers of a control that has several are averaged, like its copies. Cost: 1
 a second.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,7 @@ class ClaimData:
     controls: Sequence[str]
     classes: Sequence[str]
     rule: IntervalRule
+    several: Collection[str] = ()  # images with several objects
 
     def answers(self, arch: str) -> pd.DataFrame:
         """Return the predictions of an architecture on test images."""
@@ -112,7 +113,9 @@ def numbers_of_tests(tests: Sequence[ClaimTest], data: ClaimData) -> pd.DataFram
     return found[found["n_images"] > 0].reset_index(drop=True) if len(found) else found
 
 
-def _term_values(side: MetricSideBySide, test: ClaimTest) -> Iterator[tuple[str, pd.DataFrame, FloatArray]]:
+def _term_values(
+    side: MetricSideBySide, test: ClaimTest, several: Collection[str]
+) -> Iterator[tuple[str, pd.DataFrame, FloatArray]]:
     """Yield, for every variant of a test, its name, the images with all values, and these values (n, terms)."""
     layers = {term.arch: side.layers(term.arch, term.method) for term in reversed(test.terms)}
     for variant in side.asked(test.variant, across=len({term.arch for term in test.terms}) > 1):
@@ -121,6 +124,8 @@ def _term_values(side: MetricSideBySide, test: ClaimTest) -> Iterator[tuple[str,
         ]
         values = np.stack(columns, axis=1)
         use = np.isfinite(values).all(axis=1)
+        if test.images == "several":
+            use &= side.rows["image_id"].astype("str").isin(several).to_numpy(bool)
         for term in test.terms if test.images == "correct" else ():
             use &= ~side.wrong[term.arch]
         yield variant, side.rows.iloc[np.flatnonzero(use)], values[use]
@@ -131,7 +136,7 @@ def _differences(test: ClaimTest, data: ClaimData, side: MetricSideBySide | None
     weights = np.array([term.weight for term in test.terms])
     frames = [
         rows.assign(value=values @ weights, variant=variant, label=rows["label"].astype("str") if test.by_class else "")
-        for variant, rows, values in _term_values(side, test)
+        for variant, rows, values in _term_values(side, test, data.several)
     ]
     bounds = range_of_sum(data.bounds(test.metric), weights)
     table = pd.concat(frames, ignore_index=True)
@@ -165,7 +170,7 @@ def _slopes(test: ClaimTest, data: ClaimData, side: MetricSideBySide | None) -> 
     answers = data.answers(term.arch)
     confidence = answers[[f"calibrated_{name}" for name in data.classes]].max(axis=1)
     sure = answers[["seed", "image_id"]].assign(confidence=confidence)
-    for variant, rows, values in _term_values(side, test):
+    for variant, rows, values in _term_values(side, test, data.several):
         frame = rows.assign(y=values[:, 0], image_id=rows["image_id"].astype("str")).merge(
             sure, on=["seed", "image_id"]
         )
@@ -186,7 +191,7 @@ def slope(moments: FloatArray) -> FloatArray:  # (..., 5) -> (...)
 def _spreads(test: ClaimTest, data: ClaimData, side: MetricSideBySide | None) -> pd.DataFrame:
     assert side is not None  # the metric's scores are side by side
     weights, tables = np.array([term.weight for term in test.terms]), []
-    for variant, rows, values in _term_values(side, test):
+    for variant, rows, values in _term_values(side, test, data.several):
         moments = np.concatenate([np.ones((len(values), 1)), values, values**2], axis=1)
         tables.append(_of_moments(rows, moments, lambda sums: log_spread(sums, weights), data.rule, variant))
     return pd.concat(tables, ignore_index=True)
