@@ -28,7 +28,6 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         classification=parquet.read(job.input.classification, parquet.CLASSIFICATION),
         better=settings.better,
         controls=settings.controls,
-        classes=settings.classes,
         rule=interval_rule(settings.level, settings.min_groups, settings.bounds),
         several=set(manifest.loc[manifest["lesions"] > 1, "image_id"]),
     )

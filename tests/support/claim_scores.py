@@ -67,7 +67,6 @@ def claim_data(groups: int = 30, level: float = 0.95) -> ClaimData:
         classification=estimate_classification(predictions, CLASSES),
         better=BETTER,
         controls=CONTROLS,
-        classes=CLASSES,
         rule=IntervalRule(level, 8, BOUNDS),
     )
 

@@ -45,6 +45,11 @@ def claim_problems(study: Study, methods: Sequence[str]) -> list[str]:
         for name in names
         if name not in study.architectures
     ]
+    lines += [
+        f"figures.{label}: it shows results of `claims:`, but the study does not have this key"
+        for label, figure in study.figures.items()
+        if figure.use == "claims" and not study.claims
+    ]
     for name, claim in study.claims.items():
         for part in claim.parts:
             for key, found, known in _names_used(study, part, methods):

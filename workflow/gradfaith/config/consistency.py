@@ -32,7 +32,7 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     """
     checks = (
         _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _packages,
-        _training, _parts, _randomisation, _meta, _claims, _compute, _privacy, _margins,
+        _training, _parts, _randomisation, _meta_and_claims, _privacy, _margins,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -296,16 +296,5 @@ def _randomisation(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> 
     )
 
 
-def _meta(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    return derived_metrics.meta_problems(study, dataset)
-
-
-def _claims(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[str]:
-    drawn = [label for label, figure in study.figures.items() if figure.use == "claims" and not study.claims]
-    lines = [f"figures.{label}: it shows results of `claims:`, but the study does not have this key" for label in drawn]
-    return lines + claim_tests.claim_problems(study, methods)
-
-
-def _compute(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    strange = sorted(set(study.compute.resource_factors) - set(study.architectures))
-    return [f"compute.resource_factors: {', '.join(strange)} is not an architecture of the study"] if strange else []
+def _meta_and_claims(study: Study, dataset: Dataset, methods: Sequence[str]) -> list[str]:
+    return derived_metrics.meta_problems(study, dataset) + claim_tests.claim_problems(study, methods)

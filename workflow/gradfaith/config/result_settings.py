@@ -114,7 +114,6 @@ class ClaimsSettings(IntervalSettings):
     """The claims that a study tests."""
 
     claims: list[ResolvedClaim]
-    classes: list[str] = Field(description="in the order of the model's outputs")
 
 
 class FigureSettings(JobSettings):

@@ -289,3 +289,9 @@ class Study(StrictModel):
     def map_passes(self) -> Passes:
         """Return how networks are explained."""
         return self.passes.model_copy(update={"precision": self.explain.precision})
+
+    @model_validator(mode="after")
+    def _known_resource_factors(self) -> "Study":
+        if strange := sorted(set(self.compute.resource_factors) - set(self.architectures)):
+            raise ValueError(f"compute.resource_factors: {', '.join(strange)} is not an architecture of the study")
+        return self

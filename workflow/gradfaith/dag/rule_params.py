@@ -174,11 +174,10 @@ class RuleParams:
         return how | declared | {"controls": list(self.plan.bundles[CONTROLS])}
 
     def estimate(self) -> dict[str, Any]:
-        study, named = self.plan.study, derived_metrics.primary_contrast(self.plan.study)
         kept = {*result_settings.RankSettings.model_fields, "seed_variance"}
-        how = self._intervals() | study.statistics.model_dump(include=kept)
-        how |= {"comparisons": self._comparisons(), "classes": self.plan.dataset.classes}
-        return result_settings.EstimateSettings(**how, primary=named).params()
+        how = self._intervals() | self.plan.study.statistics.model_dump(include=kept)
+        how |= {"comparisons": self._comparisons(), "primary": derived_metrics.primary_contrast(self.plan.study)}
+        return result_settings.EstimateSettings(**how, classes=self.plan.dataset.classes).params()
 
     def _comparisons(self) -> result_settings.ComparisonSettings:
         return result_settings.ComparisonSettings(
@@ -202,9 +201,8 @@ class RuleParams:
 
     def claims(self) -> dict[str, Any]:
         """Return the claims, with the architectures, methods and metrics that play the roles in them."""
-        study, classes = self.plan.study, self.plan.dataset.classes
-        claims = claim_tests.tested_claims(study, list(self.plan.bundles[CONTROLS]))
-        return result_settings.ClaimsSettings(**self._intervals(), claims=claims, classes=classes).params()
+        claims = claim_tests.tested_claims(self.plan.study, list(self.plan.bundles[CONTROLS]))
+        return result_settings.ClaimsSettings(**self._intervals(), claims=claims).params()
 
     def figure(self, figure: str) -> dict[str, Any]:
         return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()

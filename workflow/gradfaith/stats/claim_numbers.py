@@ -87,7 +87,6 @@ class ClaimData:
     classification: pd.DataFrame
     better: Mapping[str, str]
     controls: Sequence[str]
-    classes: Sequence[str]
     rule: IntervalRule
     several: Collection[str] = ()  # images with several objects
 
@@ -168,7 +167,7 @@ def _slopes(test: ClaimTest, data: ClaimData, side: MetricSideBySide | None) -> 
     assert side is not None  # the metric's scores are side by side
     (term,), tables = test.terms, []
     answers = data.answers(term.arch)
-    confidence = answers[[f"calibrated_{name}" for name in data.classes]].max(axis=1)
+    confidence = answers.filter(regex="^calibrated_").max(axis=1)
     sure = answers[["seed", "image_id"]].assign(confidence=confidence)
     for variant, rows, values in _term_values(side, test, data.several):
         frame = rows.assign(y=values[:, 0], image_id=rows["image_id"].astype("str")).merge(
