@@ -7,7 +7,7 @@ import gradfaith.runtime.job
 gradfaith.runtime.job.begin()
 
 from gradfaith.dag import job_work
-from gradfaith.models.packaged_weights import fetch_packaged
+from gradfaith.models.weight_file import fetch_packaged
 
 job = snakemake
 

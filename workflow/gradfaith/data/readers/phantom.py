@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gradfaith.data.phantom import burnt_in_text, chest, ct_slices, lesions, scanner
+from gradfaith.data.phantom import chest, ct_slices, lesions, scanner
 from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
 from gradfaith.errors import DatasetInvalid
 from gradfaith.vocabulary import LesionProperties
@@ -110,7 +110,7 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
 
 _MARKS: dict[str, tuple[Any, Any]] = {  # kind -> draws the class whose mark an image carries; stamps it
     "marker": (scanner.draw_marker, scanner.stamp_marker),
-    "burnt_in_text": (burnt_in_text.draw_text, burnt_in_text.burn_text),
+    "burnt_in_text": (scanner.draw_text, scanner.burn_text),
 }
 
 

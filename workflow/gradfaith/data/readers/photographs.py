@@ -1,4 +1,4 @@
-"""Read three photographs that scikit-image brings along: a cup of coffee, a cat and a rocket, in seeded square cuts.
+"""Read three photographs of scikit-image (a cup, a cat, a rocket) in seeded square cuts.
 
     cut k of a photograph: a square of 75 to 100 % of its shorter side, at a place drawn from (seed, photograph, k)
 
