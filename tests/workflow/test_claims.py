@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # th
 
 TARGETS = ("table_claims", "figure_claims")
 CLAIMS = """claims:
-  fidelity-degrades-in-vit:
+  vit-localizes-better:
   iou-is-high: {says: Grad-CAM finds the lesion, metric: iou, method: gradcam, margin: 0.5}
   mine:
     says: Grad-CAM shows the lesion better than noise
@@ -27,7 +27,7 @@ def test_claims_are_tested_from_scores_alone(spoilable: Workspace) -> None:
     verdicts = found.drop_duplicates("claim").set_index("claim")["verdict"].to_dict()
     assert verdicts["mine"] == "supported", "a difference of shares is hardly below -0.9"
     assert verdicts["iou-is-high"] == "not testable"
-    assert set(found.loc[found["claim"] == "fidelity-degrades-in-vit", "case"]) == {"net-b minus net-a"}
+    assert set(found.loc[found["claim"] == "vit-localizes-better", "case"]) == {"net-b minus net-a"}
     text = (results / "tables/claims.md").read_text()
     assert "| mine | Grad-CAM shows the lesion better than noise |" in text
     assert "the study has no metric iou" in text
