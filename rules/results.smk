@@ -85,6 +85,34 @@ if study.claims:
             "../scripts/claims.py"
 
 
+if study.verdict:
+
+    rule verdict:
+        input:
+            estimates=paths.estimates,
+            contrasts=paths.contrasts,
+            classification=paths.classification,
+        output:
+            paths.verdict,
+        log:
+            paths.log("verdict"),
+        benchmark:
+            paths.benchmark("verdict")
+        localrule: True
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            **job_resources.light(),
+        params:
+            settings=rule_params.verdict(),
+            code=rule_params.code_digest("verdict"),
+            format=identity.VERDICT_FORMAT,
+        message:
+            "verdict on the maps of every method"
+        script:
+            "../scripts/verdict.py"
+
+
 # A caption's path allows no wildcards, so every figure and table has its own rule: `snakemake figure_panels`.
 # Snakemake writes the params of these rules into the report's page unchanged: `report_texts` escapes them.
 for figure, use in plan.figures.items():

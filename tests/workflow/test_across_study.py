@@ -8,14 +8,14 @@ from gradfaith.stats.estimates import ESTIMATE_KEYS
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("workflow")]  # the finished study is made once
 
-AFTER = {"merge_scores": 1, "estimate": 1, "provenance": 1}
+AFTER = {"merge_scores": 1, "estimate": 1, "verdict": 1, "provenance": 1}
 
 
 def test_architectures_and_the_ensemble_are_compared_without_any_model_job(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "agreement: [consist]", "agreement: [consist]\nacross: [architectures, ensemble]")
     planned = spoilable.planned()
     assert planned.pop("figure") >= 3
-    assert planned == {"across": 1, "table": 5, **AFTER}
+    assert planned == {"across": 1, "table": 6, **AFTER}
     spoilable.snakemake("table_across")
     results = spoilable.folder / "results/tiny"
     found = pd.read_parquet(results / "scores/across.parquet")

@@ -24,7 +24,7 @@ FIGURES = (
     "lesion_size",
     "accuracy_faithfulness",
 )
-TABLES = ("maps", "classification", "pairs", "ranks", "summary")
+TABLES = ("maps", "classification", "pairs", "ranks", "summary", "verdict")
 
 
 PAGE_TAGS = {"meta", "title", "style", "table", "thead", "tbody", "tr", "th", "td"}

@@ -54,7 +54,7 @@ def every_params(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         "agreement",
     }
     plain |= {"predict", "merge_scores", "estimate", "provenance"}
-    plain |= {rule for rule in ("across", "meta") if getattr(study, rule)}
+    plain |= {rule for rule in ("across", "meta", "verdict") if getattr(study, rule)}
     plain |= ({"group"} if plan.dataset.groups else set()) | ({"adopt"} if study.external else set())
     for rule in sorted(plain):
         yield rule, "settings", getattr(of, rule)()

@@ -43,7 +43,9 @@ def test_snakemake_s_alphabet_gives_the_order_of_reading(document: dict[str, Any
     found = items(document, root)
     order = sorted(found, key=lambda key: (found[key].category, found[key].labels["result"]))
     assert order[0] == ("tables", "summary")
-    assert [name for _, name in order if name != "summary"][:3] == ["classification", "confusion", "classification"]
+    assert [name for _, name in order if name != "summary"][:4] == [
+        "verdict", "classification", "confusion", "classification",
+    ]  # fmt: skip
     assert list(dict.fromkeys(found[key].category for key in order)) == [
         "1. Summary", "2. Classification", "3. Example images", "4. Methods and controls", "5. Data and training",
     ]  # fmt: skip
@@ -57,5 +59,5 @@ def test_a_figure_under_a_label_of_the_study_carries_it(document: dict[str, Any]
     assert names == sorted(names)
     assert names[0] == "01. Images, maps and evidence: panels a"
     assert set(found) == {("figures", label) for label in ("audit", *labels)} | {
-        ("tables", name) for name in ("classification", "maps", "pairs", "ranks", "summary")
+        ("tables", name) for name in ("classification", "maps", "pairs", "ranks", "summary", "verdict")
     }

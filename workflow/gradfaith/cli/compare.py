@@ -44,7 +44,7 @@ def read_estimates(name_or_file: str, root: Path) -> pd.DataFrame:
     study = locate.study_name(name_or_file)
     path = root / paths.StudyPaths(study, study, study).estimates
     if not path.is_file():
-        done = paths.studies_with_estimates(root)
+        done = sorted(path.parent.name for path in (root / paths.RESULTS).glob("*/estimates.parquet"))
         raise NotInStudy(
             problem=f"there is no file results/{study}/estimates.parquet.",
             reason="The command reads the estimates of finished studies.",

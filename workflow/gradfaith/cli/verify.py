@@ -69,7 +69,8 @@ def expected_files(plan: Plan) -> list[str]:
     shown += [paths.table(table, suffix) for table in plan.tables for suffix in ("html", "md", "csv", "tex")]
     return [
         *data, *grouping, *(file for path in models for file in plan.per_model(path)), *maps, *plan.score_tables(),
-        *plan.curve_tables(), *results, *([paths.meta] if study.meta else []), *([paths.claims] if study.claims else []), *shown, paths.provenance,
+        *plan.curve_tables(), *results, *([paths.meta] if study.meta else []), *([paths.claims] if study.claims else []),
+        *([paths.verdict] if study.verdict else []), *shown, paths.provenance,
     ]  # fmt: skip
 
 

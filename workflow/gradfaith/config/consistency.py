@@ -31,8 +31,8 @@ def find_contradictions(study: Study, dataset: Dataset, methods: Sequence[str]) 
     `methods` are all labels that a map can have: methods, controls and shuffled copies.
     """
     checks = (
-        _agreement, _localization, _figures, _limits, _batteries, _regional, _composite, _names, _primary, _weights, _packages,
-        _training, _parts, _randomisation, _meta_and_claims, _privacy, _margins,
+        _agreement, _localization, _figures, _limits, _batteries, _regional, _names, _primary, _weights, _packages,
+        _training, _parts, _randomisation, _derived, _privacy, _margins,
     )  # fmt: skip
     return [line for check in checks for line in check(study, dataset, methods)]
 
@@ -147,10 +147,6 @@ def _figures(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[s
 
 def _limits(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     return method_uses.limit_problems(study)
-
-
-def _composite(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    return derived_metrics.composite_problems(study)
 
 
 def _margins(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
@@ -296,5 +292,7 @@ def _randomisation(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> 
     )
 
 
-def _meta_and_claims(study: Study, dataset: Dataset, methods: Sequence[str]) -> list[str]:
-    return derived_metrics.meta_problems(study, dataset) + claim_tests.claim_problems(study, methods)
+def _derived(study: Study, dataset: Dataset, methods: Sequence[str]) -> list[str]:
+    """Check what is derived from other metrics: composites, tests of metrics, claims, and gates."""
+    problems = derived_metrics.composite_problems(study) + derived_metrics.meta_problems(study, dataset)
+    return problems + claim_tests.claim_problems(study, methods) + derived_metrics.verdict_problems(study)

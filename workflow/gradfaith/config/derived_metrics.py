@@ -1,9 +1,10 @@
-"""Resolve the metrics that composites and `meta:` read, and find those that the study lacks.
+"""Resolve the metrics that composites, `meta:` and the verdict read, and find those that the study lacks.
 
 A composite combines parts; a part is the name of a metric's file. If several labels of the study use that file, the label
 with the file's name is used. A part is read with the composite's own imputer, or with one that the composite names: the
 variants of a composite are the imputers that all parts of the first kind share. `meta:` compares the metrics of single maps
-with localization metrics, which measure how well a map shows the evidence.
+with localization metrics, which measure how well a map shows the evidence. A gate of the verdict reads one metric; without it
+the gate is not testable.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from gradfaith.config import options
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import CompositePart, CompositeSettings
 from gradfaith.config.study import Battery, PluginUse, Study
+from gradfaith.config.verdict import GATES, MIN_SEEDS
 from gradfaith.registry import did_you_mean, entry
-from gradfaith.vocabulary import SEED_PAIRS
+from gradfaith.vocabulary import RANDOMISATION, SEED_PAIRS
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,18 @@ def judged_labels(study: Study) -> list[str]:
     return [*study.localization, *faithfulness, *study.composite]
 
 
+def judged_settings(metrics: Mapping[str, Mapping[str, PluginUse]]) -> dict[str, Any]:
+    """Return what `meta` must know of the metrics of single maps; `metrics`: family -> label -> use."""
+    judged = {
+        label: entry(family, use.use).declared
+        for family, named in metrics.items()
+        if family != "agreement"
+        for label, use in named.items()
+    }
+    order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
+    return {"better": {label: declared["better"] for label, declared in judged.items()}, "order_only": order_only}
+
+
 def meta_problems(study: Study, dataset: Dataset) -> list[str]:
     """Return contradictions of `meta:` with the rest of the study, each as `key: what and why`."""
     if study.meta is None:
@@ -123,9 +137,7 @@ def _truths(study: Study, truths: list[str]) -> Iterator[str]:
         if name not in study.localization:
             meant = did_you_mean(name, study.localization)
             yield f"{META}.truth: {name} is not a localization metric of the study{meant}"
-            continue
-        declared = entry("localization", study.localization[name].use).declared
-        if declared["better"] == "neither" or declared.get("region", "evidence") != "evidence":
+        elif name not in evidence_labels(study):
             yield f"{META}.truth: {name} does not measure how well a map shows the evidence"
 
 
@@ -150,6 +162,16 @@ def _drawn(study: Study, truths: list[str]) -> Iterator[str]:
                 yield f"figures.{label}.options.{option}: {asked} is not one of {', '.join(known)}"
 
 
+def evidence_labels(study: Study) -> list[str]:
+    """Return the metrics that measure how well a map shows the evidence."""
+    declared = {label: entry("localization", use.use).declared for label, use in study.localization.items()}
+    return [
+        label
+        for label, what in declared.items()
+        if what["better"] != "neither" and what.get("region", "evidence") == "evidence"
+    ]
+
+
 def primary_variant(study: Study, label: str) -> str:
     """Return the primary variant of a metric: its battery's first imputer, all pairs, or the first threshold."""
     if label in study.localization:
@@ -169,3 +191,66 @@ def primary_contrast(study: Study) -> dict[str, Any]:
     """Return the comparison that is named beforehand, with its variant and the number of architectures."""
     variant = primary_variant(study, study.primary.metric)
     return dict(study.primary.model_dump(), variant=variant, architectures=len(study.architectures))
+
+
+VERDICT = "verdict"
+
+
+def gate_metrics(study: Study, dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
+    """Return gate -> the metric of the study that it reads, and gate -> why the study cannot test it."""
+    faith = {label: use.use for battery in study.batteries.values() for label, use in battery.metrics.items()}
+    located = evidence_labels(study) if dataset.evidence != "none" else []
+    named = study.verdict.localization_metric if study.verdict else None
+    found = {
+        "balanced_accuracy": "balanced_accuracy",
+        "localization": named or _first(located, study.primary.metric, "iou_area_matched", "saliency_score"),
+        "faith_gain": _first([label for label, use in faith.items() if use == "faith"], study.primary.metric, "faith"),
+        "randomisation": RANDOMISATION if study.randomisation else "",
+        "consistency": _first(list(study.agreement), "consist") if len(study.seeds) >= MIN_SEEDS else "",
+        "shortcut_lift": _first(
+            [label for label, use in study.localization.items() if use.use == "shortcut_lift"], "shortcut_lift"
+        ),
+        "missing_maps": "",
+    }
+    seeds = f"{len(study.seeds)} seed{'s' * (len(study.seeds) != 1)}, and this gate needs {MIN_SEEDS}"
+    masks = f"dataset {dataset.name} has no masks" if dataset.evidence == "none" else "the study has no such metric"
+    reasons = {
+        "localization": masks,
+        "faith_gain": "the study does not measure Faith",
+        "randomisation": f"the study has no key `{RANDOMISATION}`",
+        "consistency": seeds if len(study.seeds) < MIN_SEEDS else "the study has no agreement metric",
+        "shortcut_lift": "no known shortcut: the study does not measure shortcut_lift",
+    }
+    return found, {gate: reason for gate, reason in reasons.items() if not found[gate]}
+
+
+def gate_settings(study: Study, dataset: Dataset) -> dict[str, Any]:
+    """Return what the gates read, with their margins; the default for balanced accuracy depends on the number of classes."""
+    assert study.verdict  # otherwise there are no gates
+    metrics, untested = gate_metrics(study, dataset)
+    margins = study.verdict.model_dump(include=set(GATES))
+    halfway = (1 + 1 / len(dataset.classes)) / 2
+    return {
+        "margins": margins | ({"balanced_accuracy": halfway} if margins["balanced_accuracy"] is None else {}),
+        "metrics": {gate: label for gate, label in metrics.items() if label},
+        "localization_variant": primary_variant(study, metrics["localization"]),
+        "untested": untested,
+        "classes": dataset.classes,
+    }
+
+
+def verdict_problems(study: Study) -> list[str]:
+    """Return contradictions of `verdict:` with the rest of the study, each as `key: what and why`."""
+    named = study.verdict.localization_metric if study.verdict else None
+    known = evidence_labels(study)
+    if named is None or named in known:
+        return []
+    key = f"{VERDICT}.localization_metric: {named}"
+    if named in study.localization:
+        return [f"{key} does not measure how well a map shows the evidence"]
+    return [f"{key} is not a localization metric of the study{did_you_mean(named, known)}"]
+
+
+def _first(labels: Sequence[str], *preferred: str) -> str:
+    """Return the first preferred label that is there, else the first label, else an empty text."""
+    return next((name for name in (*preferred, *labels) if name in labels), "")

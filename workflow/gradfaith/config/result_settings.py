@@ -116,6 +116,31 @@ class ClaimsSettings(IntervalSettings):
     claims: list[ResolvedClaim]
 
 
+class VerdictSettings(IntervalSettings):
+    """The settings of the verdict."""
+
+    methods: dict[str, list[str]] = Field(description="architecture -> its methods, without controls")
+    classes: list[str]
+    margins: dict[str, float] = Field(description="gate -> margin")
+    metrics: dict[str, str] = Field(description="gate -> metric of the study; a gate without one is not in it")
+    localization_variant: str = Field(description="variant of the metric of gate localization")
+    untested: dict[str, str] = Field(description="gate -> why this study cannot test it")
+
+    def for_gates(self) -> dict[str, Any]:
+        """Return the settings that gates read, by the names of `GateRules`."""
+        names = {
+            "margins",
+            "metrics",
+            "untested",
+            "localization_variant",
+            "controls",
+            "classes",
+            "better",
+            "min_groups",
+        }
+        return self.model_dump(include=names)
+
+
 class FigureSettings(JobSettings):
     """The figure to draw, with its options."""
 

@@ -32,6 +32,7 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
+from gradfaith.config.verdict import Verdict
 from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score, SeedVariance
 
 Output = Annotated[int, Field(ge=0)] | str
@@ -257,6 +258,7 @@ class Study(StrictModel):
         default_factory=dict, description="role in `claims` -> architectures; empty: by the module of timm"
     )
     statistics: Statistics = Field(default_factory=Statistics, description="intervals and win rates")
+    verdict: Verdict | Literal[False] = Field(default_factory=Verdict, description="margins of gates; false: none")
     figures: NamedPlugins = Field(default_factory=dict, description="figures and their options")
     compute: Compute = Field(default_factory=Compute, description="how the machine is used")
     keep: Keep = Field(default_factory=Keep, description="which outputs are kept")

@@ -209,6 +209,15 @@ class Plan:
             label: settings for bundle in self.bundles for label, settings in self.method_settings(arch, bundle).items()
         }
 
+    @property
+    def own_methods(self) -> dict[str, list[str]]:
+        """Return architecture -> the labels of its methods, without controls."""
+        own = [bundle for bundle in self.bundles if bundle != CONTROLS]
+        return {
+            arch: [label for bundle in own for label in self.method_settings(arch, bundle)]
+            for arch in self.architectures
+        }
+
     def bundles_of(self, arch: str) -> list[str]:
         """Return the bundles with a method for an architecture; all bundles if architectures are compared."""
         return [bundle for bundle in self.bundles if self.study.across or self.method_settings(arch, bundle)]
@@ -256,7 +265,7 @@ class Plan:
             "classification": paths.classification, "predictions": self.per_model(paths.predictions), "scores": paths.scores,
             "curves": paths.curves, "manifest": paths.manifest, "splits": paths.splits, "audit": paths.audit,
             "histories": self.per_model(paths.history), "cards": self.per_model(paths.card),
-            "claims": paths.claims,
+            "claims": paths.claims, "verdict": paths.verdict if self.study.verdict else [],
         }  # fmt: skip
         if group == "figures":
             offered |= {"images": paths.images, "maps": maps}

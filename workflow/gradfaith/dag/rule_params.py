@@ -27,7 +27,7 @@ RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if m
 NOT_IN_PROVENANCE = frozenset(
     ["fetch", "list_raw", "weights", "packaged_weights", "adopt", "train", "figure", "table", "provenance"]
 )
-PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta", "claims"}  # several digests, or only in some studies
+PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta", "claims", "verdict"}  # several digests, or optional
 
 
 @dataclass(frozen=True)
@@ -192,17 +192,17 @@ class RuleParams:
         """Return the settings of the meta-evaluation; it leaves out metrics that compare models."""
         asked = self.plan.study.meta
         assert asked is not None  # otherwise the rule does not exist
-        judged = {label: registry.entry(group, use.use).declared for group, named in self.plan.metrics.items()
-                  if group != "agreement" for label, use in named.items()}  # fmt: skip
-        better = {label: declared["better"] for label, declared in judged.items()}
-        order_only = [label for label, declared in judged.items() if "monotone" in declared.get("invariances", ())]
-        how = self._intervals() | {"better": better, "order_only": order_only}
+        how = self._intervals() | derived_metrics.judged_settings(self.plan.metrics)
         return result_settings.MetaSettings(**how, **asked.model_dump()).params()
 
     def claims(self) -> dict[str, Any]:
         """Return the claims, with the architectures, methods and metrics that play the roles in them."""
         claims = claim_tests.tested_claims(self.plan.study, list(self.plan.bundles[CONTROLS]))
         return result_settings.ClaimsSettings(**self._intervals(), claims=claims).params()
+
+    def verdict(self) -> dict[str, Any]:
+        gates = derived_metrics.gate_settings(self.plan.study, self.plan.dataset)
+        return result_settings.VerdictSettings(**self._intervals(), **gates, methods=self.plan.own_methods).params()
 
     def figure(self, figure: str) -> dict[str, Any]:
         return result_settings.FigureSettings(**self.plan.figures[figure].model_dump()).params()
@@ -255,7 +255,7 @@ class RuleParams:
         cells |= {
             f"randomise {name}": self.code_digest("randomise", bundle=name) for name in self.plan.randomised_bundles
         }
-        cells |= {rule: self.code_digest(rule) for rule in ("meta", "claims") if getattr(study, rule)}
+        cells |= {rule: self.code_digest(rule) for rule in ("meta", "claims", "verdict") if getattr(study, rule)}
         models = {} if study.external else {"train": f"recipe version {self.plan.recipe_version}"}
         return plain | cells | batteries | models
 

@@ -20,10 +20,11 @@ from gradfaith.storage.paths import RESULTS, StudyPaths
 TABLE_FORMAT = 2
 STORE_FORMAT = 4
 CARD_FORMAT = 2  # of a model's card.json
+VERDICT_FORMAT = 1
 KINDS = (  # as StudyPaths calls them
     "manifest", "groups", "links", "splits", "images", "card", "predictions", "maps", "faithfulness",
     "faithfulness_curves", "localization", "agreement", "across", "randomisation", "scores", "curves", "estimates",
-    "contrasts", "ranks", "meta", "classification", "claims",
+    "contrasts", "ranks", "meta", "classification", "claims", "verdict",
 )  # fmt: skip
 
 

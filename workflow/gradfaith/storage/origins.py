@@ -53,6 +53,7 @@ READERS: Mapping[str, Callable[[Path | str], tuple[Identity, str]]] = {
     ".parquet": parquet.read_identity,
     ".h5": hdf5_file.read_identity,
     "card.json": read_card_identity,
+    "verdict.json": json_file.read_identity,
 }
 
 

@@ -67,11 +67,6 @@ def raw_digests(dataset: str) -> Path:
     return Path(RESOURCES, dataset, ".digests.json")
 
 
-def studies_with_estimates(root: Path) -> list[str]:
-    """List the names of the studies that have estimates, sorted."""
-    return sorted(path.parent.name for path in (root / RESULTS).glob("*/estimates.parquet"))
-
-
 def job_logs(root: Path, ending: str = ".log") -> list[Path]:
     """List the logs of all jobs of all studies, or the files beside them with another ending, sorted."""
     return sorted([*root.glob(f"{RESULTS}/*/logs/**/*{ending}"), *root.glob(f"{RESOURCES}/*/*{ending}")])
@@ -80,7 +75,7 @@ def job_logs(root: Path, ending: str = ".log") -> list[Path]:
 def declared_results(root: Path) -> list[Path]:
     """List the files of all studies that are outputs of rules, relative to `root`, sorted."""
     results = root / RESULTS
-    paths = [*results.glob("*/*.parquet"), *results.glob("*/provenance.json")]
+    paths = [*results.glob("*/*.parquet"), *results.glob("*/*.json")]
     for stage in STAGES:
         paths += results.glob(f"*/{stage}/**/*")
     files = sorted(path.relative_to(root) for path in paths if path.is_file() and not path.name.startswith("."))
@@ -264,6 +259,10 @@ class StudyPaths:
     @property
     def claims(self) -> str:
         return self._own("claims.parquet")
+
+    @property
+    def verdict(self) -> str:
+        return self._own("verdict.json")
 
     @property
     def provenance(self) -> str:

@@ -65,7 +65,7 @@ class FigureInputs:
     min_groups: int  # below so many there is no interval
     better: Mapping[str, str] = field(default_factory=dict)  # label -> higher, lower or neither
     bounds: Mapping[str, MetricBounds] = field(default_factory=dict)  # label -> the declared range; None: unbounded
-    # predictions and histories: with columns arch and seed; audit: one row, a column per key of audit.json
+    # predictions and histories: with columns arch and seed; audit, verdict: one row, a column per key of the JSON file
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     images: ImageStore | None = None
     maps: Mapping[MapStoreKey, MapStore] = field(default_factory=dict)
@@ -88,7 +88,7 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
-TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories")
+TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories", "verdict")
 CURVE = ("arch", "method", "imputer")
 CURVE_COLUMNS = (*CURVE, "seed", "image_id", "group", "order", "fraction", "probability")
 
@@ -105,6 +105,8 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         tables["histories"] = _read_histories(_as_list(inputs["histories"]), _as_list(inputs["cards"]))
     audit = json_file.read(inputs["audit"]) if "audit" in inputs else {}
     tables["audit"] = pd.DataFrame([audit])
+    if inputs.get("verdict"):  # empty: the study has no verdict
+        tables["verdict"] = pd.DataFrame([json_file.read(inputs["verdict"])])
     map_stores = [stack.enter_context(hdf5.MapStore(path)) for path in _as_list(inputs.get("maps", ()))]
     return FigureInputs(
         title=about.title,

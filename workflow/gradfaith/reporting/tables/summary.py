@@ -1,11 +1,12 @@
-"""The first page of a study: which models classify, which maps are better than controls, and what could be wrong.
+"""The first page of a study: the verdict on every method's maps, the comparison named beforehand, and what could be wrong.
 
-Every sentence is computed from the tables of stats/ and from the audit; nothing is estimated here. What "better than a control"
-means is defined in comparisons.py. If a dataset has no masks, the page makes no statement about localization. The audit figure
-shows the same sentences about the data (`describe_...`).
+Every sentence is computed from the verdict (stats/verdict.py), the tables of stats/ and the audit; nothing is estimated here. If
+a dataset has no masks, the page makes no statement about localization. The audit figure shows the same sentences about the
+data (`describe_...`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,53 +14,35 @@ import pandas as pd
 from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import TableRow, display_label
-from gradfaith.reporting.tables.comparisons import (
-    MANY,
-    Comparison,
-    compare_with_controls,
-    comparison_sentences,
-    primary_sentences,
-)
-from gradfaith.reporting.tables.contract import (
-    Block,
-    Cell,
-    Sheet,
-    Table,
-    estimate_cell,
-    estimate_text,
-    p_value_text,
-)
+from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_text, p_value_text
+from gradfaith.reporting.tables.verdict import WHAT, margin_text, number_text, open_text, sentences
+from gradfaith.stats.estimates import SIGN_OF_BETTER
+from gradfaith.stats.gates import Gate
+from gradfaith.stats.verdict import TITLES, VERDICT_OF, StudyVerdict
 from gradfaith.vocabulary import STATUSES
 
 Audit = Mapping[str, Any]  # the content of audit.json
 TABLE = Table(
-    needs=("classification", "estimates", "contrasts", "manifest", "splits", "audit"),
+    needs=("classification", "estimates", "contrasts", "manifest", "splits", "audit", "verdict"),
     section="Summary",
     place=1,
-    title="Headline numbers",
+    title="Summary",
 )
 NAMED = 5  # models and methods with lost scores that are named
+MANY = 6  # with more verdicts, the page counts them
 NO_MASKS = "The dataset has no masks, so it is not known where a tumour lies: this page says nothing about localization of tumours."
-PAIRED = "Comparisons are paired by image; a gain above 0 means that the method is better than the control."
-CONTRAST_HEAD = (
-    "architecture",
-    "method",
-    "metric",
-    "controls beaten",
-    "hardest control",
-    "gain over it",
-    "controls not beaten",
-)
+NO_VERDICT = "The study has no verdict (`verdict: false`)."
+VERDICT_HEAD = ("architecture", "method", "verdict", *TITLES.values())
 
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return the study's headline numbers as sentences, and one table of methods against controls."""
     test = tables["manifest"].merge(tables["splits"].query("part == 'test'"), on="image_id")
     noun, (audit,) = metric_rows.group_noun(tables["manifest"]), metric_rows.records(tables["audit"])
-    comparisons = compare_with_controls(tables["contrasts"], about)
-    classified = classification_sentences(tables["classification"], test["label"], about)
-    compared = [*primary_sentences(tables["contrasts"], about), PAIRED, *comparison_sentences(comparisons)]
-    compared += [NO_MASKS] if about.evidence == "none" else []
+    verdict = tables.get("verdict", pd.DataFrame())
+    study = StudyVerdict.of_content(metric_rows.records(verdict)[0]) if len(verdict) else None
+    judged = [*verdict_sentences(study), *_margin_sentences(study)] if study else [NO_VERDICT]
+    named = [*primary_sentences(tables["contrasts"], about), *([NO_MASKS] if about.evidence == "none" else [])]
     doubts = [
         describe_leakage(audit),
         describe_shortcut(audit),
@@ -68,8 +51,10 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
         *doubts_about_estimates(tables, about),
     ]
     blocks = (
-        Block("Do the models classify?", (), (), classified),
-        Block("Are the maps better than controls?", CONTRAST_HEAD, _comparison_rows(comparisons, about), compared),
+        Block(
+            "Can the maps be believed?", VERDICT_HEAD if study else (), _verdict_rows(study) if study else (), judged
+        ),
+        Block("What was named beforehand?", (), (), named),
         Block("What could be wrong?", (), (), doubts),
     )
     lines = [(block.caption, sentence) for block in blocks for sentence in block.sentences]
@@ -87,58 +72,75 @@ def _size_sentence(test: pd.DataFrame, audit: Audit, noun: str, about: StudyDesc
     )
 
 
-def classification_sentences(table: pd.DataFrame, labels: pd.Series, about: StudyDescription) -> list[str]:
-    """Return for every architecture whether it classifies better than chance; `labels`: those of the test images."""
-    chance, majority = 1 / len(about.classes), float(labels.value_counts(normalize=True).max()) if len(labels) else 0.0
-    macro, sentences = metric_rows.macro_average_rows(table), []
-    for arch in about.architectures:
-        own = metric_rows.index_rows(macro[macro["arch"] == arch], "metric")
-        if "balanced_accuracy" not in own:
-            sentences.append(f"{arch}: the study has no numbers on how well it classifies.")
-            continue
-        row = own["balanced_accuracy"]
-        against = f"balanced accuracy {estimate_text(row)}, chance {chance:.2f}"
-        if "accuracy" in own:
-            against += f"; accuracy {estimate_text(own['accuracy'])}, most frequent class {majority:.2f}"
-        sentences.append(f"{_classifies(arch, row, chance)}: {against}.")
-    return sentences
-
-
-def _classifies(arch: str, row: TableRow, chance: float) -> str:
-    if pd.isna(row["value"]):
-        return f"{arch}: undefined ({row['reason']})"
-    if pd.isna(row["low"]):
-        return f"{arch}: undecided whether it classifies better than chance, as there is no interval ({row['reason']})"
-    if row["low"] > chance:
-        return f"{arch} classifies better than chance"
-    return (
-        f"{arch} is worse than chance"
-        if row["high"] < chance
-        else f"{arch}: undecided whether it classifies better than chance"
-    )
-
-
-def _comparison_rows(comparisons: Sequence[Comparison], about: StudyDescription) -> list[list[Cell]]:
-    """Return the lines of the table; with many methods, those of the primary metric only."""
-    primary = display_label(about.primary.metric, about.metrics)
-    many = len({one.method for one in comparisons}) > MANY
-    return [_comparison_line(one) for one in comparisons if not many or one.metric == primary]
-
-
-def _comparison_line(one: Comparison) -> list[Cell]:
-    row = one.rows[0]
-    gain = estimate_cell(
-        pd.DataFrame([{**row, "value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}]), signed=True
-    )
-    names = [
-        Cell(text)
-        for text in (one.arch, one.method, one.metric, f"{len(one.beaten)} of {len(one.rows)}", str(row["against"]))
-    ]
+def verdict_sentences(study: StudyVerdict) -> list[str]:
+    """Return the sentences of each verdict, or how many there are of each kind if there are many."""
+    if len(study.methods) <= MANY:
+        return [sentence for one in study.methods for sentence in sentences(one)[:2]]
+    counts = Counter(one.verdict for one in study.methods)
+    listed = ", ".join(f"{name} {counts[name]}" for name in VERDICT_OF.values() if counts[name])
     return [
-        *names,
-        Cell(gain.text + p_value_text(row["p"]), gain.footnote),
-        Cell(", ".join(one.not_beaten) or "none"),
+        f"Verdicts on {len(study.methods)} pairs of method and architecture: {listed}. The table of verdicts has the reasons."
     ]
+
+
+def _margin_sentences(study: StudyVerdict) -> list[str]:
+    """Return how gates are decided, with the margins of this study."""
+    margins = [f"{TITLES[gate.name]} {margin_text(gate)}" for one in study.methods[:1] for gate in one.gates]
+    return [f"{WHAT} Margins of this study: {', '.join(margins)}."] if margins else []
+
+
+def _verdict_rows(study: StudyVerdict) -> list[list[Cell]]:
+    """Return a line per architecture and method: its verdict, and the result and number of each gate."""
+    return [
+        [Cell(one.arch), Cell(one.method), Cell(one.verdict), *(_gate_cell(one.gate(name)) for name in TITLES)]
+        for one in study.methods
+    ]
+
+
+def _gate_cell(gate: Gate) -> Cell:
+    number = number_text(gate)
+    return Cell(gate.status + (f": {number}" if number else ""), open_text(gate))
+
+
+def primary_sentences(contrasts: pd.DataFrame, about: StudyDescription) -> list[str]:
+    """Return what the comparison that was named beforehand says, for every architecture, and how many were explored."""
+    contrasts = metric_rows.contrasts_with_controls(contrasts)
+    asked, others = about.primary, int(contrasts["p_family"].notna().sum()) if len(contrasts) else 0
+    what = f"is {asked.method} better than {asked.against} in {display_label(asked.metric, about.metrics)}?"
+    own = _with_gains(contrasts[contrasts["primary"].astype(bool)], about) if len(contrasts) else contrasts
+    own = metric_rows.rows_of_metric(own, asked.metric) if len(own) else own
+    if own.empty:
+        return [f"Named beforehand: {what} There is no such comparison, so nothing is confirmed."]
+    rows = metric_rows.index_rows(own, "arch")
+    found = [f"On {arch} {_primary_verdict(rows[arch], about)}." for arch in about.architectures if arch in rows]
+    tested = int(own["p"].notna().sum())
+    explored = f"All other comparisons are exploratory ({others - tested} with a test): the table of maps has them."
+    return [f"Named beforehand: {what} {' '.join(found)}", explored if others else "No comparison has a test."]
+
+
+def _primary_verdict(row: TableRow, about: StudyDescription) -> str:
+    gain = estimate_text(
+        {**row, "value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}, 3, signed=True
+    )
+    if pd.isna(row["gain"]):
+        return f"undefined ({row['reason']})"
+    if pd.isna(row["p"]):
+        return f"undecided: gain {gain} ({row['reason']})"
+    sure = row["p"] < 1 - about.level
+    word = ("yes" if row["gain"] > 0 else "no, it is worse") if sure else "undecided"
+    return f"{word}: gain {gain}{p_value_text(row['p'])}"
+
+
+def _with_gains(contrasts: pd.DataFrame, about: StudyDescription) -> pd.DataFrame:
+    """Return contrasts of metrics of which one end is better, with the difference turned so that above 0 is better."""
+    contrasts = metric_rows.with_family_intervals(contrasts)
+    sign = contrasts["metric"].map(about.better).map(SIGN_OF_BETTER).astype(float)
+    low, high = (
+        contrasts["low"].where(sign > 0, -contrasts["high"]),
+        contrasts["high"].where(sign > 0, -contrasts["low"]),
+    )
+    gains = contrasts.assign(gain=sign * contrasts["value"], gain_low=low, gain_high=high)
+    return gains[sign.notna() & (sign != 0)]
 
 
 def doubts_about_estimates(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> list[str]:
