@@ -9,7 +9,7 @@ from dataclasses import asdict
 from gradfaith.config.result_settings import VerdictSettings
 from gradfaith.dag import job_work
 from gradfaith.stats.gates import GateRules, GateTables
-from gradfaith.stats.intervals import interval_rule
+from gradfaith.stats.interval_scales import interval_rule
 from gradfaith.stats.verdict import judge_study
 from gradfaith.storage import json_file, parquet
 from gradfaith.storage.identity import VERDICT_FORMAT

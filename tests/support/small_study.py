@@ -1,6 +1,7 @@
 """A small study for the figures: scores drawn at random around known levels, tables by the real statistics, stores on disk."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import claim_scores
@@ -12,10 +13,13 @@ from typed import described
 from whole_scores import contrasts_of
 
 from gradfaith import registry
+from gradfaith.config.verdict import GATES, Verdict
 from gradfaith.reporting.figures import contract, theme
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.comparisons import is_comparable
 from gradfaith.stats.estimates import estimate_scores, lesion_size
+from gradfaith.stats.gates import GateRules, GateTables
+from gradfaith.stats.verdict import StudyVerdict, judge_study
 from gradfaith.storage import hdf5, json_file, map_info, parquet
 
 CLASSES, ARCHS, SEEDS = ["normal", "benign", "malignant"], ["resnet10t", "efficientvit_b0"], [0, 1]
@@ -35,6 +39,13 @@ ABOUT = {
     "min_groups": 8, "better": BETTER, "metrics": {}, "primary": {"metric": "saliency_score", "method": "gradcam", "against": "random-grid"},
 }  # fmt: skip
 SIDE = 48
+GATE_TABLES = ("classification", "estimates", "contrasts")
+RULES = GateRules(
+    margins=Verdict().model_dump(include=set(GATES)) | {"balanced_accuracy": 2 / 3},
+    metrics={"balanced_accuracy": "balanced_accuracy", "localization": "saliency_score", "faith_gain": "faith"},
+    untested={"consistency": "2 seeds, and this gate needs 3", "shortcut_lift": "no known shortcut"},
+    localization_variant="", controls=CONTROLS, classes=CLASSES, better=BETTER, bounds={}, min_groups=8,
+)  # fmt: skip
 
 
 def manifest(groups: int = 12) -> pd.DataFrame:
@@ -168,9 +179,15 @@ class SmallStudy:
         self.inputs["splits"], self.inputs["audit"] = str(folder / "splits.parquet"), str(folder / "audit.json")
         parquet.write(folder / "splits.parquet", parts, parquet.SPLITS)
         json_file.write(folder / "audit.json", AUDIT)
+        self.inputs["verdict"] = str(folder / "verdict.json")
+        json_file.write(folder / "verdict.json", asdict(self._verdict()))
         self.inputs["images"] = self._images(folder, about)
         self.inputs["cards"], self.inputs["histories"] = self._trainings(folder)
         self.inputs["maps"] = [self._maps(folder, answers, arch, seed) for arch in ARCHS for seed in SEEDS]
+
+    def _verdict(self) -> StudyVerdict:
+        found = {name: parquet.read(str(self.inputs[name]), getattr(parquet, name.upper())) for name in GATE_TABLES}
+        return judge_study(GateTables(**found), {arch: ["gradcam"] for arch in ARCHS}, RULES, level=0.95)
 
     def _predictions(self, folder: Path, answers: pd.DataFrame, arch: str, seed: int) -> str:
         path = folder / "predictions" / arch / f"seed-{seed}.parquet"

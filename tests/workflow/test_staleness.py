@@ -82,6 +82,12 @@ def test_a_table_s_file_makes_that_table_stale(spoilable: Workspace):
     assert spoilable.planned() == {"table": 1}
 
 
+def test_a_margin_makes_the_verdict_stale_and_no_estimate(spoilable: Workspace):
+    with (spoilable.folder / "tiny.yaml").open("a") as file:
+        file.write("verdict: {faith_gain: 0.1}\n")
+    assert spoilable.planned() == {"verdict": 1, "table": 2, "provenance": 1}
+
+
 def test_a_seed_adds_its_own_cells(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     planned = spoilable.planned()

@@ -1,5 +1,7 @@
 """The first page of a study: every sentence says what its table holds, and what is not known is said so."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +9,10 @@ from small_study import ABOUT, ARCHS, AUDIT, SmallStudy
 from typed import described
 
 from gradfaith.config.result_settings import StudyDescription
-from gradfaith.reporting.tables import comparisons, contract, summary
+from gradfaith.reporting.tables import contract, summary
 from gradfaith.reporting.tables.contract import Sheet
-from gradfaith.storage import parquet
+from gradfaith.stats.verdict import TITLES, StudyVerdict
+from gradfaith.storage import json_file, parquet
 
 Tables = dict[str, pd.DataFrame]
 WITHOUT_INTERVAL = {"low": np.nan, "high": np.nan, "reason": "4 groups, an interval needs 8"}
@@ -20,7 +23,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     study = SmallStudy(tmp_path_factory.mktemp("summary"))
     read = {"classification", "estimates", "contrasts", "manifest", "splits"}
     found = {name: parquet.read(study.inputs[name], getattr(parquet, name.upper())) for name in read}
-    return found | {"audit": pd.DataFrame([AUDIT])}
+    verdict = json_file.read(str(study.inputs["verdict"]))
+    return found | {"audit": pd.DataFrame([AUDIT]), "verdict": pd.DataFrame([verdict])}
 
 
 def about(**other: object) -> StudyDescription:
@@ -35,19 +39,6 @@ def answers(sheet: Sheet, place: int) -> str:
     return " ".join(sheet.blocks[place].sentences)
 
 
-def rates(value: float, low: float, high: float, reason: str = "") -> pd.DataFrame:
-    row = {
-        "arch": ARCHS[0],
-        "metric": "balanced_accuracy",
-        "class": "macro",
-        "value": value,
-        "low": low,
-        "high": high,
-        "reason": reason,
-    }
-    return pd.DataFrame([row])
-
-
 def contrast(against: str, value: float, p: float, **other: object) -> dict[str, object]:
     ends = {"low": value - 0.1, "high": value + 0.1} if pd.notna(p) else {"low": np.nan, "high": np.nan}
     family = {"p_family": p} | {f"{end}_family": number for end, number in ends.items()}
@@ -56,57 +47,35 @@ def contrast(against: str, value: float, p: float, **other: object) -> dict[str,
     return {**blank, "against": against, "value": value, **ends, "p": p, **family, **other}
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ((0.6, 0.5, 0.7), "resnet10t classifies better than chance: balanced accuracy 0.60 [0.50, 0.70], chance 0.33."),
-        ((0.4, 0.3, 0.5), "resnet10t: undecided whether it classifies better than chance: balanced accuracy 0.40"),
-        ((0.2, 0.1, 0.3), "resnet10t is worse than chance: balanced accuracy 0.20"),
-        (
-            (0.6, np.nan, np.nan, "4 groups"),
-            "undecided whether it classifies better than chance, as there is no interval (4 groups)",
-        ),
-        ((np.nan, np.nan, np.nan, "no image"), "resnet10t: undefined (no image): balanced accuracy undefined"),
-    ],
-)
-def test_a_model_classifies_only_if_its_interval_is_above_chance(row: tuple[float, ...], said: str) -> None:
-    labels = pd.Series(["normal", "normal", "benign"])
-    (sentence,) = summary.classification_sentences(rates(*row), labels, about(architectures=ARCHS[:1]))
-    assert said in sentence
+def test_the_page_shows_the_verdict_and_every_gate(tables: Tables) -> None:
+    sheet = page(tables)
+    study = StudyVerdict.of_content(tables["verdict"].iloc[0].to_dict())
+    block = sheet.blocks[0]
+    assert block.caption == "Can the maps be believed?"
+    assert [[cell.text for cell in line[:3]] for line in block.rows] == [
+        [one.arch, one.method, one.verdict] for one in study.methods
+    ]
+    for one, line in zip(study.methods, block.rows, strict=True):
+        assert [cell.text.split(":")[0] for cell in line[3:]] == [one.gate(name).status for name in TITLES]
+        assert one.statement in block.sentences
+        assert one.not_to_conclude in block.sentences
+    assert "2 seeds, and this gate needs 3" in sheet.footnotes
+    assert "localization low > 0, gain in Faith low > 0.05" in answers(sheet, 0)
 
 
-def test_accuracy_stands_beside_the_most_frequent_class() -> None:
-    table = pd.concat([rates(0.6, 0.5, 0.7), rates(0.8, 0.7, 0.9).assign(metric="accuracy")])
-    labels = pd.Series(["normal", "normal", "normal", "benign"])
-    (sentence,) = summary.classification_sentences(table, labels, about(architectures=ARCHS[:1]))
-    assert sentence.endswith("accuracy 0.80 [0.70, 0.90], most frequent class 0.75.")
+def test_many_verdicts_are_counted(tables: Tables) -> None:
+    content = tables["verdict"].iloc[0].to_dict()
+    many = pd.DataFrame([content | {"methods": content["methods"] * 4}])
+    counts = Counter(one["verdict"] for one in content["methods"])
+    said = page(tables | {"verdict": many}).blocks[0].sentences[0]
+    assert said.startswith("Verdicts on 8 pairs of method and architecture: ")
+    assert all(f"{name} {4 * count}" in said for name, count in counts.items())
 
 
-def test_a_model_without_numbers_is_named(tables: Tables) -> None:
-    said = summary.classification_sentences(
-        tables["classification"], pd.Series(["normal"]), about(architectures=["vit"])
-    )
-    assert said == ["vit: the study has no numbers on how well it classifies."]
-
-
-def test_the_page_says_what_the_contrasts_of_the_study_say(tables: Tables) -> None:
-    sheet, table = page(tables), tables["contrasts"]
-    labels = {
-        "LocAcc": "locacc",
-        "Saliency score": "saliency_score",
-        "Area-matched IoU": "iou_area_matched",
-        "Faith": "faith",
-    }
-    for line in sheet.blocks[1].rows:
-        arch, method, metric, beaten, hardest, _, missed = (cell.text for cell in line)
-        own = table[(table["arch"] == arch) & (table["method"] == method) & (table["metric"] == labels[metric])]
-        own = own[own["variant"].isin(["", "black"])]
-        better = set(own.query("value > 0 and p_family < 0.05")["against"])
-        assert beaten == f"{len(better)} of {len(own)}"
-        assert set(missed.split(", ")) - {"none"} == set(own["against"]) - better
-        assert hardest == own.sort_values("value")["against"].iloc[0]
-        assert f"{beaten} in {metric}" in answers(sheet, 1).replace(" controls", "")
-    assert {line[0].text for line in sheet.blocks[1].rows} == set(ARCHS)
+def test_a_study_without_a_verdict_says_so(tables: Tables) -> None:
+    sheet = page(tables | {"verdict": pd.DataFrame()})
+    assert sheet.blocks[0].sentences == [summary.NO_VERDICT]
+    assert not sheet.blocks[0].header
 
 
 def test_the_primary_comparison_is_read_at_its_own_p_on_every_model(tables: Tables) -> None:
@@ -134,7 +103,7 @@ def test_the_verdict_on_the_primary_comparison(value: float, p: float, better: s
     row = contrast(
         "random-grid", value, p, metric="saliency_score", primary=True, reason="" if pd.notna(p) else "4 groups"
     )
-    (sentence, *_) = comparisons.primary_sentences(pd.DataFrame([row]), about(better={"saliency_score": better}))
+    (sentence, *_) = summary.primary_sentences(pd.DataFrame([row]), about(better={"saliency_score": better}))
     assert f"On resnet10t {said}" in sentence
 
 
@@ -142,46 +111,12 @@ def test_a_study_without_its_primary_comparison_confirms_nothing(tables: Tables)
     other = tables["contrasts"].assign(primary=False)
     assert "so nothing is confirmed" in page(tables | {"contrasts": other}).blocks[1].sentences[0]
     empty = page(tables | {"contrasts": tables["contrasts"][:0]})
-    assert "No method was compared with a control." in empty.blocks[1].sentences
-
-
-def test_a_control_that_is_better_is_named_and_an_untested_metric_is_undecided() -> None:
-    rows = [contrast("centre", -0.3, 0.001), contrast("random", 0.3, 0.001), contrast("edges", 0.1, 0.9)]
-    rows += [contrast("centre", 0.2, np.nan, metric="faith", variant="black", reason="4 groups")]
-    found = comparisons.compare_with_controls(pd.DataFrame(rows), about(better={"locacc": "higher", "faith": "higher"}))
-    (sentence,) = comparisons.comparison_sentences(found)
-    assert sentence == (
-        "gradcam on resnet10t: better than 1 of 3 controls in LocAcc; worse than centre in LocAcc; "
-        "undecided in Faith, as no comparison has a test (4 groups)."
-    )
-
-
-def test_lower_is_better_turns_the_difference_round() -> None:
-    rows = pd.DataFrame([contrast("centre", -0.3, 0.001), contrast("random", 0.3, 0.001)])
-    (one,) = comparisons.compare_with_controls(rows, about(better={"locacc": "lower"}))
-    assert (one.beaten, one.better, one.not_beaten) == (["centre"], ["random"], ["random"])
-    assert one.rows[1]["gain"] == pytest.approx(0.3)
-    assert (one.rows[1]["gain_low"], one.rows[1]["gain_high"]) == pytest.approx((0.2, 0.4))
-
-
-def test_many_methods_are_counted_by_metric() -> None:
-    rows = [contrast("centre", 0.3 * (number > 0), 0.001, method=f"m{number}") for number in range(6)]
-    found = comparisons.compare_with_controls(pd.DataFrame(rows), about(better={"locacc": "higher"}))
-    (sentence,) = comparisons.comparison_sentences(found)
-    assert (
-        sentence == "LocAcc on resnet10t: 5 of 6 methods are better than all their controls; 1 better than none (m0)."
-    )
-
-
-def test_agreement_is_not_compared_with_controls_that_cannot_disagree(tables: Tables) -> None:
-    assert "consist" in set(tables["contrasts"]["metric"])
-    assert "Consist" not in contract.markdown(page(tables))
+    assert "so nothing is confirmed" in empty.blocks[1].sentences[0]
 
 
 def test_nothing_is_said_about_tumours_where_there_are_no_masks(tables: Tables) -> None:
     sheet = page(tables, evidence="none")
     assert summary.NO_MASKS in sheet.blocks[1].sentences
-    assert {line[2].text for line in sheet.blocks[1].rows} == {"Faith"}
     assert summary.NO_MASKS not in page(tables).blocks[1].sentences
 
 
@@ -215,5 +150,5 @@ def test_the_csv_has_a_line_per_sentence_and_the_page_a_list(tables: Tables) -> 
     assert contract.html(sheet).count("<li>") == contract.markdown(sheet).count("\n- ") == len(sentences)
     assert all(
         rf"\paragraph{{{name}}}" in contract.latex(sheet)
-        for name in ("Do the models classify?", "What could be wrong?")
+        for name in ("What was named beforehand?", "What could be wrong?")
     )

@@ -31,6 +31,21 @@ def test_every_kind_of_file_is_known_by_its_place(kind: str) -> None:
     assert Identity.from_json(found.to_json()) == found
 
 
+def test_a_json_file_is_refused_in_another_study_and_beside_other_inputs(tmp_path: Path) -> None:
+    verdict, estimates = (tmp_path / getattr(PATHS, name) for name in ("verdict", "estimates"))
+    parquet.write(estimates, TABLE, SCHEMA)
+    json_file.write_identified(verdict, {"level": 0.95}, check_inputs([estimates]), version=1)
+    assert str(estimates) in check_inputs([verdict, estimates])
+    parquet.write(estimates, TABLE.assign(value=0.75), SCHEMA)
+    with pytest.raises(ForeignFile, match=r"verdict.json was made from another version of .*estimates.parquet"):
+        check_inputs([verdict, estimates])
+    other = tmp_path / StudyPaths("other", "other", "other").verdict
+    other.parent.mkdir(parents=True)
+    shutil.copy(verdict, other)
+    with pytest.raises(ForeignFile, match="study tiny"):
+        check_inputs([other])
+
+
 def test_a_file_elsewhere_has_no_place_to_compare(tmp_path: Path) -> None:
     parquet.write(tmp_path / "any.parquet", TABLE, SCHEMA)
     (tmp_path / "predictions/net").mkdir(parents=True)

@@ -7,7 +7,7 @@ from gradfaith.cli.command import Command
 from gradfaith.cli.reference import generate
 
 COMMAND = Command(
-    summary="write the generated files: the schema of a study, and the pages on keys, methods, metrics and commands"
+    summary="write the generated files: the schemas of a study and of a verdict, and the pages on keys, methods, metrics and commands"
 )
 
 

@@ -1,4 +1,4 @@
-"""Generate the JSON schema of a study and the reference pages: keys, methods, metrics, commands.
+"""Generate the JSON schemas of a study and of a verdict, and the reference pages: keys, methods, metrics, commands.
 
 `gradfaith schema` writes these files. A test fails when they differ from what the code declares.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from gradfaith import registry
@@ -19,9 +19,13 @@ from gradfaith.config.dataset import Dataset
 from gradfaith.config.options import options_model
 from gradfaith.config.study import Battery, Bundle, MethodUse, PluginUse, Study
 from gradfaith.reporting.escaping import markdown
+from gradfaith.stats.verdict import StudyVerdict
+from gradfaith.storage import json_file
 from gradfaith.storage.atomic import write_text
+from gradfaith.storage.identity import VERDICT_FORMAT
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
+VERDICT_SCHEMA = Path("workflow/schemas/verdict.schema.json")
 KEYS = Path("docs/keys.md")
 METHODS = Path("docs/methods.md")
 METRICS = Path("docs/metrics.md")
@@ -105,6 +109,20 @@ def _claims_schema(models: dict[str, Any], mapping: dict[str, Any]) -> dict[str,
     return {"description": mapping["description"], "anyOf": kinds}
 
 
+def verdict_schema() -> str:
+    """Return the JSON schema of verdict.json."""
+    schema = TypeAdapter(StudyVerdict).json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "GradFaith verdict"
+    schema["properties"] |= {
+        json_file.FORMAT_KEY: {"const": VERDICT_FORMAT},
+        json_file.IDENTITY_KEY: {"type": "object"},
+        json_file.DIGEST_KEY: {"type": "string"},
+    }
+    schema["required"] += [json_file.FORMAT_KEY, json_file.IDENTITY_KEY, json_file.DIGEST_KEY]
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def keys_page() -> str:
     """Return docs/keys.md: every key of a study and of a dataset, and every plug-in with its options."""
     lines = [
@@ -186,6 +204,7 @@ def _argument_cells(action: argparse.Action) -> tuple[str, str]:
 def write_all(root: Path) -> None:
     """Write all generated files under the checkout `root`."""
     write_text(root / SCHEMA, study_schema())
+    write_text(root / VERDICT_SCHEMA, verdict_schema())
     write_text(root / KEYS, keys_page())
     write_text(root / METHODS, methods_page())
     write_text(root / METRICS, metrics_page())
