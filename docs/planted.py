@@ -1,4 +1,4 @@
-"""Images where it is known what the model uses, their true map, and the controls: for verdicts.py and its test.
+"""Images where it is known what the model uses, their true map, and the controls: for metrics_planted.py and its test.
 
     seen = mean over the window of (pixel x pattern) / amplitude      1: the pattern is complete; 0: it is gone
     logits = (0, gain (seen - 1/2))

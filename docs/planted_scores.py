@@ -1,4 +1,4 @@
-"""Compute every metric for every map of a planted image, one function per kind of metric. For verdicts.py."""
+"""Compute every metric for every map of a planted image, one function per kind of metric. For metrics_planted.py."""
 
 from collections.abc import Iterator, Mapping
 from types import ModuleType

@@ -31,7 +31,7 @@ USED = {  # by script; a plug-in's own packages come later, if the study uses it
     "estimate": STORES, "explain": NETWORK, "faithfulness": NETWORK, "fetch": TABLES, "figure": STORES | FIGURES,
     "group": IMAGES, "index": STORES, "leakage_check": TABLES, "list_raw": TABLES, "localization": STORES | {"scipy.special", "scipy.ndimage"},
     "merge_scores": STORES, "meta": STORES, "pack_images": IMAGES, "predict": NETWORK | {"scipy.special", "scipy.optimize"},
-    "provenance": STORES, "randomise": NETWORK, "split": STORES, "table": STORES, "train": NETWORK, "weights": NETWORK - STORES,
+    "provenance": STORES, "randomise": NETWORK, "split": STORES, "table": STORES, "train": NETWORK, "verdict": STORES, "weights": NETWORK - STORES,
     "packaged_weights": NETWORK - STORES,
 }  # fmt: skip
 PROBE = """

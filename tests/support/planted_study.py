@@ -28,20 +28,19 @@ from gradfaith import registry, rng
 from gradfaith.attribution.cell import shuffle_maps
 from gradfaith.attribution.contract import ControlInputs
 from gradfaith.config.verdict import GATES, Verdict
-from gradfaith.metrics.contract import MethodMaps, Result
+from gradfaith.metrics.contract import MethodMaps
 from gradfaith.metrics.maps.located import Region
 from gradfaith.metrics.maps.rank_correlation import rank_agreement
 from gradfaith.metrics.runners.agreement import ComparedImages, ModelMaps, compare_seeds
 from gradfaith.metrics.runners.localization import localize
 from gradfaith.metrics.runners.masking import run_battery
-from gradfaith.scoring.score_rows import score_table
+from gradfaith.scoring.score_rows import ScoredMaps, join_score_table
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.comparisons import Comparisons
 from gradfaith.stats.contrasts import estimate_contrasts
 from gradfaith.stats.estimates import estimate_scores
 from gradfaith.stats.gates import GateRules, GateTables
-from gradfaith.stats.interval_scales import Bounds
-from gradfaith.stats.intervals import IntervalRule
+from gradfaith.stats.interval_scales import Bounds, IntervalRule
 from gradfaith.stats.verdict import MethodVerdict, judge_method
 from gradfaith.vocabulary import RANDOMISATION, SHUFFLED, Grid
 
@@ -177,21 +176,29 @@ class PlantedStudy:
         own = self.map_of(network)
         of_method = {(SHUFFLED + METHOD, copy): (raw, own[1]) for copy, raw in enumerate(self.shuffled(own, seed))}
         of_method[METHOD, 0] = own
-        every = of_method | {(name, 0): self.control(name, seed) for name in CONTROLS}
-        metrics: Any = {name: (registry.load("localization", name), {}) for name in LOCALIZATION}
-        for (method, copy), (raw, grid) in every.items():
-            found = localize(
-                raw.numpy(), grid=grid, signed=False, size=(SIDE, SIDE), regions=self.regions(), metrics=metrics
+        yield self._table(
+            list(self._localized(of_method | {(name, 0): self.control(name, seed) for name in CONTROLS})), seed, "true"
+        )
+        faith = [
+            ScoredMaps(method, copy, "", metric, variant, result)
+            for (method, copy), by_metric in self._faith(network, of_method).items()
+            for (metric, variant), result in by_metric.items()
+        ]
+        randomised = [
+            ScoredMaps(
+                METHOD, 0, "", RANDOMISATION, order, rank_agreement(own[0].numpy(), self.map_of(other)[0].numpy())
             )
-            for (metric, variant), result in found.items():
-                yield self._table(result, seed, method, metric, variant, copy, target="true")
-        for (method, copy), by_metric in self._faith(network, of_method).items():
-            for (metric, variant), result in by_metric.items():
-                yield self._table(result, seed, method, metric, variant, copy, target="predicted")
-        for order in RANDOMISED:
-            other = Network.of("random", self.stream("random weights", seed, order))
-            result = rank_agreement(own[0].numpy(), self.map_of(other)[0].numpy())
-            yield self._table(result, seed, METHOD, RANDOMISATION, order, 0, target="predicted")
+            for order in RANDOMISED
+            for other in [Network.of("random", self.stream("random weights", seed, order))]
+        ]
+        yield self._table(faith + randomised, seed, "predicted")
+
+    def _localized(self, every: dict[tuple[str, int], Maps]) -> Iterator[ScoredMaps]:
+        metrics: Any = {name: (registry.load("localization", name), {}) for name in LOCALIZATION}
+        how: dict[str, Any] = {"signed": False, "size": (SIDE, SIDE), "regions": self.regions(), "metrics": metrics}
+        for (method, copy), (raw, grid) in every.items():
+            for (metric, variant), result in localize(raw.numpy(), grid=grid, **how).items():
+                yield ScoredMaps(method, copy, "", metric, variant, result)
 
     def _faith(self, network: Network, every: dict[tuple[str, int], Maps]) -> Any:
         predicted = network(self.images).argmax(dim=1)
@@ -218,16 +225,13 @@ class PlantedStudy:
         consist: Any = {"consist": (registry.load("agreement", "consist"), {})}
         models = {seed: ModelMaps(raw.numpy(), grid, False, (SIDE, SIDE), ids) for seed, (raw, grid) in maps.items()}
         for pair in compare_seeds(models, ComparedImages(ids, groups, labels), consist, key=self.key):
-            table = self._table(pair.result, pair.seed, METHOD, pair.metric, pair.variant, 0, target="true")
-            yield table.assign(arch2=ARCH, seed2=pair.seed2)
+            scored = [ScoredMaps(METHOD, 0, "", pair.metric, pair.variant, pair.result)]
+            yield self._table(scored, pair.seed, "true").assign(arch2=ARCH, seed2=pair.seed2)
 
-    def _table(
-        self, result: Result, seed: int, method: str, metric: str, variant: str, copy: int, *, target: str
-    ) -> pd.DataFrame:
+    def _table(self, scored: list[ScoredMaps], seed: int, target: str) -> pd.DataFrame:
         own = self.predictions[self.predictions["seed"] == seed].set_index("image_id")
-        columns = {"arch": ARCH, "seed": seed, "method": method, "copy": copy, "layer": "", "target": target,
-                   "metric": metric, "variant": variant}  # fmt: skip
-        return score_table(result, list(self.about["image_id"]), own, columns)
+        columns = {"arch": ARCH, "seed": seed, "target": target}
+        return join_score_table(scored, list(self.about["image_id"]), own, columns)
 
 
 METRICS = {"localization": LOCALIZATION, "faithfulness": ("faith",), "agreement": ("consist",)}

@@ -1,4 +1,4 @@
-"""On a model that answers only from a known window the true map wins where it must; and docs/verdicts.md says what happens elsewhere."""
+"""On a model that answers only from a known window the true map wins where it must; and docs/metrics-planted.md says what happens elsewhere."""
 
 import re
 import sys
@@ -19,13 +19,13 @@ NUMBER = re.compile(r"-?\d+\.\d+")
 
 @pytest.fixture(scope="module")
 def pages() -> Any:
-    """docs/planted.py and docs/verdicts.py, imported from where they lie."""
+    """docs/planted.py and docs/metrics_planted.py, imported from where they lie."""
     sys.path.insert(0, str(DOCS))
     try:
+        import metrics_planted
         import planted
-        import verdicts
 
-        yield planted, verdicts
+        yield planted, metrics_planted
     finally:
         sys.path.remove(str(DOCS))
 
@@ -96,13 +96,13 @@ def test_the_page_lists_every_metric(verdicts: ModuleType) -> None:
     for family in verdicts.FAMILIES:
         for name in registry.names(family):
             assert re.search(rf"^(\| {name}[ ,(]|- `{name}`:)", text, re.MULTILINE), (
-                f"{name}: run `python docs/verdicts.py`"
+                f"{name}: run `python docs/metrics_planted.py`"
             )
 
 
 def test_the_page_says_what_is_computed_now(verdicts: ModuleType, found: Any) -> None:
     """Word for word, but for the last digit of numbers."""
     written, now = verdicts.PAGE.read_text(), verdicts.page(found)
-    assert NUMBER.sub("#", written) == NUMBER.sub("#", now), "run `python docs/verdicts.py`"
+    assert NUMBER.sub("#", written) == NUMBER.sub("#", now), "run `python docs/metrics_planted.py`"
     numbers = [[float(number) for number in NUMBER.findall(text)] for text in (written, now)]
     assert numbers[0] == pytest.approx(numbers[1], abs=0.015)

@@ -6,9 +6,7 @@ from pathlib import Path
 from gradfaith.cli.command import Command
 from gradfaith.cli.reference import generate
 
-COMMAND = Command(
-    summary="write the generated files: the schemas of a study and of a verdict, and the pages on keys, methods, metrics and commands"
-)
+COMMAND = Command(summary="write the generated files: schemas, and the pages on keys, methods, metrics and commands")
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:

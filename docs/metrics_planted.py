@@ -1,6 +1,6 @@
-"""Test every metric on planted truth: is the true map better than every control? Write docs/verdicts.md.
+"""Test every metric on planted truth: is the true map better than every control? Write docs/metrics-planted.md.
 
-    python docs/verdicts.py
+    python docs/metrics_planted.py
 
 planted.py has the images, their models, the true maps and the controls; planted_scores.py computes the metrics. Every
 metric of the package is tested with its default options. A new metric appears with the first sentence of its own file
@@ -18,7 +18,7 @@ from planted_scores import FAMILIES, FIRST, GAIN, Key, Name, scores, why_not
 from gradfaith import registry
 from gradfaith.reporting.escaping import markdown
 
-PAGE = Path(__file__).with_name("verdicts.md")
+PAGE = Path(__file__).with_name("metrics-planted.md")
 LEVEL = 0.02  # share of what the worst control loses; a control nearer to the true map than this is as good
 SAME = 1e-6  # a smaller change is rounding
 COVERS = "Every map that covers the window scores perfectly, however much else it covers."
@@ -72,12 +72,12 @@ CASES = {
 }
 HEAD = """# Metrics tested on planted truth
 
-`python docs/verdicts.py` writes this page, and a test compares the page with a new run of the script. The
-script tests every metric on 24 images where it is known what the model uses: one window of 8 x 8 pixels in an
-image of 32 x 32, and nothing else. The window contains a chequered pattern. Seven other windows, the decoys,
-contain the same pattern, so a map that only redraws the image marks eight places, and only one is right. The
-mean of the pattern is zero: whatever replaces the window (black, a mean, a blur, its neighbours) removes the
-class. `docs/planted.py` has the complete definition.
+`python docs/metrics_planted.py` writes this page, and a test compares the page with a new run of the script.
+The script tests every metric on 24 images where it is known what the model uses: one window of 8 x 8 pixels
+in an image of 32 x 32, and nothing else. The window contains a chequered pattern. Seven other windows, the
+decoys, contain the same pattern, so a map that only redraws the image marks eight places, and only one is
+right. The mean of the pattern is zero: whatever replaces the window (black, a mean, a blur, its neighbours)
+removes the class. `docs/planted.py` has the complete definition.
 
 The true map is 1 in the window and 0 elsewhere. Each metric's mean over the images is compared between the
 true map, every control and shuffled copies of the true map, under every imputer (what replaces removed
@@ -165,7 +165,7 @@ def _mean(numbers: list[float]) -> float:
 
 # the page
 def page(found: Mapping[Name, Verdict]) -> str:
-    """Return the text of verdicts.md."""
+    """Return the text of metrics-planted.md."""
     lines = [
         HEAD,
         *(_line(*pair, found) for pair in dict.fromkeys(name[:2] for name in found)),
