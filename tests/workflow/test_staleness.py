@@ -10,7 +10,7 @@ from gradfaith.config.sections import RECIPE_VERSION
 
 pytestmark = pytest.mark.xdist_group("workflow")  # the finished study is made once
 
-AFTER = {"merge_scores": 1, "estimate": 1, "verdict": 1, "table": 5, "provenance": 1}
+AFTER = {"merge_scores": 1, "estimate": 1, "verdict": 1, "table": 6, "provenance": 1}
 FIGURES = {"classification", "confusion", "training", "panels", "controls", "lesion_size", "accuracy_faithfulness"}
 MODELS, BUNDLES = 4, 2
 GRADFAITH = "workflow/gradfaith"
