@@ -51,6 +51,9 @@ CONTROL_COMPARISON: CompareWith = "control"
 COMMON_GRID = (
     "common-grid"  # the variant of localization whose maps were averaged to the coarsest grid of all architectures
 )
+# Of a gate or a claim: the interval holds the margin; the study lacks what is needed.
+UNDECIDED: Literal["undecided"] = "undecided"
+NOT_TESTABLE: Literal["not testable"] = "not testable"
 RERUN_BATTERY = "rerun"  # the kind of battery whose metrics run the methods again
 # Needs of methods -> the module that only methods with this need load, so other maps do not depend on its code.
 NEED_MODULES = {"attention": "attribution.attention", "head": "attribution.head"}

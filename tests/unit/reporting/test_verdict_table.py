@@ -6,9 +6,10 @@ from small_study import ABOUT, ARCHS, SmallStudy
 from typed import described
 
 from gradfaith.reporting.tables import contract, verdict
-from gradfaith.stats.gates import PASS, UNDECIDED, Gate, GatePart, GateStatus
+from gradfaith.stats.gates import PASS, Gate, GatePart, GateStatus
 from gradfaith.stats.verdict import CRITERIA, TITLES, StudyVerdict
 from gradfaith.storage import json_file
+from gradfaith.vocabulary import UNDECIDED
 
 
 @pytest.fixture(scope="module")

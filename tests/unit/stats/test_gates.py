@@ -12,9 +12,10 @@ from whole_scores import contrasts_of
 
 from gradfaith.stats import gates
 from gradfaith.stats.estimates import estimate_scores
-from gradfaith.stats.gates import FAIL, NOT_TESTABLE, PASS, UNDECIDED, Gate, GateTables
+from gradfaith.stats.gates import FAIL, PASS, Gate, GateTables
 from gradfaith.stats.interval_scales import Bounds, IntervalRule
 from gradfaith.stats.intervals import CONSTANT
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 ROW = {
     "value": 0.4,

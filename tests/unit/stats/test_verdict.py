@@ -7,8 +7,9 @@ import pytest
 from planted_study import KINDS, is_right, verdict_of
 
 from gradfaith.stats import verdict as verdicts
-from gradfaith.stats.gates import FAIL, NOT_TESTABLE, PASS, RELATIONS, UNDECIDED, Gate, GateStatus
+from gradfaith.stats.gates import FAIL, PASS, RELATIONS, Gate, GateStatus
 from gradfaith.stats.verdict import CRITERIA, MethodVerdict, StudyVerdict
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 REPETITIONS, RIGHT = 20, 19  # docs/verdict.md states the shares
 

@@ -63,13 +63,13 @@ def fetch_pretrained(name: str, path: Path, record: Path) -> None:
     _store(net.state_dict(), path, record, {"timm": name, "source": source, "parameters": parameters})
 
 
-def _store(state: Mapping[str, Tensor], path: Path, record: Path, about: Mapping[str, Any]) -> None:
+def _store(state: Mapping[str, Tensor], path: Path, record: Path, source: Mapping[str, Any]) -> None:
     """Write fetched tensors as safetensors, and beside them a record of their source and SHA-256."""
     content = save({key: value.contiguous() for key, value in state.items()})
     with replacing(path) as draft:
         draft.write_bytes(content)
     provenance = {
-        **about,
+        **source,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "versions": {package: version(package) for package in ("timm", "torch", "safetensors")},

@@ -29,8 +29,9 @@ import pandas as pd
 from gradfaith.stats.claim_numbers import ClaimData, ClaimTest, numbers_of_tests
 from gradfaith.stats.interval_scales import Bounds, Estimates, IntervalRule, interval_ends
 from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
-SUPPORTED, REFUTED, UNDECIDED, NOT_TESTABLE = "supported", "refuted", "undecided", "not testable"
+SUPPORTED, REFUTED = "supported", "refuted"
 VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, NOT_TESTABLE)
 EACH = "each"  # of a test's variants: every variant is a case
 CLAIM_COLUMNS = (

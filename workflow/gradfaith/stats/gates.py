@@ -39,16 +39,16 @@ from gradfaith.vocabulary import (
     BETWEEN_IMAGES,
     CONTROL_COMPARISON,
     NOT_OK,
+    NOT_TESTABLE,
     RANDOMISATION,
     SHUFFLED,
     STATUSES,
+    UNDECIDED,
 )
 
 GateStatus = Literal["pass", "fail", "undecided", "not testable"]
 PASS: GateStatus = "pass"
 FAIL: GateStatus = "fail"
-UNDECIDED: GateStatus = "undecided"
-NOT_TESTABLE: GateStatus = "not testable"
 SEVERITY: tuple[GateStatus, ...] = (FAIL, NOT_TESTABLE, UNDECIDED, PASS)  # the first that occurs decides
 Relation = Literal[">", ">=", "<", "<="]
 RELATIONS: Mapping[str, Relation] = {
@@ -156,7 +156,8 @@ def judge_part(name: str, row: Row, margin: float, relation: Relation, min_group
     reason, over_seeds = str(row["reason"]), "seeds" in str(row["interval"])
     if np.isnan(low) and reason == CONSTANT:
         low = high = value
-    status, needed = UNDECIDED, None
+    status: GateStatus = UNDECIDED
+    needed = None
     if np.isnan(value):
         status = NOT_TESTABLE
     elif np.isnan(low):

@@ -19,9 +19,7 @@ from pydantic import TypeAdapter
 
 from gradfaith.stats.gates import (
     FAIL,
-    NOT_TESTABLE,
     PASS,
-    UNDECIDED,
     Gate,
     GateRules,
     GateStatus,
@@ -29,6 +27,7 @@ from gradfaith.stats.gates import (
     run_gates,
     worst_status,
 )
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 VerdictName = Literal["fail", "incomplete", "undecided", "pass"]
 VERDICT_OF: Mapping[GateStatus, VerdictName] = {

@@ -13,7 +13,8 @@ import pandas as pd
 from gradfaith.reporting.figures import marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.reporting.metric_rows import records
-from gradfaith.stats.claims import NOT_TESTABLE, REFUTED, SUPPORTED, UNDECIDED
+from gradfaith.stats.claims import REFUTED, SUPPORTED
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 FIGURE = Figure(needs=("claims",), section="Claims", place=1, title="Claims against their margins")
 LOOK = {SUPPORTED: (theme.COLOURS[2], "o"), REFUTED: (theme.COLOURS[1], "s"), UNDECIDED: (theme.INK, "D")}

@@ -12,7 +12,8 @@ import pandas as pd
 from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting.metric_rows import display_column, records
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell
-from gradfaith.stats.claims import NOT_TESTABLE, SUPPORTED, VERDICTS
+from gradfaith.stats.claims import SUPPORTED, VERDICTS
+from gradfaith.vocabulary import NOT_TESTABLE
 
 TABLE = Table(needs=("claims",), study_key="claims", section="Claims", place=2, title="Claims of papers on this study")
 RULE = (

@@ -13,8 +13,9 @@ from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table
-from gradfaith.stats.gates import NOT_TESTABLE, UNDECIDED, Gate, GatePart
+from gradfaith.stats.gates import Gate, GatePart
 from gradfaith.stats.verdict import NOT_MEASURED, TITLES, MethodVerdict, StudyVerdict
+from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 TABLE = Table(needs=("verdict",), study_key="verdict", section="Summary", place=2, title="Verdict, gate by gate")
 HEAD = ("criterion", "gate", "result", "number", "margin", "decided by", "open, or why")
