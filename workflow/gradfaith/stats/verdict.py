@@ -8,7 +8,7 @@
 The scorecard has the order of the framework of FDA scientists [lago2026]: consistency, plausibility, fidelity, usefulness. Where
 we differ: their consistency compares explanations of similar inputs, ours the maps of several trainings on the same image. How
 much a map helps a reader is not measured here. Two gates are preconditions of all four: the network must classify, and
-maps must exist. One sentence says what a clinician may do with the maps, one what must not be concluded.
+maps must exist. One sentence says what the verdict means for a reader of the maps, one what must not be concluded.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,10 +48,10 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {  # of the scorecard -> its gates
 NOT_MEASURED: Literal["not measured"] = "not measured"
 FAILURES = {  # `part` is the name of the part that decides
     "balanced_accuracy": "the network does not classify well enough",
-    "localization": "they mark the evidence no better than the control {part}",
+    "localization": "their localization does not exceed that of the control {part} by more than {margin:g}",
     "faith_gain": "the prediction depends hardly more on them than on shuffled maps (imputer {part})",
     "randomisation": "a network with random weights has similar maps",
-    "consistency": "two trainings agree on an image no more than on different images (class {part})",
+    "consistency": "the agreement of two trainings does not exceed its chance level by more than {margin:g} (class {part})",
     "shortcut_lift": "they mark the known shortcut",
     "missing_maps": "too many images have no usable map",
 }
@@ -73,7 +73,7 @@ class MethodVerdict:
     arch: str
     method: str
     verdict: VerdictName
-    statement: str  # what a clinician may do with the maps
+    statement: str  # what the verdict means for a reader of the maps
     not_to_conclude: str
     holds_for: str  # what the intervals of its gates cover
     gates: tuple[Gate, ...]
@@ -125,20 +125,21 @@ def _scorecard(gates: Iterable[Gate]) -> tuple[Criterion, ...]:
 
 
 def _statement(maps: str, verdict: VerdictName, gates: Iterable[Gate]) -> str:
-    """Return the sentence for a clinician."""
+    """Return what the verdict means for a reader of the maps."""
     by_status = {status: [gate for gate in gates if gate.status == status] for status in VERDICT_OF}
     if verdict == "fail":
-        reasons = [FAILURES[gate.name].format(part=gate.decisive) for gate in by_status[FAIL]]
+        reasons = [FAILURES[gate.name].format(part=gate.decisive, margin=gate.margin) for gate in by_status[FAIL]]
         return f"Do not rely on {maps}: {join_words(reasons)}."
     if verdict == "pass":
         return (
-            f"{maps[0].upper()}{maps[1:]} lie on the evidence, the prediction depends on what they show, and other trainings "
-            "give similar maps: use them to check what the network looked at."
+            f"{maps[0].upper()}{maps[1:]} mark the evidence better than the controls, the prediction depends more on them than on "
+            "shuffled maps, and trainings agree more than by chance: on average they say something about what the network used."
         )
     unknown = [*by_status[NOT_TESTABLE], *by_status[UNDECIDED]]
-    why = {"incomplete": "this study does not test all gates", "undecided": "this study is too small to decide"}[
-        verdict
-    ]
+    why = {
+        "incomplete": "this study does not test all gates",
+        "undecided": "the intervals of this study do not decide all gates",
+    }[verdict]
     titles = join_words([TITLES[gate.name] for gate in unknown])
     return f"Do not rely on {maps} yet: {why} (open: {titles})."
 
@@ -160,8 +161,8 @@ def _not_to_conclude(verdict: VerdictName, gates: tuple[Gate, ...]) -> str:
     if verdict == "undecided":
         return f"Do not conclude that there is no difference: {counts[UNDECIDED]} of {len(gates)} gates are undecided, not failed."
     return (
-        "Do not conclude that the maps help a reader, or that they hold for patients, scanners or networks other than those "
-        "of this study: neither was measured."
+        "Do not conclude that a single map is right, that the maps help a reader, or that the verdict holds for other "
+        "populations, scanners or architectures: none of these was measured."
     )
 
 
@@ -173,9 +174,9 @@ def _holds_for(gates: Iterable[Gate]) -> str:
     if not seeds:
         return "No gate has an interval."
     if max(seeds) >= 3:
-        return "Intervals hold for new patients and new trainings of this recipe."
+        return "Intervals hold for new patients of this population and new trainings of this recipe."
     models = "this trained model" if max(seeds) == 1 else f"these {max(seeds)} trained models"
-    return f"Intervals hold for new patients and {models} only."
+    return f"Intervals hold for new patients of this population and {models} only."
 
 
 def join_words(words: list[str]) -> str:

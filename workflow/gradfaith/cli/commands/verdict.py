@@ -1,4 +1,4 @@
-"""gradfaith verdict STUDY: print the gates of each architecture and method, and what the maps may be used for."""
+"""gradfaith verdict STUDY: print the gates and the verdict of each architecture and method."""
 
 import argparse
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise NotInStudy(
             problem=f"there is no file results/{study}/verdict.json.",
             reason="The command reads the verdict of a finished study. A study with `verdict: false` has none.",
-            fix=f"Run study {study} first: gradfaith run {arguments.study}",
+            fix=f"Run study {study} first, without `verdict: false`: gradfaith run {arguments.study}",
         )
     content = json_file.read(path)
     if arguments.json:

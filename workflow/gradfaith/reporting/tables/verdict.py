@@ -20,9 +20,10 @@ from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 TABLE = Table(needs=("verdict",), study_key="verdict", section="Summary", place=2, title="Verdict, gate by gate")
 HEAD = ("criterion", "gate", "result", "number", "margin", "decided by", "open, or why")
 WHAT = (
-    "A gate passes if its interval lies wholly on the right side of the margin, fails if it lies wholly on the wrong side, and "
-    "is undecided otherwise. The verdict is fail if any gate fails, else incomplete if any gate is not testable, else "
-    "undecided if any gate is undecided, else pass. All gates must pass, so their intervals are not adjusted."
+    "A gate passes if its interval lies completely on the right side of the margin, fails if it lies completely on the wrong "
+    "side, and is undecided otherwise. The verdict is fail if any gate fails, else incomplete if any gate is not testable, else "
+    "undecided if any gate is undecided, else pass. All gates must pass, so their intervals are not adjusted. "
+    "This limits false passes, not false fails."
 )
 USEFULNESS = "needs a study with readers"
 ENOUGH = 100  # times as many groups: a larger figure is not printed
@@ -40,7 +41,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
 
 
 def sentences(one: MethodVerdict) -> tuple[str, ...]:
-    """Return what may be done with the maps, what must not be concluded, and what the intervals cover."""
+    """Return what the verdict means, what must not be concluded, and what the intervals cover."""
     return one.statement, one.not_to_conclude, one.holds_for
 
 
