@@ -17,13 +17,13 @@ from gradfaith.vocabulary import NOT_TESTABLE
 
 TABLE = Table(needs=("claims",), study_key="claims", section="Claims", place=2, title="Claims of papers on this study")
 RULE = (
-    "A claim is a sentence with a margin that was named before the run. It is supported if the interval of its number lies "
-    "wholly beyond the margin, refuted if it lies wholly on the other side, and undecided if it holds the margin. A claim over "
+    "A claim is a sentence with a margin. It is supported if the interval of its number lies completely beyond the margin, "
+    "refuted if it lies completely on the other side, and undecided if it contains the margin. A claim over "
     "several cases or numbers counts as one test, so the ends of its intervals are adjusted for them."
 )
 LIMITS = (
-    "A verdict holds for these images, networks and methods. Nothing adjusts for the number of claims. A claim that is not "
-    "testable says nothing about the sentence."
+    "A verdict holds for the data, networks and methods of this study: it does not confirm or refute the paper. Nothing "
+    "adjusts for the number of claims. A claim that is not testable says nothing about the sentence."
 )
 NUMBER_HEADS = ("case", "number", "metric", "value", "margin")
 CASE_HEADS = ("claim", "verdict", "numbers supported", "case", "worst number", *NUMBER_HEADS[2:])
