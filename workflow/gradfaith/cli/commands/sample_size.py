@@ -137,9 +137,11 @@ def _lines(
     """Yield the components, a line per design, and a line per number of a gate."""
     parts = ", ".join(f"{name} {_number(value, 4)}" for name, value in asdict(basis.components).items())
     yield f"Standard deviations ({basis.source}): {parts}"
-    yield f"Smallest difference that is detected with 80 % power: alone, and in a family of {basis.family} contrasts;"
-    yield "then the chance that each gate is decided. One and two seeds: for these models only."
     names = list(dict.fromkeys(number.gate for number in basis.numbers))
+    yield f"Smallest difference that is detected with 80 % power: alone, and in a family of {basis.family} contrasts."
+    if names:
+        yield "Then the chance that each gate is decided."
+    yield "One and two seeds: for these models only. Three seeds or more: for new trainings, too."
     rows = [["patients", "seeds", "alone", "family", *names]]
     for design, least in smallest.items():
         chances = [_percent(gates[design][name]) for name in names]
