@@ -43,6 +43,7 @@ def gate(status: GateStatus, **part: object) -> Gate:
         "n_groups": 20,
         "n_seeds": 5,
         "reason": "",
+        "interval": "over groups",
     } | part
     own = GatePart("centre", status, **numbers)  # type: ignore[arg-type]
     return Gate("localization", status, ">", 0.0, "locacc", "centre", own.reason, (own,))
@@ -67,6 +68,6 @@ def test_a_gate_says_its_number_and_what_would_decide_it(found: Gate, number: st
 
 
 def test_a_share_has_no_interval() -> None:
-    own = GatePart("", PASS, 0.02, 0.02, 0.02, 100, 20, 5, "")
+    own = GatePart("", PASS, 0.02, 0.02, 0.02, 100, 20, 5, "", "")
     share = Gate("missing_maps", PASS, "<=", 0.05, "", "", "", (own,))
     assert (verdict.number_text(share), verdict.margin_text(share)) == ("2.0 % of 100 scores", "at most 5 %")

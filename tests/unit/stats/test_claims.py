@@ -328,3 +328,16 @@ def test_the_range_of_a_weighted_sum() -> None:
     assert range_of_sum(Bounds(-1, 1), np.array([1.0, -0.5, -0.5])) == Bounds(-2, 2)
     assert range_of_sum(Bounds(0, np.inf), np.array([1.0])) == Bounds(0, np.inf)
     assert range_of_sum(Bounds(0, np.inf), np.array([1.0, -1.0])) == Bounds()
+
+
+def test_a_number_that_does_not_exist_leaves_its_case_open(data: ClaimData) -> None:
+    """Half of the evidence is no support: the second opponent has no maps."""
+    known = claim_test(GRADCAM_OVER_GRID, condition="gradcam minus random-grid", margin=0.1)
+    unknown = claim_test([(1.0, "net-a", "gradcam"), (-1.0, "net-a", "lime")], condition="gradcam minus lime")
+    assert set(one(data, known)["verdict"]) == {"supported"}
+    table = one(data, known, unknown)
+    assert set(table["verdict"]) == {"not testable"}
+    assert dict(zip(table["condition"], table["number_verdict"], strict=True)) == {
+        "gradcam minus random-grid": "supported", "gradcam minus lime": "not testable",
+    }  # fmt: skip
+    assert "no image has a value of gradcam minus lime" in table["why"].iloc[0]

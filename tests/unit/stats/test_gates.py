@@ -160,3 +160,21 @@ def test_maps_without_a_value_are_counted_and_undefined_scores_are_not() -> None
     assert (found.name, found.status) == ("missing_maps", FAIL)
     assert found.parts[0].value == pytest.approx(2 / 24)
     assert found.parts[0].n_images == 24
+
+
+def test_a_class_without_a_number_keeps_consistency_from_passing() -> None:
+    chance = {"comparison": "chance", "against": "between-images", "metric": "consist", "arch": "net", "arch2": "",
+              "method": "cam", "variant": "pairs"}  # fmt: skip
+    contrasts = pd.DataFrame([ROW | chance | {"label": "lesion"}])
+    rules = replace(
+        RULES, metrics={"consistency": "consist"}, classes=["lesion", "normal"],
+        untested={gate: "not here" for gate in gates.RELATIONS if gate != "consistency"},
+    )  # fmt: skip
+    tables = GateTables(pd.DataFrame({"arch": []}), contrasts.iloc[:0], contrasts)
+
+    def consistency(rules: gates.GateRules) -> Gate:
+        return next(gate for gate in gates.run_gates(tables, "net", "cam", rules) if gate.name == "consistency")
+
+    assert consistency(replace(rules, classes=["lesion"])).status == PASS
+    found = consistency(rules)
+    assert (found.status, found.decisive) == (NOT_TESTABLE, "normal")

@@ -50,6 +50,9 @@ class ClaimTerm:
     variant: str = ""  # of the metric; "": that of the test
 
 
+EACH = "each"  # of a test's variants: every variant is a case
+
+
 @dataclass(frozen=True)
 class ClaimTest:
     """One number of a claim, by the labels of a study; config/result_settings.py describes the fields."""
@@ -100,16 +103,34 @@ class ClaimData:
 
 
 def numbers_of_tests(tests: Sequence[ClaimTest], data: ClaimData) -> pd.DataFrame:
-    """Return a row per number, with the bounds of its values; classes in which no image has a value have none."""
+    """Return a row per number, with the bounds of its values; classes in which no image has a value have none.
+
+    A test without any number has a row that says so: what it asks for is not known, so its case cannot be supported.
+    """
     tables, sides = list[pd.DataFrame](), dict[str, MetricSideBySide]()
     for test in tests:
         if test.metric and test.quantity in ("difference", "slope", "spread") and test.metric not in sides:
             sides = {test.metric: MetricSideBySide.of(data.scores([test.metric]))}  # one metric at a time: memory
         table = NUMBERS[test.quantity](test, data, sides.get(test.metric))
         own = {name: getattr(test, name) for name in ("case", "condition", "quantity", "metric", "margin", "side")}
+        known = table[table["n_images"] > 0]
+        table = known if len(known) else _without_number(test)
         tables.append(table.assign(**own, asked_variant=test.variant))
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return found[found["n_images"] > 0].reset_index(drop=True) if len(found) else found
+    return found if len(found) and (found["n_images"] > 0).any() else pd.DataFrame()
+
+
+def _without_number(test: ClaimTest) -> pd.DataFrame:
+    """Return the row of a test for which no image has all values."""
+    texts = {
+        "seeds": "",
+        "seed_values": "",
+        "interval": "",
+        "reason": f"no image has a value of {test.condition or test.metric}",
+    }
+    blank = dict.fromkeys(INTERVAL_COLUMNS_WITHOUT_P, np.nan) | dict.fromkeys(("n_images", "n_groups", "n_seeds"), 0)
+    variant = "" if test.variant in ("first", "all", EACH) else test.variant
+    return _with_bounds(pd.DataFrame([blank | texts | {"variant": variant, "label": ""}]), UNBOUNDED)
 
 
 def _term_values(

@@ -26,14 +26,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.stats.claim_numbers import ClaimData, ClaimTest, numbers_of_tests
+from gradfaith.stats.claim_numbers import EACH, ClaimData, ClaimTest, numbers_of_tests
 from gradfaith.stats.interval_scales import Bounds, Estimates, IntervalRule, interval_ends
 from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P
 from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 SUPPORTED, REFUTED = "supported", "refuted"
 VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, NOT_TESTABLE)
-EACH = "each"  # of a test's variants: every variant is a case
 CLAIM_COLUMNS = (
     "claim", "says", "paper", "over", "verdict", "why", "n_cases", "n_supported", "n_refuted", "case", "case_verdict", "condition",
     "number_verdict", "decides", "quantity", "metric", "variant", "label", "margin", "side", "level_low", "level_high",

@@ -33,7 +33,7 @@ import pandas as pd
 from gradfaith.metrics.maps.rank_correlation import is_fully_randomised
 from gradfaith.stats.estimates import SIGN_OF_BETTER
 from gradfaith.stats.interval_scales import UNBOUNDED, Bounds
-from gradfaith.stats.intervals import CONSTANT
+from gradfaith.stats.intervals import CONSTANT, OVER_BOTH
 from gradfaith.vocabulary import (
     ALL_CLASSES,
     BETWEEN_IMAGES,
@@ -86,6 +86,7 @@ class GatePart:
     n_groups: int
     n_seeds: int
     reason: str  # why there is no interval, or no value
+    interval: str  # how the interval was made: over groups, or over groups and seeds
     groups_needed: int | None = None  # of an undecided part: groups that would decide it
     seeds_needed: int | None = None  # and seeds, if the interval is over seeds too
 
@@ -145,6 +146,7 @@ def run_gates(tables: GateTables, arch: str, method: str, rules: GateRules) -> t
                 (control, row) for control, row in rows if _can_be_exceeded(all_methods, arch, control, metric, rules)
             ]
         parts = tuple(judge_part(part, row, margin, relation, rules.min_groups) for part, row in rows)
+        parts += _missing_classes(name, parts, rules.classes)
         found.append(_gate(name, relation, margin, metric, parts))
     return tuple(found)
 
@@ -153,7 +155,7 @@ def judge_part(name: str, row: Row, margin: float, relation: Relation, min_group
     """Compare one row of a table, with columns value, low and high, with a margin."""
     value, low, high = (float(str(row[end])) for end in ("value", "low", "high"))
     n_images, n_groups, n_seeds = (int(float(str(row[f"n_{count}"]))) for count in ("images", "groups", "seeds"))
-    reason, over_seeds = str(row["reason"]), "seeds" in str(row["interval"])
+    reason, over_seeds = str(row["reason"]), OVER_BOTH in str(row["interval"])
     if np.isnan(low) and reason == CONSTANT:
         low = high = value
     status: GateStatus = UNDECIDED
@@ -164,7 +166,8 @@ def judge_part(name: str, row: Row, margin: float, relation: Relation, min_group
         needed = min_groups if n_groups < min_groups else None
     else:
         status = compare_interval(low, high, margin, relation)
-    part = GatePart(name, status, _known(value), _known(low), _known(high), n_images, n_groups, n_seeds, reason, needed)
+    ends, counts = (_known(value), _known(low), _known(high)), (n_images, n_groups, n_seeds)
+    part = GatePart(name, status, *ends, *counts, reason, str(row["interval"]), needed)
     if status != UNDECIDED or np.isnan(low) or value == margin:
         return part
     factor = ((value - low if value > margin else high - value) / (value - margin)) ** 2
@@ -259,6 +262,13 @@ def _consistency(own: GateTables, metric: str, rules: GateRules) -> NamedRows:
     table = own.contrasts
     wanted = (table["comparison"] == "chance") & (table["against"] == BETWEEN_IMAGES) & (table["metric"] == metric)
     return _named(table[wanted & table["label"].isin(list(rules.classes))], "label")
+
+
+def _missing_classes(name: str, parts: Sequence[GatePart], classes: Sequence[str]) -> tuple[GatePart, ...]:
+    """Return a part that is not testable for every class without a number; other gates have no parts by class."""
+    found = {part.name for part in parts}
+    missing = [label for label in classes if label not in found] if name == "consistency" and parts else []
+    return tuple(GatePart(label, NOT_TESTABLE, None, None, None, 0, 0, 0, NO_NUMBER, interval="") for label in missing)
 
 
 def _shortcut_lift(own: GateTables, metric: str, _rules: GateRules) -> NamedRows:

@@ -27,6 +27,7 @@ from gradfaith.stats.gates import (
     run_gates,
     worst_status,
 )
+from gradfaith.stats.intervals import OVER_BOTH
 from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
 
 VerdictName = Literal["fail", "incomplete", "undecided", "pass"]
@@ -167,13 +168,13 @@ def _not_to_conclude(verdict: VerdictName, gates: tuple[Gate, ...]) -> str:
 
 
 def _holds_for(gates: Iterable[Gate]) -> str:
-    """Return what the intervals hold for, by the number of seeds behind them."""
-    seeds = [
-        part.n_seeds for gate in gates if gate.name != "missing_maps" for part in gate.parts if part.low is not None
-    ]
-    if not seeds:
+    """Return what the intervals hold for, by how they were made."""
+    own = [gate.parts for gate in gates if gate.name != "missing_maps"]
+    parts = [part for gate_parts in own for part in gate_parts if part.low is not None]
+    seeds = [part.n_seeds for part in parts]
+    if not parts:
         return "No gate has an interval."
-    if max(seeds) >= 3:
+    if any(OVER_BOTH in part.interval for part in parts):  # from three seeds, or with pooled seed variance
         return "Intervals hold for new patients of this population and new trainings of this recipe."
     models = "this trained model" if max(seeds) == 1 else f"these {max(seeds)} trained models"
     return f"Intervals hold for new patients of this population and {models} only."
