@@ -11,7 +11,7 @@ density, calcification and contact overlap as well: every value occurs in both c
 and necrotic cavities (malignant). Only their combination tells the class: a spiculated lesion is often malignant, but not if
 it is calcified throughout; a solid lesion with a smooth outline is often benign, but a metastasis has one as well.
 
-One patient in five with a lesion has one or two more. Those of a benign patient are benign. Those of a malignant patient are
+One patient in six with a lesion has one or two more. Those of a benign patient are benign. Those of a malignant patient are
 benign or malignant. The label is the worst. Lengths are in half fields of view (HALF_FIELD_MM), materials in Hounsfield
 units. The values and their sources are in docs/phantom.md. Cost: about 3 ms once per patient, for the place.
 """
@@ -42,7 +42,7 @@ SMALLEST_MM, LARGEST_MM = 5.0, 40.0
 _MEDIAN_MM: dict[LesionClass, float] = {"benign": 13.0, "malignant": 13.2}  # at difficulty 1/2
 _SPREAD = 0.38  # of the logarithm of the diameter
 _FURTHER = 0.75  # the median diameter of a further lesion, by that of the first
-_MORE = (0.8, 0.13, 0.07)  # chance of none, one and two further lesions
+_MORE = (0.84, 0.11, 0.05)  # chance of none, one and two further lesions
 _PLACING = 64  # pixels of the coarse section on which a lesion is placed, for any image size
 Chances = dict[str, float]
 
@@ -85,7 +85,7 @@ KINDS: dict[LesionClass, dict[str, LesionKind]] = {
             {"solid": 0.48, "part-solid": 0.42, "ground-glass": 0.10}, {"none": 0.94, "eccentric": 0.06}, 0.02,
         ),
         "squamous-carcinoma": LesionKind(
-            0.16, {"spiculated": 0.7, "lobulated": 0.3}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.25
+            0.16, {"spiculated": 0.7, "lobulated": 0.3}, _SOLID, {"none": 0.94, "eccentric": 0.06}, 0.15
         ),
         "small-cell-carcinoma": LesionKind(
             0.08, {"lobulated": 0.7, "spiculated": 0.2, "smooth": 0.1}, _SOLID, _NONE
@@ -138,10 +138,12 @@ def _draw_lesion(
     key: tuple[object, ...], label: LesionClass, difficulty: float, placing: "_Placing", others: list[Lesion]
 ) -> Lesion:
     stream = rng.generator(*key)
-    kind = _pick({name: item.share for name, item in KINDS[label].items()}, stream)
+    rare = 0.3 + 1.4 * difficulty  # weight of what is hard to see or to tell apart; 1 at difficulty 1/2
+    kind = _pick(_weighted({name: item.share for name, item in KINDS[label].items()}, "focal-haze", rare), stream)
     chances = KINDS[label][kind]
-    outline, calcification = _pick(chances.outline, stream), _pick(chances.calcification, stream)
-    density = _pick(_fainter(chances.density, difficulty), stream)
+    outline = _pick(chances.outline, stream)
+    calcification = _pick(_weighted(chances.calcification, "none", rare if label == "benign" else 1.0), stream)
+    density = _pick(_weighted(chances.density, "solid", 1 / rare), stream)
     median = _MEDIAN_MM[label] * (1.5 - difficulty) * (_FURTHER if others else 1.0)
     diameter = float(np.clip(median * math.exp(_SPREAD * stream.standard_normal()), SMALLEST_MM, LARGEST_MM))
     place = placing.choose(_pick(CONTACTS[label], stream), diameter / 2 * MM, others, stream)
@@ -160,9 +162,9 @@ def _draw_lesion(
     )  # fmt: skip
 
 
-def _fainter(density: Chances, difficulty: float) -> Chances:
-    """Return the chances of the densities: a harder phantom has more ground glass."""
-    return {name: share * (1.0 if name == "solid" else 0.5 + difficulty) for name, share in density.items()}
+def _weighted(chances: Chances, name: str, weight: float) -> Chances:
+    """Return chances with another weight of one name, if there are others."""
+    return {other: share * (weight if other == name else 1.0) for other, share in chances.items()}
 
 
 def _pick(chances: Chances, stream: np.random.Generator) -> str:
@@ -207,7 +209,7 @@ class _Placing:
         radius = min(radius, 0.85 * float(depth.max()))
         if wanted == "vessel" and (found := self._beside_vessel(depth, radius, stream)):
             return found
-        ranges = {"pleura": (0.35 * radius, 0.75 * radius), "pleural-tag": (radius + 3 * MM, radius + 18 * MM)}
+        ranges = {"pleura": (0.65 * radius, 0.95 * radius), "pleural-tag": (radius + 3 * MM, radius + 18 * MM)}
         least, most = ranges.get(wanted, (1.1 * radius, np.inf))
         rows, columns = np.nonzero((depth >= least) & (depth <= most))
         contact: Contact = "pleura" if wanted == "pleura" else "pleural-tag" if wanted == "pleural-tag" else "none"
