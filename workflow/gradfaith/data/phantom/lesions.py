@@ -6,10 +6,9 @@ A lesion is drawn in this order, each step from its own distribution (KINDS):
 
     diameter = clip(median * exp(0.38 * normal), 5, 40) mm,   median = (13.0 benign, 13.2 malignant) * (1.5 - d)
 
-d is the difficulty. The two distributions overlap: the best threshold separates them in about 60 of 100 lesions. Outline,
-density, calcification and contact overlap as well: every value occurs in both classes except popcorn calcification (benign)
-and necrotic cavities (malignant). Only their combination tells the class: a spiculated lesion is often malignant, but not if
-it is calcified throughout; a solid lesion with a smooth outline is often benign, but a metastasis has one as well.
+d is the difficulty. Outline, density and contact have the same values in both classes, in other shares. Size tells nearly
+nothing of the class, and only the combination of the others tells it well: a spiculated lesion is mostly malignant, but not
+if it is calcified throughout; a solid one with a smooth outline is mostly benign, but a metastasis has one as well.
 
 One patient in six with a lesion has one or two more. Those of a benign patient are benign. Those of a malignant patient are
 benign or malignant. The label is the worst. Lengths are in half fields of view (HALF_FIELD_MM), materials in Hounsfield
@@ -146,7 +145,7 @@ def _draw_lesion(
     density = _pick(_weighted(chances.density, "solid", 1 / rare), stream)
     median = _MEDIAN_MM[label] * (1.5 - difficulty) * (_FURTHER if others else 1.0)
     diameter = float(np.clip(median * math.exp(_SPREAD * stream.standard_normal()), SMALLEST_MM, LARGEST_MM))
-    place = placing.choose(_pick(CONTACTS[label], stream), diameter / 2 * MM, others, stream)
+    place = placing.choose(_pick(_weighted(CONTACTS[label], "pleura", rare), stream), diameter / 2 * MM, others, stream)
     cavity = float(stream.uniform(0.3, 0.6)) if stream.random() < chances.cavity and density == "solid" else 0.0
     shape = stream.uniform([1.0, 0.0, 0.85, -1.0], [1.3, math.pi, 1.15, 1.0])
     return Lesion(

@@ -58,7 +58,7 @@ class Options(ReaderOptions):
         0.35,
         ge=0,
         le=1,
-        description="0: large lesions and few vessels; 1: small, often faint lesions and many vessels",
+        description="0: large, typical lesions and few vessels; 1: small, often faint lesions and many vessels",
     )
     seed: int = Field(0, ge=0, description="which phantom population is drawn")
     window: scanner.Window = Field(
