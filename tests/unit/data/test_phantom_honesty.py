@@ -25,14 +25,8 @@ BOUND = 1 / 3 + 3 * np.sqrt(2 / 9 / (3 * PATIENTS))
 def population(**options):
     settings = phantom.Options(patients_per_class=PATIENTS, slices_per_patient=2, **options)
     records = list(phantom.index(None, settings))
-    images = [phantom.read(None, settings, record, None) for record in records]
-    pixels = np.stack([image.pixels for image in images]).astype(np.float32)
-    about = [record.label for record in records], [record.group for record in records]
-    return (
-        pixels,
-        *about,
-        np.array([[image.masks["evidence"].sum() if "evidence" in image.masks else 0] for image in images]),
-    )
+    pixels = np.stack([phantom.read(None, settings, record, None).pixels for record in records]).astype(np.float32)
+    return pixels, [record.label for record in records], [record.group for record in records]
 
 
 def grouped(model, features, labels, groups):
