@@ -6,16 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from claim_scores import ARCHS, BETTER, CLASSES, CONTROLS, answers, scores
+from claim_scores import ARCHS, BETTER, BOUNDS, CLASSES, CONTROLS, answers, scores
 
 from gradfaith.cli import main, planned_numbers
 from gradfaith.cli.planned_numbers import GatePlan, StudyValues, components_of_values, difference, mean_over_runs
+from gradfaith.config.locate import read_document
+from gradfaith.dag.plan import Plan
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.stats.image_scores import CONTEXT_KEYS
+from gradfaith.stats.interval_scales import Bounds
 from gradfaith.storage import parquet
 from gradfaith.storage.table_parts import TableParts
 
+ROOT = Path(__file__).parents[3]
 PLAN = ["--patients", "24", "48", "--seeds", "1", "3", "--sd", "0.0252", "0.0073", "0.0055"]
 
 
@@ -83,7 +87,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> StudyValues:
     predictions, path = answers(), tmp_path_factory.mktemp("plan") / "scores.parquet"
     parquet.write(path, scores(predictions), parquet.SCORES)
     parts = TableParts.of(path, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
-    return StudyValues(parts, predictions, "gradcam", list(CONTROLS), BETTER)
+    return StudyValues(parts, predictions, "gradcam", list(CONTROLS))
 
 
 def test_the_values_of_a_contrast_have_its_mean_and_components(values: StudyValues) -> None:
@@ -115,7 +119,8 @@ def test_the_accuracy_of_the_plan_is_the_balanced_accuracy(values: StudyValues) 
 def test_gates_have_a_number_per_control_imputer_and_class(values: StudyValues) -> None:
     metrics = {"localization": "saliency_score", "faith_gain": "faith", "consistency": "consist"}
     margins = {"balanced_accuracy": 0.67, "localization": 0.0, "faith_gain": 0.05, "consistency": 0.0}
-    numbers = planned_numbers.planned_numbers(values, GatePlan(metrics, margins, ""), list(ARCHS))
+    plan = GatePlan(metrics, margins, "", BETTER, BOUNDS)
+    numbers = planned_numbers.planned_numbers(values, plan, list(ARCHS))
     parts = {number.gate: [other.part for other in numbers if other.gate == number.gate] for number in numbers}
     assert parts["balanced_accuracy"] == list(ARCHS)
     assert parts["localization"][:3] == [f"{arch}, random-grid" for arch in ARCHS]
@@ -127,3 +132,38 @@ def test_gates_have_a_number_per_control_imputer_and_class(values: StudyValues) 
     assert len(seeds) == 1, "the variance between seeds is that of all architectures"
     gain = next(number for number in numbers if number.part == "net-a, random-grid")
     assert gain.value == pytest.approx(0.35, abs=0.03)
+    assert {number.fails for number in numbers if number.gate == "localization"} == {False}
+
+
+def test_the_gates_of_a_plan_are_those_of_the_verdict() -> None:
+    document = read_document(ROOT / "tests/workflow/tiny.yaml")
+    plan = GatePlan.of_study(Plan.read({**document, "verdict": {"faith_gain": 0.1}}, ROOT))
+    assert (plan.margins["faith_gain"], plan.metrics["localization"]) == (0.1, "saliency_score")
+    assert "consistency" not in plan.metrics, "two seeds"
+    assert plan.better["saliency_score"] == "higher"
+    assert plan.bounds["saliency_score"] == Bounds(0, 1)
+
+
+def test_a_gate_leaves_out_controls_that_no_map_can_exceed_and_turns_a_metric_where_less_is_better(
+    values: StudyValues,
+) -> None:
+    margins = {"balanced_accuracy": 0.67, "localization": 0.0}
+    table = scores(values.predictions).query("metric == 'saliency_score'")
+    best = table["value"].where(table["method"] != "half", 1.0).where(table["value"].notna())
+    path = values.scores.path.with_name("best.parquet")
+    parquet.write(path, table.assign(value=best), parquet.SCORES)
+    parts = TableParts.of(path, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "test"})
+    own = StudyValues(parts, values.predictions, "gradcam", list(CONTROLS))
+    for better, sign in (("higher", 1), ("lower", -1)):
+        plan = GatePlan(
+            {"localization": "saliency_score"},
+            margins,
+            "",
+            {"saliency_score": better},
+            {"saliency_score": Bounds(0, 1)},
+        )
+        numbers = planned_numbers.planned_numbers(own, plan, ["net-a"])
+        located = {number.part: number for number in numbers if number.gate == "localization"}
+        assert ("net-a, half" in located) == (better == "lower")
+        assert located["net-a, random-grid"].value == pytest.approx(sign * 0.35, abs=0.03)
+        assert located["net-a, random-grid"].fails == (sign < 0)

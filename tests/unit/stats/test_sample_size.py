@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gradfaith.stats.gates import judge_part
 from gradfaith.stats.intervals import make_intervals
 from gradfaith.stats.sample_size import (
     Components,
@@ -123,6 +124,31 @@ def test_a_gate_is_as_certain_as_its_least_certain_number() -> None:
     assert chance_decided(pair, Design(24, 6), 0.05) == pytest.approx(
         chance_decided(PlannedNumber("", "", 0.03, 0.0, REFERENCE), Design(24, 3), 0.05)
     )
+
+
+def test_a_part_on_the_wrong_side_decides_a_gate_alone_and_the_least_certain_network_counts() -> None:
+    design = Design(24, 3)
+    near, failing = (
+        PlannedNumber("localization", part, value, 0.0, REFERENCE, arch="net-a", fails=value < 0)
+        for part, value in (("a", 0.01), ("b", -0.2))
+    )
+    assert gate_chances([near, failing], design, 0.05)["localization"] == chance_decided(failing, design, 0.05)
+    other = PlannedNumber("localization", "c", 0.02, 0.0, REFERENCE, arch="net-b")
+    chances = gate_chances([near, failing, other], design, 0.05)
+    assert chances["localization"] == chance_decided(other, design, 0.05) < 0.9
+
+
+@pytest.mark.parametrize(("interval", "seeds"), [("t over groups", 1), ("t over groups and seeds", 5)])
+def test_the_groups_that_a_verdict_asks_for_decide_with_a_chance_of_one_half(interval: str, seeds: int) -> None:
+    design = Design(24, seeds)
+    error, df = spread(REFERENCE, design)
+    half, value = float(stats.t.ppf(0.975, df)) * error, 0.006
+    counts = {"n_images": 24, "n_groups": 24, "n_seeds": seeds, "reason": "", "interval": interval}
+    part = judge_part("centre", {"value": value, "low": value - half, "high": value + half, **counts}, 0.0, ">", 8)
+    assert part.groups_needed is not None
+    needed = Design(part.groups_needed, part.seeds_needed or seeds)
+    chance = chance_decided(PlannedNumber("localization", "", value, 0.0, REFERENCE), needed, 0.05)
+    assert chance == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_smallest_sufficient_design_is_recommended() -> None:

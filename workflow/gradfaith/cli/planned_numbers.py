@@ -4,8 +4,9 @@
     balanced accuracy   mean over images of s_k + w_k (correct - s_k), w_k = images / (classes x images of the class k),
                         s_k: sensitivity; its variance is that of balanced accuracy to first order
 
-The gates are those of the study's primary method. The variance between seeds is averaged over architectures. The gate
-`missing_maps` is a count without an interval, so it is always decided.
+The gates are those of the study's primary method, with the metrics, margins and controls of the rule `verdict`.
+The variance between seeds is averaged over architectures. The gate `missing_maps` is a count without an interval, so it is
+always decided.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,14 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.config import derived_metrics
+from gradfaith.config.result_settings import VerdictSettings
+from gradfaith.dag import rule_params
 from gradfaith.dag.plan import Plan
 from gradfaith.metrics.maps.rank_correlation import is_fully_randomised
 from gradfaith.stats.estimates import SCORE_COLUMNS
+from gradfaith.stats.gates import FAIL, RELATIONS, compare_interval, is_best_possible
 from gradfaith.stats.image_scores import CONTEXT_KEYS, MetricSideBySide
+from gradfaith.stats.interval_scales import UNBOUNDED, Bounds, interval_rule
 from gradfaith.stats.intervals import combination_codes
 from gradfaith.stats.sample_size import Components, PlannedNumber, components_of, pool_seeds, sums_of_runs
 from gradfaith.storage import parquet
@@ -35,6 +40,15 @@ class GatePlan:
     metrics: Mapping[str, str]  # gate -> metric of the study; one that is not testable has none
     margins: Mapping[str, float]
     localization_variant: str
+    better: Mapping[str, str]
+    bounds: Mapping[str, Bounds]
+
+    @classmethod
+    def of_study(cls, plan: Plan) -> "GatePlan":
+        """Return what the rule `verdict` takes from a study."""
+        how = VerdictSettings.of_params(rule_params.RuleParams(plan).verdict())
+        bounds = interval_rule(how.level, how.min_groups, how.bounds).bounds
+        return cls(how.metrics, how.margins, how.localization_variant, how.better, bounds)
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,6 @@ class StudyValues:
     predictions: pd.DataFrame
     method: str
     controls: list[str]
-    better: Mapping[str, str]
 
     def side(self, metric: str) -> MetricSideBySide:
         """Return the scores of a metric side by side."""
@@ -59,15 +72,19 @@ class StudyValues:
                 continue
             side = self.side(metric)
             for part, values in self._of_gate(gate, side, arch, plan):
-                if len(values):
+                if values["group"].nunique() > 1:  # one group has no spread
                     yield gate, part, values
 
     def _of_gate(self, gate: str, side: MetricSideBySide, arch: str, plan: GatePlan) -> Iterator[tuple[str, Values]]:
         method = self.method
         if gate == "localization":
-            sign = -1.0 if self.better[plan.metrics[gate]] == "lower" else 1.0
+            metric, variant = plan.metrics[gate], plan.localization_variant
+            sign = -1.0 if plan.better[metric] == "lower" else 1.0
             for control in [*self.controls, SHUFFLED + method]:
-                values = difference(side, arch, (method, control), plan.localization_variant)
+                own = difference(side, arch, (control, ""), variant)["value"].to_numpy()
+                if is_best_possible(own, plan.better[metric], plan.bounds.get(metric, UNBOUNDED)):
+                    continue  # the gate leaves it out: no map can exceed it
+                values = difference(side, arch, (method, control), variant)
                 yield control, values.assign(value=sign * values["value"])
         elif gate == "faith_gain":
             for variant in side.variants:
@@ -127,13 +144,13 @@ def measure_study(plan: Plan) -> tuple[Components, list[PlannedNumber], int]:
         predictions=parquet.read_per_model(plan.per_model(paths.predictions), parquet.PREDICTIONS),
         method=primary.method,
         controls=list(plan.bundles["controls"]),
-        better={},
     )
     side, variant = values.side(primary.metric), derived_metrics.primary_variant(study, primary.metric)
     own = [difference(side, arch, (primary.method, primary.against), variant) for arch in plan.architectures]
     found = pool_seeds([components_of_values(frame) for frame in own if len(frame)])
     components = Components(*(float(np.sqrt(np.mean([getattr(one, name) ** 2 for one in found]))) for name in NAMES))
-    return components, [], _largest_family(paths.contrasts)
+    numbers = planned_numbers(values, GatePlan.of_study(plan), plan.architectures) if study.verdict else []
+    return components, numbers, _largest_family(paths.contrasts)
 
 
 NAMES = ("groups", "seeds", "residual")
@@ -158,5 +175,7 @@ def planned_numbers(values: StudyValues, plan: GatePlan, archs: list[str]) -> li
         for (arch, own), components in zip(of_archs, pooled, strict=True):
             pairs = 2 if gate == "consistency" else 1
             name = f"{arch}, {part}" if part else arch
-            numbers.append(PlannedNumber(gate, name, mean_over_runs(own), plan.margins[gate], components, pairs))
+            value, margin = mean_over_runs(own), plan.margins[gate]
+            fails = compare_interval(value, value, margin, RELATIONS[gate]) == FAIL
+            numbers.append(PlannedNumber(gate, name, value, margin, components, pairs, arch, fails))
     return numbers

@@ -64,6 +64,8 @@ class PlannedNumber:
     margin: float
     components: Components
     seeds_per_run: int = 1  # 2: every value is of a pair of models
+    arch: str = ""
+    fails: bool = False  # the value is on the wrong side of the margin
 
 
 def components_of(sums: FloatArray, counts: FloatArray) -> Components:
@@ -137,11 +139,24 @@ def chance_decided(number: PlannedNumber, design: Design, alpha: float) -> float
 
 
 def gate_chances(numbers: Sequence[PlannedNumber], design: Design, alpha: float) -> dict[str, float]:
-    """Return gate -> the chance that it is decided: that of its least certain number."""
-    chances: dict[str, list[float]] = {}
+    """Return gate -> the chance that it is decided on the network where this is least certain.
+
+    All parts decide a gate together; a part on the wrong side decides it alone. Chances of several parts are not combined.
+    """
+    networks: dict[str, dict[str, list[tuple[bool, float]]]] = {}
     for number in numbers:
-        chances.setdefault(number.gate, []).append(chance_decided(number, design, alpha))
-    return {gate: nan if any(map(isnan, found)) else min(found) for gate, found in chances.items()}
+        chance = chance_decided(number, design, alpha)
+        networks.setdefault(number.gate, {}).setdefault(number.arch, []).append((number.fails, chance))
+    return {gate: _least([_of_parts(parts) for parts in of.values()]) for gate, of in networks.items()}
+
+
+def _of_parts(parts: Sequence[tuple[bool, float]]) -> float:
+    alone = [chance for fails, chance in parts if fails and not isnan(chance)]
+    return max(alone) if alone else _least([chance for _, chance in parts])
+
+
+def _least(chances: Sequence[float]) -> float:
+    return nan if any(map(isnan, chances)) else min(chances)
 
 
 def recommend(
