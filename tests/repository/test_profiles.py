@@ -18,6 +18,15 @@ def read(root: Path, name: str) -> dict[str, Any]:
     return found
 
 
+def blocks(root: Path) -> dict[str, str]:
+    """Return rule -> its text, for the rules with a name of their own."""
+    return {
+        block.partition(":")[0]: block.partition("\n\n\n")[0]
+        for file in (root / "rules").glob("*.smk")
+        for block in re.split(r"^\s*rule ", file.read_text(), flags=re.M)[1:]
+    }
+
+
 def rules_with_a_device(root: Path) -> set[str]:
     """Those that request a GPU, as the rules' files say."""
     found = set()
@@ -84,6 +93,12 @@ def test_what_was_killed_on_a_cluster_is_resumed_there(root: Path) -> None:
     assert said(f"STUDY={study}", "PROFILE=slurm") == [
         f"gradfaith unlock {study}", f"snakemake --workflow-profile slurm --configfile {study}",
     ]  # fmt: skip
+
+
+def test_downloads_and_what_takes_a_moment_stay_on_the_submitting_machine(root: Path) -> None:
+    own = {rule for rule, text in blocks(root).items() if "localrule: True" in text}
+    assert {"weights", "packaged_weights", "verdict", "provenance"} <= own
+    assert not {"claims", "estimate", "meta", "train"} & own
 
 
 def test_every_rule_that_is_submitted_asks_for_the_memory_that_a_study_says(root: Path) -> None:
