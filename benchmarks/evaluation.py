@@ -43,7 +43,7 @@ from gradfaith.config.sections import Passes
 from gradfaith.config.study import PluginUse
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.layers import default_layer
-from gradfaith.runtime import allocator
+from gradfaith.runtime import device
 from gradfaith.storage.hdf5 import ImageStore, ImageWriter, MapStore, MapWriter
 
 GOALS = {"resnet50": 4.0, "resnet18": 5.5, "mobilenetv4_conv_small": 11.0}
@@ -218,7 +218,7 @@ def child(side: str, name: str, folder: Path, threads: int) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     if side not in {"ours, plain", "peers"}:
-        allocator.keep_freed_memory()
+        device.keep_freed_memory()
     classifier, part = network(name), Part()
     work: Callable[..., Values] = ours if side.startswith("ours") else peers
     if work is peers:  # its imports are not measured

@@ -39,8 +39,7 @@ from gradfaith.models.training.checkpoints import SignalListener
 from gradfaith.models.training.image_source import ImagesOnDevice
 from gradfaith.models.training.optimiser import LossWeights
 from gradfaith.models.training.training_run import TrainingData, TrainingRun
-from gradfaith.runtime import allocator
-from gradfaith.runtime.device import AdaptiveBatch, choose_device, device_name, synchronise
+from gradfaith.runtime.device import AdaptiveBatch, choose_device, device_name, keep_freed_memory, synchronise
 from gradfaith.scoring.score_rows import load_plugins
 
 SECONDS = 8 * 60
@@ -233,7 +232,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     started, device = time.monotonic(), choose_device(asked.device, torch.get_num_threads())
-    allocator.keep_freed_memory()
+    keep_freed_memory()
     print(
         f"torch {torch.__version__}, {device_name(device)}, {asked.batch} images at {asked.size} px, {asked.rounds} rounds"
     )

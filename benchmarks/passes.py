@@ -28,8 +28,7 @@ import layers as networks  # docs/layers.py: an example of every module
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.speed import LARGEST_LOGIT_CHANGE, change_layout
 from gradfaith.models.timm_import import timm
-from gradfaith.runtime import allocator
-from gradfaith.runtime.device import synchronise
+from gradfaith.runtime.device import keep_freed_memory, synchronise
 
 WAYS = {"channels_last": (True, False), "folded": (False, True), "both": (True, True)}
 LARGEST_RATIO, LARGEST_SIZE = 0.92, 256
@@ -126,7 +125,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    allocator.keep_freed_memory()
+    keep_freed_memory()
     how = (asked.batch, asked.rounds, torch.device(asked.device), asked.training)
     ways = dict(chosen_ways(asked.modules or list(networks.EXAMPLES), *how))
     for name, wanted in (("channels_last", {"channels_last", "both"}), ("folded batch norms", {"folded", "both"})):

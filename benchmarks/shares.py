@@ -4,7 +4,7 @@
 
 The work of evaluation.py: six CAMs of the default layer at 224 px, random weights; average drop and increase in confidence
 (black); deletion, insertion in 20 steps and faithfulness correlation (black); ROAD (noisy_linear). `--fast`: channels_last and
-folded batch norms. `--keep`: freed memory stays in the process (runtime/allocator.py). Computing time is charged to the
+folded batch norms. `--keep`: freed memory stays in the process (runtime/device.py). Computing time is charged to the
 innermost part: an imputer's draws are "random numbers", not "imputation". Goals: imputation at most 10 % on
 mobilenetv4_conv_small, random numbers 2 %, sorting 1 %. The last line has the number of images with and without sharing.
 """
@@ -26,7 +26,7 @@ from gradfaith.metrics.imputers import black, noisy_linear
 from gradfaith.metrics.runners import distinct_images, masking, masking_block
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.speed import change_layout
-from gradfaith.runtime import allocator
+from gradfaith.runtime import device
 from gradfaith.scoring.score_rows import load_plugins
 
 SIZE, STEPS, SETS = 224, 20, 20
@@ -140,7 +140,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     if asked.keep:
-        allocator.keep_freed_memory()
+        device.keep_freed_memory()
     for name in asked.networks:
         spec = ClassifierSpec(name, 3, asked.channels, 3, SIZE, 0.5, 0.25)
         classifier = build_classifier(spec, seed=1).eval().requires_grad_(False)

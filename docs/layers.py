@@ -20,8 +20,7 @@ from gradfaith.attribution.probe import MIN_DEPENDS, examine_layer, measure_plac
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier, probe_images
-from gradfaith.models.layers import default_layer, layer_stack
-from gradfaith.models.temporary_changes import replace_zero_weights
+from gradfaith.models.layers import default_layer, layer_stack, replace_zero_weights
 from gradfaith.models.timm_import import timm
 
 PAGE = Path(__file__).with_name("layers.md")

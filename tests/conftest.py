@@ -28,9 +28,9 @@ def interruptible() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def keep_freed_memory() -> None:
     """As jobs do: it makes passes faster and changes no number."""
-    from gradfaith.runtime import allocator
+    from gradfaith.runtime import device
 
-    allocator.keep_freed_memory()
+    device.keep_freed_memory()
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_contracts_and_shared_code_are_no_entries() -> None:
         "black",
         "classification",
     } <= named
-    assert not named & {"contract", "shuffle", "theme", "overlay", "sheet", "pixel_methods"}
+    assert not named & {"contract", "shuffle", "theme", "overlay", "sheet", "captum_adapter"}
 
 
 def test_a_control_is_called_with_hyphens_and_is_no_method() -> None:

@@ -31,8 +31,7 @@ from gradfaith.attribution.methods import (
     saliency,
     shapley_sampling,
 )
-from gradfaith.attribution.support.captum_adapter import seeded_by
-from gradfaith.attribution.support.pixel_methods import baseline_images
+from gradfaith.attribution.support.captum_adapter import baseline_images, seeded_by
 from gradfaith.attribution.support.superpixels import cut_superpixels
 from gradfaith.models import layers
 from gradfaith.models.classifier import ClassifierSpec, build_classifier

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from gradfaith.attribution.taps import GridLayout, tap_layers
 from gradfaith.models.classifier import Classifier, probe_images
-from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
 from gradfaith.models.timm_import import timm
 
 ROOT = Path(__file__).parents[3]

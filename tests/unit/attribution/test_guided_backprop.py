@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from gradfaith.attribution import shared_passes
 from gradfaith.attribution.methods import gradcam, guided_backprop, guided_gradcam
-from gradfaith.attribution.support.pixel_methods import replace_forwards
+from gradfaith.attribution.methods.deeplift import replace_forwards
 from gradfaith.models.classifier import ClassifierSpec, build_classifier
 from gradfaith.runtime.device import AdaptiveBatch
 

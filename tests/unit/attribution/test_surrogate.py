@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from gradfaith import registry
 from gradfaith.attribution.contract import MapsWithDiagnostics
 from gradfaith.attribution.methods import lime
-from gradfaith.attribution.support import superpixels, surrogate
+from gradfaith.attribution.support import superpixels
 from gradfaith.errors import MethodUndefined
 from gradfaith.storage.map_info import STATUSES, status_of
 
@@ -70,7 +70,7 @@ def test_an_image_of_one_superpixel_has_a_degenerate_map_and_costs_no_pass(name:
 
             own = replace(given, scores=scores)
             own_labels = [labels[row] for row in rows]
-            return surrogate.explain_by_surrogate(
+            return superpixels.explain_by_surrogate(
                 ENGINES[name], own, own_labels, 60, "mean", draw, fit, underdetermined=False
             )
 
@@ -123,7 +123,7 @@ def test_agreement_is_spearman_s_of_two_fits_on_other_samples(name: str) -> None
     plain = method._fit if name == "kernel_shap" else lambda *data: lime._fit(*data, ridge=1.0)
     draw = method._copies if name == "kernel_shap" else lambda *data: lime._copies(*data, width=0.25)
     with open_image_inputs(net(), IMAGES[:1], TARGET[:1]) as given:
-        noted = surrogate.explain_by_surrogate(
+        noted = superpixels.explain_by_surrogate(
             ENGINES[name], given, labels[:1], 200, "mean", draw, fit, underdetermined=False
         )
     always = draw(5, 200, torch.Generator()).in_every_fit

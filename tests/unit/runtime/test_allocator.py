@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from gradfaith.runtime import allocator
+from gradfaith.runtime import device
 
 GLIBC = (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc") if hasattr(os, "confstr") else False
 JOB = """
 import hashlib, json, resource, sys
 from gradfaith.config.compute import Compute
-from gradfaith.runtime import allocator, device
+from gradfaith.runtime import device
 device.device_for_job(Compute(device="cpu", keep_freed_memory=sys.argv[1] == "kept"), 1, {})
 import torch
 from torch import nn
@@ -32,7 +32,7 @@ def faults():
 
 new_pages = [faults() for _ in range(4)][-1]
 weights = b"".join(value.numpy().tobytes() for value in net.state_dict().values())
-print(json.dumps({"pages": new_pages, "weights": hashlib.sha256(weights).hexdigest(), "kept": allocator.facts.keeps_freed_memory}))
+print(json.dumps({"pages": new_pages, "weights": hashlib.sha256(weights).hexdigest(), "kept": device.allocator_facts.keeps_freed_memory}))
 """
 
 
@@ -56,7 +56,7 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     def no_such_name(_name: str) -> str:
         raise ValueError("unrecognized configuration name")
 
-    monkeypatch.setattr(allocator, "facts", allocator.AllocatorFacts())
+    monkeypatch.setattr(device, "allocator_facts", device.AllocatorFacts())
     monkeypatch.setattr(os, "confstr", no_such_name)
-    assert not allocator.keep_freed_memory()
-    assert not allocator.facts.keeps_freed_memory
+    assert not device.keep_freed_memory()
+    assert not device.allocator_facts.keeps_freed_memory

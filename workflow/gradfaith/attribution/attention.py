@@ -24,7 +24,7 @@ from gradfaith.attribution import taps
 from gradfaith.attribution.contract import Attention, ImageRows, TokensRead, target_score
 from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier, probe_images
-from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
 from gradfaith.vocabulary import Score
 
 TOKENS_READ: dict[str, TokensRead] = {"token": "class", "avg": "patches"}

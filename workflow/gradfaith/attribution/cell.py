@@ -39,7 +39,7 @@ from gradfaith.config.study import ImageSelection
 from gradfaith.errors import StudyInvalid
 from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
-from gradfaith.runtime import allocator, device
+from gradfaith.runtime import device
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import SHUFFLED, Grid, Score
@@ -266,6 +266,6 @@ def provenance_stamp(
         "device": device.device_name(parameter_device),
         **asdict(model.passes),
         "threads": torch.get_num_threads(),
-        "keeps_freed_memory": allocator.facts.keeps_freed_memory,
+        "keeps_freed_memory": device.allocator_facts.keeps_freed_memory,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in STAMPED_PACKAGES},
     }

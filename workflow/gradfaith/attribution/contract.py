@@ -172,6 +172,21 @@ def target_score(logits: Tensor, target: Tensor, kind: Score) -> Tensor:  # (n, 
     return target_logit - (others.logsumexp(dim=1) if kind == "log_odds" else others.amax(dim=1))
 
 
+class ClassScores(nn.Module):
+    """A module that maps images to a score for every class, for methods that need an `nn.Module`."""
+
+    def __init__(self, classifier: nn.Module, kind: Score) -> None:
+        super().__init__()
+        self.classifier, self.kind = classifier, kind
+
+    def forward(self, images: Tensor) -> Tensor:  # (n, c, h, w) -> (n, k)
+        logits: Tensor = self.classifier(images)
+        if self.kind == "logit":
+            return logits
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        return torch.stack([target_score(logits, c.expand(len(logits)), self.kind) for c in classes], dim=1)
+
+
 def load_need(need: str) -> ModuleType:
     """Import the code of a need by name, so that only the maps of methods that have this need depend on it."""
     return import_module(f"gradfaith.{NEED_MODULES[need]}")

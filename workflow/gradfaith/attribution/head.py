@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.temporary_changes import freeze_temporarily
+from gradfaith.models.layers import freeze_temporarily
 
 
 class NetworkHead:

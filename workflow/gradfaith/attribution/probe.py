@@ -41,8 +41,7 @@ from gradfaith.attribution.contract import Tap
 from gradfaith.attribution.taps import TappedClassifier, tap_layers
 from gradfaith.errors import LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import PROBE_IMAGES, Classifier, probe_images
-from gradfaith.models.layers import default_layer, resolve_layer
-from gradfaith.models.temporary_changes import replace_zero_weights
+from gradfaith.models.layers import default_layer, replace_zero_weights, resolve_layer
 
 _MAX_NEIGHBOURS = 16
 # As shares of the image's side: the patches' centres (not in the middle, which a flip would not change), and their size.

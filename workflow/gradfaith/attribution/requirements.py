@@ -23,7 +23,7 @@ from gradfaith.attribution.contract import RULED_MODULES, Trait, load_need
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, probe_images
-from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
 
 TraitCheck = Callable[[Classifier, str], str | None]  # a network and a layer -> the missing property as text, or None
 CHAIN_LAYERS = (

@@ -16,13 +16,13 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from gradfaith.attribution import contract, taps
 from gradfaith.attribution.contract import BuildCopies, Curvature, ImageInputs, ImageRows, Tap
 from gradfaith.attribution.time_ledger import Account, SharedProperty, TimeLedger, clock
-from gradfaith.models import temporary_changes
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.layers import freeze_temporarily
 from gradfaith.runtime.device import AdaptiveBatch
 from gradfaith.vocabulary import Score
 
@@ -99,7 +99,7 @@ class MethodInputs:
     def image(self, generators: Sequence[Generator]) -> ImageInputs:
         return ImageInputs(
             self.images, self._target, generators, self._scores, self._gradients, lambda: self._image_gradient,
-            ClassScores(self._shared.classifier, self._kind), self._shared.classifier.mean,
+            contract.ClassScores(self._shared.classifier, self._kind), self._shared.classifier.mean,
             per_image=partial(self._shared.per_image, self._row_numbers), rows_at_once=self._shared.chunk.rows,
         )  # fmt: skip
 
@@ -170,21 +170,6 @@ class MethodInputsSubset(MethodInputs):
         return replace(tap, activation=tap.activation[rows], gradient=tap.gradient[rows], score=tap.score[rows])
 
 
-class ClassScores(nn.Module):
-    """A module that maps images to a score for every class, for methods that need an `nn.Module`."""
-
-    def __init__(self, classifier: Classifier, kind: Score) -> None:
-        super().__init__()
-        self.classifier, self.kind = classifier, kind
-
-    def forward(self, images: Tensor) -> Tensor:  # (n, c, h, w) -> (n, k)
-        logits: Tensor = self.classifier(images)
-        if self.kind == "logit":
-            return logits
-        classes = torch.arange(logits.shape[1], device=logits.device)
-        return torch.stack([contract.target_score(logits, c.expand(len(logits)), self.kind) for c in classes], dim=1)
-
-
 @contextmanager
 def open_shared_passes(
     classifier: Classifier, images: Tensor, layers: Sequence[str], *, chunk: AdaptiveBatch, curved: bool = False,
@@ -196,7 +181,7 @@ def open_shared_passes(
     """
     ledger = ledger or TimeLedger(partial(clock, images.device))
     if not layers:
-        with temporary_changes.freeze_temporarily(classifier):
+        with freeze_temporarily(classifier):
             yield SharedPasses(classifier, images, chunk, ledger, None)
         return
     with taps.tap_layers(classifier, *layers, curved=curved) as tapped:

@@ -35,8 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gradfaith.attribution.contract import Curvature, ImageRows, Tap, target_score
 from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.layers import resolve_layer, skip_unread_tokens
-from gradfaith.models.temporary_changes import freeze_temporarily
+from gradfaith.models.layers import freeze_temporarily, resolve_layer, skip_unread_tokens
 from gradfaith.vocabulary import Score
 
 _MOST_PREFIX_TOKENS, _CLASS_TOKENS = 16, ("cls_token", "class_token")

@@ -31,7 +31,7 @@ from gradfaith.models.predict import class_logits, class_probabilities, predict_
 from gradfaith.models.training_distance import Distance, distances_from_training
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import overlay, theme
-from gradfaith.runtime import allocator, device
+from gradfaith.runtime import device
 from gradfaith.scoring import score_rows
 from gradfaith.storage.atomic import replacing_folder
 from gradfaith.storage.hdf5 import ImageStore, MapWriter
@@ -59,7 +59,7 @@ class ModelAnswer:
 def run(request: ExplainRequest, root: Path) -> Iterator[str]:
     """Explain the images, write a folder for each, and yield the lines to print; `root` is the folder of the checkout."""
     resolved = explain_request.resolve(request, root)
-    allocator.keep_freed_memory()
+    device.keep_freed_memory()
     model = checkpoint.load(resolved.weights, resolved.card)
     model = model.to(device.choose_device(request.device, torch.get_num_threads()))
     _check_model_fits_study(model, resolved)

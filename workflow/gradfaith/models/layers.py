@@ -1,8 +1,11 @@
-"""Find the layer from which a network's maps are read, by timm's own names, with one line per family of timm.
+"""Find the layer from which a network's maps are read, by timm's own names, and change a network temporarily.
 
 The default is the last layer that has a grid and whose every position reaches the score. For a network with a class token
 that is not the last block's output (its patch tokens have a gradient of exactly zero) but the block's first norm. A path
 may count from the end: `blocks.-1.norm1`. A study overrides the default with `layer:`.
+`DEFAULT_LAYERS` has one line per family of timm.
+
+`freeze_temporarily`, `replace_zero_weights` and `skip_unread_tokens` change a network while a block runs, and restore it.
 """
 
 import difflib
@@ -10,8 +13,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import nn
 
+from gradfaith import rng
 from gradfaith.errors import LayerUnusable
 
 # A family is one of timm's model files; a network belongs to the file that defines its class, or one of its base classes.
@@ -220,3 +225,40 @@ def _norm_of_last_mlp(net: nn.Module, tapped: Sequence[str]) -> nn.Module | None
     is_before = all(layer in before or layer.startswith(tuple(f"{name}." for name in before)) for layer in tapped)
     norm = getattr(blocks[-1], "norm2", None)
     return norm if only_class_token and is_before and isinstance(norm, nn.Module) else None
+
+
+@contextmanager
+def freeze_temporarily(network: nn.Module) -> Iterator[None]:
+    """Put all modules in eval mode and stop gradients of all parameters; restore both on exit."""
+    training = {module for module in network.modules() if module.training}
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        if training:
+            network.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        if training:
+            network.train()  # networks that cache tensors in eval mode drop them here
+            for module in network.modules():
+                module.training = module in training
+
+
+@contextmanager
+def replace_zero_weights(network: nn.Module, *key: object) -> Iterator[None]:
+    """Replace parameters that are exactly zero by small noise, drawn from `key`; set them to zero on exit."""
+    zeros = [parameter for parameter in network.parameters() if not parameter.any()]
+    device = zeros[0].device if zeros else "cpu"
+    generator = torch.Generator(device=device).manual_seed(rng.seed("probe", "zeros", *key))
+    with torch.no_grad():
+        for parameter in zeros:
+            parameter.normal_(std=0.02, generator=generator)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter in zeros:
+                parameter.zero_()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gradfaith import rng
 from gradfaith.errors import ModelUnusable, name_some
-from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
 from gradfaith.runtime import own_code
 
 MIN_GRID = 2  # cells across

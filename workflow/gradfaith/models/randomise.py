@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier, probe_images
-from gradfaith.models.temporary_changes import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
 from gradfaith.vocabulary import CascadeOrder
 
 

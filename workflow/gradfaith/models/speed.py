@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gradfaith.config.sections import Passes
 from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier, PassesUsed, probe_images
-from gradfaith.models.temporary_changes import freeze_temporarily
+from gradfaith.models.layers import freeze_temporarily
 
 LARGEST_LOGIT_CHANGE = 1e-5  # as a share of the largest logit
 LARGEST_REQUESTED_CHANGE = 1e-3  # the same, if a study sets the option itself

@@ -5,25 +5,34 @@
     for rows, result in batch.process(len(images), lambda rows: model(images[rows])): ...
 
 Two settings make numbers reproducible: torch's number of threads, and no TF32. A third one only makes passes faster: freed
-memory stays in the process (runtime/allocator.py). A batch of "auto" starts large. Whenever the device runs out of memory,
+memory stays in the process. By default glibc maps and unmaps each large buffer separately, so every layer of every forward
+pass receives fresh pages, which the system must clear first. With both thresholds of `keep_freed_memory` raised, buffers come
+from the heap, and the process keeps the heap until it ends.
+
+A batch of "auto" starts large. Whenever the device runs out of memory,
 the batch is halved permanently.
 """
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
 from gradfaith.errors import DeviceMissing
-from gradfaith.runtime import allocator, gpu_slots
+from gradfaith.runtime import gpu_slots
 
 BatchLimit = int | Literal["auto"]
 T = TypeVar("T")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
+MMAP_THRESHOLD = 1 << 30  # bytes; larger buffers are still mapped by themselves
+TRIM_THRESHOLD = 2**31 - 1  # bytes at the top of the heap that may stay unused: never returned to the system
 
 
 class AdaptiveBatch:
@@ -118,7 +127,7 @@ def device_for_job(compute: MachineUse, threads: int, resources: Resources) -> t
     device = choose_device(compute.device, threads)
     gpu_slots.facts.device = device.type
     _log_line(f"device: {device.type}, {device_name(device)}{slot_text}")
-    kept = compute.keep_freed_memory and allocator.keep_freed_memory()
+    kept = compute.keep_freed_memory and keep_freed_memory()
     _log_line(f"memory: freed memory {'stays in the process' if kept else 'returns to the system'}")
     return device
 
@@ -200,3 +209,29 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@dataclass
+class AllocatorFacts:
+    """The allocator settings of this process, for logs and stamps."""
+
+    keeps_freed_memory: bool = False
+
+
+allocator_facts = AllocatorFacts()
+
+
+def keep_freed_memory() -> bool:
+    """Set glibc to keep freed memory. Return whether that worked; other C libraries stay unchanged."""
+    if not allocator_facts.keeps_freed_memory and _is_glibc():
+        mallopt = ctypes.CDLL(None).mallopt
+        accepted = [mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD), mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)]
+        allocator_facts.keeps_freed_memory = accepted == [1, 1]
+    return allocator_facts.keeps_freed_memory
+
+
+def _is_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, ValueError, OSError):  # another system, or another C library
+        return False

@@ -16,7 +16,8 @@ max_unpool2d keeps the share of one of them. It also reads the gradient of a ReL
 and has no rule for global maximum pools. Elsewhere both agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -25,9 +26,9 @@ from torch.autograd import Function
 from torch.nn.functional import max_pool2d
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.pixel_methods import ForwardRule, replace_forwards
-from gradfaith.attribution.support.pixel_methods import baseline_images as baseline_of
+from gradfaith.attribution.support.captum_adapter import baseline_images as baseline_of
 
+ForwardRule = Callable[[Tensor], Tensor]
 MAX_DELTA = 0.05
 # Global pools: their output from the grid's average and maximum.
 GLOBAL_POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -126,3 +127,23 @@ class _RescaledPool(Function):
 def _with_nothing(multipliers: Tensor) -> Tensor:
     """Return the multipliers for the images, and zeros for the baselines."""
     return torch.cat([multipliers, torch.zeros_like(multipliers)])
+
+
+@contextmanager
+def replace_forwards(network: nn.Module, rules: Mapping[type[nn.Module], Callable[..., ForwardRule]]) -> Iterator[None]:
+    """Replace `forward` of every module of these classes by its rule, while the block runs.
+
+    Only the module's own `forward` is replaced. A replaced in-place layer does not work in place. A function that the
+    network calls directly, without a module, cannot be replaced.
+    """
+    pairs = [(module, rule) for module in network.modules() for kind, rule in rules.items() if isinstance(module, kind)]
+    own_forwards = [module.__dict__.get("forward") for module, _ in pairs]
+    try:
+        for module, rule in pairs:
+            module.forward = rule(module)
+        yield
+    finally:
+        for (module, _), own_forward in zip(pairs, own_forwards, strict=True):
+            module.__dict__.pop("forward", None)
+            if own_forward is not None:
+                module.forward = own_forward

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.captum_adapter import on_network
-from gradfaith.attribution.support.pixel_methods import baseline_images
+from gradfaith.attribution.support.captum_adapter import baseline_images, on_network
 
 NOISE = 0.001
 METHOD = Method(

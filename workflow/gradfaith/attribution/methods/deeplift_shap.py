@@ -13,7 +13,7 @@ import torch
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
 from gradfaith.attribution.methods import deeplift
-from gradfaith.attribution.support.pixel_methods import BASELINE_FILLS
+from gradfaith.attribution.support.captum_adapter import BASELINE_FILLS
 
 METHOD = Method(
     needs=("image",),

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.captum_adapter import on_scores, rows_of, seeded_by
-from gradfaith.attribution.support.pixel_methods import BASELINE_FILLS, baseline_images
+from gradfaith.attribution.support.captum_adapter import BASELINE_FILLS, baseline_images, on_scores, rows_of, seeded_by
 
 METHOD = Method(
     needs=("image",),

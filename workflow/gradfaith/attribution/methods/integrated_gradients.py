@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
+from gradfaith.attribution.support.captum_adapter import baseline_images as baseline_of
 from gradfaith.attribution.support.captum_adapter import on_scores, rows_of
-from gradfaith.attribution.support.pixel_methods import baseline_images as baseline_of
 
 METHOD = Method(
     needs=("image",),

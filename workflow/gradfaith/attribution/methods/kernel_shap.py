@@ -9,7 +9,7 @@ probability p and have equal weights. Each is followed by its complement, which 
 subsets as samples, each subset is used once with weight p: this gives the exact Shapley values. A removed superpixel is
 filled with its own mean, or with mid grey, so the values depend on the fill. Signed. Computed by captum's KernelShap with
 these copies and this fit; its own has two samples of weight 1e6 in place of the constraint.
-Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward for each sample, and two.
+Diagnostics, also about the number of samples: attribution/support/superpixels.py. Cost: a forward for each sample, and two.
 """
 
 from math import comb
@@ -20,12 +20,12 @@ import torch
 from torch import Generator
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.superpixels import superpixel_labels
-from gradfaith.attribution.support.surrogate import (
+from gradfaith.attribution.support.superpixels import (
     FloatArray,
     SuperpixelCopies,
     explain_by_surrogate,
     require_samples,
+    superpixel_labels,
 )
 
 METHOD = Method(

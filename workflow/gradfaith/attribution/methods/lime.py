@@ -7,7 +7,7 @@ Every superpixel is kept with probability 1/2, so nearly all copies lack about h
 almost equally. The authors' package does the same, but explains a probability and selects features first; we explain the
 study's score with all superpixels. A removed superpixel is filled with its own mean, or with mid grey. Signed.
 Computed by captum's Lime with these copies, weights and this fit; its own weigh copies by the cosine of their pixels.
-Diagnostics, also about the number of samples: attribution/support/surrogate.py. Cost: a forward per sample, and one.
+Diagnostics, also about the number of samples: attribution/support/superpixels.py. Cost: a forward per sample, and one.
 """
 
 from functools import partial
@@ -18,12 +18,12 @@ import torch
 from torch import Generator
 
 from gradfaith.attribution.contract import ImageInputs, MapsWithDiagnostics, Method
-from gradfaith.attribution.support.superpixels import superpixel_labels
-from gradfaith.attribution.support.surrogate import (
+from gradfaith.attribution.support.superpixels import (
     FloatArray,
     SuperpixelCopies,
     explain_by_surrogate,
     require_samples,
+    superpixel_labels,
 )
 
 METHOD = Method(

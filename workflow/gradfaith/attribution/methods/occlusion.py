@@ -14,8 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from gradfaith.attribution.contract import ImageInputs, Method
-from gradfaith.attribution.support.captum_adapter import on_scores, rows_of
-from gradfaith.attribution.support.pixel_methods import baseline_images
+from gradfaith.attribution.support.captum_adapter import baseline_images, on_scores, rows_of
 
 METHOD = Method(
     needs=("image",),

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from gradfaith.attribution.contract import ImageInputs, Method
-from gradfaith.attribution.support.pixel_methods import baseline_images
+from gradfaith.attribution.support.captum_adapter import baseline_images
 
 METHOD = Method(
     needs=("image",),

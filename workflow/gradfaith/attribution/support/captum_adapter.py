@@ -1,4 +1,4 @@
-"""Run captum's attribution classes on the inputs of a method.
+"""Run captum's attribution classes on the inputs of a method, and make the baseline images of pixel methods.
 
     on_scores("Occlusion", inputs)          a class of captum that reads scores, or gradients, of modified images
     on_image_gradient("Saliency", inputs)   a class that reads only the gradient of the unchanged images
@@ -14,11 +14,19 @@ captum draws random numbers from global generators. `noise_tunnel` draws from th
 
 captum hangs its rules on the tensor that enters a module. If two modules read the same tensor (a ReLU's output that a pool
 and a shortcut read), each rule also changes the other's gradient. `on_network` therefore gives every module its own view.
+A baseline is an image that represents "no evidence". Integrated gradients and DeepLIFT start their paths there, occlusion
+fills its windows with it, and RISE its masks. The imputer of the same name computes it, so a method and a metric can use
+the same "no evidence".
+
+    black   0; on CT this is air, inside the body too
+    mean    the grey that the network's normalisation subtracts, which is 0 for its first layer
+    blur    the image without its detail
+
 captum is imported on first use, because it takes half a second and imports matplotlib.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import SimpleNamespace
@@ -29,6 +37,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gradfaith.attribution.contract import RULED_MODULES, ImageInputs
+from gradfaith.metrics.contract import Context
+from gradfaith.metrics.imputers import black, blur, mean
+
+Baseline = Literal["black", "mean", "blur"]
+BASELINE_FILLS: Mapping[Baseline, Callable[..., Tensor]] = {"black": black.fill, "mean": mean.fill, "blur": blur.fill}
 
 
 def on_scores(name: str, inputs: ImageInputs) -> Any:
@@ -127,3 +140,8 @@ def captum_class(name: str) -> Any:
 
 def _own_view(_module: nn.Module, entering: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.view_as(tensor) for tensor in entering)
+
+
+def baseline_images(inputs: ImageInputs, kind: Baseline) -> Tensor:  # (n, c, h, w)
+    """Return the baseline of every image."""
+    return BASELINE_FILLS[kind](inputs.images, Context(keep=None, mean=inputs.mean))

@@ -1,7 +1,7 @@
 """Convergence of the surrogates: rank agreement of two seeds of m samples each, for growing m.
 
 LIME and KernelSHAP note with each map Spearman's correlation of two fits on disjoint samples
-(attribution/support/surrogate.py), so the figure costs no forward pass. One panel per method, one line per
+(attribution/support/superpixels.py), so the figure costs no forward pass. One panel per method, one line per
 architecture: the median over images, with bars over the middle half of the images. These are quartiles of
 images, not intervals of an estimate, and drawn as such. If the line of a method does not come near 1 at its right end, the map
 is mostly chance: another seed would rank its superpixels differently.
