@@ -20,8 +20,8 @@ from gradfaith.config.result_settings import VerdictSettings
 from gradfaith.dag import rule_params
 from gradfaith.dag.plan import Plan
 from gradfaith.metrics.maps.rank_correlation import is_fully_randomised
-from gradfaith.stats.estimates import SCORE_COLUMNS
-from gradfaith.stats.gates import FAIL, RELATIONS, compare_interval, is_best_possible
+from gradfaith.stats.estimates import SCORE_COLUMNS, is_best_possible
+from gradfaith.stats.gates import FAIL, RELATIONS, compare_interval
 from gradfaith.stats.image_scores import CONTEXT_KEYS, MetricSideBySide
 from gradfaith.stats.interval_scales import UNBOUNDED, Bounds, interval_rule
 from gradfaith.stats.intervals import combination_codes

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.errors import BrokenTable
-from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, IntervalRule
+from gradfaith.stats.interval_scales import DEFAULT_RULE, PROPORTION, Bounds, IntervalRule
 from gradfaith.stats.intervals import (
     INTERVAL_COLUMNS,
     SEED_COLUMNS,
@@ -31,7 +31,7 @@ from gradfaith.stats.intervals import (
     intervals_by_cell,
     measure_by_cell,
 )
-from gradfaith.stats.spread import NO_IMAGES
+from gradfaith.stats.spread import NO_IMAGES, FloatArray
 from gradfaith.vocabulary import STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
@@ -206,3 +206,9 @@ def mean_curves(parts: Iterable[pd.DataFrame], rule: IntervalRule = DEFAULT_RULE
 def _mean_curves_of_part(points: pd.DataFrame, rule: IntervalRule) -> pd.DataFrame:
     means = intervals_by_cell(points.assign(value=points["probability"]), CURVE_KEYS, rule, PROPORTION)
     return means.astype(dict.fromkeys(CURVE_KEYS[:-1], "str"))
+
+
+def is_best_possible(values: FloatArray, better: str, bounds: Bounds) -> bool:
+    """Return whether all of some values are the best that the metric can have."""
+    best = bounds.high if SIGN_OF_BETTER[better] > 0 else bounds.low
+    return bool(np.isfinite(best) and len(values) and np.allclose(values, best, rtol=0, atol=1e-12))

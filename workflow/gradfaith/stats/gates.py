@@ -31,10 +31,9 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.metrics.maps.rank_correlation import is_fully_randomised
-from gradfaith.stats.estimates import SIGN_OF_BETTER
+from gradfaith.stats.estimates import is_best_possible
 from gradfaith.stats.interval_scales import UNBOUNDED, Bounds
 from gradfaith.stats.intervals import CONSTANT, OVER_BOTH
-from gradfaith.stats.spread import FloatArray
 from gradfaith.vocabulary import (
     ALL_CLASSES,
     BETWEEN_IMAGES,
@@ -244,12 +243,6 @@ def _can_be_exceeded(estimates: pd.DataFrame, arch: str, control: str, metric: s
     own = _rows_of(estimates, arch, control)
     mean = own.loc[(own["metric"] == metric) & (own["variant"] == rules.localization_variant), "value"]
     return not is_best_possible(mean.to_numpy(np.float64), rules.better[metric], rules.bounds.get(metric, UNBOUNDED))
-
-
-def is_best_possible(values: FloatArray, better: str, bounds: Bounds) -> bool:
-    """Return whether all of some values are the best that the metric can have."""
-    best = bounds.high if SIGN_OF_BETTER[better] > 0 else bounds.low
-    return bool(np.isfinite(best) and len(values) and np.allclose(values, best, rtol=0, atol=1e-12))
 
 
 def _faith_gain(own: GateTables, metric: str, _rules: GateRules) -> NamedRows:
