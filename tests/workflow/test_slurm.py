@@ -247,6 +247,25 @@ def test_sigterm_cancels_what_was_submitted_and_a_training_keeps_its_state(
     assert not [words for words in (*AROUND, "Trying to restart job") if words in text]
 
 
+def test_claims_are_submitted_and_the_verdict_is_made_on_this_machine(
+    slurm: slurm_node.Node, spoilable: Workspace
+) -> None:
+    with (spoilable.folder / TINY).open("a") as file:
+        file.write("claims: {mine: {says: Grad-CAM finds it, metric: saliency_score, method: gradcam, margin: 0.5}}\n")
+    verdict = spoilable.results / "verdict.json"
+    before = json.loads(verdict.read_text())["methods"]
+    verdict.unlink()
+    ready(spoilable)
+    last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
+    spoilable.snakemake(
+        "--profile", "profiles/slurm", *SOON, "results/tiny/claims.parquet", "results/tiny/verdict.json"
+    )
+    own = [job for job in of_rule("claims") if int(job["JobId"]) > last]
+    assert [(job["JobState"], job["Partition"]) for job in own] == [("COMPLETED", "cpu")]
+    assert not [job for job in of_rule("verdict") if int(job["JobId"]) > last]
+    assert json.loads(verdict.read_text())["methods"] == before
+
+
 @pytest.mark.slow
 def test_the_embedded_study_survives_what_happens_to_jobs_on_a_cluster(slurm: slurm_node.Node, tmp_path: Path) -> None:
     here, there = (Workspace(plant(tmp_path / name).folder, "config/config.yaml") for name in ("here", "there"))

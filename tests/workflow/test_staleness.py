@@ -88,6 +88,17 @@ def test_a_margin_makes_the_verdict_stale_and_no_estimate(spoilable: Workspace):
     assert spoilable.planned() == {"verdict": 1, "table": 2, "provenance": 1}
 
 
+def test_the_code_of_gates_makes_the_verdict_stale_and_no_estimate(spoilable: Workspace):
+    spoilable.edit(f"{GRADFAITH}/stats/gates.py", "PASS if passed", "PASS if bool(passed)")
+    assert spoilable.planned() == {"verdict": 1, "table": 2, "figure": 1, "provenance": 1}  # the figure: audit
+
+
+def test_a_claim_adds_its_own_jobs_and_makes_nothing_stale(spoilable: Workspace):
+    with (spoilable.folder / "tiny.yaml").open("a") as file:
+        file.write("claims: {mine: {says: Grad-CAM finds it, metric: saliency_score, method: gradcam, margin: 0.5}}\n")
+    assert spoilable.planned() == {"claims": 1, "table": 1, "provenance": 1}
+
+
 def test_a_seed_adds_its_own_cells(spoilable: Workspace):
     spoilable.edit("tiny.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     planned = spoilable.planned()
