@@ -158,6 +158,7 @@ def test_the_smallest_sufficient_design_is_recommended() -> None:
     assert recommend(smallest, gates, 0.03) == Design(48, 1)
     assert recommend(smallest, gates, float("nan")) == Design(24, 1)
     assert recommend(smallest, {}, 0.03) == Design(24, 3)
+    assert recommend(smallest, {}, float("nan")) is None, "nothing is asked for"
     assert recommend(smallest, gates, 0.001) is None
     assert recommend(smallest, {design: {"a": float("nan")} for design in designs}, 1.0) is None
 

@@ -164,8 +164,10 @@ def recommend(
 ) -> Design | None:  # fmt: skip
     """Return the design with the fewest patients, then seeds, that detects the difference and decides every gate; or None.
 
-    An unknown chance or difference is not enough.
+    An unknown chance or difference is not enough. Without a difference and gates nothing is asked for: None.
     """
+    if isnan(difference) and not any(gates.values()):
+        return None
     for design in sorted(smallest, key=lambda one: (one.patients, one.seeds)):
         detects = isnan(difference) or smallest[design] <= difference
         if detects and all(chance >= power for chance in gates.get(design, {}).values()):

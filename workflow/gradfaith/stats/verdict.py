@@ -158,7 +158,9 @@ def _not_to_conclude(verdict: VerdictName, gates: tuple[Gate, ...]) -> str:
         return "Do not conclude from a map that looks plausible that the network used what it marks."
     counts = {status: sum(gate.status == status for gate in gates) for status in (NOT_TESTABLE, UNDECIDED)}
     if verdict == "incomplete":
-        return f"Do not conclude that the maps passed: {counts[NOT_TESTABLE]} of {len(gates)} gates could not be tested."
+        return (
+            f"Do not conclude that the maps passed: {counts[NOT_TESTABLE]} of {len(gates)} gates could not be tested."
+        )
     if verdict == "undecided":
         return f"Do not conclude that there is no difference: {counts[UNDECIDED]} of {len(gates)} gates are undecided, not failed."
     return (

@@ -157,7 +157,13 @@ def _recommendation(
 ) -> str:  # fmt: skip
     """Return the recommended design, or what none of them reaches."""
     if best:
-        return f"Recommended: {best.patients} patients and {best.seeds} seeds, the smallest of these designs that suffices."
+        design = f"{best.patients} patients and {best.seeds} {'seed' if best.seeds == 1 else 'seeds'}"
+        holds = "" if best.seeds > 2 else " It shows nothing about new trainings: that needs three seeds."
+        return f"Recommended: {design}, the smallest of these designs that suffices.{holds}"
+    if isnan(difference) and not any(gates.values()):
+        return (
+            "Recommended: none, because nothing is asked for. Give --difference, or --from with a study that has gates."
+        )
     largest = max(smallest, key=lambda one: (one.patients, one.seeds))
     short = [gate for gate, chance in gates[largest].items() if not chance >= 0.8]
     if not isnan(difference) and not smallest[largest] <= difference:
