@@ -19,6 +19,7 @@ def test_some_are_shipped() -> None:
     assert {"shortcut.yaml", "families.yaml"} <= set(COMPUTED)
 
 
+@pytest.mark.slow  # draws 720 slices twice
 @pytest.mark.parametrize("study", COMPUTED)
 def test_its_data_passes_its_leakage_check(study: str, fresh: Workspace) -> None:
     document = yaml.safe_load((ROOT / "config/studies" / study).read_text())

@@ -14,7 +14,7 @@ import pytest
 from gradfaith import __version__, registry
 from gradfaith.cli import main
 
-JSON_COMMANDS = {"check", "methods", "cost", "compare", "verify", "doctor", "show"}
+JSON_COMMANDS = {"check", "methods", "cost", "compare", "verify", "doctor", "show", "sample-size", "verdict"}
 ANYWHERE = {"methods", "show", "completion"}
 
 
@@ -124,6 +124,7 @@ def test_outside_the_folder_a_command_says_which_folder_it_looked_at(
     monkeypatch: pytest.MonkeyPatch, root: Path, tmp_path: Path, command: str
 ) -> None:
     words = {
+        "sample-size": ["--sd", "1", "1", "1", "--patients", "24", "--seeds", "1"],
         "compare": ["a", "b"], "cost": ["--study", "s"], "export": ["--to", "mlflow"], "raw-name": ["s", "0"], "init": ["--images", "."],
         "explain": ["--image", "i", "--study", "s", "--arch", "a", "--seed", "0"],
     }  # fmt: skip

@@ -89,7 +89,7 @@ def test_every_method_stands_side_by_side_in_readable_words(given: FigureInputs)
 def test_a_line_is_explained_where_one_is_drawn(given: FigureInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     for explained in (True, False):
         with theme.use_theme():
-            said = "".join(texts(methods_side_by_side.draw(given, images=3)))
+            said = "".join(texts(methods_side_by_side.draw(given, images=3))).replace("\n", " ")
         assert ("Cyan line: evidence." in said) == explained
         nowhere = lambda _region, ids: (np.zeros((len(ids), 8, 8), dtype=bool), np.zeros(len(ids), dtype=bool))  # noqa: E731
         monkeypatch.setattr(given.images, "mask", nowhere)

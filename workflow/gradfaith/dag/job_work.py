@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import comb
+from math import comb, prod
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,10 @@ def _count_unsplit_images(plan: Plan) -> int | None:
             return len(parquet.read(table, schema))
     if dataset.files and Path(dataset.files).is_file():
         return len(Path(dataset.files).read_text(encoding="utf-8").splitlines()) - 1
-    drawn = [dataset.options.get(key) for key in ("patients_per_class", "slices_per_patient")]
-    if all(isinstance(count, int) for count in drawn):
-        return len(dataset.classes) * drawn[0] * drawn[1]  # type: ignore[operator]
+    for keys in (("patients_per_class", "slices_per_patient"), ("cuts",)):  # of readers that compute their images
+        drawn = [dataset.options.get(key) for key in keys]
+        if all(isinstance(count, int) for count in drawn):
+            return len(dataset.classes) * prod(map(int, filter(None, drawn)))
     return None
 
 
