@@ -37,6 +37,14 @@ def exchange(path: Path) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+def flip_in_stream(path: Path) -> None:
+    """Change a byte of a PDF where it has a checksum: inside a compressed stream."""
+    content, state = bytearray(path.read_bytes()), path.stat()
+    content[content.index(b"stream\n") + 40] ^= 0xFF
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
 SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
     ("scores/localization/net-a/seed-0.parquet", Path.unlink, "missing"),
     ("maps/net-a/seed-0/cams.h5", Path.unlink, "missing"),
@@ -44,7 +52,7 @@ SPOILED: list[tuple[str, Callable[[Path], None], str]] = [
     ("data/images.h5", flip, "damaged"),
     ("models/net-a/seed-0/weights.safetensors", flip, "damaged"),
     ("figures/panels.png", flip, "damaged"),
-    ("figures/panels.pdf", flip, "damaged"),
+    ("figures/panels.pdf", flip_in_stream, "damaged"),
     ("predictions/net-b/seed-0.parquet", exchange, "damaged"),
 ]
 

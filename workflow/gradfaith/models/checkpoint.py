@@ -47,7 +47,7 @@ def spec_with_head_of_file(
         )
     else:
         assert weights is not None  # the study refuses a class map for a trained network
-        n_outputs, source = _count_outputs(weights, spec.timm), str(weights)
+        n_outputs, source = _count_outputs(weights, spec.timm), f"the head in {weights}"
     for name, outputs in zip(classes, class_map, strict=True):
         if max(outputs) >= n_outputs:
             raise ModelUnusable(

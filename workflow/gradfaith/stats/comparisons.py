@@ -106,8 +106,9 @@ class _Column:
 
 
 def is_compared(scores: pd.DataFrame) -> pd.Series:
-    """Return which scores take part in any comparison: not agreement across architectures."""
-    return scores["arch2"].isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str"))
+    """Return which scores take part in any comparison: not agreement across architectures, nor with randomised models."""
+    own = scores["arch2"].isin([""]) | (scores["arch2"].astype("str") == scores["arch"].astype("str"))
+    return own & (scores["metric"] != RANDOMISATION)
 
 
 def is_comparable(scores: pd.DataFrame) -> pd.Series:
@@ -119,9 +120,7 @@ def is_comparable(scores: pd.DataFrame) -> pd.Series:
     """
     others = [*CHANCE_VARIANTS, REFERENCE]
     on_common_grid = scores["variant"].astype("str").str.startswith(COMMON_GRID)
-    return is_compared(scores) & ~(
-        scores["variant"].isin(others) | (scores["metric"] == RANDOMISATION) | on_common_grid
-    )
+    return is_compared(scores) & ~(scores["variant"].isin(others) | on_common_grid)
 
 
 def differences(
