@@ -67,7 +67,7 @@ def test_the_paper_s_study_fetches_its_images_unless_a_source_is_named(root: Pat
     own = Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "own")}}, root)
     assert not own.dataset.fetched
     assert own.raw_inputs() == plan.raw_inputs()  # where the files lie is no business of the rules
-    with pytest.raises(StudyInvalid, match=r'dataset.source: ".*nowhere" is neither a folder nor a ZIP file'):
+    with pytest.raises(StudyInvalid, match=r'dataset.source: ".*nowhere" is neither a folder nor an archive'):
         Plan.read(document | {"dataset": {"name": "iqothnccd", "source": str(tmp_path / "nowhere")}}, root)
 
 

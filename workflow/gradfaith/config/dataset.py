@@ -19,7 +19,7 @@ from gradfaith.config.sections import DatasetUse, Line, StrictModel
 from gradfaith.config.validation_errors import invalid_study
 from gradfaith.errors import StudyInvalid, UnknownName
 from gradfaith.storage import paths
-from gradfaith.vocabulary import ALL_CLASSES, EvidenceKind
+from gradfaith.vocabulary import ALL_CLASSES, ARCHIVE_SUFFIXES, EvidenceKind
 
 SOURCE_KINDS = ("local", "url", "kagglehub", "manual")
 
@@ -30,15 +30,15 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     local: str | None = Field(
-        None, description="a folder or ZIP file; relative paths start at the repository", min_length=1
+        None, description="a folder or an archive (ZIP, .tar, .tar.gz, .tar.xz); relative paths start at the repository", min_length=1
     )
-    url: str | None = Field(None, description="the address of a ZIP file", pattern="^https?://")
+    url: str | None = Field(None, description="the address of an archive (ZIP, .tar, .tar.gz, .tar.xz)", pattern="^https?://")
     kagglehub: str | None = Field(None, description="a Kaggle dataset's handle, owner/name", pattern="^[^/ ]+/[^ ]+$")
     manual: str | None = Field(
         None, description="instructions for a download by hand, shown if all other sources failed", min_length=1
     )
     sha256: str | None = Field(
-        None, description="SHA-256 of the ZIP file; a file with another hash is rejected", pattern="^[0-9a-f]{64}$"
+        None, description="SHA-256 of the archive; a file with another hash is rejected", pattern="^[0-9a-f]{64}$"
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Source(BaseModel):
         ):  # a port beyond 65535 raises
             raise ValueError(f"{self.url} is not the address of a file: the server or the port is missing")
         if self.sha256 and given[0] not in {"local", "url"}:
-            raise ValueError(f"sha256 is the hash of a ZIP file, but a {given[0]} source has none")
+            raise ValueError(f"sha256 is the hash of an archive, but a {given[0]} source has none")
         return self
 
     def __str__(self) -> str:
@@ -156,11 +156,11 @@ class Dataset(StrictModel):
 def _placed(card: Dataset, source: str) -> Dataset:
     """Return the card with the folder of its images: the study's own source comes before the card's."""
     where = Path(source)
-    if source and not (where.is_dir() or (where.suffix.lower() == ".zip" and where.is_file())):
+    if source and not (where.is_dir() or (where.name.lower().endswith(ARCHIVE_SUFFIXES) and where.is_file())):
         raise StudyInvalid(
-            problem=f'dataset.source: "{source}" is neither a folder nor a ZIP file.',
+            problem=f'dataset.source: "{source}" is neither a folder nor an archive.',
             reason="`dataset.source` replaces the dataset's own sources of images.",
-            fix="Set it to the folder of the images, or to their ZIP file; a relative path starts at the folder where you run "
+            fix="Set it to the folder of the images, or to their archive (.zip, .tar, .tar.gz, .tar.xz); a relative path starts at the folder where you run "
             "`snakemake`.",
         )
     if source and where.is_dir():

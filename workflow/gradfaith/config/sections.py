@@ -44,7 +44,7 @@ class DatasetUse(StrictModel):
     name: Label = Field(description="a file in config/datasets/, without `.yaml`")
     options: dict[str, Any] = Field(default_factory=dict, description="options of its reader that this study overrides")
     source: str = Field(
-        "", description="a folder (read in place) or a ZIP file with the images, instead of the dataset's own sources"
+        "", description="a folder (read in place) or an archive with the images, instead of the dataset's own sources"
     )
     max_bad_files: int = Field(
         0, ge=0, le=1_000_000_000, description="unreadable images that are left out and listed; more stop the study"

@@ -1,13 +1,13 @@
 """Fetch a dataset's files from the first source that has them into resources/<name>/raw, completely or not at all.
 
-    local       a folder or a ZIP file on this machine: copied, or unpacked
-    url         a ZIP file over HTTP, kept in <folder>/download (data/fetch/download.py); remove it there to fetch it again
+    local       a folder or an archive (ZIP, .tar, .tar.gz, .tar.xz) on this machine: copied, or unpacked
+    url         an archive over HTTP, kept in <folder>/download (data/fetch/download.py); remove it there to fetch it again
     kagglehub   a Kaggle handle, if the package kagglehub is installed
     manual      instructions for the user; the last resort
 
 If a source fails, the record stores the reason and the next source is tried. If none works, the job is retried only if one
 may work later (errors.py: FetchFailed, SourceInvalid). Files are collected in a hidden folder beside raw/, then renamed to
-raw/ in one step: a kill leaves the old files, the new files or none. ZIP files inside the ZIP file are unpacked too, one level
+raw/ in one step: a kill leaves the old files, the new files or none. ZIP files inside the archive are unpacked too, one level
 deep. A damaged download is deleted; an unsafe one becomes <file>.refused, and is fetched again by the next run.
 """
 
@@ -85,7 +85,7 @@ def _from_local(local: str, sha256: str | None, draft: Path, root: Path) -> None
     path = root / Path(local).expanduser()
     if path.is_dir():
         if sha256:
-            raise _source_invalid(f"{local} is a folder, but sha256 is given, which is the hash of a ZIP file")
+            raise _source_invalid(f"{local} is a folder, but sha256 is given, which is the hash of an archive")
         _copy_folder(path, draft, local)
     elif path.is_file():
         _check_sha256(path, sha256, local)
@@ -98,17 +98,18 @@ def _from_url(url: str, sha256: str | None, draft: Path, downloads: Path) -> Non
     # Imported here, because requests loads slowly, and reading a study should not wait for it
     from gradfaith.data.fetch.download import download, public_address
 
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rpartition("/")[2].partition("?")[0].removesuffix(".zip"))[:60]
-    file = downloads / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
+    name = url.rpartition("/")[2].partition("?")[0]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", archives.without_suffix(name))[:60]
+    hashed, suffix = hashlib.sha256(url.encode()).hexdigest()[:8], archives.archive_suffix(name) or ".zip"
+    file = downloads / f"{stem}-{hashed}{suffix}"
     if not file.is_file():
         download(url, file, max_bytes=MAX_BYTES)
     try:
         _check_sha256(file, sha256, public_address(url))
         _unpack(file, draft, public_address(url))
     except UnsafeArchive:
-        file.replace(
-            file.with_name(f"{file.name}.refused")
-        )  # kept for inspection; under its own name it would fail every later run
+        # kept for inspection; under its own name it would fail every later run
+        file.replace(file.with_name(f"{file.name}.refused"))
         raise
     except BrokenArchive:
         file.unlink()
@@ -125,7 +126,7 @@ def _check_sha256(file: Path, sha256: str | None, display_name: str) -> None:
 
 
 def _unpack(file: Path, draft: Path, display_name: str) -> None:
-    """Unpack the ZIP file, and the ZIP files inside it."""
+    """Unpack the archive, and the ZIP files inside it."""
     with _disk_errors(draft, display_name):
         files = archives.extract(
             file, draft, max_bytes=MAX_BYTES, max_files=MAX_FILES, max_ratio=MAX_RATIO, display_name=display_name
@@ -295,5 +296,5 @@ def _no_source_worked(
         problem=f"none of the sources of {raw_folder(folder)} worked.{lines}",
         reason="All later steps need the dataset's files.",
         fix=" ".join(by_hand)
-        or "Add a source to the dataset's file: `local:` with a folder or a ZIP file on this machine.",
+        or "Add a source to the dataset's file: `local:` with a folder or an archive on this machine.",
     )

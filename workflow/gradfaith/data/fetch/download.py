@@ -1,12 +1,12 @@
-"""Download one ZIP file over HTTP, completely or not at all: resume, retry, never join two versions of it.
+"""Download one archive over HTTP, completely or not at all: resume, retry, never join two versions of it.
 
     <to>.part, <to>.part.json      the bytes received so far, and their version (ETag or Last-Modified, length)
-    <to>                           the complete file, renamed when its length and its ZIP directory are correct
+    <to>                           the complete file, renamed when its length and its beginning are correct, and a ZIP file's directory
 
 A download resumes with `Range` and `If-Range`, so a server whose file has changed sends the new one from its start; if a
 server ignores the range, it starts again too. It is retried, after a pause that doubles and varies, if connections fail or
 stall, if bodies are shorter or longer than announced, and on 408, 425, 429 and 5xx (respecting `Retry-After`). It fails
-immediately, and the job is not retried, on every other status (403, 404), a web page instead of a ZIP file, more bytes than
+immediately, and the job is not retried, on every other status (403, 404), a web page instead of an archive, more bytes than
 allowed, an address other than http or https, and an unknown server name. An attempt with at least 1 MiB of new bytes does not
 count, so a large file can be downloaded over a weak connection in many pieces. A full disk ends the download.
 
@@ -18,7 +18,6 @@ import os
 import random
 import socket
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
@@ -30,6 +29,7 @@ import urllib3
 from requests.exceptions import InvalidSchema, InvalidURL
 from tqdm import tqdm
 
+from gradfaith.data.fetch import archives
 from gradfaith.errors import CannotWrite, FetchFailed, GradFaithError, SourceInvalid, is_final_status
 from gradfaith.storage import atomic
 
@@ -89,7 +89,7 @@ def download(
     url: str, to: Path, *, attempts: int = 5, timeout: float = 30.0, sleep: Callable[[float], None] = time.sleep,
     progress: bool = True, max_bytes: int = 1 << 36,
 ) -> Path:  # fmt: skip
-    """Download the ZIP file at `url` to `to`; `timeout`: seconds of silence that end an attempt."""
+    """Download the archive (ZIP or tar) at `url` to `to`; `timeout`: seconds of silence that end an attempt."""
     if urlsplit(url).scheme not in {"http", "https"}:
         raise _failed(url, "the address is neither http nor https")
     atomic.check_writable([to.parent])
@@ -219,18 +219,18 @@ def _check_length(job: DownloadJob, count: int, total: int | None) -> None:
 
 
 def _finish(job: DownloadJob) -> Path:
-    """Rename a complete ZIP file to its final name; delete anything else."""
+    """Rename a complete archive to its final name; delete anything else."""
     with job.part.open("rb") as file:
         head = file.read(512).lstrip().lower()
         os.fsync(file.fileno())
-    if zipfile.is_zipfile(job.part) and head.startswith(b"pk"):
+    if archives.is_complete(job.part):
         job.part.replace(job.to)
         job.version_file.unlink(missing_ok=True)
         return job.to
     job.discard()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        raise _failed(job.url, "the server sent a web page instead of a ZIP file")
-    raise RetryableError("the received file is not a complete ZIP file, although the server sent all of it")
+        raise _failed(job.url, "the server sent a web page instead of an archive")
+    raise RetryableError("the received file is not a complete archive (ZIP, .tar, .tar.gz or .tar.xz), although the server sent all of it")
 
 
 def _validator(response: requests.Response) -> str:
