@@ -47,8 +47,22 @@ def _photographs(raw: Path) -> tuple[Path | None, dict[str, Any]]:
     return None, {"cuts": 2}
 
 
+def _nuts(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    return None, {"size": 48, "good": 2, "train_good": 1, "defects": 1}
+
+
+def _mvtec(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    mask = np.where(NOISE[3] > 127, 255, 0).astype(np.uint8)
+    places = {"train/good/000": NOISE[0], "test/good/000": NOISE[1], "test/crack/000": NOISE[2]}
+    for name, pixels in (places | {"ground_truth/crack/000_mask": mask}).items():
+        (raw / "hazelnut" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(raw / "hazelnut" / f"{name}.png")
+    return raw, {}
+
+
 FABRICATED: dict[str, Callable[[Path], tuple[Path | None, dict[str, Any]]]] = {
     "phantom": _phantom, "folder": _folder, "iqothnccd": _iqothnccd, "photographs": _photographs,
+    "nuts": _nuts, "mvtec": _mvtec,
 }  # fmt: skip
 
 Given = tuple[ModuleType, Path | None, ReaderOptions]

@@ -69,4 +69,6 @@ class LesionProperties:
     outline: str
     calcification: str
     contact: str
+
+
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")  # in lower case

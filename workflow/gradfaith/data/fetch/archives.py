@@ -57,7 +57,11 @@ def extract(
     display_name = display_name or str(archive)
     size = archive.stat().st_size if archive.is_file() else 0
     limits = ArchiveLimits(min(max_bytes, int(max_ratio * size)), max_files, display_name)
-    return tar_archives.extract_tar(archive, to, limits) if tar_archives.is_tar(archive) else _extract_zip(archive, to, limits)
+    return (
+        tar_archives.extract_tar(archive, to, limits)
+        if tar_archives.is_tar(archive)
+        else _extract_zip(archive, to, limits)
+    )
 
 
 def is_complete(archive: Path) -> bool:
@@ -116,7 +120,9 @@ def _checked_zip_path(display_name: str, info: zipfile.ZipInfo) -> PurePosixPath
     if info.flag_bits & ENCRYPTION_FLAGS:
         raise broken_archive(display_name, f"its member {info.orig_filename!r} is encrypted")
     if info.compress_type not in ALLOWED_METHODS:
-        problem = f"its member {info.orig_filename!r} uses compression method {info.compress_type}, not stored or deflated"
+        problem = (
+            f"its member {info.orig_filename!r} uses compression method {info.compress_type}, not stored or deflated"
+        )
         raise broken_archive(display_name, problem)
     return path
 

@@ -230,7 +230,9 @@ def _finish(job: DownloadJob) -> Path:
     job.discard()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
         raise _failed(job.url, "the server sent a web page instead of an archive")
-    raise RetryableError("the received file is not a complete archive (ZIP, .tar, .tar.gz or .tar.xz), although the server sent all of it")
+    raise RetryableError(
+        "the received file is not a complete archive (ZIP, .tar, .tar.gz or .tar.xz), although the server sent all of it"
+    )
 
 
 def _validator(response: requests.Response) -> str:

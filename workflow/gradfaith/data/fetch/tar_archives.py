@@ -39,7 +39,13 @@ XZ_MEMORY_BYTES = 1 << 28
 MAX_EXTENDED_BYTES = 1 << 20
 HEADERS_PER_FILE = 8  # blocks: a header, extended headers of usual names, padding
 BLOCK = tarfile.BLOCKSIZE
-EXTENDED = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+EXTENDED = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
 READ_ERRORS = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OverflowError, KeyError)
 
 
@@ -119,7 +125,9 @@ def _members(archive: Path, limits: ArchiveLimits) -> Iterator[tuple[tarfile.Tar
     name, left = limits.display_name, limits.max_bytes
     count = 0
     with archive.open("rb") as file, _read_errors(limits):
-        stream = _TarStream(file, _decompressor(file), limits.max_bytes + HEADERS_PER_FILE * BLOCK * (limits.max_files + 2))
+        stream = _TarStream(
+            file, _decompressor(file), limits.max_bytes + HEADERS_PER_FILE * BLOCK * (limits.max_files + 2)
+        )
         with tarfile.open(fileobj=stream, mode="r:", tarinfo=_CheckedHeader) as opened:  # type: ignore[call-overload]
             while (member := opened.next()) is not None:
                 opened.members = []  # tarfile would keep every header
@@ -133,7 +141,9 @@ def _members(archive: Path, limits: ArchiveLimits) -> Iterator[tuple[tarfile.Tar
                 if count > limits.max_files:
                     raise archive_bomb(name, f"it has more than {limits.max_files} members")
                 if left < 0:
-                    raise archive_bomb(name, f"it announces more than {limits.max_bytes} bytes from {archive.stat().st_size}")
+                    raise archive_bomb(
+                        name, f"it announces more than {limits.max_bytes} bytes from {archive.stat().st_size}"
+                    )
                 yield member, path, stream
         _check_end(stream, name)
 
