@@ -174,7 +174,7 @@ def _decompressor(file: BinaryIO) -> Decompressor | None:
     head = file.read(len(XZ_START))
     file.seek(0)
     if head.startswith(GZIP_START):
-        return zlib.decompressobj(GZIP_WINDOW)  # type: ignore[return-value]
+        return zlib.decompressobj(GZIP_WINDOW)
     if head.startswith(XZ_START):
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
     return None

@@ -51,11 +51,11 @@ class Nut:
 
     @property
     def x(self) -> Plane:
-        return self._grid()[1]
+        return np.asarray(self._grid()[1])
 
     @property
     def y(self) -> Plane:
-        return self._grid()[0]
+        return np.asarray(self._grid()[0])
 
     def _grid(self) -> NDArray[np.float64]:
         return 2 * (np.mgrid[: self.size, : self.size] + 0.5) / self.size - 1
@@ -119,7 +119,7 @@ def _sound(nut: Nut, stream: np.random.Generator) -> Colours:
     shade = 0.45 + 0.55 * height + 0.18 * tilt
     glint = 0.16 * np.exp(-((u - 0.4 * np.cos(light)) ** 2 + (v - 0.4 * np.sin(light)) ** 2) / 0.03)
     lit = base * shade[..., None] + glint[..., None]
-    return (1 - inside[..., None]) * table + inside[..., None] * lit
+    return np.asarray((1 - inside[..., None]) * table + inside[..., None] * lit)
 
 
 def _marks(nut: Nut, stream: np.random.Generator) -> Plane:
@@ -191,7 +191,7 @@ def _walk(
     turns = heading + bend * stream.normal(0, 1, steps)
     moves = length / steps * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     points = np.concatenate([np.zeros((1, 2)), moves.cumsum(axis=0)])
-    return nut.place(*start) + points - points.mean(axis=0)
+    return np.asarray(nut.place(*start) + points - points.mean(axis=0))
 
 
 def _to_point(nut: Nut, at: NDArray[np.float64]) -> Plane:
