@@ -109,6 +109,8 @@ REFUSED = [
     ("training/ema", 1.0, "training.ema: ", "found 1.0"),
     ("training/freeze", 2, "training.freeze: 2 would keep random weights, because net-a, net-b has no pretrained weights", ""),
     ("training/freeze", "backbone", "training.freeze: backbone would keep random weights", ""),
+    (f"{NET}/decoder", {"loss": "mae"}, "architectures.net-a.decoder.loss", "'bce' or 'mse'"),
+    (f"{NET}/decoder", {"weight": -1}, "architectures.net-a.decoder.weight: ", "found -1"),
     ("training", "none", "architectures.net-a.weights: `training: none` needs a weight file", "architectures.net-b.weights"),
 ]  # fmt: skip
 

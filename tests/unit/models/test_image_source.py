@@ -31,7 +31,7 @@ def test_both_give_the_same_batches_in_the_order_asked_for(images: ImageStore) -
     ids = [*images.ids[10:], *images.ids[:10]]
     draw = torch.Generator().manual_seed(1)
     indices = [*torch.randperm(24, generator=draw).split(5), torch.tensor([3, 3, 0])]
-    resident, streamed = (open_image_source(images, ids, how, CPU) for how in ("device", "stream"))
+    resident, streamed = (open_image_source(PackedImages(images, ids), how, CPU) for how in ("device", "stream"))
     assert isinstance(resident, ImagesOnDevice)
     assert isinstance(streamed, StreamedImages)
     for index, one, other in zip(indices, resident.batches(indices), streamed.batches(indices), strict=True):
@@ -61,7 +61,7 @@ def test_the_weights_are_the_same_to_the_bit(images: ImageStore, predictions: pd
 def test_a_pack_of_more_than_half_of_what_is_free_is_streamed(
     images: ImageStore, most: int | None, kind: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert isinstance(open_image_source(images, images.ids, "auto", CPU, most), kind)
+    assert isinstance(open_image_source(PackedImages(images, images.ids), "auto", CPU, most), kind)
     assert ("are read as they are needed" in capsys.readouterr().out) == (kind is StreamedImages)
     assert image_source.free_memory(CPU, most) <= (most or 1 << 60)
 

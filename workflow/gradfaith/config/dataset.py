@@ -31,7 +31,7 @@ class Source(BaseModel):
 
     local: str | None = Field(
         None,
-        description="a folder or an archive (ZIP, .tar, .tar.gz, .tar.xz); relative paths start at the repository",
+        description="a folder or an archive; relative paths start at the repository",
         min_length=1,
     )
     url: str | None = Field(

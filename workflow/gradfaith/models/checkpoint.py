@@ -69,8 +69,9 @@ def adopt_card(
 
     `predictions`: the model's own, for its temperature. `probe`: raises an error if a method has no map for the network.
     """
-    spec = load(weights, card).spec.with_class_map(settings.class_map)
-    probe(build_classifier(spec))
+    load(weights, card)  # raises an error if the two do not belong together
+    spec = ClassifierSpec.from_json(read_card(card)["spec"]).with_class_map(settings.class_map)
+    probe(build_classifier(spec).without_decoder())
     return {
         **read_card(card),
         "spec": spec.to_json(),
@@ -131,7 +132,7 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 
 
 def load(weights: Path, card_path: Path) -> Classifier:
-    """Return the classifier of a weight file and its card, in eval mode, on the CPU.
+    """Return the classifier of a weight file and its card, in eval mode, on the CPU, without its decoder.
 
     In the study that trained them, the card is beside the weights; a study that adopted them has its own card.
     """
@@ -152,7 +153,7 @@ def load(weights: Path, card_path: Path) -> Classifier:
             reason="Every tensor of the architecture must be in the file, in its shape, in safetensors format.",
             fix="Install the timm version that card.json names, or train the model again.",
         ) from error
-    return classifier.eval()
+    return classifier.without_decoder().eval()
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -28,8 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from gradfaith import rng
+from gradfaith.config.architecture import DecoderSettings
 from gradfaith.errors import ModelUnusable, name_some
-from gradfaith.models import own_network, weight_file
+from gradfaith.models import multitask, own_network, weight_file
 from gradfaith.models.layers import head_names
 from gradfaith.models.timm_import import timm
 
@@ -48,6 +49,7 @@ class ClassifierSpec:
     options: Mapping[str, Any] = field(default_factory=dict)  # passed to timm: drop_rate, output_stride, ...
     class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one output each, in order
     module: str = ""  # package.module:callable of a user's own network; empty: `timm` names it
+    decoder: DecoderSettings | None = None  # trained beside the classifier
 
     @property
     def name(self) -> str:
@@ -67,9 +69,9 @@ class ClassifierSpec:
         return replace(self, class_map=() if new_map == identity else new_map)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain values for a card; `module` only where there is one, so that older cards stay equal."""
-        values = asdict(self) | {"options": dict(self.options)}
-        return values if self.module else {key: value for key, value in values.items() if key != "module"}
+        """Return the plain values for a card; `module` and `decoder` only if there is one, so that older cards stay equal."""
+        values = asdict(self) | {"options": dict(self.options), "decoder": self.decoder and self.decoder.model_dump()}
+        return {key: value for key, value in values.items() if value or key not in ("module", "decoder")}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
@@ -79,7 +81,9 @@ class ClassifierSpec:
             return tuple(value) if isinstance(value, list | tuple) else value
 
         class_map = tuple(tuple(outputs) for outputs in data.get("class_map", ()))
-        return cls(**{**data, "mean": numbers(data["mean"]), "std": numbers(data["std"]), "class_map": class_map})
+        decoder = DecoderSettings(**data["decoder"]) if data.get("decoder") else None
+        own = {"mean": numbers(data["mean"]), "std": numbers(data["std"]), "class_map": class_map, "decoder": decoder}
+        return cls(**{**data, **own})
 
 
 @dataclass(frozen=True)
@@ -103,18 +107,34 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, spec: ClassifierSpec) -> None:
+    def __init__(self, net: nn.Module, spec: ClassifierSpec, decoder: nn.Module | None = None) -> None:
         super().__init__()
         self.net, self.spec, self.passes = net, spec, PassesUsed()
+        self.decoder = decoder  # models/multitask.py
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).reshape(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, targets)
-        x = (images - self.mean) / self.std
-        if x.shape[1] == 1 < self.spec.in_chans:
-            x = x.expand(-1, self.spec.in_chans, -1, -1)
-        logits = self.net(x)
+        logits = self.net(self._normalise(images))
         return merge_outputs(own_network.two_logits(logits) if logits.shape[1] == 1 else logits, self.spec.class_map)
+
+    def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor]:  # (n, targets), (n, c, h, w)
+        """Return the logits, and the output of the decoder for the same features."""
+        assert self.decoder is not None
+        net: Any = self.net
+        features = net.forward_features(self._normalise(images))
+        return merge_outputs(net.forward_head(features), self.spec.class_map), self.decoder(features)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        x = (images - self.mean) / self.std
+        return x.expand(-1, self.spec.in_chans, -1, -1) if x.shape[1] == 1 < self.spec.in_chans else x
+
+    def without_decoder(self) -> "Classifier":
+        """Return the classifier alone; both share their weights. The same object if there is no decoder."""
+        if self.decoder is None:
+            return self
+        alone = Classifier(self.net, replace(self.spec, decoder=None)).to(self.mean.device)
+        return alone.train(self.training)
 
     def without_class_map(self) -> "Classifier":
         """Return the same network with its own outputs (n, classes); both share their weights."""
@@ -139,11 +159,19 @@ def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | Non
         return _build_own_classifier(spec, seed, weights)
     _check_timm_name(spec)
     if weights is None:
-        return Classifier(_create_network(spec, seed), spec)
+        return _with_decoder(_create_network(spec, seed), spec, seed)
     state = weight_file.read_weights(weights)
     net = _create_network(spec, seed, weights, state)
     _check_every_weight_loaded(net, _create_network(spec, seed, weights, _alter_every_number(state)), weights, state)
-    return Classifier(net, spec)
+    return _with_decoder(net, spec, seed)
+
+
+def _with_decoder(net: nn.Module, spec: ClassifierSpec, seed: int) -> Classifier:
+    """Return the classifier of a network, with a decoder of random weights if the spec has one."""
+    if spec.decoder is None:
+        return Classifier(net, spec)
+    images = {"size": spec.size, "channels": spec.in_chans}
+    return Classifier(net, spec, multitask.build_decoder(net, spec.decoder, name=spec.name, seed=seed, **images))
 
 
 def _build_own_classifier(spec: ClassifierSpec, seed: int, weights: Path | None) -> Classifier:
@@ -158,7 +186,7 @@ def _build_own_classifier(spec: ClassifierSpec, seed: int, weights: Path | None)
             )
     if weights is not None:
         own_network.load_weights(net, spec.module, weight_file.read_weights(weights), weights)
-    return Classifier(net, spec)
+    return _with_decoder(net, spec, seed)
 
 
 def _alter_every_number(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

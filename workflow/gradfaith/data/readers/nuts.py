@@ -14,8 +14,7 @@ from pydantic import Field
 
 from gradfaith.data.phantom.nuts import DEFECTS, draw_nut
 from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
-
-GOOD = "good"
+from gradfaith.data.readers.mvtec import GOOD
 
 
 class Options(ReaderOptions):

@@ -33,6 +33,13 @@ from gradfaith.storage.hdf5 import ImageStore
 
 def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
     """Return randomly changed copies of `images` (n, c, h, w) in [0, 1]."""
+    return augment_with_masks(images, None, recipe, generator)[0]
+
+
+def augment_with_masks(
+    images: Tensor, masks: Tensor | None, recipe: Recipe, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return randomly changed copies of images in [0, 1], and of their masks (n, 1, h, w), 0 or 1, by the same affine map."""
     n, _, height, width = images.shape
     # All numbers are always drawn, so that switching one change off does not change the numbers of the others.
     theta = draw_affine(n, width / height, recipe, generator).to(images.device)
@@ -40,10 +47,13 @@ def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
     if recipe.flip or recipe.shift or recipe.rotate or recipe.scale:
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        if masks is not None:
+            moved = functional.grid_sample(masks, grid, mode="bilinear", padding_mode="border", align_corners=False)
+            masks = (moved >= 0.5).float()
     if recipe.contrast:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         images = (brightness * mean + contrast * (images - mean)).clamp(0, 1)
-    return images
+    return images, masks
 
 
 def draw_affine(n: int, aspect: float, recipe: Recipe, generator: Generator) -> Tensor:
@@ -135,14 +145,28 @@ class PackedImages:
         return self.images.pixels([self.ids[row] for row in rows])
 
 
+@dataclass(frozen=True)
+class PackedMasks(PackedImages):
+    """The masks of the evidence of the images `ids`; all zero for an image without evidence."""
+
+    def __getitem__(self, rows: slice) -> Tensor:  # (n, 1, h, w), uint8
+        return torch.from_numpy(self._masks(self.ids[rows]))
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the masks (n, 1, h, w) of these row numbers."""
+        return self._masks([self.ids[row] for row in rows])
+
+    def _masks(self, ids: Sequence[str]) -> NDArray[np.uint8]:
+        return self.images.mask("evidence", ids)[0][:, None].astype(np.uint8)
+
+
 def open_image_source(
-    images: ImageStore, ids: Sequence[str], storage: str, device: torch.device, memory_limit: int | None = None
+    packed: PackedImages, storage: str, device: torch.device, memory_limit: int | None = None
 ) -> ImageSource:
-    """Return a source of the images `ids` of a store.
+    """Return a source of packed images or masks.
 
     `storage`: device, stream or auto. `memory_limit`: the bytes that this job may use.
     """
-    packed = PackedImages(images, ids)
     size = int(np.prod(packed[:1].shape[1:])) * len(packed)
     room = FREE_SHARE * free_memory(device, memory_limit)
     if storage == "stream" or (storage == "auto" and size > room):

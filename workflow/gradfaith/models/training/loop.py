@@ -13,7 +13,7 @@ validated in batches of the size of a training pass, which needs more memory and
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,8 +22,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from gradfaith import rng
+from gradfaith.config.architecture import DecoderSettings
 from gradfaith.config.sections import Recipe
 from gradfaith.errors import DeviceMissing, ModelUnusable, TrainingInterrupted
+from gradfaith.models import multitask
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.training.checkpoints import (
     GIVEN_UP,
@@ -47,6 +49,7 @@ class TrainedClassifier:
     classifier: Classifier
     history: tuple[EpochRow, ...]
     best_epoch: int  # from 1; 0 if it was not trained here
+    losses: Mapping[str, multitask.SplitLosses] = field(default_factory=dict)  # of each part, if it has a decoder
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def train(
     seed: int,
     weights: Path | None = None,
     groups: Tensor | None = None,
+    masks: ImageSource | None = None,
     report: Callable[[EpochRow], None] = lambda _: None,
     keeper: CheckpointKeeper | None = None,
 ) -> TrainedClassifier:
@@ -107,15 +111,16 @@ def train(
 
     Args:
         images: all images of the study; `labels` (n,) and `groups` (n,) are the class and group numbers of each.
-        parts: image numbers of "train" and "val".
+        parts: image numbers of "train" and "val"; a classifier with a decoder is measured on further parts at the end.
         weights: a file of pretrained weights; without it, initial weights are random.
+        masks: masks of the evidence of all images, if the decoder of `spec` reconstructs them.
         report: is called after every epoch.
         keeper: saves checkpoints. If its folder has a checkpoint of this training, training resumes from it.
     """
     device = images.device
     _check_precision(recipe, device)
     with _reproducible(recipe.threads, device), listen_for_signals(keeper is not None) as listener:
-        data = _training_data(images, labels, parts, spec.classes, recipe, groups)
+        data = _training_data(images, labels, parts, spec.classes, recipe, groups, masks)
         classifier = build_classifier(spec, seed=rng.seed(seed, "initialisation"), weights=weights).to(device)
         run = TrainingRun(classifier, recipe, data, seed)
         watch = TrainingWatch(run, keeper, listener)
@@ -128,7 +133,9 @@ def train(
             train_epoch(run, watch)
             report(run.history[-1])
         classifier.load_state_dict(run.best_weights)
-    return TrainedClassifier(classifier.eval(), tuple(run.history), run.best_epoch)
+        classifier.eval()
+        measured = {} if spec.decoder is None else evaluate_parts(classifier, data, labels.long(), parts, recipe.batch)
+    return TrainedClassifier(classifier, tuple(run.history), run.best_epoch, measured)
 
 
 def train_epoch(run: TrainingRun, watch: TrainingWatch) -> None:
@@ -142,8 +149,8 @@ def train_epoch(run: TrainingRun, watch: TrainingWatch) -> None:
         "leave": False,
         "disable": None,
     }
-    for index, pixels in tqdm(zip(remaining, run.data.images.batches(remaining), strict=True), **progress_bar):
-        run.train_step(index, pixels)
+    for index, (pixels, masks) in tqdm(zip(remaining, run.data.batches(remaining), strict=True), **progress_bar):
+        run.train_step(index, pixels, masks)
         watch.save_or_stop()
     loss = watch.require_finite(
         "training", float(run.loss_sum) / len(run.data.train)
@@ -175,22 +182,68 @@ def _restore(run: TrainingRun, state: TrainingState, keeper: CheckpointKeeper) -
 def _validate(run: TrainingRun, watch: TrainingWatch, loss: float) -> EpochRow:
     classifier, val = run.evaluated.eval(), run.data.val
     outputs: list[Tensor] = []
-    for pixels in run.data.images.batches(torch.split(val, _validation_batch_size(run))):
+    decoded = 0.0  # sum of the decoder's losses
+    for pixels, masks in run.data.batches(torch.split(val, _validation_batch_size(run))):
         if outputs:
             watch.save_or_stop()  # not after the last batch, because the epoch is complete then
-        outputs.append(classifier(pixels.float() / 255).float().cpu())
+        logits, own = _outputs_and_loss(classifier, pixels.float() / 255, masks, run.decoder)
+        outputs.append(logits)
+        decoded += own * len(pixels)
     logits, truth = torch.cat(outputs), run.data.loss_weights.labels[val.to(run.device)].cpu()
-    correct = (logits.argmax(dim=1) == truth).float()
-    recalls = [correct[truth == label].mean() for label in torch.unique(truth)]
-    return EpochRow(
+    class_loss = float(functional.cross_entropy(logits, truth))
+    row = EpochRow(
         epoch=run.epoch,
         lr=run.learning_rate,
         train_loss=loss,
-        val_loss=watch.require_finite("validation", float(functional.cross_entropy(logits, truth))),
-        val_accuracy=float(correct.mean()),
-        val_balanced_accuracy=float(torch.stack(recalls).mean()),
+        val_loss=watch.require_finite("validation", class_loss),
+        val_accuracy=float((logits.argmax(dim=1) == truth).float().mean()),
+        val_balanced_accuracy=multitask.balanced_accuracy(logits, truth),
         seconds=run.seconds,
     )
+    return row if run.decoder is None else _with_decoder_losses(row, run, run.decoder, decoded / len(val))
+
+
+def _outputs_and_loss(
+    classifier: Classifier, images: Tensor, masks: Tensor | None, decoder: DecoderSettings | None
+) -> tuple[Tensor, float]:
+    """Return the logits on the CPU, and the mean loss of the decoder; 0 without one."""
+    if decoder is None:
+        return classifier(images).float().cpu(), 0.0
+    logits, decoded = classifier.forward_both(images)
+    target = images if masks is None else masks.float()
+    return logits.float().cpu(), float(multitask.decoder_loss(decoder, decoded.float(), target))
+
+
+def _with_decoder_losses(row: EpochRow, run: TrainingRun, decoder: DecoderSettings, val_loss: float) -> EpochRow:
+    """Return the row of an epoch with both parts of the losses; `val_loss` then is their sum, as `train_loss` is."""
+    train_loss = float(run.decoder_loss_sum) / len(run.data.train)
+    return replace(
+        row,
+        val_loss=row.val_loss + decoder.weight * val_loss,
+        train_class_loss=row.train_loss - decoder.weight * train_loss,
+        train_decoder_loss=train_loss,
+        val_class_loss=row.val_loss,
+        val_decoder_loss=val_loss,
+    )
+
+
+@torch.inference_mode()
+def evaluate_parts(
+    classifier: Classifier, data: TrainingData, labels: Tensor, parts: Mapping[str, Tensor], batch: int
+) -> dict[str, multitask.SplitLosses]:
+    """Return losses and accuracy on each part, image numbers by name, of a classifier that has a decoder."""
+    settings, losses = classifier.spec.decoder, {}
+    assert settings is not None
+    trained = settings if settings.weight > 0 else None
+    for part, index in parts.items():
+        outputs, decoded = [], 0.0
+        for pixels, masks in data.batches(torch.split(index, batch)):
+            logits, own = _outputs_and_loss(classifier, pixels.float() / 255, masks, trained)
+            outputs.append(logits)
+            decoded += own * len(pixels)
+        mean = decoded / len(index) if trained else None
+        losses[part] = multitask.SplitLosses.of(torch.cat(outputs), labels[index], mean, settings)
+    return losses
 
 
 def _validation_batch_size(run: TrainingRun) -> int:
@@ -209,12 +262,13 @@ def _training_data(
     classes: int,
     recipe: Recipe,
     groups: Tensor | None,
+    masks: ImageSource | None,
 ) -> TrainingData:
     index, device = limit_images_per_group(parts["train"], labels, groups, recipe.max_slices_per_group), images.device
     by_group = group_weights(index, labels, groups).to(device) if recipe.group_weights and groups is not None else None
     by_class = class_weights(labels[index], classes).to(device) if recipe.class_weights else None
     loss_weights = LossWeights(labels.long().to(device), by_class, by_group, recipe.label_smoothing)
-    return TrainingData(images, index, parts["val"], loss_weights)
+    return TrainingData(images, index, parts["val"], loss_weights, masks)
 
 
 def _check_precision(recipe: Recipe, device: torch.device) -> None:

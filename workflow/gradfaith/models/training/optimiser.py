@@ -66,6 +66,8 @@ def build_optimizer(classifier: Classifier, recipe: Recipe, device: torch.device
         groups = param_groups_layer_decay(
             classifier.net, weight_decay=recipe.weight_decay, layer_decay=recipe.layer_decay
         )
+        if classifier.decoder is not None:  # after the network, so with the full learning rate
+            groups.append({"params": list(classifier.decoder.parameters()), "weight_decay": recipe.weight_decay})
     return AdamW(groups, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
 
 

@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,16 @@ import torch
 
 from gradfaith.config.job_settings import TrainSettings
 from gradfaith.errors import ModelUnusable, OutOfMemory
-from gradfaith.models import checkpoint, weight_file
+from gradfaith.models import checkpoint, multitask, weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.training.checkpoints import CheckpointKeeper
-from gradfaith.models.training.image_source import open_image_source
+from gradfaith.models.training.image_source import PackedImages, PackedMasks, open_image_source
 from gradfaith.models.training.loop import TrainedClassifier, train
 from gradfaith.models.training.training_run import EpochRow
 from gradfaith.runtime import device as devices
 from gradfaith.storage.atomic import replacing
 from gradfaith.storage.hdf5 import ImageStore
+from gradfaith.vocabulary import PARTS
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,26 @@ def train_model(
     spec = _classifier_spec(settings, images)
     if settings.class_map:
         spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
-    probe(build_classifier(spec, seed=seed).to(device))  # a network only for the probe: training builds its own
+    probe(
+        build_classifier(spec, seed=seed).without_decoder().to(device)
+    )  # a network only for the probe: training builds its own
     if settings.recipe is None:
         return _load_unchanged(spec, weights)
     class_number = {name: number for number, name in enumerate(settings.classes)}
+    decoder, ids = spec.decoder, list(table["image_id"])
+    how = (machine.image_storage, device, machine.memory_limit)
+    needs_masks = decoder is not None and decoder.weight > 0 and decoder.target == "mask"
     with _explain_out_of_memory(device):
         return train(
             spec,
             settings.recipe,
-            open_image_source(images, list(table["image_id"]), machine.image_storage, device, machine.memory_limit),
+            open_image_source(PackedImages(images, ids), *how),
             torch.tensor(table["label"].map(class_number).to_numpy()),
-            {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in ("train", "val")},
+            {part: torch.tensor(np.flatnonzero(table["part"] == part)) for part in (PARTS if decoder else PARTS[:2])},
             seed=seed,
             weights=weights,
             groups=torch.tensor(pd.factorize(table["group"], sort=True)[0]),
+            masks=open_image_source(PackedMasks(images, ids), *how) if needs_masks else None,
             report=_epoch_reporter(machine.tensorboard_folder, keeper),
             keeper=keeper,
         )
@@ -123,6 +130,7 @@ def model_card(
         "image": images.stamp,  # the conversion of files to pixels: an external evaluation must use the same
         "device": devices.device_name(next(trained.classifier.parameters()).device),
         "threads": settings.recipe.threads if settings.recipe else None,
+        **({"losses": multitask.losses_to_json(trained.losses)} if trained.losses else {}),
         "started_from": {"file": str(weights), "sha256": weight_file.checked_sha256(weights)} if weights else None,
     }
 
@@ -131,8 +139,10 @@ def write_history(path: str, trained: TrainedClassifier, *, confirm: Callable[[]
     """Write history.csv, one line per epoch; a model without training has none. `confirm`: as in checkpoint.save."""
     confirm()
     fields = list(EpochRow.__dataclass_fields__)
+    if all(row.val_decoder_loss is None for row in trained.history):
+        fields = [name for name, field in EpochRow.__dataclass_fields__.items() if field.default is MISSING]
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, fields, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(asdict(row) for row in trained.history)
 
@@ -149,6 +159,7 @@ def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierS
         mean=images.mean if image.mean == "train" else image.mean,
         std=images.std if image.std == "train" else image.std,
         options=network.options,
+        decoder=network.decoder,
     )
 
 
@@ -229,7 +240,8 @@ class TensorBoardWriter:
         values = asdict(row)
         epoch = values.pop("epoch")
         for name, value in values.items():
-            writer.add_scalar(name, value, epoch)
+            if value is not None:
+                writer.add_scalar(name, value, epoch)
         writer.flush()
 
     def _open(self, epoch: int) -> Any:

@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,11 +18,12 @@ from torch import Generator, Tensor, nn
 from gradfaith import rng
 from gradfaith.config.sections import Recipe
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.multitask import decoder_loss
 from gradfaith.models.speed import trains_in_channels_last
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import optimiser
 from gradfaith.models.training.checkpoints import TrainingState
-from gradfaith.models.training.image_source import ImageSource, augment
+from gradfaith.models.training.image_source import ImageSource, augment_with_masks
 from gradfaith.models.training.optimiser import LossWeights, Mixup, draw_mixup
 from gradfaith.runtime import device as devices
 
@@ -38,6 +39,10 @@ class EpochRow:
     val_accuracy: float
     val_balanced_accuracy: float
     seconds: float
+    train_class_loss: float | None = None  # the two parts of the losses if a decoder is trained; else None
+    train_decoder_loss: float | None = None
+    val_class_loss: float | None = None
+    val_decoder_loss: float | None = None
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -53,6 +58,12 @@ class TrainingData:
     train: Tensor  # image numbers, on the CPU
     val: Tensor
     loss_weights: LossWeights
+    masks: ImageSource | None = None  # of the evidence, if a decoder reconstructs it
+
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the images of each index (n, c, h, w), and their masks (n, 1, h, w), both uint8."""
+        masks = itertools.repeat(None) if self.masks is None else self.masks.batches(indices)
+        return zip(self.images.batches(indices), masks, strict=False)  # the repetition has no end
 
 
 class TrainingRun:
@@ -69,11 +80,18 @@ class TrainingRun:
         self.optimizer = optimiser.build_optimizer(classifier, recipe, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.average = optimiser.WeightAverage(classifier, recipe.ema) if recipe.ema else None
-        self.forward: nn.Module = torch.compile(classifier, dynamic=False) if recipe.compile else classifier  # type: ignore[assignment]
+        asked = classifier.spec.decoder
+        self.decoder = asked if asked is not None and asked.weight > 0 else None
+        self.forward: Callable[[Tensor], Tensor | tuple[Tensor, Tensor]] = (
+            classifier.forward_both if self.decoder else classifier
+        )
+        if recipe.compile:
+            self.forward = torch.compile(self.forward, dynamic=False)
         self.steps_per_epoch = math.ceil(len(data.train) / recipe.batch)
         self.history: list[EpochRow] = []
         self.best_epoch, self.best_weights = 0, copy.deepcopy(classifier.state_dict())
-        self.step, self.loss_sum, self._augmentation = 0, torch.zeros((), device=self.device), Generator()
+        self.step, self._augmentation = 0, Generator()
+        self.loss_sum, self.decoder_loss_sum = (torch.zeros((), device=self.device) for _ in range(2))
         self._seconds_before, self._started = 0.0, time.perf_counter()
 
     @property
@@ -117,6 +135,7 @@ class TrainingRun:
             )  # forked, so that the caller's stream is restored
             self._augmentation.manual_seed(rng.seed(self.seed, "augmentation", self.epoch))
             self.loss_sum.zero_()
+            self.decoder_loss_sum.zero_()
             self._seconds_before, self._started = 0.0, time.perf_counter()
 
     @property
@@ -127,20 +146,30 @@ class TrainingRun:
             self.recipe, (self.epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch
         )
 
-    def train_step(self, index: Tensor, pixels: Tensor) -> None:  # (n,), (n, c, h, w) uint8
-        """Do one optimiser step on one batch, in the number of pieces that the recipe sets."""
+    def train_step(self, index: Tensor, pixels: Tensor, masks: Tensor | None = None) -> None:
+        """Do one optimiser step on one batch, in the number of pieces that the recipe sets.
+
+        `index` (n,), `pixels` (n, c, h, w) uint8, `masks` (n, 1, h, w) uint8: what a decoder reconstructs.
+        """
         recipe, batch = self.recipe, index.to(self.device)
         optimiser.set_learning_rate(self.optimizer, self.learning_rate)
-        images = augment(pixels.float() / 255, recipe, self._augmentation)
+        shown = None if masks is None else masks.float()
+        images, shown = augment_with_masks(pixels.float() / 255, shown, recipe, self._augmentation)
         mixup = draw_mixup(recipe.mixup, len(batch), self.device, self.seed, "mixup", self.epoch, self.step)
         images = mixup.mix_images(images) if mixup else images
+        target = images if shown is None else mixup.mix_images(shown) if mixup else shown
         if self.classifier.passes.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         for piece in _batch_pieces(len(batch), recipe.accumulate):
             with torch.autocast(self.device.type, dtype=_autocast_dtype(recipe), enabled=recipe.precision != "float32"):
-                logits = self.forward(images[piece])
+                outputs = self.forward(images[piece])
+            logits, decoded = outputs if isinstance(outputs, tuple) else (outputs, None)
             loss = self._loss(logits.float(), batch, piece, mixup)
+            if decoded is not None and self.decoder is not None:
+                own = decoder_loss(self.decoder, decoded.float(), target[piece]) * (len(decoded) / len(batch))
+                loss = loss + self.decoder.weight * own
+                self.decoder_loss_sum += own.detach() * len(batch)
             torch.autograd.backward(self.scaler.scale(loss))
             self.loss_sum += loss.detach() * len(batch)
         if recipe.clip:
@@ -178,7 +207,7 @@ class TrainingRun:
                 "changes": self._augmentation.get_state(),
                 **_device_stream(self.device),
             },
-            "epoch": {"total": self.loss_sum},
+            "epoch": {"total": self.loss_sum} | ({"decoder": self.decoder_loss_sum} if self.decoder else {}),
         }
         tensors = {f"{part}:{name}": value for part, named in parts.items() for name, value in named.items()}
         notes = {
@@ -213,6 +242,8 @@ class TrainingRun:
         if self.best_epoch:
             self.best_weights = {name: value.to(self.device) for name, value in parts["kept"].items()}
         self.loss_sum.copy_(parts["epoch"]["total"])
+        if self.decoder:
+            self.decoder_loss_sum.copy_(parts["epoch"]["decoder"])
         self._seconds_before, self._started = notes["seconds"], time.perf_counter()
         torch.set_rng_state(parts["stream"]["global"])
         self._augmentation.set_state(parts["stream"]["changes"])
