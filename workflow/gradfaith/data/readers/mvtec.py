@@ -1,4 +1,4 @@
-"""Read one category of MVTec AD as a classification set: the kinds of defects and `good`, with masks of the defects.
+"""Read one category of MVTec AD as a classification set: kinds of defects and `good`, with masks of the defects.
 
     raw/<category>/train/good/<n>.png                       class good
     raw/<category>/test/good/<n>.png                        class good
