@@ -42,7 +42,7 @@ def send(run: subprocess.Popen[str], number: signal.Signals, to: str) -> tuple[f
 
 def ended(space: Workspace, run: subprocess.Popen[str], seconds: float, text: str) -> None:
     assert run.returncode == 1
-    assert seconds < SECONDS, text
+    assert seconds < SECONDS, text + "".join(log.read_text() for log in (space.folder / "results").rglob("*.log"))
     assert not jobs_of(space), "a job lives on"
     assert not list((space.folder / ".snakemake/locks").glob("*")), "a lock was left"
     assert not [words for words in ("Traceback", "Error in rule", "Trying to restart") if words in text], text

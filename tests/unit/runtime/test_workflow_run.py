@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,3 +122,23 @@ def test_the_error_of_a_group_leaves_the_logs_to_its_jobs(workflow: Workflow, pr
 def test_a_record_of_another_snakemake_is_printed(printed) -> None:
     failed(event="job_error")
     assert "failed\n(workflow_run.py could not filter this message: KeyError('jobid'))" in printed[0].getMessage()
+
+
+def test_a_job_that_lost_its_first_signal_gets_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / workflow_run.SCRIPT_FOLDER
+    folder.mkdir(parents=True)
+    script = folder / "job.py"
+    script.write_text(
+        "import signal, sys, time\n"
+        "asked = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7) if asked else asked.append(1))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    monkeypatch.setattr(workflow_run, "REPEAT_SECONDS", 0.4)
+    monkeypatch.setattr(workflow_run, "GRACE_SECONDS", 3.0)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as lost:
+        assert lost.stdout is not None
+        assert lost.stdout.readline() == b"ready\n"
+        workflow_run._end_jobs()
+        assert lost.wait(1) == 7

@@ -14,6 +14,7 @@ Snakemake is not imported: it prints through `logging`, and the Snakefile passes
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ SCRIPT_FOLDER = ".snakemake/scripts/"  # in the command line of every job
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CTRL_C_SECONDS = 3.0  # between Ctrl-C, which jobs receive too, and SIGTERM to them
 POLL_SECONDS = 0.2  # seconds between two checks for running jobs
+REPEAT_SECONDS = 10.0  # until a job that has not ended gets SIGTERM again, in case the first was lost
 
 
 class WorkflowRun(logging.Filter):
@@ -161,11 +163,12 @@ def _send(number: signal.Signals, processes: list[psutil.Process]) -> None:
 
 
 def _end_jobs() -> None:
-    """Send SIGTERM to every job once, also to jobs that are just starting; send SIGKILL after GRACE_SECONDS."""
-    told, end = set[psutil.Process](), time.monotonic() + GRACE_SECONDS
+    """Send SIGTERM to every job, also to jobs that are just starting, again after REPEAT_SECONDS; SIGKILL after GRACE_SECONDS."""
+    asked, end = dict[psutil.Process, float](), time.monotonic() + GRACE_SECONDS
     while time.monotonic() < end:
-        new = [process for process in _job_processes() if process not in told]
-        _send(signal.SIGTERM, new)
-        told.update(new)
+        now = time.monotonic()
+        due = [process for process in _job_processes() if now - asked.get(process, -math.inf) >= REPEAT_SECONDS]
+        _send(signal.SIGTERM, due)
+        asked |= dict.fromkeys(due, now)
         time.sleep(POLL_SECONDS)
     _send(signal.SIGKILL, _job_processes())
