@@ -21,10 +21,6 @@ FIGURES = {
     "matplotlib.pyplot",
     "PIL",
     "seaborn",
-    "scipy.stats",
-    "scipy.special",
-    "scipy.ndimage",
-    "scipy.optimize",
 }
 USED = {  # by script; a plug-in's own packages come later, if the study uses it, and timm's with the network
     "across": STORES, "adopt": NETWORK, "agreement": STORES, "audit": IMAGES | {"scipy.optimize", "scipy.stats", "sklearn"}, "claims": STORES,

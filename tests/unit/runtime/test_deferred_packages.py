@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from gradfaith.runtime.deferred_packages import DeferredPackage, defer, run_init
+from gradfaith.runtime.deferred_packages import DeferredPackage, defer, hidden, run_init
 
 NAME = "a_package_of_this_test"
 FILES = {
@@ -108,3 +108,12 @@ def test_a_package_that_was_imported_stays_as_it_is() -> None:
 def test_a_package_that_is_not_installed_stays_absent() -> None:
     defer("no_such_package_anywhere")
     assert "no_such_package_anywhere" not in sys.modules
+
+
+@pytest.mark.usefixtures("package")
+def test_a_hidden_package_is_found_again_after_the_block() -> None:
+    with hidden(NAME, "sys"), pytest.raises(ModuleNotFoundError, match=NAME):
+        importlib.import_module(f"{NAME}.one")
+    assert importlib.import_module("sys") is sys  # imported before, so it was not hidden
+    assert importlib.import_module(f"{NAME}.one").part == "one"
+    assert runs() == 1

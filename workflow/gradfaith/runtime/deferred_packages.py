@@ -14,6 +14,8 @@ import importlib
 import importlib.util
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -64,3 +66,15 @@ def run_init(package: str) -> None:
     except BaseException:
         module.__class__ = DeferredPackage
         raise
+
+
+@contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Let imports in the block find none of these packages, for a library that can do without them; not if one is imported."""
+    added = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(added))  # type: ignore[arg-type]  # None: Python's import then fails at once
+    try:
+        yield
+    finally:
+        for package in added:
+            del sys.modules[package]
