@@ -32,4 +32,5 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
         several=set(manifest.loc[manifest["lesions"] > 1, "image_id"]),
     )
     claims = [Claim.of(claim.model_dump()) for claim in settings.claims]
-    parquet.write(job.output[0], evaluate_claims(claims, data), parquet.CLAIMS, origins)
+    verdicts = evaluate_claims(claims, data, settings.min_accuracy)
+    parquet.write(job.output[0], verdicts, parquet.CLAIMS, origins)

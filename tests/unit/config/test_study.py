@@ -36,6 +36,8 @@ REFUSED = [
     ("batteries/masking/imputers", ["blak"], "batteries.masking", 'did you mean "black"'),
     ("agreement", ["consists"], "agreement", 'did you mean "consist"'),
     ("figures", ["clasification"], "figures", 'did you mean "classification"'),
+    ("tables", ["perfomance"], "tables: there is no table perfomance to add", 'did you mean "performance"'),
+    ("tables", ["maps"], "tables: there is no table maps to add", ""),
     ("dataset/name", "phantm", "dataset.name", 'did you mean "phantom"'),
     # an option that is wrong
     ("batteries/masking/imputers", {"blur": {"options": {"sgima": 2.0}}}, 'blur has no option "sgima"', "did you mean"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import LayerUnusable
-from gradfaith.models.layers import default_layer, layer_stack
+from gradfaith.models.layers import default_layer, layer_stack, resolve_layer
 
 STACKS: dict[str, tuple[int, dict[str, Any], tuple[str, ...], tuple[int, ...]]] = {  # name -> size, options, layers, sides
     "cait_xxs24_224": (64, {"depth": 5}, ("blocks.1", "blocks.2", "blocks.3", "blocks.4"), (4, 4, 4, 4)),
@@ -82,3 +82,26 @@ def test_a_stage_that_does_not_exist_is_refused_by_name() -> None:
     assert isinstance(net, nn.Module)
     with pytest.raises(LayerUnusable, match='has no layer "stage1"'):
         layer_stack(net)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "early", "middle"),
+    [
+        ("resnet10t", {}, "layer1", "layer3"),
+        ("vit_tiny_patch16_224", {"depth": 12}, "blocks.0.norm1", "blocks.6.norm1"),
+        ("densenet121", {}, "features.denseblock1", "features.denseblock3"),
+        ("vgg11", {"mlp_ratio": 0.01}, "features.9", "features.19"),
+    ],
+)
+def test_early_and_middle_are_the_first_stage_and_the_one_at_half_of_the_depth(
+    name: str, options: dict[str, Any], early: str, middle: str
+) -> None:
+    net = make(name, 64, **options).net
+    assert (resolve_layer(net, "early"), resolve_layer(net, "middle")) == (early, middle)
+
+
+def test_a_network_of_one_stage_has_no_early_layer() -> None:
+    net = make("resnet10t", 64).net
+    net.feature_info = [{"module": "layer4", "reduction": 32, "num_chs": 1}]
+    with pytest.raises(LayerUnusable, match='no stage before layer "layer4", so no layer is "early"'):
+        resolve_layer(net, "early")

@@ -341,3 +341,28 @@ def test_a_number_that_does_not_exist_leaves_its_case_open(data: ClaimData) -> N
         "gradcam minus random-grid": "supported", "gradcam minus lime": "not testable",
     }  # fmt: skip
     assert "no image has a value of gradcam minus lime" in table["why"].iloc[0]
+
+
+def test_a_claim_is_not_tested_on_a_network_that_does_not_classify(data: ClaimData) -> None:
+    """net-a and net-b stay above the least balanced accuracy, net-c does not: `most` of three can still be decided."""
+    rates = data.classification
+    own = (rates["metric"] == "balanced_accuracy") & (rates["class"] == ALL_CLASSES)
+    low = replace(data, classification=rates.assign(value=rates["value"].mask(own & (rates["arch"] == "net-c"), 0.41)))
+    tests = [claim_test([(1.0, arch, "gradcam"), (-1.0, arch, "random-grid")], case=arch) for arch in ARCHS]
+    apart = claim_test([(1.0, "net-a", "gradcam"), (-1.0, "net-c", "gradcam")], case="net-a minus net-c")
+    rate = claim_test(
+        [(1.0, "net-c", "")], case="net-c", quantity="classification", metric="balanced_accuracy", margin=0.9
+    )
+    for found, verdict in (
+        (evaluate_claims([claim(*tests, over="most")], low, 0.5), "supported"),
+        (evaluate_claims([claim(*tests)], low, 0.5), "not testable"),
+        (evaluate_claims([claim(apart)], low, 0.5), "not testable"),
+        (evaluate_claims([claim(apart)], low), "supported"),
+        (evaluate_claims([claim(rate)], low, 0.5), "refuted"),
+    ):
+        assert set(found["verdict"]) == {verdict}
+    table = evaluate_claims([claim(*tests)], low, 0.5).set_index("case")
+    assert table.loc["net-c", "reason"] == "balanced accuracy of net-c: 0.41, below 0.5"
+    assert table.loc["net-c", "why"] == table.loc["net-c", "reason"]
+    assert table.loc["net-a", "case_verdict"] == "supported"
+    assert pd.isna(table.loc["net-c", "low"])

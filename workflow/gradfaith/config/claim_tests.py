@@ -268,8 +268,9 @@ def _uses(study: Study) -> dict[str, MethodUse]:
 
 def _labels(uses: Mapping[str, MethodUse], role: MethodRole) -> list[str]:
     """Return the labels that play a role: the label of its name, else all labels of the plug-in of its name."""
-    early = role.layer == "early"
-    kept = {label: use for label, use in uses.items() if use.use == role.use and bool(use.layer) == early}
+    early, own = role.layer == "early", {label: use for label, use in uses.items() if use.use == role.use}
+    kept = {label: use for label, use in own.items() if early and use.layer == "early"}
+    kept = kept or {label: use for label, use in own.items() if bool(use.layer) == early}
     if role.use in uses and not early:
         kept = {role.use: uses[role.use]}
     return [

@@ -114,6 +114,7 @@ class ClaimsSettings(IntervalSettings):
     """The claims that a study tests."""
 
     claims: list[ResolvedClaim]
+    min_accuracy: float = Field(description="least balanced accuracy of an architecture on which claims are tested")
 
 
 class VerdictSettings(IntervalSettings):

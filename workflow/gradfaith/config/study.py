@@ -32,8 +32,9 @@ from gradfaith.config.sections import (
     StrictModel,
     Training,
 )
+from gradfaith.config.statistics import Statistics
 from gradfaith.config.verdict import Verdict
-from gradfaith.vocabulary import LEVEL, MIN_GROUPS, SHUFFLED, ControlPlacement, Part, Reading, Score, SeedVariance
+from gradfaith.vocabulary import SHUFFLED, Part, Reading, Score
 
 Output = Annotated[int, Field(ge=0)] | str
 SplitUnit = Literal["group", "slice"]  # what is never divided
@@ -104,7 +105,9 @@ class MethodUse(PluginUse):
     """A method under the study's label."""
 
     layer: str | dict[Label, str] = Field(
-        "", description="a module path, or one per architecture; empty: the method's default, else the architecture's"
+        "",
+        description="a module path, `early` or `middle` (of the network's stages), or one per architecture; "
+        "empty: the method's default, else the architecture's",
     )
     score: Score = Field(
         "logit",
@@ -184,25 +187,6 @@ class Primary(StrictModel):
     )
 
 
-class Statistics(StrictModel):
-    """How scores become estimates."""
-
-    level: float = Field(LEVEL, gt=0.5, lt=1, description="coverage of the intervals")
-    min_groups: int = Field(MIN_GROUPS, ge=2, le=1_000_000, description="smallest number of groups for an interval")
-    seed_variance: SeedVariance = Field(
-        "own",
-        description="estimates and contrasts: the variance between seeds of each architecture alone, or `pooled` over architectures, "
-        "which gives intervals for new trainings with two seeds, too",
-    )
-    equivalence_margin: dict[Label, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=dict, description="metric -> largest difference that counts as none, for tests of equivalence"
-    )
-    rank_controls: ControlPlacement = Field(
-        "beside", description="win rates. `beside`: one control at a time with the methods; `among`: all together"
-    )
-    rank_only_correct: bool = Field(False, description="win rates: only images that the model classifies correctly")
-
-
 class Study(StrictModel):
     """One dataset, its split, architectures, seeds, methods, metrics and statistics."""
 
@@ -260,6 +244,7 @@ class Study(StrictModel):
     statistics: Statistics = Field(default_factory=Statistics, description="intervals and win rates")
     verdict: Verdict | Literal[False] = Field(default_factory=Verdict, description="margins of gates; false: none")
     figures: NamedPlugins = Field(default_factory=dict, description="figures and their options")
+    tables: list[Label] = Field(default=[], description="tables beside those that every study has")
     compute: Compute = Field(default_factory=Compute, description="how the machine is used")
     keep: Keep = Field(default_factory=Keep, description="which outputs are kept")
 
@@ -268,7 +253,15 @@ class Study(StrictModel):
     def _known(cls, named: dict[str, PluginUse], info: Any) -> dict[str, PluginUse]:
         return _completed(info.field_name, named)
 
-    @field_validator("across")
+    @field_validator("tables")
+    @classmethod
+    def _optional_tables(cls, names: list[str]) -> list[str]:
+        known = [name for name, entry in registry.entries("tables").items() if entry.declared.get("optional")]
+        if strange := [name for name in names if name not in known]:
+            raise ValueError(f"there is no table {strange[0]} to add{registry.did_you_mean(strange[0], known)}")
+        return names
+
+    @field_validator("across", "tables")
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:
         if len(set(names)) < len(names):

@@ -160,9 +160,14 @@ class Plan:
 
     @property
     def tables(self) -> list[str]:
-        """Return the names of the study's tables: those of every study, and those whose key is set."""
-        keys = {name: entry.declared.get("study_key") for name, entry in registry.entries("tables").items()}
-        return [name for name, key in keys.items() if key is None or getattr(self.study, key)]
+        """Return the names of the study's tables: of every study, those whose key is set, and those it names."""
+        declared = {name: entry.declared for name, entry in registry.entries("tables").items()}
+        has_key = {name: getattr(self.study, said.get("study_key") or "study") for name, said in declared.items()}
+        return [
+            name
+            for name, said in declared.items()
+            if (name in self.study.tables if said.get("optional") else has_key[name])
+        ]
 
     def starting_weights(self, arch: str) -> str | None:
         """Return the weight file that a training starts from; None: random weights."""

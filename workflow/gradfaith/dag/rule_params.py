@@ -198,7 +198,8 @@ class RuleParams:
     def claims(self) -> dict[str, Any]:
         """Return the claims, with the architectures, methods and metrics that play the roles in them."""
         claims = claim_tests.tested_claims(self.plan.study, list(self.plan.bundles[CONTROLS]))
-        return result_settings.ClaimsSettings(**self._intervals(), claims=claims).params()
+        least = self.plan.study.statistics.claims_min_accuracy
+        return result_settings.ClaimsSettings(**self._intervals(), claims=claims, min_accuracy=least).params()
 
     def verdict(self) -> dict[str, Any]:
         gates = derived_metrics.gate_settings(self.plan.study, self.plan.dataset)
@@ -232,7 +233,7 @@ class RuleParams:
 
     def provenance(self) -> dict[str, Any]:
         """Return the study and its dataset's card, every default filled in."""
-        unseen = {"compute", "keep", "figures"}  # they decide no number
+        unseen = {"compute", "keep", "figures", "tables"}  # they decide no number
         study = self.plan.study.model_dump(mode="json", exclude=unseen)
         return result_settings.ProvenanceSettings(
             study=study, dataset=self.plan.dataset.model_dump(mode="json")

@@ -61,6 +61,7 @@ EARLIER_STAGES = {
 BLOCKS_BEFORE = 3  # number of blocks before the default layer's own, for a network whose blocks all have one resolution
 
 AUTO = "auto"  # the table above decides
+EARLY, MIDDLE = "early", "middle"  # the first of a network's stages, or blocks, and the one at half of them
 RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
 
@@ -91,6 +92,9 @@ def _family_in(net: nn.Module, table: Container[str]) -> str:
 def resolve_layer(net: nn.Module, path: str) -> str:
     """Return the path of an existing layer: `blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default layer.
 
+    `early` and `middle` are the first stage and the stage at half of the network's stages; of a network whose blocks all have
+    one resolution, such as a vision transformer, the first block and the block at half of them.
+
     Raises:
         LayerUnusable: the layer does not exist; the error lists similar names.
     """
@@ -98,6 +102,8 @@ def resolve_layer(net: nn.Module, path: str) -> str:
         path == RESIDUAL and not hasattr(net, "blocks")
     ):  # a method that needs blocks is refused by its requirement
         return default_layer(net)
+    if path in (EARLY, MIDDLE):
+        return _layer_at_depth(net, path)
     if path == RESIDUAL:  # a class token reads the patches inside the last block, so that block's output is unused
         path = "blocks.-2" if getattr(net, "global_pool", None) == "token" else "blocks.-1"
     module, resolved = net, list[str]()
@@ -111,6 +117,19 @@ def resolve_layer(net: nn.Module, path: str) -> str:
         module = children[name]
         resolved.append(name)
     return ".".join(resolved)
+
+
+def _layer_at_depth(net: nn.Module, word: str) -> str:
+    """Return the layer that `early` or `middle` means."""
+    deepest = default_layer(net)
+    before = [stage for stage in _earlier_stages(net, deepest, most=len(list(net.modules()))) if stage != deepest]
+    if not before:
+        raise LayerUnusable(
+            problem=f'{type(net).__name__} has no stage before layer "{deepest}", so no layer is "{word}".',
+            reason="`early` and `middle` are stages of the network.",
+            fix="Set `layer:` to the path of a module, or list the architectures with several stages under `only:`.",
+        )
+    return before[0 if word == EARLY else (len(before) + 1) // 2]
 
 
 def layer_stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
@@ -142,26 +161,26 @@ def layer_stack(net: nn.Module, path: str = AUTO) -> tuple[str, ...]:
     return stages[stages.index(start) :]
 
 
-def _earlier_stages(net: nn.Module, deepest: str) -> list[str]:
-    """Return the stages before the default layer: from the table, from timm, or else the blocks before it."""
+def _earlier_stages(net: nn.Module, deepest: str, most: int = BLOCKS_BEFORE) -> list[str]:
+    """Return the stages before the default layer: from the table, from timm, or else at most so many blocks before it."""
     family = _family_in(net, EARLIER_STAGES)
     if family:
         return [resolve_layer(net, path) for path in EARLIER_STAGES[family]]
     info = [stage for stage in getattr(net, "feature_info", None) or [] if isinstance(stage, dict)]
     finer = [stage["module"] for stage in info if 4 <= stage["reduction"] < info[-1]["reduction"]]
-    return [resolve_layer(net, path) for path in finer] or _earlier_blocks(net, deepest)
+    return [resolve_layer(net, path) for path in finer] or _earlier_blocks(net, deepest, most)
 
 
-def _earlier_blocks(net: nn.Module, deepest: str) -> list[str]:
-    """Return the same layer of at most three earlier blocks, such as `blocks.8.norm1`; or blocks inside the layer."""
+def _earlier_blocks(net: nn.Module, deepest: str, most: int) -> list[str]:
+    """Return the same layer of at most `most` earlier blocks, such as `blocks.8.norm1`; or blocks inside the layer."""
     parts = deepest.split(".")
     for place, part in enumerate(parts):
         names = [name for name, _ in net.get_submodule(".".join(parts[:place])).named_children()]
         if part.isdigit() and len(names) > 1:
-            before = names[: names.index(part)][-BLOCKS_BEFORE:]
+            before = names[: names.index(part)][-most:]
             return [".".join([*parts[:place], name, *parts[place + 1 :]]) for name in before]
     inside = dict(net.get_submodule(deepest).named_children()).get("blocks", nn.Sequential())
-    return [f"{deepest}.blocks.{name}" for name, _ in inside.named_children()][:-1][-BLOCKS_BEFORE:]
+    return [f"{deepest}.blocks.{name}" for name, _ in inside.named_children()][:-1][-most:]
 
 
 def _last_feature_layer(net: nn.Module) -> str:

@@ -29,9 +29,10 @@ import pandas as pd
 from gradfaith.stats.claim_numbers import EACH, ClaimData, ClaimTest, numbers_of_tests
 from gradfaith.stats.interval_scales import Bounds, Estimates, IntervalRule, interval_ends
 from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P
-from gradfaith.vocabulary import NOT_TESTABLE, UNDECIDED
+from gradfaith.vocabulary import ALL_CLASSES, NOT_TESTABLE, UNDECIDED
 
 SUPPORTED, REFUTED = "supported", "refuted"
+ACCURACY = "classification"  # the quantity that is itself a rate of classification
 VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, NOT_TESTABLE)
 CLAIM_COLUMNS = (
     "claim", "says", "paper", "over", "verdict", "why", "n_cases", "n_supported", "n_refuted", "case", "case_verdict", "condition",
@@ -61,14 +62,45 @@ class Claim:
         return {"all": cases, "most": cases // 2 + 1, "any": min(cases, 1)}[self.over]
 
 
-def evaluate_claims(claims: Iterable[Claim], data: ClaimData) -> pd.DataFrame:
-    """Return one row per number of every claim, with the verdicts of the number, its case and the claim."""
-    tables = [_evaluate_claim(claim, data) for claim in claims]
+def evaluate_claims(claims: Iterable[Claim], data: ClaimData, min_accuracy: float = 0.0) -> pd.DataFrame:
+    """Return one row per number of every claim, with the verdicts of the number, its case and the claim.
+
+    On an architecture with a balanced accuracy below `min_accuracy` no claim is tested.
+    """
+    weak = weak_architectures(data.classification, min_accuracy)
+    tables = [_evaluate_claim(claim, data, weak) for claim in claims]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(CLAIM_COLUMNS))
     return table[list(CLAIM_COLUMNS)]
 
 
-def _evaluate_claim(claim: Claim, data: ClaimData) -> pd.DataFrame:
+def weak_architectures(classification: pd.DataFrame, min_accuracy: float) -> dict[str, str]:
+    """Return architecture -> reason, for those whose balanced accuracy is below the least one."""
+    if not min_accuracy:
+        return {}
+    rows = classification[(classification["class"] == ALL_CLASSES) & (classification["metric"] == "balanced_accuracy")]
+    found = zip(rows["arch"], rows["value"], strict=True)
+    return {arch: f"balanced accuracy of {arch}: {value:.2f}, below {min_accuracy:g}" for arch, value in found
+            if not value >= min_accuracy}  # fmt: skip
+
+
+def _without_weak(numbers: pd.DataFrame, tests: Iterable[ClaimTest], weak: Mapping[str, str]) -> pd.DataFrame:
+    """Return numbers without the intervals of those that rest on a weak architecture, with the reason."""
+    why = {
+        (test.case, test.condition, test.metric): "; ".join(
+            dict.fromkeys(weak[t.arch] for t in test.terms if t.arch in weak)
+        )
+        for test in tests
+        if test.quantity != ACCURACY
+    }
+    keys = zip(numbers["case"], numbers["condition"], numbers["metric"], strict=True)
+    reason = pd.Series([why.get(key, "") for key in keys], index=numbers.index)
+    left_out = reason != ""
+    numbers = numbers.assign(reason=numbers["reason"].mask(left_out, reason))
+    numbers.loc[left_out, ["low", "high"]] = np.nan
+    return numbers
+
+
+def _evaluate_claim(claim: Claim, data: ClaimData, weak: Mapping[str, str]) -> pd.DataFrame:
     head = {"claim": claim.name, "says": claim.says, "paper": claim.paper, "over": claim.over}
     numbers = pd.DataFrame() if claim.missing else numbers_of_tests(claim.tests, data)
     if numbers.empty:
@@ -78,7 +110,7 @@ def _evaluate_claim(claim: Claim, data: ClaimData) -> pd.DataFrame:
             ("n_cases", "n_supported", "n_refuted", "n_images", "n_groups", "n_seeds"), 0
         )
         return pd.DataFrame([blank | head | {"verdict": NOT_TESTABLE, "why": why}])
-    numbers = decide_numbers(_with_cases(numbers), claim, data.rule)
+    numbers = decide_numbers(_with_cases(_without_weak(numbers, claim.tests, weak)), claim, data.rule)
     decides = numbers.index == _deciding(claim, numbers)
     found: dict[str, Any] = {**head, **_decide(claim, numbers)}
     return numbers.assign(**found, decides=decides)

@@ -63,6 +63,7 @@ class Table:
 
     `needs`: any of the TABLE_NAMES of figures/contract.py.
     `study_key`: the key of the study without which there is no such table; none: every study has it.
+    `optional`: only a study that names it under `tables` has it.
     `section`, `place`, `title`: as of a figure.
     """
 
@@ -71,6 +72,7 @@ class Table:
     place: int = 99
     title: str = ""
     study_key: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
