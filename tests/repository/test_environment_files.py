@@ -53,6 +53,13 @@ def test_every_direct_dependency_is_pinned_within_its_range(root: Path, group: s
         assert one.specifier.contains(version), f"{one} does not admit {version}"
 
 
+def test_requirements_are_the_pins_of_a_run_and_the_package_itself(root: Path) -> None:
+    lines = [line for line in (root / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines == ["-r envs/run.txt", "-e ."]
+    direct = {canonicalize_name(one.name) for one in declared(root)["run"]}
+    assert direct <= set(pins(root / lines[0].removeprefix("-r ")))
+
+
 @pytest.mark.parametrize("group", ["test", "lint", "docs", "peers"])
 def test_no_package_is_pinned_to_two_versions(root: Path, group: str) -> None:
     run, more = pins(root / "envs/run.txt"), pins(root / f"envs/{group}.txt")

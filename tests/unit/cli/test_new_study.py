@@ -11,6 +11,7 @@ from PIL import Image
 
 from gradfaith.cli import main, new_study
 from gradfaith.cli.new_study import create_study, scan_folder
+from gradfaith.data.readers import folder
 from gradfaith.errors import CannotWrite, DatasetInvalid, GradFaithError, StudyInvalid
 from gradfaith.storage.paths import StudyPaths
 
@@ -168,3 +169,53 @@ def test_the_command_says_what_to_do_next(
     assert said.startswith("wrote config/datasets/scans-1.yaml\nwrote config/studies/scans-1.yaml\n")
     assert "class ill      12 images" in said
     assert said.endswith("gradfaith check scans-1; gradfaith run scans-1\n")
+
+
+VOC = """<annotation><filename>{stem}.jpg</filename><source><database>{database}</database></source>
+<object><name>ill</name><bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>
+<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></object></annotation>"""
+
+
+def annotate(names: Sequence[str], database: str, corners: tuple[int, int, int, int]) -> None:
+    Path("xml/deep").mkdir(parents=True)
+    numbers = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    for stem in (Path(name).stem for name in names):
+        Path(f"xml/deep/{stem}.xml").write_text(VOC.format(stem=stem, database=database, **numbers))
+
+
+@pytest.mark.parametrize(
+    ("database", "corners"), [("The VOC2007 Database", (1, 2, 24, 10)), ("ILSVRC_2012", (0, 1, 24, 10))]
+)
+def test_xml_boxes_become_the_same_pixels_in_both_conventions(
+    home: Path, database: str, corners: tuple[int, int, int, int]
+) -> None:
+    """PASCAL VOC counts pixels from 1 and includes the last one, ImageNet states edges; only objects of the class count."""
+    put(images("Scans 1"))
+    annotate(images("Scans 1"), database, corners)
+    dataset, study = created(boxes=Path("xml"))
+    assert dataset["evidence"] == "box"
+    assert study["localization"] == ["saliency_score", "iou_area_matched"]
+    lines = Path("Scans 1/boxes.csv").read_text().splitlines()
+    assert lines[:2] == ["image,x,y,width,height", "ill/img1.png,0,1,24,9"]
+    assert len(lines) == 1 + 12, "an image of class healthy has no object of its class"
+    record = next(record for record in scan_folder(Path("Scans 1"), None).records if record.evidence == "box")
+    mask = folder.read(Path("Scans 1"), folder.Options(), record, None).masks["evidence"]
+    assert mask.shape == (20, 24)
+    assert mask[1:10].all()
+    assert mask.sum() == 9 * 24
+
+
+def test_boxes_that_do_not_fit_are_refused(home: Path) -> None:
+    put(images("Scans 1"))
+    Path("xml").mkdir()
+    with pytest.raises(DatasetInvalid, match="none has the name of an image"):
+        created(boxes=Path("xml"))
+    Path("xml/img1.xml").write_text(VOC.format(stem="img1", database="x", xmin=5, ymin=1, xmax=2, ymax=9))
+    with pytest.raises(DatasetInvalid, match="the box 5, 1, 2, 9 is not inside an image"):
+        created(boxes=Path("xml"))
+    Path("xml/img1.xml").write_text("<annotation>")
+    with pytest.raises(DatasetInvalid, match=r"img1\.xml cannot be read as an annotation"):
+        created(boxes=Path("xml"))
+    Path("Scans 1/boxes.csv").write_text("image,x,y,width,height\n")
+    with pytest.raises(CannotWrite, match=r"boxes\.csv exists"):
+        created(boxes=Path("xml"))

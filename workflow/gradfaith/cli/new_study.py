@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gradfaith.cli.study_check import StudyFindings, check_study
 from gradfaith.config.sections import LABEL_LENGTH, LABEL_PATTERN
+from gradfaith.data.box_annotations import write_boxes
 from gradfaith.data.readers import folder
 from gradfaith.data.readers.contract import Record
 from gradfaith.errors import CannotWrite, DatasetInvalid, StudyInvalid
@@ -65,8 +66,13 @@ class ScannedFolder:
         return "" if self.knows_patients else next((one for one in PATTERNS if _is_obvious(one, names)), "")
 
 
-def create_study(images: Path, masks: Path | None, name: str, root: Path) -> tuple[list[Path], StudyFindings]:
-    """Write the two files below `root`/config; return them, and what a check without networks found."""
+def create_study(
+    images: Path, masks: Path | None, name: str, root: Path, boxes: Path | None = None
+) -> tuple[list[Path], StudyFindings]:
+    """Write the two files below `root`/config; return them, and what a check without networks found.
+
+    `boxes`: a folder of XML annotations, from which boxes.csv is written beside the images first.
+    """
     name = name or re.sub(r"[^a-z0-9_-]+", "-", images.resolve().name.lower()).strip("-_")
     _check_name(name)
     dataset, study = paths.dataset_file(root, name), paths.named_study_file(root, name)
@@ -77,6 +83,9 @@ def create_study(images: Path, masks: Path | None, name: str, root: Path) -> tup
                 reason="`init` writes new files and never replaces one.",
                 fix=f"Choose another name, for example `--name {name}-2`.",
             )
+    if boxes is not None:
+        names = [record.file for record in scan_folder(images, masks).records]
+        write_boxes(boxes, names, images / folder.BOXES)
     found = scan_folder(images, masks)
     write_text(dataset, dataset_text(found, name))
     write_text(study, study_text(found, name))
@@ -179,7 +188,7 @@ def _quoted(text: object) -> str:
 def study_text(found: ScannedFolder, name: str) -> str:
     """Return the YAML of the study."""
     channels = 3 if found.colour else 1
-    masked = found.evidence in {"mask", "parts"}
+    masked = found.evidence in {"mask", "parts", "box"}
     localization = (
         "localization: [saliency_score, iou_area_matched] # metrics that compare maps with the evidence\n\n"
         if masked

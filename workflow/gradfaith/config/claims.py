@@ -46,7 +46,8 @@ class MethodRole(StrictModel):
     use: Label = Field(description="a method, by the name of its plug-in or its label")
     options: dict[str, Any] = Field(default_factory=dict, description="options that it must have")
     layer: Literal["default", "early"] = Field(
-        "default", description="`early`: a label with a layer of its own; `default`: one without"
+        "default",
+        description="`early`: the label with `layer: early`, else those with a layer of their own; `default`: one without",
     )
 
 

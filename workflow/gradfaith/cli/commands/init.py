@@ -1,6 +1,6 @@
 """gradfaith init: write the dataset and study of a folder of images, or the profile of a SLURM cluster.
 
-gradfaith init --images DIR [--masks DIR] [--name NAME]
+gradfaith init --images DIR [--masks DIR | --boxes DIR] [--name NAME]
 gradfaith init --profile slurm
 """
 
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks", type=Path, metavar="DIR", help="masks as <class>/<image>.png; default: DIR/masks, if there"
     )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="XML annotations as of PASCAL VOC or ImageNet; they are converted into boxes.csv beside the images",
+    )
     parser.add_argument("--name", default="", help="of the dataset and the study; default: the name of the folder")
 
 
@@ -33,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from gradfaith.cli.new_study import create_study
 
-    written, findings = create_study(arguments.images, arguments.masks, arguments.name, Path.cwd())
+    written, findings = create_study(arguments.images, arguments.masks, arguments.name, Path.cwd(), arguments.boxes)
     print(*(f"wrote {path.relative_to(Path.cwd())}" for path in written), "", *findings.lines(), sep="\n", flush=True)
     if findings.problems:
         sys.exit("\n".join(map(str, findings.problems)))
