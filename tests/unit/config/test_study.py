@@ -68,6 +68,7 @@ REFUSED = [
     ("training/epochs", 0, "training.epochs: ", "found 0"),
     ("training/epochs", None, "training.epochs: ", "required"),
     ("image/size", 8, "image.size: ", "found 8"),
+    ("image/mean", [0.4, 0.5, 0.6], "image: ", "one number per colour, but `channels` is 1"),
     ("explain/parts", ["tests"], "explain.parts.0: ", "found 'tests'"),
     ("bundles/cams/methods", [{"gradcam": {}}], "bundles.cams.methods: ", "plain names"),
     ("localization", ["locacc", "locacc"], "localization: ", "each once"),

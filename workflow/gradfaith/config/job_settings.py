@@ -151,8 +151,8 @@ class NormalisationSettings(StrictModel):
 
     size: int
     channels: Literal[1, 3]
-    mean: Literal["train"] | float
-    std: Literal["train"] | float
+    mean: Literal["train"] | float | tuple[float, float, float]
+    std: Literal["train"] | float | tuple[float, float, float]
 
 
 class TrainSettings(JobSettings):

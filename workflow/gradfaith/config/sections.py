@@ -9,7 +9,16 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from gradfaith.vocabulary import HIDDEN_CHARACTERS, CascadeOrder, Fit
 
@@ -230,12 +239,19 @@ class Image(StrictModel):
     )
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: colour")
     harmonise: Harmonise = Field(default_factory=Harmonise, description="remove traces of the scanner; off by default")
-    mean: Literal["train"] | Share = Field(
-        "train", description="subtracted from pixels in [0, 1]; `train`: the mean of the training part"
+    mean: Literal["train"] | Share | tuple[Share, Share, Share] = Field(
+        "train",
+        description="subtracted from pixels in [0, 1]: one number, or one per colour; `train`: the mean of the training part",
     )
-    std: Literal["train"] | Annotated[float, Field(gt=0)] = Field(
+    std: Literal["train"] | PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         "train", description="divisor of the pixels; `train`: the standard deviation of the training part"
     )
+
+    @model_validator(mode="after")
+    def _a_number_per_colour_needs_colour(self) -> "Image":
+        if self.channels == 1 and (isinstance(self.mean, tuple) or isinstance(self.std, tuple)):
+            raise ValueError("mean and std have one number per colour, but `channels` is 1")
+        return self
 
 
 class Randomisation(StrictModel):
