@@ -38,11 +38,13 @@ def run(arguments: argparse.Namespace) -> None:
             reason="`export-weights` never replaces a file, because others may have its checksum.",
             fix="Name a new folder with --folder.",
         )
-    models = [
-        (arch, seed, *(Path(path.format(arch=arch, seed=seed)) for path in (plan.paths.weights, plan.paths.card)))
+    models = {
+        f"{arch}-seed-{seed}": tuple(
+            Path(path.format(arch=arch, seed=seed)) for path in (plan.paths.weights, plan.paths.card)
+        )
         for arch, seed in product(plan.architectures, plan.study.seeds)
-    ]
-    missing = [str(path) for *_, weights, card in models for path in (weights, card) if not path.is_file()]
+    }
+    missing = [str(path) for files in models.values() for path in files if not path.is_file()]
     if missing:
         raise NotInStudy(
             problem=f"{len(missing)} files of models are missing, for instance {missing[0]}.",
@@ -50,15 +52,16 @@ def run(arguments: argparse.Namespace) -> None:
             fix=f"Run the study first: gradfaith run {arguments.study}",
         )
     folder.mkdir(parents=True)
-    records = [
-        export_model(weights, card, folder / f"{arch}-seed-{seed}.safetensors", plan.study.study)
-        for arch, seed, weights, card in models
-    ]
-    names = [f"{arch}-seed-{seed}.safetensors" for arch, seed, *_ in models]
-    lines = [f"{record['sha256']}  {name}\n" for name, record in zip(names, records, strict=True)]
+    study = plan.study.study
+    records = {
+        name: export_model(weights, card, folder / f"{name}.safetensors", study)
+        for name, (weights, card) in models.items()
+    }
+    lines = [f"{record['sha256']}  {name}.safetensors\n" for name, record in records.items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
     print(f"{len(records)} weight files, their records and {SUMS} are in {folder}. To measure one of them:")
-    print(_keys_of_study(folder / names[0], models[0][0], records[0]))
+    first, record = next(iter(records.items()))
+    print(_keys_of_study(folder / f"{first}.safetensors", record))
 
 
 def export_model(weights: Path, card_path: Path, target: Path, study: str) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def export_model(weights: Path, card_path: Path, target: Path, study: str) -> di
     tensors = checkpoint.load(weights, card_path).state_dict()
     save_file({name.removeprefix(PREFIX): value.contiguous() for name, value in tensors.items()}, target)
     spec = card["spec"]
-    record = {
+    record: dict[str, Any] = {
         **{key: spec[key] for key in ("timm", "options", "in_chans", "channels", "size", "mean", "std")},
         **{key: card[key] for key in ("arch", "seed", "classes", "parameters", "versions") if key in card},
         "module": spec.get("module", ""),
@@ -82,12 +85,12 @@ def export_model(weights: Path, card_path: Path, target: Path, study: str) -> di
     return record
 
 
-def _keys_of_study(weights: Path, arch: str, record: dict[str, Any]) -> str:
+def _keys_of_study(weights: Path, record: dict[str, Any]) -> str:
     """Return the keys of a study that uses one of the files."""
     own = {"timm": record["timm"], "module": record["module"], "options": record["options"]}
     network = ", ".join(f"{key}: {value}" for key, value in own.items() if value)
     return (
-        f"  architectures: {{{arch}: {{{network}, in_chans: {record['in_chans']}, weights: {weights.resolve()}}}}}\n"
+        f"  architectures: {{{record['arch']}: {{{network}, in_chans: {record['in_chans']}, weights: {weights.resolve()}}}}}\n"
         f"  image: {{size: {record['size']}, channels: {record['channels']}, mean: {record['mean']}, std: {record['std']}}}\n"
         f"  training: none\n  seeds: [{record['seed']}]\n"
         f"  # classes of the dataset, in this order: {', '.join(record['classes'])}"
