@@ -6,7 +6,7 @@ import pytest
 from typed import described
 
 from gradfaith.reporting.figures.layers import labels_by_depth
-from gradfaith.reporting.tables import localization, performance
+from gradfaith.reporting.tables import localization, maps, performance
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.estimates import estimate_scores
 
@@ -72,7 +72,7 @@ def test_without_masks_locacc_is_undefined_with_its_reason(tables: dict[str, pd.
     without = {**tables, "estimates": tables["estimates"].query("metric == 'faith'")}
     block = performance.tabulate(without, described({**ABOUT, "evidence": "none"})).blocks[1]
     assert list(block.header) == ["Model", "Class", "LocAcc", "Faith"]
-    assert {(row[2].text, row[2].footnote) for row in block.rows} == {("undefined", performance.NO_EVIDENCE)}
+    assert {(row[2].text, row[2].footnote) for row in block.rows} == {("undefined", maps.NO_EVIDENCE)}
 
 
 def test_table_three_has_the_columns_of_the_report_and_controls_last(tables: dict[str, pd.DataFrame]) -> None:

@@ -23,8 +23,7 @@ from gradfaith.vocabulary import RANDOMISATION, RERUN_BATTERY
 RANDOMISED_AGREEMENT = {"better": "lower", "bounds": (-1, 1)}  # a rank correlation
 SCRIPTS = PROJECT / "scripts"
 RERUN_CODE = code_digest.module_file("attribution.rerun")  # loaded by name if methods are run again
-# Scripts that compute no scores.
-NOT_IN_PROVENANCE = frozenset(
+NOT_IN_PROVENANCE = frozenset(  # scripts that compute no scores
     ["fetch", "list_raw", "weights", "packaged_weights", "adopt", "train", "figure", "table", "provenance"]
 )
 PER_PLUGIN = {"explain", "faithfulness", "randomise", "meta", "claims", "verdict"}  # several digests, or optional
@@ -198,8 +197,8 @@ class RuleParams:
     def claims(self) -> dict[str, Any]:
         """Return the claims, with the architectures, methods and metrics that play the roles in them."""
         claims = claim_tests.tested_claims(self.plan.study, list(self.plan.bundles[CONTROLS]))
-        least = self.plan.study.statistics.claims_min_accuracy
-        return result_settings.ClaimsSettings(**self._intervals(), claims=claims, min_accuracy=least).params()
+        how = self._intervals() | {"min_accuracy": self.plan.study.statistics.claims_min_accuracy}
+        return result_settings.ClaimsSettings(**how, claims=claims).params()
 
     def verdict(self) -> dict[str, Any]:
         gates = derived_metrics.gate_settings(self.plan.study, self.plan.dataset)

@@ -14,6 +14,7 @@ from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.metric_rows import display_column
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
+from gradfaith.reporting.tables.maps import NO_EVIDENCE
 
 TABLE = Table(
     needs=("classification", "predictions", "estimates"),
@@ -25,7 +26,6 @@ TABLE = Table(
 RATES = {"Sensitivity": "sensitivity", "Specificity": "specificity", "Precision": "precision", "Recall": "sensitivity",
          "F1-score": "f1", "Accuracy": "accuracy"}  # fmt: skip
 PLUGINS = ("locacc", "faith", "consist")
-NO_EVIDENCE = "undefined: the dataset has no masks, so it is not known where the evidence lies"
 
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
