@@ -60,9 +60,21 @@ def _mvtec(raw: Path) -> tuple[Path | None, dict[str, Any]]:
     return raw, {}
 
 
+def _shapes(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    return None, {
+        "size": 64,
+        "backgrounds": 1,
+        "images_per_class": 1,
+        "small": (0.1, 0.1),
+        "shapes": 2,
+        "occlusion": 0.2,
+    }
+
+
 FABRICATED: dict[str, Callable[[Path], tuple[Path | None, dict[str, Any]]]] = {
     "phantom": _phantom, "folder": _folder, "iqothnccd": _iqothnccd, "photographs": _photographs,
     "nuts": _nuts, "mvtec": _mvtec,
+    "shapes": _shapes,
 }  # fmt: skip
 
 Given = tuple[ModuleType, Path | None, ReaderOptions]

@@ -143,7 +143,7 @@ def check_class_depth(root: Path, found: list[str]) -> None:
         )
 
 
-GroupKind = Literal["patient", "inferred", "photograph"]
+GroupKind = Literal["patient", "inferred", "photograph", "background"]
 Pixels = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 
