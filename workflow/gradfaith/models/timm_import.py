@@ -46,8 +46,17 @@ class Timm:
         return getattr(_import_whole(), name)
 
     def create_model(self, name: str, **options: Any) -> Any:
-        """Build a network, as `timm.create_model`."""
-        return _import_architecture(name, "_factory").create_model(name, **options)
+        """Build a network, as `timm.create_model`; a VGG of any widths if `options` has the `cfg` of timm's class VGG."""
+        factory = _import_architecture(name, "_factory")
+        if "cfg" not in options or registering_files().get(name.partition(".")[0]) != "vgg":
+            return factory.create_model(name, **options)
+        widths = options.pop("cfg")
+        table, kind = _import("timm.models.vgg").cfgs, name.partition("_")[0]
+        standard, table[kind] = table[kind], widths
+        try:
+            return factory.create_model(name, **options)
+        finally:
+            table[kind] = standard
 
     def is_model(self, name: str) -> bool:
         """Return whether timm has an architecture, as `timm.is_model`."""
