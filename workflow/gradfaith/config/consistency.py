@@ -204,7 +204,7 @@ def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[st
     primary = study.primary
     own = [label for bundle in study.bundles.values() for label in bundle.methods]
     controls = [name for name in methods if name not in own and not name.startswith(SHUFFLED)]
-    rivals = [*controls, SHUFFLED + primary.method]
+    rivals = [*controls, *(name for name in methods if name == SHUFFLED + primary.method)]
     offered = {"metric": metrics, "method": own, "against": rivals}
     return [
         f"primary.{key}: {name} is not one of {', '.join(known)}{did_you_mean(name, known)}"

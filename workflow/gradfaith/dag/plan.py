@@ -108,7 +108,9 @@ class Plan:
 
     def is_shuffled(self, label: str) -> bool:
         """Return whether a map has shuffled copies: methods do, and random-grid, to show that shuffling alone changes nothing."""
-        return label not in self.bundles[CONTROLS] or label == "random-grid"
+        if label in self.bundles[CONTROLS]:
+            return label == "random-grid"
+        return self.study.controls.shuffled == "all" or label in self.study.controls.shuffled
 
     @property
     def table_notes(self) -> list[str]:
