@@ -48,6 +48,9 @@ class Options(ReaderOptions):
     medium: Range = Field((0.156, 0.195), description="as `small`")
     large: Range = Field((0.312, 0.391), description="as `small`")
     shapes: int = Field(1, ge=1, le=3, description="shapes in each image, all of its class")
+    clutter: float = Field(
+        1.0, ge=0, le=1, description="share of the 420 strokes and leaves of a background that are drawn"
+    )
     noise: tuple[Annotated[float, Field(ge=0, le=0.9)], Annotated[float, Field(ge=0, le=0.9)]] = Field(
         (0.2, 0.7), description="lowest and highest share of white noise in a background"
     )
@@ -116,7 +119,7 @@ def scene_spec(options: Options, record: Record) -> SceneSpec:
     form, hollow = CLASSES[label]
     return SceneSpec(
         seed=options.seed, background=background, number=number, form=form, hollow=hollow, sizes=getattr(options, size),
-        shapes=options.shapes, side=options.size, noise=options.noise, contrast=options.contrast, texture=options.texture,
+        shapes=options.shapes, side=options.size, clutter=options.clutter, noise=options.noise, contrast=options.contrast, texture=options.texture,
         occlusion=options.occlusion,
     )  # fmt: skip
 

@@ -20,19 +20,19 @@ from gradfaith import rng
 
 Colours = NDArray[np.float32]  # (h, w, 3), from 0 to 255
 MARGIN = 1.5  # width of a background, in widths of an image
-OBJECTS = 420  # of a background
+OBJECTS = 420  # of a background, if all are drawn
 CACHED = 8  # backgrounds: images come background by background
 BRIGHTNESS, CONTRAST, TINT = 40.0, 0.25, 20.0  # of a view, at most
 
 
 @lru_cache(maxsize=CACHED)
-def draw_background(seed: int, number: int, size: int) -> NDArray[np.uint8]:  # (side, side, 3)
-    """Draw one background for images of `size` pixels."""
+def draw_background(seed: int, number: int, size: int, share: float = 1.0) -> NDArray[np.uint8]:  # (side, side, 3)
+    """Draw one background for images of `size` pixels, with a share of its objects."""
     stream = rng.generator(seed, "clutter", number)
     side = math.ceil(MARGIN * size)
     canvas = _soft_colour(stream, side)
     palette = stream.uniform(0, 255, (24, 3)).astype(np.float32)
-    for _ in range(OBJECTS):
+    for _ in range(round(share * OBJECTS)):
         _paint_object(canvas, stream, palette, size)
     return canvas.clip(0, 255).astype(np.uint8)
 

@@ -40,6 +40,7 @@ class SceneSpec:
     sizes: tuple[float, float]
     shapes: int
     side: int  # pixels
+    clutter: float  # share of the background's objects
     noise: tuple[float, float]
     contrast: float  # root mean square over the channels, in grey values
     texture: bool
@@ -66,7 +67,7 @@ def draw_scene(spec: SceneSpec) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]: 
 def draw_view(spec: SceneSpec) -> Colours:
     """Return what the image shows without its shapes."""
     stream = rng.generator(spec.seed, "view", spec.background, spec.number)
-    background = clutter.draw_background(spec.seed, spec.background, spec.side)
+    background = clutter.draw_background(spec.seed, spec.background, spec.side, spec.clutter)
     return clutter.view(background, spec.side, stream.uniform(*spec.noise), stream)
 
 
