@@ -24,6 +24,7 @@ PARTS: tuple[str, ...] = get_args(Part)
 SCORES: tuple[Score, ...] = get_args(Score)
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 STATUSES = ("ok", "undefined", "degenerate", "failed")  # of a score
+LESION_SIZES = ("small", "medium", "large")  # of lesions, and of the objects of other datasets
 NOT_OK = STATUSES[1:]  # of scores that have no value, in order of severity
 LEVEL, MIN_GROUPS = (
     0.95,

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradfaith.config import options
 from gradfaith.config.study import MethodUse, PluginUse, Study
-from gradfaith.registry import entry, names
+from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import SHUFFLED
 
 
@@ -41,7 +41,12 @@ def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginU
 
 def method_problems(study: Study) -> list[str]:
     """Return the problems of methods: layers, architectures or combinations that do not exist."""
-    lines = list[str]()
+    own = [label for bundle in study.bundles.values() for label in bundle.methods]
+    lines = [
+        f"controls.shuffled: {label} is not a method of the study{did_you_mean(label, own)}"
+        for label in ([] if study.controls.shuffled == "all" else study.controls.shuffled)
+        if label not in own
+    ]
     for bundle, uses in study.bundles.items():
         for label, use in uses.methods.items():
             if label.startswith(SHUFFLED):

@@ -32,7 +32,7 @@ from gradfaith.stats.intervals import (
     measure_by_cell,
 )
 from gradfaith.stats.spread import NO_IMAGES, FloatArray
-from gradfaith.vocabulary import STATUSES
+from gradfaith.vocabulary import LESION_SIZES, STATUSES
 
 ESTIMATE_KEYS = ("arch", "arch2", "method", "layer", "target", "metric", "variant")
 ALL_IMAGES = "all"
@@ -159,7 +159,6 @@ def average_copies(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 SIGN_OF_BETTER = {"higher": 1.0, "lower": -1.0}
 MetricVariant = tuple[str, str]  # metric, variant
-LESION_SIZES = ("small", "medium", "large")
 
 
 def lesion_size(manifest: pd.DataFrame, image_ids: Iterable[str]) -> pd.Series:

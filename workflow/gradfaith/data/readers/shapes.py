@@ -3,7 +3,7 @@
 After the synthetic dataset of "How to evaluate and refine your CAM": circles, squares and triangles, filled and hollow, with
 random colour, angle, place and one of three size ranges, on backgrounds that do not depend on the class    [domeniconi2026]
 
-Where it differs, on purpose: backgrounds are drawn by a program (data/shapes/clutter.py), not cut from published pictures;
+Where it differs, on purpose: backgrounds are drawn by a program (data/shapes/clutter.py), not cut from published images;
 each background is a group, so no background is in two parts of a split; and image and evidence come from the same pixels.
 In the paper's code they come from two transforms, and the backgrounds of the test part are also in the training part.
 
@@ -23,13 +23,12 @@ from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
 from gradfaith.data.shapes.outlines import Form
 from gradfaith.data.shapes.scene import SceneSpec, draw_scene
 from gradfaith.errors import DatasetInvalid
-from gradfaith.vocabulary import LesionProperties
+from gradfaith.vocabulary import LESION_SIZES, LesionProperties
 
 FILLING = {"filled": False, "hollow": True}
 CLASSES: dict[str, tuple[Form, bool]] = {
     f"{filling}-{form}": (form, hollow) for form in get_args(Form) for filling, hollow in FILLING.items()
 }
-SIZE_NAMES = ("small", "medium", "large")
 SMALLEST_PX = 5
 _FILE = re.compile(r"shapes/(\d{4,})/(\d+)")
 Share = Annotated[float, Field(gt=0, le=0.45)]
@@ -51,6 +50,7 @@ class Options(ReaderOptions):
     clutter: float = Field(
         1.0, ge=0, le=1, description="share of the 420 strokes and leaves of a background that are drawn"
     )
+    turn: float = Field(180, ge=0, le=180, description="largest rotation of a shape, in degrees")
     noise: tuple[Annotated[float, Field(ge=0, le=0.9)], Annotated[float, Field(ge=0, le=0.9)]] = Field(
         (0.2, 0.7), description="lowest and highest share of white noise in a background"
     )
@@ -65,11 +65,11 @@ class Options(ReaderOptions):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Options":
-        for name in (*SIZE_NAMES, "noise"):
+        for name in (*LESION_SIZES, "noise"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} is [smallest, largest], found [{low:g}, {high:g}]")
-        smallest = self.size * min(getattr(self, name)[0] for name in SIZE_NAMES)
+        smallest = self.size * min(getattr(self, name)[0] for name in LESION_SIZES)
         if smallest < SMALLEST_PX:
             raise ValueError(
                 f"the smallest shape has {smallest:.1f} pixels; a shape needs {SMALLEST_PX} to have its form"
@@ -119,7 +119,7 @@ def scene_spec(options: Options, record: Record) -> SceneSpec:
     form, hollow = CLASSES[label]
     return SceneSpec(
         seed=options.seed, background=background, number=number, form=form, hollow=hollow, sizes=getattr(options, size),
-        shapes=options.shapes, side=options.size, clutter=options.clutter, noise=options.noise, contrast=options.contrast, texture=options.texture,
+        shapes=options.shapes, turn=options.turn, side=options.size, clutter=options.clutter, noise=options.noise, contrast=options.contrast, texture=options.texture,
         occlusion=options.occlusion,
     )  # fmt: skip
 
@@ -127,4 +127,4 @@ def scene_spec(options: Options, record: Record) -> SceneSpec:
 def _content(background: int, number: int) -> tuple[str, str]:
     """Return class and size range of an image: over three images of a class on a background, or three backgrounds, each size once."""
     turn, place = divmod(number, len(CLASSES))
-    return list(CLASSES)[place], SIZE_NAMES[(background + turn + place) % len(SIZE_NAMES)]
+    return list(CLASSES)[place], LESION_SIZES[(background + turn + place) % len(LESION_SIZES)]

@@ -1,4 +1,4 @@
-"""Draw cluttered backgrounds without any pictures: a crowd of strokes, leaves and stripes on soft colour.
+"""Draw cluttered backgrounds: a crowd of strokes, leaves and stripes on soft colour.
 
     stroke   all points within r of a line of length 3 to 9 r          leaf   where two equal discs overlap by less than half
     stripes  a stroke or leaf in two colours, in bands across it

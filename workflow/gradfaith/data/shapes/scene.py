@@ -39,6 +39,7 @@ class SceneSpec:
     hollow: bool
     sizes: tuple[float, float]
     shapes: int
+    turn: float  # largest, in degrees
     side: int  # pixels
     clutter: float  # share of the background's objects
     noise: tuple[float, float]
@@ -78,7 +79,7 @@ def draw_outlines(spec: SceneSpec) -> list[tuple[Outline, np.random.Generator]]:
     reach = size * REACH[spec.form]
     places = reach + stream.random((PLACEMENTS if spec.shapes > 1 else 1, 2, spec.shapes)) * (spec.side - 1 - 2 * reach)
     x, y = places[_clearest(places, reach)]
-    angles = stream.uniform(0, 2 * math.pi, spec.shapes)
+    angles = np.deg2rad(stream.uniform(-spec.turn, spec.turn, spec.shapes))
     return [
         (
             Outline(spec.form, spec.hollow, float(size[i]), float(angles[i]), float(x[i]), float(y[i])),

@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.stats.estimates import LESION_SIZES, lesion_size
+from gradfaith.stats.estimates import lesion_size
+from gradfaith.vocabulary import LESION_SIZES
 
 FIGURE = Figure(
     needs=("estimates", "manifest", "scores"),
