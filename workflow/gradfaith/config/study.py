@@ -136,9 +136,7 @@ class Controls(StrictModel):
     """The controls, which do not use the model; every study has all of them, except shuffled copies that it leaves out."""
 
     copies: int = Field(5, ge=5, le=20, description="shuffled copies of each map, different for every image")
-    shuffled: Literal["all"] | list[Label] = Field(
-        "all", description="methods whose maps have shuffled copies; each copy costs as much in a battery as a map"
-    )
+    shuffled: Literal["all"] | list[Label] = Field("all", description="methods whose maps have shuffled copies")
 
 
 class ImageSelection(StrictModel):

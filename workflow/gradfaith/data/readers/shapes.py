@@ -117,11 +117,13 @@ def scene_spec(options: Options, record: Record) -> SceneSpec:
         )
     label, size = _content(background, number)
     form, hollow = CLASSES[label]
+    shared = options.model_dump(
+        include={"seed", "shapes", "turn", "clutter", "noise", "contrast", "texture", "occlusion"}
+    )
+    sizes = getattr(options, size)
     return SceneSpec(
-        seed=options.seed, background=background, number=number, form=form, hollow=hollow, sizes=getattr(options, size),
-        shapes=options.shapes, turn=options.turn, side=options.size, clutter=options.clutter, noise=options.noise, contrast=options.contrast, texture=options.texture,
-        occlusion=options.occlusion,
-    )  # fmt: skip
+        background=background, number=number, form=form, hollow=hollow, sizes=sizes, side=options.size, **shared
+    )
 
 
 def _content(background: int, number: int) -> tuple[str, str]:
