@@ -28,7 +28,8 @@ def described(about: Mapping[str, Any]) -> StudyDescription:
     """Return what tables and figures say of a study; what is left out is empty."""
     blank: dict[str, Any] = {
         "level": 0.95, "min_groups": 8, "better": {}, "controls": [], "title": "", "classes": [], "architectures": [], "seeds": [],
-        "ranks": {"rank_controls": "beside", "rank_only_correct": False}, "metrics": {}, "bounds": {}, "evidence": "mask", "notes": [],
+        "ranks": {"rank_controls": "beside", "rank_only_correct": False}, "metrics": {}, "refinements": {}, "bounds": {},
+        "evidence": "mask", "notes": [],
     }  # fmt: skip
     return StudyDescription(**{**blank, **about, "primary": primary_contrast(about.get("primary", {}))})
 

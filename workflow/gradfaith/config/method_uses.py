@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gradfaith.config import options
+from gradfaith.config.result_settings import Refinement
 from gradfaith.config.study import MethodUse, PluginUse, Study
 from gradfaith.registry import did_you_mean, entry, names
 from gradfaith.vocabulary import SHUFFLED
@@ -77,6 +78,22 @@ def refined_methods(study: Study) -> dict[str, str]:
         if other.use == use.options.get("of") and not other.layer
         and other.options == options.complete("methods", other.use, use.options.get("of_options", {}))
     }  # fmt: skip
+
+
+def refinements(study: Study) -> dict[str, Refinement]:
+    """Return every method that combines another one's maps of several layers, by its label."""
+    uses = {label: use for bundle in study.bundles.values() for label, use in bundle.methods.items()}
+    found = {}
+    for label, use in uses.items():
+        if "of" not in use.options:
+            continue
+        wanted = options.complete("methods", use.options["of"], use.options.get("of_options", {}))
+        own = [name for name, one in uses.items() if one.use == use.options["of"] and one.options == wanted]
+        at_layer, at_default = ([name for name in own if bool(uses[name].layer) == early] for early in (True, False))
+        found[label] = Refinement(
+            of=use.options["of"], combine=use.options["combine"], same_layer=(at_layer or [""])[0], last_layer=(at_default or [""])[0]
+        )  # fmt: skip
+    return found
 
 
 def _combined(path: str, given: Mapping[str, Any], study: Study) -> list[str]:

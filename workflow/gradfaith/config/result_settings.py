@@ -155,6 +155,15 @@ class TableSettings(JobSettings):
     use: str
 
 
+class Refinement(StrictModel):
+    """A method that combines the maps of another one, and that other one's labels in the study."""
+
+    of: str = Field(description="name of the plug-in whose maps are combined")
+    combine: str = Field(description="how they are combined")
+    same_layer: str = Field(description="the combined method at a layer of its own; empty: not in the study")
+    last_layer: str = Field(description="the combined method at its default layer; empty: not in the study")
+
+
 class StudyDescription(IntervalSettings):
     """The facts about the study for captions, axes and tables."""
 
@@ -165,6 +174,7 @@ class StudyDescription(IntervalSettings):
     primary: PrimaryContrast
     ranks: RankSettings
     metrics: dict[str, str] = Field(description="label -> name of the plug-in")
+    refinements: dict[str, Refinement] = Field(description="label -> what a method that combines maps combines")
     evidence: EvidenceKind
     notes: list[str] = Field(description="sentences about the models in every table")
 
@@ -175,6 +185,7 @@ class StudyDescription(IntervalSettings):
             "seeds": [],
             "controls": [],
             "metrics": {},
+            "refinements": {},
             "bounds": {},
             "better": {},
             "notes": [],

@@ -214,19 +214,15 @@ class RuleParams:
         """Return the facts that captions, axes and tables state about the study; the audit figure shows no model."""
         study, plan = self.plan.study, self.plan
         about = result_settings.StudyDescription(
-            **self._intervals(),
-            title=study.title or study.study,
-            classes=plan.dataset.classes,
-            architectures=plan.architectures,
-            seeds=study.seeds,
+            **self._intervals(), title=study.title or study.study, classes=plan.dataset.classes,
+            architectures=plan.architectures, seeds=study.seeds,
             primary=result_settings.PrimaryContrast(**study.primary.model_dump()),
             ranks=result_settings.RankSettings(
                 **study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
             ),
             metrics={label: use.use for named in plan.metrics.values() for label, use in named.items()},
-            evidence=plan.dataset.evidence,
-            notes=plan.table_notes,
-        )
+            refinements=method_uses.refinements(study), evidence=plan.dataset.evidence, notes=plan.table_notes,
+        )  # fmt: skip
         is_audit = figure and plan.figures[figure].use == AUDIT
         return (about.without_models() if is_audit else about).params()
 
