@@ -23,7 +23,7 @@ from gradfaith.reporting.figures.contract import Figure, FigureInputs
 FIGURE = Figure(
     needs=("estimates", "manifest"),
     section="Evaluation of the metrics",
-    place=3,
+    place=13,
     title="Metrics and maps that show nothing",
 )
 METRICS = ("average_drop", "adcc", "road", "arcc")

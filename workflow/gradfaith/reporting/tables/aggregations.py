@@ -20,7 +20,7 @@ TABLE = Table(
     needs=("estimates",),
     optional=True,
     section="Methods and controls",
-    place=13,
+    place=32,
     title="How layers are combined",
 )
 FIRST, ALSO = "arcc", ("road", "cosine", "complexity", "coherency", "topk_overlap")

@@ -23,7 +23,7 @@ TABLE = Table(
     needs=("estimates", "contrasts"),
     optional=True,
     section="Methods and controls",
-    place=12,
+    place=31,
     title="Methods and their refinements",
 )
 PLUGINS = ("arcc", "arcc_literature")

@@ -20,7 +20,7 @@ TABLE = Table(
     needs=("predictions", "manifest"),
     optional=True,
     section="Classification",
-    place=4,
+    place=15,
     title="Accuracy by size range",
 )
 RATES = ("accuracy", "balanced_accuracy")
