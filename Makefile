@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
-SMALL_STUDIES ?= refine-small refine-imagenet-small
+SMALL_STUDIES ?= refine-imagenet-small
 
 .PHONY: demo studies resume test test-end-to-end test-all lint docs clean
 
@@ -13,7 +13,7 @@ demo: .venv/run
 	$(RUN) snakemake --report results/phantom/report.zip
 	@echo "Figures and tables: results/phantom/figures, results/phantom/tables. Report: results/phantom/report.zip"
 
-studies: .venv/run # the small studies of the papers, one after another: make studies SMALL_STUDIES="refine-small"
+studies: .venv/run # the small studies of the papers, one after another: make studies SMALL_STUDIES="refine-imagenet-small"
 	for study in $(SMALL_STUDIES); do $(RUN) snakemake --configfile config/studies/$$study.yaml || exit 1; done
 
 resume: .venv/run # after a crash or a kill, STUDY=config/studies/X.yaml and PROFILE=slurm as they were; refuses while a job still lives
