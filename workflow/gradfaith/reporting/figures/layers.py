@@ -21,7 +21,7 @@ from gradfaith.vocabulary import SHUFFLED
 FIGURE = Figure(
     needs=("estimates", "manifest"),
     section="Methods and controls",
-    place=5,
+    place=21,
     title="Early, middle and last layer",
 )
 DEPTHS = ("early", "middle", "last")

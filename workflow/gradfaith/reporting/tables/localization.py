@@ -16,7 +16,7 @@ from gradfaith.vocabulary import SHUFFLED
 TABLE = Table(
     needs=("estimates",),
     section="Methods and controls",
-    place=3,
+    place=22,
     title="Table III in the report's layout",
     optional=True,
 )
