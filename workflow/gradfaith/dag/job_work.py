@@ -100,7 +100,11 @@ def _count_unsplit_images(plan: Plan) -> int | None:
             return len(parquet.read(table, schema))
     if dataset.files and Path(dataset.files).is_file():
         return len(Path(dataset.files).read_text(encoding="utf-8").splitlines()) - 1
-    for keys in (("patients_per_class", "slices_per_patient"), ("cuts",)):  # of readers that compute their images
+    for keys in (
+        ("patients_per_class", "slices_per_patient"),
+        ("cuts",),
+        ("backgrounds", "images_per_class"),
+    ):  # of readers that compute their images
         drawn = [dataset.options.get(key) for key in keys]
         if all(isinstance(count, int) for count in drawn):
             return len(dataset.classes) * prod(map(int, filter(None, drawn)))
