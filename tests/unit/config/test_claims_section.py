@@ -129,6 +129,16 @@ def test_methods_are_found_by_plugin_options_and_layer(tiny: dict[str, Any], roo
     assert cases(resolved(document, root, **both)) == [("net-a", "gradcam"), ("net-a", "mean")]
 
 
+def test_a_part_can_be_a_precondition_but_not_every_part(tiny: dict[str, Any], root: Path) -> None:
+    accuracy = {"quantity": "classification", "metric": "balanced_accuracy", "margin": 0.9, "precondition": True}
+    found = resolved(tiny, root, parts=[accuracy, {"metric": "locacc", "method": "gradcam"}], over="any")
+    assert {(test.condition, test.precondition) for test in found.tests} == {
+        ("balanced_accuracy", True), ("gradcam", False),
+    }  # fmt: skip
+    alone = refusal(tiny | {"claims": {"mine": {"says": "s", "parts": [accuracy]}}}, root)
+    assert "precondition: every part has it" in str(alone)
+
+
 @pytest.mark.parametrize(
     ("claim", "missing"),
     [

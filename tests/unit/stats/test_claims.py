@@ -259,7 +259,7 @@ def test_win_rates_rates_and_correlations_are_those_of_their_modules(data: Claim
     ],
 )
 def test_a_case_needs_all_its_numbers(numbers: list[str], expected: str) -> None:
-    assert decide_case(numbers) == expected
+    assert decide_case(numbers, [False, False]) == expected
 
 
 AT = float("nan")  # the margin is the number itself

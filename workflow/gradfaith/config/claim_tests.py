@@ -117,7 +117,7 @@ class _PartOfStudy:
     def _test(
         self, case: str, condition: str, metric: str, terms: Sequence[TermSettings] = (), **more: Any
     ) -> TestSettings:
-        kept = {"quantity", "variant", "by_class", "images", "margin", "side"}
+        kept = {"quantity", "variant", "by_class", "images", "margin", "side", "precondition"}
         blank = {"rivals": [], "against_metric": "", "truth": ""}
         same = self.part.model_dump(include=kept)
         return TestSettings(**same | blank | more, case=case, condition=condition, metric=metric, terms=list(terms))

@@ -102,6 +102,10 @@ class ClaimPart(StrictModel):
     images: Images = Field("all", description="`correct`: correctly classified ones; `several`: with several objects")
     margin: float = Field(description="the difference that matters")
     side: Side = Field("above", description="the side of the margin on which the claim places the number")
+    precondition: bool = Field(
+        False,
+        description="whether the claim is only about cases in which this part holds; it then never refutes the claim",
+    )
 
 
 class DeclaredClaim(StrictModel):
@@ -117,6 +121,12 @@ class DeclaredClaim(StrictModel):
     parts: list[ClaimPart] = Field(
         min_length=1, description="what must hold together. The keys of a single part stand in the claim itself"
     )
+
+    @model_validator(mode="after")
+    def _something_is_tested(self) -> "DeclaredClaim":
+        if all(part.precondition for part in self.parts):
+            raise ValueError("precondition: every part has it, so nothing is left to test; add a part without it")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -97,6 +97,9 @@ class TestSettings(StrictModel):
     images: Images
     margin: float
     side: Side
+    precondition: bool = Field(
+        description="whether the claim is only about cases in which this number is beyond its margin"
+    )
 
 
 class ResolvedClaim(StrictModel):

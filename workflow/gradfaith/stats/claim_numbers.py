@@ -70,6 +70,7 @@ class ClaimTest:
     truth: str = ""
     by_class: bool = False
     images: str = "all"
+    precondition: bool = False
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "ClaimTest":
@@ -112,7 +113,10 @@ def numbers_of_tests(tests: Sequence[ClaimTest], data: ClaimData) -> pd.DataFram
         if test.metric and test.quantity in ("difference", "slope", "spread") and test.metric not in sides:
             sides = {test.metric: MetricSideBySide.of(data.scores([test.metric]))}  # one metric at a time: memory
         table = NUMBERS[test.quantity](test, data, sides.get(test.metric))
-        own = {name: getattr(test, name) for name in ("case", "condition", "quantity", "metric", "margin", "side")}
+        own = {
+            name: getattr(test, name)
+            for name in ("case", "condition", "precondition", "quantity", "metric", "margin", "side")
+        }
         known = table[table["n_images"] > 0]
         table = known if len(known) else _without_number(test)
         tables.append(table.assign(**own, asked_variant=test.variant))

@@ -3,6 +3,8 @@
     number      one statistic with its interval (stats/claim_numbers.py); margin d; side `above` (or `below`, mirrored)
     supported   the interval lies wholly above d            refuted   wholly below d            undecided   it holds d
     case        supported if all its m numbers are; refuted if one of them is
+    condition   a number may be a precondition. If it is refuted, the claim does not apply to the case: it is not testable
+                there and leaves k. If it is undecided, so is the case. A precondition never refutes a case
     claim       supported if u of its k cases are; refuted if so many cases are refuted that u cannot be reached
                 u = k (all), k // 2 + 1 (most), 1 (any)
 
@@ -12,10 +14,11 @@ interval, its margin and its verdict always agree:                              
     end towards the margin if the claim holds    1 - a / (k - u + 1)      u of k cases: a partial conjunction, by Bonferroni
     the other end                                1 - a / (u m)            k - u + 1 refuted cases, each by one of m numbers
 
-Within a case no adjustment is needed to support: all m numbers must be beyond their margins (intersection-union). A claim is
-not testable if the study lacks something that it needs, and then the reason says what; so is a number without an interval.
-`decides` marks the number that the verdict depends on: in standard errors from its margin, the worst number of each case, and
-of the cases the one with the u-th best.
+Within a case no adjustment is needed to support: all m numbers must be beyond their margins (intersection-union). The levels
+count the cases to which a claim does not apply too, so the choice of cases by preconditions makes no error more likely; m does
+not count preconditions. A claim is not testable if the study lacks something that it needs, and then the reason says what; so
+is a number without an interval. `decides` marks the number that the verdict depends on: in standard errors from its margin,
+the worst number of each case (of its preconditions, if one of them is open), and of the cases the one with the u-th best.
 The verdicts of several claims are not adjusted for their number.
 """
 
@@ -36,7 +39,7 @@ ACCURACY = "classification"  # the quantity that is itself a rate of classificat
 VERDICTS = (SUPPORTED, REFUTED, UNDECIDED, NOT_TESTABLE)
 CLAIM_COLUMNS = (
     "claim", "says", "paper", "over", "verdict", "why", "n_cases", "n_supported", "n_refuted", "case", "case_verdict", "condition",
-    "number_verdict", "decides", "quantity", "metric", "variant", "label", "margin", "side", "level_low", "level_high",
+    "precondition", "number_verdict", "decides", "quantity", "metric", "variant", "label", "margin", "side", "level_low", "level_high",
     *INTERVAL_COLUMNS_WITHOUT_P,
 )  # fmt: skip
 
@@ -106,7 +109,7 @@ def _evaluate_claim(claim: Claim, data: ClaimData, weak: Mapping[str, str]) -> p
     if numbers.empty:
         why = claim.missing or "the study has no scores for it"
         blank = dict.fromkeys(CLAIM_COLUMNS, np.nan) | dict.fromkeys(_texts(), "")
-        blank |= {"decides": False} | dict.fromkeys(
+        blank |= {"decides": False, "precondition": False} | dict.fromkeys(
             ("n_cases", "n_supported", "n_refuted", "n_images", "n_groups", "n_seeds"), 0
         )
         return pd.DataFrame([blank | head | {"verdict": NOT_TESTABLE, "why": why}])
@@ -138,8 +141,8 @@ def decide_numbers(numbers: pd.DataFrame, claim: Claim, rule: IntervalRule) -> p
     """Return the numbers of a claim with the ends of their intervals at the claim's levels, and what they decide."""
     cases = numbers["case"].nunique()
     needed, alpha = claim.needed(cases), 1 - rule.level
-    conditions = numbers.groupby("case", sort=False)["case"].transform("size").to_numpy(np.float64)
-    towards, away = np.full(len(numbers), alpha / (cases - needed + 1)), alpha / (needed * conditions)
+    tested = (~numbers["precondition"]).groupby(numbers["case"], sort=False).transform("sum").to_numpy(np.float64)
+    towards, away = np.full(len(numbers), alpha / (cases - needed + 1)), alpha / (needed * np.maximum(tested, 1))
     above = numbers["side"].to_numpy() == "above"
     table = numbers.assign(level_low=1 - np.where(above, towards, away), level_high=1 - np.where(above, away, towards))
     for end in ("low", "high"):
@@ -149,7 +152,7 @@ def decide_numbers(numbers: pd.DataFrame, claim: Claim, rule: IntervalRule) -> p
     holds, fails = np.where(above, beyond, before), np.where(above, before, beyond)
     verdict = np.select([~known, holds, fails], [NOT_TESTABLE, SUPPORTED, REFUTED], UNDECIDED)
     table = table.drop(columns=["bound_low", "bound_high"]).assign(number_verdict=verdict)
-    of_case = table.groupby("case", sort=False)["number_verdict"].agg(decide_case)
+    of_case = {case: decide_case(own["number_verdict"], own["precondition"]) for case, own in table.groupby("case")}
     return table.assign(case_verdict=table["case"].map(of_case))
 
 
@@ -162,16 +165,39 @@ def _end(row: Mapping[Any, Any], end: str) -> float:
     return float(getattr(interval_ends(numbers, bounds, row[f"level_{end}"]), end)[0])
 
 
-def decide_case(verdicts: Iterable[str]) -> str:
-    """Return what the numbers of a case decide together: one that is refuted refutes, else all must be supported."""
-    found = set(verdicts)
-    return next((one for one in (REFUTED, NOT_TESTABLE, UNDECIDED) if one in found), SUPPORTED)
+def decide_case(verdicts: Iterable[str], preconditions: Iterable[bool]) -> str:
+    """Return what the numbers of a case decide together: one that is refuted refutes, else all must be supported.
+
+    A precondition that is not met leaves nothing to test; one that is open leaves the case open.
+    """
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for verdict, precondition in zip(verdicts, preconditions, strict=True):
+        found[bool(precondition)].add(verdict)
+    if found[True] & {REFUTED, NOT_TESTABLE}:
+        return NOT_TESTABLE
+    if UNDECIDED in found[True]:
+        return NOT_TESTABLE if NOT_TESTABLE in found[False] else UNDECIDED
+    return next((one for one in (REFUTED, NOT_TESTABLE, UNDECIDED) if one in found[False]), SUPPORTED)
+
+
+def _applicable(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of the cases to which a claim applies: no precondition is refuted."""
+    unmet = numbers.loc[numbers["precondition"] & (numbers["number_verdict"] == REFUTED), "case"]
+    return numbers[~numbers["case"].isin(unmet)]
+
+
+def _distances(numbers: pd.DataFrame) -> "pd.Series[float]":
+    """Return how far each number is beyond its margin on the side of the claim, in standard errors."""
+    sign = np.where(numbers["side"] == "above", 1.0, -1.0)
+    return sign * (numbers["value"] - numbers["margin"]) / numbers["se"]
 
 
 def _deciding(claim: Claim, numbers: pd.DataFrame) -> int:
     """Return the row of the number that the verdict depends on; -1 if no number has an interval."""
-    sign = np.where(numbers["side"] == "above", 1.0, -1.0)
-    distance = (sign * (numbers["value"] - numbers["margin"]) / numbers["se"])[numbers["low"].notna()]
+    numbers = _applicable(numbers)
+    is_open = numbers["precondition"] & (numbers["number_verdict"] != SUPPORTED)
+    waits = is_open.groupby(numbers["case"], sort=False).transform("any")
+    distance = _distances(numbers)[numbers["low"].notna() & (is_open | ~waits)]
     worst = distance.groupby(numbers["case"], sort=False).idxmin()
     ordered = distance[worst].sort_values(ascending=False, kind="stable").index
     return int(ordered[min(claim.needed(numbers["case"].nunique()), len(ordered)) - 1]) if len(ordered) else -1
@@ -179,10 +205,13 @@ def _deciding(claim: Claim, numbers: pd.DataFrame) -> int:
 
 def _decide(claim: Claim, numbers: pd.DataFrame) -> dict[str, str | int]:
     """Return the verdict of a claim, and why."""
-    of_case = numbers.drop_duplicates("case")["case_verdict"]
+    applies, every = _applicable(numbers), numbers["case"].nunique()
+    of_case = applies.drop_duplicates("case")["case_verdict"]
     cases, count = len(of_case), of_case.value_counts().to_dict()
     needed, supported, refuted = claim.needed(cases), count.get(SUPPORTED, 0), count.get(REFUTED, 0)
     counts = {"n_cases": cases, "n_supported": supported, "n_refuted": refuted}
+    if not cases:
+        return {"verdict": NOT_TESTABLE, "why": f"precondition not met: {_nearest_precondition(numbers)}", **counts}
     if supported >= needed:
         verdict = SUPPORTED
     elif refuted > cases - needed:
@@ -191,5 +220,15 @@ def _decide(claim: Claim, numbers: pd.DataFrame) -> dict[str, str | int]:
         verdict = NOT_TESTABLE if count.get(NOT_TESTABLE, 0) > cases - needed else UNDECIDED
     why = f"supported in {supported} of {cases} cases, refuted in {refuted}" if cases > 1 else ""
     if verdict == NOT_TESTABLE:
-        why = "; ".join(dict.fromkeys(numbers.loc[numbers["number_verdict"] == NOT_TESTABLE, "reason"]))
-    return {"verdict": verdict, "why": why, **counts}
+        why = "; ".join(dict.fromkeys(applies.loc[applies["number_verdict"] == NOT_TESTABLE, "reason"]))
+    unmet = f"precondition not met in {every - cases} of {every} cases" if cases < every else ""
+    return {"verdict": verdict, "why": "; ".join(filter(None, (why, unmet))), **counts}
+
+
+def _nearest_precondition(numbers: pd.DataFrame) -> str:
+    """Return the refuted precondition that is nearest to its margin, in words."""
+    unmet = numbers[numbers["precondition"] & (numbers["number_verdict"] == REFUTED)]
+    row = unmet.loc[_distances(unmet).idxmax()]
+    interval = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    nearest = "nearest: " if len(unmet) > 1 else ""
+    return f"{nearest}{row['condition']} of {row['case']} is {interval}, not {row['side']} {row['margin']:g}"

@@ -64,8 +64,9 @@ META: Schema = {
 }  # fmt: skip
 CLAIMS: Schema = {
     "claim": "str", "says": "str", "paper": "str", "verdict": "str", "why": "str", "case": "str", "case_verdict": "str",
-    "condition": "str", "number_verdict": "str", "decides": "bool", "quantity": "str", "metric": "str", "variant": "str",
-    "label": "str", "margin": "float64", "side": "str", "value": "float64", "low": "float64", "high": "float64",
+    "condition": "str", "precondition": "bool", "number_verdict": "str", "decides": "bool", "quantity": "str", "metric": "str",
+    "variant": "str", "label": "str", "margin": "float64", "side": "str", "value": "float64", "low": "float64",
+    "high": "float64",
 }  # fmt: skip
 RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 

@@ -18,7 +18,8 @@ from gradfaith.vocabulary import NOT_TESTABLE
 TABLE = Table(needs=("claims",), study_key="claims", section="Claims", place=2, title="Claims of papers on this study")
 RULE = (
     "A claim is a sentence with a margin. It is supported if the interval of its number lies completely beyond the margin, "
-    "refuted if it lies completely on the other side, and undecided if it contains the margin. A claim over "
+    "refuted if it lies completely on the other side, and undecided if it contains the margin. A case that does not meet a "
+    "precondition of the claim is not testable and is not counted. A claim over "
     "several cases or numbers counts as one test, so the ends of its intervals are adjusted for them."
 )
 LIMITS = (
@@ -67,6 +68,7 @@ def _number_cells(rows: pd.DataFrame, about: StudyDescription) -> list[Cell]:
     row = rows.iloc[0]
     metric = display_column((str(row["metric"]), str(row["variant"])), about.metrics) if row["metric"] else "-"
     condition = f"{row['condition']}, {row['label']}" if row["label"] else str(row["condition"])
+    condition += " (precondition)" if row["precondition"] else ""
     margin = f"{'>' if row['side'] == 'above' else '<'} {row['margin']:g}"
     return [Cell(str(row["case"])), Cell(condition), Cell(metric), estimate_cell(rows), Cell(margin)]
 
