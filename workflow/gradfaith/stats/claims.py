@@ -32,6 +32,7 @@ import pandas as pd
 from gradfaith.stats.claim_numbers import EACH, ClaimData, ClaimTest, numbers_of_tests
 from gradfaith.stats.interval_scales import Bounds, Estimates, IntervalRule, interval_ends
 from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P
+from gradfaith.stats.spread import FloatArray
 from gradfaith.vocabulary import ALL_CLASSES, NOT_TESTABLE, UNDECIDED
 
 SUPPORTED, REFUTED = "supported", "refuted"
@@ -186,10 +187,12 @@ def _applicable(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers[~numbers["case"].isin(unmet)]
 
 
-def _distances(numbers: pd.DataFrame) -> "pd.Series[float]":
+def _distances(numbers: pd.DataFrame) -> FloatArray:
     """Return how far each number is beyond its margin on the side of the claim, in standard errors."""
     sign = np.where(numbers["side"] == "above", 1.0, -1.0)
-    return sign * (numbers["value"] - numbers["margin"]) / numbers["se"]
+    value, margin, se = (numbers[name].to_numpy(np.float64) for name in ("value", "margin", "se"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sign * (value - margin) / se)
 
 
 def _deciding(claim: Claim, numbers: pd.DataFrame) -> int:
@@ -197,7 +200,7 @@ def _deciding(claim: Claim, numbers: pd.DataFrame) -> int:
     numbers = _applicable(numbers)
     is_open = numbers["precondition"] & (numbers["number_verdict"] != SUPPORTED)
     waits = is_open.groupby(numbers["case"], sort=False).transform("any")
-    distance = _distances(numbers)[numbers["low"].notna() & (is_open | ~waits)]
+    distance = pd.Series(_distances(numbers), numbers.index)[numbers["low"].notna() & (is_open | ~waits)]
     worst = distance.groupby(numbers["case"], sort=False).idxmin()
     ordered = distance[worst].sort_values(ascending=False, kind="stable").index
     return int(ordered[min(claim.needed(numbers["case"].nunique()), len(ordered)) - 1]) if len(ordered) else -1
@@ -228,7 +231,7 @@ def _decide(claim: Claim, numbers: pd.DataFrame) -> dict[str, str | int]:
 def _nearest_precondition(numbers: pd.DataFrame) -> str:
     """Return the refuted precondition that is nearest to its margin, in words."""
     unmet = numbers[numbers["precondition"] & (numbers["number_verdict"] == REFUTED)]
-    row = unmet.loc[_distances(unmet).idxmax()]
+    row = unmet.to_dict("records")[int(np.argmax(_distances(unmet)))]
     interval = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     nearest = "nearest: " if len(unmet) > 1 else ""
     return f"{nearest}{row['condition']} of {row['case']} is {interval}, not {row['side']} {row['margin']:g}"
