@@ -91,7 +91,7 @@ if study.across:
     rule across:
         input:
             images=paths.images,
-            predictions=plan.per_model(paths.predictions)[:1],
+            predictions=plan.per_model(paths.predictions),
             maps=expand(
                 paths.maps,
                 arch=plan.architectures,
@@ -114,7 +114,7 @@ if study.across:
             code=rule_params.code_digest("across"),
             format=identity.TABLE_FORMAT,
         message:
-            "agreement across architectures"
+            "agreement and localization across architectures"
         script:
             "../scripts/across.py"
 

@@ -61,17 +61,20 @@ def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
 def _agreement(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
     models = len(archs) * len(study.seeds)
+    agreeing = [name for name in study.across if name != "localization"]
     lines = []
-    if labels and alone and not study.across:
+    if labels and alone and not agreeing:
         lines.append(f"agreement: {labels} compares models of several seeds, but seeds is {study.seeds}")
     if alone and study.primary.metric in study.agreement:
         lines.append(
             f"primary.metric: {study.primary.metric} compares models of several seeds, but seeds is {study.seeds}"
         )
-    if study.across and not labels:
+    if agreeing and not labels:
         lines.append("across: it uses the metrics of `agreement`, but the study has none")
-    if "architectures" in study.across and len(archs) < 2:
+    if {"architectures", "localization"} & set(study.across) and len(archs) < 2:
         lines.append(f"across: it compares architectures, but the study has only {archs[0]}")
+    if "localization" in study.across and not study.localization:
+        lines.append("across: `localization` uses the metrics of this key, but the study has none")
     if "ensemble" in study.across and models < 3:
         lines.append(
             f"across: an ensemble leaves one model out and needs two others, but the study has {models} models"

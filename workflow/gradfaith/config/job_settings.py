@@ -268,6 +268,7 @@ class AcrossSettings(AgreementSettings):
     """How the maps of several architectures are compared."""
 
     across: list[Comparison]
+    localization: dict[str, PluginUse] = Field(description="metrics on the coarsest grid of all architectures")
 
 
 class CompositePart(StrictModel):

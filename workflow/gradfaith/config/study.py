@@ -38,7 +38,7 @@ from gradfaith.vocabulary import SHUFFLED, Part, Reading, Score
 
 Output = Annotated[int, Field(ge=0)] | str
 SplitUnit = Literal["group", "slice"]  # what is never divided
-Comparison = Literal["architectures", "ensemble"]  # of models beside their seeds
+Comparison = Literal["architectures", "ensemble", "localization"]  # of models beside their seeds
 TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
 TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
 
@@ -229,7 +229,8 @@ class Study(StrictModel):
     )
     across: list[Comparison] = Field(
         default=[],
-        description="use the agreement metrics also between architectures, and between each model and the mean map of all others",
+        description="use the agreement metrics also between architectures, and between each model and the mean map of all others "
+        "(`ensemble`); `localization`: also measure it on the coarsest grid of all architectures, to compare them",
     )
     randomisation: Randomisation | None = Field(None, description="the model-parameter sanity check; empty: not done")
     meta: Meta | None = Field(None, description="tests of the metrics where evidence is known; empty: not done")

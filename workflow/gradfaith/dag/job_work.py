@@ -192,7 +192,13 @@ class StudyWork:
 
     def _across(self) -> JobWork:
         archs, seeds = self.plan.architectures, self.plan.study.seeds
-        rows = self.counts.explained * self._all_maps(archs[0]) * len(archs) ** 2 * len(seeds)
+        on_common_grid = "localization" in self.plan.study.across
+        rows = (
+            self.counts.explained
+            * self._all_maps(archs[0])
+            * len(seeds)
+            * (len(archs) ** 2 + len(archs) * on_common_grid)
+        )
         return self._pixels(rows, rows)
 
     def _rows_of_scores(self) -> JobWork:

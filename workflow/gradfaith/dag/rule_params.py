@@ -165,7 +165,10 @@ class RuleParams:
 
     def across(self) -> dict[str, Any]:
         study = self.plan.study
-        return job_settings.AcrossSettings(seed=study.seed, metrics=study.agreement, across=study.across).params()
+        agreeing = study.agreement if {"architectures", "ensemble"} & set(study.across) else {}
+        localization = study.localization if "localization" in study.across else {}
+        how = {"across": study.across, "metrics": agreeing, "localization": localization}
+        return job_settings.AcrossSettings(seed=study.seed, **how).params()
 
     def _intervals(self) -> dict[str, Any]:
         how = self.plan.study.statistics.model_dump(include={"level", "min_groups"})
@@ -272,6 +275,8 @@ class RuleParams:
         plugins = [("readers", self.plan.dataset.reader)] if rule in {"group", "index", "audit", "pack_images"} else []
         if rule in families:
             plugins += [(families[rule], use.use) for use in getattr(study, families[rule]).values()]
+        if rule == "across" and "localization" in study.across:
+            plugins += [("localization", use.use) for use in study.localization.values()]
         if battery:
             plugins += [("faithfulness", use.use) for use in study.batteries[battery].metrics.values()]
             plugins += [("imputers", use.use) for use in study.batteries[battery].imputers.values()]

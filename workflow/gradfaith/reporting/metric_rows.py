@@ -18,7 +18,7 @@ import pandas as pd
 from gradfaith import vocabulary
 from gradfaith.metrics.maps import rank_correlation
 from gradfaith.stats.estimates import MetricVariant
-from gradfaith.vocabulary import ALL_CLASSES, BETWEEN_IMAGES, BY_AREA, SEED_PAIRS, SHUFFLED
+from gradfaith.vocabulary import ALL_CLASSES, BETWEEN_IMAGES, BY_AREA, COMMON_GRID, SEED_PAIRS, SHUFFLED
 
 TableRow = Mapping[Any, Any]
 DISPLAY_NAMES = {
@@ -32,7 +32,10 @@ DISPLAY_NAMES = {
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     vocabulary.RANDOMISATION: "Agreement when randomised",
 }  # fmt: skip
-VARIANT_WORDS = {SEED_PAIRS: "pairs of seeds", BETWEEN_IMAGES: "chance: different images", BY_AREA: "chance: by area"}
+VARIANT_WORDS = {
+    SEED_PAIRS: "pairs of seeds", BETWEEN_IMAGES: "chance: different images", BY_AREA: "chance: by area",
+    COMMON_GRID: "common grid",
+}  # fmt: skip
 DEFAULT_METRICS = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 
 

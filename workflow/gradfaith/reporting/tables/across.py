@@ -1,11 +1,12 @@
 """The table across architectures: how far two architectures' maps agree, and each model's with the mean of all others.
 
 One block per pair and one per architecture with the ensemble; beside every metric is its chance level, the same maps
-compared between different images. A method that one side has and the other has not is named, not shown as a number. The
-CSV contains the same rows, also for classes and lesion sizes.
+compared between different images. A method that one side has and the other has not is named, not shown as a number. If the
+study measures localization on a common grid, one block per metric has every architecture. The CSV contains the same rows,
+also for classes and lesion sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -25,19 +26,23 @@ from gradfaith.reporting.tables.contract import (
     estimate_cell,
     interval_sentence,
 )
-from gradfaith.vocabulary import BETWEEN_IMAGES
+from gradfaith.vocabulary import BETWEEN_IMAGES, COMMON_GRID
 
 TABLE = Table(
     needs=("estimates",),
     study_key="across",
     section="Methods and controls",
     place=10,
-    title="Agreement across architectures",
+    title="Agreement and localization across architectures",
 )
 WHAT = (
     "Maps of the true class. Two architectures are compared seed by seed, on the images that both explained. The ensemble is "
     "the mean of all other models' maps, each with a sum of 1. Chance: the same comparison between different images of a class. "
     "No contrast is tested here."
+)
+LOCALIZED = (
+    "Localization on a common grid: each method's maps are averaged to the coarsest grid that it has on any architecture, because "
+    "finer maps hit small evidence better. The table of comparisons has the differences."
 )
 
 
@@ -50,13 +55,31 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
         table[["arch", "arch2"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda pair: (pair[1] == ENSEMBLE, place[pair[0]], place.get(pair[1], 0)),
     )
+    localized = own[own["variant"].astype("str").str.startswith(COMMON_GRID)]
     blocks = [_block(table, arch, arch2, about) for arch, arch2 in pairs]
+    blocks += _localized_blocks(localized, about)
     alone = [line for arch, arch2 in pairs if arch2 != ENSEMBLE for line in _alone(own, arch, arch2)]
     named = f"Not compared, as only one side has a map: {'; '.join(alone)}." if alone else ""
-    lead = (WHAT, *([named] if named else []), interval_sentence(table, about), *about.notes)
-    everything = estimates[~estimates.index.isin(metric_rows.rows_of_single_architectures(estimates).index)]
+    what = [sentence for sentence, rows in ((WHAT, table), (LOCALIZED, localized)) if len(rows)]
+    shown = pd.concat([table, localized])
+    lead = (*what, *([named] if named else []), interval_sentence(shown, about), *about.notes)
+    single = metric_rows.rows_of_single_architectures(estimates)
+    on_common_grid = estimates["variant"].astype("str").str.startswith(COMMON_GRID)
+    everything = estimates[~estimates.index.isin(single.index) | on_common_grid]
     data = everything[[name for name in ESTIMATE_COLUMNS if name in everything]]
-    return Sheet(f"Agreement across architectures, {about.title}", lead, tuple(blocks), data)
+    return Sheet(f"{TABLE.title}, {about.title}", lead, tuple(blocks), data)
+
+
+def _localized_blocks(localized: pd.DataFrame, about: StudyDescription) -> Iterator[Block]:
+    """Yield a block per localization metric: every method, a column per architecture."""
+    archs = [name for name in about.architectures if name in set(localized["arch"])]
+    for column in dict.fromkeys(localized[["metric", "variant"]].itertuples(index=False, name=None)):
+        own = metric_rows.rows_of_metric(localized, *column)
+        lines = [
+            [Cell(method), *(estimate_cell(own[(own["method"] == method) & (own["arch"] == arch)]) for arch in archs)]
+            for method in metric_rows.methods_in_display_order(own, about.controls)
+        ]
+        yield Block(metric_rows.display_column(column, about.metrics), ["method", *archs], lines)
 
 
 def _block(table: pd.DataFrame, arch: str, arch2: str, about: StudyDescription) -> Block:
