@@ -333,6 +333,7 @@ ALONE = {"seeds": [0], "agreement": ["consist"], "across": ["architectures"]}
     ("changes", "said"),
     [
         ({"agreement": [], "across": ["architectures"]}, "across: it uses the metrics of `agreement`"),
+        ({"localization": [], "across": ["localization"]}, "across: `localization` uses the metrics of this key"),
         (
             {"architectures": NET_A, "across": ["architectures"]},
             "across: it compares architectures, but the study has only net-a",
