@@ -93,7 +93,7 @@ REFUSED = [
     (f"{NET}/options", {"pretrained": True}, "architectures.net-a.options: pretrained", "set by the study itself"),
     # contradictions
     ("seeds", [0], "agreement: consist compares models of several seeds", "seeds is [0]"),
-    ("across", ["architecture"], "across", "'architectures' or 'ensemble'"),
+    ("across", ["architecture"], "across", "'architectures', 'ensemble' or 'localization'"),
     ("across", ["ensemble", "ensemble"], "across: each once", ""),
     ("primary/metric", "locac", "primary.metric: locac is not one of", 'did you mean "locacc"'),
     ("statistics/equivalence_margin", {"locac": 0.1}, "statistics.equivalence_margin: locac is not one of", 'did you mean "locacc"'),

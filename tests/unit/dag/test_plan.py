@@ -179,6 +179,7 @@ DECIDED = [
     ("localization", ["saliency_score"], {"localization", "estimate", "about"}),
     ("agreement", [], {"agreement", "across", "estimate", "about"}),
     ("across", ["architectures"], {"across"}),
+    ("across", ["localization"], {"across"}),
     ("statistics/min_groups", 9, {"estimate", "about"}),
     ("statistics/rank_controls", "among", {"estimate", "about"}),
     ("primary/against", "centre", {"estimate", "about"}),

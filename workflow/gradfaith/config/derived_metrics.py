@@ -14,11 +14,17 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.dataset import Dataset
-from gradfaith.config.job_settings import CompositePart, CompositeSettings
+from gradfaith.config.job_settings import AcrossSettings, CompositePart, CompositeSettings
 from gradfaith.config.study import Battery, PluginUse, Study
 from gradfaith.config.verdict import GATES, MIN_SEEDS
 from gradfaith.registry import did_you_mean, entry
 from gradfaith.vocabulary import RANDOMISATION, SEED_PAIRS
+
+
+def across_settings(study: Study) -> AcrossSettings:
+    """Return how architectures are compared, with the metrics that do it."""
+    localization = study.localization if "localization" in study.across else {}
+    return AcrossSettings(seed=study.seed, across=study.across, metrics=study.agreement, localization=localization)
 
 
 @dataclass(frozen=True)

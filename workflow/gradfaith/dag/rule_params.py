@@ -164,11 +164,7 @@ class RuleParams:
         return job_settings.AgreementSettings(seed=self.plan.study.seed, metrics=self.plan.study.agreement).params()
 
     def across(self) -> dict[str, Any]:
-        study = self.plan.study
-        agreeing = study.agreement if {"architectures", "ensemble"} & set(study.across) else {}
-        localization = study.localization if "localization" in study.across else {}
-        how = {"across": study.across, "metrics": agreeing, "localization": localization}
-        return job_settings.AcrossSettings(seed=study.seed, **how).params()
+        return derived_metrics.across_settings(self.plan.study).params()
 
     def _intervals(self) -> dict[str, Any]:
         how = self.plan.study.statistics.model_dump(include={"level", "min_groups"})
@@ -270,13 +266,11 @@ class RuleParams:
     def _plugins(self, rule: str, bundle: str, battery: str, figure: str, table: str) -> list[tuple[str, str]]:
         """Return group and name of the plug-ins that a rule loads."""
         study = self.plan.study
-        families = {rule: rule for rule in ("localization", "agreement")}
-        families |= {"across": "agreement", "merge_scores": "composite"}
+        families = {"localization": ["localization"], "agreement": ["agreement"], "merge_scores": ["composite"]}
+        families["across"] = ["agreement", *(["localization"] if "localization" in study.across else [])]
         plugins = [("readers", self.plan.dataset.reader)] if rule in {"group", "index", "audit", "pack_images"} else []
-        if rule in families:
-            plugins += [(families[rule], use.use) for use in getattr(study, families[rule]).values()]
-        if rule == "across" and "localization" in study.across:
-            plugins += [("localization", use.use) for use in study.localization.values()]
+        for family in families.get(rule, ()):
+            plugins += [(family, use.use) for use in getattr(study, family).values()]
         if battery:
             plugins += [("faithfulness", use.use) for use in study.batteries[battery].metrics.values()]
             plugins += [("imputers", use.use) for use in study.batteries[battery].imputers.values()]
