@@ -6,7 +6,7 @@ gradfaith.runtime.job.begin()
 
 from gradfaith.config.result_settings import ClaimsSettings
 from gradfaith.dag import job_work
-from gradfaith.stats.claim_numbers import ClaimData
+from gradfaith.stats.claim_data import ClaimData
 from gradfaith.stats.claims import Claim, evaluate_claims
 from gradfaith.stats.estimates import SCORE_COLUMNS
 from gradfaith.stats.image_scores import CONTEXT_KEYS

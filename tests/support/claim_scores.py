@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.stats.claim_numbers import ClaimData, ClaimTerm, ClaimTest
+from gradfaith.stats.claim_data import ClaimData, ClaimTerm, ClaimTest
 from gradfaith.stats.claims import Claim, evaluate_claims
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.interval_scales import Bounds, IntervalRule

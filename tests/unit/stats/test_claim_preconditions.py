@@ -8,7 +8,8 @@ import pytest
 from claim_scores import ARCHS, claim_data, claim_test
 
 from gradfaith.stats import claims
-from gradfaith.stats.claim_numbers import ClaimData, ClaimTest, numbers_of_tests
+from gradfaith.stats.claim_data import ClaimData, ClaimTest
+from gradfaith.stats.claim_numbers import numbers_of_tests
 from gradfaith.stats.claims import Claim, evaluate_claims
 
 ALWAYS, NEVER = 0.1, 0.8  # margins: Grad-CAM minus random-grid is about 0.35 on every network

@@ -11,7 +11,8 @@ from claim_scores import ARCHS, CLASSES, CONTROLS, SEEDS, claim_data, claim_test
 from scipy import stats
 from whole_scores import contrasts_of
 
-from gradfaith.stats.claim_numbers import ClaimData, ClaimTerm, log_spread, range_of_sum, slope
+from gradfaith.stats.claim_data import ClaimData, ClaimTerm
+from gradfaith.stats.claim_numbers import log_spread, range_of_sum, slope
 from gradfaith.stats.claims import CLAIM_COLUMNS, Claim, decide_case, evaluate_claims
 from gradfaith.stats.image_scores import scores_by_image
 from gradfaith.stats.interval_scales import Bounds

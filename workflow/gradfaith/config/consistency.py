@@ -60,8 +60,7 @@ def _privacy(_study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
 
 def _agreement(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     labels, archs, alone = ", ".join(study.agreement), list(study.architectures), len(study.seeds) < 2
-    models = len(archs) * len(study.seeds)
-    agreeing = [name for name in study.across if name != "localization"]
+    models, agreeing = len(archs) * len(study.seeds), set(study.across) - {"localization"}
     lines = []
     if labels and alone and not agreeing:
         lines.append(f"agreement: {labels} compares models of several seeds, but seeds is {study.seeds}")

@@ -3,8 +3,7 @@
     number      one statistic with its interval (stats/claim_numbers.py); margin d; side `above` (or `below`, mirrored)
     supported   the interval lies wholly above d            refuted   wholly below d            undecided   it holds d
     case        supported if all its m numbers are; refuted if one of them is
-    condition   a number may be a precondition. If it is refuted, the claim does not apply to the case: it is not testable
-                there and leaves k. If it is undecided, so is the case. A precondition never refutes a case
+                a number may be a precondition: if it is refuted, the case is not testable and leaves k; if open, so is the case
     claim       supported if u of its k cases are; refuted if so many cases are refuted that u cannot be reached
                 u = k (all), k // 2 + 1 (most), 1 (any)
 
@@ -14,11 +13,11 @@ interval, its margin and its verdict always agree:                              
     end towards the margin if the claim holds    1 - a / (k - u + 1)      u of k cases: a partial conjunction, by Bonferroni
     the other end                                1 - a / (u m)            k - u + 1 refuted cases, each by one of m numbers
 
-Within a case no adjustment is needed to support: all m numbers must be beyond their margins (intersection-union). The levels
-count the cases to which a claim does not apply too, so the choice of cases by preconditions makes no error more likely; m does
-not count preconditions. A claim is not testable if the study lacks something that it needs, and then the reason says what; so
-is a number without an interval. `decides` marks the number that the verdict depends on: in standard errors from its margin,
-the worst number of each case (of its preconditions, if one of them is open), and of the cases the one with the u-th best.
+Within a case no adjustment is needed to support: all m numbers must be beyond their margins (intersection-union). m does not
+count preconditions. The levels count all k cases, so the choice of cases by preconditions makes no error more likely. A claim
+is not testable if the study lacks something that it needs, and then the reason says what; so is a number without an interval.
+`decides` marks the number that the verdict depends on: in standard errors from its margin, the worst number of each case (of its
+preconditions, if one is open), and of the cases the one with the u-th best.
 The verdicts of several claims are not adjusted for their number.
 """
 
@@ -29,7 +28,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradfaith.stats.claim_numbers import EACH, ClaimData, ClaimTest, numbers_of_tests
+from gradfaith.stats.claim_data import EACH, ClaimData, ClaimTest
+from gradfaith.stats.claim_numbers import numbers_of_tests
 from gradfaith.stats.interval_scales import Bounds, Estimates, IntervalRule, interval_ends
 from gradfaith.stats.intervals import INTERVAL_COLUMNS_WITHOUT_P
 from gradfaith.stats.spread import FloatArray
@@ -171,14 +171,13 @@ def decide_case(verdicts: Iterable[str], preconditions: Iterable[bool]) -> str:
 
     A precondition that is not met leaves nothing to test; one that is open leaves the case open.
     """
-    found: dict[bool, set[str]] = {True: set(), False: set()}
-    for verdict, precondition in zip(verdicts, preconditions, strict=True):
-        found[bool(precondition)].add(verdict)
-    if found[True] & {REFUTED, NOT_TESTABLE}:
+    pairs = list(zip(verdicts, preconditions, strict=True))
+    first, others = ({one for one, is_first in pairs if is_first == wanted} for wanted in (True, False))
+    if first & {REFUTED, NOT_TESTABLE}:
         return NOT_TESTABLE
-    if UNDECIDED in found[True]:
-        return NOT_TESTABLE if NOT_TESTABLE in found[False] else UNDECIDED
-    return next((one for one in (REFUTED, NOT_TESTABLE, UNDECIDED) if one in found[False]), SUPPORTED)
+    if UNDECIDED in first:
+        return NOT_TESTABLE if NOT_TESTABLE in others else UNDECIDED
+    return next((one for one in (REFUTED, NOT_TESTABLE, UNDECIDED) if one in others), SUPPORTED)
 
 
 def _applicable(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -215,12 +214,8 @@ def _decide(claim: Claim, numbers: pd.DataFrame) -> dict[str, str | int]:
     counts = {"n_cases": cases, "n_supported": supported, "n_refuted": refuted}
     if not cases:
         return {"verdict": NOT_TESTABLE, "why": f"precondition not met: {_nearest_precondition(numbers)}", **counts}
-    if supported >= needed:
-        verdict = SUPPORTED
-    elif refuted > cases - needed:
-        verdict = REFUTED
-    else:
-        verdict = NOT_TESTABLE if count.get(NOT_TESTABLE, 0) > cases - needed else UNDECIDED
+    ruled_out = [one for one in (REFUTED, NOT_TESTABLE) if count.get(one, 0) > cases - needed]
+    verdict = SUPPORTED if supported >= needed else (ruled_out or [UNDECIDED])[0]
     why = f"supported in {supported} of {cases} cases, refuted in {refuted}" if cases > 1 else ""
     if verdict == NOT_TESTABLE:
         why = "; ".join(dict.fromkeys(applies.loc[applies["number_verdict"] == NOT_TESTABLE, "reason"]))
