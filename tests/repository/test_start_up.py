@@ -23,7 +23,8 @@ FIGURES = {
     "seaborn",
 }
 USED = {  # by script; a plug-in's own packages come later, if the study uses it, and timm's with the network
-    "across": STORES, "adopt": NETWORK, "agreement": STORES, "audit": IMAGES | {"scipy.optimize", "scipy.stats", "sklearn"}, "claims": STORES,
+    "across": STORES | {"scipy.special", "scipy.ndimage"},
+    "adopt": NETWORK, "agreement": STORES, "audit": IMAGES | {"scipy.optimize", "scipy.stats", "sklearn"}, "claims": STORES,
     "estimate": STORES, "explain": NETWORK, "faithfulness": NETWORK, "fetch": TABLES, "figure": STORES | FIGURES,
     "group": IMAGES, "index": STORES, "leakage_check": TABLES, "list_raw": TABLES, "localization": STORES | {"scipy.special", "scipy.ndimage"},
     "merge_scores": STORES, "meta": STORES, "pack_images": IMAGES, "predict": NETWORK | {"scipy.special", "scipy.optimize"},
