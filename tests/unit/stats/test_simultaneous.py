@@ -99,7 +99,10 @@ CONTRASTS, STRONG = 60, 6
 
 
 def differences(kind: str, groups: int, seeds: int, noise: np.random.Generator) -> np.ndarray:  # (k, g, r)
-    """Draw differences with mean 0: patients are in part alike in all contrasts, seeds shift a contrast."""
+    """Draw differences with mean 0: patients are in part alike in all contrasts, three seeds or more shift a contrast.
+
+    With two seeds the hypothesis is about these models, so that a shift would be a difference.
+    """
     shape = (CONTRASTS, groups, seeds)
     latent = np.sqrt(0.3) * noise.standard_normal((1, groups, 1)) + np.sqrt(0.5) * noise.standard_normal(
         (*shape[:2], 1)
@@ -110,7 +113,7 @@ def differences(kind: str, groups: int, seeds: int, noise: np.random.Generator) 
         "zero-inflated": lambda: np.maximum(latent - 0.5, 0) - 0.19780,  # phi(0.5) - 0.5 (1 - Phi(0.5))
         "log-normal": lambda: np.exp(latent) - np.exp(0.5),
     }[kind]()
-    return values + (0.2 * noise.standard_normal((CONTRASTS, 1, seeds)) if seeds > 1 else 0)
+    return values + (0.2 * noise.standard_normal((CONTRASTS, 1, seeds)) if seeds > 2 else 0)
 
 
 def holm_adjusted(p: np.ndarray) -> np.ndarray:
@@ -156,7 +159,7 @@ def test_the_family_wise_error_is_held_with_three_seeds_that_differ() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("groups", [12, 48])
-@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_the_family_wise_error_is_held_with_several_seeds(kind: str, groups: int, seeds: int) -> None:
     assert family_wise_error(kind, groups, seeds, studies=500) <= 0.06 + 0.02  # two standard errors
 
