@@ -19,7 +19,6 @@ from gradfaith.storage.origins import check_inputs
 from gradfaith.storage.table_parts import TableParts
 
 job = snakemake
-
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     settings = EstimateSettings.of_params(job.params.settings)
     origins, controls, better = check_inputs(job.input), settings.controls, settings.better
@@ -30,7 +29,8 @@ with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
     parquet.write(job.output.estimates, estimates, parquet.ESTIMATES, origins, ESTIMAND)
     asked = Comparisons(scores.distinct("method"), controls, better, **settings.comparisons.model_dump())
     primary = NamedContrast(**settings.primary.model_dump())
-    contrasts = estimate_contrasts(scores.select(is_compared(scores.keys)), asked, primary, rule)
+    training = TableParts.of(job.input.scores, parquet.SCORES, SCORE_COLUMNS, by=CONTEXT_KEYS, where={"part": "train"})
+    contrasts = estimate_contrasts(scores.select(is_compared(scores.keys)), asked, primary, rule, training)
     parquet.write(job.output.contrasts, contrasts, parquet.CONTRASTS, origins, ESTIMAND)
     ranks = estimate_winrates(scores.select(is_comparable(scores.keys)), controls, better, rule=rule,
                               control_placement=settings.rank_controls, only_correct=settings.rank_only_correct)  # fmt: skip

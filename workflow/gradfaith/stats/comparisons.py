@@ -6,6 +6,7 @@
     architecture   a method on one architecture minus the same method on another one
     imputer        a method's score with one imputer minus that with another one
     chance         agreement between seeds minus its chance level, the agreement of different images; also by class
+    part           a method's test scores minus its scores of training images           (stats/part_differences.py)
 
 A comparison pairs scores of the same image and the same run (a seed, or two in a pair). Seeds of two architectures share
 only their number: leaving a seed out leaves one model of each side out. A method that has several layers is compared
@@ -86,6 +87,7 @@ class Differences:
     value: FloatArray  # (n, k); NaN: one of the two has no value
     opponent: FloatArray  # (n, k): the value that was subtracted
     asked: FlagArray  # (n, k): the method has a score
+    paired: bool = True  # whether the value of an image is a difference of its own scores
 
     @classmethod
     def of(cls, unit: CodeArray, columns: Sequence["_Column"]) -> "Differences":

@@ -38,6 +38,7 @@ from gradfaith.stats.interval_scales import (
     interval_ends,
 )
 from gradfaith.stats.intervals import INTERVAL_COLUMNS, interval_columns, make_intervals
+from gradfaith.stats.part_differences import differences_between_parts
 from gradfaith.stats.simultaneous import FamilySums, simultaneous_intervals
 from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray, MeasuredCell, SeedRun, measure_many, pool_seeds
 
@@ -70,12 +71,18 @@ def estimate_contrasts(
     asked: Comparisons,
     primary: NamedContrast | None = None,
     rule: IntervalRule = DEFAULT_RULE,
+    training: Iterable[pd.DataFrame] = (),
 ) -> pd.DataFrame:
-    """Return one row per pair; `parts` are those of `estimate_scores`, with all scores that `is_compared` selects."""
+    """Return one row per pair; `parts` are those of `estimate_scores`, with all scores that `is_compared` selects.
+
+    `training`: the same of training images, if they have scores.
+    """
     numbering = unit_numbering()
-    contexts = list(chain.from_iterable(map(partial(scores_by_context, units=numbering), parts)))
-    units = _Units.of(numbering)
-    tables = [_Contrasts(units, asked, primary, rule).of_metric(own) for own in _by_metric(contexts)]
+    contexts, seen = (
+        list(chain.from_iterable(map(partial(scores_by_context, units=numbering), own))) for own in (parts, training)
+    )
+    how = _Contrasts(_Units.of(numbering), asked, primary, rule)
+    tables = [how.of_metric(own, seen) for own in _by_metric(contexts)]
     pairs = [pair for own, _ in tables for pair in own]
     if not pairs:
         return pd.DataFrame(columns=[*CONTRAST_KEYS, *CONTRAST_COLUMNS])
@@ -147,9 +154,15 @@ class _Contrasts:
     primary: NamedContrast | None
     rule: IntervalRule
 
-    def of_metric(self, contexts: Sequence[ContextScores]) -> tuple[list[Pair], pd.DataFrame]:
-        """Return the pairs of one metric, and a row for each."""
-        found = [self._measure(own) for own in differences(contexts, self.units.of_label, self.asked)]
+    def of_metric(
+        self, contexts: Sequence[ContextScores], seen: Sequence[ContextScores]
+    ) -> tuple[list[Pair], pd.DataFrame]:
+        """Return the pairs of one metric, and a row for each; `seen`: the contexts of training images."""
+        own = differences(contexts, self.units.of_label, self.asked)
+        of_parts = differences_between_parts(
+            contexts, seen, self.units.run, self.units.group, self.asked, self.rule.min_groups
+        )
+        found = [self._measure(some) for some in chain(own, of_parts)]
         if not found:
             return [], pd.DataFrame()
         pairs, cells = [pair for own in found for pair in own.pairs], [cell for own in found for cell in own.cells]
@@ -191,7 +204,7 @@ class _Contrasts:
         best = {"higher": bounds.high, "lower": bounds.low}.get(better, np.nan)
         lost = own.asked & np.isnan(own.value)
         compared = own.asked & ~lost
-        wins = np.where(compared, (1 + np.sign(sign * own.value)) / 2, 0.0).sum(axis=0)
+        wins = np.where(compared, (1 + np.sign(sign * own.value)) / 2, 0.0 if own.paired else np.nan).sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = {"n_lost": lost.sum(axis=0), "share_better": wins / compared.sum(axis=0)}
         unbeatable = (~compared | (own.opponent == best)).all(axis=0)

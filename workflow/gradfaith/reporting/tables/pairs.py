@@ -36,6 +36,7 @@ CAPTIONS = {
     "architecture": "Architectures with each other, for one method",
     "imputer": "Imputers with each other, for one method",
     "chance": "Agreement between seeds minus its chance level, over all images and by class",
+    "part": "Test images minus training images; these are not paired",
 }
 HEAD = ("difference", "metric", "images", "one difference", "family", "degrees of freedom", "equivalence")
 NOTHING = "The study has one method, one architecture, one imputer and one seed: nothing is compared here."
@@ -80,6 +81,7 @@ def _difference(row: TableRow) -> str:
         "architecture": f"{method}: {arch} minus {against}",
         "imputer": f"{method} on {arch}: {row['variant']} minus {against}",
         "chance": f"{method} on {arch}",
+        "part": f"{method} on {arch}: test minus {against}",
     }.get(row["comparison"], f"{method} minus {against} on {arch}")
 
 
