@@ -158,11 +158,11 @@ class _Contrasts:
         self, contexts: Sequence[ContextScores], seen: Sequence[ContextScores]
     ) -> tuple[list[Pair], pd.DataFrame]:
         """Return the pairs of one metric, and a row for each; `seen`: the contexts of training images."""
-        own = differences(contexts, self.units.of_label, self.asked)
+        of_images = differences(contexts, self.units.of_label, self.asked)
         of_parts = differences_between_parts(
             contexts, seen, self.units.run, self.units.group, self.asked, self.rule.min_groups
         )
-        found = [self._measure(some) for some in chain(own, of_parts)]
+        found = [self._measure(some) for some in chain(of_images, of_parts)]
         if not found:
             return [], pd.DataFrame()
         pairs, cells = [pair for own in found for pair in own.pairs], [cell for own in found for cell in own.cells]

@@ -20,7 +20,7 @@ import numpy as np
 
 from gradfaith.stats.comparisons import Comparisons, Differences, Pair
 from gradfaith.stats.image_scores import ContextScores
-from gradfaith.stats.spread import CodeArray, FloatArray
+from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
 from gradfaith.vocabulary import BETWEEN_IMAGES, BY_AREA, REFERENCE, TRAIN
 
 LEFT_OUT = (BETWEEN_IMAGES, BY_AREA, REFERENCE)  # chance levels, and a part of the pairs of seeds
@@ -56,7 +56,7 @@ def differences_between_parts(
             yield Differences(pairs, unit, value, np.full_like(value, np.nan), np.stack(asked_of, axis=1), paired=False)
 
 
-def pseudo_values(value: FloatArray, is_test: CodeArray, run: CodeArray) -> FloatArray:  # (n), (n), (n) -> (n)
+def pseudo_values(value: FloatArray, is_test: FlagArray, run: CodeArray) -> FloatArray:  # (n), (n), (n) -> (n)
     """Return scores whose mean in a run is the mean of test minus that of training images; NaN: no value."""
     found = np.full(len(value), np.nan)
     for number in np.unique(run):
