@@ -85,11 +85,11 @@ def test_roles_are_found_by_the_module_of_timm_or_declared(tiny: dict[str, Any],
     assert cases(others)[0][0] == "net-b minus net-a"
     assert (
         resolved(tiny, root, **part, architecture="densenet").missing
-        == "the study has no architecture of the role densenet"
+        == "the study has no architecture of the role densenet; `roles` can name one"
     )
-    assert resolved(declared, root, **part, architecture="vit").missing.endswith("the role vit"), (
-        "a declared role replaces timm's"
-    )
+    assert resolved(declared, root, **part, architecture="vit").missing.endswith(
+        "the role vit; `roles` can name one"
+    ), "a declared role replaces timm's"
 
 
 def test_methods_are_found_by_plugin_options_and_layer(tiny: dict[str, Any], root: Path) -> None:
@@ -124,7 +124,7 @@ def test_methods_are_found_by_plugin_options_and_layer(tiny: dict[str, Any], roo
         "net-b has no such map"
     )
     only_b = resolved(document, root, metric="locacc", method="mean", architecture="net-b")
-    assert only_b.missing == "the study has no method mean"
+    assert only_b.missing == "no bundle has the method mean on net-b"
     both = {"parts": [{"metric": "locacc", "method": "gradcam"}, {"metric": "locacc", "method": "mean"}]}
     assert cases(resolved(document, root, **both)) == [("net-a", "gradcam"), ("net-a", "mean")]
 
@@ -142,8 +142,8 @@ def test_a_part_can_be_a_precondition_but_not_every_part(tiny: dict[str, Any], r
 @pytest.mark.parametrize(
     ("claim", "missing"),
     [
-        ({"metric": "iou"}, "the study has no metric iou"),
-        ({"metric": "locacc", "method": "saliency"}, "the study has no method saliency"),
+        ({"metric": "iou"}, "the study has no metric iou; it needs masks"),
+        ({"metric": "locacc", "method": "saliency"}, "no bundle has the method saliency on net-"),
         ({"metric": "locacc", "min_seeds": 3}, "it needs 3 seeds, and the study has 2"),
         ({"quantity": "studies"}, "it compares two studies"),
         ({"quantity": "fooled", "method": "gradcam", "metric": "faith"}, "the study has no control gradcam"),

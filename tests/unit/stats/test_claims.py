@@ -159,7 +159,7 @@ def test_images_with_several_objects_are_those_of_the_manifest(data: ClaimData) 
     rows = data.scores(["saliency_score"]).query("arch == 'net-a' and method == 'gradcam'")
     rows = rows[rows["image_id"].isin(several)]
     assert row["value"] == pytest.approx(rows.groupby("seed")["value"].mean().mean())
-    assert one(data, test)["why"].tolist() == ["the study has no scores for it"]
+    assert one(data, test)["why"].tolist() == ["the manifest counts several objects in no image"]
 
 
 def test_agreement_is_compared_with_its_chance_level(data: ClaimData) -> None:
@@ -318,7 +318,10 @@ def test_a_claim_without_numbers_says_why() -> None:
     assert (row["verdict"], row["number_verdict"]) == ("not testable", "not testable")
     assert row["why"] == "4 groups, an interval needs 8"
     absent = one(few, claim_test([(1.0, "net-a", "no-such-method")])).iloc[0]
-    assert (absent["verdict"], absent["why"]) == ("not testable", "the study has no scores for it")
+    assert (absent["verdict"], absent["why"]) == (
+        "not testable",
+        "no image has a value of saliency_score for no-such-method on net-a",
+    )
     missing = one(few, missing="the study has no metric iou").iloc[0]
     assert (missing["verdict"], missing["why"]) == ("not testable", "the study has no metric iou")
     assert evaluate_claims([], few).empty
@@ -341,7 +344,7 @@ def test_a_number_that_does_not_exist_leaves_its_case_open(data: ClaimData) -> N
     assert dict(zip(table["condition"], table["number_verdict"], strict=True)) == {
         "gradcam minus random-grid": "supported", "gradcam minus lime": "not testable",
     }  # fmt: skip
-    assert "no image has a value of gradcam minus lime" in table["why"].iloc[0]
+    assert "no image has a value of saliency_score for lime on net-a" in table["why"].iloc[0]
 
 
 def test_a_claim_is_not_tested_on_a_network_that_does_not_classify(data: ClaimData) -> None:

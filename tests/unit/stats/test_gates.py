@@ -178,3 +178,7 @@ def test_a_class_without_a_number_keeps_consistency_from_passing() -> None:
     assert consistency(replace(rules, classes=["lesion"])).status == PASS
     found = consistency(rules)
     assert (found.status, found.decisive) == (NOT_TESTABLE, "normal")
+    assert found.reason == "no image of class normal has a value of consist for two seeds and for its chance level"
+    nothing = GateTables(tables.classification, tables.estimates, contrasts.iloc[:0])
+    (empty,) = [gate for gate in gates.run_gates(nothing, "net", "cam", rules) if gate.name == "consistency"]
+    assert empty.reason == "no image has a value of consist for two seeds and for its chance level"

@@ -93,7 +93,7 @@ def _tested(study: Study, name: str, controls: Sequence[str]) -> ResolvedClaim:
             tests += own
         tests = [test for test in tests if cases and test.case in cases]
         if not tests:
-            raise _NotTestable("no architecture has all that its parts need")
+            raise _NotTestable("no architecture has the methods of all its parts")
     except _NotTestable as reason:
         tests, missing = [], str(reason)
     return ResolvedClaim(name=name, says=claim.says, paper=claim.paper, over=claim.over, tests=tests, missing=missing)
@@ -200,7 +200,7 @@ class _PartOfStudy:
             return archs
         found = self.study.roles.get(role) or [arch for arch in archs if role in (arch, *_families(self.study, arch))]
         if not found:
-            raise _NotTestable(f"the study has no architecture of the role {role}")
+            raise _NotTestable(f"the study has no architecture of the role {role}; `roles` can name one")
         return found
 
     def _metrics(self) -> list[str]:
@@ -217,9 +217,11 @@ class _PartOfStudy:
         uses = {**study.localization, **batteries, **study.composite, **study.agreement}
         found = [label for label, use in uses.items() if name in (label, use.use)]
         if not found:
-            raise _NotTestable(f"the study has no metric {name}")
+            raise _NotTestable(
+                f"the study has no metric {name}{'; it needs masks' if name in registry.names('localization') else ''}"
+            )
         if found[0] in study.agreement and len(study.seeds) < 2:
-            raise _NotTestable("agreement between seeds needs two seeds, and the study has one")
+            raise _NotTestable(f"agreement needs two seeds, and the study has only seed {study.seeds[0]}")
         return name if name in found else found[0]
 
     def _methods(self, archs: Sequence[str]) -> list[str]:
@@ -229,7 +231,7 @@ class _PartOfStudy:
         found = _labels(_uses(self.study), self.part.method)
         found = [self.part.method.use] if self.part.method.use in self.controls else self._on(archs, found)
         if not found:
-            raise _NotTestable(f"the study has no method {_describe(self.part.method)}")
+            raise _NotTestable(f"no bundle has the method {_describe(self.part.method)} on {' and '.join(archs)}")
         return found
 
     def _on(self, archs: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -249,7 +251,7 @@ class _PartOfStudy:
         wanted = MethodRole(use=str(uses[method].options["of"])) if role.use == BASE else role
         found = [label for label in self._on(archs, _labels(uses, wanted)) if label != method]
         if not found:
-            raise _NotTestable(f"the study has no method {_describe(wanted)}")
+            raise _NotTestable(f"no bundle has the method {_describe(wanted)} on {' and '.join(archs)}")
         return [max(found, key=lambda label: _equal_options(uses[label], uses[method]))]
 
 

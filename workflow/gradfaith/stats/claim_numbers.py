@@ -54,20 +54,31 @@ def numbers_of_tests(tests: Sequence[ClaimTest], data: ClaimData) -> pd.DataFram
             for name in ("case", "condition", "precondition", "quantity", "metric", "margin", "side")
         }
         known = table[table["n_images"] > 0]
-        table = known if len(known) else _without_number(test)
+        table = known if len(known) else _without_number(test, _why_none(test, data, sides.get(test.metric)))
         tables.append(table.assign(**own, asked_variant=test.variant))
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return found if len(found) and (found["n_images"] > 0).any() else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _without_number(test: ClaimTest) -> pd.DataFrame:
+def _why_none(test: ClaimTest, data: ClaimData, side: MetricSideBySide | None) -> str:
+    """Return why no image has all values of a test: which method on which architecture has none."""
+    if test.images == "several" and not data.several:
+        return "the manifest counts several objects in no image"
+    missing = dict[str, None]()
+    for term in test.terms if side is not None else ():
+        assert side is not None  # repeated for mypy
+        variants = [term.variant] if term.variant else side.asked(test.variant, across=False)
+        values = [
+            side.of_method(term.arch, term.method, name, side.layers(term.arch, term.method)) for name in variants
+        ]
+        if not np.isfinite(values).any():
+            missing[f"{term.method} on {term.arch}" + (f" ({term.variant})" if term.variant else "")] = None
+    which = f"{test.metric} for {', '.join(missing)}" if missing else test.condition or test.metric
+    return f"no image has a value of {which}"
+
+
+def _without_number(test: ClaimTest, reason: str) -> pd.DataFrame:
     """Return the row of a test for which no image has all values."""
-    texts = {
-        "seeds": "",
-        "seed_values": "",
-        "interval": "",
-        "reason": f"no image has a value of {test.condition or test.metric}",
-    }
+    texts = {"seeds": "", "seed_values": "", "interval": "", "reason": reason}
     blank = dict.fromkeys(INTERVAL_COLUMNS_WITHOUT_P, np.nan) | dict.fromkeys(("n_images", "n_groups", "n_seeds"), 0)
     variant = "" if test.variant in ("first", "all", EACH) else test.variant
     return _with_bounds(pd.DataFrame([blank | texts | {"variant": variant, "label": ""}]), UNBOUNDED)

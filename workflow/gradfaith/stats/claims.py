@@ -108,7 +108,7 @@ def _evaluate_claim(claim: Claim, data: ClaimData, weak: Mapping[str, str]) -> p
     head = {"claim": claim.name, "says": claim.says, "paper": claim.paper, "over": claim.over}
     numbers = pd.DataFrame() if claim.missing else numbers_of_tests(claim.tests, data)
     if numbers.empty:
-        why = claim.missing or "the study has no scores for it"
+        why = claim.missing or "the study has no test for it"
         blank = dict.fromkeys(CLAIM_COLUMNS, np.nan) | dict.fromkeys(_texts(), "")
         blank |= {"decides": False, "precondition": False} | dict.fromkeys(
             ("n_cases", "n_supported", "n_refuted", "n_images", "n_groups", "n_seeds"), 0

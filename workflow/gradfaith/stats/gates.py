@@ -9,17 +9,14 @@
     missing_maps        share <= margin                     maps that are constant or not finite; a count, without interval
 
 A gate passes if its interval lies wholly on the right side of the margin, fails if it lies wholly on the wrong side, and is
-undecided otherwise. If a gate has several parts (controls, imputers, classes) all of them must pass, and one that fails is
-enough to fail. So each part is tested at its own level: an intersection-union test needs no adjustment [berger1982]. A value
-that is constant by construction is its own interval. A control that has the best possible value on every image is left out,
-because no map can exceed it.
-
-If the interval contains the margin, the planner's rough figure says what would decide it:
+undecided otherwise. If a gate has several parts (controls, imputers, classes) all must pass, and one that fails is enough to
+fail, so each part is tested at its own level: an intersection-union test needs no adjustment [berger1982]. A value that is
+constant by construction is its own interval. A control with the best possible value on every image cannot be exceeded and is
+left out. If the interval contains the margin, the planner's rough figure says what would decide it:
 
     groups needed = n (half / distance)^2        half: from the value to the end beyond the margin; distance: to the margin
 
-With that many groups the gate is decided with a chance of about one half, if value and variance stay the same. Where the
-interval is over groups and seeds, both numbers grow alike.
+With that many groups the gate is decided with a chance of about one half. Groups and seeds of an interval grow alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +52,14 @@ RELATIONS: Mapping[str, Relation] = {
     "balanced_accuracy": ">=", "localization": ">", "faith_gain": ">", "randomisation": "<", "consistency": ">",
     "shortcut_lift": "<", "missing_maps": "<=",
 }  # fmt: skip
-NO_NUMBER = "the study has no number for this"
+NO_NUMBER = {  # gate -> why a study that measures its metric has no number
+    "balanced_accuracy": "no test image of this network has a prediction",
+    "localization": "no image has a value of {metric} for the method and for a control that it can exceed",
+    "faith_gain": "no image has a value of {metric} for the method and for its shuffled maps",
+    "randomisation": "`randomisation` has no bundle with this method, or no two maps that are not constant",
+    "consistency": "no image{of_class} has a value of {metric} for two seeds and for its chance level",
+    "shortcut_lift": "no test image has a known shortcut", "missing_maps": "the method has no scores",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def run_gates(tables: GateTables, arch: str, method: str, rules: GateRules) -> t
                 (control, row) for control, row in rows if _can_be_exceeded(all_methods, arch, control, metric, rules)
             ]
         parts = tuple(judge_part(part, row, margin, relation, rules.min_groups) for part, row in rows)
-        parts += _missing_classes(name, parts, rules.classes)
+        parts += _missing_classes(name, parts, rules.classes, metric)
         found.append(_gate(name, relation, margin, metric, parts))
     return tuple(found)
 
@@ -196,7 +200,8 @@ def worst_status(statuses: Sequence[GateStatus]) -> GateStatus:
 
 def _gate(name: str, relation: Relation, margin: float, metric: str, parts: tuple[GatePart, ...]) -> Gate:
     if not parts:
-        return Gate(name, NOT_TESTABLE, relation, margin, metric, "", NO_NUMBER, ())
+        why = NO_NUMBER[name].format(metric=metric, of_class="")
+        return Gate(name, NOT_TESTABLE, relation, margin, metric, "", why, ())
     status = worst_status([part.status for part in parts])
     decisive = min((part for part in parts if part.status == status), key=lambda part: _room(part, margin, relation))
     return Gate(name, status, relation, margin, metric, decisive.name, decisive.reason if status != PASS else "", parts)
@@ -262,11 +267,12 @@ def _consistency(own: GateTables, metric: str, rules: GateRules) -> NamedRows:
     return _named(table[wanted & table["label"].isin(list(rules.classes))], "label")
 
 
-def _missing_classes(name: str, parts: Sequence[GatePart], classes: Sequence[str]) -> tuple[GatePart, ...]:
+def _missing_classes(name: str, parts: Sequence[GatePart], classes: Sequence[str], metric: str) -> tuple[GatePart, ...]:
     """Return a part that is not testable for every class without a number; other gates have no parts by class."""
     found = {part.name for part in parts}
     missing = [label for label in classes if label not in found] if name == "consistency" and parts else []
-    return tuple(GatePart(label, NOT_TESTABLE, None, None, None, 0, 0, 0, NO_NUMBER, interval="") for label in missing)
+    why = {label: NO_NUMBER[name].format(metric=metric, of_class=f" of class {label}") for label in missing}
+    return tuple(GatePart(label, NOT_TESTABLE, None, None, None, 0, 0, 0, text, "") for label, text in why.items())
 
 
 def _shortcut_lift(own: GateTables, metric: str, _rules: GateRules) -> NamedRows:
