@@ -1,7 +1,6 @@
 """Find which architectures, methods and metrics of a study play the roles in its claims.
 
-A name that nothing has is an error. A claim about something that exists but is not in the study is not testable, and the
-reason names what is missing.
+A name that nothing has is an error. A claim about what the study lacks is not testable, and the reason names it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
