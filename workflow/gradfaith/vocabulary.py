@@ -47,7 +47,6 @@ CHANCE_VARIANTS = (BETWEEN_IMAGES, BY_AREA)
 # Of contrasts: a method with a control, another method, its base, the same method on another architecture or with another
 # imputer, agreement with its chance level (stats/comparisons.py), and test with training images (stats/part_differences.py).
 CompareWith = Literal["control", "method", "base", "architecture", "imputer", "chance", "part"]
-TRAIN = "train"  # the part of the split that models learn from
 COMPARISONS: tuple[CompareWith, ...] = get_args(CompareWith)
 CONTROL_COMPARISON: CompareWith = "control"
 COMMON_GRID = (

@@ -21,7 +21,7 @@ import numpy as np
 from gradfaith.stats.comparisons import Comparisons, Differences, Pair
 from gradfaith.stats.image_scores import ContextScores
 from gradfaith.stats.spread import CodeArray, FlagArray, FloatArray
-from gradfaith.vocabulary import BETWEEN_IMAGES, BY_AREA, REFERENCE, TRAIN
+from gradfaith.vocabulary import BETWEEN_IMAGES, BY_AREA, REFERENCE
 
 LEFT_OUT = (BETWEEN_IMAGES, BY_AREA, REFERENCE)  # chance levels, and a part of the pairs of seeds
 
@@ -72,4 +72,4 @@ def pseudo_values(value: FloatArray, is_test: FlagArray, run: CodeArray) -> Floa
 def _pair(own: ContextScores, method: str, order: int) -> Pair:
     at = own.layers_of(method)
     layer = own.columns[at[0]][1] if len(at) == 1 else ""
-    return Pair("part", own.context, layer, method, TRAIN, "", order, int(own.first_row[at].min()))
+    return Pair("part", own.context, layer, method, "train", "", order, int(own.first_row[at].min()))
