@@ -106,6 +106,20 @@ def test_the_sign_of_the_gain_is_that_under_all_imputers() -> None:
         assert line[maps_tables.SIGN] == expected
 
 
+def test_what_faith_is_read_with_stands_beside_it() -> None:
+    estimates = pd.DataFrame(
+        [
+            (name, "black")
+            for name in ("road", "complexity", "faith_area_matched", "faith", "faith_calibrated", "consist")
+        ],
+        columns=["metric", "variant"],
+    )
+    columns = maps_tables._columns(estimates, estimates, {}, [])
+    assert [name for name, _ in columns.main] == [
+        "faith", "faith_calibrated", "complexity", "faith_area_matched", "consist", "road",
+    ]  # fmt: skip
+
+
 def test_a_study_s_labels_change_no_column() -> None:
     """Labels of the study's own, one of them the name of another plug-in: the columns are those of the plug-ins."""
     labels = {"locacc": "faith", "faith": "drop"}

@@ -84,3 +84,14 @@ def test_without_a_margin_nothing_is_called_equivalent(found: pd.DataFrame) -> N
         pairs.equivalence_text(row | {"p_equivalent": 0.2, "margin": 0.05}, 0.95)
         == "not shown equivalent within ±0.05, p = 0.200"
     )
+
+
+def test_architectures_are_also_compared_by_calibrated_faith(found: pd.DataFrame) -> None:
+    """It is on one scale for all networks; other comparisons show raw Faith only."""
+    named = found.assign(metric=found["metric"].replace("faith", "faith_calibrated"))
+    both = pd.concat([found, named[named["metric"] == "faith_calibrated"]], ignore_index=True)
+    sheet = pairs.tabulate({"contrasts": both}, described(ABOUT))
+    shown = {block.caption: {line[1].text.partition(" (b")[0] for line in block.rows} for block in sheet.blocks}
+    assert shown[pairs.CAPTIONS["architecture"]] >= {"Faith", "Faith (calibrated)"}
+    assert "Faith (calibrated)" not in shown[pairs.CAPTIONS["method"]]
+    assert sheet.blocks[0].header[-1] == "equivalence (not adjusted)"

@@ -36,6 +36,7 @@ VARIANT_WORDS = {
     SEED_PAIRS: "pairs of seeds", BETWEEN_IMAGES: "chance: different images", BY_AREA: "chance: by area",
     COMMON_GRID: "common grid",
 }  # fmt: skip
+BESIDE_FAITH = ("faith_calibrated", "faith_logit", "complexity", "faith_area_matched")  # what Faith is read with
 DEFAULT_METRICS = ("locacc", "saliency_score", "iou_area_matched", "faith", "consist")
 
 

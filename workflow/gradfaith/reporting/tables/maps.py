@@ -71,7 +71,9 @@ def _columns(
 ) -> _Columns:
     labels = metric_rows.metrics_in_display_order(estimates, metrics)
     pairs = dict.fromkeys(estimates[["metric", "variant"]].itertuples(index=False, name=None))
-    first = {name: place for place, name in enumerate(metric_rows.DEFAULT_METRICS)}
+    default = list(metric_rows.DEFAULT_METRICS)
+    after = default.index(GAINING) + 1
+    first = {name: place for place, name in enumerate([*default[:after], *metric_rows.BESIDE_FAITH, *default[after:]])}
     columns = sorted(pairs, key=lambda column: first.get(metrics.get(column[0], column[0]), len(first)))
     primary = [(label, metric_rows.primary_variant(estimates, label)) for label in labels]
     main = [column for column in columns if column in primary or column[1] in CHANCE_VARIANTS]

@@ -38,7 +38,16 @@ CAPTIONS = {
     "chance": "Agreement between seeds minus its chance level, over all images and by class",
     "part": "Test images minus training images; these are not paired",
 }
-HEAD = ("difference", "metric", "images", "one difference", "family", "degrees of freedom", "equivalence")
+HEAD = (
+    "difference",
+    "metric",
+    "images",
+    "one difference",
+    "family",
+    "degrees of freedom",
+    "equivalence (not adjusted)",
+)
+ON_ONE_SCALE = "faith_calibrated"  # the form of Faith that compares architectures
 NOTHING = "The study has one method, one architecture, one imputer and one seed: nothing is compared here."
 
 
@@ -46,7 +55,13 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     """Return every difference of the metrics that are shown first, kind by kind."""
     table = tables["contrasts"]
     table = table[table["comparison"].isin(CAPTIONS)]
-    shown = table[table["metric"].isin(metric_rows.metrics_to_show(table, about.metrics, primary=about.primary.metric))]
+    first, labels = (
+        metric_rows.metrics_to_show(table, about.metrics, primary=about.primary.metric),
+        set(table["metric"]),
+    )
+    calibrated = metric_rows.labels_of_plugin(ON_ONE_SCALE, sorted(labels), about.metrics)
+    between = (table["comparison"] == "architecture") & table["metric"].isin(calibrated)
+    shown = table[table["metric"].isin(first) | between]
     blocks = []
     for kind, caption in CAPTIONS.items():
         rows = shown[shown["comparison"] == kind].to_dict("records")
