@@ -123,10 +123,14 @@ CASES = {
     "control": (FAITH, {"method": "centre"}, "centre", ""),
     "method": (FAITH, {"method": "layercam"}, "layercam", ""),
     "architecture": (FAITH, {"arch": "net-c"}, "net-c", ""),
+    "architecture on the common grid": (
+        {"metric": "iou", "variant": "common-grid", "arch": "net-b", "method": "gradcam"}, {"arch": "net-c"}, "net-c", "",
+    ),
+    "base": (FAITH | {"method": "refined"}, {"method": "layercam"}, "layercam", ""),
     "imputer": (FAITH, {"variant": "blur"}, "blur", ""),
     "chance": (CONSIST, {"variant": "between-images"}, "between-images", ""),
     "chance by class": (CONSIST, {"variant": "between-images"}, "between-images", "benign"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
