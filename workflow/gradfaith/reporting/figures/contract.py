@@ -88,7 +88,7 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
 }
-TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories", "verdict")
+TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories", "cards", "verdict")
 CURVE = ("arch", "method", "imputer")
 CURVE_COLUMNS = (*CURVE, "seed", "image_id", "group", "order", "fraction", "probability")
 
@@ -103,6 +103,8 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
     if "histories" in inputs:
         tables["histories"] = _read_histories(_as_list(inputs["histories"]), _as_list(inputs["cards"]))
+    if "cards" in inputs:
+        tables["cards"] = _read_losses(_as_list(inputs["cards"]))
     audit = json_file.read(inputs["audit"]) if "audit" in inputs else {}
     tables["audit"] = pd.DataFrame([audit])
     if inputs.get("verdict"):  # empty: the study has no verdict
@@ -147,6 +149,16 @@ def _read_histories(histories: Sequence[str], cards: Sequence[str]) -> pd.DataFr
         card, table = of_folder[Path(path).parent], pd.read_csv(path)
         tables.append(table.assign(arch=card["arch"], seed=card["seed"], selected=table["epoch"] == card["best_epoch"]))
     return pd.concat(tables, ignore_index=True)
+
+
+def _read_losses(cards: Sequence[str]) -> pd.DataFrame:
+    """Return the losses that models with a decoder have in their cards: a row per model and part of the split."""
+    rows = [
+        {"arch": card["arch"], "seed": card["seed"], **card["spec"]["decoder"], "part": part, **losses}
+        for card in map(json_file.read, cards)
+        for part, losses in card.get("losses", {}).items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def _as_list(paths: str | Sequence[str]) -> list[str]:

@@ -1,0 +1,72 @@
+"""Losses and accuracy during training as mean and standard deviation over seeds: Figure 5 of [pham2025].
+
+One row of panels per architecture. Left: the total loss, then the cross-entropy and the loss of the decoder on their own
+scales, then the balanced accuracy on the validation images. Lines: mean over seeds; bands: one standard deviation to either
+side (divided by the number of seeds, as in the paper). The paper's curves are of training and test images; here the test
+images are not seen before the end, and the second curve is of the validation images.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures.contract import Figure, FigureInputs
+
+FIGURE = Figure(
+    needs=("histories", "cards"),
+    section="Data and training",
+    place=3,
+    title="Losses of classifier and decoder during training",
+)
+PANELS = {
+    "Total loss": ("train_loss", "val_loss"),
+    "Cross-entropy": ("train_class_loss", "val_class_loss"),
+    "Decoder's loss": ("train_decoder_loss", "val_decoder_loss"),
+    "Balanced accuracy": ("", "val_balanced_accuracy"),
+}
+COLOURS = {"training images": theme.COLOURS[0], "validation images": theme.COLOURS[1]}
+NO_TRAINING = "The study takes the weights of its models as they are and trains none."
+ROW_INCHES = 1.45
+
+
+def draw(inputs: FigureInputs) -> theme.Page:
+    table = inputs.tables["histories"]
+    archs = [name for name in inputs.architectures if name in set(table["arch"])]
+    if not archs:
+        return theme.sentence_page(NO_TRAINING)
+    figure = theme.new_page(0.9 + ROW_INCHES * len(archs))
+    panels = figure.subplots(len(archs), len(PANELS), squeeze=False, sharex=True)
+    for line, arch in zip(panels, archs, strict=True):
+        for axes, (name, columns) in zip(line, PANELS.items(), strict=True):
+            _draw_panel(axes, table[table["arch"] == arch], name, columns)
+        line[0].set_title(arch, fontweight="bold")
+    for axes in panels[-1]:
+        axes.set_xlabel("Epoch")
+    theme.add_legend(figure, [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items()])
+    seeds = table["seed"].nunique()
+    note = f"Mean of {seeds} seeds; bands: one standard deviation over seeds. Training losses include augmentation and class weights."
+    theme.add_note(figure, note, "No curve: the network has no decoder, or it is not trained.")
+    return figure
+
+
+def _draw_panel(axes: Axes, own: pd.DataFrame, name: str, columns: tuple[str, str]) -> None:
+    drawn = False
+    for column, colour in zip(columns, COLOURS.values(), strict=True):
+        values = own[["epoch", column]].dropna() if column in own else own[:0]
+        if values.empty:
+            continue
+        by_epoch = values.groupby("epoch")[column]
+        mean, sd = by_epoch.mean(), by_epoch.std(ddof=0)
+        axes.plot(mean.index, mean, color=colour, marker="." if len(mean) == 1 else "")
+        axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+        drawn = True
+    better = "higher" if name == "Balanced accuracy" else "lower"
+    axes.set_ylabel(theme.metric_axis_label(name, better, upright=True))
+    axes.grid(visible=True, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if name == "Balanced accuracy":
+        axes.set_ylim(0, 1.02)
+    if not drawn:
+        axes.set_yticks([])
