@@ -201,15 +201,28 @@ class SmallStudy:
         for number, (arch, seed) in enumerate((arch, seed) for arch in ARCHS for seed in SEEDS):
             home, epoch = folder / "models" / arch / f"seed-{seed}", np.arange(1, 7)
             home.mkdir(parents=True)
-            json_file.write(home / "card.json", {"arch": arch, "seed": seed, "best_epoch": 5})
+            json_file.write(home / "card.json", {"arch": arch, "seed": seed, "best_epoch": 5, **self._decoder(arch)})
             columns = {
                 "train_loss": 1.2 / epoch,
                 "val_loss": 1.3 / epoch + 0.1 * number,
                 "val_balanced_accuracy": 0.3 + 0.1 * epoch,
             }
+            if arch == ARCHS[0]:  # it has a decoder
+                columns |= {
+                    f"{part}_{what}_loss": 0.5 / epoch for part in ("train", "val") for what in ("class", "decoder")
+                }
             pd.DataFrame({"epoch": epoch, "lr": 0.001, **columns}).to_csv(home / "history.csv", index=False)
             cards, histories = [*cards, str(home / "card.json")], [*histories, str(home / "history.csv")]
         return cards, histories
+
+    @staticmethod
+    def _decoder(arch: str) -> dict[str, object]:
+        """What the card of a model with a decoder says of it."""
+        if arch != ARCHS[0]:
+            return {}
+        losses = {"images": 24, "class_loss": 0.4, "decoder_loss": 0.1, "total_loss": 0.5, "balanced_accuracy": 0.8}
+        decoder = {"weight": 1.0, "loss": "bce", "target": "mask", "width": 16}
+        return {"spec": {"decoder": decoder}, "losses": dict.fromkeys(("train", "val", "test"), losses)}
 
     def _images(self, folder: Path, about: pd.DataFrame) -> str:
         path, draw = folder / "images.h5", np.random.default_rng(2)

@@ -45,7 +45,7 @@ def texts(figure: theme.Page) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
 
-MAPS_OVER_IMAGES = {"panels", "methods_side_by_side", "superpixels"}  # seaborn has no mark for an image
+MAPS_OVER_IMAGES = {"panels", "methods_side_by_side", "superpixels", "topk"}  # seaborn has no mark for an image
 ONE_COLUMN = [name for name in registry.names("figures") if "width" in registry.entry("figures", name).options]
 DRAWN_FAST = {"confusion", "controls", "lesion_size"}
 

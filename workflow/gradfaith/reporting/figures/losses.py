@@ -7,12 +7,14 @@ images are not seen before the end, and the second curve is of the validation im
 """
 
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.stats.over_seeds import mean_and_sd
 
 FIGURE = Figure(
     needs=("histories", "cards"),
@@ -57,11 +59,10 @@ def _draw_panel(axes: Axes, own: pd.DataFrame, name: str, columns: tuple[str, st
         values = own[["epoch", column]].dropna() if column in own else own[:0]
         if values.empty:
             continue
-        by_epoch = values.groupby("epoch")[column]
-        mean, sd = by_epoch.mean(), by_epoch.std(ddof=0)
-        axes.plot(mean.index, mean, color=colour, marker="." if len(mean) == 1 else "")
-        axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+        look = {"color": colour, "marker": "." if values["epoch"].nunique() == 1 else "", "markeredgewidth": 0}
+        seaborn.lineplot(values, x="epoch", y=column, errorbar=_one_sd, err_kws={"linewidth": 0}, ax=axes, **look)
         drawn = True
+    axes.set_xlabel("")
     better = "higher" if name == "Balanced accuracy" else "lower"
     axes.set_ylabel(theme.metric_axis_label(name, better, upright=True))
     axes.grid(visible=True, axis="y")
@@ -70,3 +71,8 @@ def _draw_panel(axes: Axes, own: pd.DataFrame, name: str, columns: tuple[str, st
         axes.set_ylim(0, 1.02)
     if not drawn:
         axes.set_yticks([])
+
+
+def _one_sd(values: pd.Series) -> tuple[float, float]:
+    mean, sd = mean_and_sd(list(values))
+    return mean - sd, mean + sd
