@@ -20,6 +20,11 @@ ABOUT = {
 
 
 @pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return SmallStudy(tmp_path_factory.mktemp("ranking"))
+
+
+@pytest.fixture(scope="module")
 def sheet() -> contract.Sheet:
     frames = [
         score_rows(values, [*METHODS, "centre"], metric, part=part, seed=seed, **columns)  # type: ignore[arg-type]
@@ -33,10 +38,10 @@ def sheet() -> contract.Sheet:
 
 def test_a_row_of_win_rates_has_mean_and_deviation_and_adds_up_to_one(sheet: contract.Sheet) -> None:
     """Three of four images count; by hand: A wins 1 + 1/2 + 1/3 of them with seed 0, B with seed 1."""
-    lines = pipes(contract.markdown(sheet), "net: win rate in Top-K overlap on the training images")
+    lines = pipes(contract.markdown(sheet), sheet.blocks[0].caption)
     rates = (11 / 6 / 3, (1 / 2 + 1 / 3) / 3)
     mean, sd = np.mean(rates), np.std(rates)
-    assert lines[0]["class"] == "overall"
+    assert sheet.blocks[0].caption.endswith(" on the training images")
     assert lines[0]["gradcam"].split("<")[0] == lines[0]["saliency"].split("<")[0] == f"{mean:.3f} \u00b1 {sd:.3f}"
     for line in lines:
         assert sum(float(line[method].split()[0]) for method in METHODS) == pytest.approx(1, abs=2e-3)
@@ -95,20 +100,21 @@ def test_a_ranking_names_ties() -> None:
     assert topk.ranking_text(pd.Series({"a": np.nan})) == "no ranking"
 
 
-def test_the_figure_of_the_highest_pixels_shows_correct_images_with_evidence(tmp_path) -> None:
-    study = SmallStudy(tmp_path)
+def test_the_figure_of_the_highest_pixels_shows_correct_images_with_evidence(study: SmallStudy) -> None:
     with theme.use_theme():
         page = study.draw("topk", images=3)
     labels = [axes.get_xlabel() for axes in page.axes if "K = " in axes.get_xlabel()]
-    assert len(labels) == 2, "two of the three classes have evidence"
+    assert len(labels) == 3
+    assert {label.split("true: ")[1].split("\n")[0] for label in labels} == {"benign", "malignant"}, (
+        "normal has no evidence"
+    )
     for label in labels:
         predicted, true = label.split("\n")[0].split(", true: ")
         assert predicted.split()[0] == true
     assert [axes.get_title(loc="center") for axes in page.axes[:4]] == ["image", "gradcam", "lime", "kernel_shap"]
 
 
-def test_the_curves_of_the_losses_are_means_over_seeds(tmp_path) -> None:
-    study = SmallStudy(tmp_path)
+def test_the_curves_of_the_losses_are_means_over_seeds(study: SmallStudy) -> None:
     with theme.use_theme():
         page = study.draw("losses")
     total = page.axes[0]

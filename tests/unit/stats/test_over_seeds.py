@@ -62,7 +62,7 @@ def test_table_4_of_the_paper_comes_out_of_its_contests(rates: pd.DataFrame, nam
 
 
 def test_table_2_of_the_paper_divides_by_the_number_of_seeds() -> None:
-    assert mean_and_sd(TEST_ACCURACY) == pytest.approx((0.9443, 0.0467), abs=5e-5)
+    assert mean_and_sd(TEST_ACCURACY) == pytest.approx((0.9443, 0.0467), abs=1e-4)  # its seeds are known to 4 digits
     assert np.isnan(mean_and_sd([float("nan")])[0])
 
 

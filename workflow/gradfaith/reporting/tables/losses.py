@@ -58,5 +58,5 @@ def _block(arch: str, own: pd.DataFrame) -> Block:
 
 
 def _cell(values: pd.Series) -> Cell:
-    mean, sd = mean_and_sd(list(values))
+    mean, sd = mean_and_sd(list(values.astype(float)))
     return Cell(f"{mean:.4f} \u00b1 {sd:.4f}") if pd.notna(mean) else Cell("-")
