@@ -22,11 +22,12 @@ FIGURE = Figure(
     place=3,
     title="Losses of classifier and decoder during training",
 )
+ACCURACY = "Balanced accuracy"
 PANELS = {
     "Total loss": ("train_loss", "val_loss"),
     "Cross-entropy": ("train_class_loss", "val_class_loss"),
     "Decoder's loss": ("train_decoder_loss", "val_decoder_loss"),
-    "Balanced accuracy": ("", "val_balanced_accuracy"),
+    ACCURACY: ("", "val_balanced_accuracy"),
 }
 COLOURS = {"training images": theme.COLOURS[0], "validation images": theme.COLOURS[1]}
 NO_TRAINING = "The study takes the weights of its models as they are and trains none."
@@ -42,35 +43,43 @@ def draw(inputs: FigureInputs) -> theme.Page:
     panels = figure.subplots(len(archs), len(PANELS), squeeze=False, sharex=True)
     for line, arch in zip(panels, archs, strict=True):
         for axes, (name, columns) in zip(line, PANELS.items(), strict=True):
-            _draw_panel(axes, table[table["arch"] == arch], name, columns)
+            _draw_panel(axes, _without_decoder(table[table["arch"] == arch]), name, columns)
         line[0].set_title(arch, fontweight="bold")
     for axes in panels[-1]:
         axes.set_xlabel("Epoch")
     theme.add_legend(figure, [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items()])
     seeds = table["seed"].nunique()
     note = f"Mean of {seeds} seeds; bands: one standard deviation over seeds. Training losses include augmentation and class weights."
-    theme.add_note(figure, note, "No curve: the network has no decoder, or it is not trained.")
+    theme.add_note(figure, note)
     return figure
 
 
 def _draw_panel(axes: Axes, own: pd.DataFrame, name: str, columns: tuple[str, str]) -> None:
-    drawn = False
     for column, colour in zip(columns, COLOURS.values(), strict=True):
         values = own[["epoch", column]].dropna() if column in own else own[:0]
         if values.empty:
             continue
         look = {"color": colour, "marker": "." if values["epoch"].nunique() == 1 else "", "markeredgewidth": 0}
         seaborn.lineplot(values, x="epoch", y=column, errorbar=_one_sd, err_kws={"linewidth": 0}, ax=axes, **look)
-        drawn = True
+    if not axes.lines:
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, f"{name}:\nnot trained", transform=axes.transAxes, ha="center", va="center", color=theme.GREY
+        )
+        return
+    better = "higher" if name == ACCURACY else "lower"
     axes.set_xlabel("")
-    better = "higher" if name == "Balanced accuracy" else "lower"
     axes.set_ylabel(theme.metric_axis_label(name, better, upright=True))
     axes.grid(visible=True, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if name == "Balanced accuracy":
-        axes.set_ylim(0, 1.02)
-    if not drawn:
-        axes.set_yticks([])
+    axes.set_ylim(0, 1.02 if name == ACCURACY else None)
+
+
+def _without_decoder(own: pd.DataFrame) -> pd.DataFrame:
+    """Return the history of an architecture; without a trained decoder its cross-entropy is its total loss."""
+    if "val_decoder_loss" in own and own["val_decoder_loss"].notna().any():
+        return own
+    return own.assign(train_class_loss=own["train_loss"], val_class_loss=own["val_loss"])
 
 
 def _one_sd(values: pd.Series) -> tuple[float, float]:

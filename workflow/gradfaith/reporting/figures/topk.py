@@ -52,6 +52,8 @@ def draw(inputs: FigureInputs, *, images: int = 4, seed_rank: int = 0, arch: str
         for method in store.methods
         if not metric_rows.is_control(method, inputs.controls)
     }
+    order = metric_rows.methods_in_display_order(inputs.tables["scores"], inputs.controls)  # the study's
+    stores = {name: stores[name] for name in order if name in stores} or stores
     shown, table = _chosen(inputs, stores, arch, seed, images)
     if not shown:
         return theme.sentence_page(NOTHING)
@@ -87,13 +89,8 @@ def _chosen(
     classes = [name for name in inputs.classes if name in set(table["label"])]
     if not classes:
         return [], table
-    shown = choose_images(table, inputs.tables["scores"], inputs.primary, classes, count=images_of(count, classes))
+    shown = choose_images(table, inputs.tables["scores"], inputs.primary, classes, count=max(count, len(classes)))
     return shown[:count], table.set_index("image_id")
-
-
-def images_of(count: int, classes: Sequence[str]) -> int:
-    """Return how many images are asked of the rule: at least one of each class."""
-    return max(count, len(classes))
 
 
 def _scores(inputs: FigureInputs, arch: str, seed: int) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table
 from gradfaith.stats.over_seeds import mean_and_sd
+from gradfaith.vocabulary import PARTS
 
 TABLE = Table(
     needs=("cards",),
@@ -52,7 +53,7 @@ def _block(arch: str, own: pd.DataFrame) -> Block:
             Cell(str(rows["images"].iloc[0])),
             Cell(str(len(rows))),
         ]
-        for part, rows in own.groupby("part", sort=False)
+        for part, rows in sorted(own.groupby("part"), key=lambda item: PARTS.index(str(item[0])))
     ]
     return Block(title, ("part", *HEADS.values(), "images", "seeds"), rows)
 
