@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
-SMALL_STUDIES ?= refine-imagenet-small
+SMALL_STUDIES ?= ranking-small refine-imagenet-small
 
 .PHONY: demo studies resume test test-end-to-end test-all lint docs clean
 
