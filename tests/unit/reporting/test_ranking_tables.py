@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_panels import calls_of_seaborn, points
 from small_study import ARCHS, SmallStudy
 from test_maps_table import pipes
 from typed import described
 from winrate_tables import TABLE, score_rows
 
 from gradfaith.reporting.figures import theme, topk
+from gradfaith.reporting.figures import win_rates as drawn_win_rates
+from gradfaith.reporting.figures.contract import FigureInputs
 from gradfaith.reporting.tables import contract, losses, win_rates
 
 METHODS = ["gradcam", "saliency", "integrated_gradients"]
@@ -25,7 +28,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
 
 
 @pytest.fixture(scope="module")
-def sheet() -> contract.Sheet:
+def scores() -> pd.DataFrame:
     frames = [
         score_rows(values, [*METHODS, "centre"], metric, part=part, seed=seed, **columns)  # type: ignore[arg-type]
         for metric in ("overlap", "iou", "more")
@@ -33,7 +36,12 @@ def sheet() -> contract.Sheet:
         for seed, values in ((0, TABLE[:, [0, 1, 2, 2]]), (1, TABLE[:, [1, 0, 2, 2]]))
         for columns in ({"correct": np.arange(16) < 12},)
     ]
-    return win_rates.tabulate({"scores": pd.concat(frames, ignore_index=True)}, described(ABOUT))
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def sheet(scores: pd.DataFrame) -> contract.Sheet:
+    return win_rates.tabulate({"scores": scores}, described(ABOUT))
 
 
 def test_a_row_of_win_rates_has_mean_and_deviation_and_adds_up_to_one(sheet: contract.Sheet) -> None:
@@ -58,6 +66,26 @@ def test_parts_and_top_k_metrics_have_tables_and_other_metrics_and_controls_do_n
     assert set(sheet.data["metric"]) == {"overlap", "iou"}
     assert "centre" not in set(sheet.data["method"])
     assert "Only images that the model classifies correctly count." in sheet.lead[0]
+
+
+def test_the_figure_shows_the_rates_of_the_table_and_those_of_every_seed(
+    scores: pd.DataFrame, sheet: contract.Sheet
+) -> None:
+    about = described(ABOUT)
+    names = ("title", "classes", "architectures", "controls", "primary", "metrics", "better", "level")
+    given = {name: getattr(about, name) for name in names}
+    tables = {"scores": scores, "manifest": pd.DataFrame({"group_kind": ["photograph"]})}
+    with theme.use_theme(), calls_of_seaborn() as called:
+        page = drawn_win_rates.draw(FigureInputs(**given, seeds=[0, 1], min_groups=8, tables=tables))
+    assert "scatterplot" in called
+    assert [axes.get_title(loc="left") for axes in page.axes] == ["net, training images", "net, test images"]
+    rates = sheet.data[(sheet.data["metric"] == "overlap") & (sheet.data["part"] == "train")]
+    drawn = [point.y for point in points(page.axes[0])]
+    assert sorted(drawn) == pytest.approx(sorted(rates["value"]))
+    of_seeds = [value for line in page.axes[0].lines if line.get_marker() == "." for value in line.get_ydata()]
+    assert sorted(of_seeds) == pytest.approx(
+        sorted(float(one) for text in rates["seed_values"] for one in text.split())
+    )
 
 
 def card_rows(weight: float) -> pd.DataFrame:

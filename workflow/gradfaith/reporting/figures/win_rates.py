@@ -23,14 +23,14 @@ FIGURE = Figure(
 )
 PART_WORDS = {"train": "training images", "val": "validation images", "test": "test images"}
 ROW_INCHES, STEP, SEED_ALPHA = 1.7, 0.22, 0.35
-NOTHING = "No method won a contest: the metric has no values on these images."
+NOTHING = "There is no contest: one method only, or the metric has no values on these images."
 
 
 def draw(inputs: FigureInputs, *, only_correct: bool = True) -> theme.Page:
     rates = _rates(inputs, only_correct)
     archs = [name for name in inputs.architectures if name in set(rates["arch"])]
     parts = [part for part in PART_WORDS if part in set(rates["part"])]
-    if not archs:
+    if rates["value"].isna().all():
         return theme.sentence_page(NOTHING)
     methods = metric_rows.methods_in_display_order(rates, inputs.controls)
     look = theme.palette(methods)
