@@ -1,7 +1,8 @@
 """Win rates by class on each part of the split, as mean and standard deviation over seeds: Tables 3 and 4 of [pham2025].
 
-A study names this table under `tables`. It must explain images of the training part, too. Rates come from stats/over_seeds.py. Besides the primary metric the
-page shows every Top-K metric of the study. The CSV file has the rates of every seed.
+A study names this table under `tables`. It must explain images of the training part, too. Rates come from
+stats/over_seeds.py. Besides the primary metric the page shows every Top-K metric of the study. The CSV file has the rates of
+every seed.
 """
 
 from collections.abc import Mapping, Sequence
