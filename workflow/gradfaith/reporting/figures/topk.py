@@ -39,7 +39,7 @@ def top_pixels(unit: NDArray[np.float32], count: int) -> NDArray[np.float64]:  #
         return np.zeros(unit.shape)
     last = np.partition(unit.ravel(), -count)[-count]
     above, tied = unit > last, unit == last
-    return above + tied * ((count - above.sum()) / tied.sum())
+    return np.asarray(above + tied * ((count - above.sum()) / tied.sum()))
 
 
 def draw(inputs: FigureInputs, *, images: int = 4, seed_rank: int = 0, arch: str = "") -> theme.Page:
@@ -62,7 +62,7 @@ def draw(inputs: FigureInputs, *, images: int = 4, seed_rank: int = 0, arch: str
     panels = figure.subplots(len(shown), 1 + len(stores), squeeze=False)
     scores = _scores(inputs, arch, seed)
     for line, image in zip(panels, shown, strict=True):
-        _draw_row(line, inputs, image, stores, scores.loc[image], table.loc[image])
+        _draw_row(line, inputs, image, stores, scores.loc[[image]].iloc[0], table.loc[[image]].iloc[0])
     for axes, name in zip(panels[0], ["image", *stores], strict=True):
         axes.set_title(name, loc="center", fontsize=overlay.font_size_to_fit(["image", *stores], side, 8))
     metric = metric_rows.display_label(inputs.primary.metric, inputs.metrics)
