@@ -26,7 +26,7 @@ FIGURE = Figure(
     needs=("predictions", "scores", "images", "maps", "manifest"),
     limits=("images >= 1", "0 <= seed_rank < seeds"),
     section="Example images",
-    place=3,
+    place=4,
     title="The K highest pixels of each map",
 )
 HIT, MISS = np.array([0.0, 0.72, 0.32]), np.array([0.88, 0.22, 0.12])

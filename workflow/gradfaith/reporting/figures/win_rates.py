@@ -18,7 +18,7 @@ from gradfaith.stats.over_seeds import winrates_by_part
 FIGURE = Figure(
     needs=("scores", "manifest"),
     section="Methods and controls",
-    place=8,
+    place=16,
     title="Win rates by class and seed",
 )
 PART_WORDS = {"train": "training images", "val": "validation images", "test": "test images"}

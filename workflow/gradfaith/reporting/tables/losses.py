@@ -16,7 +16,7 @@ from gradfaith.vocabulary import PARTS
 TABLE = Table(
     needs=("cards",),
     section="Classification",
-    place=4,
+    place=5,
     title="Losses by part of the split",
     optional=True,
 )

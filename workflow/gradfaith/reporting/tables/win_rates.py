@@ -20,7 +20,7 @@ from gradfaith.stats.over_seeds import winrates_by_part
 TABLE = Table(
     needs=("scores",),
     section="Methods and controls",
-    place=10,
+    place=17,
     title="Win rates on training and test images",
     optional=True,
 )
