@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.reporting.figures.training import NO_TRAINING
 from gradfaith.stats.over_seeds import mean_and_sd
 
 FIGURE = Figure(
@@ -30,7 +31,6 @@ PANELS = {
     ACCURACY: ("", "val_balanced_accuracy"),
 }
 COLOURS = {"training images": theme.COLOURS[0], "validation images": theme.COLOURS[1]}
-NO_TRAINING = "The study takes the weights of its models as they are and trains none."
 ROW_INCHES = 1.45
 
 
