@@ -11,6 +11,7 @@ Grid = Literal["native", "input"]  # of a map: the layer's own grid, or the imag
 Evidence = Literal["mask", "box", "point", "parts"]  # the kind of ground truth in an image
 EvidenceKind = Literal[Evidence, "none"]
 Score = Literal["logit", "log_odds", "margin", "probability"]  # the output of the class that a map explains
+Head = Literal["softmax", "sigmoid", "probabilities"]  # what the outputs of a network are (models/heads.py)
 Fit = Literal["pad", "crop"]  # how an image that is not square becomes square
 CascadeOrder = Literal["top_down", "bottom_up"]  # of replacing weights: from the head or from the input
 Device = Literal["auto", "cpu", "cuda", "mps"]

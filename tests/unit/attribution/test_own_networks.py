@@ -12,8 +12,8 @@ from gradfaith.attribution.probe import examine_layer, probe
 from gradfaith.attribution.taps import tap_layers
 from gradfaith.errors import GradFaithError, LayerUnusable, ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.models.heads import read_logits
 from gradfaith.models.layers import default_layer, head_names, layer_stack
-from gradfaith.models.own_network import two_logits
 from gradfaith.models.randomise import randomise_in_steps
 from gradfaith.models.timm_import import timm  # torchvision needs its shim
 from gradfaith.models.training.optimiser import freeze_layers
@@ -140,7 +140,7 @@ def test_one_output_decides_between_two_classes() -> None:
         images = noise(4, 32)
         z = classifier.net((images.expand(-1, 3, -1, -1) - 0.5) / 0.25)
         torch.testing.assert_close(classifier(images).softmax(1)[:, 1], z[:, 0].sigmoid())
-    assert two_logits(torch.tensor([[2.0]])).tolist() == [[-1.0, 1.0]]
+    assert read_logits(torch.tensor([[2.0]]), "softmax").tolist() == [[-1.0, 1.0]]
     assert examine_layer(classifier, "body", 2)[1] is None
 
 

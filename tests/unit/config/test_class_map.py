@@ -101,7 +101,7 @@ SLIPS = [
     ({"normal": [1], "benign": [2]}, "class_map: the class malignant has no output"),
     (GOOD | {"malignnt": [5]}, 'class_map.malignnt: dataset phantom has no such class; did you mean "malignant"'),
     (GOOD | {"normal": [1, 2]}, "class_map: output 2"),
-    (GOOD | {"normal": []}, "class_map.normal: List should have at least 1 item"),
+    (GOOD | {"normal": []}, "class_map: normal has no output; this needs `head: sigmoid` in every architecture"),
     (GOOD | {"normal": [-1]}, "class_map.normal.0: Input should be greater than or equal to 0"),
 ]
 
@@ -161,3 +161,22 @@ def test_a_base_brings_its_class_map(place: Path, tiny: dict[str, Any]) -> None:
     own = {key: tiny[key] for key in ("bundles", "primary", "localization")}
     plan = Plan.read(own | {"study": "wider", "base": "mine"}, place)
     assert plan.class_outputs == ((1,), (2,), (0,))
+
+
+def test_one_class_can_stand_for_no_finding_of_sigmoid_heads(place: Path, tiny: dict[str, Any]) -> None:
+    findings = {"net-a": {"timm": "test_resnet.r160_in1k", "weights": "a.safetensors", "head": "sigmoid"}}
+    mapped = {"normal": [], "benign": [0], "malignant": [3, 4]}
+    plan = Plan.read(alone(tiny, architectures=findings, class_map=mapped), place)
+    assert plan.class_outputs == ((), (0,), (3, 4))
+    assert RuleParams(plan).train("net-a")["spec"]["head"] == "sigmoid"
+    assert "normal of no output of the others" in plan.table_notes[0]
+    said = refusal(alone(tiny, architectures=findings, class_map=mapped | {"benign": []}), place)
+    assert "class_map: normal and benign has no output; only one class can stand for no finding" in said
+
+
+@pytest.mark.parametrize(
+    ("head", "said"), [("sigmoid", "trained for two classes"), ("probabilities", "cannot be trained")]
+)
+def test_a_head_that_cannot_be_trained_is_refused(place: Path, tiny: dict[str, Any], head: str, said: str) -> None:
+    architectures = {"net-a": {"timm": "test_resnet.r160_in1k", "head": head}}
+    assert said in refusal(tiny | {"architectures": architectures}, place)

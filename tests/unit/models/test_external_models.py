@@ -19,7 +19,7 @@ from gradfaith.config.job_settings import AdoptSettings, TrainSettings
 from gradfaith.errors import LayerUnusable, MethodUndefined, ModelUnusable
 from gradfaith.models import checkpoint, predict
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
-from gradfaith.models.predict import class_probabilities, fit_temperature
+from gradfaith.models.predict import ClassMerge, class_probabilities, fit_temperature
 from gradfaith.models.timm_import import timm
 from gradfaith.models.training import train_job
 from gradfaith.storage.hdf5 import ImageStore
@@ -143,5 +143,5 @@ def test_the_temperature_of_mapped_classes_is_the_best_of_a_grid() -> None:
     draw = np.random.default_rng(3)
     outputs, labels = 4 * draw.normal(size=(300, 5)), draw.integers(0, 3, 300)
     grid = np.geomspace(0.1, 10, 2001)
-    loss = [-np.log(class_probabilities(outputs, t, MAP)[np.arange(300), labels]).mean() for t in grid]
-    assert fit_temperature(outputs, labels, MAP) == pytest.approx(grid[np.argmin(loss)], rel=0.01)
+    loss = [-np.log(class_probabilities(outputs, t, ClassMerge(MAP))[np.arange(300), labels]).mean() for t in grid]
+    assert fit_temperature(outputs, labels, ClassMerge(MAP)) == pytest.approx(grid[np.argmin(loss)], rel=0.01)

@@ -18,7 +18,7 @@ from gradfaith.attribution.probe import probe
 from gradfaith.attribution.shared_passes import MethodInputs
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.layers import layer_stack, resolve_layer
+from gradfaith.models.layers import NO_LAYER, is_black_box, layer_stack, resolve_layer
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import Reading, Score
 
@@ -95,6 +95,8 @@ def bind_methods(classifier: Classifier, settings: Mapping[str, MethodSettings])
     methods = []
     for label, how in settings.items():
         module = registry.load(how.group, how.use)
+        if is_black_box(classifier.net):
+            requirements.require_answers_only(classifier, label, how)
         inner = registry.load("methods", how.options["of"]) if "maps" in module.METHOD.needs else None
         layer = resolve_layer(classifier.net, how.layer)
         layers: tuple[str, ...] = (layer,) if TAP_NEEDS & set(module.METHOD.needs) else ()
@@ -121,7 +123,7 @@ def probe_methods(
     done = set[str]() if probed is None else probed
     for method in bind_methods(classifier, settings):
         for path in method.layers or (method.layer,):
-            if path not in done:
+            if path not in done and path != NO_LAYER:
                 probe(classifier, path)
                 done.add(path)
 

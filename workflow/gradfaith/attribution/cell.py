@@ -39,6 +39,7 @@ from gradfaith.config.study import ImageSelection
 from gradfaith.errors import StudyInvalid
 from gradfaith.models.checkpoint import read_card
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.layers import BLACK_BOX_GRID, is_black_box
 from gradfaith.runtime import device
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
@@ -213,7 +214,8 @@ class MapCell:
         layers = dict.fromkeys(layer for method in self.methods for layer in (method.layer, *method.layers))
         for layer in tapped if self.probe_layers else ():
             probe(self.classifier, layer)
-        return {layer: layer_grid(self.classifier, layer) for layer in layers}
+        black_box = is_black_box(self.classifier.net)
+        return {layer: BLACK_BOX_GRID if black_box else layer_grid(self.classifier, layer) for layer in layers}
 
 
 def shuffle_maps(maps: Tensor, generators: Sequence[Generator], grid: Grid) -> Tensor:  # (n, h, w) -> (n, h, w)
@@ -254,7 +256,6 @@ def provenance_stamp(
     wildcards: Any, settings: ExplainSettings, code: str, images: HasDigest, card: Path, model: Classifier
 ) -> dict[str, Any]:
     """Return the stamp of a map store: the part that readers check, and the part for reproducing it."""
-    parameter_device = next(model.parameters()).device
     return {
         "arch": wildcards.arch,
         "seed": int(wildcards.seed),
@@ -263,7 +264,7 @@ def provenance_stamp(
         "weights_sha256": read_card(card)["weights_sha256"],
         "settings": settings.params(),
         "code": code,
-        "device": device.device_name(parameter_device),
+        "device": device.device_name(model.mean.device),
         **asdict(model.passes),
         "threads": torch.get_num_threads(),
         "keeps_freed_memory": device.allocator_facts.keeps_freed_memory,

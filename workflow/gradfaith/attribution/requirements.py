@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from gradfaith.attribution.contract import RULED_MODULES, Trait, load_need
 from gradfaith.attribution.taps import tap_layers
+from gradfaith.config import method_uses
+from gradfaith.config.job_settings import MethodSettings
 from gradfaith.errors import MethodUndefined
 from gradfaith.models.classifier import Classifier, probe_images
 from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
@@ -52,10 +54,20 @@ def require_traits(classifier: Classifier, layer: str, label: str, traits: Seque
             )
 
 
+def require_answers_only(classifier: Classifier, label: str, how: MethodSettings) -> None:
+    """Raise `MethodUndefined` if a method needs more of a network than its answers; a black box has no more."""
+    if how.group == "methods" and how.use not in (working := method_uses.methods_of_answers()):
+        raise MethodUndefined(
+            problem=f'"{label}" is not defined for the black box "{classifier.spec.name}": it needs gradients or layers.',
+            reason="Such a network gives answers only.",
+            fix=f"Use one of {', '.join(working)}, or list the other architectures under `only:` of {label}.",
+        )
+
+
 def check_linear_head(classifier: Classifier, layer: str) -> str | None:
     """Return why the head after the layer is not linear, or None if it is."""
-    if any(len(outputs) > 1 for outputs in classifier.spec.class_map):
-        return "a class combines several outputs, and the logarithm of a sum is not linear"
+    if any(len(outputs) != 1 for outputs in classifier.spec.class_map):
+        return "a class combines several outputs or has none, and the logarithm of a sum is not linear"
     images = probe_images(classifier)
     with replace_zero_weights(classifier), tap_layers(classifier, layer) as tap:
         tap.forward(images)

@@ -27,7 +27,7 @@ from gradfaith.metrics.maps.located import Region
 from gradfaith.metrics.runners.localization import localize
 from gradfaith.models import checkpoint, speed
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.predict import class_logits, class_probabilities, predict_logits
+from gradfaith.models.predict import ClassMerge, class_logits, class_probabilities, predict_logits
 from gradfaith.models.training_distance import Distance, distances_from_training
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.figures import overlay, theme
@@ -102,11 +102,11 @@ def _predict_answers(model: Classifier, resolved: ResolvedRequest) -> list[Model
     """Return the predicted class of each image and its probability, calibrated if the study's predictions exist."""
     pixels = torch.from_numpy(np.stack([image.pixels for image in resolved.images]))
     outputs = predict_logits(model.without_class_map(), pixels, chunk=1, device=model.mean.device)
-    class_map = model.spec.class_map
+    merge = ClassMerge(model.spec.class_map, model.spec.exclusive)
     predictions, classes = explain_request.read_predictions(resolved), resolved.plan.dataset.classes
     temperature = 1.0 if predictions is None else float(predictions["temperature"].iloc[0])
-    best = class_logits(outputs, class_map=class_map).argmax(axis=1)
-    probabilities = class_probabilities(outputs, temperature, class_map)
+    best = class_logits(outputs, merge=merge).argmax(axis=1)
+    probabilities = class_probabilities(outputs, temperature, merge)
     known = {} if predictions is None else dict(zip(predictions["image_id"], predictions["label"], strict=True))
     answers = []
     for image, place, shares in zip(resolved.images, best, probabilities, strict=True):

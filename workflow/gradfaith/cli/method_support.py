@@ -12,10 +12,12 @@ from gradfaith import registry
 from gradfaith.attribution import bound_method
 from gradfaith.config import locate, options
 from gradfaith.config.architecture import Architecture
+from gradfaith.config.class_map import ClassOutputs
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.config.sections import Image
 from gradfaith.dag.plan import Plan
 from gradfaith.errors import GradFaithError
+from gradfaith.models.checkpoint import spec_with_head_of_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
 from gradfaith.models.layers import AUTO
 from gradfaith.models.timm_import import timm
@@ -31,7 +33,9 @@ def find_support(timm_names: Sequence[str], study: str, root: Path) -> dict[str,
         path = locate.study_file(study, root)
         plan = Plan.read(locate.read_document(path), root, str(path))
         support |= {
-            arch: _support_on(build_untrained(arch, spec, plan.study.image, len(plan.dataset.classes)), spec.layer)
+            arch: _support_on(
+                build_untrained(arch, spec, plan.study.image, plan.dataset.classes, plan.class_outputs), spec.layer
+            )
             for arch, spec in plan.study.architectures.items()
         }
     return support
@@ -69,20 +73,28 @@ def _build_timm_model(name: str) -> Classifier:
     return build_classifier(ClassifierSpec(name, 3, 3, 3, size, 0.5, 0.25)).eval()
 
 
-def build_untrained(label: str, spec: Architecture, image: Image, classes: int) -> Classifier:
-    """Build the network of a study's architecture with random weights."""
-    name = "" if spec.module else spec.timm or label
-    return build_classifier(
-        ClassifierSpec(
-            name, classes, image.channels, spec.in_chans, image.size, 0.5, 0.25, spec.options, module=spec.module
-        )
-    ).eval()
+def build_untrained(
+    label: str, given: Architecture, image: Image, classes: Sequence[str], class_outputs: ClassOutputs = ()
+) -> Classifier:
+    """Build the network of a study's architecture: with random weights, or as its ONNX file has it."""
+    name = "" if given.module or given.onnx else given.timm or label
+    file = Path(given.onnx) if given.onnx else None
+    spec = ClassifierSpec(
+        name, len(classes), image.channels, given.in_chans, image.size, 0.5, 0.25, given.options,
+        module=given.module, onnx=given.onnx, head=given.head,
+    )  # fmt: skip
+    if class_outputs and not name:
+        spec = spec_with_head_of_file(spec, file, class_outputs, classes)
+    return build_classifier(spec, weights=file).eval()
 
 
 def count_parameters(plan: Plan, arch: str) -> int:
-    """Return the number of parameters of an architecture of a study, built without memory for its weights."""
+    """Return the number of parameters of an architecture, built without memory for its weights; 0 for an ONNX file."""
     import torch
 
+    spec = plan.study.architectures[arch]
+    if spec.onnx:
+        return 0
     with torch.device("meta"):
-        spec, classes = plan.study.architectures[arch], len(plan.dataset.classes)
-        return sum(weight.numel() for weight in build_untrained(arch, spec, plan.study.image, classes).parameters())
+        built = build_untrained(arch, spec, plan.study.image, plan.dataset.classes)
+        return sum(weight.numel() for weight in built.parameters())

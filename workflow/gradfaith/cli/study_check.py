@@ -175,17 +175,20 @@ def _check_networks(
 ) -> None:
     """Build every network untrained, and probe every method on it."""
     from gradfaith.cli import method_support  # imports torch
-    from gradfaith.models.layers import resolve_layer
+    from gradfaith.models.layers import NO_LAYER, resolve_layer
 
     image = Image()
     with suppress(ValidationError):
         image = Image.model_validate(document.get("image", {}))
     if plan is not None:
         document, image = plan.study.model_dump(), plan.study.image
-    classes = 2 if dataset is None else len(dataset.classes)
+    classes, outputs = ["", ""] if dataset is None else dataset.classes, () if plan is None else plan.class_outputs
+    unread_map = plan is None and document.get("class_map")  # it says how many outputs a network of the user's own has
     for label, spec in _architectures(document).items():
+        if unread_map and (spec.module or spec.onnx):
+            continue
         try:
-            classifier = method_support.build_untrained(label, spec, image, classes)
+            classifier = method_support.build_untrained(label, spec, image, classes, outputs)
             layer = resolve_layer(classifier.net, spec.layer)
         except GradFaithError as error:
             findings.add(_of_architecture(label, error))
@@ -195,6 +198,7 @@ def _check_networks(
         refused = _probe_methods(label, classifier, methods, findings)
         works = f"; {len(methods) - refused} of {len(methods)} methods and controls have maps" if methods else ""
         about = f"{spec.network(label)}, {millions:.1f} million weights, layer {layer}"
+        about = f"{spec.network(label)}, a black box, which gives answers only" if layer == NO_LAYER else about
         findings.rows.append((f"network {label}", about + works))
 
 

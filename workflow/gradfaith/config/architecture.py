@@ -1,7 +1,8 @@
-"""Define the architectures of a study: networks of timm, or a user's own, and what a training job receives of them."""
+"""Define the architectures of a study: networks of timm, a user's own, or ONNX files, and what a training job receives of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
 from gradfaith.config.sections import StrictModel
 from gradfaith.registry import did_you_mean
 from gradfaith.runtime import own_code
-from gradfaith.vocabulary import EXTENDED, EvidenceKind
+from gradfaith.vocabulary import EXTENDED, EvidenceKind, Head
 
 TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # part of paths
 SET_BY_STUDY = (
@@ -84,10 +85,21 @@ class Architecture(StrictModel):
         description="instead of timm: a callable that returns a torch network, as package.module:callable. It needs "
         "`--config trust_code=1`",
     )
+    onnx: str = Field(
+        "",
+        max_length=300,
+        description="instead of timm: an ONNX file inside the project's folder, for methods that need answers only",
+    )
+    head: Head = Field(
+        "softmax",
+        description="what the outputs are: logits of classes that exclude each other (`softmax`), a logit for each finding "
+        "(`sigmoid`), or `probabilities`",
+    )
     in_chans: Literal[1, 3] = Field(3, description="channels of the network; a grey image is repeated for 3")
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="further arguments of timm.create_model, such as output_stride, or all arguments of `module`",
+        description="further arguments of timm.create_model, such as output_stride, or all arguments of `module`; "
+        "with `onnx` only `output`, the name of the output to read",
     )
     layer: str = Field("auto", description="the module whose maps are used; `auto`: the default of its family")
     weights: str = Field(
@@ -103,6 +115,8 @@ class Architecture(StrictModel):
     @field_validator("options")
     @classmethod
     def _own_options_only(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("onnx") and (strange := sorted(set(options) - {"output"})):
+            raise ValueError(f"{', '.join(strange)} is unknown; an ONNX file has the option `output` only")
         clash = [key for key in SET_BY_STUDY if key in options and not info.data.get("module")]
         if clash:
             raise ValueError(
@@ -112,11 +126,24 @@ class Architecture(StrictModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Architecture":
-        if self.module and self.timm:
-            raise ValueError("timm and module both name a network; remove one of them")
+        sources = [key for key in ("timm", "module", "onnx") if getattr(self, key)]
+        if len(sources) > 1:
+            raise ValueError(f"{' and '.join(sources)} both name a network; remove one of them")
+        if self.onnx and (self.weights or self.layer != "auto"):
+            raise ValueError(
+                f"{'weights' if self.weights else 'layer'}: an ONNX file has its own weights, and no layers"
+            )
         if self.module and self.weights == "pretrained":
             raise ValueError("weights: `pretrained` weights are timm's; give a file, or let the callable load its own")
         return self
+
+    @field_validator("onnx")
+    @classmethod
+    def _inside_project(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if path and (not path.endswith(".onnx") or path.startswith(("/", "~")) or ".." in parts or "\\" in path):
+            raise ValueError("give the path of an .onnx file inside the project's folder, such as models/lungs.onnx")
+        return path
 
     @field_validator("weights")
     @classmethod
@@ -127,9 +154,14 @@ class Architecture(StrictModel):
             raise ValueError(f"{package} is not one of {', '.join(known)}{did_you_mean(package, known)}")
         return weights
 
+    @property
+    def has_own(self) -> bool:
+        """Whether the network has weights of its own, from its callable or its ONNX file."""
+        return bool(self.module or self.onnx)
+
     def network(self, label: str) -> str:
         """Return the network as messages name it; `label`: the architecture's key."""
-        return self.module or self.timm or label
+        return self.module or self.onnx or self.timm or label
 
 
 def decoder_problems(architectures: Mapping[str, Architecture], trains: bool, evidence: EvidenceKind) -> list[str]:
@@ -154,18 +186,19 @@ class NetworkSettings(StrictModel):
     options: dict[str, Any] = Field(description="further arguments of timm.create_model, or all arguments of `module`")
     module: str = Field("", description="package.module:callable, instead of timm")
     code: str = Field("", description="digest of the file of `module`")
+    onnx: str = Field("", description="an ONNX file, instead of timm")
+    head: Head = Field("softmax", description="what the outputs are")
     decoder: DecoderSettings | None = Field(None, description="trained beside the classifier")
 
     @model_serializer(mode="wrap")
     def _without_other_source(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what this network does not have, so that models trained before a key came are not stale."""
-        left_out = {"module", "code"} if self.timm else {"timm"}
-        left_out |= set() if self.decoder else {"decoder"}
-        return {key: value for key, value in dump(self).items() if key not in left_out}
+        """Leave out what this network does not have, so that models trained before these keys came are not stale."""
+        later = {"timm": "", "module": "", "code": "", "onnx": "", "head": "softmax", "decoder": None}
+        return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
 
     @classmethod
     def of(cls, label: str, architecture: Architecture, code: str) -> "NetworkSettings":
         """Return the settings of a study's architecture; `code`: the digest of its `module`."""
-        timm = "" if architecture.module else architecture.timm or label
-        given = architecture.model_dump(include={"in_chans", "options", "module", "decoder"})
+        timm = "" if architecture.module or architecture.onnx else architecture.timm or label
+        given = architecture.model_dump(include={"in_chans", "options", "module", "onnx", "head", "decoder"})
         return cls(timm=timm, code=code, **given)

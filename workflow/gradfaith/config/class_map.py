@@ -2,6 +2,7 @@
 
 Without it, and without `external`, the outputs are the dataset's classes in their order. With `external`, classes are matched
 by name, in any order. If the names differ, the map must list the outputs of each class; outputs that it omits are not used.
+One class may have no output if every network has a sigmoid head: it stands for "no finding of the other classes".
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) ->
         for output, index in zip(study.class_map[name], indices, strict=True)
         if (said := _fault(output, index, study, trained))
     ]
+    problems += _empty(study)
     used = [index for indices in found.values() for index in indices if index is not None]
     twice = sorted({index for index in used if used.count(index) > 1})
     problems += [
@@ -42,12 +44,37 @@ def resolve_class_map(study: Study, dataset: Dataset, trained: Sequence[str]) ->
     return tuple(tuple(index for index in found[name] if index is not None) for name in dataset.classes), []
 
 
+def head_problems(study: Study, dataset: Dataset) -> list[str]:
+    """Return the heads that cannot be trained here."""
+    if study.training == "none" or study.external:
+        return []
+    count = len(dataset.classes)
+    return [
+        f"architectures.{name}.head: probabilities cannot be trained; let the network return logits"
+        if spec.head == "probabilities"
+        else f"architectures.{name}.head: a sigmoid head is trained for two classes, but dataset {dataset.name} has {count}"
+        for name, spec in study.architectures.items()
+        if spec.head == "probabilities" or (spec.head == "sigmoid" and count > 2)
+    ]
+
+
+def _empty(study: Study) -> list[str]:
+    """Check that at most one class has no output, and only with sigmoid heads."""
+    empty = [name for name, outputs in study.class_map.items() if not outputs]
+    findings = not study.external and all(spec.head == "sigmoid" for spec in study.architectures.values())
+    if len(empty) <= int(findings):
+        return []
+    why = "only one class can stand for no finding" if findings else "this needs `head: sigmoid` in every architecture"
+    return [f"class_map: {' and '.join(empty)} has no output; {why}"]
+
+
 def describe_class_map(study: Study, dataset: Dataset) -> str:
     """Return the map as a sentence for tables."""
     if not study.class_map:
         return ""
     named = {
         name: " + ".join(f"output {one}" if isinstance(one, int) else one for one in study.class_map[name])
+        or "no output of the others"
         for name in dataset.classes
     }
     made = ", ".join(f"{name} of {outputs}" for name, outputs in named.items())

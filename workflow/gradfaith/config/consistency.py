@@ -218,7 +218,7 @@ def _primary(study: Study, _dataset: Dataset, methods: Sequence[str]) -> list[st
 def _weights(study: Study, _dataset: Dataset, _methods: Sequence[str]) -> list[str]:
     if study.training != "none":
         return []
-    bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none") and not spec.module]
+    bare = [name for name, spec in study.architectures.items() if spec.weights in ("", "none") and not spec.has_own]
     lines = [f"architectures.{name}.weights: `training: none` needs a weight file, but there is none" for name in bare]
     if len(study.seeds) > 1:
         lines.append(

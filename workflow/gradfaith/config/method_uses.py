@@ -1,5 +1,5 @@
 """Find settings of plug-ins that cannot work: options beyond their limits, and for methods, layers, architectures, scores,
-readings and combinations that do not exist.
+readings and combinations that do not exist; and for a black box, whatever needs more than a network's answers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ def _plugins_used(study: Study) -> Iterator[tuple[str, str, Mapping[str, PluginU
 def method_problems(study: Study) -> list[str]:
     """Return the problems of methods: layers, architectures or combinations that do not exist."""
     own = [label for bundle in study.bundles.values() for label in bundle.methods]
-    lines = [
+    lines = _black_box_problems(study) + [
         f"controls.shuffled: {label} is not a method of the study{did_you_mean(label, own)}"
         for label in ([] if study.controls.shuffled == "all" else study.controls.shuffled)
         if label not in own
@@ -66,6 +66,36 @@ def method_problems(study: Study) -> list[str]:
             path = f"bundles.{bundle}.methods.{label}"
             lines += [*_combined(path, use.options, study), *_scored(path, use.use, use.score), *_read(path, use)]
     return lines
+
+
+def _black_box_problems(study: Study) -> list[str]:
+    """Return what an ONNX file cannot do: train, be randomised, and be explained by methods that need gradients or layers."""
+    files = {arch: spec.onnx for arch, spec in study.architectures.items() if spec.onnx}
+    if not files:
+        return []
+    boxes, working = ", ".join(files), methods_of_answers()
+    lines = [] if study.training == "none" else [f"training: {boxes} is an ONNX file and cannot be trained; use `none`"]
+    if study.randomisation is not None:
+        lines.append(f"randomisation: {boxes} is an ONNX file, whose weights cannot be changed; remove the key")
+    if study.map_passes.precision != "float32":
+        lines.append(f"explain.precision: {boxes} is an ONNX file, whose precision is its own; use float32")
+    return lines + [
+        f"bundles.{bundle}.methods.{label}: {use.use} needs gradients or layers, but {boxes} is an ONNX file, which gives "
+        f"answers only; use one of {', '.join(working)}, or list other architectures under `only:`"
+        for bundle, uses in study.bundles.items()
+        for label, use in uses.methods.items()
+        if use.use not in working and (not use.only or set(use.only) & set(files))
+    ]
+
+
+def methods_of_answers() -> tuple[str, ...]:
+    """Return the methods that need only the scores of images, as their declarations state."""
+    declared = {name: entry("methods", name).declared for name in names("methods")}
+    return tuple(
+        name
+        for name, how in declared.items()
+        if how["needs"] == ("image",) and not how.get("backwards", 0) and not how.get("requires", ())
+    )
 
 
 def refined_methods(study: Study) -> dict[str, str]:

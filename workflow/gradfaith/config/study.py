@@ -206,7 +206,7 @@ class Study(StrictModel):
     architectures: dict[Label, Architecture] = Field(min_length=1, description="label -> network")
     seeds: list[Seed] = Field(min_length=1, description="random seeds; one model is trained per architecture and seed")
     training: Training | Literal["none"] = Field(description="the training recipe; `none`: use existing weights")
-    class_map: dict[str, Annotated[list[Output], Field(min_length=1)]] = Field(
+    class_map: dict[str, list[Output]] = Field(
         default_factory=dict,
         description="class of the dataset -> outputs of the classifier for this class, by index (with `external` also by name); "
         "for `training: none` and `external`",

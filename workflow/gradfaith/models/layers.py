@@ -62,6 +62,8 @@ BLOCKS_BEFORE = 3  # number of blocks before the default layer's own, for a netw
 
 AUTO = "auto"  # the table above decides
 EARLY, MIDDLE = "early", "middle"  # the first of a network's stages, or blocks, and the one at half of them
+NO_LAYER = ""  # of a black box
+BLACK_BOX_GRID = (7, 7)  # of its controls: the grid of most convolutional networks at 224 px
 RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
 
@@ -75,6 +77,11 @@ def default_layer(net: nn.Module) -> str:
         with suppress(LayerUnusable):
             return resolve_layer(net, path)
     return resolve_layer(net, last)
+
+
+def is_black_box(net: nn.Module) -> bool:
+    """Return whether a network gives answers only: it has no layers, and its outputs have no gradient."""
+    return bool(getattr(net, "black_box", False))
 
 
 def head_names(net: nn.Module) -> tuple[str, ...]:
@@ -98,6 +105,14 @@ def resolve_layer(net: nn.Module, path: str) -> str:
     Raises:
         LayerUnusable: the layer does not exist; the error lists similar names.
     """
+    if is_black_box(net):
+        if path in (AUTO, RESIDUAL, NO_LAYER):
+            return NO_LAYER
+        raise LayerUnusable(
+            problem=f'{type(net).__name__} has no layer "{path}": it is a black box.',
+            reason="Such a network gives answers only; its layers cannot be read.",
+            fix="Remove `layer:` of this architecture from the study, and use methods that need answers only.",
+        )
     if path == AUTO or (
         path == RESIDUAL and not hasattr(net, "blocks")
     ):  # a method that needs blocks is refused by its requirement

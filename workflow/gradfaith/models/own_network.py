@@ -9,7 +9,8 @@ output has a gradient. (The last block of a transformer with a class token has n
 finish is the default layer: a stage, not its last convolution. Whether its cells are at their places is checked later, as
 for every layer (attribution/probe.py).
 
-A network with one output decides between two classes: the sigmoid of its output z is the softmax of (-z/2, z/2).
+A network with a true attribute `black_box` gives answers only: it has no layers and no gradients, and one forward counts its
+outputs. That of an ONNX file is one (models/onnx_network.py).
 """
 
 import math
@@ -17,15 +18,19 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gradfaith import rng
 from gradfaith.errors import ModelUnusable, name_some
-from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
+from gradfaith.models.heads import check_outputs
+from gradfaith.models.layers import freeze_temporarily, is_black_box, replace_zero_weights
+from gradfaith.models.onnx_network import OnnxNetwork
 from gradfaith.runtime import own_code
+from gradfaith.vocabulary import Head
 
 MIN_GRID = 2  # cells across
 
@@ -47,6 +52,54 @@ class _Stage(NamedTuple):
     place: int
 
 
+class OwnSpec(Protocol):
+    """The part of a classifier's spec that a network of the user's own needs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def module(self) -> str: ...
+    @property
+    def onnx(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def in_chans(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def head(self) -> Head: ...
+
+
+def create(spec: OwnSpec, seed: int, weights: Path | None) -> nn.Module:
+    """Call the user's callable, or read the ONNX file `weights`."""
+    if spec.module:
+        return create_network(spec.module, spec.options, seed)
+    assert weights is not None
+    return OnnxNetwork.read(weights, str(spec.options.get("output", "")))
+
+
+def describe(net: nn.Module, spec: OwnSpec) -> int:
+    """Describe a network, and return the number of its outputs, which must be that of the spec, or one for two classes."""
+    outputs = describe_network(net, spec.name, InputShape(spec.in_chans, spec.size), spec.head)
+    if outputs != spec.classes and (outputs, spec.classes) != (1, 2):
+        raise ModelUnusable(
+            problem=f"{spec.name} has {outputs} output(s), but {spec.classes} are needed.",
+            reason="A network needs one output per class of the dataset (one for two classes), or a `class_map`.",
+            fix="Add a `class_map` to the study, or export a network with this number of outputs."
+            if spec.onnx
+            else "Set the number of outputs in the architecture's `options`, by the name that the callable gives it.",
+        )
+    return outputs
+
+
+def count_outputs(spec: OwnSpec, weights: Path | None) -> int:
+    """Return the number of outputs of a network that is not timm's."""
+    return describe_network(create(spec, 0, weights), spec.name, InputShape(spec.in_chans, spec.size), spec.head)
+
+
 def create_network(code: str, options: Mapping[str, Any], seed: int) -> nn.Module:
     """Call the user's callable; `seed` decides its random weights."""
     build = own_code.load(code)
@@ -61,11 +114,17 @@ def create_network(code: str, options: Mapping[str, Any], seed: int) -> nn.Modul
     return net
 
 
-def describe_network(net: nn.Module, code: str, shape: InputShape) -> int:
+def describe_network(net: nn.Module, code: str, shape: InputShape, head: Head = "softmax") -> int:
     """Add timm's description to a network that has none, and return the number of its outputs."""
     described: Any = net
+    if is_black_box(net):
+        with freeze_temporarily(net), torch.no_grad():
+            outputs = _logits(net, code, shape, _noise(shape))
+        check_outputs(outputs, head, code)
+        return outputs.shape[1]
     with freeze_temporarily(net), replace_zero_weights(net):
         passes = _Passes.run(net, code, shape)
+    check_outputs(passes.logits, head, code)
     if not hasattr(net, "feature_info"):
         described.feature_info = _feature_info(passes, shape.size)
     if not hasattr(net, "pretrained_cfg"):
@@ -73,9 +132,9 @@ def describe_network(net: nn.Module, code: str, shape: InputShape) -> int:
     return passes.logits.shape[1]
 
 
-def count_outputs(code: str, options: Mapping[str, Any], shape: InputShape) -> int:
-    """Return the number of outputs of a user's network."""
-    return describe_network(create_network(code, options, seed=0), code, shape)
+def _noise(shape: InputShape) -> Tensor:  # (1, channels, size, size)
+    generator = torch.Generator().manual_seed(rng.seed("probe"))
+    return torch.rand(1, shape.channels, shape.size, shape.size, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -92,8 +151,7 @@ class _Passes:
     def run(cls, net: nn.Module, code: str, shape: InputShape) -> "_Passes":
         outputs: dict[str, Tensor] = {}
         finished: list[str] = []
-        generator = torch.Generator().manual_seed(rng.seed("probe"))
-        image = torch.rand(1, shape.channels, shape.size, shape.size, generator=generator).requires_grad_()
+        image = _noise(shape).requires_grad_()
         with ExitStack() as hooks, torch.enable_grad():
             for name, module in net.named_modules():
                 if name and next(module.parameters(), None) is not None:
@@ -129,12 +187,14 @@ def _logits(net: nn.Module, code: str, shape: InputShape, image: Tensor) -> Tens
             reason="GradFaith calls the network with normalised images (n, channels, height, width).",
             fix="Correct `image.size`, or the architecture's `in_chans` or `options`, in the study.",
         ) from error
-    if not (isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == 1 and logits.requires_grad):
+    differentiable = is_black_box(net) or (isinstance(logits, Tensor) and logits.requires_grad)
+    if not (isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == 1 and differentiable):
         what = f"a tensor of {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ModelUnusable(
             problem=f"{code} returns {what} for one image.",
             reason="GradFaith explains classifiers: one row of logits per image, (n, outputs), differentiable by the image.",
-            fix="Name a callable whose network returns only its logits, for example through a wrapper module.",
+            fix="Name a network that returns only its logits, for example through a wrapper module. One that is not "
+            "differentiable can have the attribute `black_box = True`.",
         )
     return logits
 
@@ -188,11 +248,6 @@ def load_weights(net: nn.Module, code: str, state: dict[str, Tensor], file: obje
             fix="Set the architecture's `weights` in the study to a file of exactly this network.",
         )
     net.load_state_dict(fitting, strict=False)
-
-
-def two_logits(output: Tensor) -> Tensor:  # (n, 1) -> (n, 2)
-    """Return the logits of two classes whose softmax is the sigmoid of a single output."""
-    return torch.cat([-output / 2, output / 2], dim=1)
 
 
 def _build_error(code: str, options: Mapping[str, Any], what: str) -> ModelUnusable:

@@ -17,17 +17,18 @@ The image is already on the device, so disk and transfer are not included; repor
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from gradfaith.models.classifier import Classifier
+from gradfaith.models.heads import ClassMap, merge_outputs
 from gradfaith.models.training.image_source import PackedImages
 from gradfaith.runtime import device as devices
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit, synchronise
@@ -48,23 +49,21 @@ def prediction_table(
     `table` has the columns image_id, group, label and part; `classes` names the model's targets in order.
     `adopted_temperature`: of a model trained in another study; without it the temperature is fitted here.
     """
-    device = next(model.parameters()).device
+    device = model.mean.device
     pixels = PackedImages(images, list(table["image_id"]))
     outputs = predict_logits(model.without_class_map(), pixels, chunk=chunk, device=device).numpy().astype(np.float64)
-    class_map = model.spec.class_map
-    raw_logits = class_logits(outputs, class_map=class_map)
+    merge = ClassMerge(model.spec.class_map, model.spec.exclusive)
+    raw_logits = class_logits(outputs, merge=merge)
     label_number = table["label"].map({name: number for number, name in enumerate(classes)}).to_numpy()
     val = (table["part"] == "val").to_numpy()
-    temperature = adopted_temperature or (
-        fit_temperature(outputs[val], label_number[val], class_map) if val.any() else 1.0
-    )
+    temperature = adopted_temperature or (fit_temperature(outputs[val], label_number[val], merge) if val.any() else 1.0)
     predicted = np.array(classes)[raw_logits.argmax(axis=1)]
     rows = table[["image_id", "group", "part", "label"]].copy()
     rows["predicted"], rows["correct"] = predicted, predicted == rows["label"].to_numpy()
     for kind, values in (
         ("logit", raw_logits),
-        ("probability", class_probabilities(outputs, 1.0, class_map)),
-        ("calibrated", class_probabilities(outputs, temperature, class_map)),
+        ("probability", class_probabilities(outputs, 1.0, merge)),
+        ("calibrated", class_probabilities(outputs, temperature, merge)),
     ):
         for number, name in enumerate(classes):
             rows[f"{kind}_{name}"] = values[:, number]
@@ -115,15 +114,22 @@ def seconds_per_image(classifier: nn.Module, image: Tensor, *, rounds: int = 50,
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 10.0
 
 
-ClassMap = Sequence[Sequence[int]]
+class ClassMerge(NamedTuple):
+    """How logits of outputs become logits of classes (models/heads.py)."""
+
+    class_map: ClassMap = ()
+    exclusive: bool = True  # whether outputs exclude each other
 
 
-def fit_temperature(outputs: ArrayLike, labels: ArrayLike, class_map: ClassMap = ()) -> float:
+ONE_EACH = ClassMerge()  # one output per class
+
+
+def fit_temperature(outputs: ArrayLike, labels: ArrayLike, merge: ClassMerge = ONE_EACH) -> float:
     """Fit the temperature to validation logits `outputs` (n, k) and class numbers `labels` (n,)."""
     truth = np.asarray(labels)
 
     def loss(log_t: float) -> float:
-        scores = class_logits(outputs, float(np.exp(log_t)), class_map)
+        scores = class_logits(outputs, float(np.exp(log_t)), merge)
         return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
     found = minimize_scalar(
@@ -135,15 +141,14 @@ def fit_temperature(outputs: ArrayLike, labels: ArrayLike, class_map: ClassMap =
     return float(np.exp(found.x))
 
 
-def class_logits(outputs: ArrayLike, t: float = 1.0, class_map: ClassMap = ()) -> NDArray[np.float64]:
+def class_logits(outputs: ArrayLike, t: float = 1.0, merge: ClassMerge = ONE_EACH) -> NDArray[np.float64]:
     """Return one logit per class (n, classes) from the logits of the outputs (n, k), at temperature `t`."""
-    scores = np.asarray(outputs, dtype=np.float64) / t
-    if not class_map:
-        return scores
-    return np.stack([logsumexp(scores[:, list(members)], axis=1) for members in class_map], axis=1)
+    scores = torch.from_numpy(np.asarray(outputs, dtype=np.float64) / t)
+    merged: NDArray[np.float64] = merge_outputs(scores, merge.class_map, exclusive=merge.exclusive).numpy()
+    return merged
 
 
-def class_probabilities(outputs: ArrayLike, t: float = 1.0, class_map: ClassMap = ()) -> NDArray[np.float64]:
+def class_probabilities(outputs: ArrayLike, t: float = 1.0, merge: ClassMerge = ONE_EACH) -> NDArray[np.float64]:
     """Return class probabilities (n, classes) from the logits of the outputs (n, k), at temperature `t`."""
-    result: NDArray[np.float64] = softmax(class_logits(outputs, t, class_map), axis=1)
+    result: NDArray[np.float64] = softmax(class_logits(outputs, t, merge), axis=1)
     return result

@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradfaith.errors import ModelUnusable
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier, probe_images
-from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import freeze_temporarily, is_black_box, replace_zero_weights
 from gradfaith.vocabulary import CascadeOrder
 
 
@@ -40,6 +41,12 @@ def randomise_in_steps(
     classifier: Classifier, orders: Sequence[CascadeOrder], steps: int, *, seed: int
 ) -> Iterator[RandomisedClassifier]:
     """Yield a randomised copy of `classifier` for every order and step; `seed` decides the random weights."""
+    if is_black_box(classifier.net):
+        raise ModelUnusable(
+            problem=f"the weights of {classifier.spec.name} cannot be randomised: it is a black box.",
+            reason="Such a network gives answers only; its weights cannot be changed.",
+            fix="Remove `randomisation:` from the study, or measure this network in a study of its own.",
+        )
     random_tensors, modules = _untrained_tensors(classifier.spec, seed), modules_in_running_order(classifier)
     groups = [list(group) for group in np.array_split(np.array(modules, dtype=object), steps)]
     for order in orders:

@@ -71,7 +71,7 @@ def _run_battery(
     metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit, temperature: float,
 ) -> Iterator[BatteryResults]:  # fmt: skip
     """Run the battery on some rows of a store, yield results for some images at a time, and log the passes saved by sharing."""
-    device = next(model.parameters()).device
+    device = model.mean.device
     pixels = StoredImages(images, list(maps.rows.iloc[rows]["image_id"]))
     by_method = dict(_method_maps(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
     settings: dict[str, Any] = {

@@ -120,7 +120,7 @@ def train(
     device = images.device
     _check_precision(recipe, device)
     with _reproducible(recipe.threads, device), listen_for_signals(keeper is not None) as listener:
-        data = _training_data(images, labels, parts, spec.classes, recipe, groups, masks)
+        data = _training_data(images, labels, parts, spec.n_targets, recipe, groups, masks)
         classifier = build_classifier(spec, seed=rng.seed(seed, "initialisation"), weights=weights).to(device)
         run = TrainingRun(classifier, recipe, data, seed)
         watch = TrainingWatch(run, keeper, listener)

@@ -26,6 +26,7 @@ from gradfaith.config.job_settings import TrainSettings
 from gradfaith.errors import ModelUnusable, OutOfMemory
 from gradfaith.models import checkpoint, multitask, weight_file
 from gradfaith.models.classifier import Classifier, ClassifierSpec, build_classifier
+from gradfaith.models.layers import is_black_box
 from gradfaith.models.training.checkpoints import CheckpointKeeper
 from gradfaith.models.training.image_source import PackedImages, PackedMasks, open_image_source
 from gradfaith.models.training.loop import TrainedClassifier, train
@@ -68,9 +69,14 @@ def train_model(
     spec = _classifier_spec(settings, images)
     if settings.class_map:
         spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
-    probe(
-        build_classifier(spec, seed=seed).without_decoder().to(device)
-    )  # a network only for the probe: training builds its own
+    untrained = build_classifier(spec, seed=seed).without_decoder()  # only for the probe: training builds its own
+    probe(untrained.to(device))
+    if settings.recipe is not None and is_black_box(untrained.net):
+        raise ModelUnusable(
+            problem=f"{spec.name} is a black box, and cannot be trained.",
+            reason="Training needs the gradients of its outputs.",
+            fix="Set `training: none` in the study, to take the network as it is.",
+        )
     if settings.recipe is None:
         return _load_unchanged(spec, weights)
     class_number = {name: number for number, name in enumerate(settings.classes)}
@@ -128,7 +134,7 @@ def model_card(
         "parameters": parameters,
         "images_digest": images.digest,
         "image": images.stamp,  # the conversion of files to pixels: an external evaluation must use the same
-        "device": devices.device_name(next(trained.classifier.parameters()).device),
+        "device": devices.device_name(trained.classifier.mean.device),
         "threads": settings.recipe.threads if settings.recipe else None,
         **({"losses": multitask.losses_to_json(trained.losses)} if trained.losses else {}),
         "started_from": {"file": str(weights), "sha256": weight_file.checked_sha256(weights)} if weights else None,
@@ -152,7 +158,9 @@ def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierS
     return ClassifierSpec(
         timm=network.timm,
         module=network.module,
-        classes=len(settings.classes),
+        onnx=network.onnx,
+        head=network.head,
+        classes=_number_of_outputs(settings),
         channels=image.channels,
         in_chans=network.in_chans,
         size=image.size,
@@ -161,6 +169,12 @@ def _classifier_spec(settings: TrainSettings, images: ImageStore) -> ClassifierS
         options=network.options,
         decoder=network.decoder,
     )
+
+
+def _number_of_outputs(settings: TrainSettings) -> int:
+    """Return the outputs that the network needs: one per class, or one in all for a sigmoid head of two classes."""
+    network, classes = settings.spec, len(settings.classes)
+    return 1 if network.timm and network.head == "sigmoid" and classes == 2 and not settings.class_map else classes
 
 
 def save_training(output: Any, trained: TrainedClassifier, card: Mapping[str, Any], keeper: CheckpointKeeper) -> None:
@@ -186,9 +200,9 @@ def _explain_out_of_memory(device: torch.device) -> Iterator[None]:
 
 
 def _load_unchanged(spec: ClassifierSpec, weights: Path | None) -> TrainedClassifier:
-    """Use the weights of a file unchanged, including the head; without a file, those that a user's callable gives."""
-    classifier = build_classifier(spec, seed=0)
-    if weights is None:  # the study refuses this for a network of timm
+    """Use the weights of a file unchanged, including the head, an ONNX file, or the weights that a user's callable gives."""
+    classifier = build_classifier(spec, seed=0, weights=weights if spec.onnx else None)
+    if weights is None or spec.onnx:  # the study refuses this for a network of timm
         return TrainedClassifier(classifier.eval(), (), 0)
     try:
         classifier.net.load_state_dict(weight_file.read_weights(weights))

@@ -141,6 +141,14 @@ def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
 def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     kinds = list(dict.fromkeys(kind for found in stages.values() for kind in found))
     rows, look = shortcut_rows(stages, kinds), theme.palette(list(stages))
+    if rows.empty:
+        reasons = {row["reason"] for found in stages.values() for row in found.values() if row.get("reason")}
+        axes.set_axis_off()
+        axes.set_title("What tells the classes apart without disease?")
+        axes.text(
+            0, 0.5, fill(f"Not measured: {'; '.join(sorted(reasons))}.", 34), transform=axes.transAxes, color=theme.GREY
+        )
+        return
     marks.draw_points(axes, rows, marks.Marks(look), hollow=rows["one_class"])
     for row in metric_rows.records(rows):
         if row["one_class"]:
@@ -203,14 +211,14 @@ def _draw_suspect_pairs(part: SubFigure, inputs: FigureInputs, pairs: SuspectPai
         axes.set_axis_off()
         if place // 2 < len(pairs.shown):
             image = pairs.shown[place // 2][place % 2]
-            axes.imshow(_load_grey_image(inputs.images, image), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(_load_picture(inputs.images, image), cmap="gray", vmin=0, vmax=255)
             lines = (about[image]["label"], image.rsplit("/", 1)[-1][:22], about[image]["group"])
             axes.set_title("\n".join(one_line(str(line)) for line in lines), fontsize=5.8, loc="left")
 
 
-def _load_grey_image(images: ImageStore, image: str) -> NDArray[np.uint8]:
-    picture: NDArray[np.uint8] = images.pixels([image])[0][0]
-    return picture
+def _load_picture(images: ImageStore, image: str) -> NDArray[np.uint8]:  # (h, w), or (h, w, 3) in colour
+    channels: NDArray[np.uint8] = images.pixels([image])[0]
+    return channels[0] if len(channels) == 1 else channels.transpose(1, 2, 0)
 
 
 def find_suspect_pairs(inputs: FigureInputs) -> SuspectPairs:
