@@ -1,4 +1,5 @@
-"""One network of every timm module: layers that the probe accepts are right by another, slower judge, and docs/layers.md says so.
+"""One network of every timm module: layers that the probe accepts are right by another, slower judge, docs/layers.md says so, and
+Grad-CAM at the default layer equals the one of a hook and a backward through the whole network.
 
 The judge asks the opposite question, cell by cell and by gradients: which pixels of the image does this cell depend on? It
 shares neither patches nor expectations with the probe.
@@ -11,12 +12,16 @@ from types import ModuleType
 
 import pytest
 import torch
+from small_networks import slow_route
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from gradfaith.attribution.methods import gradcam
+from gradfaith.attribution.probe import examine_layer, probe
 from gradfaith.attribution.taps import GridLayout, tap_layers
+from gradfaith.errors import LayerUnusable
 from gradfaith.models.classifier import Classifier, probe_images
-from gradfaith.models.layers import freeze_temporarily, replace_zero_weights
+from gradfaith.models.layers import default_layer, freeze_temporarily, replace_zero_weights
 from gradfaith.models.timm_import import timm
 
 ROOT = Path(__file__).parents[3]
@@ -86,11 +91,41 @@ def test_the_judge_tells_a_scrambled_layer_from_one_in_order(page: ModuleType) -
         assert judge(classifier, layer, raster=True).agreement < 0.6
 
 
+def check_gradcam(classifier: Classifier) -> None:
+    """Grad-CAM at the default layer, or at the one that a refusal names, is that of the slow route."""
+    try:
+        layer = default_layer(classifier.net)
+        probe(classifier, layer)
+    except LayerUnusable as refused:
+        named = re.search(r"`layer: (.*?)`", refused.fix)
+        layer = named[1] if named else near_layer(classifier, refused)
+        probe(classifier, layer)
+    images, classes = probe_images(classifier)[:2], torch.tensor([0, 2])
+    with replace_zero_weights(classifier):
+        _, raw, gradient = slow_route(classifier, layer, images, classes)
+        with tap_layers(classifier, layer) as tap:
+            tap.forward(images)
+            found, layout = gradcam.attribute(tap.single_tap(classes)), tap.layout()
+    activation, by_activation = layout.to_grid(raw), layout.to_grid(gradient)
+    wanted = torch.einsum("nc,nchw->nhw", by_activation.mean(dim=(2, 3)), activation).clamp(min=0)
+    scale = torch.einsum("nc,nchw->nhw", by_activation.mean(dim=(2, 3)).abs(), activation.abs()).amax()
+    assert scale > 0
+    torch.testing.assert_close(found / scale, wanted / scale, rtol=0, atol=1e-4)
+
+
+def near_layer(classifier: Classifier, refused: LayerUnusable) -> str:
+    """A module of the kind that the refusal recommends: the first, from the end, that gives maps."""
+    assert "`layer:`" in refused.fix
+    names = [name for name, _ in classifier.net.named_modules() if name.count(".") in (1, 2)]
+    return next(name for name in reversed(names) if examine_layer(classifier, name, 2)[1] is None)
+
+
 def check_module(page: ModuleType, module: str) -> None:
     """The page's row is what the probe says now, and each layer that it says is right is right for the judge, too."""
     verdict = page.examine_example(module)
     assert page.line(module, verdict) in page.PAGE.read_text(encoding="utf-8"), "run `python docs/layers.py`"
     classifier = page.build_example(module)
+    check_gradcam(classifier)
     with replace_zero_weights(classifier):
         for one in verdict.layers:
             if not one.fault and one.told:

@@ -56,6 +56,12 @@ def found(home: Path, *, fast: bool = True) -> dict[str, str]:
     return dict(check_study("mine", home, fast=fast).rows)
 
 
+def test_groups_are_called_what_they_are(root: Path) -> None:
+    rows = dict(check_study("photographs", root, fast=True).rows)
+    assert rows["photographs"] == "3 photographs"
+    assert rows["class cat"] == "4 images, 1 photograph, none with evidence"
+
+
 def test_a_sound_study_is_described(home: Path) -> None:
     findings: StudyFindings = check_study("mine", home, fast=False)
     assert findings.problems == []

@@ -107,6 +107,25 @@ def test_a_file_s_own_head_decides_how_many_outputs_there_are(
         taken(class_map=MAP)
 
 
+def test_a_binary_network_of_timm_has_one_output(tmp_path: Path, images: ImageStore, predictions: pd.DataFrame) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_file(timm.create_model(FIVE.timm, num_classes=1, in_chans=1, output_stride=8).state_dict(), path)
+
+    def taken(**more: Any) -> Classifier:
+        settings = TrainSettings(
+            **SETTINGS | {"classes": CLASSES[:2], "spec": SETTINGS["spec"] | {"head": "sigmoid"}} | more
+        )
+        how = {"probe": fine, "seed": 1, "weights": path, "device": torch.device("cpu")}
+        return train_job.train_model(settings, images, known(predictions), **how).classifier
+
+    plain, turned = taken(), taken(class_map=((1,), (0,)))
+    noise = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    z = plain.net((noise - plain.mean) / plain.std)
+    torch.testing.assert_close(plain(noise).softmax(1)[:, 1], z[:, 0].sigmoid())
+    torch.testing.assert_close(turned(noise), plain(noise).flip(1))
+    assert (plain.spec.classes, plain.spec.n_targets, turned.spec.n_targets) == (1, 2, 2)
+
+
 def test_another_study_s_card_is_taken_over_with_its_temperature(tmp_path: Path) -> None:
     model = build_classifier(FIVE, seed=4)
     weights = checkpoint.save(tmp_path / "there", model, {"arch": "net", "seed": 4, "classes": list("abcde")})

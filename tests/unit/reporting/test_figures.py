@@ -306,6 +306,18 @@ def test_the_audit_of_a_study_that_trains_nothing_says_so_and_draws_no_probe(
     assert any(unseen in text for text in said)
 
 
+def test_the_audit_says_why_no_shortcut_was_measured(
+    world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undefined = {"status": "undefined", "reason": "a class has a single group"}
+    path = tmp_path / "audit.json"
+    json_file.write(path, AUDIT | {"shortcuts": {"as the model sees it": {"noise": undefined, "border": undefined}}})
+    monkeypatch.setitem(world.inputs, "audit", str(path))
+    with theme.use_theme():
+        said = [" ".join(text.split()) for text in texts(world.draw("audit"))]
+    assert "Not measured: a class has a single group." in said
+
+
 def test_the_audit_shows_names_with_braces_and_line_breaks(
     world: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,9 +109,9 @@ def _check_data(dataset: Dataset, plan: Plan | None, findings: StudyFindings) ->
         for name in dict.fromkeys([*dataset.classes, *table["label"]]):
             findings.rows.append((f"class {name}", _describe_class(summary, name)))
         by = f", by groups.pattern {dataset.patient_pattern}" if dataset.patient_pattern else ""
-        known = f"{table['group'].nunique()} patients{by}"
-        patients = known if table["group"].all() else _unknown_patients(infers)
-        findings.rows.append(("patients", patients))
+        known = f"{table['group'].nunique()} {summary.group_kind}s{by}"
+        groups = known if table["group"].all() else _unknown_patients(infers)
+        findings.rows.append((f"{summary.group_kind}s", groups))
         types = f"{summary.types}; " if summary.types else ""
         decoded = f"{types}{summary.decoded} of {len(table)} decoded as a sample: {summary.sizes} pixels"
         findings.rows.append(("images", decoded))
@@ -128,8 +128,9 @@ def _describe_class(summary: RawSummary, name: str) -> str:
     table = summary.table[summary.table["label"] == name]
     kinds = table.loc[table["evidence"] != "none", "evidence"].value_counts()
     evidence = ", ".join(f"{count} with evidence ({kind})" for kind, count in kinds.items()) or "none with evidence"
-    patients = f", {table['group'].nunique()} patients" if len(table) and table["group"].all() else ""
-    return f"{len(table)} images{patients}, {evidence}"
+    groups, kind = table["group"].nunique(), summary.group_kind
+    known = f", {groups} {kind}{'s' * (groups != 1)}" if len(table) and table["group"].all() else ""
+    return f"{len(table)} images{known}, {evidence}"
 
 
 def _check_split(plan: Plan, summary: RawSummary, findings: StudyFindings) -> None:

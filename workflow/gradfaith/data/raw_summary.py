@@ -17,7 +17,7 @@ from gradfaith.config.job_settings import DataSettings
 from gradfaith.data.manifest import check_classes, check_groups
 from gradfaith.data.private_names import KEY_BYTES, PrivateReader
 from gradfaith.data.raw_files import RawData, open_raw
-from gradfaith.data.readers.contract import Record
+from gradfaith.data.readers.contract import GroupKind, Record
 from gradfaith.errors import DatasetInvalid, GradFaithError
 from gradfaith.vocabulary import EvidenceKind
 
@@ -33,6 +33,7 @@ class RawSummary:
     decoded: int
     sizes: str  # of the decoded images
     types: str  # of the image files, with their numbers
+    group_kind: GroupKind  # what the groups are, if they are known
     problems: list[GradFaithError] = field(default_factory=list)
 
 
@@ -63,7 +64,8 @@ def summarise_raw(
     sizes, unread = _decode_sample(raw, records)
     types = Counter(path.suffix.lower().removeprefix(".") for path in _image_files(files, records))
     listed = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
-    return RawSummary(table, len(files), len(sizes), _describe_sizes(sizes), listed, [*problems, *unread])
+    kind = next((record.group_kind for record in records if record.group), "patient")
+    return RawSummary(table, len(files), len(sizes), _describe_sizes(sizes), listed, kind, [*problems, *unread])
 
 
 def _image_files(files: Mapping[str, Path], records: Sequence[Record]) -> list[Path]:
