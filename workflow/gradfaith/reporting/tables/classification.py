@@ -59,7 +59,7 @@ def _rate_cells(table: pd.DataFrame, metrics: Sequence[str], **where: str) -> li
 
 
 def _time_and_size(predictions: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Return milliseconds per image (median over seeds) and millions of parameters, by architecture."""
+    """Return milliseconds per image (median over seeds) and millions of parameters, by architecture; "-": not known."""
     if predictions.empty:
         return {}
     ms = 1000 * predictions.groupby("arch")["seconds"].median()
@@ -68,4 +68,5 @@ def _time_and_size(predictions: pd.DataFrame) -> dict[str, tuple[str, str]]:
         if "parameters" in predictions
         else pd.Series(dtype=float)
     )
-    return {str(arch): (f"{ms[arch]:.1f}", f"{size[arch]:.2f}" if arch in size.index else "-") for arch in ms.index}
+    known = size[size > 0]  # a black box states none
+    return {str(arch): (f"{ms[arch]:.1f}", f"{known[arch]:.2f}" if arch in known.index else "-") for arch in ms.index}
