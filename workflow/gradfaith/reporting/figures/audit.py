@@ -51,7 +51,13 @@ class SuspectPairs:
 def draw(inputs: FigureInputs, *, limit: float = 0.75) -> theme.Page:
     found, pairs = inputs.audit, find_suspect_pairs(inputs)
     text = "\n".join(fill(line, LETTERS, subsequent_indent="   ") for line in _summary_lines(inputs))
-    heights = [0.2 + LINE_INCHES * len(text.splitlines()), 2.3, 3.1, *([1.75] if pairs.shown else [])]
+    probed = not found["leakage"]["reason"] or _has_probes(found["shortcuts"])
+    heights = [
+        0.2 + LINE_INCHES * len(text.splitlines()),
+        2.3,
+        3.1 if probed else 1.1,
+        *([1.75] if pairs.shown else []),
+    ]
     page = theme.new_page(sum(heights))
     head, rows, probes, *images = list(page.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     head.text(0.012, 0.97, text, va="top", fontsize=7.5, linespacing=1.4)
@@ -84,6 +90,7 @@ def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
     edge = min(0.6, 40 / max(1, table.groupby("label")["group"].nunique().max()))
     for place, label in enumerate(inputs.classes):
         own = table[table["label"] == label]
+        groups = own["group"].nunique()
         blocks = own.groupby(["part", "group"]).size().reset_index(name="n")
         blocks["order"] = blocks["part"].map({name: number for number, name in enumerate(PARTS)})
         start = 0
@@ -99,7 +106,7 @@ def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
                 height=0.62,
             )
             start += many
-        axes.text(start, place, f"  {len(own)} images, {own['group'].nunique()} {noun}s", va="center", fontsize=6.5)
+        axes.text(start, place, f"  {len(own)} images, {groups} {noun}{'s' * (groups != 1)}", va="center", fontsize=6.5)
     axes.set(yticks=range(len(inputs.classes)), yticklabels=inputs.classes, xlabel=f"images; each block is one {noun}")
     axes.set_xlim(0, 1.25 * table.groupby("label").size().max())
     axes.invert_yaxis()
@@ -116,8 +123,7 @@ def _draw_groups(part: SubFigure, inputs: FigureInputs) -> None:
 def _draw_leakage(axes: Axes, found: Mapping[str, Any], limit: float) -> None:
     axes.set_title("Does the split leak?\nBalanced accuracy of one nearest neighbour")
     if found["reason"]:
-        axes.set_axis_off()
-        axes.text(0, 0.5, fill(f"Not measured: {found['reason']}.", 34), transform=axes.transAxes, color=theme.GREY)
+        _say_not_measured(axes, found["reason"])
         return
     splits = {
         "random slices": found["random"],
@@ -143,11 +149,8 @@ def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     rows, look = shortcut_rows(stages, kinds), theme.palette(list(stages))
     if rows.empty:
         reasons = {row["reason"] for found in stages.values() for row in found.values() if row.get("reason")}
-        axes.set_axis_off()
         axes.set_title("What tells the classes apart without disease?")
-        axes.text(
-            0, 0.5, fill(f"Not measured: {'; '.join(sorted(reasons))}.", 34), transform=axes.transAxes, color=theme.GREY
-        )
+        _say_not_measured(axes, "; ".join(sorted(reasons)))
         return
     marks.draw_points(axes, rows, marks.Marks(look), hollow=rows["one_class"])
     for row in metric_rows.records(rows):
@@ -168,6 +171,15 @@ def _draw_shortcuts(axes: Axes, stages: Mapping[str, Any]) -> None:
     )
     axes.set_title("What tells the classes apart without disease?\nA tree of depth 3; hollow: one class against rest")
     axes.legend(handles=[marks.legend_entry(stage, *look[stage]) for stage in stages], loc="lower left", **OPAQUE)
+
+
+def _has_probes(stages: Mapping[str, Any]) -> bool:
+    return any(row["status"] == "ok" for found in stages.values() for row in found.values())
+
+
+def _say_not_measured(axes: Axes, reason: str) -> None:
+    axes.set_axis_off()
+    axes.text(0, 0.95, fill(f"Not measured: {reason}.", 44), transform=axes.transAxes, color=theme.GREY, va="top")
 
 
 def shortcut_rows(stages: Mapping[str, Any], kinds: Sequence[str]) -> pd.DataFrame:
