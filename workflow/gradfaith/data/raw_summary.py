@@ -64,7 +64,7 @@ def summarise_raw(
     sizes, unread = _decode_sample(raw, records)
     types = Counter(path.suffix.lower().removeprefix(".") for path in _image_files(files, records))
     listed = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
-    kind = next((record.group_kind for record in records if record.group), "patient")
+    kind: GroupKind = next((record.group_kind for record in records if record.group), "patient")
     return RawSummary(table, len(files), len(sizes), _describe_sizes(sizes), listed, kind, [*problems, *unread])
 
 
