@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import yaml
 from workspace import ROOT, TINY, Workspace
@@ -35,9 +36,10 @@ def write(space: Workspace, **changes: object) -> None:
     (space.folder / TINY).write_text(yaml.safe_dump(document | {"seeds": [0]} | changes, sort_keys=False))
 
 
-def test_networks_of_torchvision_and_monai_are_trained_and_judged(fresh: Workspace) -> None:
+def test_networks_of_torchvision_and_monai_are_trained_and_judged_and_then_taken_as_they_are(fresh: Workspace) -> None:
     pytest.importorskip("monai", reason="the package MONAI is not installed")
-    write(fresh, architectures=NETWORKS, agreement=[])
+    image = {"size": 64, "mean": 0.4, "std": 0.2}
+    write(fresh, architectures=NETWORKS, agreement=[], image=image)
     refused = fresh.snakemake("-n", check=False)
     assert refused.returncode != 0
     assert "CodeNotTrusted: the network torchvision.models:resnet18" in refused.stdout + refused.stderr
@@ -49,6 +51,19 @@ def test_networks_of_torchvision_and_monai_are_trained_and_judged(fresh: Workspa
         assert (card["spec"]["module"], card["spec"]["timm"]) == (network["module"], "")
         assert arch in (fresh.results / "tables/maps.md").read_text()
         assert layers[arch] in (fresh.folder / "results/tiny/scores.parquet").read_bytes().decode("latin-1")
+    file = "results/tiny/models/{}/seed-0/weights.safetensors"
+    taken = {arch: network | {"weights": file.format(arch)} for arch, network in NETWORKS.items()}
+    write(fresh, study="taken", architectures=taken, training="none", agreement=[], image=image, figures=["controls"],
+          split={"train": 0, "val": 0, "test": 1}, explain={"max_images": 8})  # fmt: skip
+    fresh.snakemake("--cores", "2", *TRUST)
+    logits = [f"logit_{name}" for name in ("normal", "benign", "malignant")]
+    for arch in NETWORKS:
+        trained, own = (
+            pd.read_parquet(fresh.folder / f"results/{study}/predictions/{arch}/seed-0.parquet").set_index("image_id")
+            for study in ("tiny", "taken")
+        )
+        pd.testing.assert_frame_equal(own[logits], trained.loc[own.index, logits], rtol=1e-4, atol=1e-4)
+        assert arch in (fresh.results / "tables/maps.md").read_text()
 
 
 def test_one_s_own_code_is_taken_as_it_is_and_a_change_makes_it_stale(fresh: Workspace) -> None:

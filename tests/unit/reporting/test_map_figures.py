@@ -242,3 +242,18 @@ def test_images_are_chosen_by_the_same_numbers_from_texts_and_from_categories(tm
     pd.testing.assert_series_equal(texts, categories)
     assert list(texts.index) == sorted(ids)
     assert (texts < 1).all()
+
+
+def test_a_map_of_few_bright_pixels_is_scaled_to_what_can_be_seen() -> None:
+    smooth = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    spiky = smooth * 0.2
+    spiky[0, :50] = 1
+    with theme.use_theme():
+        axes = theme.new_page(2).subplots(1, 3)
+        for place, unit in zip(
+            axes, (smooth, spiky, np.eye(200, dtype=np.float32) * (np.arange(200) < 9)), strict=True
+        ):
+            overlay.draw_map(place, unit, "ok")
+    tops = [place.images[0].get_clim()[1] for place in axes]
+    assert tops == [1, pytest.approx(np.quantile(spiky, 0.99)), 1]
+    assert 0.15 < tops[1] < 0.2

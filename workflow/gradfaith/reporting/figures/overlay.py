@@ -1,7 +1,8 @@
 """Draw maps over their image: the parts that all figures of maps share, and the figures of `gradfaith explain`.
 
-The image is grey. The evaluated map (metrics/maps/evaluate.py) is drawn over it at half opacity, scaled to its own maximum:
-colours compare places within a map, not strengths between maps. The evidence is an outline. A map that is constant or not
+The evaluated map (metrics/maps/evaluate.py) is drawn over the image at half opacity, scaled to its own maximum: colours compare
+places within a map, not strengths between maps. If one pixel in a hundred holds the upper half of this scale, as in maps of
+single pixels, the scale ends at the 99th percentile, because nothing else would be seen. The evidence is an outline. A map that is constant or not
 finite is replaced by a text, because it cannot be drawn.
 
 `gradfaith explain` draws one image with the model's prediction: each map separately at a readable size, and all maps side by
@@ -32,7 +33,11 @@ from gradfaith.storage.map_info import MapInfo
 
 MAP_ALPHA, MAP_COLOURS, EVIDENCE_COLOUR = 0.5, "inferno", "#3be8ff"
 TEXT_HALO = [patheffects.withStroke(linewidth=1.6, foreground="black")]
-SCALING_NOTE = f"Each map scaled to its own maximum, laid over the image at {100 * MAP_ALPHA:.0f}\u00a0% opacity."
+HIGHEST, HIGHEST_RANK = 0.5, 0.99  # below this share of the maximum, the percentile of this rank ends the scale
+SCALING_NOTE = (
+    "Each map scaled to its own maximum, or to its 99th percentile if that is below half of it; laid over the image at "
+    f"{100 * MAP_ALPHA:.0f}\u00a0% opacity."
+)
 NO_MAP_TEXT = {"degenerate": "no map:\nit is constant", "failed": "no map:\nit is not finite"}
 MAX_COLUMNS, PANEL_INCHES, SINGLE_MAP_INCHES = 5, 1.3, 4.2  # panels side by side; inches
 ImageArray = NDArray[Any]  # (h, w) or (h, w, 3)
@@ -109,7 +114,9 @@ def draw_image(axes: Axes, pixels: ImageArray, evidence: EvidenceMask) -> None:
 def draw_map(axes: Axes, unit: NDArray[np.float32], status: str, letters: float = 8) -> None:
     """Draw the map over the image, or write why there is none; `letters` is the font size of that sentence."""
     if status == "ok":
-        axes.imshow(unit, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=MAP_ALPHA, interpolation="nearest", zorder=2)
+        high = float(np.quantile(unit, HIGHEST_RANK))
+        top = high if 0 < high < HIGHEST else 1
+        axes.imshow(unit, cmap=MAP_COLOURS, vmin=0, vmax=top, alpha=MAP_ALPHA, interpolation="nearest", zorder=2)
         return
     place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
     axes.text(0.5, 0.5, NO_MAP_TEXT[status], color="white", path_effects=TEXT_HALO, zorder=5, fontsize=letters, **place)
@@ -174,7 +181,7 @@ def draw_single_map(image: ExplainedImage, shown: LabelledMap) -> theme.Page:
     draw_map(axes, *shown.display)
     axes.set_title(f"{shown.label}: why {image.explained}?", loc="center")
     axes.set_xlabel(_describe_source(shown.info, 60), fontsize=7)
-    add_colour_bar(figure, axes, "share of the map's maximum", fraction=0.05, shrink=0.6)
+    add_colour_bar(figure, axes, "share of the map's scale", fraction=0.05, shrink=0.6)
     theme.add_note(figure, *_page_notes(image, figure.get_size_inches()[0]))
     return figure
 

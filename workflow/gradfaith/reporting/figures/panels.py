@@ -3,7 +3,7 @@
 One row per image: the image, then per architecture (one seed) the image in grey under the evaluated map of the
 predicted class, the outline of the evidence, and the model's answer with its calibrated probability. The last column is a
 control on the first architecture, so that the eye has a map to compare with that shows nothing of the model. Every
-map is scaled to its own maximum, so colours compare places within a map, never strength between maps. A
+map has its own scale, so colours compare places within a map, never strength between maps. A
 constant map is named, not drawn.
 """
 
@@ -73,7 +73,7 @@ def draw(
     names = ["image", *(column.title for column in columns)]
     for axes, name in zip(panels[0], names, strict=True):
         axes.set_title(name, loc="center", fontsize=overlay.font_size_to_fit(names, side, 8))
-    overlay.add_colour_bar(figure, panels, f"{method}, share of the map's maximum")
+    overlay.add_colour_bar(figure, panels, f"{method}, share of the map's scale")
     theme.add_note(figure, f"Seed {seed}; {describe_shown_images(shown, inputs, choice)}", overlay.SCALING_NOTE)
     return figure
 

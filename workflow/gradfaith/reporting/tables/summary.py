@@ -30,7 +30,7 @@ TABLE = Table(
 )
 NAMED = 5  # models and methods with lost scores that are named
 MANY = 6  # with more verdicts, the page counts them
-NO_MASKS = "The dataset has no masks, so it is not known where a tumour lies: this page says nothing about localization of tumours."
+NO_MASKS = "The dataset has no masks, so it is not known where the evidence (a tumour, say) lies: this page says nothing about localization."
 NO_VERDICT = "The study has no verdict (`verdict: false`)."
 VERDICT_HEAD = ("architecture", "method", "verdict", *TITLES.values())
 
