@@ -18,7 +18,7 @@ from gradfaith.attribution.probe import probe
 from gradfaith.attribution.shared_passes import MethodInputs
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.models.classifier import Classifier
-from gradfaith.models.layers import NO_LAYER, is_black_box, layer_stack, resolve_layer
+from gradfaith.models.layers import is_black_box, layer_stack, resolve_layer
 from gradfaith.storage.map_info import MapInfo
 from gradfaith.vocabulary import Reading, Score
 
@@ -123,7 +123,7 @@ def probe_methods(
     done = set[str]() if probed is None else probed
     for method in bind_methods(classifier, settings):
         for path in method.layers or (method.layer,):
-            if path not in done and path != NO_LAYER:
+            if path and path not in done:
                 probe(classifier, path)
                 done.add(path)
 

@@ -178,7 +178,7 @@ def _check_networks(
 ) -> None:
     """Build every network untrained, and probe every method on it."""
     from gradfaith.cli import method_support  # imports torch
-    from gradfaith.models.layers import NO_LAYER, resolve_layer
+    from gradfaith.models.layers import resolve_layer
 
     image = Image()
     with suppress(ValidationError):
@@ -201,7 +201,7 @@ def _check_networks(
         refused = _probe_methods(label, classifier, methods, findings)
         works = f"; {len(methods) - refused} of {len(methods)} methods and controls have maps" if methods else ""
         about = f"{spec.network(label)}, {millions:.1f} million weights, layer {layer}"
-        about = f"{spec.network(label)}, a black box, which gives answers only" if layer == NO_LAYER else about
+        about = f"{spec.network(label)}, a black box, which gives answers only" if not layer else about
         findings.rows.append((f"network {label}", about + works))
 
 

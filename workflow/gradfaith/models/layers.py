@@ -62,7 +62,6 @@ BLOCKS_BEFORE = 3  # number of blocks before the default layer's own, for a netw
 
 AUTO = "auto"  # the table above decides
 EARLY, MIDDLE = "early", "middle"  # the first of a network's stages, or blocks, and the one at half of them
-NO_LAYER = ""  # of a black box
 BLACK_BOX_GRID = (7, 7)  # of its controls: the grid of most convolutional networks at 224 px
 RESIDUAL = "residual"  # the deepest output of a transformer's blocks that reaches the score from every patch
 
@@ -97,7 +96,7 @@ def _family_in(net: nn.Module, table: Container[str]) -> str:
 
 
 def resolve_layer(net: nn.Module, path: str) -> str:
-    """Return the path of an existing layer: `blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default layer.
+    """Return the path of an existing layer: `blocks.-1.norm1` -> `blocks.11.norm1`, `auto` -> the default layer, "" of a black box.
 
     `early` and `middle` are the first stage and the stage at half of the network's stages; of a network whose blocks all have
     one resolution, such as a vision transformer, the first block and the block at half of them.
@@ -106,8 +105,8 @@ def resolve_layer(net: nn.Module, path: str) -> str:
         LayerUnusable: the layer does not exist; the error lists similar names.
     """
     if is_black_box(net):
-        if path in (AUTO, RESIDUAL, NO_LAYER):
-            return NO_LAYER
+        if path in (AUTO, RESIDUAL, ""):
+            return ""
         raise LayerUnusable(
             problem=f'{type(net).__name__} has no layer "{path}": it is a black box.',
             reason="Such a network gives answers only; its layers cannot be read.",
