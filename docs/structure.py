@@ -190,7 +190,7 @@ class Structure:
             ("cycles", len(circles), "0"),
             ("class names defined more than once", f"{len(self.doubled_classes)} {doubled}".strip(), "5"),
             ("files in tests/unit outside a room", len(self.homeless_tests), "0"),
-            ("modules that reach rule explain", len(self.reached_by_rule("explain")), "67"),
+            ("modules that reach rule explain", len(self.reached_by_rule("explain")), "69"),
             ("files that decide a Grad-CAM map", len(files_of_gradcam()), "17"),
         ]
 
