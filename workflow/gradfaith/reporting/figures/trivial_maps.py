@@ -5,8 +5,8 @@ trivial maps in grey: Random (noise), Half (one half everywhere), All1s (one eve
 networks. A trivial map among the methods shows that the metric is fooled. The band spans the methods of a network from the
 lowest to the highest value. The arrow at each panel says which way is better.
 
-`metrics` and `methods` are labels of the study; empty: the plug-ins of the paper's figure, Grad-CAM++, LayerCAM and Score-CAM
-at the network's first stage if the study has them there, else wherever it has them.
+`metrics` and `methods` are labels of the study. Empty: those of the paper's figure, with Grad-CAM++, LayerCAM and Score-CAM
+at the network's first stage if the study has them there; a study that has none of them shows its own first ones.
 """
 
 from collections.abc import Sequence
@@ -42,12 +42,13 @@ def draw(
 ) -> theme.Page:
     table = metric_rows.rows_over_all_images(inputs.tables["estimates"])
     known = list(dict.fromkeys(table["metric"]))
-    shown = list(metrics) or [
-        label for name in METRICS for label in metric_rows.labels_of_plugin(name, known, inputs.metrics)
-    ]
-    names = [*(methods or paper_methods(table)), *(name for name in TRIVIAL if name in set(table["method"]))]
+    paper = [label for name in METRICS for label in metric_rows.labels_of_plugin(name, known, inputs.metrics)]
+    shown = list(metrics) or paper or metric_rows.metrics_to_show(table, inputs.metrics)
+    every = metric_rows.methods_in_display_order(table, inputs.controls)
+    own = [name for name in every if not metric_rows.is_control(name, inputs.controls)]
+    names = [*(methods or paper_methods(own) or own[: len(METHODS)]), *(name for name in TRIVIAL if name in every)]
     archs = [name for name in inputs.architectures if name in set(table["arch"])]
-    if not shown or len(names) <= len(TRIVIAL) or not archs:
+    if not shown or not own or not archs:
         return theme.sentence_page(NOTHING)
     abreast = min(len(shown), 2 if width == "double" else 1)
     lines = -(-len(shown) // abreast)
@@ -69,9 +70,8 @@ def draw(
     return figure
 
 
-def paper_methods(table: pd.DataFrame) -> list[str]:
-    """Return the labels of the paper's three methods: those at an early layer if there are any."""
-    labels = list(dict.fromkeys(table["method"]))
+def paper_methods(labels: Sequence[str]) -> list[str]:
+    """Return the labels of the paper's three methods among those of a study: those at an early layer if there are any."""
     found = []
     for name in METHODS:
         early = [label for label in labels if label.startswith(f"{name}-")]
