@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 import seaborn
 from drawn_panels import SEABORN_DRAWS
@@ -50,3 +51,11 @@ def test_an_arrow_says_which_way_is_better(better: str, words: str) -> None:
 
 def test_names_stand_side_by_side_around_the_middle() -> None:
     assert marks.spread_offsets(["a", "b", "c"], 0.2) == pytest.approx({"a": -0.2, "b": 0, "c": 0.2})
+
+
+def test_no_rows_are_no_points() -> None:
+    axes = theme.new_page(2.0).subplots()
+    rows = pd.DataFrame({"name": [], "value": [], "at": []})
+    marks.draw_points(axes, rows, marks.Marks({}), hollow=rows["value"].isna())
+    assert len(axes.collections) == 0
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("", "")

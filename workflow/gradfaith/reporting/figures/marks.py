@@ -50,6 +50,9 @@ def draw_estimates(axes: Axes, rows: pd.DataFrame, how: Marks) -> None:
 
 def draw_points(axes: Axes, rows: pd.DataFrame, how: Marks, *, hollow: pd.Series) -> None:
     """Draw a point per row, with the colour and the marker of its `name`; `hollow`: whether a row's point is."""
+    axes.set(xlabel="", ylabel="")
+    if rows.empty:  # seaborn then draws no collection at all
+        return
     names = list(dict.fromkeys(rows["name"]))
     x, y = ("at", "value") if how.upright else ("value", "at")
     seaborn.scatterplot(
@@ -62,7 +65,7 @@ def draw_points(axes: Axes, rows: pd.DataFrame, how: Marks, *, hollow: pd.Series
     axes.collections[-1].set_facecolor(
         ["white" if empty else colour for empty, colour in zip(hollow, colours, strict=True)]
     )
-    axes.set(xlabel="", ylabel="")
+    axes.set(xlabel="", ylabel="")  # seaborn writes the names of the columns
 
 
 def _draw_intervals(axes: Axes, rows: pd.DataFrame, how: Marks) -> None:
