@@ -36,7 +36,12 @@ def scores() -> pd.DataFrame:
         for seed, values in ((0, TABLE[:, [0, 1, 2, 2]]), (1, TABLE[:, [1, 0, 2, 2]]))
         for columns in ({"correct": np.arange(16) < 12},)
     ]
-    return pd.concat(frames, ignore_index=True)
+    good = [
+        score_rows(np.full((2, 4), value), [*METHODS, "centre"], metric, part="train", label="good")  # type: ignore[arg-type]
+        for metric, value in (("overlap", np.nan), ("iou", 0.0))  # tko_literature gives an empty mask 0
+    ]
+    sound = pd.concat(good).assign(image_id=lambda rows: "good" + rows["image_id"])
+    return pd.concat([*frames, sound], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,7 @@ def test_parts_and_top_k_metrics_have_tables_and_other_metrics_and_controls_do_n
     ] * 2
     assert set(sheet.data["metric"]) == {"overlap", "iou"}
     assert "centre" not in set(sheet.data["method"])
+    assert "good" not in set(sheet.data["stratum"]), "an image without evidence is no contest, and no tie"
     assert "Only images that the model classifies correctly count." in sheet.lead[0]
 
 

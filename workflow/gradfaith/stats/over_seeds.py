@@ -22,6 +22,16 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
     return (float(known.mean()), float(known.std())) if len(known) else (float("nan"), float("nan"))
 
 
+def with_evidence(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the scores of images with evidence: those on which `metric` is not undefined for every map.
+
+    A metric that gives an empty mask a value, such as 0, would count an image without a defect as a tie.
+    """
+    own = scores[scores["metric"] == metric]
+    known = own.loc[own["status"] != "undefined", "image_id"].unique()
+    return scores[scores["image_id"].isin(known)]
+
+
 def winrates_by_part(
     scores: pd.DataFrame,
     controls: Sequence[str],

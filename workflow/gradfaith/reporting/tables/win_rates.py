@@ -15,7 +15,7 @@ from gradfaith.reporting.metric_rows import display_label
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell
 from gradfaith.stats.estimates import ALL_IMAGES
 from gradfaith.stats.interval_scales import interval_rule
-from gradfaith.stats.over_seeds import winrates_by_part
+from gradfaith.stats.over_seeds import winrates_by_part, with_evidence
 
 TABLE = Table(
     needs=("scores",),
@@ -32,7 +32,7 @@ KEPT = (
 )  # fmt: skip
 WHAT = (
     "A contest is one image of one model, and the method with the best score wins. Methods that share the best score share the "
-    "win, so a row adds up to 1."
+    "win, so a row adds up to 1. Images without evidence are left out."
 )
 HOW = (
     "Cells: mean and standard deviation over seeds, and in brackets the {level:g} % interval, over images or over images and "
@@ -65,6 +65,7 @@ def part_rates(scores: pd.DataFrame, about: StudyDescription) -> pd.DataFrame:
     rows = rows.astype(texts)
     controls = [name for name in dict.fromkeys(rows["method"]) if metric_rows.is_control(name, about.controls)]
     rule = interval_rule(about.level, about.min_groups, about.bounds)
+    rows = with_evidence(rows, about.primary.metric)
     return winrates_by_part(rows, controls, about.better, rule, only_correct=about.ranks.rank_only_correct)
 
 
