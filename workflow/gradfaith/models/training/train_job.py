@@ -69,14 +69,7 @@ def train_model(
     spec = _classifier_spec(settings, images)
     if settings.class_map:
         spec = checkpoint.spec_with_head_of_file(spec, weights, settings.class_map, settings.classes)
-    untrained = build_classifier(spec, seed=seed).without_decoder()  # only for the probe: training builds its own
-    probe(untrained.to(device))
-    if settings.recipe is not None and is_black_box(untrained.net):
-        raise ModelUnusable(
-            problem=f"{spec.name} is a black box, and cannot be trained.",
-            reason="Training needs the gradients of its outputs.",
-            fix="Set `training: none` in the study, to take the network as it is.",
-        )
+    _probe_untrained(spec, seed, device, probe, trains=settings.recipe is not None)
     if settings.recipe is None:
         return _load_unchanged(spec, weights)
     class_number = {name: number for number, name in enumerate(settings.classes)}
@@ -96,6 +89,20 @@ def train_model(
             masks=open_image_source(PackedMasks(images, ids), *how) if needs_masks else None,
             report=_epoch_reporter(machine.tensorboard_folder, keeper),
             keeper=keeper,
+        )
+
+
+def _probe_untrained(
+    spec: ClassifierSpec, seed: int, device: torch.device, probe: Callable[[Classifier], None], *, trains: bool
+) -> None:
+    """Build a network only for the probe, and drop it: training builds its own."""
+    untrained = build_classifier(spec, seed=seed).without_decoder()
+    probe(untrained.to(device))
+    if trains and is_black_box(untrained.net):
+        raise ModelUnusable(
+            problem=f"{spec.name} is a black box, and cannot be trained.",
+            reason="Training needs the gradients of its outputs.",
+            fix="Set `training: none` in the study, to take the network as it is.",
         )
 
 
