@@ -20,6 +20,30 @@ def test_some_are_shipped() -> None:
     assert {"shortcut.yaml", "families.yaml"} <= set(COMPUTED)
 
 
+def leaves(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    """Return every value of a document by its path of keys."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {key: one for name, below in value.items() for key, one in leaves(below, (*path, str(name))).items()}
+
+
+@pytest.mark.parametrize(
+    ("arm", "of", "factor"),
+    [
+        ("paper-scratch", "paper", {("training", "weights")}),
+        (
+            "paper-augmented",
+            "paper",
+            {("training", key) for key in ("class_weights", "flip", "shift", "rotate", "contrast")},
+        ),
+    ],
+)
+def test_an_arm_differs_in_its_factor_only(arm: str, of: str, factor: set[tuple[str, ...]]) -> None:
+    one, other = (leaves(yaml.safe_load((ROOT / f"config/studies/{name}.yaml").read_text())) for name in (arm, of))
+    differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    assert differing == factor | {("study",), ("title",)}
+
+
 @pytest.mark.slow  # draws 720 slices twice
 @pytest.mark.parametrize("study", COMPUTED)
 def test_its_data_passes_its_leakage_check(study: str, fresh: Workspace) -> None:

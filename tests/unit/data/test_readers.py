@@ -145,6 +145,7 @@ def test_boxes_are_filled_where_they_touch_and_joined(own: Path) -> None:
     (own / "boxes.csv").write_text("image,x,y,width,height\nwell/c.png,1,2,3,4\nwell/c.png,10.5,0,1,1.2\n\n")
     found = list(folder.index(own, folder.Options()))
     assert [one.evidence for one in found] == ["mask", "none", "box"]
+    assert [len(one.lesions) for one in found] == [0, 0, 2]
     expected = np.zeros((12, 16), dtype=bool)
     expected[2:6, 1:4] = expected[0:2, 10:12] = True
     np.testing.assert_array_equal(folder.read(own, folder.Options(), found[2], None).masks["evidence"], expected)

@@ -7,7 +7,8 @@
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
 
-Several boxes of an image are one filled region: a pixel belongs to it if a box covers any of it. Without groups.csv this
+Several boxes of an image are one filled region: a pixel belongs to it if a box covers any of it. Each counts as one object in
+the manifest. Without groups.csv this
 reader does not know which images share a patient, unless `one_image_per_patient` is set. The dataset's key `groups:` then
 takes the patient from file names, or infers groups from the pixels. Nothing is dropped silently: the reader stops at a file
 that is neither an image nor a note, and at a mask, a box or a patient without an image. Hidden files are skipped.
@@ -38,11 +39,12 @@ from gradfaith.data.readers.contract import (
 )
 from gradfaith.errors import DatasetInvalid
 from gradfaith.registry import did_you_mean
-from gradfaith.vocabulary import EvidenceKind
+from gradfaith.vocabulary import EvidenceKind, LesionProperties
 
 MASKS, PARTS, BOXES, GROUPS = "masks", "parts", "boxes.csv", "groups.csv"
 FOREIGN_FORMATS = {".dcm": "DICOM", ".nii": "NIfTI", ".gz": "NIfTI", ".mha": "MetaImage", ".npy": "NumPy"}
 EVIDENCE_TEXT: Mapping[EvidenceKind, str] = {"mask": "a mask", "parts": "parts", "box": "a box"}
+UNDESCRIBED = LesionProperties("", np.nan, "", "", "", "")  # the object in a box
 WHY_BOXES = "A box is the left and top edge, width and height of a rectangle in pixels of its image, counted from 0."
 WHY_GROUPS = "Every image must belong to one patient, or the split cannot keep all images of a patient together."
 
@@ -96,7 +98,8 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
         group = file if patients is None else patients.get(file, "")
         kind: EvidenceKind = next((kind for kind, files in kinds.items() if file in files), "none")
         where = {"evidence": kinds[kind][file]} if kind != "none" else {}
-        yield Record(file, file, folder, group, "patient" if group else "inferred", kind, where)
+        objects = (UNDESCRIBED,) * len(boxes.get(file, ()))
+        yield Record(file, file, folder, group, "patient" if group else "inferred", kind, where, objects)
 
 
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001 - a reader's signature
@@ -164,16 +167,16 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
             continue
         if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
             kind = FOREIGN_FORMATS.get(path.suffix.lower(), "")
+            how = (
+                f"Export {kind} images to 8-bit PNG"
+                if kind
+                else "Move it out of the raw folder, or into a class folder"
+            )
             raise DatasetInvalid(
                 problem=f'"{path.relative_to(root).as_posix()}" in {root} is not {"a class folder" if folders else "an image"}'
                 + (f"; it is a {kind} file, which GradFaith does not read." if kind else "."),
                 reason="Images must be in <class>/; GradFaith skips no file silently, because that would change the study's data.",
-                fix=(
-                    f"Export {kind} images to 8-bit PNG"
-                    if kind
-                    else "Move it out of the raw folder, or into a class folder"
-                )
-                + f"; images are {', '.join(sorted(IMAGE_SUFFIXES))} files.",
+                fix=f"{how}; images are {', '.join(sorted(IMAGE_SUFFIXES))} files.",
             )
         found.append(path)
     return found
