@@ -7,8 +7,7 @@
     raw/boxes.csv                         optional: image,x,y,width,height  (pixels; x, y: left and top edge, from 0)
     raw/groups.csv                        optional: image,patient           (image: <class>/<name>.png)
 
-Several boxes of an image are one filled region: a pixel belongs to it if a box covers any of it. Each counts as one object in
-the manifest. Without groups.csv this
+Several boxes of an image are one filled region: a pixel belongs to it if a box covers any of it. Each is one object. Without groups.csv this
 reader does not know which images share a patient, unless `one_image_per_patient` is set. The dataset's key `groups:` then
 takes the patient from file names, or infers groups from the pixels. Nothing is dropped silently: the reader stops at a file
 that is neither an image nor a note, and at a mask, a box or a patient without an image. Hidden files are skipped.

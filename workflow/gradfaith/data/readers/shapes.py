@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, get_args
 
+import numpy as np
 from pydantic import Field, model_validator
+from scipy import ndimage
 
-from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
+from gradfaith.data.readers.contract import BoolMask, DecodedImage, ReaderOptions, Record
 from gradfaith.data.shapes.outlines import Form
 from gradfaith.data.shapes.scene import SceneSpec, draw_scene
 from gradfaith.errors import DatasetInvalid
@@ -61,6 +63,7 @@ class Options(ReaderOptions):
     occlusion: float = Field(
         0.0, ge=0, le=0.5, description="width of a bar that covers part of each shape, as a share of its size"
     )
+    boxes: bool = Field(False, description="evidence is the box around each connected part of the shapes' pixels")
     seed: int = Field(0, ge=0, description="which images are drawn")
 
     @model_validator(mode="after")
@@ -94,7 +97,7 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
                 label=label,
                 group=f"background-{background:04d}",
                 group_kind="background",
-                evidence="mask",
+                evidence="box" if options.boxes else "mask",
                 lesions=(about,) * options.shapes,
             )
 
@@ -102,7 +105,16 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG0
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001
     """Draw one image."""
     pixels, evidence = draw_scene(scene_spec(options, record))
-    return DecodedImage(pixels, {"evidence": evidence})
+    return DecodedImage(pixels, {"evidence": fill_boxes(evidence) if options.boxes else evidence})
+
+
+def fill_boxes(mask: BoolMask) -> BoolMask:  # (h, w)
+    """Return the pixels of the boxes around the connected parts of a mask."""
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    boxes = np.zeros_like(mask)
+    for box in ndimage.find_objects(parts):
+        boxes[box] = True
+    return boxes
 
 
 def scene_spec(options: Options, record: Record) -> SceneSpec:
