@@ -166,11 +166,7 @@ def _entries(root: Path, place: Path, *, folders: bool) -> list[Path]:
             continue
         if not (path.is_dir() if folders else path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
             kind = FOREIGN_FORMATS.get(path.suffix.lower(), "")
-            how = (
-                f"Export {kind} images to 8-bit PNG"
-                if kind
-                else "Move it out of the raw folder, or into a class folder"
-            )
+            how = f"Export {kind} images to 8-bit PNG" if kind else "Move it to a class folder, or elsewhere"
             raise DatasetInvalid(
                 problem=f'"{path.relative_to(root).as_posix()}" in {root} is not {"a class folder" if folders else "an image"}'
                 + (f"; it is a {kind} file, which GradFaith does not read." if kind else "."),
