@@ -70,3 +70,12 @@ def test_the_figure_places_each_number_on_its_side_of_the_margin(found: pd.DataF
         assert to_hex(colour) == to_hex(claims_figure.LOOK[VERDICTS[names[round(at)]]][0])
     (reason,) = [text.get_text() for text in axes.texts]
     assert reason == "not testable: the study has no metric iou"
+
+
+def test_the_figure_is_drawn_if_no_claim_can_be_tested(found: pd.DataFrame) -> None:
+    none = found.assign(verdict="not testable", why="balanced accuracy of net-a: 0.33, below 0.8")
+    with theme.use_theme():
+        figure = claims_figure.draw(replace(NO_TABLES, tables={"claims": none}))
+    assert not figure.legends
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["not testable: balanced accuracy of net-a: 0.33, below 0.8"] * found["claim"].nunique()

@@ -40,7 +40,8 @@ def draw(inputs: FigureInputs) -> theme.Page:
     axes.set_xlabel("number minus margin; right of 0: as the claim says")
     axes.grid(axis="x")
     used = [verdict for verdict in LOOK if verdict in set(rows["verdict"])]
-    theme.add_legend(figure, [marks.legend_entry(verdict, *LOOK[verdict]) for verdict in used])
+    if used:
+        theme.add_legend(figure, [marks.legend_entry(verdict, *LOOK[verdict]) for verdict in used])
     arrows = "Arrow: the interval is longer than the panel." if theme.any_interval_beyond(rows, shown) else ""
     theme.add_note(
         figure,
