@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := env OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(BIN):$$PATH"
 
-SMALL_STUDIES ?= ranking-small refine-imagenet-small
+SMALL_STUDIES ?= paper-phantom-small paper-shortcut-small cam-report-small ranking-small refine-imagenet-small
 
 .PHONY: demo studies resume test test-end-to-end test-all lint docs clean
 
