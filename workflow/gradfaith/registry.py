@@ -43,6 +43,10 @@ PLUGIN_GROUPS = {
     "composite": PluginGroup("metrics/composite", "METRIC", "score", "composite metric"),
     "figures": PluginGroup("reporting/figures", "FIGURE", "draw", "figure"),
     "tables": PluginGroup("reporting/tables", "TABLE", "tabulate", "table"),
+    "table_sources": PluginGroup("data/tabular", "TABLE", "read", "source of tables"),
+    "table_models": PluginGroup("models/tabular", "MODEL", "fit", "model of tables"),
+    "table_methods": PluginGroup("attribution/tabular", "METHOD", "attribute", "method for tables"),
+    "table_metrics": PluginGroup("metrics/tabular", "TABLE_METRIC", "score", "metric for tables"),
     "commands": PluginGroup("cli/commands", "COMMAND", "run", "command"),
 }
 

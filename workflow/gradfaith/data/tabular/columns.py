@@ -1,0 +1,211 @@
+"""Read what the columns of a table are: numbers, categories, or columns that no model may see, each with the reason.
+
+    constant        one value only
+    identifier      a text or whole number that differs in every row, so it names rows instead of describing them
+    target copy     every value belongs to one value of the target: a model would only read it off
+    mixed           a few values of a column of numbers are no numbers: they count as missing
+    missing         numbers take the column's median, texts become the category "missing"
+    rare            from the 20th most frequent category on, categories become "other"
+
+`keep` names columns that stay in spite of that. Categories become whole numbers in the order of their frequency, so a table is
+one matrix of numbers; each model encodes them itself. Regression has the quarters of its target as classes: the split is
+balanced over them, and the classification table reads them. Cost: one pass over each column.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradfaith.errors import DatasetInvalid, name_some
+
+Task = Literal["classification", "regression"]
+MAX_CATEGORIES, MISSING, OTHER = 20, "missing", "other"
+NUMBERS_SHARE = 0.9  # of a column's values that must be numbers, if the others are to count as missing
+FEWEST_ROWS = 20  # below that, a column that differs in every row is no sign of an identifier
+ROW_TARGET, FEATURE, TRUTH = "target", "x:", "t:"  # columns of a stored table
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """What a source of tables returns: features as they are, the target, groups, and how much each feature counts.
+
+    `truth`: by row and feature, the feature's exact share of the planted function; None where nobody knows it.
+    """
+
+    features: pd.DataFrame
+    target: pd.Series
+    group: pd.Series | None = None
+    truth: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # file -> SHA-256
+
+
+@dataclass(frozen=True)
+class Column:
+    """What was found in one column."""
+
+    name: str
+    kind: Literal["number", "category"]
+    used: bool
+    finding: str = ""  # constant, identifier, target copy; or what was changed in a column that is used
+    missing: int = 0
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """A table as numbers, with its columns, its target and its classes."""
+
+    rows: pd.DataFrame  # row, target, x:<feature>, t:<feature>
+    columns: tuple[Column, ...]
+    task: Task
+    classes: tuple[str, ...]  # of regression: quarters of the target
+    label: pd.Series
+    notes: tuple[str, ...]
+
+    @property
+    def features(self) -> list[Column]:
+        """Return the columns that models see, in the order of the matrix."""
+        return [column for column in self.columns if column.used]
+
+    def content(self) -> dict[str, Any]:
+        """Return what is known of the columns as plain values."""
+        return {
+            "task": self.task,
+            "classes": list(self.classes),
+            "columns": [asdict(column) for column in self.columns],
+            "notes": list(self.notes),
+        }
+
+
+def encode_table(source: SourceTable, positive: str = "", keep: Collection[str] = ()) -> EncodedTable:
+    """Return a table as numbers. `positive`: the class that is explained; `keep`: columns that stay whatever is found."""
+    known = source.target.notna().to_numpy()
+    lost = int((~known).sum())
+    features, target = source.features[known].reset_index(drop=True), source.target[known].reset_index(drop=True)
+    if unknown := [name for name in keep if name not in features]:
+        raise DatasetInvalid(
+            problem=f"table.keep: there is no column {name_some(unknown)}; the table has {name_some(list(features))}.",
+            reason="`keep` names columns that stay although they look like an identifier or like the target.",
+            fix="Correct the names.",
+        )
+    task, value, label, classes = _read_target(target, positive)
+    columns, coded = [], {}
+    for name in features:
+        column, codes = _read_column(str(name), features[name], target, keep=str(name) in keep)
+        columns.append(column)
+        if column.used:
+            coded[FEATURE + str(name)] = codes
+    if not coded:
+        raise DatasetInvalid(
+            problem=f"no column is left to explain: {'; '.join(f'{one.name}: {one.finding}' for one in columns)}.",
+            reason="Constant columns, identifiers and copies of the target explain nothing.",
+            fix="Add columns, or name the columns to keep in `table: {keep: [...]}`.",
+        )
+    rows = pd.DataFrame({"image_id": [f"row-{number:06d}" for number in np.flatnonzero(known)], ROW_TARGET: value, **coded})
+    if source.truth is not None:
+        truth = source.truth[known].reset_index(drop=True)
+        rows = rows.assign(**{TRUTH + str(name): truth[name] for name in truth if FEATURE + str(name) in coded})
+    notes = (*source.notes, *([f"{lost} rows without a target are left out"] if lost else []))
+    return EncodedTable(rows, tuple(columns), task, classes, label, notes)
+
+
+def _read_target(target: pd.Series, positive: str) -> tuple[Task, Matrix, pd.Series, tuple[str, ...]]:
+    """Return the task, the target as numbers, the class of every row, and the classes in order."""
+    names = target.astype(str)
+    levels = sorted(names.unique())
+    number = pd.to_numeric(target, errors="coerce")
+    if len(levels) < 2:
+        raise DatasetInvalid(
+            problem=f"the target has one value only: {', '.join(levels) or 'none'}.",
+            reason="There is nothing to predict.",
+            fix="Name another column as `target`.",
+        )
+    if positive or len(levels) == 2:
+        if positive and positive not in levels:
+            raise DatasetInvalid(
+                problem=f'table.positive: the target has no value "{positive}"; it has {name_some(levels)}.',
+                reason="The class that is explained must occur in the table.",
+                fix="Use one of these values.",
+            )
+        chosen = positive or levels[1]
+        rest = "not " + chosen if len(levels) > 2 else next(level for level in levels if level != chosen)
+        label = pd.Series(np.where(names == chosen, chosen, rest))
+        return "classification", (names == chosen).to_numpy(np.float64), label, (rest, chosen)
+    if number.notna().all():
+        bins = pd.qcut(number.rank(method="first"), 4, labels=False)
+        classes = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+        return "regression", number.to_numpy(np.float64), pd.Series(np.array(classes)[bins.to_numpy()]), classes
+    raise DatasetInvalid(
+        problem=f"the target has {len(levels)} values ({name_some(levels)}), and they are not numbers.",
+        reason="An attribution explains one score: a number, or one class against all others.",
+        fix="Name the class to explain as `table: {options: {positive: ...}}`.",
+    )
+
+
+def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool) -> tuple[Column, Matrix]:
+    """Return what a column is, and its values as numbers."""
+    present = values.dropna()
+    missing = int(values.isna().sum())
+    number = pd.to_numeric(present, errors="coerce")
+    kind: Literal["number", "category"] = (
+        "number" if len(present) and number.notna().mean() >= NUMBERS_SHARE else "category"
+    )
+    fault = "" if keep else _fault(present, target[present.index], kind)
+    notes = []
+    if kind == "number":
+        strange = sorted(set(present[number.isna()].astype(str)))
+        missing += int(number.isna().sum())
+        notes += [f"mixed types: {name_some(strange)} counted as missing"] if strange else []
+        codes = number.reindex(values.index).to_numpy(np.float64)
+        notes += [f"{missing} missing values set to the median"] if missing else []
+        codes = np.where(np.isnan(codes), np.nanmedian(codes) if len(number.dropna()) else 0.0, codes)
+        return Column(name, kind, not fault, fault or "; ".join(notes), missing), codes
+    texts = values.astype(object).where(values.notna(), MISSING).astype(str)
+    if texts.map(_is_number).any() and len(present):
+        notes.append("mixed types: numbers and texts, read as categories")
+    levels = list(texts.value_counts().index)
+    if len(levels) > MAX_CATEGORIES:
+        notes.append(f"{len(levels) - MAX_CATEGORIES + 1} rare categories joined")
+        texts = texts.where(texts.isin(levels[: MAX_CATEGORIES - 1]), OTHER)
+        levels = list(dict.fromkeys([*levels[: MAX_CATEGORIES - 1], OTHER]))
+    notes += [f'{missing} missing values are the category "{MISSING}"'] if missing else []
+    coded = texts.map({level: place for place, level in enumerate(levels)}).to_numpy(np.float64)
+    return Column(name, kind, not fault, fault or "; ".join(notes), missing, tuple(levels)), coded
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fault(present: pd.Series, target: pd.Series, kind: str) -> str:
+    """Return why no model may see a column; "" if it may."""
+    distinct = present.nunique()
+    if distinct < 2:
+        return "constant"
+    whole = kind == "category" or bool((pd.to_numeric(present, errors="coerce").dropna() % 1 == 0).all())
+    if distinct == len(present) >= FEWEST_ROWS and whole:
+        return "identifier: differs in every row"
+    if kind == "category" and distinct > len(present) / 2 >= FEWEST_ROWS:
+        return f"identifier: {distinct} different texts in {len(present)} rows"
+    pairs = pd.DataFrame({"value": present.astype(str), "target": target.astype(str)})
+    determined = bool((pairs.groupby("value")["target"].nunique() == 1).all())
+    repeated = distinct <= max(len(present) // 4, target.nunique())
+    if determined and repeated and target.nunique() > 1 and pairs["value"].nunique() >= 2:
+        return "target copy: each of its values belongs to one value of the target"
+    numbers = [pd.to_numeric(one, errors="coerce") for one in (present, target)]
+    if all(one.notna().all() for one in numbers) and target.nunique() > 2:
+        centred = [one.to_numpy(np.float64) - one.mean() for one in numbers]
+        scale = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
+        if scale > 0 and abs(float((centred[0] * centred[1]).sum())) / scale > 1 - 1e-9:
+            return "target copy: a straight line from the target"
+    return ""
