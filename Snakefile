@@ -16,12 +16,14 @@ from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag import report_items as report_order  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
+from gradfaith.dag.tabular import TablePlan, TableRuleParams  # noqa: E402
 from gradfaith.reporting.escaping import report_texts  # noqa: E402
 from gradfaith.runtime import own_code  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
 from gradfaith.runtime.workflow_run import WorkflowRun  # noqa: E402
 from gradfaith.storage import identity  # noqa: E402
 from gradfaith.storage.atomic import check_writable  # noqa: E402
+from gradfaith.vocabulary import TABLE  # noqa: E402
 
 prepare_environment(HERE / "workflow")
 workflow_run = WorkflowRun(workflow)  # prints a GradFaithError without a traceback
@@ -36,8 +38,10 @@ for file in workflow.configfiles:
         Path(file)
     )  # for two equal keys Snakemake silently uses the last; this raises an error
 own_code.take_permission(config, workflow.config_settings.config)
-plan = Plan.read(config, HERE, " ".join(map(str, workflow.configfiles)))
-study, paths, rule_params = plan.study, plan.paths, RuleParams(plan)
+OF_TABLE = TABLE in config  # the study explains a table instead of images
+Planned, Params = (TablePlan, TableRuleParams) if OF_TABLE else (Plan, RuleParams)
+plan = Planned.read(config, HERE, " ".join(map(str, workflow.configfiles)))
+study, paths, rule_params = plan.study, plan.paths, Params(plan)
 job_resources = JobResources(study.compute)
 report_items = report_order.report_items(plan)
 GPU_ENV = "../envs/gpu.yaml" if study.compute.gpus else "../envs/cpu.yaml"
@@ -49,16 +53,24 @@ report: "workflow/report/workflow.rst"
 wildcard_constraints:
     arch="|".join(plan.architectures),
     seed=r"\d+",
-    bundle="|".join(plan.bundles),
-    battery="|".join(study.batteries) or "none",
+    bundle="none" if OF_TABLE else "|".join(plan.bundles),
+    battery="none" if OF_TABLE else "|".join(study.batteries) or "none",
     timm=TIMM_NAME,
     package=r"[a-z0-9-]+",
 
 
-include: "rules/data.smk"
-include: "rules/models.smk"
-include: "rules/maps.smk"
-include: "rules/scores.smk"
+if OF_TABLE:
+
+    include: "rules/tabular.smk"
+
+else:
+
+    include: "rules/data.smk"
+    include: "rules/models.smk"
+    include: "rules/maps.smk"
+    include: "rules/scores.smk"
+
+
 include: "rules/results.smk"
 
 

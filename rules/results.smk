@@ -30,7 +30,7 @@ rule estimate:
         "../scripts/estimate.py"
 
 
-if study.meta:
+if not OF_TABLE and study.meta:
 
     rule meta:
         input:
@@ -56,7 +56,7 @@ if study.meta:
             "../scripts/meta.py"
 
 
-if study.claims:
+if not OF_TABLE and study.claims:
 
     rule claims:
         input:
@@ -188,28 +188,30 @@ for table in plan.tables:
             "../scripts/table.py"
 
 
-rule provenance:
-    input:
-        estimates=paths.estimates,
-        splits=paths.split_report,
-        audit=paths.audit,
-        images=paths.images,
-        cards=plan.per_model(paths.card),
-    output:
-        paths.provenance,
-    log:
-        paths.log("provenance"),
-    benchmark:
-        paths.benchmark("provenance")
-    localrule: True
-    conda:
-        "../envs/cpu.yaml"
-    resources:
-        **job_resources.light(),
-    params:
-        settings=rule_params.provenance(),
-        code=rule_params.code_digests(),
-    message:
-        "provenance of every number"
-    script:
-        "../scripts/provenance.py"
+if not OF_TABLE:
+
+    rule provenance:
+        input:
+            estimates=paths.estimates,
+            splits=paths.split_report,
+            audit=paths.audit,
+            images=paths.images,
+            cards=plan.per_model(paths.card),
+        output:
+            paths.provenance,
+        log:
+            paths.log("provenance"),
+        benchmark:
+            paths.benchmark("provenance")
+        localrule: True
+        conda:
+            "../envs/cpu.yaml"
+        resources:
+            **job_resources.light(),
+        params:
+            settings=rule_params.provenance(),
+            code=rule_params.code_digests(),
+        message:
+            "provenance of every number"
+        script:
+            "../scripts/provenance.py"

@@ -8,7 +8,11 @@ from gradfaith.cli.cost import forecast
 from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 
-ALL = sorted(study.name for study in (ROOT / "config/studies").glob("*.yaml"))
+STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
+TABLES = [
+    study.name for study in STUDIES if "table" in yaml.safe_load(study.read_text())
+]  # tests/workflow/test_tabular.py
+ALL = [study.name for study in STUDIES if study.name not in TABLES]
 COMPUTED = sorted(
     study.name
     for study in (ROOT / "config/studies").glob("*.yaml")

@@ -21,7 +21,12 @@ ControlPlacement = Literal[
 SeedVariance = Literal["own", "pooled"]  # of an architecture alone, or pooled over all of them
 Reading = Literal["positive", "absolute"]  # the part of a signed map that metrics and figures read
 
+Task = Literal["classification", "regression"]  # of a table
+
 PARTS: tuple[str, ...] = get_args(Part)
+TABLE = "table"  # the key of a study that explains a table instead of images
+BINARY = ("negative", "positive")  # classes of a table: is it the value that is explained?
+QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")  # classes of a regression's target
 SCORES: tuple[Score, ...] = get_args(Score)
 EXTENDED: tuple[Evidence, ...] = ("mask", "box", "parts")  # evidence with an extent
 STATUSES = ("ok", "undefined", "degenerate", "failed")  # of a score

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from gradfaith import registry
 from gradfaith.cli.reference import generate
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.tabular import TablePlan
 
 DRIFT = "it and the models have drifted apart: run `gradfaith schema`"
 
@@ -22,6 +23,11 @@ def test_the_schema_is_the_one_the_models_give(root: Path) -> None:
     assert (root / generate.SCHEMA).read_text(encoding="utf-8") == generate.study_schema(), (
         f"{generate.SCHEMA}: {DRIFT}"
     )
+
+
+def test_the_schema_of_tables_is_the_one_the_models_give(root: Path) -> None:
+    text = (root / generate.TABLE_SCHEMA).read_text(encoding="utf-8")
+    assert text == generate.table_study_schema(), f"{generate.TABLE_SCHEMA}: {DRIFT}"
 
 
 def test_the_list_of_keys_is_the_one_the_models_give(root: Path) -> None:
@@ -91,6 +97,10 @@ def examples() -> list[Path]:
 @pytest.mark.parametrize("path", examples(), ids=lambda path: path.name)
 def test_every_example_satisfies_the_schema_and_the_plan(path: Path, root: Path) -> None:
     study = yaml.safe_load(path.read_text())
+    if "table" in study:
+        jsonschema.validate(study, json.loads(generate.table_study_schema()))
+        assert TablePlan.read(study, root, path.name).study.study == study["study"]
+        return
     if "base" not in study:
         jsonschema.validate(study, json.loads(generate.study_schema()))
     assert Plan.read(study, root, path.name).study.study == study["study"]

@@ -12,21 +12,25 @@ from typing import Any
 import pytest
 from small_images import ROOT
 
-from gradfaith.config import job_settings, result_settings
+from gradfaith.config import job_settings, result_settings, tabular
 from gradfaith.config.job_settings import JobSettings, LeakageCheckSettings, TrainSettings
 from gradfaith.config.locate import read_document
 from gradfaith.dag.plan import Plan
 from gradfaith.dag.rule_params import RuleParams
+from gradfaith.dag.tabular import TablePlan, TableRuleParams
 from gradfaith.errors import SettingsInvalid
 from gradfaith.registry import PACKAGE
 from gradfaith.reporting.escaping import report_texts
 
-STUDIES = sorted(
+SHIPPED = sorted(
     [ROOT / "config/config.yaml", *(ROOT / "config/studies").glob("*.yaml"), ROOT / "tests/workflow/tiny.yaml"]
 )
+TABLES = [study for study in SHIPPED if "table" in read_document(study)]
+STUDIES = [study for study in SHIPPED if study not in TABLES]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SHARED = {"StudyDescription", "ProvenanceSettings"}  # of figures and tables; of both kinds of studies
 WITHOUT_SETTINGS = {"weights", "packaged_weights"}
-MODELS = {name: model for module in (job_settings, result_settings) for name, model in vars(module).items()
+MODELS = {name: model for module in (job_settings, result_settings, tabular) for name, model in vars(module).items()
           if isinstance(model, type) and issubclass(model, JobSettings) and model is not JobSettings}  # fmt: skip
 
 
@@ -80,7 +84,7 @@ def test_every_script_reads_its_params_by_a_model_of_its_own() -> None:
     assert {name for name, models in found.items() if not models} == WITHOUT_SETTINGS
     owners = [model for models in found.values() for model in models]
     assert set(owners) <= set(MODELS)
-    assert {model for model in owners if owners.count(model) > 1} == {"StudyDescription"}, "one model per rule"
+    assert {model for model in owners if owners.count(model) > 1} == SHARED, "one model per rule"
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
@@ -93,6 +97,27 @@ def test_what_a_rule_hands_over_is_what_its_script_reads(study: Path) -> None:
         assert ast.literal_eval(repr(value)) == value, "nothing but plain values"
         count += 1
     assert count > 15
+
+
+@pytest.mark.parametrize("study", TABLES, ids=lambda path: path.stem)
+def test_what_a_rule_of_tables_hands_over_is_what_its_script_reads(study: Path) -> None:
+    readers = {(script.stem, param): MODELS[model] for script in SCRIPTS for model, param in reads(script)}
+    plan = TablePlan.read(read_document(study), ROOT)
+    of = TableRuleParams(plan)
+    rules = ("table_index", "table_explain", "table_scores", "merge_scores", "estimate", "verdict")
+    found = [(rule, "settings", getattr(of, rule)()) for rule in rules]
+    found += [("table_train", "settings", of.table_train(arch)) for arch in plan.architectures]
+    found += [("figure", "settings", report_texts(of.figure(figure))) for figure in plan.figures]
+    found += [("table", "settings", of.table(table)) for table in plan.tables]
+    found += [
+        ("table", "about", report_texts(of.study_description())),
+        ("table_provenance", "settings", of.provenance()),
+    ]
+    found += [("fetch", "settings", of.fetch())] if plan.sources else []
+    for script, param, value in found:
+        settings = readers[script, param].of_params(value)
+        assert settings.params() == value
+        assert ast.literal_eval(repr(value)) == value, "nothing but plain values"
 
 
 def test_a_model_has_no_value_that_params_leave_out() -> None:

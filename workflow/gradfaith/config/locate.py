@@ -22,6 +22,7 @@ from gradfaith.errors import BrokenDocument, StudyInvalid, name_some
 from gradfaith.registry import did_you_mean
 from gradfaith.storage import json_file
 from gradfaith.storage.paths import StudyPaths, named_study_file, study_files
+from gradfaith.vocabulary import TABLE
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`
 SHIPPED_CLAIMS = "config/claims.yaml"
@@ -49,6 +50,16 @@ def add_inherited_keys(own: Mapping[str, Any], root: Path, where: str) -> dict[s
         taken = _taken(own, "external", str(external), (*TAKEN_FROM_EXTERNAL, "split"), root, where)
         return taken | dict(own) | {"split": ALL_TEST}
     return dict(own)
+
+
+def refuse_tables(document: Mapping[str, Any], where: str) -> None:
+    """Raise an error for a study of tables, where only one of images makes sense."""
+    if TABLE in document:
+        raise StudyInvalid(
+            problem=f"{where} explains a table, and this command is for studies of images.",
+            reason="Studies of tables have rows and features instead of images and maps; docs/tabular.md describes them.",
+            fix=f"Use `snakemake --configfile {where}`, or name a study of images.",
+        )
 
 
 def add_claims(document: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.tabular import TablePlan
 from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
 from gradfaith.storage.paths import PROJECT
+from gradfaith.vocabulary import TABLE
 
 DEFAULT_PASSES = 512  # of a method with one pass per channel, or with a number that its options do not give
 RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has its own rule, named after it
@@ -60,6 +62,8 @@ def work_of_finished(job: RunningJob) -> JobWork:
     """Return the work of a finished job; for a training, of the epochs in its history."""
     if rule_family(job.rule) in RULES_PER_PLUGIN:
         return replace(UNCOUNTED, kind=job.rule)
+    if TABLE in job.config:
+        return TablePlan.read(job.config, PROJECT).work(job.rule, dict(job.wildcards.items()))
     plan = Plan.read(job.config, PROJECT)
     counts = count_images(plan)
     if counts is None:

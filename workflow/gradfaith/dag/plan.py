@@ -20,7 +20,7 @@ from gradfaith.config.class_map import ClassOutputs, describe_class_map, head_pr
 from gradfaith.config.consistency import find_contradictions
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import MethodGroup, MethodSettings
-from gradfaith.config.locate import add_claims, add_inherited_keys, trained_classes
+from gradfaith.config.locate import add_claims, add_inherited_keys, refuse_tables, trained_classes
 from gradfaith.config.sections import RECIPE_VERSION
 from gradfaith.config.study import MethodUse, PluginUse, Study
 from gradfaith.config.validation_errors import invalid_study
@@ -56,6 +56,7 @@ class Plan:
             root: the folder that holds `config/`.
             where: the name of the document in error messages.
         """
+        refuse_tables(document, where)
         completed = add_claims(add_inherited_keys(document, root, where), root, where)
         try:
             study = Study.model_validate(completed)
@@ -164,7 +165,7 @@ class Plan:
     def tables(self) -> list[str]:
         """Return the names of the study's tables: of every study, those whose key is set, and those it names."""
         declared = {name: entry.declared for name, entry in registry.entries("tables").items()}
-        has_key = {name: getattr(self.study, said.get("study_key") or "study") for name, said in declared.items()}
+        has_key = {name: getattr(self.study, said.get("study_key") or "study", None) for name, said in declared.items()}
         return [
             name
             for name, said in declared.items()

@@ -59,6 +59,29 @@ def collect_provenance(
     }
 
 
+def collect_table_provenance(
+    settings: ProvenanceSettings,
+    code: Mapping[str, str],
+    table_digest: str,
+    audit: Any,
+    splits: Any,
+    cards: Sequence[Any],
+) -> dict[str, Any]:
+    """Return the same for a study of tables. `table_digest`: of the encoded table; `cards`: contents of the models' cards."""
+    kept = ("images", "groups", "group_kind", "files", "left_out", "changed", "positive")
+    return {
+        "gradfaith": __version__,
+        "study": settings.study,
+        "dataset": settings.dataset | {key: audit[key] for key in kept},
+        "table_digest": table_digest,
+        "splits": splits,
+        "models": [{key: card[key] for key in (*CARD_KEYS, "use") if key in card} for card in cards],
+        "code": dict(sorted(code.items())),
+        "formats": {"tables": TABLE_FORMAT},
+        "written_with": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED_PACKAGES},
+    }
+
+
 def _describe_model(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the origin of a model's numbers, from its card; external and temperature only for a model of another study."""
     spec = {key: card["spec"].get(key) for key in ("mean", "std", "class_map")}

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import registry, rng
+from gradfaith.attribution.tabular.cell import TableRows
 from gradfaith.config.study import PluginUse
 from gradfaith.data.tabular.columns import FEATURE, TRUTH
 from gradfaith.metrics.contract import Result
@@ -34,10 +35,8 @@ class ScoredModel:
     """One model with its attributions, and the rows that they explain."""
 
     model: FittedModel
-    attributions: pd.DataFrame  # of one model: method, copy, repeat, image_id, x:<feature>
-    table: pd.DataFrame  # all rows of the table, by image_id: target, x:<feature>, t:<feature>
-    training: Matrix
-    mean_answer: float
+    attributions: pd.DataFrame  # of one model: method, copy, repeat, image_id, base, x:<feature>
+    rows: TableRows
     predictions: pd.DataFrame
 
 
@@ -57,6 +56,13 @@ class ScoreRules:
             declared = registry.entry(METRICS, use.use).declared
             if declared.get("between", "") == between:
                 yield label, use, declared
+
+
+def score_models(models: Mapping[int, ScoredModel], rules: ScoreRules, arch: str) -> Iterator[pd.DataFrame]:
+    """Yield the score rows of all models of an architecture, and of the agreement between them; `models`: seed -> model."""
+    for seed, model in models.items():
+        yield from score_model(model, rules, {"arch": arch, "seed": seed})
+    yield from score_seeds(models, rules, arch)
 
 
 def score_model(on: ScoredModel, rules: ScoreRules, cell: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
@@ -82,15 +88,15 @@ def score_model(on: ScoredModel, rules: ScoreRules, cell: Mapping[str, Any]) -> 
 
 
 def _judged(on: ScoredModel, rules: ScoreRules, ids: list[str], values: Matrix, exact: pd.DataFrame) -> JudgedRows:
-    rows = on.table.loc[ids]
+    rows = on.rows.table.loc[ids]
     truth = rows.filter(regex=f"^{TRUTH}").to_numpy(np.float64)
     own = exact.loc[ids].filter(regex=f"^{FEATURE}").to_numpy(np.float64) if len(exact) else None
     return JudgedRows(
         attribution=values,
         rows=rows.filter(regex=f"^{FEATURE}").to_numpy(np.float64),
         answers=on.model.answers,
-        mean_answer=on.mean_answer,
-        imputer=FeatureImputer("mean", on.training, on.model.encoding.categories),
+        mean_answer=float(on.attributions["base"].iloc[0]),
+        imputer=FeatureImputer("mean", on.rows.matrix("train"), on.model.encoding.categories),
         draw=partial(_draw, rules.seed, ids),
         truth=truth if truth.shape[1] else None,
         exact=own,
@@ -131,11 +137,12 @@ def score_seeds(models: Mapping[int, ScoredModel], rules: ScoreRules, arch: str)
             if not ids:
                 continue
             values, theirs = (
-                table.loc[ids].filter(regex=f"^{FEATURE}").to_numpy(np.float64) for table in (own.set_index("image_id"), other)
+                table.loc[ids].filter(regex=f"^{FEATURE}").to_numpy(np.float64)
+                for table in (own.set_index("image_id"), other)
             )
             judged = JudgedRows(
                 values, values, models[first].model.answers, 0.0,
-                FeatureImputer("mean", models[first].training, models[first].model.encoding.categories), partial(_draw, rules.seed, ids),
+                FeatureImputer("mean", models[first].rows.matrix("train"), models[first].model.encoding.categories), partial(_draw, rules.seed, ids),
             )  # fmt: skip
             partners = _partners(by_image.loc[ids], rules.seed)
             for label, use, _ in rules.uses("models"):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gradfaith.errors import ForeignFile
-from gradfaith.storage.paths import RESULTS, StudyPaths
+from gradfaith.storage.paths import RESULTS, TABLE_STUDY, StudyPaths
 
 TABLE_FORMAT = 2
 STORE_FORMAT = 4
@@ -99,3 +99,4 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 _TEMPLATES = StudyPaths("{study}", "{study}", "{study}")
 PATTERNS = {kind: _pattern(getattr(_TEMPLATES, kind)) for kind in KINDS}
+PATTERNS |= {kind: _pattern(_TEMPLATES.of_table(kind)) for kind in TABLE_STUDY}

@@ -47,14 +47,8 @@ CURVES: Schema = {
     "probability": "float64",
 }  # fmt: skip
 ESTIMATES: Schema = {
-    "arch": "str",
-    "method": "str",
-    "metric": "str",
-    "variant": "str",
-    "value": "float64",
-    "low": "float64",
-    "high": "float64",
-}
+    "arch": "str", "method": "str", "metric": "str", "variant": "str", "value": "float64", "low": "float64", "high": "float64",
+}  # fmt: skip
 CLASSIFICATION: Schema = {"arch": "str", "metric": "str", "value": "float64", "low": "float64", "high": "float64"}
 CONTRASTS: Schema = {**ESTIMATES, "against": "str", "comparison": "str", "label": "str"}
 META: Schema = {
@@ -68,6 +62,12 @@ CLAIMS: Schema = {
     "variant": "str", "label": "str", "margin": "float64", "side": "str", "value": "float64", "low": "float64",
     "high": "float64",
 }  # fmt: skip
+# Of a study of tables; further columns: features x:<name>, planted importances t:<name>
+TABLE: Schema = {"image_id": "str", "target": "float64"}
+ATTRIBUTIONS: Schema = {
+    "method": "str", "copy": "int64", "repeat": "int64", "image_id": "str", "answer": "float64", "base": "float64",
+}  # fmt: skip
+BOUNDARY: Schema = {"first": "str", "second": "str", "x": "float64", "y": "float64", "answer": "float64"}
 RANKS: Schema = {**ESTIMATES, "measure": "str", "by": "str", "stratum": "str", "n_ties": "int64", "n_lost": "int64"}
 
 

@@ -1,12 +1,8 @@
 """Return the path of every file, for rules and readers. No other module builds paths.
 
-    config/       studies and datasets, one YAML file each
-    resources/    inputs: fetched datasets and pretrained weights
-    results/      outputs: one folder per study
-
-A study with a base uses the data, models and predictions in the base's folder. A study that evaluates another study's
-models reads the weights there, and writes its own cards. Rules use strings with wildcards in braces; functions that
-take `root`, the working directory, return `Path`s below it.
+config/ has studies and datasets, resources/ what comes in, results/ one folder per study. A study with a base uses the data,
+models and predictions in the base's folder. A study that evaluates another study's models reads the weights there, and writes
+its own cards. Rules use strings with wildcards in braces; functions that take `root`, the working directory, return `Path`s.
 """
 
 from dataclasses import dataclass
@@ -16,7 +12,11 @@ PROJECT = Path(__file__).parents[3]  # the folder of the Snakefile
 ARCH_AND_SEED = "{arch}/seed-{seed}"
 STUDIES, DATASETS = "config/studies", "config/datasets"
 RESULTS, RESOURCES = "results", "resources"
-STAGES = ("data", "models", "predictions", "maps", "scores", "figures", "tables")  # folders of a study's results
+STAGES = ("data", "models", "predictions", "maps", "attributions", "scores", "figures", "tables")  # folders
+TABLE_STUDY = {  # what only a study of tables has
+    "table": "data/table.parquet", "attributions": f"attributions/{ARCH_AND_SEED}.parquet",
+    "boundary": f"attributions/{ARCH_AND_SEED}.boundary.parquet", "table_scores": "scores/table/{arch}.parquet",
+}  # fmt: skip
 TRAINING_STATE = "progress"  # folder beside a model's weights
 RECORD_ENDING = ".job.json"  # of the record of a finished job, beside its log
 TENSORBOARD_EVENTS = "events"  # folder beside a model's weights
@@ -267,6 +267,9 @@ class StudyPaths:
     @property
     def provenance(self) -> str:
         return self._own("provenance.json")
+
+    def of_table(self, kind: str) -> str:
+        return self._own(TABLE_STUDY[kind])
 
     def figure(self, figure: str, suffix: str) -> str:
         return self._own(f"figures/{figure}.{suffix}")

@@ -110,12 +110,19 @@ class RowsToExplain:
 
 
 def explain_rows(
-    model: FittedModel, parts: RowsToExplain, methods: Mapping[str, MethodUseOnTable], *, seed: int, copies: int, repeats: int
+    model: FittedModel,
+    parts: RowsToExplain,
+    methods: Mapping[str, MethodUseOnTable],
+    *,
+    seed: int,
+    copies: int,
+    repeats: int,
 ) -> pd.DataFrame:
     """Return the attributions of all methods: a row per method, copy, repeat and explained row, a column per feature.
 
-    A method that draws runs `repeats` times with other random numbers; for any other, each run is the first. Each method also has `copies` shuffled copies of its first run,
-    with the features' numbers permuted within each row: controls that have the same sizes, but no order.
+    A method that draws runs `repeats` times with other random numbers; for any other, each run is the first. Each method
+    also has `copies` shuffled copies of its first run, with the numbers permuted within each row: controls that have the
+    same sizes, but no order.
     """
     tables = []
     for label, use in methods.items():
@@ -132,9 +139,7 @@ def explain_rows(
     return pd.concat(tables, ignore_index=True)
 
 
-def _run(
-    model: FittedModel, parts: RowsToExplain, label: str, use: MethodUseOnTable, seed: int, repeat: int
-) -> Matrix:
+def _run(model: FittedModel, parts: RowsToExplain, label: str, use: MethodUseOnTable, seed: int, repeat: int) -> Matrix:
     def draw(row: int) -> np.random.Generator:
         return rng.generator(seed, "table", label, parts.ids[row], repeat)
 

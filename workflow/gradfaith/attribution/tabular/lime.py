@@ -61,7 +61,9 @@ class _Bins:
 
     def of(self, values: Matrix) -> NDArray[np.int64]:
         """Return the bin of each value."""
-        return np.asarray(values).astype(np.int64) if self.category else np.searchsorted(self.edges, values, side="left")
+        return (
+            np.asarray(values).astype(np.int64) if self.category else np.searchsorted(self.edges, values, side="left")
+        )
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.int64], Matrix]:
         """Return the bins and values of `count` draws."""

@@ -37,6 +37,8 @@ def attribute(given: ExplainedRows) -> Matrix:
         )
     ]  # fmt: skip
     single = (given.background.astype(np.float32), given.rows.astype(np.float32))
-    explainer = shap.TreeExplainer({"trees": trees, "base_offset": 0.0}, data=single[0], feature_perturbation="interventional")
+    explainer = shap.TreeExplainer(
+        {"trees": trees, "base_offset": 0.0}, data=single[0], feature_perturbation="interventional"
+    )
     found = explainer.shap_values(single[1], check_additivity=False)
     return np.asarray(found, dtype=np.float64).reshape(given.rows.shape) * given.model.factor

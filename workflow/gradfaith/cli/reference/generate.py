@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from gradfaith import registry
 from gradfaith.cli.reference import plugin_tables
+from gradfaith.config import tabular
 from gradfaith.config.claims import ClaimPart, DeclaredClaim
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.options import options_model
@@ -23,8 +24,10 @@ from gradfaith.stats.verdict import StudyVerdict
 from gradfaith.storage import json_file
 from gradfaith.storage.atomic import write_text
 from gradfaith.storage.identity import VERDICT_FORMAT
+from gradfaith.vocabulary import TABLE
 
 SCHEMA = Path("workflow/schemas/study.schema.json")
+TABLE_SCHEMA = Path("workflow/schemas/table_study.schema.json")
 VERDICT_SCHEMA = Path("workflow/schemas/verdict.schema.json")
 KEYS = Path("docs/keys.md")
 METHODS = Path("docs/methods.md")
@@ -75,6 +78,7 @@ COMMANDS_HEAD = """# Commands
 `gradfaith schema` writes this page. `gradfaith COMMAND --help` prints the same. A command runs in the
 folder of the project, the one with the `Snakefile`.
 """
+TABLES_NOTE = "A file with the key `table:` is such a study; [Tables](tabular.md) explains it."
 PLUGIN_KEYS = {
     "localization": "localization", "composite": "composite", "agreement": "agreement", "figures": "figures",
     "batteries.<battery>.metrics": "faithfulness", "batteries.<battery>.imputers": "imputers", "bundles.<bundle>.methods": "methods",
@@ -94,6 +98,16 @@ def study_schema() -> str:
     battery["metrics"] = _names_or_mapping(registry.names("faithfulness"), battery["metrics"])
     battery["imputers"] = _names_or_mapping(registry.names("imputers"), battery["imputers"])
     schema["properties"]["claims"] = _claims_schema(schema["$defs"], schema["properties"]["claims"])
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def table_study_schema() -> str:
+    """Return the JSON schema of a study of tables."""
+    schema = tabular.TabularStudy.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "GradFaith study of tables"
+    for key, group in tabular.PLUGIN_KEYS.items():
+        schema["properties"][key] = _names_or_mapping(registry.names(group), schema["properties"][key])
     return json.dumps(schema, indent=2) + "\n"
 
 
@@ -160,7 +174,13 @@ def keys_page() -> str:
     lines += ["## Names"]
     for where, group in PLUGIN_KEYS.items():
         lines += _plugin_table(markdown(where, code=True), group)
-    return "\n".join([*lines, *_plugin_table("Controls, in every study", "controls")]) + "\n"
+    lines += _plugin_table("Controls, in every study", "controls")
+    lines += ["", "## Study of tables", "", TABLES_NOTE, "", "| key | default | meaning |", "|---|---|---|"]
+    lines += _field_rows(tabular.TabularStudy)
+    for group, place in registry.PLUGIN_GROUPS.items():
+        if group.startswith(f"{TABLE}_"):
+            lines += _plugin_table(f"{place.singular.capitalize()}", group)
+    return "\n".join(lines) + "\n"
 
 
 def methods_page() -> str:
@@ -204,6 +224,7 @@ def _argument_cells(action: argparse.Action) -> tuple[str, str]:
 def write_all(root: Path) -> None:
     """Write all generated files under the checkout `root`."""
     write_text(root / SCHEMA, study_schema())
+    write_text(root / TABLE_SCHEMA, table_study_schema())
     write_text(root / VERDICT_SCHEMA, verdict_schema())
     write_text(root / KEYS, keys_page())
     write_text(root / METHODS, methods_page())

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradfaith.data.tabular.columns import SourceTable
-from gradfaith.data.tabular.contract import TableSource
+from gradfaith.data.tabular.columns import SourceTable, TableSource
 from gradfaith.errors import DatasetInvalid
 from gradfaith.storage.paths import fetched_images
 
@@ -23,7 +22,9 @@ TABLE = TableSource(
     sources=(
         {"local": "resources/adult/adult.zip"},
         {"url": "https://archive.ics.uci.edu/static/public/2/adult.zip"},
-        {"manual": "Download the ZIP file of https://doi.org/10.24432/C5XW20 and save it as resources/adult/adult.zip."},
+        {
+            "manual": "Download the ZIP file of https://doi.org/10.24432/C5XW20 and save it as resources/adult/adult.zip."
+        },
     ),
 )
 ROWS = {"adult.data": 32_561, "adult.test": 16_281}
@@ -45,7 +46,9 @@ def read(*, rows: int = 0) -> SourceTable:
         lines = [line for line in content.decode("utf-8").splitlines() if line.strip() and not line.startswith("|")]
         if len(lines) != expected:
             raise _unusable(f"{path} has {len(lines)} rows instead of {expected}")
-        tables.append(pd.read_csv(StringIO("\n".join(lines)), names=list(COLUMNS), skipinitialspace=True, na_values="?"))
+        tables.append(
+            pd.read_csv(StringIO("\n".join(lines)), names=list(COLUMNS), skipinitialspace=True, na_values="?")
+        )
     table = pd.concat(tables, ignore_index=True)
     if rows:
         table = table.iloc[:: max(1, len(table) // rows)].head(rows).reset_index(drop=True)

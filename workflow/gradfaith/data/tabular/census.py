@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from gradfaith import rng
-from gradfaith.data.tabular.contract import TableSource
-from gradfaith.data.tabular.columns import SourceTable
+from gradfaith.data.tabular.columns import SourceTable, TableSource
 
 TABLE = TableSource(limits=("people >= 20", "waves >= 1", "0 <= correlation < 1", "noise >= 0", "seed >= 0"))
 LINEAR = {"age": 1.2, "education": 1.0, "hours": 0.8}
@@ -22,7 +21,13 @@ INTERACTION, GAIN = 0.9, 2.0
 
 
 def read(
-    *, people: int = 600, waves: int = 2, correlation: float = 0.6, noise: float = 0.6, regression: bool = False, seed: int = 0
+    *,
+    people: int = 600,
+    waves: int = 2,
+    correlation: float = 0.6,
+    noise: float = 0.6,
+    regression: bool = False,
+    seed: int = 0,
 ) -> SourceTable:
     """Return the table. `correlation`: of the twin with education; `noise`: standard deviation of what no feature explains."""
     random = rng.generator(seed, "census")
@@ -34,7 +39,9 @@ def read(
     sex = random.integers(0, 2, people)[person]
     gains = (random.random(len(person)) < 0.2).astype(float)
     region = random.integers(0, 4, people)[person]
-    terms = {name: weight * values for (name, weight), values in zip(LINEAR.items(), (age, education, hours), strict=True)}
+    terms = {
+        name: weight * values for (name, weight), values in zip(LINEAR.items(), (age, education, hours), strict=True)
+    }
     sign = 2.0 * sex - 1
     together = INTERACTION * sign * experience
     terms |= {"capital_gain": GAIN * gains, "sex": 0.0 * age, "experience": 0.0 * age}

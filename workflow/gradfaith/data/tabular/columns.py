@@ -1,4 +1,4 @@
-"""Read what the columns of a table are: numbers, categories, or columns that no model may see, each with the reason.
+"""Define a source of tables, and read what its columns are: numbers, categories, or, with the reason, no column for a model.
 
     constant        one value only
     identifier      a text or whole number that differs in every row, so it names rows instead of describing them
@@ -7,9 +7,11 @@
     missing         numbers take the column's median, texts become the category "missing"
     rare            from the 20th most frequent category on, categories become "other"
 
-`keep` names columns that stay in spite of that. Categories become whole numbers in the order of their frequency, so a table is
-one matrix of numbers; each model encodes them itself. Regression has the quarters of its target as classes: the split is
-balanced over them, and the classification table reads them. Cost: one pass over each column.
+A source is one file in this folder, and its stem is its name: it has `TABLE = TableSource(limits=...)` and a function
+`read(*, <options>)`, which returns a `SourceTable`. `keep` names columns that stay in spite of that. Categories become whole
+numbers in the order of their frequency, so a table is one matrix of numbers; each model encodes them itself. Regression has
+the quarters of its target as classes: the split is balanced over them, and the classification table reads them. Equal rows
+have one hash, so no split divides them. The audit names every column that models may not see. Cost: one pass per column.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,13 +23,28 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.errors import DatasetInvalid, name_some
+from gradfaith.vocabulary import BINARY, QUARTERS, Task
 
-Task = Literal["classification", "regression"]
 MAX_CATEGORIES, MISSING, OTHER = 20, "missing", "other"
 NUMBERS_SHARE = 0.9  # of a column's values that must be numbers, if the others are to count as missing
 FEWEST_ROWS = 20  # below that, a column that differs in every row is no sign of an identifier
 ROW_TARGET, FEATURE, TRUTH = "target", "x:", "t:"  # columns of a stored table
+OWN_ROW, STATED = "row", "group"  # kinds of a group: a single row, or a column of the table
+SHOWN = 10  # names that the audit lists
+KEPT, COPY = "kept although ", "target copy"
 Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """The declaration of a source of tables.
+
+    `limits`: conditions on its options; `sources`: where rule `fetch` gets its files, tried in this order; none: there is no
+    such rule.
+    """
+
+    limits: tuple[str, ...] = ()
+    sources: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class EncodedTable:
     rows: pd.DataFrame  # row, target, x:<feature>, t:<feature>
     columns: tuple[Column, ...]
     task: Task
-    classes: tuple[str, ...]  # of regression: quarters of the target
+    positive: str  # the value of the target that is the positive class; "" for a regression
     label: pd.Series
     notes: tuple[str, ...]
 
@@ -77,13 +94,13 @@ class EncodedTable:
         """Return what is known of the columns as plain values."""
         return {
             "task": self.task,
-            "classes": list(self.classes),
+            "positive": self.positive,
             "columns": [asdict(column) for column in self.columns],
             "notes": list(self.notes),
         }
 
 
-def encode_table(source: SourceTable, positive: str = "", keep: Collection[str] = ()) -> EncodedTable:
+def encode_table(source: SourceTable, task: Task, positive: str = "", keep: Collection[str] = ()) -> EncodedTable:
     """Return a table as numbers. `positive`: the class that is explained; `keep`: columns that stay whatever is found."""
     known = source.target.notna().to_numpy()
     lost = int((~known).sum())
@@ -94,7 +111,7 @@ def encode_table(source: SourceTable, positive: str = "", keep: Collection[str] 
             reason="`keep` names columns that stay although they look like an identifier or like the target.",
             fix="Correct the names.",
         )
-    task, value, label, classes = _read_target(target, positive)
+    value, label, chosen = _read_target(target, task, positive)
     columns, coded = [], {}
     for name in features:
         column, codes = _read_column(str(name), features[name], target, keep=str(name) in keep)
@@ -107,45 +124,45 @@ def encode_table(source: SourceTable, positive: str = "", keep: Collection[str] 
             reason="Constant columns, identifiers and copies of the target explain nothing.",
             fix="Add columns, or name the columns to keep in `table: {keep: [...]}`.",
         )
-    rows = pd.DataFrame({"image_id": [f"row-{number:06d}" for number in np.flatnonzero(known)], ROW_TARGET: value, **coded})
+    rows = pd.DataFrame(
+        {"image_id": [f"row-{number:06d}" for number in np.flatnonzero(known)], ROW_TARGET: value, **coded}
+    )
     if source.truth is not None:
         truth = source.truth[known].reset_index(drop=True)
         rows = rows.assign(**{TRUTH + str(name): truth[name] for name in truth if FEATURE + str(name) in coded})
     notes = (*source.notes, *([f"{lost} rows without a target are left out"] if lost else []))
-    return EncodedTable(rows, tuple(columns), task, classes, label, notes)
+    return EncodedTable(rows, tuple(columns), task, chosen, label, notes)
 
 
-def _read_target(target: pd.Series, positive: str) -> tuple[Task, Matrix, pd.Series, tuple[str, ...]]:
-    """Return the task, the target as numbers, the class of every row, and the classes in order."""
+def _read_target(target: pd.Series, task: Task, positive: str) -> tuple[Matrix, pd.Series, str]:
+    """Return the target as numbers, the class of every row, and the value that is the positive class; "" for a regression."""
     names = target.astype(str)
     levels = sorted(names.unique())
-    number = pd.to_numeric(target, errors="coerce")
     if len(levels) < 2:
         raise DatasetInvalid(
             problem=f"the target has one value only: {', '.join(levels) or 'none'}.",
             reason="There is nothing to predict.",
             fix="Name another column as `target`.",
         )
-    if positive or len(levels) == 2:
-        if positive and positive not in levels:
+    if task == "regression":
+        number = pd.to_numeric(target, errors="coerce")
+        if strange := sorted(set(names[number.isna()])):
             raise DatasetInvalid(
-                problem=f'table.positive: the target has no value "{positive}"; it has {name_some(levels)}.',
-                reason="The class that is explained must occur in the table.",
-                fix="Use one of these values.",
+                problem=f"the target has values that are no numbers: {name_some(strange)}.",
+                reason="A regression predicts a number.",
+                fix="Correct these values, or set `table: {task: classification}`.",
             )
-        chosen = positive or levels[1]
-        rest = "not " + chosen if len(levels) > 2 else next(level for level in levels if level != chosen)
-        label = pd.Series(np.where(names == chosen, chosen, rest))
-        return "classification", (names == chosen).to_numpy(np.float64), label, (rest, chosen)
-    if number.notna().all():
-        bins = pd.qcut(number.rank(method="first"), 4, labels=False)
-        classes = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
-        return "regression", number.to_numpy(np.float64), pd.Series(np.array(classes)[bins.to_numpy()]), classes
-    raise DatasetInvalid(
-        problem=f"the target has {len(levels)} values ({name_some(levels)}), and they are not numbers.",
-        reason="An attribution explains one score: a number, or one class against all others.",
-        fix="Name the class to explain as `table: {options: {positive: ...}}`.",
-    )
+        place = pd.qcut(number.rank(method="first"), len(QUARTERS), labels=False)
+        return number.to_numpy(np.float64), pd.Series(np.array(QUARTERS)[place.to_numpy(np.int64)]), ""
+    if positive not in levels and (positive or len(levels) > 2):
+        raise DatasetInvalid(
+            problem=f'the target has {len(levels)} values ({name_some(levels)}), and table.positive is "{positive}".',
+            reason="An attribution explains one score: one class against all others, or a number.",
+            fix="Set `table: {positive: ...}` to one of the values, or `table: {task: regression}` if they are numbers.",
+        )
+    chosen = positive or levels[1]
+    found = (names == chosen).to_numpy()
+    return found.astype(np.float64), pd.Series(np.array(BINARY)[found.astype(np.int64)]), chosen
 
 
 def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool) -> tuple[Column, Matrix]:
@@ -156,8 +173,9 @@ def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool)
     kind: Literal["number", "category"] = (
         "number" if len(present) and number.notna().mean() >= NUMBERS_SHARE else "category"
     )
-    fault = "" if keep else _fault(present, target[present.index], kind)
-    notes = []
+    fault = _fault(present, target[present.index], kind)
+    notes = [KEPT + fault] if keep and fault else []
+    fault = "" if keep else fault
     if kind == "number":
         strange = sorted(set(present[number.isna()].astype(str)))
         missing += int(number.isna().sum())
@@ -201,11 +219,71 @@ def _fault(present: pd.Series, target: pd.Series, kind: str) -> str:
     determined = bool((pairs.groupby("value")["target"].nunique() == 1).all())
     repeated = distinct <= max(len(present) // 4, target.nunique())
     if determined and repeated and target.nunique() > 1 and pairs["value"].nunique() >= 2:
-        return "target copy: each of its values belongs to one value of the target"
+        return f"{COPY}: each of its values belongs to one value of the target"
     numbers = [pd.to_numeric(one, errors="coerce") for one in (present, target)]
     if all(one.notna().all() for one in numbers) and target.nunique() > 2:
         centred = [one.to_numpy(np.float64) - one.mean() for one in numbers]
         scale = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
         if scale > 0 and abs(float((centred[0] * centred[1]).sum())) / scale > 1 - 1e-9:
-            return "target copy: a straight line from the target"
+            return f"{COPY}: a straight line from the target"
     return ""
+
+
+def make_manifest(table: EncodedTable, source: SourceTable) -> pd.DataFrame:
+    """Return the manifest of a table: one row per row; equal rows have the same hash, so no split divides them."""
+    file, sha256 = next(iter(source.files.items()), ("", ""))
+    hashes = pd.util.hash_pandas_object(table.rows.filter(regex=f"^{FEATURE}"), index=False).astype(str)
+    ids = table.rows["image_id"]
+    places = ids.str.removeprefix("row-").astype(int)
+    groups = ids if source.group is None else source.group.astype(str).iloc[places].to_numpy()
+    nothing = {
+        "lesion_px": 0,
+        "lesion_share": 0.0,
+        "width": 0,
+        "height": 0,
+        "bytes": 0,
+        "lesions": 0,
+        "lesion_mm": float("nan"),
+    }
+    texts = ("lesion_kind", "lesion_density", "lesion_outline", "lesion_calcification", "lesion_contact", "reason")
+    return pd.DataFrame(
+        {
+            "image_id": ids, "file": file, "sha256": sha256, "pixel_hash": hashes, "label": table.label, "group": groups,
+            "group_kind": OWN_ROW if source.group is None else STATED, "evidence": "none", "status": "ok",
+            **nothing, **dict.fromkeys(texts, ""),
+        }
+    )  # fmt: skip
+
+
+def audit_table(table: Mapping[str, Any], manifest: pd.DataFrame, splits: pd.DataFrame) -> dict[str, Any]:
+    """Return what a reader must know before the numbers: columns left out, duplicates, and duplicates across the split.
+
+    `table`: the content of an encoded table; `manifest` and `splits` of the same rows.
+    """
+    rows = manifest.merge(splits, on="image_id", validate="one_to_one")
+    copies = rows[rows.duplicated("pixel_hash", keep=False)]
+    parts = rows.groupby("pixel_hash")["part"].nunique()
+    across = copies[copies["pixel_hash"].isin(parts[parts > 1].index)]
+    spread = rows.groupby("group")["part"].nunique()
+    out = [column for column in table["columns"] if not column["used"]]
+    changed = [column for column in table["columns"] if column["used"] and column["finding"]]
+    return {
+        "images": len(rows),
+        "groups": int(rows["group"].nunique()),
+        "group_kind": str(rows["group_kind"].iloc[0]),
+        "left_out": {column["name"]: column["finding"] for column in out},
+        "changed": {column["name"]: column["finding"] for column in changed},
+        "duplicates": len(copies),
+        "duplicates_across_the_split": {"rows": len(across), "list": list(across["image_id"][:SHOWN])},
+        "groups_across_the_split": int((spread > 1).sum()),
+        "notes": list(table["notes"]),
+    }
+
+
+def table_caution(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the warning for every figure and table: rows on both sides of the split, or a kept copy of the target."""
+    copies = [name for name, finding in audit["changed"].items() if finding.startswith(KEPT + COPY)]
+    across = audit["duplicates_across_the_split"]["rows"] + audit["groups_across_the_split"]
+    caution = f"TARGET COPY KEPT ({', '.join(copies)}): models read the answer off this column." if copies else ""
+    caution += " LEAKY SPLIT: equal rows or rows of one group are in several parts." if across else ""
+    return {"leaky": bool(copies) or bool(across), "caution": caution.strip()}

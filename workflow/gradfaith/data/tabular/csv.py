@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradfaith.data.tabular.columns import SourceTable
-from gradfaith.data.tabular.contract import TableSource
+from gradfaith.data.tabular.columns import SourceTable, TableSource
 from gradfaith.errors import DatasetInvalid, name_some
 
 TABLE = TableSource()
@@ -31,7 +30,12 @@ def read(
     content = Path(file).read_bytes()
     try:
         frame = pd.read_csv(
-            file, sep=separator, skipinitialspace=True, na_values=list(MISSING_WORDS), keep_default_na=False, dtype=object
+            file,
+            sep=separator,
+            skipinitialspace=True,
+            na_values=list(MISSING_WORDS),
+            keep_default_na=False,
+            dtype=object,
         )
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DatasetInvalid(

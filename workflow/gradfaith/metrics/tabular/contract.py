@@ -51,14 +51,15 @@ class FeatureImputer:
     training: Matrix  # (m, d)
     categories: tuple[int, ...]
 
-    def fill(self, rows: Matrix, removed: Mask, random: np.random.Generator) -> Matrix:  # (n, d), (n, d) -> (draws, n, d)
+    def fill(
+        self, rows: Matrix, removed: Mask, random: np.random.Generator
+    ) -> Matrix:  # (n, d), (n, d) -> (draws, n, d)
         """Return the rows with other values where `removed`; several times for imputers that draw."""
         if self.kind == "mean":
             return np.where(removed, self._centre, rows)[None]
-        if self.kind == "marginal":
-            chosen = random.integers(len(self.training), size=(DRAWS, len(rows)))
-        else:
-            chosen = self._neighbours(rows, removed).T
+        nearest = self.kind == "conditional"
+        anyone = random.integers(len(self.training), size=(DRAWS, len(rows)))
+        chosen = self._neighbours(rows, removed).T if nearest else anyone
         return np.where(removed, self.training[chosen], rows)
 
     @property

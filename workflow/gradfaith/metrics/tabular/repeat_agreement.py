@@ -1,6 +1,6 @@
 """Repeat agreement: does a method give the same numbers for the same row and model when it draws other random numbers?
 
-    Spearman's rank correlation over the features, with signs, between two runs; 1 for a method that draws nothing
+Spearman's rank correlation over the features, with signs, between two runs; 1 for a method that draws nothing
 """
 
 from gradfaith.metrics.tabular.contract import JudgedRows, Matrix, TabularMetric, correlate_rows, rank

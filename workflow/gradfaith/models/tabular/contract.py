@@ -10,15 +10,23 @@ cannot run code. Rows are matrices of numbers with one column per feature; categ
 into standardised numbers and one column per category, with means and deviations of the training part.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load as parse
+from safetensors.numpy import save as serialise
 
 from gradfaith import registry
+from gradfaith.errors import ModelUnusable
+from gradfaith.storage import atomic, json_file
+from gradfaith.storage.identity import advise_replacement
 
 Matrix = NDArray[np.float64]
 Tensors = Mapping[str, NDArray[Any]]
@@ -163,3 +171,31 @@ def ask_trees(tensors: Tensors, rows: Matrix) -> Matrix:  # (n, d) -> (n,)
         below = np.where(goes_left, left[trees, place], right[trees, place])
         place = np.where(inner, below, place)
     return np.asarray(value[trees, place].sum(axis=1))
+
+
+def save_model(weights: Path | str, card: Path | str, model: FittedModel, facts: Mapping[str, Any]) -> None:
+    """Write a model's arrays, then the card that describes them. `facts`: arch, seed and what else the card should say."""
+    content = serialise({name: np.ascontiguousarray(values) for name, values in model.tensors.items()})
+    with atomic.replacing(weights) as draft:
+        draft.write_bytes(content)
+    encoding = model.encoding
+    about = {
+        "weights_sha256": hashlib.sha256(content).hexdigest(), "use": model.use, "offset": model.offset, "factor": model.factor,
+        "categories": list(encoding.categories), "mean": list(encoding.mean), "deviation": list(encoding.deviation),
+        "parameters": int(sum(values.size for values in model.tensors.values())),
+        "versions": {name: version(name) for name in ("numpy", "scikit-learn", "torch")},
+    }  # fmt: skip
+    json_file.write(card, {**facts, **about})
+
+
+def load_model(weights: Path | str, card: Path | str, scale: Scale | None) -> FittedModel:
+    """Read a model; the weights must be those of the card. `scale`: of the score that is explained."""
+    about, content = json_file.read(card), Path(weights).read_bytes()
+    if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
+        raise ModelUnusable(
+            problem=f"{weights} is not the file that {card} describes: their SHA-256 differ.",
+            reason="The numbers would be those of another model.",
+            fix=advise_replacement(weights, card),
+        )
+    encoding = Encoding(tuple(about["categories"]), np.array(about["mean"]), np.array(about["deviation"]))
+    return FittedModel(about["use"], parse(content), encoding, scale, about["offset"], about["factor"])

@@ -87,8 +87,10 @@ SCHEMAS: Mapping[str, parquet.Schema] = {
     "claims": parquet.CLAIMS,
     "manifest": parquet.MANIFEST,
     "splits": parquet.SPLITS,
+    "table": parquet.TABLE,
 }
-TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories", "cards", "verdict")
+PER_MODEL: Mapping[str, parquet.Schema] = {"attributions": parquet.ATTRIBUTIONS, "boundary": parquet.BOUNDARY}
+TABLE_NAMES = (*SCHEMAS, "scores", "predictions", "audit", "histories", "cards", "verdict", *PER_MODEL)
 CURVE = ("arch", "method", "imputer")
 CURVE_COLUMNS = (*CURVE, "seed", "image_id", "group", "order", "fraction", "probability")
 
@@ -101,6 +103,8 @@ def open_inputs(stack: ExitStack, inputs: Mapping[str, Any], about: StudyDescrip
         tables["scores"] = parquet.read_columns(inputs["scores"], parquet.SCORES, SCORE_COLUMNS)
     if "predictions" in inputs:
         tables["predictions"] = parquet.read_per_model(_as_list(inputs["predictions"]), parquet.PREDICTIONS)
+    for name in inputs.keys() & PER_MODEL.keys():
+        tables[name] = parquet.read_per_model(_as_list(inputs[name]), PER_MODEL[name])
     if "histories" in inputs:
         tables["histories"] = _read_histories(_as_list(inputs["histories"]), _as_list(inputs["cards"]))
     if "cards" in inputs:
