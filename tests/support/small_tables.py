@@ -28,7 +28,9 @@ def training(encoded: EncodedTable, seed: int = 0) -> TrainingTable:
     rows, target = matrix(encoded), encoded.rows["target"].to_numpy(np.float64)
     cut, end = int(0.6 * len(rows)), int(0.8 * len(rows))
     encoding = Encoding.of(rows[:cut], [len(column.categories) for column in encoded.features])
-    return TrainingTable(rows[:cut], target[:cut], rows[cut:end], target[cut:end], encoding, bool(encoded.positive), seed)
+    return TrainingTable(
+        rows[:cut], target[:cut], rows[cut:end], target[cut:end], encoding, bool(encoded.positive), seed
+    )
 
 
 @cache
@@ -42,7 +44,9 @@ def _defaults(use: str) -> dict[str, object]:
     return {name: option.default for name, option in registry.entry("table_models", use).options.items()}
 
 
-def explained(use: str, task: str = "classification", rows: int = 6, background: int = 8, scale: str = "logit") -> ExplainedRows:
+def explained(
+    use: str, task: str = "classification", rows: int = 6, background: int = 8, scale: str = "logit"
+) -> ExplainedRows:
     data, fitted = training(table(task)), model(use, task, scale)
     return ExplainedRows(
         fitted, matrix(table(task))[-rows:], data.rows[:background], data.rows, lambda row: rng.generator("test", row)

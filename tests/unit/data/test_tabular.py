@@ -71,7 +71,9 @@ def test_a_kept_copy_of_the_target_is_a_warning_everywhere(tmp_path: Path) -> No
 
 
 def test_equal_rows_and_rows_of_a_group_stay_on_one_side(tmp_path: Path) -> None:
-    frame = pd.concat([hostile(), hostile().head(10).assign(patient="q")], ignore_index=True).drop(columns=["id", "comment"])
+    frame = pd.concat([hostile(), hostile().head(10).assign(patient="q")], ignore_index=True).drop(
+        columns=["id", "comment"]
+    )
     source = read(frame, tmp_path)
     table = encode_table(source, "classification")
     manifest = make_manifest(table, source)
@@ -86,7 +88,7 @@ def test_equal_rows_and_rows_of_a_group_stay_on_one_side(tmp_path: Path) -> None
 def test_three_groups_need_a_larger_tolerance_and_the_error_says_so(tmp_path: Path) -> None:
     source = read(hostile(groups=3), tmp_path)
     manifest = make_manifest(encode_table(source, "classification"), source)
-    with pytest.raises(SplitImpossible, match="with a tolerance of 0.1") as refusal:
+    with pytest.raises(SplitImpossible, match=r"with a tolerance of 0.1") as refusal:
         split(manifest, SHARES, classes=BINARY, tolerance=0.1, seed=0)
     assert "split.tolerance" in refusal.value.fix
     parts = split(manifest, SHARES, classes=BINARY, tolerance=0.4, seed=0)
@@ -156,7 +158,7 @@ def test_the_twin_is_correlated_as_asked() -> None:
 
 def test_adult_counts_its_rows_before_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetInvalid, match="there is no adult.data"):
+    with pytest.raises(DatasetInvalid, match=r"there is no adult.data"):
         adult.read()
     raw = tmp_path / "resources/adult/raw"
     raw.mkdir(parents=True)
@@ -164,7 +166,7 @@ def test_adult_counts_its_rows_before_they_are_used(tmp_path: Path, monkeypatch:
     other = line.replace("39,", "52,").replace("<=50K", ">50K").replace("State-gov", "?")
     (raw / "adult.data").write_text("\n".join([line, other, ""]))
     (raw / "adult.test").write_text("|1x3 Cross validator\n" + line + ".\n" + other + ".\n")
-    with pytest.raises(DatasetInvalid, match="adult.data has 2 rows instead of 32561"):
+    with pytest.raises(DatasetInvalid, match=r"adult.data has 2 rows instead of 32561"):
         adult.read()
     monkeypatch.setattr(adult, "ROWS", {"adult.data": 2, "adult.test": 2})
     table = adult.read()

@@ -13,7 +13,9 @@ WEIGHTS = np.array([3.0, -2.0, 0.5, 0.0])
 
 def judged(attribution: np.ndarray, kind: str = "mean", **more: object) -> JudgedRows:
     imputer = FeatureImputer(kind, TRAINING, (0, 0, 0, 0))  # type: ignore[arg-type]
-    return JudgedRows(attribution, ROWS, lambda rows: rows @ WEIGHTS, 0.0, imputer, lambda row: rng.generator("m", row), **more)  # type: ignore[arg-type]
+    return JudgedRows(
+        attribution, ROWS, lambda rows: rows @ WEIGHTS, 0.0, imputer, lambda row: rng.generator("m", row), **more
+    )  # type: ignore[arg-type]
 
 
 def score(name: str, on: JudgedRows, *arguments: object) -> np.ndarray:
@@ -28,7 +30,9 @@ TERMS = (ROWS - TRAINING.mean(axis=0)) * WEIGHTS
 @pytest.mark.parametrize("kind", ["mean", "marginal", "conditional"])
 def test_right_numbers_have_a_high_gap_reversed_ones_a_low_one_and_noise_none(kind: str) -> None:
     right, wrong = (score("removal_gap", judged(values, kind)).mean() for values in (TERMS, 1 / (np.abs(TERMS) + 0.01)))
-    noise = np.mean([score("removal_gap", judged(rng.generator(k).normal(size=ROWS.shape), kind)).mean() for k in range(40)])
+    noise = np.mean(
+        [score("removal_gap", judged(rng.generator(k).normal(size=ROWS.shape), kind)).mean() for k in range(40)]
+    )
     assert right > 0.5
     assert wrong < -0.5
     assert abs(noise) < 0.12
