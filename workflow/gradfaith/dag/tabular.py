@@ -79,10 +79,11 @@ class TablePlan:
     @property
     def tables(self) -> list[str]:
         """Return the names of the tables that this study has."""
-        keys = {name: entry.declared.get("study_key") for name, entry in registry.entries("tables").items()}
+        declared = {name: entry.declared for name, entry in registry.entries("tables").items()}
+        kept = {name: what.get("study_key") for name, what in declared.items() if not what.get("optional")}
         return [
             name
-            for name, key in keys.items()
+            for name, key in kept.items()
             if name not in NO_TABLE and (key is None or getattr(self.study, key, None))
         ]
 
