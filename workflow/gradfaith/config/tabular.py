@@ -17,7 +17,8 @@ from gradfaith.config import options
 from gradfaith.config.compute import Compute
 from gradfaith.config.job_settings import JobSettings
 from gradfaith.config.sections import Label, Line, Seed, Share, StrictModel
-from gradfaith.config.study import NamedPlugins, PluginUse, Primary, Statistics
+from gradfaith.config.statistics import Statistics
+from gradfaith.config.study import NamedPlugins, PluginUse, Primary
 from gradfaith.config.verdict import Verdict
 from gradfaith.vocabulary import SHUFFLED, Task
 
@@ -118,13 +119,13 @@ class TabularStudy(StrictModel):
         validate_default=True,
         min_length=1,
         description="methods, and their options",
-    )  # type: ignore[assignment]
+    )
     metrics: NamedPlugins = Field(
         default_factory=lambda: _default(METRICS),
         validate_default=True,
         min_length=1,
         description="metrics, and their options",
-    )  # type: ignore[assignment]
+    )
     imputers: list[Imputer] = Field(
         default=["marginal", "conditional", "mean"],
         min_length=1,
@@ -138,7 +139,7 @@ class TabularStudy(StrictModel):
     verdict: Verdict | Literal[False] = Field(default_factory=Verdict, description="margins of gates; false: none")
     figures: NamedPlugins = Field(
         default_factory=lambda: _default(FIGURES), validate_default=True, description="figures and their options"
-    )  # type: ignore[assignment]
+    )
     compute: Compute = Field(default_factory=Compute, description="how the machine is used")
 
     @field_validator(*PLUGIN_KEYS, mode="after")

@@ -15,6 +15,7 @@ SECTIONS = (
     "Summary",
     "Classification",
     "Example images",
+    "Explained rows",
     "Methods and controls",
     "Claims",
     "Evaluation of the metrics",

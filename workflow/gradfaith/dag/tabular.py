@@ -68,7 +68,7 @@ class TablePlan:
 
     def raw_inputs(self) -> list[str]:
         """Return the input files of the table: one's own file, or the record of the fetched ones."""
-        own = self.study.table.options.get("file")
+        own = str(self.study.table.options.get("file") or "")
         return [self.paths.fetched(self.study.table.source)] if self.sources else [own] * bool(own)
 
     @property
@@ -267,9 +267,8 @@ class TableRuleParams:
             primary=result_settings.PrimaryContrast(**study.primary.model_dump()),
             ranks=result_settings.RankSettings(**ranks),
             metrics={label: use.use for label, use in study.metrics.items()},
-            evidence="none",
-            notes=[],
-        ).params()
+            refinements={}, evidence="none", notes=[],
+        ).params()  # fmt: skip
 
     def provenance(self) -> dict[str, Any]:
         """Return the study with every default filled in."""

@@ -112,7 +112,7 @@ def first_runs(inputs: FigureInputs, arch: str, method: str) -> pd.DataFrame:
 
 def feature_names(table: pd.DataFrame) -> list[str]:
     """Return the features of a table of attributions or rows, in order."""
-    return [name.removeprefix(FEATURE) for name in table if str(name).startswith(FEATURE)]
+    return [name.removeprefix(FEATURE) for name in map(str, table) if name.startswith(FEATURE)]
 
 
 def explained_row(inputs: FigureInputs, arch: str, method: str, place: RowPlace) -> ExplainedRow | None:
@@ -123,12 +123,11 @@ def explained_row(inputs: FigureInputs, arch: str, method: str, place: RowPlace)
     order = runs["answer"].sort_values(kind="stable").index
     name = str(order[{"lowest": 0, "median": len(order) // 2, "highest": -1}[place]])
     features = feature_names(runs)
-    row = inputs.tables["table"].set_index("image_id").loc[name]
-    numbers = runs.loc[name, [FEATURE + feature for feature in features]].to_numpy(np.float64)
-    values = [value_text(inputs, feature, float(row[FEATURE + feature])) for feature in features]
-    return ExplainedRow(
-        arch, name, features, values, numbers, float(runs.at[name, "answer"]), float(runs.at[name, "base"])
-    )
+    columns = [FEATURE + feature for feature in features]
+    row = inputs.tables["table"].set_index("image_id").loc[name, columns].to_numpy(np.float64)
+    numbers, known = (runs.loc[name, chosen].to_numpy(np.float64) for chosen in (columns, ["answer", "base"]))
+    values = [value_text(inputs, feature, value) for feature, value in zip(features, row, strict=True)]
+    return ExplainedRow(arch, name, features, values, numbers, float(known[0]), float(known[1]))
 
 
 def value_text(inputs: FigureInputs, feature: str, value: float) -> str:

@@ -39,7 +39,7 @@ class TableRows:
     @cached_property
     def features(self) -> list[str]:
         """Return the names of the features in order."""
-        return [name.removeprefix(FEATURE) for name in self.table if name.startswith(FEATURE)]
+        return [name.removeprefix(FEATURE) for name in map(str, self.table) if name.startswith(FEATURE)]
 
     def ids(self, part: str) -> list[str]:
         """Return the ids of a part, in the order of the table."""
@@ -132,7 +132,8 @@ def boundary_grid(
     for place, column in enumerate(used):
         if column["kind"] == "category":
             centre[place] = np.bincount(training[:, place].astype(np.int64)).argmax()
-    sides = [np.linspace(*np.quantile(training[:, place], (0.01, 0.99)), GRID) for place in places]
+    ends = [np.quantile(training[:, place], (0.01, 0.99)) for place in places]
+    sides = [np.linspace(low, high, GRID) for low, high in ends]
     x, y = (side.ravel() for side in np.meshgrid(*sides))
     grid = np.tile(centre, (len(x), 1))
     grid[:, places[0]], grid[:, places[1]] = x, y

@@ -62,7 +62,7 @@ class ExplainedRows:
     @property
     def features(self) -> int:
         """Return the number of features."""
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     def is_category(self, feature: int) -> bool:
         """Return whether a feature is a category."""
@@ -155,6 +155,7 @@ def _shuffled(values: Matrix, ids: Sequence[str], seed: int, label: str, copy: i
 
 def _table(values: Matrix, parts: RowsToExplain, label: str, copy: int, repeat: int) -> pd.DataFrame:
     table = pd.DataFrame(values, columns=[f"x:{name}" for name in parts.features])
-    for place, (name, value) in enumerate(zip(ATTRIBUTION_KEYS, (label, copy, repeat, list(parts.ids)), strict=True)):
+    keys: Any = zip(ATTRIBUTION_KEYS, (label, copy, repeat, list(parts.ids)), strict=True)
+    for place, (name, value) in enumerate(keys):
         table.insert(place, name, value)
     return table

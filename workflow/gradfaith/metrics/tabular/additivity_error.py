@@ -14,4 +14,4 @@ TABLE_METRIC = TabularMetric(better="lower", bounds=(0, None), additive=True)
 
 def score(on: JudgedRows) -> Matrix:
     """Return the error of each row."""
-    return np.abs(on.attribution.sum(axis=1) - (on.answers(on.rows) - on.mean_answer))
+    return np.asarray(np.abs(on.attribution.sum(axis=1) - (on.answers(on.rows) - on.mean_answer)))

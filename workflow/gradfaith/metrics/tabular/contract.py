@@ -56,15 +56,15 @@ class FeatureImputer:
     ) -> Matrix:  # (n, d), (n, d) -> (draws, n, d)
         """Return the rows with other values where `removed`; several times for imputers that draw."""
         if self.kind == "mean":
-            return np.where(removed, self._centre, rows)[None]
+            return np.asarray(np.where(removed, self._centre, rows)[None])
         nearest = self.kind == "conditional"
         anyone = random.integers(len(self.training), size=(DRAWS, len(rows)))
         chosen = self._neighbours(rows, removed).T if nearest else anyone
-        return np.where(removed, self.training[chosen], rows)
+        return np.asarray(np.where(removed, self.training[chosen], rows))
 
     @property
     def _centre(self) -> Matrix:
-        centre = self.training.mean(axis=0)
+        centre: Matrix = self.training.mean(axis=0)
         for feature, count in enumerate(self.categories):
             if count:
                 centre[feature] = np.bincount(self.training[:, feature].astype(np.int64)).argmax()
@@ -80,7 +80,7 @@ class FeatureImputer:
             apart = (own != others).astype(np.float64) if count else ((own - others) / scale[feature]) ** 2
             far += np.where(removed[:, feature, None], 0.0, apart)
         most = min(DRAWS, len(self.training))
-        return np.argsort(far, axis=1, kind="stable")[:, :most]
+        return np.asarray(np.argsort(far, axis=1, kind="stable")[:, :most])
 
 
 @dataclass(frozen=True)

@@ -33,4 +33,4 @@ def fit(data: TrainingTable, *, trees: int = 50, depth: int = 3, rate: float = 0
 
 def predict(tensors: Tensors, rows: Matrix, encoding: Encoding) -> Matrix:  # noqa: ARG001 - trees read the rows themselves
     """Return the raw score of each row."""
-    return ask_trees(tensors, rows) + tensors["start"][0]
+    return np.asarray(ask_trees(tensors, rows) + tensors["start"][0])

@@ -31,7 +31,7 @@ def fit(
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=decay)
     best, kept = float("inf"), _weights(network)
     for _ in range(epochs):
-        for some in torch.randperm(len(inputs), generator=generator).split(batch):
+        for some in torch.split(torch.randperm(len(inputs), generator=generator), batch):
             optimiser.zero_grad()
             loss_of(network(inputs[some])[:, 0], target[some]).backward()
             optimiser.step()

@@ -71,4 +71,4 @@ def _offsets(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     for one in np.unique(bins):
         inside = np.flatnonzero(bins == one)
         turn[inside] = (np.arange(len(inside)) + 1) // 2 * np.where(np.arange(len(inside)) % 2, 1, -1)
-    return turn * min(0.09, 0.42 / max(np.abs(turn).max(), 1))
+    return np.asarray(turn * min(0.09, 0.42 / max(np.abs(turn).max(), 1)))

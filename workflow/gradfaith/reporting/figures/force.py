@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from gradfaith.reporting import image_examples
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.reporting.image_examples import ExplainedRow
+from gradfaith.reporting.image_examples import ExplainedRow, RowPlace
 
 FIGURE = Figure(
     needs=("attributions", "table", "audit"), section="Explained rows", place=4, title="Raising against lowering"
@@ -19,7 +19,7 @@ NAMED_SHARE = 0.06  # of the longest side: shorter pieces have no name
 
 def draw(inputs: FigureInputs, *, arch: str = "", method: str = "kernel_shap") -> theme.Page:
     arch = arch or inputs.architectures[-1]
-    places = ("highest", "median", "lowest")
+    places: tuple[RowPlace, ...] = ("highest", "median", "lowest")
     rows = [row for place in places if (row := image_examples.explained_row(inputs, arch, method, place)) is not None]
     if not rows:
         return theme.sentence_page(f"Method {method} has no attributions on {arch}.")

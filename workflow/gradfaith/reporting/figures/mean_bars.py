@@ -77,7 +77,7 @@ def mean_sizes(inputs: FigureInputs, methods: list[str], *, share: bool) -> pd.D
     long = own.melt(["arch", "seed", "method", "image_id"], columns, var_name="feature", value_name="value")
     group = inputs.tables["manifest"].set_index("image_id")["group"]
     long = long.assign(
-        feature=long["feature"].str.removeprefix(FEATURE), group=long["image_id"].map(group), arch2="", seed2=pd.NA
+        feature=long["feature"].str.removeprefix(FEATURE), group=long["image_id"].map(group), arch2="", seed2=""
     )  # fmt: skip
     rule = IntervalRule(inputs.level, inputs.min_groups)
     long = long[long["value"].notna()]
@@ -88,7 +88,8 @@ def _planted(inputs: FigureInputs, features: list[str]) -> pd.Series:
     """Return each feature's share of the planted importance over the explained rows; empty where no truth is planted."""
     table = inputs.tables["table"].set_index("image_id")
     columns = [TRUTH + name for name in features if TRUTH + name in table]
-    rows = table.loc[list(dict.fromkeys(inputs.tables["attributions"]["image_id"])), columns].abs()
-    rows = rows.div(rows.sum(axis=1), axis=0).mean() if columns else pd.Series(dtype=float)
-    rows.index = [name.removeprefix(TRUTH) for name in columns]
-    return rows / rows.sum() if len(rows) else rows
+    if not columns:
+        return pd.Series(dtype=float)
+    sizes = table.loc[list(dict.fromkeys(inputs.tables["attributions"]["image_id"])), columns].abs()
+    shares: pd.Series = sizes.div(sizes.sum(axis=1), axis=0).mean()
+    return shares.rename(index=lambda name: str(name).removeprefix(TRUTH)) / shares.sum()

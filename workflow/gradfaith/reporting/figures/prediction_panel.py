@@ -47,7 +47,7 @@ def _draw_prediction(axes: Axes, inputs: FigureInputs, row: ExplainedRow) -> Non
     said = said[(said["arch"] == row.arch) & (said["seed"] == min(inputs.seeds))].set_index("image_id")
     positive = inputs.audit["positive"]
     if positive:
-        shares = [float(said.at[row.image_id, f"probability_{name}"]) for name in BINARY]
+        shares = said.loc[row.image_id, [f"probability_{name}" for name in BINARY]].to_numpy(np.float64)
         axes.barh([1, 0], shares, color=[theme.LOWERS, theme.RAISES], height=0.5)
         axes.set(
             yticks=[1, 0], yticklabels=[f"not {positive}", positive], xlim=(0, 1), ylim=(-1, 2), xlabel="probability"
@@ -56,7 +56,7 @@ def _draw_prediction(axes: Axes, inputs: FigureInputs, row: ExplainedRow) -> Non
             axes.text(min(share + 0.03, 0.8), at, f"{100 * share:.0f} %", va="center")
     else:
         axes.hist(said["raw"], bins=20, color=theme.PALE)
-        axes.axvline(float(said.at[row.image_id, "raw"]), color=theme.ACCENT)
+        axes.axvline(row.answer, color=theme.ACCENT)
         axes.set(yticks=[], xlabel="predicted value")
     axes.set_title(row.image_id)
 
