@@ -16,7 +16,6 @@ from gradfaith.dag.job_resources import JobResources  # noqa: E402
 from gradfaith.dag import report_items as report_order  # noqa: E402
 from gradfaith.dag.plan import Plan  # noqa: E402
 from gradfaith.dag.rule_params import RuleParams  # noqa: E402
-from gradfaith.dag.tabular import TablePlan, TableRuleParams  # noqa: E402
 from gradfaith.reporting.escaping import report_texts  # noqa: E402
 from gradfaith.runtime import own_code  # noqa: E402
 from gradfaith.runtime.job import prepare_environment  # noqa: E402
@@ -39,7 +38,9 @@ for file in workflow.configfiles:
     )  # for two equal keys Snakemake silently uses the last; this raises an error
 own_code.take_permission(config, workflow.config_settings.config)
 OF_TABLE = TABLE in config  # the study explains a table instead of images
-Planned, Params = (TablePlan, TableRuleParams) if OF_TABLE else (Plan, RuleParams)
+Planned, Params = Plan, RuleParams
+if OF_TABLE:
+    from gradfaith.dag.tabular import TablePlan as Planned, TableRuleParams as Params
 plan = Planned.read(config, HERE, " ".join(map(str, workflow.configfiles)))
 study, paths, rule_params = plan.study, plan.paths, Params(plan)
 job_resources = JobResources(study.compute)

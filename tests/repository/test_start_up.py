@@ -29,7 +29,8 @@ USED = {  # by script; a plug-in's own packages come later, if the study uses it
     "group": IMAGES, "index": STORES, "leakage_check": TABLES, "list_raw": TABLES, "localization": STORES | {"scipy.special", "scipy.ndimage"},
     "merge_scores": STORES, "meta": STORES, "pack_images": IMAGES, "predict": NETWORK | {"scipy.special", "scipy.optimize"},
     "provenance": STORES, "randomise": NETWORK, "split": STORES, "table": STORES, "train": NETWORK, "verdict": STORES, "weights": NETWORK - STORES,
-    "packaged_weights": NETWORK - STORES,
+    "packaged_weights": NETWORK - STORES, "table_index": TABLES, "table_provenance": STORES,
+    **dict.fromkeys(("table_train", "table_explain", "table_scores"), STORES | {"safetensors"}),
 }  # fmt: skip
 PROBE = """
 import ast, json, os, sys

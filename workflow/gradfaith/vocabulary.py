@@ -24,6 +24,8 @@ Reading = Literal["positive", "absolute"]  # the part of a signed map that metri
 Task = Literal["classification", "regression"]  # of a table
 
 PARTS: tuple[str, ...] = get_args(Part)
+TableImputer = Literal["mean", "marginal", "conditional"]  # how features are removed
+TableScale = Literal["logit", "probability"]  # of the score of a class
 TABLE = "table"  # the key of a study that explains a table instead of images
 BINARY = ("negative", "positive")  # classes of a table: is it the value that is explained?
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")  # classes of a regression's target

@@ -20,9 +20,8 @@ from gradfaith.config.sections import Label, Line, Seed, Share, StrictModel
 from gradfaith.config.statistics import Statistics
 from gradfaith.config.study import NamedPlugins, PluginUse, Primary
 from gradfaith.config.verdict import Verdict
-from gradfaith.vocabulary import SHUFFLED, Task
+from gradfaith.vocabulary import SHUFFLED, TableImputer, TableScale, Task
 
-Imputer = Literal["mean", "marginal", "conditional"]
 PLUGIN_KEYS = {"models": "table_models", "methods": "table_methods", "metrics": "table_metrics", "figures": "figures"}
 CONTROLS = ("random", "feature_variance", "deviation")  # in every study
 METHODS = ("exact_shapley", "kernel_shap", "shapley_sampling", "deep_shap", "lime")
@@ -97,7 +96,7 @@ class ExplainTable(StrictModel):
     background: int = Field(24, ge=1, le=10_000, description="training rows that stand for features that are not known")
     repeats: int = Field(2, ge=1, le=10, description="runs of each method that draws random numbers")
     copies: int = Field(5, ge=5, le=20, description="shuffled copies of each method's numbers")
-    score: Literal["logit", "probability"] = Field("logit", description="of a classification: what is explained")
+    score: TableScale = Field("logit", description="of a classification: what is explained")
     boundary: list[str] = Field(
         default=[], max_length=2, description="two numeric features of the decision boundary; empty: the first two"
     )
@@ -126,7 +125,7 @@ class TabularStudy(StrictModel):
         min_length=1,
         description="metrics, and their options",
     )
-    imputers: list[Imputer] = Field(
+    imputers: list[TableImputer] = Field(
         default=["marginal", "conditional", "mean"],
         min_length=1,
         description="how features are removed; the first is primary",
@@ -216,9 +215,9 @@ class TableScoreSettings(JobSettings):
     """Which metrics are computed."""
 
     metrics: dict[str, PluginUse]
-    imputers: list[Imputer]
+    imputers: list[TableImputer]
     exact: str
     additive: list[str]
-    score: Literal["logit", "probability"]
+    score: TableScale
     task: Task
     seed: int

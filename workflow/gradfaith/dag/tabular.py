@@ -22,7 +22,6 @@ from gradfaith.config.validation_errors import invalid_study
 from gradfaith.config.verdict import GATES, MIN_SEEDS
 from gradfaith.dag import code_digest
 from gradfaith.errors import BrokenPlugin
-from gradfaith.runtime.job_record import JobWork
 from gradfaith.storage.paths import PROJECT, StudyPaths
 from gradfaith.vocabulary import BINARY, QUARTERS, SEED_PAIRS
 
@@ -113,17 +112,6 @@ class TablePlan:
                 fix=f"Remove {name} from `figures:`; docs/tabular.md lists the figures for tables.",
             )
         return {need: offered[need] for need in plugin.declared["needs"]}
-
-    def work(self, rule: str, wildcards: Mapping[str, str]) -> JobWork:
-        """Return the work of a job: rows explained or scored, times methods and metrics; other jobs count as one."""
-        study = self.study
-        rows = study.explain.rows * len(study.methods)
-        amounts = {
-            "table_explain": rows * study.explain.repeats * study.explain.background,
-            "table_scores": rows * study.explain.copies * len(study.seeds) * len(study.metrics) * len(study.imputers),
-        }
-        kind = study.models[wildcards["arch"]].use if rule in amounts and "arch" in wildcards else ""
-        return JobWork(units=amounts.get(rule, 1), amount=amounts.get(rule, 1), kind=kind or rule)
 
 
 @dataclass(frozen=True)
@@ -220,7 +208,7 @@ class TableRuleParams:
         }
         why = {
             "balanced_accuracy": "a regression has no classes",
-            "localization": "nobody knows which features the answer really needs",
+            "localization": "the features that the answer needs are not known",
             "faith_gain": "the study does not measure the removal gap",
             "randomisation": "a study of tables randomises no model",
             "consistency": f"the study has {len(study.seeds)} seeds or no seed_agreement; this gate needs {MIN_SEEDS} seeds",

@@ -19,10 +19,10 @@ from gradfaith.attribution.tabular.cell import TableRows
 from gradfaith.config.study import PluginUse
 from gradfaith.data.tabular.columns import FEATURE, TRUTH
 from gradfaith.metrics.contract import Result
-from gradfaith.metrics.tabular.contract import FeatureImputer, JudgedRows, Matrix, TableImputer
+from gradfaith.metrics.tabular.contract import FeatureImputer, JudgedRows, Matrix
 from gradfaith.models.tabular.contract import FittedModel
 from gradfaith.scoring.score_rows import index_by_image, score_table
-from gradfaith.vocabulary import BETWEEN_IMAGES, CONSTANT_RANGE, SEED_PAIRS, SHUFFLED
+from gradfaith.vocabulary import BETWEEN_IMAGES, CONSTANT_RANGE, SEED_PAIRS, SHUFFLED, TableImputer
 
 METRICS = "table_metrics"  # the group of plug-ins
 EXACT = "exact_shapley"

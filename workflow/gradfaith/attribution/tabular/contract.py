@@ -1,4 +1,4 @@
-"""Define what a method for tables is, ask a model about coalitions of features, and explain the rows of one model.
+"""Define what a method for tables is, evaluate a model on coalitions of features, and explain the rows of one model.
 
     METHOD = TabularMethod(additive=True)
     def attribute(given: ExplainedRows, *, <options>) -> Matrix     one number per row and feature, with its sign

@@ -1,9 +1,9 @@
-"""A table like a census, computed with a planted truth: linear terms, one interaction, a correlated twin, and noise.
+"""A table like a census, computed with a planted truth: linear terms, one interaction, a correlated copy, and noise.
 
     z = 1.2 age* + 1.0 education* + 0.8 hours* + gain + 0.9 (2 sex - 1) experience*
     target: z + noise above 0 (classification), or z + noise (regression)
 
-A star marks a standardised value. `commute` and `region` are noise. `salary_grade` is a twin of `education`: correlated with it
+A star marks a standardised value. `commute` and `region` are noise. `salary_grade` is a noisy copy of `education`: correlated with it
 (`correlation`), and without any effect. A person has `waves` rows that share traits, so rows of one person are not independent.
 The truth of a row is the exact Shapley value of z with independent features, from the formula: a linear term's deviation from
 its mean, and half of what the interaction term deviates for each of its two features. No file, no network.
@@ -29,13 +29,13 @@ def read(
     regression: bool = False,
     seed: int = 0,
 ) -> SourceTable:
-    """Return the table. `correlation`: of the twin with education; `noise`: standard deviation of what no feature explains."""
+    """Return the table. `correlation`: of the noisy copy with education; `noise`: standard deviation of what no feature explains."""
     random = rng.generator(seed, "census")
     person = np.repeat(np.arange(people), waves)
     trait = random.normal(size=(people, 5))[person]
     unit = 0.9 * trait + np.sqrt(1 - 0.9**2) * random.normal(size=(len(person), 5))  # waves of a person differ a little
     age, education, hours, experience, commute = unit.T
-    twin = correlation * education + np.sqrt(1 - correlation**2) * random.normal(size=len(person))
+    copy = correlation * education + np.sqrt(1 - correlation**2) * random.normal(size=len(person))
     sex = random.integers(0, 2, people)[person]
     gains = (random.random(len(person)) < 0.2).astype(float)
     region = random.integers(0, 4, people)[person]
@@ -61,7 +61,7 @@ def read(
             "capital_gain": gains * 5000,
             "sex": np.array(["female", "male"])[sex],
             "experience": np.round(15 + 6 * experience, 1),
-            "salary_grade": np.round(5 + 2 * twin, 1),
+            "salary_grade": np.round(5 + 2 * copy, 1),
             "commute": np.round(30 + 10 * commute),
             "region": np.array(["north", "east", "south", "west"])[region],
         }

@@ -51,7 +51,7 @@ class TableSource:
 class SourceTable:
     """What a source of tables returns: features as they are, the target, groups, and how much each feature counts.
 
-    `truth`: by row and feature, the feature's exact share of the planted function; None where nobody knows it.
+    `truth`: by row and feature, the feature's exact share of the planted function; None where it is not known.
     """
 
     features: pd.DataFrame
@@ -63,7 +63,7 @@ class SourceTable:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """What was found in one column."""
 
     name: str
@@ -79,14 +79,14 @@ class EncodedTable:
     """A table as numbers, with its columns, its target and its classes."""
 
     rows: pd.DataFrame  # row, target, x:<feature>, t:<feature>
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     task: Task
     positive: str  # the value of the target that is the positive class; "" for a regression
     label: pd.Series
     notes: tuple[str, ...]
 
     @property
-    def features(self) -> list[Column]:
+    def features(self) -> list[TableColumn]:
         """Return the columns that models see, in the order of the matrix."""
         return [column for column in self.columns if column.used]
 
@@ -165,7 +165,7 @@ def _read_target(target: pd.Series, task: Task, positive: str) -> tuple[Matrix, 
     return found.astype(np.float64), pd.Series(np.array(BINARY)[found.astype(np.int64)]), chosen
 
 
-def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool) -> tuple[Column, Matrix]:
+def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool) -> tuple[TableColumn, Matrix]:
     """Return what a column is, and its values as numbers."""
     present = values.dropna()
     missing = int(values.isna().sum())
@@ -183,7 +183,7 @@ def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool)
         codes = number.reindex(values.index).to_numpy(np.float64)
         notes += [f"{missing} missing values set to the median"] if missing else []
         codes = np.where(np.isnan(codes), np.nanmedian(codes) if len(number.dropna()) else 0.0, codes)
-        return Column(name, kind, not fault, fault or "; ".join(notes), missing), codes
+        return TableColumn(name, kind, not fault, fault or "; ".join(notes), missing), codes
     texts = values.astype(object).where(values.notna(), MISSING).astype(str)
     if texts.map(_is_number).any() and len(present):
         notes.append("mixed types: numbers and texts, read as categories")
@@ -194,7 +194,7 @@ def _read_column(name: str, values: pd.Series, target: pd.Series, *, keep: bool)
         levels = list(dict.fromkeys([*levels[: MAX_CATEGORIES - 1], OTHER]))
     notes += [f'{missing} missing values are the category "{MISSING}"'] if missing else []
     coded = texts.map({level: place for place, level in enumerate(levels)}).to_numpy(np.float64)
-    return Column(name, kind, not fault, fault or "; ".join(notes), missing, tuple(levels)), coded
+    return TableColumn(name, kind, not fault, fault or "; ".join(notes), missing, tuple(levels)), coded
 
 
 def _is_number(text: str) -> bool:

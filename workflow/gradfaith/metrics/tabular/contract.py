@@ -8,7 +8,7 @@
     conditional   they are taken from the training rows that are nearest in what stays, so correlations are kept
 
 A removed feature is never zero: zero is a value like any other. `marginal` and `conditional` answer with the mean over DRAWS rows.
-If two features are correlated, `marginal` makes rows that do not exist, and `conditional` lets the twin stand in for the
+If two features are correlated, `marginal` makes rows that do not exist, and `conditional` lets a correlated feature replace the
 removed one: both numbers are shown, because neither is the truth alone. Cost: DRAWS answers per row and set of features.
 """
 
@@ -19,9 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfaith.metrics.contract import Better
+from gradfaith.vocabulary import TableImputer
+
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-TableImputer = Literal["mean", "marginal", "conditional"]
 DRAWS = 10
 
 
@@ -34,7 +36,7 @@ class TabularMetric:
     numbers add up. `between`: it compares two attributions of a row, of two models or two runs, instead of judging one.
     """
 
-    better: Literal["higher", "lower", "neither"]
+    better: Better
     bounds: tuple[float | None, float | None]
     imputed: bool = False
     needs: tuple[Literal["truth", "exact"], ...] = ()

@@ -2,8 +2,8 @@
 
     share of pairs (used feature, unused feature) in which the used one has the larger number, by size; ties count half
 
-By chance 0.5. A feature is used if its planted importance is not zero for any explained row. It judges the model and the method together:
-a network that learned a correlated twin is told so too. Needs a table whose truth is known.
+By chance 0.5. A feature is used if its planted importance is not zero for any explained row. It judges model and method together: a
+model that uses a correlated feature instead gets a low value too. Needs a table whose truth is known.
 """
 
 import numpy as np

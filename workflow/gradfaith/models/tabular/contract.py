@@ -27,10 +27,10 @@ from gradfaith import registry
 from gradfaith.errors import ModelUnusable
 from gradfaith.storage import atomic, json_file
 from gradfaith.storage.identity import advise_replacement
+from gradfaith.vocabulary import TableScale
 
 Matrix = NDArray[np.float64]
 Tensors = Mapping[str, NDArray[Any]]
-Scale = Literal["logit", "probability"]  # of the score of a class; a regression has its own
 TREE_ARRAYS = ("left", "right", "feature", "threshold", "value")
 EVERY_MODEL = "table_models"  # the group of plug-ins
 
@@ -94,7 +94,7 @@ class FittedModel:
     use: str  # its plug-in
     tensors: Tensors
     encoding: Encoding
-    scale: Scale | None  # None: regression
+    scale: TableScale | None  # None: regression
     offset: float = 0.0  # of a regression: the target is standardised while it is fitted
     factor: float = 1.0
 
@@ -188,7 +188,7 @@ def save_model(weights: Path | str, card: Path | str, model: FittedModel, facts:
     json_file.write(card, {**facts, **about})
 
 
-def load_model(weights: Path | str, card: Path | str, scale: Scale | None) -> FittedModel:
+def load_model(weights: Path | str, card: Path | str, scale: TableScale | None) -> FittedModel:
     """Read a model; the weights must be those of the card. `scale`: of the score that is explained."""
     about, content = json_file.read(card), Path(weights).read_bytes()
     if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
