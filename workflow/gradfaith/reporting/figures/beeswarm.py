@@ -10,8 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from gradfaith.data.tabular.columns import FEATURE
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
 FIGURE = Figure(
@@ -22,11 +21,11 @@ LINE_INCHES, BINS = 0.24, 60
 
 
 def draw(inputs: FigureInputs, *, method: str = "kernel_shap") -> theme.Page:
-    runs = {arch: image_examples.first_runs(inputs, arch, method) for arch in inputs.architectures}
+    runs = {arch: explained_rows.first_runs(inputs, arch, method) for arch in inputs.architectures}
     runs = {arch: table for arch, table in runs.items() if len(table)}
     if not runs:
         return theme.sentence_page(f"Method {method} has no attributions.")
-    features = image_examples.feature_names(next(iter(runs.values())))
+    features = explained_rows.feature_names(next(iter(runs.values())))
     columns = [FEATURE + name for name in features]
     size = np.mean([table[columns].abs().mean().to_numpy() for table in runs.values()], axis=0)
     order = np.argsort(-size, kind="stable")
@@ -43,7 +42,7 @@ def draw(inputs: FigureInputs, *, method: str = "kernel_shap") -> theme.Page:
     rows = len(next(iter(runs.values())))
     theme.add_note(
         figure,
-        f"{method}, {rows} explained test rows, seed {min(inputs.seeds)}. Attributions to the {image_examples.answer_name(inputs)}.",
+        f"{method}, {rows} explained test rows, seed {min(inputs.seeds)}. Attributions to the {explained_rows.answer_name(inputs)}.",
     )
     return figure
 

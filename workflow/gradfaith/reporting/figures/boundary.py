@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from gradfaith.data.tabular.columns import FEATURE
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
 FIGURE = Figure(
@@ -59,7 +58,7 @@ def draw(inputs: FigureInputs) -> theme.Page:
     panels[0].set_ylabel(str(grids["second"].iloc[0]))
     theme.add_note(
         figure,
-        f"Colour: the {image_examples.answer_name(inputs)}, seed {min(inputs.seeds)}. Line: "
+        f"Colour: the {explained_rows.answer_name(inputs)}, seed {min(inputs.seeds)}. Line: "
         f"{'the boundary between the classes' if is_class else 'the mean target'}. Points: test rows with their true "
         f"{'class' if is_class else 'side of the mean'}.",
     )

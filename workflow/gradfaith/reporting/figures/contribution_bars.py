@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.reporting.figures.prediction_panel import draw_bars
 from gradfaith.vocabulary import SHUFFLED
@@ -29,7 +28,7 @@ def draw(
     methods = [
         name for name in dict.fromkeys(table.loc[table["arch"] == arch, "method"]) if not name.startswith(SHUFFLED)
     ]
-    found = {name: image_examples.explained_row(inputs, arch, name, row) for name in methods}
+    found = {name: explained_rows.explained_row(inputs, arch, name, row) for name in methods}
     first = next(one for one in found.values() if one is not None)
     order = np.argsort(-np.abs(first.attribution), kind="stable")
     lines = ceil(len(methods) / ABREAST)

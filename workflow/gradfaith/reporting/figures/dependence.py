@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradfaith.data.tabular.columns import FEATURE
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.beeswarm import LOW_HIGH
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
@@ -25,10 +24,10 @@ def draw(
     inputs: FigureInputs, *, arch: str = "", method: str = "kernel_shap", features: tuple[str, ...] = ()
 ) -> theme.Page:
     arch = arch or inputs.architectures[-1]
-    runs = image_examples.first_runs(inputs, arch, method)
+    runs = explained_rows.first_runs(inputs, arch, method)
     if runs.empty:
         return theme.sentence_page(f"Method {method} has no attributions on {arch}.")
-    names = image_examples.feature_names(runs)
+    names = explained_rows.feature_names(runs)
     values = inputs.tables["table"].set_index("image_id").loc[runs.index]
     pairs = [tuple(pair.split(" by ")) for pair in features] or _largest(runs, values, names)
     known = [pair for pair in pairs if len(pair) == 2 and set(pair) <= set(names)]

@@ -6,10 +6,9 @@ The two sides meet at the answer. The mean answer is the point from which their 
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.reporting.image_examples import ExplainedRow, RowPlace
+from gradfaith.reporting.figures.explained_rows import ExplainedRow, RowPlace
 
 FIGURE = Figure(
     needs=("attributions", "table", "audit"), section="Explained rows", place=4, title="Raising against lowering"
@@ -20,13 +19,13 @@ NAMED_SHARE = 0.06  # of the longest side: shorter pieces have no name
 def draw(inputs: FigureInputs, *, arch: str = "", method: str = "kernel_shap") -> theme.Page:
     arch = arch or inputs.architectures[-1]
     places: tuple[RowPlace, ...] = ("highest", "median", "lowest")
-    rows = [row for place in places if (row := image_examples.explained_row(inputs, arch, method, place)) is not None]
+    rows = [row for place in places if (row := explained_rows.explained_row(inputs, arch, method, place)) is not None]
     if not rows:
         return theme.sentence_page(f"Method {method} has no attributions on {arch}.")
     figure = theme.new_page(0.5 + 1.05 * len(rows))
     for axes, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         _draw_force(axes, row)
-    figure.axes[-1].set_xlabel(image_examples.answer_name(inputs))
+    figure.axes[-1].set_xlabel(explained_rows.answer_name(inputs))
     theme.add_note(
         figure,
         f"{method} on {arch}, seed {min(inputs.seeds)}: the explained rows with the highest, median and lowest answer. "

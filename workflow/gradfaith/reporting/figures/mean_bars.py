@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from gradfaith.data.tabular.columns import FEATURE, TRUTH
-from gradfaith.reporting import image_examples, metric_rows
-from gradfaith.reporting.figures import marks, theme
+from gradfaith.reporting import metric_rows
+from gradfaith.reporting.figures import explained_rows, marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 from gradfaith.stats.interval_scales import Bounds, IntervalRule
 from gradfaith.stats.intervals import intervals_by_cell
@@ -26,7 +26,7 @@ def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ("kernel_shap", "li
     shown = [name for name in methods if name in set(table["method"])]
     if not shown:
         return theme.sentence_page(f"None of {', '.join(methods)} is a method of this study.")
-    features, look = image_examples.feature_names(table), theme.palette(inputs.architectures)
+    features, look = explained_rows.feature_names(table), theme.palette(inputs.architectures)
     means = mean_sizes(inputs, shown, share=share)
     size = means[means["method"] == shown[0]].groupby("feature")["value"].mean()
     order = {name: place for place, name in enumerate(sorted(features, key=lambda name: -size[name]))}

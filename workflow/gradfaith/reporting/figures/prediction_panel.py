@@ -7,10 +7,9 @@ samples. Middle: the features in order of size, coloured by the class that each 
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
-from gradfaith.reporting.image_examples import ExplainedRow
+from gradfaith.reporting.figures.explained_rows import ExplainedRow
 from gradfaith.vocabulary import BINARY
 
 FIGURE = Figure(
@@ -20,7 +19,7 @@ FIGURE = Figure(
 
 def draw(inputs: FigureInputs, *, arch: str = "", method: str = "lime") -> theme.Page:
     arch = arch or inputs.architectures[-1]
-    shown = [image_examples.explained_row(inputs, arch, method, place) for place in ("highest", "lowest")]
+    shown = [explained_rows.explained_row(inputs, arch, method, place) for place in ("highest", "lowest")]
     rows = [row for row in shown if row is not None]
     if not rows:
         return theme.sentence_page(f"Method {method} has no attributions on {arch}.")

@@ -7,8 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradfaith.reporting import image_examples
-from gradfaith.reporting.figures import theme
+from gradfaith.reporting.figures import explained_rows, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
 
 FIGURE = Figure(
@@ -22,7 +21,7 @@ FIGURE = Figure(
 def draw(
     inputs: FigureInputs, *, method: str = "kernel_shap", row: Literal["highest", "median", "lowest"] = "highest"
 ) -> theme.Page:
-    found = [image_examples.explained_row(inputs, arch, method, row) for arch in inputs.architectures[-2:]]
+    found = [explained_rows.explained_row(inputs, arch, method, row) for arch in inputs.architectures[-2:]]
     rows = [one for one in found if one is not None]
     if not rows:
         return theme.sentence_page(f"Method {method} has no attributions on {', '.join(inputs.architectures[-2:])}.")
@@ -41,7 +40,7 @@ def draw(
             axes.axvline(value, color=theme.GREY, linewidth=0.6, linestyle=theme.DASHED, zorder=0)
         axes.set(yticks=lines, yticklabels=[f"{one.features[place]} = {one.values[place]}" for place in order])
         axes.set_title(f"{one.arch}, {one.image_id}: from {one.base:.2f} to {one.answer:.2f}")
-        axes.set_xlabel(image_examples.answer_name(inputs))
+        axes.set_xlabel(explained_rows.answer_name(inputs))
         axes.margins(x=0.12)
     theme.add_note(
         figure, f"{method}, seed {min(inputs.seeds)}: the explained row with the {row} answer of each model."
