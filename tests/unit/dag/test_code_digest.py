@@ -247,9 +247,7 @@ def copied(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "runtime/device.py", 'f"device: {device.type}', 'f"on {device.type}', False, id="a line of the log"
         ),
         pytest.param("runtime/device.py", "does not have it", "lacks it", False, id="an error text"),
-        pytest.param(
-            "models/checkpoint.py", "return classifier.eval()", "return classifier", True, id="how a model is loaded"
-        ),
+        pytest.param("models/checkpoint.py", "decoder().eval()", "decoder()", True, id="how a model is loaded"),
         pytest.param("models/checkpoint.py", '"numpy", "safetensors"', '"numpy"', False, id="what a card records"),
         pytest.param("models/weight_file.py", "[:5]", "[:6]", False, id="plumbing"),
     ],

@@ -32,7 +32,7 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
     path = [
         str(part)
         for part in problem["loc"]
-        if str(part) not in names and not str(part).startswith(("function-", "literal[", "constrained-"))
+        if str(part) not in names and not str(part).startswith(("function-", "literal[", "constrained-", "tuple["))
     ]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
