@@ -4,9 +4,9 @@
     w(s) = (d - 1) / (C(d, s) s (d - s))
 
 If `samples` is enough for all 2^d - 2 coalitions, all are used, and the result is exact. Else sizes are drawn by the kernel, and
-each coalition comes with its complement, which halves the error of a sample. The constraint holds exactly, as in the package `shap`;
-captum's KernelShap gives it a large weight instead, takes about 0.2 s for a row, and agrees within the sampling error
-(tests/cross/test_tabular_peers.py). Cost: `samples` coalitions per row.
+each coalition comes with its complement, which halves the error of a sample. The constraint holds exactly, as in the package
+`shap`, with which the result agrees (tests/cross/test_tabular_peers.py); captum's KernelShap gives it a large weight instead.
+Cost: `samples` coalitions per row.
 """
 
 from math import comb

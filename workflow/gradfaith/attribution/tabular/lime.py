@@ -6,8 +6,9 @@
 
 Perturbed rows draw a quartile by its frequency in the training part, then a value from the normal distribution of that quartile,
 cut at its ends; a category is drawn by its frequency. This is the default of the package `lime` (0.75 sqrt(d), 5000 samples,
-quartiles), without its selection of ten features. Two known traits are measured in docs/tabular.md: the ridge and a narrow
-kernel shrink all numbers, and the numbers do not add up to the answer. Cost: `samples` answers per row.
+quartiles), without its selection of ten features; it agrees with the package within the sampling error
+(tests/cross/test_tabular_peers.py). The ridge and a narrow kernel shrink all numbers, and the numbers do not add up to the
+answer. Cost: `samples` answers per row.
 """
 
 import numpy as np
