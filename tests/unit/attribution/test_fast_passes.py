@@ -71,7 +71,8 @@ def test_maps_and_scores_are_those_of_plain_passes(page: ModuleType, module: str
     for name in CAMS:
         largest = before[name].abs().amax()
         assert largest > 0, name
-        assert (after[name] - before[name]).abs().amax() <= 2 * LARGEST_CHANGE * largest, name
+        times = 8 if name == "gradcam_pp" else 2  # its weights are ratios of powers of the gradient
+        assert (after[name] - before[name]).abs().amax() <= times * LARGEST_CHANGE * largest, name
     for name in PIXEL_METHODS:  # a unit that rounding carries over the kink of its ReLU changes the pixels that it sees
         assert (after[name] - before[name]).norm() <= 0.01 * before[name].norm(), name
     for maps in before.values():

@@ -63,7 +63,12 @@ class Drawn:
     by_seaborn: tuple[str, ...]
 
 
-@pytest.fixture(scope="module", params=registry.names("figures"))
+OF_IMAGES = [
+    name for name in registry.names("figures") if "table" not in registry.entry("figures", name).declared["needs"]
+]
+
+
+@pytest.fixture(scope="module", params=OF_IMAGES)
 def drawn(request: pytest.FixtureRequest, world: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     folder = tmp_path_factory.mktemp(request.param)
     with theme.use_theme(), calls_of_seaborn() as called:
@@ -109,7 +114,7 @@ def test_a_figure_for_one_column_is_as_wide_as_a_column_and_no_text_overlaps(wor
 
 
 def test_no_text_of_a_figure_overlaps_another_or_leaves_the_page(drawn: Drawn) -> None:
-    assert len(drawn.figure.findobj(Text)) > 5
+    assert len(drawn.figure.findobj(Text)) > 5 or drawn.name in ONE_SENTENCE
     assert collisions(drawn.figure) == []
 
 

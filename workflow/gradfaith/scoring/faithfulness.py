@@ -10,6 +10,7 @@ passed on immediately. So memory grows neither with the images nor with the meth
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def _run_battery(
     metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit, temperature: float,
 ) -> Iterator[BatteryResults]:  # fmt: skip
     """Run the battery on some rows of a store, yield results for some images at a time, and log the passes saved by sharing."""
-    device = model.mean.device
+    device = next(chain(model.parameters(), model.buffers())).device
     pixels = StoredImages(images, list(maps.rows.iloc[rows]["image_id"]))
     by_method = dict(_method_maps(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
     settings: dict[str, Any] = {

@@ -45,7 +45,7 @@ def draw(inputs: FigureInputs) -> theme.Page:
         for axes, (name, columns) in zip(line, PANELS.items(), strict=True):
             _draw_panel(axes, _without_decoder(table[table["arch"] == arch]), name, columns)
         line[0].set_title(arch, fontweight="bold")
-    for axes in panels[-1]:
+    for axes in filter(lambda axes: axes.axison, panels[-1]):
         axes.set_xlabel("Epoch")
     theme.add_legend(figure, [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items()])
     seeds = table["seed"].nunique()

@@ -32,6 +32,8 @@ FIGURE = Figure(
 HIT, MISS = np.array([0.0, 0.72, 0.32]), np.array([0.88, 0.22, 0.12])
 NOTHING = "No image with evidence is classified correctly, or none has maps."
 
+NARROWEST = 4.5  # inches: the note needs few lines
+
 
 def top_pixels(unit: NDArray[np.float32], count: int) -> NDArray[np.float64]:  # (h, w)
     """Return how strongly each pixel belongs to the `count` highest: 1, 0, or the share of the tied places."""
@@ -58,7 +60,8 @@ def draw(inputs: FigureInputs, *, images: int = 4, seed_rank: int = 0, arch: str
     if not shown:
         return theme.sentence_page(NOTHING)
     side = min(1.5, (theme.PAGE_WIDTH - 0.2) / (1 + len(stores)) - 0.09)
-    figure = theme.new_page(0.75 + len(shown) * (side + 0.55), (1 + len(stores)) * (side + 0.09) + 0.2)
+    width = max(NARROWEST, (1 + len(stores)) * (side + 0.09) + 0.2)
+    figure = theme.new_page(0.75 + len(shown) * (side + 0.55), width)
     panels = figure.subplots(len(shown), 1 + len(stores), squeeze=False)
     scores = _scores(inputs, arch, seed)
     for line, image in zip(panels, shown, strict=True):

@@ -13,7 +13,7 @@ from gradfaith.reporting import metric_rows
 from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table
 
 TABLE = Table(
-    needs=("audit", "splits"), study_key="table", section="Data and training", place=1, title="Columns and audit"
+    needs=("audit", "splits"), study_key="table", section="Data and training", place=4, title="Columns and audit"
 )
 HEAD = ("column", "kind", "used", "missing", "found")
 PARTS_HEAD = ("part", "rows")
