@@ -31,7 +31,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(folder: Path) -> list[dict[str, float]]:
     with (folder / "history.csv").open() as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def was_interrupted(folder: Path) -> bool:
