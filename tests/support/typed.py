@@ -29,7 +29,7 @@ def described(about: Mapping[str, Any]) -> StudyDescription:
     blank: dict[str, Any] = {
         "level": 0.95, "min_groups": 8, "better": {}, "controls": [], "title": "", "classes": [], "architectures": [], "seeds": [],
         "ranks": {"rank_controls": "beside", "rank_only_correct": False}, "metrics": {}, "refinements": {}, "bounds": {},
-        "evidence": "mask", "notes": [],
+        "evidence": "mask", "of_table": False, "notes": [],
     }  # fmt: skip
     return StudyDescription(**{**blank, **about, "primary": primary_contrast(about.get("primary", {}))})
 

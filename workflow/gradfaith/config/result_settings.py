@@ -179,6 +179,7 @@ class StudyDescription(IntervalSettings):
     metrics: dict[str, str] = Field(description="label -> name of the plug-in")
     refinements: dict[str, Refinement] = Field(description="label -> what a method that combines maps combines")
     evidence: EvidenceKind
+    of_table: bool = Field(description="the study explains rows of a table instead of images")
     notes: list[str] = Field(description="sentences about the models in every table")
 
     def without_models(self) -> "StudyDescription":

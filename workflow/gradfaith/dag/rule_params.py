@@ -220,7 +220,8 @@ class RuleParams:
                 **study.statistics.model_dump(include=set(result_settings.RankSettings.model_fields))
             ),
             metrics={label: use.use for named in plan.metrics.values() for label, use in named.items()},
-            refinements=method_uses.refinements(study), evidence=plan.dataset.evidence, notes=plan.table_notes,
+            refinements=method_uses.refinements(study), evidence=plan.dataset.evidence, of_table=False,
+            notes=plan.table_notes,
         )  # fmt: skip
         is_audit = figure and plan.figures[figure].use == AUDIT
         return (about.without_models() if is_audit else about).params()

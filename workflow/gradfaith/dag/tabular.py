@@ -27,7 +27,7 @@ from gradfaith.vocabulary import BINARY, QUARTERS, SEED_PAIRS
 
 SCRIPTS = PROJECT / "scripts"
 RULES = ("table_index", "merge_scores", "estimate")  # and those that have a digest per model
-NO_TABLE = ("pairs", "summary")  # tables whose sentences are about maps only
+NO_TABLE = ("pairs", "summary")  # `summary_of_rows` is the first page
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class TableRuleParams:
             primary=result_settings.PrimaryContrast(**study.primary.model_dump()),
             ranks=result_settings.RankSettings(**ranks),
             metrics={label: use.use for label, use in study.metrics.items()},
-            refinements={}, evidence="none", notes=[],
+            refinements={}, evidence="none", of_table=True, notes=[],
         ).params()  # fmt: skip
 
     def provenance(self) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def predict_table(rows: TableRows, model: FittedModel, manifest: pd.DataFrame) -
             **{f"probability_{name}": value for name, value in zip(BINARY, (1 - positive, positive), strict=True)}
         )
     found = found.assign(
-        group=of_row["group"].to_numpy(), label=of_row["label"].to_numpy(), predicted=predicted, seconds=0.0
-    )
+        group=of_row["group"].to_numpy(), label=of_row["label"].to_numpy(), predicted=predicted, seconds=np.nan
+    )  # not measured
     found["part"] = rows.part.reindex(rows.table.index).to_numpy()
     return found.assign(correct=found["predicted"] == found["label"])
 

@@ -12,6 +12,7 @@ from gradfaith.data.tabular.columns import FEATURE, TRUTH
 from gradfaith.reporting import metric_rows
 from gradfaith.reporting.figures import explained_rows, marks, theme
 from gradfaith.reporting.figures.contract import Figure, FigureInputs
+from gradfaith.reporting.row_words import in_rows
 from gradfaith.stats.interval_scales import Bounds, IntervalRule
 from gradfaith.stats.intervals import intervals_by_cell
 
@@ -59,7 +60,7 @@ def draw(inputs: FigureInputs, *, methods: tuple[str, ...] = ("kernel_shap", "li
         axes.grid(axis="x")
     panels[0].set(yticks=range(len(order)), yticklabels=list(order))
     theme.add_legend(figure, marks.architecture_entries(look))
-    basis = theme.describe_basis(means, inputs.level, metric_rows.group_noun(inputs.tables["manifest"]))
+    basis = in_rows(theme.describe_basis(means, inputs.level, metric_rows.group_noun(inputs.tables["manifest"])))
     tick = "Black tick: the planted importance, scaled to the same total." if len(planted) else ""
     theme.add_note(figure, basis, tick)
     return figure

@@ -1,4 +1,4 @@
-"""How the features lead from the mean answer to the answer of one row, one after the other: SHAP's waterfall plot.
+"""How the features lead from the mean answer, at the bottom, up to the answer of one row: SHAP's waterfall plot.
 
 Only for methods whose numbers add up: a gap between the last bar and the answer would be the additivity error.
 """
@@ -31,10 +31,10 @@ def draw(
         steps = one.attribution[order]
         starts = one.base + np.concatenate([[0.0], np.cumsum(steps)[:-1]])
         colours = [theme.RAISES if step > 0 else theme.LOWERS for step in steps]
-        lines = np.arange(len(order))[::-1]
+        lines = np.arange(len(order))  # from the bottom up
         axes.barh(lines, steps, left=starts, color=colours, height=0.7)
         for line, start, step in zip(lines, starts, steps, strict=True):
-            axes.plot([start + step] * 2, [line - 1.35, line + 0.35], color=theme.GREY, linewidth=0.5)
+            axes.plot([start + step] * 2, [line - 0.35, line + 1.35], color=theme.GREY, linewidth=0.5)
             axes.text(max(start, start + step), line, f" {step:+.2f}", va="center", fontsize=6)
         for value in (one.base, one.answer):
             axes.axvline(value, color=theme.GREY, linewidth=0.6, linestyle=theme.DASHED, zorder=0)

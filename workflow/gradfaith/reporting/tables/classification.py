@@ -69,4 +69,10 @@ def _time_and_size(predictions: pd.DataFrame) -> dict[str, tuple[str, str]]:
         else pd.Series(dtype=float)
     )
     known = size[size > 0]  # a black box states none
-    return {str(arch): (f"{ms[arch]:.1f}", f"{known[arch]:.2f}" if arch in known.index else "-") for arch in ms.index}
+    return {
+        str(arch): (
+            f"{ms[arch]:.1f}" if pd.notna(ms[arch]) else "-",
+            f"{known[arch]:.2f}" if arch in known.index else "-",
+        )
+        for arch in ms.index
+    }

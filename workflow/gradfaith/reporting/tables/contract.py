@@ -13,7 +13,7 @@ carries the reason, and equal reasons share one footnote. LaTeX wants the packag
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
 from typing import Any
@@ -163,6 +163,23 @@ def interval_sentence(table: pd.DataFrame, about: StudyDescription) -> str:
 def add_caution(sheet: Sheet, caution: str) -> Sheet:
     """Return the sheet with a warning, in its CSV as a column; unchanged if there is none."""
     return replace(sheet, caution=caution, data=sheet.data.assign(caution=caution)) if caution else sheet
+
+
+def reword(sheet: Sheet, change: Callable[[str], str], title: str) -> Sheet:
+    """Return the sheet with all its texts changed, without the study's `title` and the CSV data."""
+    what, mark, name = sheet.title.partition(f", {title}")
+    return replace(
+        sheet,
+        title=change(what) + mark + name,
+        lead=tuple(map(change, sheet.lead)),
+        blocks=tuple(reword_block(block, change) for block in sheet.blocks),
+    )
+
+
+def reword_block(block: Block, change: Callable[[str], str]) -> Block:
+    """Return the block with all its texts changed."""
+    rows = [[Cell(change(cell.text), change(cell.footnote)) for cell in row] for row in block.rows]
+    return Block(change(block.caption), tuple(map(change, block.header)), rows, tuple(map(change, block.sentences)))
 
 
 def csv(sheet: Sheet) -> str:

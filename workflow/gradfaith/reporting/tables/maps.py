@@ -28,7 +28,7 @@ TABLE = Table(
     needs=("estimates", "contrasts"),
     section="Methods and controls",
     place=2,
-    title="All numbers on the maps",
+    title="All metrics with all controls",
 )
 LOCALIZED = "locacc"
 NO_EVIDENCE = "undefined: the dataset has no masks, so it is not known where the evidence lies"
@@ -54,7 +54,7 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     """Return every method and control on every metric, and every paired contrast, architecture by architecture."""
     everything, compared = tables["estimates"], metric_rows.contrasts_with_controls(tables["contrasts"])
     contrasts = metric_rows.with_family_intervals(compared)
-    estimates, without_evidence = metric_rows.rows_over_all_images(everything), about.evidence == "none"
+    estimates, without_evidence = metric_rows.rows_over_all_images(everything), _lacks_masks(about)
     columns = _columns(estimates, contrasts, about.metrics, [LOCALIZED] if without_evidence else [])
     archs = [name for name in about.architectures if name in set(estimates["arch"])]
     blocks = [block for arch in archs for block in _blocks_of(arch, estimates, contrasts, columns, about)]
@@ -64,6 +64,11 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     )
     data = data.astype({name: "Int64" for name in data if str(name).startswith("n_")})
     return Sheet(f"Maps, {about.title}", lead, tuple(blocks), data[[name for name in ESTIMATE_COLUMNS if name in data]])
+
+
+def _lacks_masks(about: StudyDescription) -> bool:
+    """Return whether localization is missing because the images have no masks; rows of a table never have any."""
+    return about.evidence == "none" and not about.of_table
 
 
 def _columns(

@@ -39,9 +39,6 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
     """Return the study's headline numbers as sentences, and one table of methods against controls."""
     test = tables["manifest"].merge(tables["splits"].query("part == 'test'"), on="image_id")
     noun, (audit,) = metric_rows.group_noun(tables["manifest"]), metric_rows.records(tables["audit"])
-    verdict = tables.get("verdict", pd.DataFrame())
-    study = StudyVerdict.of_content(metric_rows.records(verdict)[0]) if len(verdict) else None
-    judged = [*verdict_sentences(study), *_margin_sentences(study)] if study else [NO_VERDICT]
     named = [*primary_sentences(tables["contrasts"], about), *([NO_MASKS] if about.evidence == "none" else [])]
     doubts = [
         describe_leakage(audit),
@@ -51,15 +48,21 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
         *doubts_about_estimates(tables, about),
     ]
     blocks = (
-        Block(
-            "Can the maps be believed?", VERDICT_HEAD if study else (), _verdict_rows(study) if study else (), judged
-        ),
+        verdict_block(tables.get("verdict", pd.DataFrame())),
         Block("What was named beforehand?", (), (), named),
         Block("What could be wrong?", (), (), doubts),
     )
     lines = [(block.caption, sentence) for block in blocks for sentence in block.sentences]
     lead = (_size_sentence(test, audit, noun, about), *about.notes, "Not for clinical use.")
     return Sheet(f"Summary, {about.title}", lead, blocks, pd.DataFrame(lines, columns=["question", "answer"]))
+
+
+def verdict_block(verdict: pd.DataFrame) -> Block:
+    """Return the sentences and the table of verdicts; `verdict` is empty if the study has none."""
+    study = StudyVerdict.of_content(metric_rows.records(verdict)[0]) if len(verdict) else None
+    judged = [*verdict_sentences(study), *_margin_sentences(study)] if study else [NO_VERDICT]
+    rows = _verdict_rows(study) if study else ()
+    return Block("Can the maps be believed?", VERDICT_HEAD if study else (), rows, judged)
 
 
 def _size_sentence(test: pd.DataFrame, audit: Audit, noun: str, about: StudyDescription) -> str:
