@@ -183,7 +183,7 @@ class Structure:
             ("rooms", len(self.rooms), "12"),
             ("files", len(self.trees), ""),
             ("plug-ins", len(self.plugins), ""),
-            ("other modules", len(self.others), "192"),
+            ("other modules", len(self.others), "200"),
             ("median of their lines", median(sizes), "80 to 200"),
             ("longest file", f"{self.lines(longest)} ({longest})", "300"),
             ("import levels between rooms", self.levels, "8"),
