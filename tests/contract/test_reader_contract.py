@@ -71,10 +71,30 @@ def _shapes(raw: Path) -> tuple[Path | None, dict[str, Any]]:
     }
 
 
+def _birds(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    return None, {"size": 32, "train": 1, "test": 1}
+
+
+def _funnybirds(raw: Path) -> tuple[Path | None, dict[str, Any]]:
+    colours = {"beak": (255, 255, 0), "tail": (0, 0, 255)}
+    for place, name in enumerate(("train/0/000000", "train/1/000001", "test/0/000000", "test/1/000001")):
+        parts = np.zeros((20, 24, 3), dtype=np.uint8)
+        parts[2:8, 2:8], parts[12:, 12:] = colours.values()
+        part, rest = name.split("/", 1)
+        for file, pixels in ((name, NOISE[place]), (f"{part}_part_map/{rest}", parts)):
+            (raw / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(raw / f"{file}.png")
+    (raw / "classes.json").write_text(
+        '[{"class_idx": 0, "parts": {"beak": 0, "tail": 1}}, {"class_idx": 1, "parts": {"beak": 1, "tail": 1}}]'
+    )
+    (raw / "parts.json").write_text('{"beak": [], "tail": []}')
+    return raw, {}
+
+
 FABRICATED: dict[str, Callable[[Path], tuple[Path | None, dict[str, Any]]]] = {
     "phantom": _phantom, "folder": _folder, "iqothnccd": _iqothnccd, "photographs": _photographs,
     "nuts": _nuts, "mvtec": _mvtec,
-    "shapes": _shapes,
+    "shapes": _shapes, "birds": _birds, "funnybirds": _funnybirds,
 }  # fmt: skip
 
 Given = tuple[ModuleType, Path | None, ReaderOptions]

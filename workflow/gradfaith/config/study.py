@@ -37,7 +37,7 @@ from gradfaith.config.verdict import Verdict
 from gradfaith.vocabulary import SHUFFLED, Part, Reading, Score
 
 Output = Annotated[int, Field(ge=0)] | str
-SplitUnit = Literal["group", "slice"]  # what is never divided
+SplitUnit = Literal["group", "slice", "folder"]  # what is never divided
 Comparison = Literal["architectures", "ensemble", "localization"]  # of models beside their seeds
 TAKEN_FROM_BASE = ("dataset", "split", "image", "architectures", "seeds", "training", "class_map", "seed")
 TAKEN_FROM_EXTERNAL = ("image", "architectures", "seeds", "training")
@@ -76,7 +76,8 @@ class Split(StrictModel):
 
     by: SplitUnit = Field(
         "group",
-        description="the unit that is never divided: the group (a patient, if patients are known); `slice` leaks, so use it for comparison only",
+        description="the unit that is never divided: the group (a patient, if patients are known); `slice` leaks, so use it for comparison only; "
+        "`folder`: the release's own folders `test` and `train`, the second one divided into train and val by group",
     )
     train: Share = Field(0.6, description="share of the images to train on")
     val: Share = Field(0.2, description="share that selects the best epoch and the calibration")

@@ -1,12 +1,12 @@
 """Pack a dataset into images.h5: every image decoded and fitted once, with its regions and its normalisation.
 
 mean and std are those of the training part's pixels in [0, 1], or of all pixels if nothing is trained. The digest covers all
-pixels and masks in order; files that are computed from these images contain it.
+pixels, masks and images without parts in order; files that are computed from these images contain it.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,23 @@ from numpy.typing import NDArray
 
 from gradfaith.data.fit import Harmoniser, SquareFit
 from gradfaith.data.manifest import records_by_id
-from gradfaith.data.readers.contract import DecodedImage, Reader, Record, map_images
+from gradfaith.data.readers.contract import DecodedImage, PartSet, Reader, Record, Renders, map_images
 from gradfaith.errors import UnreadableImage
-from gradfaith.storage.hdf5 import ImageWriter
+from gradfaith.storage.hdf5 import ImageWriter, RenderRow
 from gradfaith.vocabulary import Fit
 
 REGIONS = ("evidence", "lungs", "body", "shortcut")
 PARTS = "parts"  # a number per pixel, beside the regions that are true or false
-FittedImage = tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]  # pixels (c, size, size), masks by region
+
+
+@dataclass(frozen=True)
+class FittedImage:
+    """One image at the study's size."""
+
+    pixels: NDArray[np.uint8]  # (c, size, size)
+    masks: Mapping[str, NDArray[Any]]  # (size, size) by region
+    renders: Sequence[RenderRow] = ()
+    contrast: Sequence[str] = ()
 
 
 def pack_images(
@@ -52,7 +61,14 @@ def pack_images(
         }
         if image.parts is not None:
             masks[PARTS] = fitter.parts(image.parts)
-        return harmonise(fitter.pixels(image.pixels, channels)), masks
+
+        def fit_pixels(plain: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return harmonise(fitter.pixels(plain, channels))
+
+        drawn = image.renders
+        renders = [] if drawn is None else [_fit_render(drawn, removed, fit_pixels) for removed in drawn.without]
+        contrast = [] if drawn is None else [label for label, _ in drawn.contrast]
+        return FittedImage(fit_pixels(image.pixels), masks, renders, contrast)
 
     digest, trains = hashlib.sha256(), bool((table["part"] == "train").any())
     tally = np.zeros(256, dtype=np.int64)  # counts of grey values: sums over them are exact for any number of images
@@ -64,16 +80,28 @@ def pack_images(
         for row, (_, found) in enumerate(map_images(reader, raw, options, records, fit_image, threads)):
             if isinstance(found, UnreadableImage):
                 raise found  # it was readable when the manifest was made
-            pixels, masks = found
-            store.put(row, pixels, masks)
-            digest.update(pixels.tobytes())
-            for region in sorted(masks):
-                mask = masks[region] if region == PARTS else np.packbits(masks[region])
+            store.put(row, found.pixels, found.masks)
+            digest.update(found.pixels.tobytes())
+            for region in sorted(found.masks):
+                mask = found.masks[region] if region == PARTS else np.packbits(found.masks[region])
                 digest.update(region.encode() + mask.tobytes())
+            store.put_renders(row, found.renders, found.contrast)
+            for render in found.renders:
+                digest.update(
+                    f"{render.removed} {render.sufficient} {render.shared}".encode() + render.pixels.tobytes()
+                )
+            digest.update("".join(found.contrast).encode())
             if table["part"].iloc[row] == "train" or not trains:
-                tally += np.bincount(pixels.ravel(), minlength=256)
+                tally += np.bincount(found.pixels.ravel(), minlength=256)
         mean, std = _mean_and_std(tally)
         store.describe(mean=mean, std=max(std, 1e-3), digest=digest.hexdigest())
+
+
+def _fit_render(renders: Renders, removed: PartSet, fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> RenderRow:
+    """Return an image without some parts: what is left names the class, and which contrast class shares what was removed."""
+    shared = [parts for _, parts in renders.contrast]
+    which = shared.index(removed) + 1 if removed in shared else 0
+    return RenderRow(removed, fit(renders.without[removed]()), removed in renders.sufficient, which)
 
 
 def _mean_and_std(tally: NDArray[np.int64]) -> tuple[float, float]:

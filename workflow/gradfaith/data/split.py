@@ -4,7 +4,8 @@ Groups are assigned in random order, large ones first. Each goes to the part who
 the request. Of TRIES such orders the best balanced one is kept. (scikit-learn's StratifiedGroupKFold does this for equal folds
 only.) All orders are computed together, one group of each at a time, so the cost is one step per group: about 0.35 s for 5000
 groups (benchmarks/split.py). Groups with a pixel-identical image stay together as one group. `by: slice` also splits groups:
-this is the leaky split of the papers, for comparison.
+this is the leaky split of the papers, for comparison. `by: folder` takes the release's own parts: images below a folder `test`
+are the test part, and those below `train` are divided into train and val by group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from gradfaith.errors import SplitImpossible
 from gradfaith.vocabulary import PARTS
 
 TRIES = 200
+RELEASE_PARTS = r"(?:^|/)(train|test)/"  # in the path of an image
 SIZE_WEIGHT = 0.5  # weight of group size against chance in the order
 
 
@@ -37,9 +39,11 @@ def split(
     """Return image_id and part of every image; raise SplitImpossible if the groups cannot meet the request.
 
     `manifest`: readable images with label, group and pixel_hash. `shares`: of each part. `tolerance`: the allowed
-    difference of a part's share of all images, and of each class. `by`: group or slice. `tries`: number of random
+    difference of a part's share of all images, and of each class. `by`: group, slice or folder. `tries`: number of random
     orders.
     """
+    if by == "folder":
+        return _split_by_folder(manifest, shares, classes=classes, tolerance=tolerance, seed=seed, tries=tries)
     parts = [part for part in PARTS if shares[part] > 0]
     block = _inseparable_blocks(manifest) if by == "group" else np.arange(len(manifest))
     label = manifest["label"].map({name: place for place, name in enumerate(classes)}).to_numpy()
@@ -54,6 +58,35 @@ def split(
     if by == "group":
         _check_groups_whole(table, manifest)
     _check_shares(table, manifest, shares, tolerance)
+    return table
+
+
+def _split_by_folder(manifest: pd.DataFrame, shares: Mapping[str, float], **how: Any) -> pd.DataFrame:
+    """Take the test part from its folder, and divide the images of the folder `train` into train and val by group."""
+    folder = manifest["file"].str.extract(RELEASE_PARTS, expand=False)
+    if folder.isna().any() or folder.nunique() < 2:
+        found = ", ".join(sorted(folder.dropna().unique())) or "none"
+        raise SplitImpossible(
+            problem=f"`split.by: folder` found these parts in the paths of the images: {found}; {int(folder.isna().sum())} have none.",
+            reason="With this key the release's own folders `train` and `test` decide the test part.",
+            fix="Set `split.by: group`, or use a dataset whose images lie below folders `train` and `test`.",
+        )
+    trained = {"train": shares["train"], "val": shares["val"]}
+    whole = sum(trained.values())
+    inner = split(
+        manifest[folder == "train"], {name: share / whole for name, share in trained.items()} | {"test": 0}, **how
+    )
+    part = folder.where(folder == "test", manifest["image_id"].map(inner.set_index("image_id")["part"]))
+    table = pd.DataFrame({"image_id": manifest["image_id"].to_numpy(), "part": part.to_numpy()})
+    across = (
+        manifest.assign(part=part.to_numpy()).groupby("group")["part"].agg(lambda parts: (parts == "test").nunique())
+    )
+    if (across > 1).any():
+        raise SplitImpossible(
+            problem=f"group {across.index[across > 1][0]!r} has images below `train` and below `test`.",
+            reason="A group in both parts would be trained on and measured.",
+            fix="Set `split.by: group`, which never divides a group.",
+        )
     return table
 
 

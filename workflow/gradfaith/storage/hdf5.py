@@ -1,6 +1,7 @@
 """Write and read the HDF5 stores of images and of maps. A store is complete or absent, and checked when opened.
 
-    images.h5   pixels (n, c, h, w) uint8, and one mask (n, h, w) per region; for "parts" a part number per pixel
+    images.h5   pixels (n, c, h, w) uint8, and one mask (n, h, w) per region; for "parts" a part number per pixel; of datasets that
+                have them, the images without some of their parts, in `renders` (k, c, h, w)
     maps        per method: raw signed float32 maps (rows, copies, h, w), a status for each, their seconds, notes
 
 A row of a map store is one (image, target class). A constant map has status "degenerate", a map that is not finite
@@ -10,6 +11,7 @@ has status "failed"; both are stored unchanged.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,19 @@ from gradfaith.storage.hdf5_file import (
 )
 from gradfaith.storage.map_info import STATUSES, MapInfo, from_attributes, status_of
 
+RENDERS = "renders"
 # of a stamp: the part that decides the maps' values and enters the digest; device, threads and versions do not
 DECIDING = ("arch", "seed", "bundle", "images_digest", "weights_sha256", "settings", "code")
+
+
+@dataclass(frozen=True)
+class RenderRow:
+    """One image without some of its parts."""
+
+    removed: tuple[int, ...]  # part numbers, in order
+    pixels: NDArray[np.uint8]  # (c, h, w)
+    sufficient: bool  # what is left names the image's class
+    shared: int  # 1: exactly what the first contrast class shares was removed; 2: the second one; 0: neither
 
 
 class ImageWriter(StoreWriter):
@@ -48,6 +61,8 @@ class ImageWriter(StoreWriter):
         super().__init__(path, "images", stamp, made_from or {})
         self._ids, self._regions, self._shape = list(ids), regions, shape
         self._missing = set(range(len(ids)))
+        self._renders: list[tuple[int, str, bool, int]] = []
+        self._contrast = [["", ""] for _ in ids]
 
     def _begin(self) -> None:
         rows, (_, height, width) = len(self._ids), self._shape
@@ -66,6 +81,20 @@ class ImageWriter(StoreWriter):
             self._file[f"present/{region}"][row] = 1
         self._disk.check()
 
+    def put_renders(self, row: int, renders: Sequence[RenderRow], contrast: Sequence[str]) -> None:
+        """Write the images of a row without some of their parts, and the two classes that it is contrasted with."""
+        if renders and RENDERS not in self._file:
+            shape = {"shape": (0, *self._shape), "maxshape": (None, *self._shape), "chunks": (1, *self._shape)}
+            self._file.create_dataset(f"{RENDERS}/pixels", dtype="u1", **shape, **GZIP)
+        for render in renders:
+            pixels, place = self._file[f"{RENDERS}/pixels"], len(self._renders)
+            pixels.resize(place + 1, axis=0)
+            pixels[place] = render.pixels
+            self._renders.append((row, " ".join(map(str, render.removed)), render.sufficient, render.shared))
+        if contrast:
+            self._contrast[row] = list(contrast)
+        self._disk.check()
+
     def describe(self, **attributes: Any) -> None:
         """Write attributes of all images: mean, std and digest are required."""
         self._file.attrs.update(fixed_texts(attributes))
@@ -76,6 +105,14 @@ class ImageWriter(StoreWriter):
             raise incomplete_store(
                 self.path, f"{len(self._missing)} of {len(self._ids)} images, and {undescribed}, were not written"
             )
+        if self._renders:
+            rows, removed, *facts = zip(*self._renders, strict=True)
+            self._write_column(f"{RENDERS}/image", np.array(rows, dtype=np.int64))
+            self._write_column(f"{RENDERS}/removed", list(removed))
+            for name, values in zip(("sufficient", "shared"), facts, strict=True):
+                self._write_column(f"{RENDERS}/{name}", np.array(values, dtype=np.uint8))
+            for place in range(2):
+                self._write_column(f"contrast/{place + 1}", [pair[place] for pair in self._contrast])
         super()._close()
 
 
@@ -166,6 +203,30 @@ class ImageStore(StoreReader):
         if "parts" not in self.regions:
             return np.zeros((len(ids), *self.size), dtype=np.uint8), np.zeros(len(ids), dtype=bool)
         return self._rows("masks/parts", ids), self._rows("present/parts", ids).astype(bool)
+
+    def renders(self) -> pd.DataFrame:
+        """Return the images without some parts: columns image_id, removed (part numbers), sufficient and shared, as in RenderRow."""
+        if RENDERS not in self._file:
+            return pd.DataFrame({"image_id": [], "removed": [], "sufficient": [], "shared": []})
+        found = {name: self.read(f"{RENDERS}/{name}") for name in ("image", "removed", "sufficient", "shared")}
+        removed = [tuple(map(int, text.decode().split())) for text in found["removed"]]
+        ids = [self.ids[row] for row in found["image"]]
+        return pd.DataFrame(
+            {"image_id": ids, "removed": removed, "sufficient": found["sufficient"] > 0, "shared": found["shared"]}
+        )
+
+    def render_pixels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:  # (n, c, h, w)
+        """Read some of the images without parts, by their rows in `renders`."""
+        pixels: NDArray[np.uint8] = self.read_rows(f"{RENDERS}/pixels", rows)
+        return pixels
+
+    def contrast(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the two classes that each image is contrasted with; two empty names if it has none."""
+        if "contrast" not in self._file:
+            return [("", "")] * len(ids)
+        rows = [self.row[image] for image in ids]
+        first, second = ([text.decode() for text in self.read(f"contrast/{place}")] for place in (1, 2))
+        return [(first[row], second[row]) for row in rows]
 
     def _rows(self, name: str, ids: Sequence[str]) -> Any:
         return self.read_rows(name, np.array([self.row[image] for image in ids], dtype=np.int64))

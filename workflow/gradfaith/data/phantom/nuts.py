@@ -13,7 +13,6 @@ drawing, not a photograph. Cost: about 5 ms for 96 x 96 pixels.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from gradfaith import rng
+from gradfaith.data.phantom.coverage import Plane, cover, distance_to_line, plane_coordinates
 
 Defect = Literal["crack", "cut", "hole", "print"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
-Plane = NDArray[np.float64]  # (size, size)
 Colours = NDArray[np.float64]  # (size, size, 3), in [0, 1]
 
 TABLE, SHELL, CAP = np.array([0.10, 0.11, 0.13]), np.array([0.56, 0.33, 0.17]), np.array([0.74, 0.60, 0.43])
@@ -51,14 +50,11 @@ class Nut:
 
     @property
     def x(self) -> Plane:
-        return np.asarray(self._grid()[1])
+        return plane_coordinates(self.size)[0]
 
     @property
     def y(self) -> Plane:
-        return np.asarray(self._grid()[0])
-
-    def _grid(self) -> NDArray[np.float64]:
-        return 2 * (np.mgrid[: self.size, : self.size] + 0.5) / self.size - 1
+        return plane_coordinates(self.size)[1]
 
     @property
     def pixel(self) -> float:
@@ -72,7 +68,7 @@ class Nut:
 
     def cover(self) -> Plane:
         """Return the coverage of each pixel by the nut."""
-        return _cover(np.hypot(*self.own()) - 1, self.pixel / min(self.half))
+        return cover(np.hypot(*self.own()) - 1, self.pixel / min(self.half))
 
     def place(self, u: float, v: float) -> NDArray[np.float64]:
         """Return where a point of the nut lies in the image."""
@@ -130,22 +126,26 @@ def _marks(nut: Nut, stream: np.random.Generator) -> Plane:
         dark = np.maximum(dark, stream.uniform(0.1, 0.3) * np.exp(-((distance / stream.uniform(0.01, 0.035)) ** 2)))
     for _ in range(stream.integers(1, 4)):
         points = _walk(nut, stream, _inner_point(stream, 0.7), stream.uniform(0.2, 0.5), bend=0.25)
-        dark = np.maximum(dark, stream.uniform(0.08, 0.18) * np.exp(-((_to_line(nut, points) / 0.012) ** 2)))
+        dark = np.maximum(
+            dark, stream.uniform(0.08, 0.18) * np.exp(-((distance_to_line(nut.x, nut.y, points) / 0.012) ** 2))
+        )
     return dark
 
 
 def _crack(nut: Nut, stream: np.random.Generator) -> tuple[Plane, Colours]:
     points = _walk(nut, stream, _inner_point(stream, INSIDE), stream.uniform(0.7, 1.1), bend=0.65)
-    distance, wide = _to_line(nut, points), stream.uniform(0.020, 0.034)
-    dark = _cover(distance - 0.6 * wide, nut.pixel)[..., None]
-    return _cover(distance - wide, nut.pixel), dark * DEEP + (1 - dark) * 0.8 * PALE
+    distance, wide = distance_to_line(nut.x, nut.y, points), stream.uniform(0.020, 0.034)
+    dark = cover(distance - 0.6 * wide, nut.pixel)[..., None]
+    return cover(distance - wide, nut.pixel), dark * DEEP + (1 - dark) * 0.8 * PALE
 
 
 def _cut(nut: Nut, stream: np.random.Generator) -> tuple[Plane, Colours]:
     coverage = np.zeros((nut.size, nut.size))
     for _ in range(stream.integers(1, 3)):
         points = _walk(nut, stream, _inner_point(stream, INSIDE), stream.uniform(0.35, 0.6), bend=0.0)
-        coverage = np.maximum(coverage, _cover(_to_line(nut, points) - stream.uniform(0.022, 0.034), nut.pixel))
+        coverage = np.maximum(
+            coverage, cover(distance_to_line(nut.x, nut.y, points) - stream.uniform(0.022, 0.034), nut.pixel)
+        )
     return coverage, np.broadcast_to(PALE, (nut.size, nut.size, 3))
 
 
@@ -156,9 +156,9 @@ def _hole(nut: Nut, stream: np.random.Generator) -> tuple[Plane, Colours]:
         stream.uniform(0, 2 * np.pi),
     )
     distance = _to_point(nut, at)
-    rim = _cover(0.78 * radius - distance, nut.pixel)[..., None]
+    rim = cover(0.78 * radius - distance, nut.pixel)[..., None]
     side = 0.6 + 0.4 * (np.cos(light) * (nut.x - at[0]) + np.sin(light) * (nut.y - at[1])) / radius
-    return _cover(distance - radius, nut.pixel), rim * side[..., None] * PALE + (1 - rim) * DEEP
+    return cover(distance - radius, nut.pixel), rim * side[..., None] * PALE + (1 - rim) * DEEP
 
 
 def _print(nut: Nut, stream: np.random.Generator) -> tuple[Plane, Colours]:
@@ -170,7 +170,7 @@ def _print(nut: Nut, stream: np.random.Generator) -> tuple[Plane, Colours]:
         middle = at + 0.19 * (letter - (letters - 1) / 2) * along
         corners = stream.uniform(-1, 1, (4, 2)) * (0.07, 0.12)
         points = middle + corners[:, :1] * along + corners[:, 1:] * across
-        coverage = np.maximum(coverage, _cover(_to_line(nut, points) - 0.020, nut.pixel))
+        coverage = np.maximum(coverage, cover(distance_to_line(nut.x, nut.y, points) - 0.020, nut.pixel))
     return coverage, np.broadcast_to(INK, (nut.size, nut.size, 3))
 
 
@@ -196,22 +196,6 @@ def _walk(
 
 def _to_point(nut: Nut, at: NDArray[np.float64]) -> Plane:
     return np.asarray(np.hypot(nut.x - at[0], nut.y - at[1]))
-
-
-def _to_line(nut: Nut, points: NDArray[np.float64]) -> Plane:
-    """Return the distance of every pixel to a line through points (n, 2)."""
-    nearest = np.full((nut.size, nut.size), np.inf)
-    x, y = nut.x, nut.y
-    for start, end in pairwise(points):
-        step = end - start
-        share = (((x - start[0]) * step[0] + (y - start[1]) * step[1]) / max(float(step @ step), 1e-12)).clip(0, 1)
-        nearest = np.minimum(nearest, np.hypot(x - start[0] - share * step[0], y - start[1] - share * step[1]))
-    return nearest
-
-
-def _cover(distance: Plane, width: float) -> Plane:
-    """Return the coverage of each pixel by the region of negative distance, with an edge of `width`."""
-    return np.asarray((0.5 - distance / width).clip(0, 1))
 
 
 def _soft(t: Plane) -> Plane:

@@ -53,6 +53,7 @@ NOTE_SUFFIXES = {
     ".ini",
     ".db",
 }  # files beside images that are no images
+SOUND = "good"  # the class of objects without a defect
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 DIGITS = re.compile(r"([0-9]+)")
@@ -171,6 +172,20 @@ class Record:
         object.__setattr__(self, "group", canonical_id(self.group))
 
 
+PartSet = tuple[int, ...]  # numbers of parts, in order
+
+
+@dataclass(frozen=True)
+class Renders:
+    """An image drawn again without some of its parts, and what its class needs of them (data/part_classes.py)."""
+
+    without: Mapping[PartSet, Callable[[], Pixels]]  # the parts left out -> the image; drawn when called
+    sufficient: frozenset[PartSet] = frozenset()  # of these, what is left still names the class
+    contrast: tuple[
+        tuple[str, PartSet], ...
+    ] = ()  # two other classes, with the parts that each shares with the image's class
+
+
 @dataclass(frozen=True)
 class DecodedImage:
     """One decoded image at its native size; its regions are "evidence", "lungs", "body" and "shortcut"."""
@@ -178,8 +193,9 @@ class DecodedImage:
     pixels: Pixels  # (h, w), or (h, w, 3)
     masks: Mapping[str, BoolMask] = field(default_factory=lambda: MappingProxyType({}))  # region -> (h, w)
     parts: Pixels | None = (
-        None  # (h, w) the number of each pixel's part, from 1; 0: none. "evidence" is then their union
+        None  # (h, w) the number of each pixel's part, from 1; 0: none. "evidence" is then the union of those below FIRST_SURROUNDING
     )
+    renders: Renders | None = None  # if the dataset has the image without its parts
 
 
 class Reader(Protocol):

@@ -18,6 +18,7 @@ from pydantic import Field
 from gradfaith.data.decode import decode, decode_mask
 from gradfaith.data.readers.contract import (
     IMAGE_SUFFIXES,
+    SOUND,
     DecodedImage,
     ReaderOptions,
     Record,
@@ -25,7 +26,7 @@ from gradfaith.data.readers.contract import (
 )
 from gradfaith.errors import DatasetInvalid
 
-GOOD, TRUTH, MASK_ENDING = "good", "ground_truth", "_mask"
+TRUTH, MASK_ENDING = "ground_truth", "_mask"
 
 
 class Options(ReaderOptions):
@@ -53,7 +54,7 @@ def index(raw: Path | None, options: Options) -> Iterator[Record]:
         file, label = path.relative_to(root).as_posix(), path.parent.name
         name = path.relative_to(home).as_posix()
         mask = masks.pop((label, path.stem), None)
-        if label == GOOD:
+        if label == SOUND:
             yield Record(name, file, label, name, "photograph", "none")
         elif mask is None:
             raise _unpaired(f"{file} shows a defect, but {TRUTH}/{label}/{path.stem}{MASK_ENDING}.png is not there")

@@ -13,8 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gradfaith.data.phantom.nuts import DEFECTS, draw_nut
-from gradfaith.data.readers.contract import DecodedImage, ReaderOptions, Record
-from gradfaith.data.readers.mvtec import GOOD
+from gradfaith.data.readers.contract import SOUND, DecodedImage, ReaderOptions, Record
 
 
 class Options(ReaderOptions):
@@ -34,20 +33,20 @@ def files(raw: Path | None, options: Options) -> Mapping[str, Path]:  # noqa: AR
 
 def index(raw: Path | None, options: Options) -> Iterator[Record]:  # noqa: ARG001 - there is no raw folder
     """Yield one record per nut; every nut is its own group."""
-    folders = {f"train/{GOOD}": options.train_good, f"test/{GOOD}": options.good}
+    folders = {f"train/{SOUND}": options.train_good, f"test/{SOUND}": options.good}
     folders |= {f"test/{defect}": options.defects for defect in DEFECTS}
     for folder, count in folders.items():
         label = folder.partition("/")[2]
         for number in range(count):
             name = f"{folder}/{number:03d}.png"
-            evidence = "none" if label == GOOD else "mask"
+            evidence = "none" if label == SOUND else "mask"
             yield Record(name, name, label, name, "photograph", evidence)  # type: ignore[arg-type]
 
 
 def read(raw: Path | None, options: Options, record: Record, part: str | None) -> DecodedImage:  # noqa: ARG001
     """Draw one nut; numbers run over all classes, so no nut is drawn twice."""
     folder, _, number = record.file.removesuffix(".png").rpartition("/")
-    folders = [f"train/{GOOD}", f"test/{GOOD}", *(f"test/{defect}" for defect in DEFECTS)]
+    folders = [f"train/{SOUND}", f"test/{SOUND}", *(f"test/{defect}" for defect in DEFECTS)]
     defect = next((name for name in DEFECTS if name == record.label), None)
     drawn = draw_nut(options.seed, len(folders) * int(number) + folders.index(folder), options.size, defect)
     return DecodedImage(drawn.pixels, {"evidence": drawn.defect} if defect else {})
