@@ -1,5 +1,7 @@
 """What every metric declares, tested from the declaration, for every file that exists."""
 
+from collections.abc import Callable
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,14 +19,16 @@ from gradfaith.metrics.contract import (
     MethodMaps,
     MethodRerun,
     Metric,
+    PartRemoval,
     RankedRemoval,
 )
 from gradfaith.metrics.imputers import black
 from gradfaith.metrics.maps.evaluate import evaluate
 from gradfaith.metrics.maps.located import Located
+from gradfaith.metrics.maps.renders import RenderTable
 from gradfaith.metrics.runners import rerun
 from gradfaith.metrics.runners.masking import run_battery
-from gradfaith.vocabulary import RERUN_BATTERY
+from gradfaith.vocabulary import FIRST_SURROUNDING, RERUN_BATTERY
 
 FAMILIES = ("localization", "faithfulness", "agreement", "composite")
 EVERY = [(family, name) for family in FAMILIES for name in registry.names(family)]
@@ -35,6 +39,8 @@ seeds = st.integers(0, 2**32 - 1)
 REGIONS = np.zeros((COUNT, *SIZE), dtype=np.uint8)  # one on either side, and two decoys on either side
 for place, number in enumerate((1, FIRST_DECOY, FIRST_DECOY + 1, FIRST_DECOY + 2, FIRST_DECOY + 3, FIRST_DECOY + 4)):
     REGIONS[:, 1 + 3 * (place // 2) : 3 + 3 * (place // 2), 1 + 8 * (place % 2) : 5 + 8 * (place % 2)] = number
+PARTS = np.zeros((COUNT, *SIZE), dtype=np.uint8)  # a part on either side, and a thing in the middle
+PARTS[:, 3:8, 0:4], PARTS[:, 3:8, 10:14], PARTS[:, 0:2, 7:8] = 1, 2, FIRST_SURROUNDING
 every_metric = pytest.mark.parametrize(("family", "name"), EVERY)
 
 
@@ -84,8 +90,41 @@ def values(family: str, name: str, first: np.ndarray, second: np.ndarray, masks:
         return explained_again(module, images, torch.from_numpy(first))
     rival, against = torch.from_numpy(there), 1 - rows % 2
     stored = MethodMaps(torch.from_numpy(here), "input", False, rows, rows % 2, rival, against)
+    if module.METRIC.battery == "rendered":
+        return without_parts(module, images, stored)
     asked = {"m": stored}, {"x": (module, {})}, {"black": (black, {})}
     return run_battery(model, images, *asked, regions=torch.from_numpy(REGIONS)).by_method["m"]["x", "black"].value
+
+
+def without_parts(module, images: Tensor, stored: MethodMaps) -> np.ndarray:
+    """Of images that are black where a part was; the half of the explained class is the brighter one."""
+    numbers, sets = torch.from_numpy(PARTS), [(1,), (2,), (1, 2), (FIRST_SURROUNDING,)]
+    half, left = SIZE[1] // 2, torch.as_tensor(stored.target) == 0  # part 1 lies in the half of class 0
+    bright = images.clone()
+    bright[left, ..., :half] += 1
+    bright[~left, ..., -half:] += 1
+    drawn = torch.stack([bright * ~torch.isin(numbers, torch.tensor(parts))[:, None] for parts in sets], dim=1)
+    own, other = torch.where(left, 1, 2), torch.where(left, 2, 1)
+    facts = (
+        torch.arange(4 * COUNT).reshape(COUNT, 4),
+        torch.tensor([[True, True, False, True]]).expand(COUNT, 4),
+        torch.stack([own, other, 0 * own, 0 * own], dim=1),
+    )
+    tables = SimpleRows(
+        lambda rows: RenderTable(sets, *(fact[rows] for fact in facts), lambda asked: drawn.flatten(0, 1)[asked])
+    )
+    found = run_battery(model, bright, {"m": stored}, {"x": (module, {})}, {}, regions=numbers, renders=tables)
+    return found.by_method["m"]["x", ""].value
+
+
+class SimpleRows:
+    """Rows that a function makes."""
+
+    def __init__(self, rows: Callable[[slice], RenderTable]) -> None:
+        self.rows = rows
+
+    def __getitem__(self, rows: slice) -> RenderTable:
+        return self.rows(rows)
 
 
 def explained_again(module, images: Tensor, weights: Tensor) -> np.ndarray:
@@ -202,16 +241,21 @@ def test_maps_know_nothing_of_each_other(name):
 @pytest.mark.parametrize("name", registry.names("faithfulness"))
 def test_a_faithfulness_metric_asks_for_as_many_forwards_as_it_declares(name):
     module, unit = registry.load("faithfulness", name), torch.rand(COUNT, *SIZE)
-    changes = list(
-        module.changes(BatteryMaps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS)))
-    )
+    sets = [chosen for count in range(1, 6) for chosen in combinations(range(1, 6), count)]
+    sets += [(FIRST_SURROUNDING + thing,) for thing in range(3)]
+    maps = BatteryMaps(unit, lambda purpose: torch.rand(COUNT, *SIZE), torch.from_numpy(REGIONS), sets)
+    changes = list(module.changes(maps))
     names = {change.name for change in changes} - {NOTHING_REMOVED}
     assert len(names) == module.METRIC.forwards
     assert (module.METRIC.battery == RERUN_BATTERY) == all(isinstance(change, MethodRerun) for change in changes)
+    assert (module.METRIC.battery == "rendered") == all(isinstance(change, PartRemoval) for change in changes)
     assert module.METRIC.imputed == any(
-        not isinstance(change, MethodRerun) or not change.per_image for change in changes
+        not isinstance(change, MethodRerun | PartRemoval) or not change.per_image for change in changes
     )
     for change in changes:
+        if isinstance(change, PartRemoval):
+            assert PartRemoval.parts_of(change.name) == change.parts
+            continue
         if isinstance(change, RankedRemoval):
             assert 0 <= change.share <= 1
             continue

@@ -38,6 +38,7 @@ LEVEL, MIN_GROUPS = (
     0.95,
     8,
 )  # of intervals: nominal coverage, and the minimum number of groups; defaults of a study
+CONTRAST_ROLES = ("contrast-1", "contrast-2")  # of maps: two classes that are neither the predicted nor the true one
 FIRST_SURROUNDING = 64  # parts from this number on are things around the object: they are no evidence
 SHUFFLED = "shuffled-"  # before the label of a method: its map with the cells permuted
 CONSTANT_RANGE = 1e-6  # a map whose range is at most this share of its largest absolute value is constant

@@ -124,7 +124,9 @@ def test_a_model_has_no_value_that_params_leave_out() -> None:
     optional = {f"{name}.{key}" for name, model in MODELS.items() for key, field in model.model_fields.items()
                 if not field.is_required()}  # fmt: skip
     data = {name for name, model in MODELS.items() if issubclass(model, job_settings.DataSettings)}
-    assert optional == {"TrainSettings.class_map"} | {f"{name}.patient_pattern" for name in data}
+    assert optional == {"TrainSettings.class_map", "ExplainSettings.contrast"} | {
+        f"{name}.patient_pattern" for name in data
+    }
     assert all(model.model_config["frozen"] and model.model_config["extra"] == "forbid" for model in MODELS.values())
 
 

@@ -10,7 +10,8 @@ each target and kind of score. The time of a shared pass is divided equally amon
 seed, the model, the method, the image and the copy. So no two models share a stream, and order and batch size change none.
 
 The store of a cell has one row per image and class: first all predicted classes, then the true classes of the misclassified
-images. `provenance_stamp` describes what the maps were made from, so that every number can be traced to images and code.
+images, then, if a metric of the study reads them, the two contrast classes of each image. `provenance_stamp` describes what the
+maps were made from, so that every number can be traced to images and code.
 """
 
 import platform
@@ -43,7 +44,7 @@ from gradfaith.models.layers import BLACK_BOX_GRID, is_black_box
 from gradfaith.runtime import device
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 from gradfaith.storage.map_info import MapInfo
-from gradfaith.vocabulary import SHUFFLED, Grid, Score
+from gradfaith.vocabulary import CONTRAST_ROLES, SHUFFLED, Grid, Score
 
 
 def select_images(predictions: pd.DataFrame, selection: ImageSelection, seed: int) -> pd.DataFrame:
@@ -94,7 +95,7 @@ class MapChunk:
 
 @dataclass(frozen=True)
 class TargetRows:
-    """The target classes of some images of a batch: the predicted class of all, or the true class where it differs."""
+    """The target classes of some images of a batch: the predicted class of all, or another one of some."""
 
     ids: Sequence[str]
     rows: Tensor  # (n,) in the batch
@@ -102,14 +103,24 @@ class TargetRows:
     start: int  # the first row in the store
 
 
-def map_rows(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of the cell's store: image_id, target (class index) and role (both, predicted or true)."""
+def map_rows(
+    predictions: pd.DataFrame, classes: Sequence[str], contrast: Sequence[tuple[str, str]] = ()
+) -> pd.DataFrame:
+    """Return the rows of the cell's store: image_id, target (class index) and role (both, predicted, true or a contrast class).
+
+    `contrast`: two more classes of each image, or empty names; then there are rows for them too.
+    """
     class_index = {name: number for number, name in enumerate(classes)}
     correct = predictions["predicted"] == predictions["label"]
     first = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["predicted"].map(class_index)})
     second = pd.DataFrame({"image_id": predictions["image_id"], "target": predictions["label"].map(class_index)})
     first["role"] = np.where(correct, "both", "predicted")
-    return pd.concat([first, second.assign(role="true")[~correct]], ignore_index=True)
+    rows = [first, second.assign(role="true")[~correct]]
+    for role, names in zip(CONTRAST_ROLES, zip(*contrast, strict=True), strict=False):
+        named = pd.DataFrame({"image_id": predictions["image_id"], "target": list(names), "role": role})
+        named = named[named["target"] != ""]
+        rows.append(named.assign(target=named["target"].map(class_index)))
+    return pd.concat(rows, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -177,13 +188,13 @@ class MapCell:
         batch = self._predicted_rows.iloc[rows]
         ids, predicted = list(batch["image_id"]), torch.tensor(batch["target"].to_numpy(), device=self._device)
         targets = [TargetRows(ids, torch.arange(len(ids), device=self._device), predicted, rows.start)]
-        wrong = np.flatnonzero(batch["role"] == "predicted")
-        if len(wrong):
-            images = [ids[row] for row in wrong]
-            true = torch.tensor([int(self._true_class[image]) for image in images], device=self._device)
-            wrong_before = int((self._predicted_rows["role"].iloc[: rows.start] == "predicted").sum())
-            start = len(self._predicted_rows) + wrong_before
-            targets.append(TargetRows(images, torch.tensor(wrong, device=self._device), true, start))
+        place = {image: row for row, image in enumerate(ids)}
+        for role in ("true", *CONTRAST_ROLES):
+            own = self.table[(self.table["role"] == role) & self.table["image_id"].isin(ids)]
+            if len(own):  # consecutive rows, because every role has the images in one order
+                in_batch = torch.tensor([place[image] for image in own["image_id"]], device=self._device)
+                classes = torch.tensor(own["target"].to_numpy(dtype=np.int64), device=self._device)
+                targets.append(TargetRows(list(own["image_id"]), in_batch, classes, int(own.index[0])))
         return targets
 
     @property
@@ -192,11 +203,7 @@ class MapCell:
 
     @cached_property
     def _predicted_rows(self) -> pd.DataFrame:
-        return self.table[self.table["role"] != "true"]
-
-    @cached_property
-    def _true_class(self) -> pd.Series:
-        return self.table[self.table["role"] == "true"].set_index("image_id")["target"]
+        return self.table[self.table["role"].isin(("both", "predicted"))]
 
     @cached_property
     def _batch(self) -> AdaptiveBatch:

@@ -171,20 +171,21 @@ def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
     for name, battery in study.batteries.items():
         declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
         where = f"batteries.{name}.metrics"
-        if dataset.evidence not in EXTENDED:
-            has = "has none" if dataset.evidence == "none" else "has points, without an extent"
-            lines += [
-                f"{where}: {label} removes regions of evidence, but dataset {dataset.name} {has} (evidence: {dataset.evidence})"
-                for label, what in declared.items()
-                if what.get("regional")
-            ]
-        if study.explain.only_correct:
-            lines += [
-                f"{where}: {label} compares maps of the predicted and the true class, but explain.only_correct keeps only "
-                "images where both are equal"
-                for label, what in declared.items()
-                if what.get("rival")
-            ]
+        has = "has none" if dataset.evidence == "none" else "has points, without an extent"
+        for label, what in declared.items():
+            if what.get("regional") and dataset.evidence not in EXTENDED:
+                lines.append(
+                    f"{where}: {label} removes regions of evidence, but dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                )
+            if what["battery"] == "rendered" and dataset.evidence != "parts":
+                lines.append(
+                    f"{where}: {label} reads a dataset's images without parts, but the evidence of dataset {dataset.name} is {dataset.evidence}"
+                )
+            if what.get("rival") and not what.get("contrast") and study.explain.only_correct:
+                lines.append(
+                    f"{where}: {label} compares maps of the predicted and the true class, but explain.only_correct keeps only "
+                    "images where both are equal"
+                )
     return lines
 
 

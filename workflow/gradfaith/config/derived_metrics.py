@@ -59,7 +59,7 @@ def composite_sources(study: Study, label: str) -> tuple[CompositeSettings, list
         if not imputer:
             imputers.append(found.within.imputers)
         parts[name] = CompositePart(metric=found.label, variant=fixed[0] if fixed else "")
-    variants = _common(imputers)
+    variants = _common(imputers) if any(imputers) else [""] * bool(imputers)  # rendered batteries have no imputers
     if not problems and not variants:
         own = ", ".join(name for name, imputer in wanted.items() if not imputer)
         problems.append(
@@ -139,9 +139,12 @@ def meta_problems(study: Study, dataset: Dataset) -> list[str]:
 
 
 def _truths(study: Study, truths: list[str]) -> Iterator[str]:
+    composites = {label for label, use in study.composite.items() if entry("composite", use.use).declared.get("truth")}
     for name in truths:
+        if name in composites:
+            continue
         if name not in study.localization:
-            meant = did_you_mean(name, study.localization)
+            meant = did_you_mean(name, [*study.localization, *composites])
             yield f"{META}.truth: {name} is not a localization metric of the study{meant}"
         elif name not in evidence_labels(study):
             yield f"{META}.truth: {name} does not measure how well a map shows the evidence"

@@ -217,6 +217,11 @@ class ExplainSettings(JobSettings):
     copies: int = Field(description="of each shuffled map")
     organ: str = Field(description="the region that the controls may use; empty: none")
     methods: dict[str, MethodSettings]
+    contrast: bool = Field(False, description="whether the two contrast classes of each image have maps, too")
+
+    def params(self) -> dict[str, Any]:
+        """Return plain values, without `contrast` where there are no such maps, as before it existed."""
+        return self.model_dump(exclude=None if self.contrast else {"contrast"})
 
 
 # Scores

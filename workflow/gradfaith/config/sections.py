@@ -283,7 +283,9 @@ class Meta(StrictModel):
     """Evaluation of the metrics: their rank agreement with a localization metric, and the controls that score above methods."""
 
     truth: list[str] = Field(
-        default=["saliency_score"], min_length=1, description="localization metrics of the study; the first is primary"
+        default=["saliency_score"],
+        min_length=1,
+        description="localization metrics of the study, or a composite such as funnybirds_score; the first is primary",
     )
     against: str = Field("", description="compare every other metric with this one, image by image; empty: off")
 

@@ -174,7 +174,7 @@ class StudyWork:
 
     def _faithfulness(self, arch: str, bundle: str, battery: str) -> JobWork:
         settings = self.plan.study.batteries[battery]
-        forwards = sum(_forwards_per_map(use.use) for use in settings.metrics.values()) * len(settings.imputers)
+        forwards = sum(_forwards_per_map(use.use) for use in settings.metrics.values()) * max(1, len(settings.imputers))
         maps = self.counts.explained * maps_per_image(self.plan, arch, bundle)
         return self._pixels(maps * max(1, forwards), maps * len(settings.metrics), arch, battery)
 

@@ -127,6 +127,7 @@ class RuleParams:
             copies=study.controls.copies,
             organ=self._organ(bundle),
             methods=self.plan.method_settings(arch, bundle),
+            contrast=any(self._declared("contrast", False).values()),
         ).params()
 
     def _organ(self, bundle: str) -> str:

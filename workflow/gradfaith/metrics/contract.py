@@ -9,6 +9,7 @@ Agreement, numpy:      ready(maps, **options) -> stack               the compare
                        score(first, second) -> Values                two such stacks, row by row
 Faithfulness, torch:   changes(maps, **options) -> Iterator[ImageChange]   the modified images that the metric needs
                        score(base, after, **options) -> Values       from the model's scores of the images before and after
+  of battery "rendered" changes(...) -> Iterator[PartRemoval]: the dataset's own images without parts of the object
   of battery "rerun"   changes(...) -> Iterator[MethodRerun]; `base` and `after` are maps (RerunMaps in maps/evaluate.py)
 Composite, numpy:      score(parts) -> Values                        part -> its values (m,), if all of them are ok
 
@@ -25,7 +26,7 @@ lists the kinds that a metric can read, and a study with another kind is refused
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ Chance = Literal["", "0", "1", "1/2", "area"]  # "area": the region's share of t
 
 FIRST_DECOY = 128  # regions from this number on are decoys: they have the evidence's shape and contain no evidence
 
+PartSet = tuple[int, ...]  # numbers of parts, in order
 ImagesToLogits = Callable[[Any], Any]  # (n, c, h, w) in [0, 1] -> (n, k) logits
 BoundPlugin = tuple[
     ModuleType, Mapping[str, Any]
@@ -63,7 +65,11 @@ class Metric:
     variants: str = ""  # the option whose values name its variants
     regional: bool = False  # faithfulness: removes the regions of an image, one at a time (metrics/maps/removals.py)
     rival: bool = False  # faithfulness: also reads the map of a second class of the image
+    contrast: bool = (
+        False  # faithfulness: the two maps are those of the image's contrast classes, not of its own classes
+    )
     forwards: int = 0  # per map and imputer; of battery "rerun": runs of the method
+    truth: bool = False  # composite: may stand for the truth in `meta:`, as localization metrics do
     own_scale: bool = False  # on each network's own scale, so it is not compared across architectures
     invariances: tuple[str, ...] = ()  # "scale": map times k; "monotone": any increasing function; "flip": all mirrored
     fooled_by: tuple[str, ...] = ()  # controls that score well without evidence
@@ -108,6 +114,7 @@ class BatteryMaps:
     unit: Any  # (m, h, w) in [0, 1]
     draw: Callable[[str], Any]  # a purpose -> uniform random numbers (m, h, w), the same for all maps of an image
     regions: Any = None  # (m, h, w) the region number of each pixel; 0: no region; from FIRST_DECOY on: decoys
+    part_sets: Sequence[PartSet] = ()  # battery "rendered": the sets of parts without which the dataset has images
 
 
 @dataclass(frozen=True)
@@ -134,9 +141,27 @@ class RankedRemoval:
         )
 
 
+@dataclass(frozen=True)
+class PartRemoval:
+    """The dataset's own image without these parts; no imputer fills anything."""
+
+    parts: PartSet
+    per_image: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        return f"{WITHOUT_PARTS}{' '.join(map(str, self.parts))}"
+
+    @classmethod
+    def parts_of(cls, name: str) -> PartSet:
+        """Return the parts of a removal of this name."""
+        return tuple(map(int, name.removeprefix(WITHOUT_PARTS).split()))
+
+
+WITHOUT_PARTS = "without parts "
 NOTHING_REMOVED = "none"
 ALL_REMOVED = "all"
-ImageChange = MaskedChange | RankedRemoval
+ImageChange = MaskedChange | RankedRemoval | PartRemoval
 WeightState = Literal["trained", "randomised"]
 
 
@@ -195,6 +220,19 @@ class Scores:
     area: Any = None  # (m,) the share of the image that the change removed
     rival: "Scores | None" = None  # the same for the other class and its map; its mass is NaN if there is none
     calibrated: Any = None  # (m,) the probability at the model's temperature
+    top: Any = None  # (m,) bool: the class is the model's answer
+    render: "RenderFacts | None" = None  # of a PartRemoval
+
+
+@dataclass(frozen=True)
+class RenderFacts:
+    """What the dataset says of one PartRemoval, map by map; where there is no such image, the model's output is that before."""
+
+    known: Any  # (m,) bool: there is such an image
+    sufficient: Any  # (m,) bool: the parts that are left name the image's class
+    shared: (
+        Any  # (m,) 1: exactly what the first contrast class shares with the image's class was removed; 2: the second; 0
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 from gradfaith import rng
 from gradfaith.metrics.contract import BoundPlugins, ExplainFunction, MethodMaps
 from gradfaith.metrics.maps.removals import number_regions
+from gradfaith.metrics.maps.renders import RenderTable
 from gradfaith.metrics.runners import masking, rerun
 from gradfaith.metrics.runners.masking import BatteryResults
 from gradfaith.models.classifier import Classifier
@@ -29,8 +30,14 @@ from gradfaith.runtime.device import BatchLimit
 from gradfaith.scoring.score_rows import ScoredMaps, index_by_image, join_score_table, method_copies, rows_of_target
 from gradfaith.storage.hdf5 import ImageStore, MapStore
 from gradfaith.storage.parquet import CURVES, empty
+from gradfaith.vocabulary import CONTRAST_ROLES
 
 IMAGES_PER_TABLE = 64
+RIVAL_ROLE = {
+    "predicted": "true",
+    "true": "predicted",
+    CONTRAST_ROLES[0]: CONTRAST_ROLES[1],
+}  # of the map of another class
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,18 @@ def score_faithfulness(
     `cell`: columns arch and seed; `seed`: of the random streams; `explain`: for the battery "rerun", None for the others.
     """
     by_image, temperature = index_by_image(predictions), _temperature(predictions)
-    for target in ("predicted", "true"):
-        wanted = {label: plugin for label, plugin in metrics.items() if plugin[0].METRIC.target == target}
-        rows = rows_of_target(maps.rows, target)
+    for target, role in (("predicted", "predicted"), ("true", "true"), ("true", CONTRAST_ROLES[0])):
+        wanted = {
+            label: plugin
+            for label, plugin in metrics.items()
+            if plugin[0].METRIC.target == target and plugin[0].METRIC.contrast == (role in CONTRAST_ROLES)
+        }
+        rows = rows_of_target(maps.rows, role)
         if wanted and len(rows) and maps.methods:  # a bundle may have no method for this architecture
             ids, columns = maps.rows["image_id"].to_numpy()[rows], {**cell, "target": target}
-            for results in _run_battery(model, explain, images, maps, rows, wanted, imputers, seed, chunk, temperature):
+            for results in _run_battery(
+                model, explain, images, maps, rows, role, wanted, imputers, seed, chunk, temperature
+            ):
                 scored = by_image.loc[ids[results.rows]]
                 yield FaithfulnessTables(
                     _score_table(results, maps, scored, columns), _curve_table(results, maps, scored, columns)
@@ -69,12 +82,13 @@ def _temperature(predictions: pd.DataFrame) -> float:
 
 def _run_battery(
     model: Classifier, explain: ExplainFunction | None, images: ImageStore, maps: MapStore, rows: NDArray[np.int64],
-    metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit, temperature: float,
+    role: str, metrics: BoundPlugins, imputers: BoundPlugins, seed: int, chunk: BatchLimit, temperature: float,
 ) -> Iterator[BatteryResults]:  # fmt: skip
     """Run the battery on some rows of a store, yield results for some images at a time, and log the passes saved by sharing."""
     device = next(chain(model.parameters(), model.buffers())).device
     pixels = StoredImages(images, list(maps.rows.iloc[rows]["image_id"]))
-    by_method = dict(_method_maps(maps, rows, rival=any(module.METRIC.rival for module, _ in metrics.values())))
+    rival = RIVAL_ROLE[role] if any(module.METRIC.rival for module, _ in metrics.values()) else ""
+    by_method = dict(_method_maps(maps, rows, rival))
     settings: dict[str, Any] = {
         "mean": torch.full((pixels[:1].shape[1],), images.mean, device=device),
         "image_ids": pixels.ids,
@@ -89,6 +103,9 @@ def _run_battery(
         decoys = [options["decoys"] for module, options in metrics.values() if module.METRIC.regional]
         if decoys:
             settings["regions"] = StoredRegions(images, pixels.ids, max(decoys), seed)
+        if any(module.METRIC.battery == "rendered" for module, _ in metrics.values()):
+            settings["regions"] = StoredRegions(images, pixels.ids, 0, seed)
+            settings["renders"] = StoredRenders(images, pixels.ids)
         settings["temperature"] = temperature
         words = "{} forwards, {} if nothing were shared"
         chunks = masking.run_in_chunks(model, pixels, by_method, metrics, imputers, **settings)
@@ -130,6 +147,29 @@ class StoredRegions:
         return torch.from_numpy(region_numbers(self.images, self.ids[rows], self.decoys, self.seed))
 
 
+class StoredRenders:
+    """The images without parts of the images `ids` of a store, listed at once and read when needed."""
+
+    def __init__(self, images: ImageStore, ids: Sequence[str]) -> None:
+        self.images, self.ids = images, ids
+        table = images.renders()
+        self.sets = sorted(set(table["removed"]), key=lambda parts: (len(parts), parts))
+        column = {parts: place for place, parts in enumerate(self.sets)}
+        row = {image: place for place, image in enumerate(ids)}
+        own = table[table["image_id"].isin(row)]
+        places = own["image_id"].map(row).to_numpy(np.int64), own["removed"].map(column).to_numpy(np.int64)
+        facts = own.index.to_numpy(np.int64), own["sufficient"].to_numpy(bool), own["shared"].to_numpy(np.int64)
+        self.facts = [np.full((len(ids), len(self.sets)), blank) for blank in (-1, False, 0)]
+        for filled, values in zip(self.facts, facts, strict=True):
+            filled[places] = values
+
+    def __getitem__(self, rows: slice) -> RenderTable:
+        return RenderTable(self.sets, *(torch.from_numpy(fact[rows]) for fact in self.facts), self._read)
+
+    def _read(self, numbers: Sequence[int]) -> Tensor:
+        return torch.from_numpy(self.images.render_pixels(np.array(numbers, dtype=np.int64))).float() / 255
+
+
 @dataclass(frozen=True)
 class StoredMaps:
     """The maps of one method and copy in some rows of a store, (m, h, w), read when indexed."""
@@ -152,13 +192,11 @@ class StoredMaps:
         return torch.from_numpy(found)
 
 
-def _method_maps(
-    maps: MapStore, rows: NDArray[np.int64], *, rival: bool
-) -> Iterator[tuple[tuple[str, int], MethodMaps]]:
-    """Yield the maps of every method and copy; with `rival` also those of the image's other class, if it has one."""
+def _method_maps(maps: MapStore, rows: NDArray[np.int64], rival: str) -> Iterator[tuple[tuple[str, int], MethodMaps]]:
+    """Yield the maps of every method and copy; `rival`: also those of this role, where the image has one."""
     ids, target = maps.rows["image_id"].to_numpy(), maps.rows["target"].to_numpy()
-    own = set(rows.tolist())
-    other_row = {image: row for row, image in enumerate(ids) if row not in own}
+    is_rival = (maps.rows["role"] == rival).to_numpy()
+    other_row = {ids[row]: row for row in np.flatnonzero(is_rival)}
     other = np.array([other_row.get(ids[row], -1) for row in rows], dtype=np.int64)
     classes, image = torch.tensor(target[rows]), torch.arange(len(rows))
     for label, info, copy in method_copies(maps):

@@ -51,8 +51,8 @@ def score(base: Scores, after: Mapping[str, Scores], *, decoys: int = 5) -> Valu
     own = removals.region_effects(base, after)
     rival = removals.region_effects(base.rival, {name: _rival(scores) for name, scores in after.items()})
     (region, costs), (region2, costs2) = _most_important(own), _most_important(rival)
-    first = _compare_shares(_at(own.share, region), _at(rival.share, region))
-    second = _compare_shares(_at(rival.share, region2), _at(own.share, region2))
+    first = removals.compare_shares(_at(own.share, region), _at(rival.share, region))
+    second = removals.compare_shares(_at(rival.share, region2), _at(own.share, region2))
     alone, none, same = ~base.rival.mass.isfinite(), ~(costs & costs2), region == region2
     reason = removals.first_reason([(alone, ONE_MAP), (none, NONE), (same, SAME)])
     return Values((first + second) / 2, undefined=alone | none | same, reason=reason)
@@ -72,10 +72,3 @@ def _most_important(effects: removals.RegionEffects) -> tuple[Tensor, Tensor]:  
 def _at(values: Tensor, row: Tensor) -> Tensor:  # (k, m), (m,) -> (m,)
     """Return each column's value at its row."""
     return values.gather(0, row[None])[0]
-
-
-def _compare_shares(one: Tensor, other: Tensor) -> Tensor:  # (m,)
-    """Return 1 if the first is larger, 1/2 if both are equal, else 0."""
-    away = one - other
-    close = away.abs() <= removals.TIE_TOLERANCE * torch.maximum(one.abs(), other.abs())
-    return torch.where(close, 0.5, (away > 0).double())

@@ -155,6 +155,13 @@ def round_to_ties(values: Tensor, size: Tensor) -> Tensor:  # (k, m), (m,) -> (k
     return (values / step).round() * step
 
 
+def compare_shares(one: Tensor, other: Tensor) -> Tensor:  # (m,)
+    """Return 1 if the first is larger, 1/2 if both are equal, else 0."""
+    away = one - other
+    close = away.abs() <= TIE_TOLERANCE * torch.maximum(one.abs(), other.abs())
+    return torch.where(close, 0.5, (away > 0).double())
+
+
 def spearman_over_regions(
     first: Tensor, second: Tensor, present: Tensor
 ) -> tuple[Tensor, Tensor]:  # (k, m) each -> (m,), (m,)

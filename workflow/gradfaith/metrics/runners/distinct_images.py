@@ -22,8 +22,17 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from gradfaith.metrics.contract import NOTHING_REMOVED, BatteryMaps, ImageChange, RankedRemoval
+from gradfaith.metrics.contract import (
+    NOTHING_REMOVED,
+    BatteryMaps,
+    ImageChange,
+    MaskedChange,
+    PartRemoval,
+    RankedRemoval,
+    RenderFacts,
+)
 from gradfaith.metrics.maps.removals import PixelOrder, rank_pixels
+from gradfaith.metrics.maps.renders import outside_parts
 from gradfaith.metrics.runners.masking_block import BatchedModel, MapBlock, MapClasses, Removed, require_one_mask
 
 ONE = 0x3F80007F  # the code of 1 (kept completely); the code of 0 is 0
@@ -95,6 +104,7 @@ class AskedChange:
 
     logits: list[int]  # (u,) rows of the logits
     removed: Removed | None
+    render: RenderFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,9 @@ class BlockRequest:
         by_name, by_name_of_image = _by_name(wanted), _by_name(self._wanted(self.block.first_maps[0].maps))
         changed = {}
         for name, same in by_name.items():
+            if isinstance(same[0], PartRemoval):
+                changed |= {(imputer, name): self._ask_render(same[0]) for imputer in self.block.battery.imputers}
+                continue
             masks = self._masks(name, same, by_name_of_image[name])
             fingerprints = masks.fingerprints.tolist()
             for imputer in self.block.battery.imputers:
@@ -149,6 +162,26 @@ class BlockRequest:
         unchanged = self.forwards.ask([(image,) for image in images], self.block.images.__getitem__)
         return AskedBlock(self.block.classes, wanted, AskedChange(unchanged, nothing), changed)
 
+    def _ask_render(self, removal: PartRemoval) -> AskedChange:
+        """Request the dataset's images without some parts; an image that has none stays as it is."""
+        renders, images = self.block.renders, self.block.image_of.tolist()
+        assert renders is not None  # otherwise the maps would list no sets of parts
+        column = renders.sets.index(removal.parts)
+        numbers = renders.number[:, column].tolist()
+        identities = [
+            (image,) if number < 0 else (image, removal.name) for image, number in zip(images, numbers, strict=True)
+        ]
+
+        def build(maps: list[int]) -> Tensor:
+            return renders.read([numbers[row] for row in maps]).to(self.block.images)
+
+        first, place = self.block.first_maps
+        assert first.regions is not None  # the runner gives regions with images without parts
+        removed = self.block.removed(outside_parts(first.regions, removal.parts), place)
+        facts = (renders.number[:, column] >= 0, renders.sufficient[:, column], renders.shared[:, column])
+        render = RenderFacts(*(fact.to(self.block.unit.device) for fact in facts))
+        return AskedChange(self.forwards.ask(identities, build), removed, render)
+
     def _wanted(self, maps: BatteryMaps) -> dict[str, list[ImageChange]]:
         metrics = self.block.battery.metrics
         return {label: list(module.changes(maps, **options)) for label, (module, options) in metrics.items()}
@@ -161,11 +194,12 @@ class BlockRequest:
         return masks[0]
 
     def _masks_of(self, change: ImageChange, of_image: ImageChange) -> ChangeMasks:
+        assert isinstance(change, MaskedChange | RankedRemoval)
         if isinstance(change, RankedRemoval):
             order, fingerprints = self._order
             return ChangeMasks(fingerprints(change), lambda maps: order.keep_mask(change, maps), None)
         if change.per_image:
-            assert not isinstance(of_image, RankedRemoval)
+            assert isinstance(of_image, MaskedChange)
             keep, place = of_image.keep(), self.block.first_maps[1]
             fingerprints_of_image = self.prints.of_masks(keep)
             removed = self.block.removed(keep, place)

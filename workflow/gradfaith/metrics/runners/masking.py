@@ -18,6 +18,7 @@ forwards, minus the forwards that maps share.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,9 +37,12 @@ from gradfaith.metrics.contract import (
     assign_status,
     concatenate_results,
 )
+from gradfaith.metrics.maps.renders import RenderRows
 from gradfaith.metrics.runners.distinct_images import AskedBlock, BlockRequest, DistinctForwards, Fingerprints
 from gradfaith.metrics.runners.masking_block import BatchedModel, BatterySetup, ImageChunk, MetricImputer, TensorRows
 from gradfaith.runtime.device import BatchLimit
+
+NO_IMPUTER: BoundPlugins = {"": (ModuleType("none"), {})}  # battery "rendered": the images are the dataset's own
 
 
 class CurvePoint(NamedTuple):
@@ -80,10 +84,11 @@ def run_in_chunks(
     chunk: BatchLimit = "auto",
     regions: TensorRows | None = None,  # (n, h, w), for regional metrics
     temperature: float = 1.0,  # of the model's calibrated probabilities
+    renders: RenderRows | None = None,  # for the battery "rendered"
 ) -> Iterator[BatteryResults]:
     """Compute every metric with every imputer for the maps of every method; yield the results of each chunk of images."""
     batched = BatchedModel(model, chunk, device)
-    battery = BatterySetup(metrics, imputers, mean, image_ids, key, temperature)
+    battery = BatterySetup(metrics, imputers or NO_IMPUTER, mean, image_ids, key, temperature)
     image_of = torch.as_tensor(next(iter(maps.values())).image_of, dtype=torch.long).cpu()
     per_image = max(1.0, len(image_of) * len(maps) / max(1, len(images)))  # maps
     start, prints = 0, None
@@ -92,7 +97,8 @@ def run_in_chunks(
         rows = ((image_of >= some.start) & (image_of < some.stop)).nonzero()[:, 0]
         run_before, pixels = batched.images_run, images[some].to(device)
         numbers = None if regions is None else regions[some].to(device)
-        here = ImageChunk(rows.numpy(), image_of[rows].to(device), start, pixels, numbers)
+        without_parts = None if renders is None else renders[some]
+        here = ImageChunk(rows.numpy(), image_of[rows].to(device), start, pixels, numbers, without_parts)
         prints = prints or Fingerprints(pixels.shape[-2:], device)
         found = _score_chunk(DistinctForwards(batched), prints, here, maps, battery)
         yield replace(found, passes_run=batched.images_run - run_before)
@@ -105,7 +111,7 @@ def run_battery(
 ) -> BatteryResults:  # fmt: skip
     """Return the joined results of `run_in_chunks`, for images in memory and on their device; `how`: its other arguments."""
     chunks = run_in_chunks(model, images, maps, metrics, imputers, device=images.device, **how)
-    none = no_results(maps, product(metrics, imputers))
+    none = no_results(maps, product(metrics, imputers or NO_IMPUTER))
     return join_results([none, *chunks])
 
 
@@ -153,7 +159,10 @@ def _score_block(
 ) -> tuple[dict[MetricImputer, Values], dict[CurvePoint, Tensor]]:
     """Score one block of maps with every metric and imputer; return the values, and the points of the curves."""
     before = block.classes.scores(logits[block.unchanged.logits], block.unchanged.removed)
-    after = {pair: block.classes.scores(logits[asked.logits], asked.removed) for pair, asked in block.changed.items()}
+    after = {
+        pair: block.classes.scores(logits[asked.logits], asked.removed, asked.render)
+        for pair, asked in block.changed.items()
+    }
     after |= {(imputer, NOTHING_REMOVED): before for imputer in battery.imputers}
     values = {
         (metric, imputer): module.score(

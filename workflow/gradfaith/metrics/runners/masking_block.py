@@ -17,8 +17,17 @@ from torch import Generator, Tensor
 
 from gradfaith import rng
 from gradfaith.errors import StudyInvalid
-from gradfaith.metrics.contract import BatteryMaps, BoundPlugins, Context, ImagesToLogits, MethodMaps, Scores
+from gradfaith.metrics.contract import (
+    BatteryMaps,
+    BoundPlugins,
+    Context,
+    ImagesToLogits,
+    MethodMaps,
+    RenderFacts,
+    Scores,
+)
 from gradfaith.metrics.maps.evaluate import Evaluated, evaluate
+from gradfaith.metrics.maps.renders import RenderTable
 from gradfaith.runtime.device import AdaptiveBatch, BatchLimit
 
 
@@ -92,14 +101,16 @@ class MapClasses:
     against: Tensor | None = None  # (u,)
     temperature: float = 1.0
 
-    def scores(self, logits: Tensor, removed: Removed | None) -> Scores:  # (u, k)
+    def scores(self, logits: Tensor, removed: Removed | None, render: RenderFacts | None = None) -> Scores:  # (u, k)
         """Return the scores of the classes; `removed`: None if no metric reads it."""
+        answer = logits.argmax(dim=1)
         kinds = (logits, logits.softmax(dim=1), (logits / self.temperature).softmax(dim=1))
 
         def of(target: Tensor, mass: Tensor | None) -> Scores:
             logit, probability, calibrated = (values.gather(1, target[:, None])[:, 0] for values in kinds)
             area = None if removed is None else removed.area
-            return Scores(logit, probability, mass, area, calibrated=calibrated)
+            top = answer == target
+            return Scores(logit, probability, mass, area, calibrated=calibrated, top=top, render=render)
 
         own = of(self.target, None if removed is None else removed.mass)
         if self.against is None:
@@ -118,11 +129,12 @@ class MapBlock:
     battery: BatterySetup
     regions: Tensor | None = None  # (u, h, w)
     rival: Tensor | None = None  # (u, h, w) maps of the rival classes; all zero if there is none
+    renders: RenderTable | None = None  # (u, ...) images without parts
     random_numbers: dict[str, Tensor] = field(default_factory=dict)  # of the last purpose
 
     @property
     def maps(self) -> BatteryMaps:
-        return BatteryMaps(self.unit, self.draw, self.regions)
+        return BatteryMaps(self.unit, self.draw, self.regions, self.renders.sets if self.renders else ())
 
     @cached_property
     def first_maps(self) -> tuple["MapBlock", Tensor]:
@@ -189,6 +201,7 @@ class ImageChunk:
     first: int  # row in the battery of the first image
     images: Tensor  # (i, c, h, w)
     regions: Tensor | None  # (i, h, w)
+    renders: RenderTable | None = None
 
     def blocks(
         self, maps: Mapping[Any, MethodMaps], battery: BatterySetup, size: int
@@ -211,6 +224,7 @@ class ImageChunk:
                     battery=battery,
                     regions=None if self.regions is None else self.regions[place],
                     rival=rival,
+                    renders=None if self.renders is None else self.renders.select(place.cpu()),
                 ),
                 (degenerate.cpu().numpy(), broken.cpu().numpy()),
             )
