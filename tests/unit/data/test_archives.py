@@ -144,11 +144,11 @@ def test_what_is_broken_is_refused_by_name(name: str, tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused_from_what_it_announces(tmp_path: Path) -> None:
-    with pytest.raises(UnsafeArchive, match="announces 1000000 bytes"):
+    with pytest.raises(UnsafeArchive, match="announces more than"):
         unpack(packed(("a", bytes(1_000_000))), tmp_path)
-    with pytest.raises(UnsafeArchive, match="announces 2000 bytes"):
+    with pytest.raises(UnsafeArchive, match="announces more than 1999 bytes"):
         unpack(packed(("a", bytes(1000)), ("b", bytes(1000))), tmp_path, max_bytes=1999)
-    with pytest.raises(UnsafeArchive, match="has 6 members"):
+    with pytest.raises(UnsafeArchive, match="more than 5 members"):
         unpack(packed(*FILES.items()), tmp_path, max_files=5)
     assert os.listdir(tmp_path) == ["a.zip"]
 

@@ -10,7 +10,7 @@ label -> name of the plug-in. A label that is not the plug-in's name is shown un
 Tables are those of stats/: estimates, contrasts, ranks, classification, meta (columns: storage/parquet.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -59,6 +59,16 @@ def display_column(column: MetricVariant, metrics: Mapping[str, str]) -> str:
 def labels_of_plugin(name: str, labels: Sequence[str], metrics: Mapping[str, str]) -> list[str]:
     """Return those of some labels that use a plug-in."""
     return [label for label in labels if metrics.get(label, label) == name]
+
+
+def rows_by_metric(
+    names: Iterable[str], estimates: pd.DataFrame, metrics: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """Return label -> rows over all images, for the metrics that use these plug-ins, in the order of the plug-ins."""
+    rows = rows_over_all_images(estimates)
+    known = list(dict.fromkeys(rows["metric"]))
+    shown = [label for name in names for label in labels_of_plugin(name, known, metrics)]
+    return {metric: rows_of_metric(rows, metric) for metric in shown}
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Check the members of an archive before anything is written, and name what is wrong with an archive.
+"""Check the members of an archive before anything is written, write them, and name what is wrong with an archive.
 
 Unsafe: absolute paths, "..", drive letters and backslashes, control characters, names too long, links and other special
 files, two members of one name (also if only case or Unicode form differs, because some filesystems would make one file of
@@ -8,7 +8,7 @@ them), a file that is also a folder, and more files or bytes than allowed. Litte
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from gradfaith.errors import BrokenArchive, UnsafeArchive
 
@@ -22,6 +22,15 @@ class ArchiveLimits:
     max_bytes: int  # of all files together
     max_files: int
     display_name: str
+
+
+@dataclass(frozen=True)
+class ListedMember:
+    """A file or a folder as the archive announces it."""
+
+    path: PurePosixPath
+    bytes: int
+    is_folder: bool
 
 
 def is_litter(name: str) -> bool:
@@ -50,14 +59,49 @@ def checked_path(display_name: str, name: str, *, special: bool) -> PurePosixPat
     return PurePosixPath(*parts)
 
 
-def check_clashes(display_name: str, members: Iterable[tuple[PurePosixPath, bool]]) -> None:
-    """Refuse members that would become one file; each member is its path and whether it is a folder."""
+def check_limits(limits: ArchiveLimits, members: int, announced: int) -> None:
+    """Refuse more members, or more bytes of files, than an archive may have."""
+    if members > limits.max_files:
+        raise archive_bomb(limits.display_name, f"it has more than {limits.max_files} members")
+    if announced > limits.max_bytes:
+        raise archive_bomb(limits.display_name, f"it announces more than {limits.max_bytes} bytes")
+
+
+def write_members(
+    members: Iterable[tuple[ListedMember, Iterable[bytes]]], to: Path, limits: ArchiveLimits
+) -> list[Path]:
+    """Write members, each with the chunks of its content, into the new folder `to`; return the files, sorted."""
+    to.mkdir(parents=True)
+    written: list[Path] = []
+    for member, chunks in members:
+        path = to / member.path
+        if member.is_folder:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count = 0
+        with path.open("xb") as file:
+            for chunk in chunks:
+                count += len(chunk)
+                if count > member.bytes:
+                    raise archive_bomb(limits.display_name, f'its member "{member.path}" is longer than announced')
+                file.write(chunk)
+        if count != member.bytes:
+            problem = f'its member "{member.path}" has {count} bytes, but {member.bytes} were announced'
+            raise broken_archive(limits.display_name, problem)
+        written.append(path)
+    return sorted(written)
+
+
+def check_clashes(display_name: str, members: Iterable[ListedMember]) -> None:
+    """Refuse members that would become one file."""
     files: dict[str, str] = {}
     folders: dict[str, PurePosixPath] = {}
-    for path, is_folder in members:
+    for member in members:
+        path = member.path
         folders |= {_name_on_disk(parent): parent for parent in path.parents}
         key = _name_on_disk(path)
-        if is_folder:
+        if member.is_folder:
             folders[key] = path
         elif key in files:
             raise unsafe_archive(display_name, f'its members "{files[key]}" and "{path}" would become one file')

@@ -24,13 +24,15 @@ from gradfaith.data.fetch import tar_archives
 from gradfaith.data.fetch.archive_checks import (
     CHUNK_BYTES,
     ArchiveLimits,
-    archive_bomb,
+    ListedMember,
     broken_archive,
     check_clashes,
+    check_limits,
     checked_path,
     error_text,
     is_litter,
     unsafe_archive,
+    write_members,
 )
 from gradfaith.vocabulary import ARCHIVE_SUFFIXES
 
@@ -43,7 +45,7 @@ READ_ERRORS = (
     ValueError, OverflowError, IndexError, KeyError, TypeError, OSError,
 )  # fmt: skip
 
-Members = Sequence[tuple[zipfile.ZipInfo, PurePosixPath]]
+Members = Sequence[tuple[zipfile.ZipInfo, ListedMember]]
 
 
 def extract(
@@ -83,33 +85,30 @@ def without_suffix(name: str) -> str:
 
 
 def _extract_zip(archive: Path, to: Path, limits: ArchiveLimits) -> list[Path]:
-    display_name, limit = limits.display_name, limits.max_bytes
     try:
         opened = zipfile.ZipFile(archive)
     except READ_ERRORS as error:
-        raise broken_archive(display_name, f"it cannot be read as a ZIP file: {error_text(error)}") from error
+        problem = f"it cannot be read as a ZIP file: {error_text(error)}"
+        raise broken_archive(limits.display_name, problem) from error
     with opened:
-        members = _checked_members(display_name, opened, limits.max_files)
-        announced = sum(info.file_size for info, _ in members)
-        if announced > limit:
-            raise archive_bomb(display_name, f"it announces {announced} bytes from {archive.stat().st_size}")
-        to.mkdir(parents=True)
-        written: list[Path] = []
-        for info, path in members:
-            limit -= _write_member(opened, info, to / path, display_name, limit)
-            written += [] if info.is_dir() else [to / path]
-    return sorted(written)
+        members = _checked_members(opened, limits)
+        contents = ((listed, _member_chunks(opened, info, limits.display_name)) for info, listed in members)
+        return write_members(contents, to, limits)
 
 
-def _checked_members(display_name: str, opened: zipfile.ZipFile, max_files: int) -> Members:
-    """Return every member to unpack, with its checked path."""
+def _checked_members(opened: zipfile.ZipFile, limits: ArchiveLimits) -> Members:
+    """Return every member to unpack, checked."""
     infos = [info for info in opened.infolist() if not is_litter(info.orig_filename)]
-    if len(infos) > max_files:
-        raise archive_bomb(display_name, f"it has {len(infos)} members")
-    members = [(info, _checked_zip_path(display_name, info)) for info in infos]
-    check_clashes(display_name, [(path, info.is_dir()) for info, path in members])
-    _check_overlaps(display_name, opened)
+    check_limits(limits, len(infos), 0)
+    members = [(info, _listed(info, _checked_zip_path(limits.display_name, info))) for info in infos]
+    check_clashes(limits.display_name, [listed for _, listed in members])
+    _check_overlaps(limits.display_name, opened)
+    check_limits(limits, len(infos), sum(listed.bytes for _, listed in members))
     return members
+
+
+def _listed(info: zipfile.ZipInfo, path: PurePosixPath) -> ListedMember:
+    return ListedMember(path, info.file_size, info.is_dir())
 
 
 def _checked_zip_path(display_name: str, info: zipfile.ZipInfo) -> PurePosixPath:
@@ -136,26 +135,6 @@ def _check_overlaps(display_name: str, opened: zipfile.ZipFile) -> None:
             > following.header_offset
         ):
             raise unsafe_archive(display_name, f'its members "{info.filename}" and "{following.filename}" overlap')
-
-
-def _write_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, display_name: str, limit: int) -> int:
-    """Write one member, at most `limit` bytes, and return how many bytes it had."""
-    if info.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with path.open("xb") as file:
-        for chunk in _member_chunks(opened, info, display_name):
-            count += len(chunk)
-            if count > limit:
-                raise archive_bomb(display_name, f'its member "{info.filename}" is longer than announced')
-            file.write(chunk)
-    if count != info.file_size:
-        raise broken_archive(
-            display_name, f'its member "{info.filename}" has {count} bytes, but {info.file_size} were announced'
-        )
-    return count
 
 
 def _member_chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, display_name: str) -> Iterator[bytes]:

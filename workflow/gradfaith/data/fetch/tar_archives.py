@@ -15,22 +15,25 @@ What can be decompressed is bounded by `ArchiveLimits.max_bytes` and by the head
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
 from gradfaith.data.fetch.archive_checks import (
     CHUNK_BYTES,
     ArchiveLimits,
+    ListedMember,
     archive_bomb,
     broken_archive,
     check_clashes,
+    check_limits,
     checked_path,
     error_text,
     is_litter,
     unsafe_archive,
+    write_members,
 )
 
 GZIP_START, XZ_START, TAR_MARK, TAR_MARK_PLACE = b"\x1f\x8b", b"\xfd7zXZ\x00", b"ustar", 257
@@ -91,39 +94,24 @@ def is_tar(archive: Path) -> bool:
 
 def extract_tar(archive: Path, to: Path, limits: ArchiveLimits) -> list[Path]:
     """Unpack a tar file into the new folder `to` and return its files, sorted."""
-    listed = [_Listed.of(member, path) for member, path, _ in _members(archive, limits)]
-    check_clashes(limits.display_name, [(one.path, one.is_folder) for one in listed])
-    to.mkdir(parents=True)
-    written: list[Path] = []
-    for (member, path, stream), expected in zip(_members(archive, limits), listed, strict=True):
-        if _Listed.of(member, path) != expected:
+    listed = [member for member, _ in _members(archive, limits)]
+    check_clashes(limits.display_name, listed)
+    return write_members(_contents(archive, listed, limits), to, limits)
+
+
+def _contents(
+    archive: Path, listed: Sequence[ListedMember], limits: ArchiveLimits
+) -> Iterator[tuple[ListedMember, Iterator[bytes]]]:
+    """Yield the members of the second pass with their content, each compared with the first pass."""
+    for (member, stream), expected in zip(_members(archive, limits), listed, strict=True):
+        if member != expected:
             raise broken_archive(limits.display_name, "it changed while it was unpacked")
-        if member.isdir():
-            (to / path).mkdir(parents=True, exist_ok=True)
-            continue
-        with _read_errors(limits):
-            _write(stream, member.size, to / path)
-        written.append(to / path)
-    return sorted(written)
+        yield member, _chunks(stream, member.bytes, limits)
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A member as the first pass found it."""
-
-    path: PurePosixPath
-    bytes: int
-    is_folder: bool
-
-    @classmethod
-    def of(cls, member: tarfile.TarInfo, path: PurePosixPath) -> Self:
-        return cls(path, member.size, member.isdir())
-
-
-def _members(archive: Path, limits: ArchiveLimits) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath, "_TarStream"]]:
+def _members(archive: Path, limits: ArchiveLimits) -> Iterator[tuple[ListedMember, "_TarStream"]]:
     """Yield the checked members in their order, with the stream at the beginning of their content."""
-    name, left = limits.display_name, limits.max_bytes
-    count = 0
+    name, count, announced = limits.display_name, 0, 0
     with archive.open("rb") as file, _read_errors(limits):
         stream = _TarStream(
             file, _decompressor(file), limits.max_bytes + HEADERS_PER_FILE * BLOCK * (limits.max_files + 2)
@@ -135,16 +123,11 @@ def _members(archive: Path, limits: ArchiveLimits) -> Iterator[tuple[tarfile.Tar
                     continue
                 special = member.issparse() or not (member.isfile() or member.isdir())
                 path = checked_path(name, member.name, special=special)
-                count, left = count + 1, left - member.size
                 if member.size < 0:
                     raise broken_archive(name, f"its member {member.name!r} has a negative size")
-                if count > limits.max_files:
-                    raise archive_bomb(name, f"it has more than {limits.max_files} members")
-                if left < 0:
-                    raise archive_bomb(
-                        name, f"it announces more than {limits.max_bytes} bytes from {archive.stat().st_size}"
-                    )
-                yield member, path, stream
+                count, announced = count + 1, announced + member.size
+                check_limits(limits, count, announced)
+                yield ListedMember(path, member.size, member.isdir()), stream
         _check_end(stream, name)
 
 
@@ -158,15 +141,12 @@ def _check_end(stream: "_TarStream", name: str) -> None:
         raise broken_archive(name, "it is cut or damaged: the mark of its end is missing, or data follow it")
 
 
-def _write(stream: "_TarStream", size: int, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        while size:
-            chunk = stream.read(min(size, CHUNK_BYTES))
-            if not chunk:
-                raise EOFError(f"it ends inside {path.name}")
-            file.write(chunk)
+def _chunks(stream: "_TarStream", size: int, limits: ArchiveLimits) -> Iterator[bytes]:
+    """Yield the content of a member; fewer bytes than `size` if the archive ends before."""
+    with _read_errors(limits):
+        while size and (chunk := stream.read(min(size, CHUNK_BYTES))):
             size -= len(chunk)
+            yield chunk
 
 
 def _decompressor(file: BinaryIO) -> Decompressor | None:

@@ -30,11 +30,9 @@ ORDER_ONLY = "The geometric mean keeps the order of the product, so this metric 
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return a block per metric, with a row per combined method and network."""
-    estimates = metric_rows.rows_over_all_images(tables["estimates"])
-    known = list(dict.fromkeys(estimates["metric"]))
-    shown = [label for name in (FIRST, *ALSO) for label in metric_rows.labels_of_plugin(name, known, about.metrics)]
-    rows = {metric: metric_rows.rows_of_metric(estimates, metric) for metric in shown}
-    data = pd.concat([own[own["method"].isin(about.refinements)] for own in rows.values()]) if rows else estimates[:0]
+    rows = metric_rows.rows_by_metric((FIRST, *ALSO), tables["estimates"], about.metrics)
+    combined = (own[own["method"].isin(about.refinements)] for own in rows.values())
+    data = pd.concat([*combined, tables["estimates"][:0]])
     blocks = [_block(metric, own, about) for metric, own in rows.items()]
     return Sheet(
         f"How layers are combined, {about.title}", (interval_sentence(data, about), *about.notes), blocks, data

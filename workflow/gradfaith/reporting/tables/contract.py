@@ -147,6 +147,14 @@ def count_range(numbers: pd.Series) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
+def architecture_block(
+    caption: str, architectures: Iterable[str], columns: Sequence[str], cell: Callable[[str, str], Cell]
+) -> Block:
+    """Return a block with a row per architecture; `cell`: of an architecture and a column."""
+    rows = [[Cell(arch), *(cell(arch, column) for column in columns)] for arch in architectures]
+    return Block(caption, ["architecture", *columns], rows)
+
+
 def interval_sentence(table: pd.DataFrame, about: StudyDescription) -> str:
     """Return what the intervals of a table cover, and how many images its numbers rest on."""
     table = table[table["value"].notna()]

@@ -10,13 +10,21 @@ second block has the differences refined minus base on the same images and seeds
 each network among those of layers, which is the paper's "strongest on three of four".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
+from gradfaith.reporting.tables.contract import (
+    Block,
+    Cell,
+    Sheet,
+    Table,
+    architecture_block,
+    estimate_cell,
+    interval_sentence,
+)
 from gradfaith.vocabulary import SHUFFLED
 
 TABLE = Table(
@@ -44,16 +52,13 @@ Labels = dict[str, dict[str, list[str]]]  # row -> arm -> labels of the study
 
 def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> Sheet:
     """Return a block per metric, then differences and the best methods of the first one."""
-    estimates = metric_rows.rows_over_all_images(tables["estimates"])
-    known = list(dict.fromkeys(estimates["metric"]))
-    shown = [label for name in PLUGINS for label in metric_rows.labels_of_plugin(name, known, about.metrics)]
-    labels, rows = layered_labels(about), {metric: metric_rows.rows_of_metric(estimates, metric) for metric in shown}
-    blocks = [_values(metric, rows[metric], labels, about) for metric in shown]
-    if shown:
-        first = shown[0]
+    rows, labels = metric_rows.rows_by_metric(PLUGINS, tables["estimates"], about.metrics), layered_labels(about)
+    blocks = [_values(metric, own, labels, about) for metric, own in rows.items()]
+    if rows:
+        first = next(iter(rows))
         differences = metric_rows.rows_of_metric(tables["contrasts"], first)
         blocks += [_differences(first, differences, labels, about), _best(first, rows[first], labels, about)]
-    data = pd.concat([rows[metric] for metric in shown]) if shown else estimates[:0]
+    data = pd.concat([*rows.values(), tables["estimates"][:0]])
     lead = (WHAT, interval_sentence(data, about), *about.notes)
     return Sheet(f"Methods and their refinements, {about.title}", lead, blocks, data)
 
@@ -130,14 +135,10 @@ def _difference(contrasts: pd.DataFrame, arch: str, minuend: Sequence[str], oppo
 def _best(metric: str, rows: pd.DataFrame, labels: Labels, about: StudyDescription) -> Block:
     """Name the layered method with the highest value on each network, and the refined one."""
 
-    def highest(arch: str, arms: Sequence[str]) -> Iterator[Cell]:
-        own = rows[
-            (rows["arch"] == arch)
-            & rows["method"].isin([x for row in labels.values() for arm in arms for x in row[arm]])
-        ]
+    def highest(arch: str, arm: str) -> Cell:
+        own = rows[(rows["arch"] == arch) & rows["method"].isin([x for row in labels.values() for x in row[arm]])]
         own = own[own["value"].notna()].sort_values("value", ascending=False, kind="stable")[:1]
-        yield Cell(f"{own['method'].iloc[0]}: {estimate_cell(own, digits=2).text}" if len(own) else "-")
+        return Cell(f"{own['method'].iloc[0]}: {estimate_cell(own, digits=2).text}" if len(own) else "-")
 
-    lines = [[Cell(arch), *(cell for arm in ARMS for cell in highest(arch, [arm]))] for arch in about.architectures]
     caption = f"{metric_rows.display_label(metric, about.metrics)}: the best method of each arm"
-    return Block(caption, ["architecture", *ARMS], lines)
+    return architecture_block(caption, about.architectures, ARMS, highest)

@@ -11,7 +11,15 @@ import pandas as pd
 
 from gradfaith.config.result_settings import StudyDescription
 from gradfaith.reporting import metric_rows
-from gradfaith.reporting.tables.contract import Block, Cell, Sheet, Table, estimate_cell, interval_sentence
+from gradfaith.reporting.tables.contract import (
+    Block,
+    Cell,
+    Sheet,
+    Table,
+    architecture_block,
+    estimate_cell,
+    interval_sentence,
+)
 from gradfaith.stats.classification import estimate_classification
 from gradfaith.stats.interval_scales import interval_rule
 from gradfaith.vocabulary import LESION_SIZES
@@ -56,8 +64,8 @@ def tabulate(tables: Mapping[str, pd.DataFrame], about: StudyDescription) -> She
 
 def _block(rate: str, table: pd.DataFrame, kinds: list[str], about: StudyDescription) -> Block:
     own = table[table["metric"] == rate]
-    lines = [
-        [Cell(arch), *(estimate_cell(own[(own["arch"] == arch) & (own["kind"] == name)], digits=2) for name in kinds)]
-        for arch in about.architectures
-    ]
-    return Block(metric_rows.display_name(rate), ["architecture", *kinds], lines)
+
+    def rate_of(arch: str, kind: str) -> Cell:
+        return estimate_cell(own[(own["arch"] == arch) & (own["kind"] == kind)], digits=2)
+
+    return architecture_block(metric_rows.display_name(rate), about.architectures, kinds, rate_of)
