@@ -17,6 +17,7 @@ from gradfaith.config.study import PluginUse
 from gradfaith.metrics.contract import BoundPlugins, Result, concatenate_results
 from gradfaith.storage.hdf5 import MapStore
 from gradfaith.storage.map_info import MapInfo
+from gradfaith.vocabulary import CONTRAST_ROLES
 
 ModelKey = tuple[str, int]  # architecture and seed
 
@@ -35,8 +36,8 @@ def load_plugins(group: str, uses: Mapping[str, PluginUse]) -> BoundPlugins:
 
 
 def rows_of_target(rows: pd.DataFrame, target: str) -> Any:
-    """Return the rows of a store that explain the "predicted", or the "true", class: one per image."""
-    return np.flatnonzero(rows["role"].isin([target, "both"]))
+    """Return the rows of a store that explain the "predicted" class, the "true" one, or a contrast class: one per image."""
+    return np.flatnonzero(rows["role"].isin([target] if target in CONTRAST_ROLES else [target, "both"]))
 
 
 def method_copies(maps: MapStore) -> Iterator[MethodCopy]:
