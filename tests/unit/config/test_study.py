@@ -8,6 +8,7 @@ import pytest
 from refused import put, refusal
 
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.rule_params import RuleParams
 from gradfaith.errors import StudyInvalid
 
 NET = "architectures/net-a"
@@ -202,6 +203,30 @@ def test_regions_are_taken_away_only_where_there_is_evidence_with_an_extent(
         found = refusal(study | {"explain": {"only_correct": True}}, tmp_path).problem
         assert "batteries.regions.metrics: contrastivity compares maps of the predicted and the true class" in found
         assert "region_correctness" not in found
+
+
+@pytest.mark.parametrize("evidence", ["mask", "parts"])
+def test_images_without_parts_need_a_dataset_of_parts(tiny: dict[str, Any], tmp_path: Path, evidence: str) -> None:
+    card = tmp_path / "config/datasets/mine.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"{{title: t, reader: folder, raw: x, classes: [a, b], licence: mine, evidence: {evidence}}}")
+    study = put(tiny, "dataset", {"name": "mine"}) | {"localization": []}
+    parts = ["funnybirds_completeness", "funnybirds_correctness", "funnybirds_contrastivity"]
+    study["batteries"]["parts"] = {"metrics": parts}
+    study["composite"], study["explain"] = ["funnybirds_score"], {"only_correct": True}
+    study["primary"] = {"metric": "funnybirds_score", "method": "gradcam", "against": "random-grid"}
+    if evidence == "parts":
+        plan = Plan.read(study, tmp_path)
+        assert RuleParams(plan).explain("net-a", "cams")["contrast"]
+        assert RuleParams(plan).merge_scores()["composites"]["funnybirds_score"]["variants"] == [""]
+    else:
+        found = refusal(study, tmp_path).problem
+        assert (
+            "funnybirds_correctness reads a dataset's images without parts, but the evidence of dataset mine is mask"
+            in found
+        )
+    study["batteries"]["parts"] = {"metrics": parts, "imputers": ["black"]}
+    assert "would be used by none of funnybirds_completeness" in refusal(study, tmp_path).problem
 
 
 def test_a_metric_without_any_of_its_variants_is_refused(tiny: dict[str, Any], root: Path) -> None:

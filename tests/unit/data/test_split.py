@@ -188,3 +188,37 @@ def test_twenty_thousand_images_in_five_thousand_groups_take_seconds() -> None:
     assert time.process_time() - start < 3
     report = split_report(found, table, SHARES)
     assert max(abs(one["gap"]) for part in report.values() for one in part["classes"].values()) < 0.001
+
+
+def released(train: int, test: int) -> pd.DataFrame:
+    """A release of two classes with its own folders, `train` and `test` images of each."""
+    files = [
+        f"set/{part}/{label}/{n}.png"
+        for label in CLASSES
+        for part, count in (("train", train), ("test", test))
+        for n in range(count)
+    ]
+    table = pd.DataFrame({"file": files, "label": [file.split("/")[2] for file in files]})
+    return table.assign(image_id=table["file"], group=table["file"], pixel_hash=table["file"])
+
+
+def by_folder(table: pd.DataFrame) -> pd.Series:
+    shares = {"train": 0.8, "val": 0.1, "test": 0.1}
+    return split(table, shares, classes=CLASSES, tolerance=0.1, seed=0, by="folder").set_index("image_id")["part"]
+
+
+def test_the_folders_of_a_release_decide_its_test_images_and_no_others() -> None:
+    table = released(45, 7)
+    found = by_folder(table)
+    assert list(found.index) == list(table["image_id"])
+    assert ((found == "test") == table.set_index("image_id")["file"].str.contains("/test/")).all()
+    assert found.value_counts().to_dict() == {"train": 80, "val": 10, "test": 14}
+
+
+def test_a_release_without_its_folders_or_with_a_group_in_both_is_refused() -> None:
+    table = released(9, 9)
+    with pytest.raises(SplitImpossible, match="18 have none"):
+        by_folder(table.assign(file=table["file"].str.replace("/test/", "/other/")))
+    whole = table.assign(group=np.where(table["file"].str.endswith("/3.png"), "twice", table["group"]))
+    with pytest.raises(SplitImpossible, match="'twice' has images below `train` and below `test`"):
+        by_folder(whole)
