@@ -164,7 +164,8 @@ class StoredRenders:
             filled[places] = values
 
     def __getitem__(self, rows: slice) -> RenderTable:
-        return RenderTable(self.sets, *(torch.from_numpy(fact[rows]) for fact in self.facts), self._read)
+        number, sufficient, shared = (torch.from_numpy(fact[rows]) for fact in self.facts)
+        return RenderTable(self.sets, number, sufficient, shared, self._read)
 
     def _read(self, numbers: Sequence[int]) -> Tensor:
         return torch.from_numpy(self.images.render_pixels(np.array(numbers, dtype=np.int64))).float() / 255

@@ -138,7 +138,7 @@ class BlockRequest:
         images = self.block.image_of.tolist()
         wanted = self._wanted(self.block.maps)
         by_name, by_name_of_image = _by_name(wanted), _by_name(self._wanted(self.block.first_maps[0].maps))
-        changed = {}
+        changed: dict[tuple[str, str], AskedChange] = {}
         for name, same in by_name.items():
             if isinstance(same[0], PartRemoval):
                 changed |= {(imputer, name): self._ask_render(same[0]) for imputer in self.block.battery.imputers}
