@@ -182,9 +182,9 @@ def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[s
                     f"{where}: {label} reads a dataset's images without parts, but the evidence of dataset {dataset.name} is {dataset.evidence}"
                 )
             if what.get("rival") and not what.get("contrast") and study.explain.only_correct:
+                both = "compares maps of the predicted and the true class"
                 lines.append(
-                    f"{where}: {label} compares maps of the predicted and the true class, but explain.only_correct keeps only "
-                    "images where both are equal"
+                    f"{where}: {label} {both}, but explain.only_correct keeps only images where both are equal"
                 )
     return lines
 

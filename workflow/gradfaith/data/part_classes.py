@@ -21,7 +21,7 @@ def part_sets(parts: int) -> list[PartSet]:
 
 
 def sufficient_removals(kinds: Kinds, others: Sequence[Kinds]) -> frozenset[PartSet]:
-    """Return the sets of parts after whose removal the class can still be told from all `others`."""
+    """Return the sets of parts after whose removal what is left distinguishes the class from all `others`."""
     numbers = range(1, len(kinds) + 1)
     return frozenset(
         removed

@@ -44,7 +44,7 @@ class BirdImage:
 
 
 @dataclass(frozen=True)
-class Frame:
+class BirdPlace:
     """Place, size and side of a figure; lengths are shares of half a body."""
 
     x: Plane
@@ -70,7 +70,7 @@ def draw_bird(
     stream = rng.generator(seed, "bird", number)
     x, y = plane_coordinates(size)
     centre, scale, side = stream.uniform(-0.10, 0.10, 2), stream.uniform(0.80, 0.95), stream.choice([-1.0, 1.0])
-    frame = Frame(side * (x - centre[0]) / scale, (y - centre[1]) / scale, 2 / size / scale)
+    frame = BirdPlace(side * (x - centre[0]) / scale, (y - centre[1]) / scale, 2 / size / scale)
     light, noise = stream.uniform(0.85, 1.1), stream.normal(0, 0.015, (size, size, 3))
     pixels, objects = _scene(stream, x, y, 2 / size, without_object)
     parts = np.zeros((size, size), dtype=np.uint8)
@@ -104,7 +104,7 @@ def _scene(
     return pixels, objects
 
 
-def _layers(frame: Frame, kinds: tuple[int, ...]) -> list[Layer]:
+def _layers(frame: BirdPlace, kinds: tuple[int, ...]) -> list[Layer]:
     """Return parts and body from the back to the front; the bird looks to the right."""
     beak, eye, foot, tail, wing = kinds
     tails = (

@@ -1,4 +1,4 @@
-"""Compute a miniature of FunnyBirds: birds of five parts, their part maps, and every image without any of its parts.
+"""Compute a miniature of FunnyBirds: birds of five parts, with part maps and images without parts.
 
     train/<class>/<n>    images to train on          test/<class>/<n>    images that are also drawn without their parts
 

@@ -1,4 +1,4 @@
-"""Read FunnyBirds: synthetic birds of five parts with part maps, and test images rendered without any of their parts.
+"""Read FunnyBirds: rendered birds of five parts, with part maps and images without parts.
 
     raw/classes.json, raw/parts.json                        the kinds of the parts of each class; the parts
     raw/<train|test>/<class>/<n>.png                        images

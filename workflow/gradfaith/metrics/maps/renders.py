@@ -26,7 +26,7 @@ NO_RENDERS = "the dataset does not have this image without its parts"
 class RenderTable:
     """Which images without parts some images have."""
 
-    sets: Sequence[PartSet]  # of the whole battery
+    sets: Sequence[PartSet]  # of all images of the battery
     number: Tensor  # (i, s) the number by which `read` finds the image without a set; -1: there is none
     sufficient: Tensor  # (i, s) bool
     shared: Tensor  # (i, s) 0, 1 or 2: as in RenderFacts
