@@ -167,24 +167,22 @@ def _metrics(study: Study) -> list[str]:
 
 
 def _regional(study: Study, dataset: Dataset, _methods: Sequence[str]) -> list[str]:
-    lines = []
+    lines, kind = [], dataset.evidence
+    has = "has none" if kind == "none" else "has points, without an extent"
     for name, battery in study.batteries.items():
-        declared = {label: entry("faithfulness", use.use).declared for label, use in battery.metrics.items()}
-        where = f"batteries.{name}.metrics"
-        has = "has none" if dataset.evidence == "none" else "has points, without an extent"
-        for label, what in declared.items():
-            if what.get("regional") and dataset.evidence not in EXTENDED:
+        for label, use in battery.metrics.items():
+            what, where = entry("faithfulness", use.use).declared, f"batteries.{name}.metrics: {label}"
+            if what.get("regional") and kind not in EXTENDED:
                 lines.append(
-                    f"{where}: {label} removes regions of evidence, but dataset {dataset.name} {has} (evidence: {dataset.evidence})"
+                    f"{where} removes regions of evidence, but dataset {dataset.name} {has} (evidence: {kind})"
                 )
-            if what["battery"] == "rendered" and dataset.evidence != "parts":
-                lines.append(
-                    f"{where}: {label} reads a dataset's images without parts, but the evidence of dataset {dataset.name} is {dataset.evidence}"
-                )
+            if what["battery"] == "rendered" and kind != "parts":
+                images = "reads a dataset's images without parts"
+                lines.append(f"{where} {images}, but the evidence of dataset {dataset.name} is {kind}")
             if what.get("rival") and not what.get("contrast") and study.explain.only_correct:
-                both = "compares maps of the predicted and the true class"
                 lines.append(
-                    f"{where}: {label} {both}, but explain.only_correct keeps only images where both are equal"
+                    f"{where} compares maps of the predicted and the true class, but explain.only_correct keeps only "
+                    "images where both are equal"
                 )
     return lines
 
