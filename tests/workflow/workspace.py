@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from gradfaith.dag.job_work import rule_family
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "scripts", "envs", "config", "workflow", "profiles", "pyproject.toml")
 TINY = "tiny.yaml"
@@ -52,8 +54,7 @@ class Workspace:
         counts: Counter[str] = Counter()
         for row in table:
             rule, count = row.split()[:2]
-            kind = next((kind for kind in ("figure", "table") if rule.startswith(f"{kind}_")), rule)
-            counts[kind] += int(count)
+            counts[rule_family(rule)] += int(count)
         return {rule: count for rule, count in counts.items() if rule not in {"all", "total"}}
 
     def edit(self, path: str, old: str, new: str) -> None:

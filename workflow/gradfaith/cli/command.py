@@ -14,6 +14,8 @@ from typing import Any
 
 from gradfaith.config import locate
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.tabular import TablePlan
+from gradfaith.vocabulary import TABLE
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_any_plan(study: str) -> tuple[Path, Plan | TablePlan]:
+    """Return the file of a study of images or of tables, and its plan."""
+    path = locate.study_file(study, Path.cwd())
+    document = locate.read_document(path)
+    return path, (TablePlan if TABLE in document else Plan).read(document, Path.cwd(), str(path))
 
 
 def read_plan(study: str) -> tuple[Path, Plan]:

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from gradfaith.cli import table_check
 from gradfaith.config import locate
 from gradfaith.config.architecture import PYPI, Architecture
 from gradfaith.config.dataset import Dataset
 from gradfaith.config.job_settings import DataSettings, MethodSettings
 from gradfaith.config.sections import DatasetUse, Image
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.tabular import TablePlan
 from gradfaith.data.raw_summary import RawSummary, summarise_raw
 from gradfaith.data.split import split
 from gradfaith.errors import GradFaithError, LayerUnusable, ModelUnusable
 from gradfaith.registry import did_you_mean
+from gradfaith.vocabulary import TABLE
 
 if TYPE_CHECKING:
     from gradfaith.models.classifier import Classifier
@@ -58,6 +61,13 @@ def check_study(study: str, root: Path, *, fast: bool) -> StudyFindings:
     """Check a study that is given by its name or its file; `fast` leaves its networks out."""
     findings, path = StudyFindings(), locate.study_file(study, root)
     document = locate.read_document(path)
+    if TABLE in document:
+        with findings.collecting():
+            tables = TablePlan.read(document, root, str(path))
+            for describe in (table_check.describe_plan, table_check.describe_table):
+                for row in describe(tables):
+                    findings.rows.append(row)  # those before an error stay
+        return findings
     plan, dataset = None, None
     with findings.collecting():
         plan = Plan.read(document, root, str(path))

@@ -27,6 +27,8 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.table_work import RULES_OF_TABLES, TableWork, count_rows
+from gradfaith.dag.tabular import TablePlan
 from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
 from gradfaith.storage.paths import PROJECT
@@ -62,7 +64,9 @@ def work_of_finished(job: RunningJob) -> JobWork:
     if rule_family(job.rule) in RULES_PER_PLUGIN:
         return replace(UNCOUNTED, kind=job.rule)
     if TABLE in job.config:
-        return replace(UNCOUNTED, kind=f"{job.rule} {dict(job.wildcards.items()).get('arch', '')}".strip())
+        tables = TablePlan.read(job.config, PROJECT)
+        rows = count_rows(tables)
+        return UNKNOWN if rows is None else TableWork(tables, rows).of(job.rule, dict(job.wildcards.items()))
     plan = Plan.read(job.config, PROJECT)
     counts = count_images(plan)
     if counts is None:
@@ -73,6 +77,8 @@ def work_of_finished(job: RunningJob) -> JobWork:
 
 def rule_family(rule: str) -> str:
     """Return the family of a rule: "figure" for `figure_panels`, else the rule itself."""
+    if rule in RULES_OF_TABLES:
+        return rule
     return next((name for name in RULES_PER_PLUGIN if rule.startswith(f"{name}_")), rule)
 
 

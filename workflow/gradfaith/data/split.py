@@ -167,8 +167,9 @@ def _check_possible(counts: NDArray[Any], parts: Sequence[str], classes: Sequenc
     if short:
         raise SplitImpossible(
             problem=f"{len(parts)} parts ({', '.join(parts)}) need every class, but there are too few independent groups: {short}.",
-            reason="A group is never divided, so a class with fewer groups than parts would be missing from one part.",
-            fix="Add patients of this class, or remove the class from `classes:` in the dataset's file.",
+            reason="A group is never divided, so a class with fewer groups than parts would be missing from one part. Groups that "
+            "share an equal image, or an equal row of a table, count as one.",
+            fix="Add groups of this class. In a study of images you can also remove the class from `classes:` in the dataset's file.",
         )
 
 

@@ -18,6 +18,7 @@ from gradfaith.attribution.tabular.contract import MethodUseOnTable, RowsToExpla
 from gradfaith.config.study import PluginUse
 from gradfaith.config.tabular import TableExplainSettings
 from gradfaith.data.tabular.columns import FEATURE, ROW_TARGET
+from gradfaith.errors import DatasetInvalid, name_some
 from gradfaith.models.tabular.contract import Encoding, FittedModel, Matrix, TrainingTable, fit_model, sigmoid
 from gradfaith.vocabulary import BINARY, QUARTERS, Task
 
@@ -114,6 +115,16 @@ def choose_rows(ids: Sequence[str], groups: Sequence[str], most: int, seed: int)
     return sorted(chosen)
 
 
+def check_boundary(features: Sequence[str], numbers: Sequence[str]) -> None:
+    """Raise an error unless the features of the decision boundary are among the table's numbers."""
+    if wrong := [name for name in features if name not in numbers]:
+        raise DatasetInvalid(
+            problem=f"explain.boundary: {name_some(wrong)} is no numeric feature of the table; it has {name_some(numbers)}.",
+            reason="The decision boundary is drawn over two features whose values have an order.",
+            fix="Name two of these features, or none.",
+        )
+
+
 def boundary_grid(
     rows: TableRows, columns: Sequence[Mapping[str, Any]], model: FittedModel, features: Sequence[str]
 ) -> pd.DataFrame:
@@ -123,7 +134,8 @@ def boundary_grid(
     """
     used = [column for column in columns if column["used"]]
     numbers = [column["name"] for column in used if column["kind"] == "number"]
-    chosen = [name for name in features if name in numbers] or numbers[:2]
+    check_boundary(features, numbers)
+    chosen = list(features) or numbers[:2]
     if len(chosen) < 2:
         return pd.DataFrame({"first": [], "second": [], "x": [], "y": [], "answer": []})
     training = rows.matrix("train")

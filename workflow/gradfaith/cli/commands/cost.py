@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from gradfaith.cli.command import Command, add_json_argument, format_json, read_plan
+from gradfaith.cli.command import Command, add_json_argument, format_json, read_any_plan
 
 COMMAND = Command(summary="list the jobs that Snakemake would run, and estimate their time from finished jobs")
 
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the jobs of a study and the time that they will take."""
     from gradfaith.cli.cost import forecast
 
-    path, plan = read_plan(arguments.study)
+    path, plan = read_any_plan(arguments.study)
     rules, notes = forecast.forecast_study(plan, path, Path.cwd(), arguments.images)
     if arguments.json:
         print(format_json({"rules": [asdict(rule) for rule in rules], "notes": notes}))

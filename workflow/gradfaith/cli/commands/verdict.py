@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from gradfaith.cli.command import Command, add_json_argument, add_study_argument, format_json, read_plan
+from gradfaith.cli.command import Command, add_json_argument, add_study_argument, format_json, read_any_plan
 from gradfaith.errors import NotInStudy
 from gradfaith.reporting.escaping import one_line
 from gradfaith.reporting.tables.verdict import USEFULNESS, margin_text, number_text, open_text, sentences
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print verdict.json as text, or as it is."""
-    _, plan = read_plan(arguments.study)
+    _, plan = read_any_plan(arguments.study)
     path, study = Path.cwd() / plan.paths.verdict, plan.study.study
     if not path.is_file():
         raise NotInStudy(

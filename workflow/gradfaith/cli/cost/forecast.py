@@ -25,6 +25,8 @@ from pathlib import Path
 from gradfaith.cli.snakemake_process import DagJob, list_jobs
 from gradfaith.dag.job_work import StudyWork, count_images, read_parameters, rule_family
 from gradfaith.dag.plan import Plan
+from gradfaith.dag.table_work import TableWork, count_rows
+from gradfaith.dag.tabular import TablePlan
 from gradfaith.errors import GradFaithError
 from gradfaith.runtime.job_record import JobRecord, JobWork, read_records
 
@@ -92,12 +94,15 @@ class JobForecast:
 
 
 def forecast_study(
-    plan: Plan, study_file: Path | str, root: Path, images: int | None = None
+    plan: Plan | TablePlan, study_file: Path | str, root: Path, images: int | None = None
 ) -> tuple[list[RuleForecast], list[str]]:
     """Return a forecast per rule, and notes for the reader.
 
     `images`: how many images there will be, if the dataset is not split yet.
     """
+    if isinstance(plan, TablePlan):  # without its file Snakemake lists no jobs, so the rows are known
+        rows, (records, notes) = TableWork(plan, count_rows(plan) or 0), read_records(root)
+        return forecast_jobs([_plan_job(job, rows, root) for job in list_jobs(root, study_file)], records), notes
     counts = count_images(plan, images)
     if counts is None:
         return [], [
@@ -128,7 +133,7 @@ def usable_records(records: Iterable[JobRecord]) -> dict[str, list[JobRecord]]:
     return finished
 
 
-def _plan_job(job: DagJob, work: StudyWork, root: Path) -> PlannedJob:
+def _plan_job(job: DagJob, work: StudyWork | TableWork, root: Path) -> PlannedJob:
     outputs = tuple(root / path for path in job.outputs)
     return PlannedJob(
         rule_family(job.rule), outputs, job.left, "gpu" in job.resources, work.of(job.rule, job.wildcards)

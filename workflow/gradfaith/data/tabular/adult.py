@@ -19,6 +19,7 @@ from gradfaith.storage.paths import fetched_images
 
 TABLE = TableSource(
     limits=("rows >= 0",),
+    rows=48_842,
     sources=(
         {"local": "resources/adult/adult.zip"},
         {"url": "https://archive.ics.uci.edu/static/public/2/adult.zip"},

@@ -40,10 +40,11 @@ class TableSource:
     """The declaration of a source of tables.
 
     `limits`: conditions on its options; `sources`: where rule `fetch` gets its files, tried in this order; none: there is no
-    such rule.
+    such rule. `rows`: of a published table, so that its study can be planned before the files are there.
     """
 
     limits: tuple[str, ...] = ()
+    rows: int | None = None
     sources: tuple[Mapping[str, str], ...] = ()
 
 
