@@ -23,10 +23,12 @@ import slurm_node
 import yaml
 from test_job_errors import AROUND, printed
 from test_kill import TABLES, same, wait_for
+from test_tabular import plant_table
 from workspace import TINY, Workspace, plant
 
 from gradfaith.cli import slurm_profile
 from gradfaith.cli.doctor import slurm as slurm_doctor
+from gradfaith.dag.table_work import RULES_OF_TABLES
 from gradfaith.runtime import gpu_slots
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("slurm")]  # there is one SLURM
@@ -264,6 +266,18 @@ def test_claims_are_submitted_and_the_verdict_is_made_on_this_machine(
     assert [(job["JobState"], job["Partition"]) for job in own] == [("COMPLETED", "cpu")]
     assert not [job for job in of_rule("verdict") if int(job["JobId"]) > last]
     assert json.loads(verdict.read_text())["methods"] == before
+
+
+def test_the_rules_of_tables_are_submitted_and_get_no_gpu(slurm: slurm_node.Node, tmp_path: Path) -> None:
+    space = plant_table(tmp_path / "tables")
+    ready(space)
+    last = max((int(job["JobId"]) for job in slurm_node.jobs()), default=0)
+    scores = space.results / "scores/table/linear.parquet"
+    space.snakemake("--profile", "profiles/slurm", *SOON, scores.relative_to(space.folder).as_posix())
+    for rule in RULES_OF_TABLES:
+        (job,) = [job for job in of_rule(rule) if int(job["JobId"]) > last]
+        assert (job["JobState"], job["Partition"], job.get("TresPerJob")) == ("COMPLETED", "cpu", None), rule
+    assert set(pd.read_parquet(scores)["metric"]) >= {"removal_gap", "exact_correlation"}
 
 
 @pytest.mark.slow
