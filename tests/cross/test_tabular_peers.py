@@ -4,10 +4,12 @@ import lime.lime_tabular
 import numpy as np
 import pytest
 import shap
+import torch
 from small_tables import attribute, explained
 
 from gradfaith.attribution.tabular.contract import ExplainedRows
 from gradfaith.models.tabular.contract import Matrix
+from gradfaith.models.tabular.feed_forward import network_of
 
 
 @pytest.mark.parametrize("use", ["feed_forward", "boosted_trees"])
@@ -22,6 +24,19 @@ def test_kernel_shap_with_every_coalition_is_that_of_shap(use: str) -> None:
 def test_the_values_of_trees_are_the_enumerated_ones(task: str) -> None:
     given = explained("boosted_trees", task, rows=4)
     assert attribute(given, "tree_shap") == pytest.approx(attribute(given, "exact_shapley"), abs=1e-4)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_deep_shap_is_that_of_shap_beside_the_enumerated_values(task: str) -> None:
+    given = explained("feed_forward", task, rows=4)
+    encode, owner = given.model.encoding.encode, given.model.encoding.owner
+    single = [torch.from_numpy(encode(rows).astype(np.float32)) for rows in (given.background, given.rows)]
+    peer = shap.DeepExplainer(network_of(given.model.tensors), single[0])
+    columns = np.asarray(peer.shap_values(single[1]), dtype=np.float64).reshape(len(single[1]), -1) * given.model.factor
+    theirs = np.stack([columns[:, owner == feature].sum(axis=1) for feature in range(given.features)], axis=1)
+    ours, exact = attribute(given, "deep_shap"), attribute(given, "exact_shapley")
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert min(np.corrcoef(one, other)[0, 1] for one, other in zip(ours, exact, strict=True)) > 0.95
 
 
 def by_lime(given: ExplainedRows, samples: int, seed: int) -> Matrix:

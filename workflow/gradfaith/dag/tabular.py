@@ -211,7 +211,7 @@ class TableRuleParams:
             "localization": "the features that the answer needs are not known",
             "faith_gain": "the study does not measure the removal gap",
             "randomisation": "a study of tables randomises no model",
-            "consistency": f"the study has {len(study.seeds)} seeds or no seed_agreement; this gate needs {MIN_SEEDS} seeds",
+            "consistency": f"this gate needs the metric seed_agreement and {MIN_SEEDS} seeds; the study has {len(study.seeds)}",
             "shortcut_lift": "no known shortcut",
         }
         margins = study.verdict.model_dump(include=set(GATES))

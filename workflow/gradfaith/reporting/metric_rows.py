@@ -24,7 +24,7 @@ TableRow = Mapping[Any, Any]
 DISPLAY_NAMES = {
     "locacc": "LocAcc", "saliency_score": "Saliency score", "iou_area_matched": "Area-matched IoU", "faith": "Faith",
     "faith_logit": "Faith (logit)", "faith_calibrated": "Faith (calibrated)", "faith_area_matched": "Area-matched Faith",
-    "consist": "Consist", "spearman": "Spearman", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC",
+    "consist": "Consist", "spearman": "Spearman", "shortcut_lift": "Shortcut lift", "f1": "F1", "auroc": "AUROC", "truth_auc": "Truth AUC",
     "iou": "IoU", "topk_overlap": "Top-K overlap", "topk_gain": "Top-K gain", "roc_auc": "ROC AUC", "locacc_literature": "LocAcc (literature)",
     "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
     "average_drop_pgc": "Average drop (grad-cam)",
