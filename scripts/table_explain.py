@@ -6,14 +6,14 @@ gradfaith.runtime.job.begin()
 
 from gradfaith.attribution.tabular import cell
 from gradfaith.config.tabular import TableExplainSettings
-from gradfaith.dag import job_work
+from gradfaith.dag import table_work
 from gradfaith.models.tabular.contract import load_model
 from gradfaith.storage import json_file, parquet
 from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+with gradfaith.runtime.job.running(job.log[0], table_work.recorder(job)):
     settings = TableExplainSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     rows = cell.TableRows.of(

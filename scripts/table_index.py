@@ -6,7 +6,7 @@ gradfaith.runtime.job.begin()
 
 from gradfaith import registry
 from gradfaith.config.tabular import TableIndexSettings
-from gradfaith.dag import job_work
+from gradfaith.dag import table_work
 from gradfaith.data.split import split, split_report
 from gradfaith.data.tabular.columns import audit_table, encode_table, make_manifest, table_caution
 from gradfaith.storage import json_file, parquet
@@ -14,7 +14,7 @@ from gradfaith.vocabulary import BINARY, PARTS, QUARTERS
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+with gradfaith.runtime.job.running(job.log[0], table_work.recorder(job)):
     settings = TableIndexSettings.of_params(job.params.settings)
     source = registry.load("table_sources", settings.source).read(**settings.options)
     table = encode_table(source, settings.task, settings.positive, settings.keep)

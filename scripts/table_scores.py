@@ -6,7 +6,7 @@ gradfaith.runtime.job.begin()
 
 from gradfaith.attribution.tabular.cell import TableRows
 from gradfaith.config.tabular import TableScoreSettings
-from gradfaith.dag import job_work
+from gradfaith.dag import table_work
 from gradfaith.models.tabular.contract import load_model
 from gradfaith.scoring import tabular
 from gradfaith.storage import parquet
@@ -15,7 +15,7 @@ from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 
-with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)):
+with gradfaith.runtime.job.running(job.log[0], table_work.recorder(job)):
     settings = TableScoreSettings.of_params(job.params.settings)
     origins = check_inputs(job.input)
     rows = TableRows.of(parquet.read(job.input.table, parquet.TABLE), parquet.read(job.input.splits, parquet.SPLITS))

@@ -28,7 +28,7 @@ from workspace import TINY, Workspace, plant
 
 from gradfaith.cli import slurm_profile
 from gradfaith.cli.doctor import slurm as slurm_doctor
-from gradfaith.dag.table_work import RULES_OF_TABLES
+from gradfaith.dag.job_work import RULES_OF_TABLES
 from gradfaith.runtime import gpu_slots
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("slurm")]  # there is one SLURM

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gradfaith.dag.job_work import rule_family
-from gradfaith.dag.table_work import RULES_OF_TABLES, TableWork, count_rows
+from gradfaith.dag.job_work import RULES_OF_TABLES, rule_family
+from gradfaith.dag.table_work import TableWork, count_rows
 from gradfaith.dag.tabular import TablePlan
 from gradfaith.storage import parquet
 

@@ -27,8 +27,6 @@ from typing import Any
 from gradfaith import registry
 from gradfaith.config.job_settings import MethodSettings
 from gradfaith.dag.plan import Plan
-from gradfaith.dag.table_work import RULES_OF_TABLES, TableWork, count_rows
-from gradfaith.dag.tabular import TablePlan
 from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
 from gradfaith.storage.paths import PROJECT
@@ -36,6 +34,7 @@ from gradfaith.vocabulary import TABLE
 
 DEFAULT_PASSES = 512  # of a method with one pass per channel, or with a number that its options do not give
 RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has its own rule, named after it
+RULES_OF_TABLES = ("table_index", "table_train", "table_explain", "table_scores")  # not of a table of results
 UNCOUNTED = JobWork(units=1, amount=1)
 UNKNOWN = JobWork(units=0, amount=0)  # cannot be used for scaling
 
@@ -64,9 +63,7 @@ def work_of_finished(job: RunningJob) -> JobWork:
     if rule_family(job.rule) in RULES_PER_PLUGIN:
         return replace(UNCOUNTED, kind=job.rule)
     if TABLE in job.config:
-        tables = TablePlan.read(job.config, PROJECT)
-        rows = count_rows(tables)
-        return UNKNOWN if rows is None else TableWork(tables, rows).of(job.rule, dict(job.wildcards.items()))
+        return replace(UNCOUNTED, kind=job.rule)  # rules that only studies of tables have: dag/table_work.py
     plan = Plan.read(job.config, PROJECT)
     counts = count_images(plan)
     if counts is None:

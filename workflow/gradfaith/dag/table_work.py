@@ -3,22 +3,21 @@
     table_index     rows of the table            table_train    rows of the table
     table_explain   explained rows x rows of the background x methods x repeats
     table_scores    explained rows x seeds x methods x metrics x imputers
-    merge_scores, estimate    explained rows x models x methods x metrics
 
 Models and methods cost different times per unit, so the kind of a job is its model. If the table is not there yet, its rows are
 counted from the options of its source, from the file, or from the number that the source declares.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradfaith import registry
+from gradfaith.dag.job_work import UNCOUNTED, UNKNOWN
 from gradfaith.dag.tabular import TablePlan
-from gradfaith.runtime.job_record import JobWork
+from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
-
-RULES_OF_TABLES = ("table_index", "table_train", "table_explain", "table_scores")  # not of a table of results
+from gradfaith.storage.paths import PROJECT
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,28 @@ class TableWork:
         study, arch = self.plan.study, wildcards.get("arch", "")
         how, seeds, methods = study.explain, len(study.seeds), len(study.methods)
         explained = min(how.rows, study.split.test * self.rows)
-        scores = explained * seeds * methods * len(study.metrics)
-        kind = f"{rule} {arch}".strip()
         counted: dict[str, Callable[[], float]] = {
             "table_index": lambda: self.rows,
             "table_train": lambda: self.rows,
             "table_explain": lambda: explained * how.background * methods * how.repeats,
-            "table_scores": lambda: scores * len(study.imputers),
-            "merge_scores": lambda: scores * len(study.models),
-            "estimate": lambda: scores * len(study.models),
+            "table_scores": lambda: explained * seeds * methods * len(study.metrics) * len(study.imputers),
         }
-        units = counted[rule]() if rule in counted else 1.0
-        return JobWork(units, units, kind=kind)
+        if rule not in counted:
+            return replace(UNCOUNTED, kind=rule)
+        units = counted[rule]()
+        return JobWork(units, units, kind=f"{rule} {arch}".strip())
+
+
+def recorder(job: RunningJob) -> JobRecorder:
+    """Start measuring a job of a rule that only studies of tables have, as `job_work.recorder` does."""
+    return JobRecorder(job, work_of_finished)
+
+
+def work_of_finished(job: RunningJob) -> JobWork:
+    """Return the work of a finished job."""
+    plan = TablePlan.read(job.config, PROJECT)
+    rows = count_rows(plan)
+    return UNKNOWN if rows is None else TableWork(plan, rows).of(job.rule, dict(job.wildcards.items()))
 
 
 def count_rows(plan: TablePlan) -> int | None:
