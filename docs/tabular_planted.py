@@ -1,6 +1,6 @@
 """Test the methods for tables on a planted truth, with two arms that must hurt; print the tables of docs/tabular.md.
 
-    python docs/tabular_planted.py [REPETITIONS]      20 repetitions: about 4 minutes of one core
+    python docs/tabular_planted.py [REPETITIONS]      20 repetitions: 6 minutes of one core
 
 Every repetition draws a new table (data/tabular/census.py), splits it, fits the models, and explains the same rows with every
 method and control. Intervals are over repetitions; differences are paired by repetition.
@@ -48,9 +48,9 @@ def use_of(group: str, name: str, **own: object) -> PluginUse:
     return PluginUse(use=name, options=options.complete(group, name, own))
 
 
-def repetition(seed: int, correlation: float, people: int = PEOPLE) -> Iterator[pd.DataFrame]:
+def repetition(seed: int, correlation: float, models: Iterable[str] = MODELS) -> Iterator[pd.DataFrame]:
     """Yield one number per model, method and metric: the mean over the explained rows of one table."""
-    source = census.read(people=people, waves=1, correlation=correlation, seed=seed)
+    source = census.read(people=PEOPLE, waves=1, correlation=correlation, seed=seed)
     table = encode_table(source, "classification")
     manifest = make_manifest(table, source)
     rows = TableRows.of(table.rows, split(manifest, SHARES, classes=BINARY, tolerance=0.1, seed=seed))
@@ -64,7 +64,7 @@ def repetition(seed: int, correlation: float, people: int = PEOPLE) -> Iterator[
     rules = ScoreRules(
         {name: use_of("table_metrics", name) for name in METRICS}, ["marginal"], "exact_shapley", [], seed
     )
-    for arch in MODELS:
+    for arch in models:
         model = fit_on_table(rows, table.content()["columns"], use_of("table_models", arch), "classification", seed)
         found = explain_table(rows, manifest, model, how)
         scored = ScoredModel(model, found, rows, predict_table(rows, model, manifest))
@@ -82,9 +82,9 @@ def copy_shares(found: pd.DataFrame) -> pd.DataFrame:
     return own[["method"]].assign(metric=COPY_SHARE, value=sizes[FEATURE + COPY] / total.where(total > 0))
 
 
-def measure(repetitions: Iterable[int], people: int = PEOPLE) -> pd.DataFrame:
+def measure(repetitions: Iterable[int], models: Iterable[str] = MODELS) -> pd.DataFrame:
     """Return one number per repetition, correlation, model, method and metric."""
-    parts = (part for seed in repetitions for arm in (APART, TOGETHER) for part in repetition(seed, arm, people))
+    parts = (part for seed in repetitions for arm in (APART, TOGETHER) for part in repetition(seed, arm, models))
     return pd.concat(parts, ignore_index=True)
 
 

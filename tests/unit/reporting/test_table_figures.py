@@ -15,6 +15,7 @@ from gradfaith import registry
 from gradfaith.reporting.figures import theme
 from gradfaith.reporting.figures.beeswarm import LOW_HIGH
 from gradfaith.reporting.figures.contract import FigureInputs
+from gradfaith.reporting.figures.prediction_panel import share_text
 
 ROWS, ARCHS, SEEDS = 12, ["linear", "trees"], [0, 1, 2]
 FEATURES = ("age", "sex", "noise")
@@ -144,6 +145,13 @@ def test_the_panel_shows_the_model_s_probabilities_the_values_and_the_contributi
     assert contributions.get_xlabel() == "contribution by lime"
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.0, "0 %"), (0.004, "< 1 %"), (0.38, "38 %"), (0.997, "> 99 %"), (1.0, "100 %")]
+)
+def test_a_share_that_is_not_certain_is_not_written_as_certain(share: float, said: str) -> None:
+    assert share_text(share) == said
+
+
 def test_contribution_bars_show_every_method_in_one_order_and_no_shuffled_copy() -> None:
     figure = draw("contribution_bars", row="lowest")
     panels = [axes for axes in figure.axes if axes.get_visible()]
@@ -169,7 +177,9 @@ def test_the_waterfall_leads_from_the_mean_answer_to_the_answer() -> None:
     assert starts[-1] + widths[-1] == pytest.approx(ANSWERS[HIGHEST])
     heights = [bar.get_y() for bar in axes.patches]
     assert heights == sorted(heights), "the mean answer is at the bottom, and the largest step at the top"
-    assert axes.get_title("left") == f"linear, {IDS[HIGHEST]}: from {BASE:.2f} to {ANSWERS[HIGHEST]:.2f}"
+    assert axes.get_title("left") == f"linear: from {BASE:.2f} to {ANSWERS[HIGHEST]:.2f}"
+    assert axes.get_xlim()[0] < min(starts), "no bar is cut"
+    assert f"{IDS[HIGHEST]} on linear" in figure.get_supxlabel()
     assert axes.get_xlabel() == "score of ill"
 
 
@@ -191,6 +201,16 @@ def test_both_sides_of_the_force_plot_meet_at_the_answer() -> None:
         assert axes.get_title("left") == f"{IDS[row]}: answer {ANSWERS[row]:.2f}, mean answer {BASE:.2f}"
 
 
+def test_names_that_do_not_fit_their_piece_are_left_out_of_the_force_plot() -> None:
+    figure = draw("force")
+    axes = figure.axes[0]
+    named = {text.get_text().split("\n")[0]: text for text in axes.texts}
+    assert "age" in named
+    assert "noise" not in named, "its piece is a hundredth of the line"
+    boxes = [text.get_window_extent() for text in named.values()]
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
 def test_the_beeswarm_has_a_point_per_row_and_feature_coloured_by_the_value() -> None:
     figure = draw("beeswarm")
     axes = figure.axes[0]
@@ -202,8 +222,11 @@ def test_the_beeswarm_has_a_point_per_row_and_feature_coloured_by_the_value() ->
         assert x == pytest.approx(NUMBERS[:, place])
         assert np.abs(y - place).max() < 0.5, "no point is on another feature's line"
     oldest, youngest = (swarms[0].get_facecolors()[row] for row in (ROWS - 1, 0))
-    assert to_hex(oldest) == to_hex(LOW_HIGH((ROWS - 0.5) / ROWS))
-    assert to_hex(youngest) == to_hex(LOW_HIGH(0.5 / ROWS))
+    assert (to_hex(oldest), to_hex(youngest)) == (to_hex(LOW_HIGH(1.0)), to_hex(LOW_HIGH(0.0)))
+    of_sex = {
+        value: {to_hex(swarms[1].get_facecolors()[row]) for row in range(ROWS) if SEX[row] == value} for value in (0, 1)
+    }
+    assert of_sex == {0: {to_hex(LOW_HIGH(0.0))}, 1: {to_hex(LOW_HIGH(1.0))}}, "equal values have one colour"
 
 
 def test_mean_bars_have_the_mean_share_its_interval_and_the_planted_share() -> None:

@@ -52,15 +52,18 @@ def _draw_swarm(axes: Axes, attribution: NDArray[np.float64], values: NDArray[np
     span = float(np.ptp(attribution)) or 1.0
     for place in range(attribution.shape[1]):
         own = attribution[:, place]
-        colour = LOW_HIGH(
-            (values[:, place].argsort().argsort() + 0.5) / len(own)
-            if np.ptp(values[:, place])
-            else np.full(len(own), 0.5)
-        )
-        axes.scatter(own, place + _offsets(own, span / BINS), s=6, c=colour, linewidth=0, clip_on=False, zorder=3)
+        colours = LOW_HIGH(_places_in_order(values[:, place]))
+        axes.scatter(own, place + _offsets(own, span / BINS), s=6, c=colours, linewidth=0, clip_on=False, zorder=3)
     axes.axvline(0, color=theme.GREY, linewidth=0.6, zorder=1)
     axes.set(ylim=(attribution.shape[1] - 0.5, -0.6))
     axes.grid(axis="y")
+
+
+def _places_in_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where each value stands between the lowest (0) and the highest (1) one; equal values stand together."""
+    ranks = np.unique(values, return_inverse=True)[1].astype(np.float64)
+    mean = np.array([np.mean(np.flatnonzero(np.sort(ranks) == rank)) for rank in ranks])
+    return np.asarray((mean - mean.min()) / (np.ptp(mean) or 1.0) if np.ptp(mean) else np.full(len(mean), 0.5))
 
 
 def _offsets(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:

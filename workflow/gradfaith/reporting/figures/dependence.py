@@ -1,9 +1,12 @@
 """A feature's attribution against its value, coloured by a second feature: SHAP's dependence plot.
 
 A vertical spread at one value is interaction with other features; if the colour sorts it, with the second one.
-`features`: pairs "feature by second"; without any, each of the two features with the largest mean attribution, coloured by the feature whose
-values explain most of the rest: the largest rank correlation with the residuals from a running mean.
+`features`: pairs "feature by second"; without any, the two features with the largest mean attribution, and the one whose attribution a
+second feature moves most. The second feature is the one whose values explain most of the rest: the largest correlation with the
+residuals from a running mean.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,7 +32,7 @@ def draw(
         return theme.sentence_page(f"Method {method} has no attributions on {arch}.")
     names = explained_rows.feature_names(runs)
     values = inputs.tables["table"].set_index("image_id").loc[runs.index]
-    pairs = [tuple(pair.split(" by ")) for pair in features] or _largest(runs, values, names)
+    pairs: Sequence[tuple[str, ...]] = [tuple(pair.split(" by ")) for pair in features] or _largest(runs, values, names)
     known = [pair for pair in pairs if len(pair) == 2 and set(pair) <= set(names)]
     if not known:
         return theme.sentence_page(f"No pair of {', '.join(features)} names two features, as in `age by hours`.")
@@ -54,25 +57,28 @@ def draw(
     return figure
 
 
-def _largest(runs: pd.DataFrame, values: pd.DataFrame, names: list[str]) -> list[tuple[str, ...]]:
-    """Return the three features with the largest attributions, each with the one that explains most of its spread."""
+def _largest(runs: pd.DataFrame, values: pd.DataFrame, names: list[str]) -> list[tuple[str, str]]:
+    """Return the features to show, each with its second one."""
     size = {name: float(runs[FEATURE + name].abs().mean()) for name in names}
-    chosen = sorted(names, key=lambda name: -size[name])[:3]
-    return [(name, _companion(runs, values, names, name)) for name in chosen]
+    first = sorted(names, key=lambda name: -size[name])[:2]
+    moved = {name: _companion(runs, values, names, name) for name in names}
+    rest = sorted((name for name in names if name not in first), key=lambda name: -moved[name][1])[:1]
+    return [(name, moved[name][0]) for name in (*first, *rest)]
 
 
-def _companion(runs: pd.DataFrame, values: pd.DataFrame, names: list[str], first: str) -> str:
+def _companion(runs: pd.DataFrame, values: pd.DataFrame, names: list[str], first: str) -> tuple[str, float]:
+    """Return the feature that explains most of the spread of another one's attribution, and how far it moves it."""
     order = np.argsort(values[FEATURE + first].to_numpy(), kind="stable")
     own = pd.Series(runs[FEATURE + first].to_numpy()[order])
     rest = (own - own.rolling(WINDOW, center=True, min_periods=1).mean()).to_numpy(np.float64)
     # A product with the first feature changes its sign along the axis, so both the rest and its product with the value count.
     centred = values[FEATURE + first].to_numpy(np.float64)[order] - float(values[FEATURE + first].mean())
-
-    def strength(name: str) -> float:
+    strengths = {}
+    for name in names:
         other = values[FEATURE + name].to_numpy(np.float64)[order]
-        return max(abs(_correlation(rest, other)), abs(_correlation(rest * np.sign(centred), other)))
-
-    return max((name for name in names if name != first), key=strength, default=first)
+        strengths[name] = max(abs(_correlation(rest, other)), abs(_correlation(rest * np.sign(centred), other)))
+    found = max((name for name in names if name != first), key=lambda name: strengths[name], default=first)
+    return found, strengths[found] * float(rest.std())
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ from gradfaith.reporting.figures.explained_rows import ExplainedRow, RowPlace
 FIGURE = Figure(
     needs=("attributions", "table", "audit"), section="Explained rows", place=4, title="Raising against lowering"
 )
-NAMED_SHARE = 0.06  # of the longest side: shorter pieces have no name
+FONT, LETTER = 5.5, 0.65  # points; width of a letter as a share of its size: names that do not fit a piece are left out
 
 
 def draw(inputs: FigureInputs, *, arch: str = "", method: str = "kernel_shap") -> theme.Page:
@@ -35,9 +35,7 @@ def draw(inputs: FigureInputs, *, arch: str = "", method: str = "kernel_shap") -
 
 
 def _draw_force(axes: Axes, row: ExplainedRow) -> None:
-    longest = max(
-        float(row.attribution[row.attribution > 0].sum()), float(-row.attribution[row.attribution < 0].sum()), 1e-9
-    )
+    span = max(float(np.abs(row.attribution).sum()), 1e-9)
     for sign, colour in ((1.0, theme.RAISES), (-1.0, theme.LOWERS)):
         own = [
             place for place in np.argsort(-np.abs(row.attribution), kind="stable") if sign * row.attribution[place] > 0
@@ -47,9 +45,10 @@ def _draw_force(axes: Axes, row: ExplainedRow) -> None:
             start = end - row.attribution[place]
             axes.barh(0, row.attribution[place], left=start, height=0.5, color=colour, edgecolor="white", linewidth=0.8,
                       alpha=1 if number % 2 == 0 else 0.75)  # fmt: skip
-            if abs(row.attribution[place]) > NAMED_SHARE * longest:
+            letters = max(len(row.features[place]), len(row.values[place]))
+            if letters * LETTER * FONT < abs(row.attribution[place]) / span * theme.PAGE_WIDTH * 72:
                 words = f"{row.features[place]}\n{row.values[place]}"
-                axes.text((start + end) / 2, -0.33, words, ha="center", va="top", fontsize=5.5)
+                axes.text((start + end) / 2, -0.33, words, ha="center", va="top", fontsize=FONT)
             end = start
     axes.axvline(row.base, color=theme.GREY, linestyle=theme.DASHED, linewidth=0.8, zorder=0)
     axes.plot([row.answer], [0.33], marker="v", color=theme.INK, markersize=4, clip_on=False)

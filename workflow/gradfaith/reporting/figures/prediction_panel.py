@@ -16,6 +16,8 @@ FIGURE = Figure(
     needs=("attributions", "table", "audit", "predictions"), section="Explained rows", place=1, title="Prediction, features, contributions"
 )  # fmt: skip
 
+ROOM = 0.7  # a longer bar has its number inside
+
 
 def draw(inputs: FigureInputs, *, arch: str = "", method: str = "lime") -> theme.Page:
     arch = arch or inputs.architectures[-1]
@@ -52,12 +54,22 @@ def _draw_prediction(axes: Axes, inputs: FigureInputs, row: ExplainedRow) -> Non
             yticks=[1, 0], yticklabels=[f"not {positive}", positive], xlim=(0, 1), ylim=(-1, 2), xlabel="probability"
         )
         for at, share in zip((1, 0), shares, strict=True):
-            axes.text(min(share + 0.03, 0.8), at, f"{100 * share:.0f} %", va="center")
+            inside = share > ROOM
+            look = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
+            axes.text(share - 0.03 if inside else share + 0.03, at, share_text(float(share)), va="center", **look)
     else:
         axes.hist(said["raw"], bins=20, color=theme.PALE)
         axes.axvline(row.answer, color=theme.ACCENT)
         axes.set(yticks=[], xlabel="predicted value")
     axes.set_title(row.image_id)
+
+
+def share_text(share: float) -> str:
+    """Return a probability in percent; one that is not certain is neither 0 % nor 100 %."""
+    percent = f"{100 * share:.0f}"
+    return {"0": "< 1 %" if share > 0 else "0 %", "100": "> 99 %" if share < 1 else "100 %"}.get(
+        percent, f"{percent} %"
+    )
 
 
 def _write_values(axes: Axes, row: ExplainedRow, order: np.ndarray) -> None:

@@ -39,10 +39,12 @@ def draw(
         for value in (one.base, one.answer):
             axes.axvline(value, color=theme.GREY, linewidth=0.6, linestyle=theme.DASHED, zorder=0)
         axes.set(yticks=lines, yticklabels=[f"{one.features[place]} = {one.values[place]}" for place in order])
-        axes.set_title(f"{one.arch}, {one.image_id}: from {one.base:.2f} to {one.answer:.2f}")
+        axes.set_title(f"{one.arch}: from {one.base:.2f} to {one.answer:.2f}")
         axes.set_xlabel(explained_rows.answer_name(inputs))
+        axes.use_sticky_edges = False
         axes.margins(x=0.12)
+    which = ", ".join(f"{one.image_id} on {one.arch}" for one in rows)
     theme.add_note(
-        figure, f"{method}, seed {min(inputs.seeds)}: the explained row with the {row} answer of each model."
+        figure, f"{method}, seed {min(inputs.seeds)}: the explained row with the {row} answer of each model ({which})."
     )
     return figure
