@@ -55,8 +55,9 @@ def _draw_prediction(axes: Axes, inputs: FigureInputs, row: ExplainedRow) -> Non
         )
         for at, share in zip((1, 0), shares, strict=True):
             inside = share > ROOM
-            look = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
-            axes.text(share - 0.03 if inside else share + 0.03, at, share_text(float(share)), va="center", **look)
+            side, colour = ("right", "white") if inside else ("left", theme.INK)
+            place = share - 0.03 if inside else share + 0.03
+            axes.text(place, at, share_text(float(share)), va="center", ha=side, color=colour)
     else:
         axes.hist(said["raw"], bins=20, color=theme.PALE)
         axes.axvline(row.answer, color=theme.ACCENT)
