@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from long_table import repeat_rows
 
 from gradfaith.stats.meta_evaluation import evaluate_metrics
 from gradfaith.storage import parquet
@@ -26,7 +27,7 @@ BETTER = {name: end for name, (*_, end) in METRICS.items()}
 
 def scores(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
     """Return score rows of every method on every metric; Average Drop ranks the uniform map first, as it loses nothing."""
-    draw, frames, count = np.random.default_rng(4), [], len(images)
+    draw, parts, count = np.random.default_rng(4), list[dict[str, object]](), len(images)
     about = images[["image_id", "group", "label"]].assign(part="test", predicted=images["label"], copy=0, layer="")
     for (arch, seed), (method, quality) in product(product(archs, seeds), QUALITY.items()):
         own = quality + draw.normal(0, 0.1, count)
@@ -40,13 +41,13 @@ def scores(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> 
                 what = {"arch": arch, "seed": seed, "arch2": "", "seed2": pd.NA, "method": method, "correct": ~wrong}
                 what |= {"metric": metric, "variant": variant, "target": "true" if located else "predicted"}
                 status = np.where(blind, "undefined", "ok")
-                frames.append(about.assign(value=np.where(blind, np.nan, value), status=status, reason="", **what))
-    return pd.concat(frames, ignore_index=True).astype(dict(parquet.SCORES))
+                parts.append({"value": np.where(blind, np.nan, value), "status": status, "reason": "", **what})
+    return repeat_rows(about, parts).astype(dict(parquet.SCORES))
 
 
 def curves(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
     """Return curves of a falling probability: at once for a method of quality 1, evenly for one of quality 0."""
-    draw, frames = np.random.default_rng(5), []
+    draw, parts = np.random.default_rng(5), list[dict[str, object]]()
     about = images[["image_id", "group", "label"]].assign(
         part="test", predicted=images["label"], correct=True, layer=""
     )
@@ -56,8 +57,8 @@ def curves(images: pd.DataFrame, archs: Sequence[str], seeds: Sequence[int]) -> 
             bent = (1 - share) ** (1 + 3 * quality) if order == "most" else 1 - share ** (1 + 3 * quality)
             value = np.clip(0.1 + 0.8 * bent + draw.normal(0, 0.05, len(images)), 0, 1)
             what = {"arch": arch, "seed": seed, "method": method, "target": "predicted", "imputer": imputer}
-            frames.append(about.assign(order=order, fraction=share, probability=value, **what))
-    return pd.concat(frames, ignore_index=True).astype(dict(parquet.CURVES))
+            parts.append({"order": order, "fraction": share, "probability": value, **what})
+    return repeat_rows(about, parts).astype(dict(parquet.CURVES))
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:

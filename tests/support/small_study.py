@@ -1,14 +1,21 @@
 """A small study for the figures: scores drawn at random around known levels, tables by the real statistics, stores on disk."""
 
+import atexit
+import json
+import shutil
+import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import claim_scores
 import numpy as np
 import pandas as pd
 import small_meta
+from long_table import repeat_rows
 from numpy.typing import NDArray
+from small_audit import AUDIT
 from typed import described
 from whole_scores import contrasts_of
 
@@ -80,29 +87,6 @@ def manifest(groups: int = 12) -> pd.DataFrame:
     )
 
 
-AUDIT = {
-    "images": 72, "unreadable": {}, "groups": 36, "group_size": {"largest": 2}, "release": "", "inferred": None, "claimed": {},
-    "classes": {name: {"images": 24, "groups": 12, "with_evidence": 0} for name in CLASSES},
-    "duplicates": {"images": 2, "across_classes": 0, "list": [["normal-00-0", "normal-00-1"]]},
-    "near_duplicates": {
-        "pairs": 3, "pairs_across_classes": 1, "pairs_across_parts": 0, "across_groups": [],
-        "across_classes": [["normal-01-0", "benign-01-0", 0.98]],
-    },
-    "seen_before": None,
-    "leakage": {
-        "reason": "", "chance": 1 / 3, "this": {"whole": 0.4, "rim": 0.3}, "random": [{"whole": 0.9, "rim": 0.8}] * 2,
-        "groups": [{"whole": 0.35, "rim": 0.2}, {"whole": 0.45, "rim": 0.35}], "side": 32,
-    },
-    "shortcuts": {
-        stage: {
-            kind: {"status": "ok", "balanced_accuracy": value, "null": 0.42, "chance": 1 / 3, "one_vs_rest": {"malignant": value + 0.2}}
-            for kind, value in (("noise", 0.6), ("border", 0.4))
-        } | {"size": {"status": "undefined", "reason": "a class has a single group"}}
-        for stage in ("in the files", "as the model sees it")
-    },
-}  # fmt: skip
-
-
 def predictions(about: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for arch in ARCHS:
@@ -122,7 +106,7 @@ def predictions(about: pd.DataFrame) -> pd.DataFrame:
 
 
 def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    frames = []
+    parts = list[dict[str, object]]()
     for (arch, seed), own in answers.groupby(["arch", "seed"]):
         for method, level in METHODS.items():
             asked = METRICS | ({"randomisation": list(RANDOMISED)} if method == "gradcam" else {})
@@ -137,20 +121,51 @@ def scores(about: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
                     empty = (own["label"] == "normal").to_numpy() & (
                         metric in ("locacc", "saliency_score", "iou_area_matched")
                     )
-                    frames.append(
-                        own[["image_id", "group", "part", "label", "predicted", "correct"]].assign(
-                            arch=arch, seed=seed, arch2=arch if pair else "", seed2=SEEDS[1] if pair else pd.NA, method=method, copy=0,
-                            layer="", target="true" if pair else "predicted", metric=metric, variant=variant,
-                            value=np.where(empty, np.nan, value), status=np.where(empty, "undefined", "ok"), reason=""),
-                    )  # fmt: skip
-    frame = pd.concat(frames, ignore_index=True)
-    return frame.astype(dict(parquet.SCORES))
+                    what = {
+                        "arch": str(arch),
+                        "seed": int(seed),
+                        "method": method,
+                        "metric": metric,
+                        "variant": variant,
+                    }
+                    what |= {"arch2": str(arch) if pair else "", "seed2": SEEDS[1] if pair else pd.NA}
+                    what |= {"target": "true" if pair else "predicted", "status": np.where(empty, "undefined", "ok")}
+                    answered = {name: own[name].to_numpy() for name in ("predicted", "correct")}
+                    parts.append({**what, "value": np.where(empty, np.nan, value), **answered})
+    table = repeat_rows(about[["image_id", "group", "label"]], parts)
+    return table.assign(part="test", copy=0, layer="", reason="").astype(dict(parquet.SCORES))
+
+
+@cache
+def _made_once(groups: int) -> Path:
+    """Make the files of a study; they take seconds, and every module of tests wants some of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="small-study-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    json_file.write(folder / "inputs.json", SmallStudyFiles(folder, groups).inputs)
+    return folder
 
 
 class SmallStudy:
     """A small study on disk: `inputs` maps the needs of figures and tables to the paths of their files."""
 
     def __init__(self, folder: Path, groups: int = 12) -> None:
+        made = _made_once(groups)
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        text = (made / "inputs.json").read_text().replace(str(made), str(folder))
+        self.inputs: dict[str, object] = json.loads(text)
+
+    def draw(self, name: str, **options: object) -> theme.Figure:
+        needs = registry.entry("figures", name).declared["needs"]
+        defaults = {key: option.default for key, option in registry.entry("figures", name).options.items()}
+        with ExitStack() as stack:
+            given = contract.open_inputs(stack, {need: self.inputs[need] for need in needs}, described(ABOUT))
+            return registry.load("figures", name).draw(given, **(defaults | options))
+
+
+class SmallStudyFiles:
+    """What a small study has on disk, written into an empty folder."""
+
+    def __init__(self, folder: Path, groups: int) -> None:
         about = manifest(groups)
         answers = predictions(about)
         raw = scores(about, answers)
@@ -269,10 +284,3 @@ class SmallStudy:
     def weights(count: int, draw: np.random.Generator) -> NDArray[np.float32]:
         """Maps of 6 x 6 superpixels of 8 x 8 pixels."""
         return draw.normal(0, 1, (count, 6, 6)).repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
-
-    def draw(self, name: str, **options: object) -> theme.Figure:
-        needs = registry.entry("figures", name).declared["needs"]
-        defaults = {key: option.default for key, option in registry.entry("figures", name).options.items()}
-        with ExitStack() as stack:
-            given = contract.open_inputs(stack, {need: self.inputs[need] for need in needs}, described(ABOUT))
-            return registry.load("figures", name).draw(given, **(defaults | options))

@@ -16,7 +16,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
-from small_study import ABOUT, ARCHS, AUDIT, CLASSES, CONTROLS, SmallStudy, manifest, predictions, scores
+from small_audit import AUDIT
+from small_study import ABOUT, ARCHS, CLASSES, CONTROLS, SmallStudy, manifest, predictions, scores
 from typed import primary_contrast
 
 from gradfaith import registry

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from small_study import ABOUT, ARCHS, AUDIT, SmallStudy
+from small_audit import AUDIT
+from small_study import ABOUT, ARCHS, SmallStudy
 from typed import described
 
 from gradfaith.config.result_settings import StudyDescription
