@@ -7,7 +7,7 @@ import pytest
 import yaml
 from workspace import ROOT, Workspace, plant
 
-pytestmark = pytest.mark.xdist_group("paper")
+pytestmark = [pytest.mark.xdist_group("paper"), pytest.mark.end_to_end]
 MINI = ROOT.parent / "shared/data/iqothnccd-mini"
 
 

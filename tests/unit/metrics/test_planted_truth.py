@@ -11,6 +11,8 @@ from small_images import ROOT
 
 from gradfaith import registry
 
+pytestmark = pytest.mark.xdist_group("planted")  # its verdicts take a minute and are made once
+
 DOCS = ROOT / "docs"
 MUST = ("road", "deletion", "insertion", "faith, gain over shuffled")
 MARGIN = 0.1  # the best control is at least so far behind, of scores between 0 and 1
