@@ -25,7 +25,10 @@ def test_the_verdict_on_known_evidence_is_right(planted: dict[str, MethodVerdict
     verdict = planted[kind]
     assert is_right(verdict)[kind], [(gate.name, gate.status, gate.decisive) for gate in verdict.gates]
     assert verdict.gate("balanced_accuracy").status == (FAIL if kind == "random" else PASS)
-    assert verdict.holds_for == "Intervals hold for new patients of this population and this trained model only."
+    assert (
+        verdict.holds_for
+        == "Intervals hold for new patients (or other groups of images) of this population and this trained model only."
+    )
 
 
 def test_the_marker_s_sentence_warns_of_the_shortcut(planted: dict[str, MethodVerdict]) -> None:

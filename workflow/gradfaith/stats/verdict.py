@@ -177,9 +177,9 @@ def _holds_for(gates: Iterable[Gate]) -> str:
     if not parts:
         return "No gate has an interval."
     if any(OVER_BOTH in part.interval for part in parts):  # from three seeds, or with pooled seed variance
-        return "Intervals hold for new patients of this population and new trainings of this recipe."
+        return "Intervals hold for new patients (or other groups of images) of this population and new trainings of this recipe."
     models = "this trained model" if max(seeds) == 1 else f"these {max(seeds)} trained models"
-    return f"Intervals hold for new patients of this population and {models} only."
+    return f"Intervals hold for new patients (or other groups of images) of this population and {models} only."
 
 
 def join_words(words: list[str]) -> str:
