@@ -434,13 +434,15 @@ def test_strata_are_labelled_with_their_own_bounds() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("of_table", [False, True])
 @pytest.mark.parametrize(
     ("group", "name"), [(group, name) for group in ("figures", "tables") for name in registry.names(group)]
 )
-def test_every_figure_and_table_has_a_caption_that_renders(group: str, name: str) -> None:
+def test_every_figure_and_table_has_a_caption_that_renders(group: str, name: str, of_table: bool) -> None:
     text = (registry.PACKAGE.parents[0] / "report" / group / f"{name}.rst").read_text()
     options = {key: option.default for key, option in registry.entry(group, name).options.items()}
-    params = report_texts({"about": ABOUT, "settings": {"use": name, "options": options}})
+    about = ABOUT | {"of_table": of_table}
+    params = report_texts({"about": about, "settings": {"use": name, "options": options}})
     plain = Environment(undefined=StrictUndefined).from_string(text).render(snakemake={"params": params})
     body = publish_parts(plain, writer_name="html", settings_overrides={"report_level": 1, "halt_level": 2})["body"]
     assert "a phantom" in body
