@@ -11,6 +11,7 @@ import yaml
 from test_report import Page
 from workspace import ROOT, TINY, Workspace, plant
 
+from gradfaith.cli import main
 from gradfaith.cli.cost import forecast
 from gradfaith.dag.tabular import TablePlan
 
@@ -104,6 +105,17 @@ def test_ones_own_file_becomes_a_report_that_names_every_trap(finished_table: Wo
     assert "Can the attributions be believed?" in first
     assert "164 rows of 81 groups" in first
     assert "Columns that no model sees: record, scanner, result." in first
+
+
+def test_the_verdict_is_printed_in_the_words_of_a_table(
+    finished_table: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(finished_table.folder)
+    main.main(["verdict", TINY])
+    said = capsys.readouterr().out
+    assert "lime on linear: " in said
+    assert "removal gap" in said
+    assert not [word for word in (" maps", "image", "Faith", "patients") if word in said]
 
 
 def test_the_numbers_follow_what_decides_the_outcome(finished_table: Workspace) -> None:

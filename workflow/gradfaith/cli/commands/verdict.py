@@ -1,12 +1,14 @@
 """gradfaith verdict STUDY: print the gates and the verdict of each architecture and method."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gradfaith.cli.command import Command, add_json_argument, add_study_argument, format_json, read_any_plan
+from gradfaith.dag.tabular import TablePlan
 from gradfaith.errors import NotInStudy
 from gradfaith.reporting.escaping import one_line
+from gradfaith.reporting.row_words import in_rows
 from gradfaith.reporting.tables.verdict import USEFULNESS, margin_text, number_text, open_text, sentences
 from gradfaith.stats.verdict import NOT_MEASURED, TITLES, MethodVerdict, StudyVerdict
 from gradfaith.storage import json_file
@@ -34,13 +36,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(format_json(content))
         return
+    change = in_rows if isinstance(plan, TablePlan) else str
     for one in StudyVerdict.of_content(content).methods:
-        print("\n".join(_lines(one)), end="\n\n")
+        print("\n".join(_lines(one, change)), end="\n\n")
     print("Not for clinical use.")
 
 
-def _lines(one: MethodVerdict) -> Iterator[str]:
-    """Yield the lines of one architecture and method."""
+def _lines(one: MethodVerdict, change: Callable[[str], str]) -> Iterator[str]:
+    """Yield the lines of one architecture and method; `change` gives every text the words of the study."""
     yield f"{one.method} on {one.arch}: {one.verdict.upper()}"
     rows: list[tuple[str, ...]] = []
     for criterion in one.scorecard:
@@ -52,8 +55,9 @@ def _lines(one: MethodVerdict) -> Iterator[str]:
             )
         if criterion.status == NOT_MEASURED:
             rows.append((criterion.name, "-", NOT_MEASURED, "", "", USEFULNESS))
+    rows = [tuple(map(change, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{one_line(cell):<{width}}" for cell, width in zip(row, widths, strict=True))
         yield f"  {'  '.join(cells).rstrip()}"
-    yield from (f"  {sentence}" for sentence in sentences(one))
+    yield from (f"  {change(sentence)}" for sentence in sentences(one))
