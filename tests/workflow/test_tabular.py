@@ -111,7 +111,8 @@ def test_the_verdict_is_printed_in_the_words_of_a_table(
     finished_table: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(finished_table.folder)
-    main.main(["verdict", TINY])
+    monkeypatch.setattr("sys.argv", ["gradfaith", "verdict", TINY])
+    main.main()
     said = capsys.readouterr().out
     assert "lime on linear: " in said
     assert "removal gap" in said
