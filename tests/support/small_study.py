@@ -43,7 +43,8 @@ RANDOMISED = {f"{order} {step}/2": 0.9 / step for order in ("top_down", "bottom_
 BETTER = dict.fromkeys(METRICS, "higher") | {"randomisation": "lower"}
 ABOUT = {
     "title": "a phantom", "classes": CLASSES, "architectures": ARCHS, "seeds": SEEDS, "controls": CONTROLS, "level": 0.95,
-    "min_groups": 8, "better": BETTER, "metrics": {}, "of_table": False, "primary": {"metric": "saliency_score", "method": "gradcam", "against": "random-grid"},
+    "min_groups": 8, "better": BETTER, "metrics": {}, "of_table": False,
+    "primary": {"metric": "saliency_score", "method": "gradcam", "against": "random-grid"},
 }  # fmt: skip
 SIDE = 48
 GATE_TABLES = ("classification", "estimates", "contrasts")
