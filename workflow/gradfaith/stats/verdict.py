@@ -49,10 +49,10 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {  # of the scorecard -> its gates
 NOT_MEASURED: Literal["not measured"] = "not measured"
 FAILURES = {  # `part` is the name of the part that decides
     "balanced_accuracy": "the network does not classify well enough",
-    "localization": "their localization does not exceed that of the control {part} by more than {margin:g}",
-    "faith_gain": "the prediction depends hardly more on them than on shuffled maps (imputer {part})",
+    "localization": "their localization does not exceed that of the control {part}{beyond}",
+    "faith_gain": "their gain in Faith over shuffled maps is not above {margin:g} (imputer {part})",
     "randomisation": "a network with random weights has similar maps",
-    "consistency": "the agreement of two trainings does not exceed its chance level by more than {margin:g} (class {part})",
+    "consistency": "the agreement of two trainings does not exceed its chance level{beyond} (class {part})",
     "shortcut_lift": "they mark the known shortcut",
     "missing_maps": "too many images have no usable map",
 }
@@ -129,7 +129,7 @@ def _statement(maps: str, verdict: VerdictName, gates: Iterable[Gate]) -> str:
     """Return what the verdict means for a reader of the maps."""
     by_status = {status: [gate for gate in gates if gate.status == status] for status in VERDICT_OF}
     if verdict == "fail":
-        reasons = [FAILURES[gate.name].format(part=gate.decisive, margin=gate.margin) for gate in by_status[FAIL]]
+        reasons = [_reason_of_failure(gate) for gate in by_status[FAIL]]
         return f"Do not rely on {maps}: {join_words(reasons)}."
     if verdict == "pass":
         return (
@@ -145,6 +145,11 @@ def _statement(maps: str, verdict: VerdictName, gates: Iterable[Gate]) -> str:
     return f"Do not rely on {maps} yet: {why} (open: {titles})."
 
 
+def _reason_of_failure(gate: Gate) -> str:
+    beyond = f" by more than {gate.margin:g}" if gate.margin else ""
+    return FAILURES[gate.name].format(part=gate.decisive, margin=gate.margin, beyond=beyond)
+
+
 def _not_to_conclude(verdict: VerdictName, gates: tuple[Gate, ...]) -> str:
     """Return the sentence on what must not be concluded."""
     failed = {gate.name for gate in gates if gate.status == FAIL}
@@ -158,8 +163,10 @@ def _not_to_conclude(verdict: VerdictName, gates: tuple[Gate, ...]) -> str:
         return "Do not conclude from a map that looks plausible that the network used what it marks."
     counts = {status: sum(gate.status == status for gate in gates) for status in (NOT_TESTABLE, UNDECIDED)}
     if verdict == "incomplete":
+        open_gates = f", and {counts[UNDECIDED]} are undecided" if counts[UNDECIDED] else ""
         return (
-            f"Do not conclude that the maps passed: {counts[NOT_TESTABLE]} of {len(gates)} gates could not be tested."
+            f"Do not conclude that the maps passed: {counts[NOT_TESTABLE]} of {len(gates)} gates could not be "
+            f"tested{open_gates}."
         )
     if verdict == "undecided":
         return f"Do not conclude that there is no difference: {counts[UNDECIDED]} of {len(gates)} gates are undecided, not failed."
