@@ -22,7 +22,7 @@ with gradfaith.runtime.job.running(job.log[0], table_work.recorder(job)):
     scale = settings.explain.score if settings.task == "classification" else None
     model = load_model(job.input.weights, job.input.card, scale)
     manifest = parquet.read(job.input.manifest, parquet.MANIFEST)
-    attributions = cell.explain_table(rows, manifest, model, settings)
+    attributions = cell.explain_table(rows, manifest, model, settings, int(job.wildcards.seed))
     parquet.write(job.output.attributions, attributions, parquet.ATTRIBUTIONS, origins)
     columns = json_file.read(job.input.audit)["columns"]
     grid = cell.boundary_grid(rows, columns, model, settings.explain.boundary)

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 from gradfaith import registry, rng
 from gradfaith.attribution.tabular.contract import ExplainedRows, MethodUseOnTable, RowsToExplain, explain_rows
@@ -60,8 +61,14 @@ def attribute(given: ExplainedRows, use: str, **options: object) -> Matrix:
     return found
 
 
-def explain(given: ExplainedRows, methods: dict[str, MethodUseOnTable], repeats: int = 2, copies: int = 5) -> object:
+def explain(
+    given: ExplainedRows,
+    methods: dict[str, MethodUseOnTable],
+    repeats: int = 2,
+    copies: int = 5,
+    model_seed: int | None = None,
+) -> pd.DataFrame:
     ids = [f"row-{row:06d}" for row in range(len(given.rows))]
     features = [f"f{place}" for place in range(given.features)]
     parts = RowsToExplain(ids, given.rows, given.background, given.training, features)
-    return explain_rows(given.model, parts, methods, seed=0, copies=copies, repeats=repeats)
+    return explain_rows(given.model, parts, methods, seed=0, copies=copies, repeats=repeats, model_seed=model_seed)

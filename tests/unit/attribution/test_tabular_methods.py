@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_tables import KINDS, attribute, explain, explained, model
 
@@ -88,6 +89,16 @@ def test_only_methods_that_draw_differ_between_runs(method: str) -> None:
     runs = explain(given, {"one": MethodUseOnTable(method, options)}).query("method == 'one'")
     first, second = (runs[runs["repeat"] == repeat].filter(regex="^x:").to_numpy() for repeat in (0, 1))
     assert np.array_equal(first, second) == (not draws)
+
+
+def test_each_trained_model_gets_random_numbers_of_its_own() -> None:
+    given = explained("linear", rows=3)
+    uses = {name: MethodUseOnTable(name, {}) for name in ("random", "deviation")}
+    first, again, other = (explain(given, uses, model_seed=seed).set_index("method") for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    pd.testing.assert_frame_equal(first.loc[["deviation"]], other.loc[["deviation"]])
+    numbers = [table.loc["random"].filter(regex="^x:").to_numpy() for table in (first, other)]
+    assert not np.isclose(*numbers).any(), "otherwise two seeds would agree in the method's own noise"
 
 
 def test_shuffled_copies_keep_the_numbers_of_a_row_and_controls_have_none() -> None:

@@ -91,9 +91,16 @@ def predict_table(rows: TableRows, model: FittedModel, manifest: pd.DataFrame) -
 
 
 def explain_table(
-    rows: TableRows, manifest: pd.DataFrame, model: FittedModel, settings: TableExplainSettings
+    rows: TableRows,
+    manifest: pd.DataFrame,
+    model: FittedModel,
+    settings: TableExplainSettings,
+    model_seed: int | None = None,
 ) -> pd.DataFrame:
-    """Return the attributions of all methods, with the answer to every row and the mean answer over the background."""
+    """Return the attributions of all methods, with the answer to every row and the mean answer over the background.
+
+    `model_seed`: as of `explain_rows`.
+    """
     how, training = settings.explain, rows.matrix("train")
     random = rng.generator(settings.seed, "background")
     background = training[random.choice(len(training), size=min(how.background, len(training)), replace=False)]
@@ -101,7 +108,9 @@ def explain_table(
     ids = choose_rows(rows.ids("test"), [group[name] for name in rows.ids("test")], how.rows, settings.seed)
     parts = RowsToExplain(ids, rows.matrix(ids=ids), background, training, rows.features)
     methods = {label: MethodUseOnTable(use.use, use.options) for label, use in settings.methods.items()}
-    found = explain_rows(model, parts, methods, seed=settings.seed, copies=how.copies, repeats=how.repeats)
+    found = explain_rows(
+        model, parts, methods, seed=settings.seed, copies=how.copies, repeats=how.repeats, model_seed=model_seed
+    )
     answers = pd.Series(model.answers(parts.rows), index=ids)
     return found.assign(answer=found["image_id"].map(answers), base=float(model.answers(background).mean()))
 

@@ -10,8 +10,8 @@ S of features at a row x is the mean answer over the background rows b, with the
 
 This is the interventional (marginal) game of [lundberg2017]: features outside S are drawn as if they were independent of those
 in S. An additive method's numbers add up to f(x) - v(nothing). Every random draw has a key of its own: the study's seed, the
-method, the row and the repeat, so neither the order of rows nor other methods change a number. Cost: the rows of the
-background for every coalition.
+method, the row, the repeat and the model's seed, so neither the order of rows nor other methods change a number, and the agreement
+between two models contains the noise of the method. Cost: the rows of the background for every coalition.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,20 +117,21 @@ def explain_rows(
     seed: int,
     copies: int,
     repeats: int,
+    model_seed: int | None = None,
 ) -> pd.DataFrame:
     """Return the attributions of all methods: a row per method, copy, repeat and explained row, a column per feature.
 
     A method that draws runs `repeats` times with other random numbers; for any other, each run is the first. Each method
     also has `copies` shuffled copies of its first run, with the numbers permuted within each row: controls that have the
-    same sizes, but no order.
+    same sizes, but no order. `model_seed`: with which the model was trained; None: there is only one model.
     """
-    tables = []
+    tables, own_keys = [], () if model_seed is None else (model_seed,)
     for label, use in methods.items():
         if not use.applies_to(model, parts.rows.shape[1]):
             continue
         declared = registry.entry(METHODS, use.use).declared
         runs = range(repeats if declared.get("draws", False) else 1)
-        own = [_run(model, parts, label, use, seed, repeat) for repeat in runs]
+        own = [_run(model, parts, label, use, (seed, repeat, *own_keys)) for repeat in runs]
         own += own * (repeats - len(own))
         tables += [_table(values, parts, label, 0, repeat) for repeat, values in enumerate(own)]
         if not declared.get("control", False):
@@ -139,9 +140,9 @@ def explain_rows(
     return pd.concat(tables, ignore_index=True)
 
 
-def _run(model: FittedModel, parts: RowsToExplain, label: str, use: MethodUseOnTable, seed: int, repeat: int) -> Matrix:
+def _run(model: FittedModel, parts: RowsToExplain, label: str, use: MethodUseOnTable, keys: tuple[int, ...]) -> Matrix:
     def draw(row: int) -> np.random.Generator:
-        return rng.generator(seed, "table", label, parts.ids[row], repeat)
+        return rng.generator(keys[0], "table", label, parts.ids[row], *keys[1:])
 
     given = ExplainedRows(model, parts.rows, parts.background, parts.training, draw)
     found: Matrix = registry.load(METHODS, use.use).attribute(given, **use.options)
