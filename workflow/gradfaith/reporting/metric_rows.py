@@ -29,6 +29,8 @@ DISPLAY_NAMES = {
     "tko_literature": "TKO (literature)", "outside_body_share": "Outside-body share",
     "average_drop_pgc": "Average drop (grad-cam)",
     "road": "ROAD", "road_pgc": "ROAD (grad-cam)", "adcc": "ADCC", "adcc_literature": "ADCC (literature)", "arcc": "ARCC",
+    "funnybirds_score": "FunnyBirds score", "funnybirds_completeness": "FunnyBirds completeness",
+    "funnybirds_correctness": "FunnyBirds correctness", "funnybirds_contrastivity": "FunnyBirds contrastivity",
     "arcc_literature": "ARCC (literature)", "coherency_literature": "Coherency (literature)", "max_sensitivity": "Max-sensitivity",
     vocabulary.RANDOMISATION: "Agreement when randomised",
 }  # fmt: skip

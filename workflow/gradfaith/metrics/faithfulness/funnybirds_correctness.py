@@ -6,8 +6,10 @@ The images without a part are the dataset's own, rendered again: nothing is fill
 single deletion score. The map is that of the true class, for all images, as published. A part that the view hides counts as a
 part without importance. Five parts give few distinct values per image: read averages.
 
-The published code adds up a signed map. Here the part of the map that the study reads is added up, as everywhere. The metric
-does not show that the model uses only these parts. It is undefined if the map, or the model, does not tell any parts apart.
+The published code adds up a signed map. Here the part of the map that the study reads is added up, as everywhere. A sum favours
+large parts, as published: a map of ones has a part's area as its importance and scores well where large parts matter more, so
+read the value beside the control `uniform`. The metric does not show that the model uses only these parts. It is undefined if
+the map, or the model, does not tell any parts apart.
 Cost: a forward per part and image, for any number of methods.
 """
 
