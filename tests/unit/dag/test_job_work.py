@@ -121,3 +121,13 @@ def test_a_finished_job_states_the_parameters_of_its_network(tiny: dict[str, Any
         assert job_work.work_of_finished(job).parameters == parameters
     card.write_text("cut")
     assert job_work.read_parameters(Plan.read(tiny, place)) == {}
+
+
+def test_contrast_classes_triple_the_maps(root: Path, place: Path) -> None:
+    study = yaml.safe_load((root / "config/studies/funnybirds-small.yaml").read_text())
+    cell = {"arch": "resnet18", "bundle": "maps"}
+    tripled = work(study, place, "explain", **cell)
+    study["batteries"]["parts"]["metrics"] = ["funnybirds_correctness"]
+    study["composite"].remove("funnybirds_score")
+    study |= {"meta": None, "claims": {}, "figures": {}, "primary": study["primary"] | {"metric": "arcc"}}
+    assert tripled.units == 3 * work(study, place, "explain", **cell).units

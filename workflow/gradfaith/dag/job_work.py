@@ -30,7 +30,7 @@ from gradfaith.dag.plan import Plan
 from gradfaith.runtime.job_record import JobRecorder, JobWork, RunningJob
 from gradfaith.storage import parquet
 from gradfaith.storage.paths import PROJECT
-from gradfaith.vocabulary import TABLE
+from gradfaith.vocabulary import CONTRAST_ROLES, TABLE
 
 DEFAULT_PASSES = 512  # of a method with one pass per channel, or with a number that its options do not give
 RULES_PER_PLUGIN = ("figure", "table")  # every figure and table has its own rule, named after it
@@ -172,7 +172,7 @@ class StudyWork:
 
     def _explain(self, arch: str, bundle: str) -> JobWork:
         maps = maps_per_image(self.plan, arch, bundle) * self.plan.study.image.size**2
-        explained = self.counts.explained
+        explained = self.counts.explained * explained_classes(self.plan)
         return self._pixels(explained * self._passes(arch, bundle), explained * maps, arch, bundle)
 
     def _faithfulness(self, arch: str, bundle: str, battery: str) -> JobWork:
@@ -240,6 +240,13 @@ def maps_per_image(plan: Plan, arch: str, bundle: str) -> int:
     """Return the number of maps per image: one per method, and the shuffled copies."""
     copies = plan.study.controls.copies
     return sum(1 + copies * use.shuffled for use in plan.method_settings(arch, bundle).values())
+
+
+def explained_classes(plan: Plan) -> int:
+    """Return the number of classes of an image that have maps, apart from the true class of a misclassified image."""
+    uses = (use for battery in plan.study.batteries.values() for use in battery.metrics.values())
+    contrast = any(registry.entry("faithfulness", use.use).declared.get("contrast") for use in uses)
+    return 1 + contrast * len(CONTRAST_ROLES)
 
 
 def _work_of_epochs(plan: Plan, job: RunningJob, work: JobWork) -> JobWork:

@@ -55,11 +55,10 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
     kinds, draw = CLASSES[int(place)], partial(draw_bird, options.seed, int(number), options.size, CLASSES[int(place)])
     drawn = draw()
     parts = part_numbers(drawn)
-    objects = [FIRST_SURROUNDING + row for row in range(OBJECTS) if (parts == FIRST_SURROUNDING + row).any()]
     without: dict[PartSet, partial[Pixels]] = {
         removed: partial(_pixels, draw, removed) for removed in part_classes.part_sets(len(PARTS))
     }
-    without |= {(number,): partial(_pixels, draw, (), number - FIRST_SURROUNDING + 1) for number in objects}
+    without |= {(FIRST_SURROUNDING + row,): partial(_pixels, draw, (), row + 1) for row in range(OBJECTS)}
     others = [other for other in CLASSES if other != kinds]
     renders = Renders(
         without,

@@ -101,10 +101,10 @@ def read(raw: Path | None, options: Options, record: Record, part: str | None) -
         )
     evidence = (parts > 0) & (parts < FIRST_SURROUNDING)
     masks = {"evidence": evidence} if evidence.any() else {}
-    return DecodedImage(pixels, masks, parts, _renders(release, file, record.label, parts))
+    return DecodedImage(pixels, masks, parts, _renders(release, file, record.label))
 
 
-def _renders(release: Release, file: Path, label: str, parts: Pixels) -> Renders | None:
+def _renders(release: Release, file: Path, label: str) -> Renders | None:
     place = file.parents[2] / f"{file.parents[1].name}_interventions" / file.parent.name / file.stem
     if not place.is_dir():
         return None
@@ -112,10 +112,9 @@ def _renders(release: Release, file: Path, label: str, parts: Pixels) -> Renders
     for removed in part_classes.part_sets(len(release.parts)):
         kept = sorted(name for number, name in enumerate(release.parts, start=1) if number not in removed)
         without[removed] = partial(decode, place / f"body_{'_'.join(kept)}.png", 3)
-    for number in np.unique(parts[parts >= FIRST_SURROUNDING]).tolist():
-        object_file = place / "background_interventions" / f"{number - FIRST_SURROUNDING}.png"
-        if object_file.is_file():
-            without[(number,)] = partial(decode, object_file, 3)
+    for number in range(OBJECTS):  # objects that the bird hides count, too
+        if (object_file := place / "background_interventions" / f"{number}.png").is_file():
+            without[(FIRST_SURROUNDING + number,)] = partial(decode, object_file, 3)
     others = [kinds for name, kinds in release.kinds.items() if name != label]
     sufficient = part_classes.sufficient_removals(release.kinds[label], others)
     return Renders(without, sufficient, part_classes.contrast_classes(label, release.kinds))
