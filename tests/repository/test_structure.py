@@ -37,6 +37,12 @@ def test_the_root_holds_what_every_room_may_read_and_nothing_else(structure) -> 
     assert len(structure.rooms) == ROOMS
 
 
+def test_every_file_of_tests_has_a_name_of_its_own(root: Path) -> None:
+    """pytest imports them by this name: of two, one would stop the collection of all."""
+    names = [path.name for path in sorted((root / "tests").rglob("*.py")) if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_modules_are_few_and_of_a_readable_length(structure) -> None:
     lengths = [structure.lines(name) for name in structure.others]
     assert len(structure.others) <= OTHERS
