@@ -23,7 +23,7 @@ import slurm_node
 import yaml
 from test_job_errors import AROUND, printed
 from test_kill import TABLES, same, wait_for
-from test_tabular import plant_table
+from test_table_study import plant_table
 from workspace import TINY, Workspace, plant
 
 from gradfaith.cli import slurm_profile

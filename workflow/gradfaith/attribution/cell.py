@@ -203,7 +203,7 @@ class MapCell:
 
     @cached_property
     def _predicted_rows(self) -> pd.DataFrame:
-        return self.table[self.table["role"].isin(("both", "predicted"))]
+        return self.table[~self.table["role"].isin(("true", *CONTRAST_ROLES))]
 
     @cached_property
     def _batch(self) -> AdaptiveBatch:
