@@ -44,6 +44,9 @@ def why_not(family: str, module: ModuleType) -> str:
         return "it compares the maps of two classes, and these models have one"
     if family not in BY_FAMILY:
         return f"this page tests no {family} metrics"
+    untested = [part for part in module.METRIC.parts if why_not("faithfulness", registry.load("faithfulness", part))]
+    if family == "composite" and untested:
+        return f"its part {untested[0]} is not tested"
     return "" if module.METRIC.battery in FIRST else f"this page tests no metrics of battery {module.METRIC.battery}"
 
 

@@ -19,14 +19,12 @@ from gradfaith.storage.origins import check_inputs
 
 job = snakemake
 compute = Compute.of_config(job.config)
-
 with gradfaith.runtime.job.running(job.log[0], job_work.recorder(job)), hdf5.ImageStore(job.input.images) as images:
     settings, origins = ExplainSettings.of_params(job.params.settings), check_inputs(job.input)
     predictions = parquet.read(job.input.predictions, parquet.PREDICTIONS)
     selected = select_images(predictions, settings.explain, settings.seed)
-    rows = map_rows(
-        selected, settings.classes, images.contrast(list(selected["image_id"])) if settings.contrast else ()
-    )
+    contrast = images.contrast(list(selected["image_id"])) if settings.contrast else ()
+    rows = map_rows(selected, settings.classes, contrast)
     model = checkpoint.load(Path(job.input.weights), Path(job.input.card))
     model = model.to(device_for_job(compute, job.threads, job.resources))
     methods = bind_methods(model, settings.methods)

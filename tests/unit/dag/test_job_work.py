@@ -124,10 +124,10 @@ def test_a_finished_job_states_the_parameters_of_its_network(tiny: dict[str, Any
 
 
 def test_contrast_classes_triple_the_maps(root: Path, place: Path) -> None:
-    study = yaml.safe_load((root / "config/studies/funnybirds-small.yaml").read_text())
+    study = yaml.safe_load((root / "config/studies/funnybirds-small.yaml").read_text()) | {"claims": {}}
     cell = {"arch": "resnet18", "bundle": "maps"}
     tripled = work(study, place, "explain", **cell)
     study["batteries"]["parts"]["metrics"] = ["funnybirds_correctness"]
     study["composite"].remove("funnybirds_score")
-    study |= {"meta": None, "claims": {}, "figures": {}, "primary": study["primary"] | {"metric": "arcc"}}
+    study |= {"meta": None, "figures": {}, "primary": study["primary"] | {"metric": "arcc"}}
     assert tripled.units == 3 * work(study, place, "explain", **cell).units

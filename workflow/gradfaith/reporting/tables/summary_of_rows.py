@@ -18,7 +18,7 @@ TABLE = Table(
     needs=("classification", "estimates", "contrasts", "manifest", "splits", "audit", "verdict"),
     study_key="table",
     section="Summary",
-    place=1,
+    place=3,
     title="Summary",
 )
 
