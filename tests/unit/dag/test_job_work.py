@@ -125,9 +125,9 @@ def test_a_finished_job_states_the_parameters_of_its_network(tiny: dict[str, Any
 
 def test_contrast_classes_triple_the_maps(root: Path, place: Path) -> None:
     study = yaml.safe_load((root / "config/studies/funnybirds-small.yaml").read_text()) | {"claims": {}}
-    cell = {"arch": "resnet18", "bundle": "maps"}
-    tripled = work(study, place, "explain", **cell)
+    counts, cell = ImageCounts(80, 20, 36, explained=36), CELL | {"arch": "resnet18", "bundle": "maps"}
+    tripled = StudyWork(Plan.read(study, place), counts).of("explain", cell)
     study["batteries"]["parts"]["metrics"] = ["funnybirds_correctness"]
     study["composite"].remove("funnybirds_score")
     study |= {"meta": None, "figures": {}, "primary": study["primary"] | {"metric": "arcc"}}
-    assert tripled.units == 3 * work(study, place, "explain", **cell).units
+    assert tripled.units == 3 * StudyWork(Plan.read(study, place), counts).of("explain", cell).units
