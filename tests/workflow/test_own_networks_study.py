@@ -36,7 +36,7 @@ def write(space: Workspace, **changes: object) -> None:
     (space.folder / TINY).write_text(yaml.safe_dump(document | {"seeds": [0]} | changes, sort_keys=False))
 
 
-@pytest.mark.slow  # two studies, minutes; the next test has a network of one's own in seconds
+@pytest.mark.slow  # two studies, minutes; the next test runs one, with code of one's own
 def test_networks_of_torchvision_and_monai_are_trained_and_judged_and_then_taken_as_they_are(fresh: Workspace) -> None:
     pytest.importorskip("monai", reason="the package MONAI is not installed")
     image = {"size": 64, "mean": 0.4, "std": 0.2}

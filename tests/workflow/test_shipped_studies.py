@@ -9,9 +9,8 @@ from gradfaith.dag import job_work
 from gradfaith.dag.plan import Plan
 
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
-TABLES = [
-    study.name for study in STUDIES if "table" in yaml.safe_load(study.read_text())
-]  # tests/workflow/test_table_study.py
+# studies of tables: tests/workflow/test_table_study.py
+TABLES = [study.name for study in STUDIES if "table" in yaml.safe_load(study.read_text())]
 ALL = [study.name for study in STUDIES if study.name not in TABLES]
 COSTED = {"paper.yaml", "photographs.yaml", "ranking.yaml"}  # the others in the slow tests: three dry runs each
 COMPUTED = sorted(
